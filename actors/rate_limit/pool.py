@@ -51,7 +51,7 @@ class _MovableRenewal:
     Args:
         call: what waits, and what it needs.
         reservation: what it has taken so far, and of which member.
-        not_before: when it may be served by any other member than those in `moves`, in seconds.
+        not_before: when other members than those in `moves` may serve it, in seconds.
         moves: the members that may serve it at once; None keeps it at its member.
         was_sent: whether the last attempt was sent; otherwise its reservation is refunded.
     """
@@ -140,14 +140,12 @@ class PoolLimiter(Generic[W]):
         Args:
             waiting: the renewal that waits for its grant.
             reservation: what it has taken so far.
-            not_before: when it may be served by any other member than those in `moves`, in
-                seconds.
+            not_before: when other members than those in `moves` may serve it, in seconds.
             moves: the members that may serve it at once; None keeps it at its member.
             was_sent: whether the last attempt was sent.
         """
         self._end_probe(reservation)
-        request = PermitRequest(reservation.model, reservation.cost)
-        call = QueuedCall(waiting, request)
+        call = QueuedCall(waiting, PermitRequest(reservation.model, reservation.cost))
         self._renewals.append(_MovableRenewal(call, reservation, not_before, moves, was_sent))
 
     def advance(self, now: float, *, only_renewals: bool = False) -> Grant[W] | float:
@@ -176,7 +174,8 @@ class PoolLimiter(Generic[W]):
     def succeeded(self, reservation: Reservation, seconds: float, now: float) -> None:
         """Record a call that the provider did not refuse; see `Limiter.succeeded`."""
         self._members[reservation.member].succeeded(reservation, seconds, now)
-        self._spread.answered(reservation.member, seconds)
+        if seconds > 0:  # otherwise it was not measured
+            self._spread.answered(reservation.member, seconds)
 
     def report(self, reservation: Reservation, reports: Iterable[Report], now: float) -> None:
         """Apply the limits that the headers of a response report; see `Limiter.report`."""
