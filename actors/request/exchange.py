@@ -30,6 +30,7 @@ from .watch import SendWatch
 
 _MAX_RESPONSE_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
 _MAX_URLS = 100  # remembered
+_LINGER_S = 0.2  # a caller who wants the whole does not see that pieces are read later
 _OVERLAP_BYTES = 64  # a key that is cut in two is found if these have its beginning
 _Deliver = Callable[[Delta], Awaitable[None]]
 
@@ -191,6 +192,8 @@ class Exchange:
                 watch.head_arrived()
                 if permit is not None and permit.wants_reports():
                     permit.report_limits(read_reports(response.limit_headers))
+                if deliver is None:
+                    response.linger(_LINGER_S)
                 body = ResponseReader(response, start)
                 decoded = await self._read(body, prepared, attempt, watch, deliver)
             finally:

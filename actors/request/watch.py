@@ -1,7 +1,7 @@
 """The clock of one send: its limit at the provider, and the time without progress (L1)."""
 
 import re
-from collections.abc import Callable, Generator, Sized
+from collections.abc import Callable, Generator, Sequence, Sized
 from contextlib import contextmanager
 from math import inf
 from typing import final
@@ -74,20 +74,20 @@ class SendWatch:
             self._silence_s = self._timeouts.between_bytes_s
             self._move(trio.current_time())
 
-    def saw(self, event: ServerSentEvent, deltas: Sized) -> None:
-        """Note an event of a streamed response.
+    def saw(self, events: Sequence[ServerSentEvent], deltas: Sized) -> None:
+        """Note events of a streamed response that arrived together.
 
         Before the first delta a model may think in silence, so `first_byte_s` holds until then.
 
         Args:
-            event: the event. A keep-alive, or the last event once more, is no progress.
-            deltas: what the event adds to the response.
+            events: the events. A keep-alive, or the last event once more, is no progress.
+            deltas: what the events add to the response.
         """
         if deltas:
             self._silence_s = self._timeouts.between_bytes_s
-        elif is_keep_alive(event) or event.data == self._last:
+        elif all(event.data == self._last or is_keep_alive(event) for event in events):
             return
-        self._last = event.data
+        self._last = events[-1].data
         self._move(trio.current_time())
 
     @contextmanager
