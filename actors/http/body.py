@@ -86,6 +86,11 @@ class ResponseBody(httpx.AsyncByteStream):
         return piece
 
     @property
+    def has_arrived(self) -> bool:
+        """Whether nothing more of the body is to be received."""
+        return self._connection is None
+
+    @property
     def is_all(self) -> bool:
         """Whether the whole body has been read."""
         return self._connection is None and not self._is_cut and not self._first

@@ -97,6 +97,11 @@ class HttpResponse:
             self.body.linger_s = seconds
 
     @property
+    def has_arrived(self) -> bool:
+        """Whether the whole body is known to have arrived."""
+        return isinstance(self.body, ResponseBody) and self.body.has_arrived
+
+    @property
     def is_all(self) -> bool:
         """Whether the whole body is known to have been read."""
         return isinstance(self.body, ResponseBody) and self.body.is_all

@@ -162,10 +162,11 @@ class Connection:
         self._parser.begin(outgoing.method)
         if outgoing.pieces is not None or len(outgoing.data) > _CHUNK:
             return await self._exchange_long(outgoing, write, read)
-        with trio.CancelScope(deadline=_at(write)) as scope:
-            self._whole = await self._write(outgoing.take())
-            self._is_sent = True
-            scope.deadline = _at(read)
+        self._whole = await self._write_short(outgoing.take(), write)
+        self._is_sent = True
+        if read is None:
+            return await self._head()
+        with trio.CancelScope(deadline=_at(read)) as scope:
             return await self._head(scope, read)
         raise self._timeout()
 
@@ -229,6 +230,21 @@ class Connection:
     async def aclose(self) -> None:
         """Close the connection without waiting, even while the task is being cancelled."""
         await close_now(self._stream)
+
+    async def _write_short(self, data: bytes, write: float | None) -> bool:
+        """Send a short request. Most sockets accept it at once, so that no deadline is needed."""
+        left: bytes | memoryview = data
+        if isinstance(self._stream, QuickStream):
+            try:
+                left = self._stream.send_now(data)
+            except _BROKEN as error:
+                self._broken = error
+                return False
+            if not left:
+                return True
+        with trio.CancelScope(deadline=_at(write)):
+            return await self._write(left)
+        raise self._timeout()
 
     async def _exchange_long(
         self, outgoing: Outgoing, write: float | None, read: float | None
@@ -303,11 +319,11 @@ class Connection:
             return False
         return True
 
-    async def _head(self, scope: trio.CancelScope, read: float | None) -> Head:
+    async def _head(self, scope: trio.CancelScope | None = None, read: float | None = None) -> Head:
         parser = self._parser
         await self._receive()
         while parser.head is None:
-            if self._is_sent:
+            if self._is_sent and scope is not None:
                 scope.deadline = _at(read)
             await self._receive()
         return parser.head

@@ -45,6 +45,11 @@ class ResponseReader:
         self.media_type = response.header(b"content-type")
         self.first_byte_s: float | None = None
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the rest of the body is known to have arrived, so that no read waits."""
+        return self._response.has_arrived
+
     async def __aenter__(self) -> Self:
         return self
 

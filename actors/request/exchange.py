@@ -1,7 +1,7 @@
 """One HTTP request to a provider and its response, whole or streamed."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import attrs
 import httpx
@@ -238,6 +238,8 @@ class Exchange:
         try:
             async with body:
                 while not reader.done:
+                    if not body.has_arrived:
+                        watch.renew()
                     try:
                         piece = await body.read(_MAX_RESPONSE_BYTES)
                     except httpx.RequestError as error:
@@ -249,9 +251,7 @@ class Exchange:
                     if reader.is_whole:
                         watch.received(piece)
                     if deliver is not None and deltas:
-                        with watch.paused():
-                            for delta in deltas:
-                                await deliver(delta)
+                        await _pass_on(deltas, deliver, watch)
                     if not piece:
                         break
                 else:
@@ -282,3 +282,9 @@ class Exchange:
         if is_no_json and reader.start and not reader.raw:
             why = "it has only blank lines and comments"
         return self._failures.malformed(why, attempt, reader.start)
+
+
+async def _pass_on(deltas: Sequence[Delta], deliver: _Deliver, watch: SendWatch) -> None:
+    with watch.paused():
+        for delta in deltas:
+            await deliver(delta)

@@ -86,11 +86,16 @@ class MemoryStream(QuickStream):
         self._in_segments = in_segments
         self._left: list[bytes] = []
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+    def send_now(self, data: bytes | memoryview) -> memoryview:
         """Receive a whole request."""
         response = response_to(bytes(data))
         is_divided = self._in_segments and b"chunked" in response
         self._left = [*reversed(SEGMENTS)] if is_divided else [response]
+        return memoryview(b"")
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Receive a whole request."""
+        self.send_now(memoryview(data))
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002  # fits
         """Return the next segment, in the next round of Trio's loop."""

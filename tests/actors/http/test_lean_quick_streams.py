@@ -1,4 +1,4 @@
-"""Pieces of a body that are received together, for a reader that wants only the whole."""
+"""Streams that do not wait if they need not: what is sent at once, what is received together."""
 
 import json
 import socket
@@ -28,9 +28,13 @@ class Paced(QuickStream):
         self.pieces = pieces
         self.left = []
 
-    async def send_all(self, data):
+    def send_now(self, data):
         now = trio.current_time()
         self.left = [(now + at, piece) for at, piece in reversed(self.pieces)]
+        return memoryview(b"")
+
+    async def send_all(self, data):
+        self.send_now(data)
 
     async def receive_some(self, max_bytes=None):
         if not self.left:
@@ -104,6 +108,29 @@ async def test_what_arrived_before_the_end_of_the_connection_is_read_before_the_
     )
     assert [piece for _, piece in found] == [b"a", b"bc"]
     assert isinstance(error, httpx.ReadError | httpx.RemoteProtocolError)
+
+
+async def test_a_socket_that_accepts_only_a_part_of_the_request_is_a_write_timeout(autojump_clock):
+    class Full(Paced):
+        def send_now(self, data):
+            return memoryview(data)[10:]
+
+        async def send_all(self, data):
+            assert data
+            await trio.sleep_forever()
+
+    async def open_stream(host, port):
+        await trio.lowlevel.checkpoint()
+        return Full()
+
+    async with LeanTransport(open_stream=open_stream) as transport:
+        request = httpx.Request(
+            "POST", "http://api.test/", extensions={"timeout": {"write": 3, "read": 1}}
+        )
+        with pytest.raises(httpx.WriteTimeout):
+            await transport.handle_async_request(request)
+        assert trio.current_time() == pytest.approx(3)
+        assert transport.statistics().open == 0
 
 
 async def test_the_bound_on_a_body_is_kept(autojump_clock):
