@@ -204,7 +204,9 @@ class Exchange:
         except httpx.RequestError as error:
             raise self._failures.no_response(error, attempt) from self._failures.as_cause(error)
         if decoded.model and decoded.model != prepared.request.model:
-            decoded = attrs.evolve(decoded, model=self._failures.named(decoded.model))
+            name = self._failures.named(decoded.model)
+            if name != decoded.model:
+                decoded = attrs.evolve(decoded, model=name)
         return Exchanged(
             request=prepared.request,
             host=self.host,

@@ -54,7 +54,7 @@ class AnswerReader:
         self._request = request
         self._on_events = on_events
         self._kind: AnswerKind | None = None  # not known yet
-        self._parser = SseParser()
+        self._parser: SseParser | None = None  # of events, as the decoder
         self._decoder: _Decoder | None = None
         self._chatter = b""  # the first event that is none of the format
         self._pieces: list[bytes] = []
@@ -91,11 +91,13 @@ class AnswerReader:
                 self._pieces = [start[at:]]
             if self._kind != "events":
                 return ()
-            self._decoder = self._new_decoder()
+            self._parser, self._decoder = SseParser(), self._new_decoder()
             piece = self._pieces.pop()
-        events = self._parser.feed(piece) if piece else self._parser.end()
-        decoder = self._decoder
-        if decoder is None or not events:
+        parser, decoder = self._parser, self._decoder
+        if parser is None or decoder is None:
+            return ()
+        events = parser.feed(piece) if piece else parser.end()
+        if not events:
             return ()
         read: list[ServerSentEvent] = []
         found: list[Delta] = []
