@@ -1,12 +1,15 @@
 """Measure whole calls, beside HTTP clients and a bare pool of sockets.
 
-    python benchmarks/http_calls.py [--rounds 3] [--quick] [--only tls] [--json] [--check]
+    python benchmarks/http_calls.py [--rounds 3] [--quick] [--only tls] [--bare] [--json] [--check]
 
 The alternatives are in the dependency group "bench"; those that are not installed are left out.
 Each contender runs in its own process against a provider in another process, in alternating order.
 Measurements that a target needs are repeated in every round; the others are made once. Ratios
 compare measurements of the same round; the brackets have the smallest and the largest ratio. The
-whole benchmark takes ten minutes, with `--quick` less than two.
+whole benchmark takes twenty minutes, with `--quick` less than ten.
+
+`--bare` makes only the comparison with the bare pools. CPU time varies on a shared machine, so it
+is measured in many short windows; instructions, which hardly vary, are counted with Valgrind.
 
 (The file is not named http.py: as a script, it would shadow Python's own `http`.)
 """
@@ -15,6 +18,7 @@ import json
 import os
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 
 import attrs
@@ -22,12 +26,14 @@ import click
 from rich.table import Table
 
 from bench_kit.report import figures_table, make_table, print_tables
+from http_bench.beside_bare import compare
 from http_bench.cells import Failure, measure
 from http_bench.contenders import BARE, CONTENDERS, OURS, find_contenders
 from http_bench.meter import Sample
 from http_bench.targets import BOUND_AT, SUBJECTS, Cell, Samples, judge, needed
 
 _WINDOW_S, _QUICK_WINDOW_S = 1.5, 1.0
+_WINDOWS, _QUICK_WINDOWS = 10, 3  # of each contender, beside the bare pools
 _CROWD = 1_000  # calls in flight from which memory per call is a meaningful figure
 _OF_MEMORY = (OURS, "aiohttp", BARE)  # the others take minutes until all calls are in flight
 _BUSY_LOAD = 0.5  # cores that other processes use
@@ -160,6 +166,7 @@ def _as_json(samples: Samples) -> list[dict[str, object]]:
     multiple=True,
     help="Measure only this contender.",
 )
+@click.option("--bare", is_flag=True, help="Only compare with the bare pools.")
 @click.option(
     "--check", is_flag=True, help="Exit with 1 if a target is missed or could not be judged."
 )
@@ -170,6 +177,7 @@ def main(
     as_json: bool,
     only: Sequence[str],
     chosen: Sequence[str],
+    bare: bool,
     check: bool,
 ) -> None:
     """Measure calls with Callsheet and with the alternatives."""
@@ -180,7 +188,7 @@ def main(
         subjects = [name for name in subjects if not SUBJECTS[name].is_encrypted]
         notes.append("trustme is not installed: nothing is measured over TLS.")
     contenders = [name for name in found if not chosen or name in chosen]
-    cells = plan(0 if quick else rounds, subjects, contenders)
+    cells = [] if bare else plan(0 if quick else rounds, subjects, contenders)
 
     samples: dict[Cell, list[Sample]] = {}
     failures: list[Failure] = []
@@ -195,6 +203,8 @@ def main(
         else:
             samples.setdefault(cell, []).append(result)
     figures = judge(samples)
+    if bare or not (only or chosen):
+        figures += compare(_QUICK_WINDOWS if quick else _WINDOWS, partial(click.echo, err=True))
     notes = [*remarks(samples, failures, 0 if quick else rounds), *notes]
     if load > _BUSY_LOAD:
         notes.append(f"Other processes used {load:.1f} cores at the start: rates may be too low.")
@@ -206,7 +216,8 @@ def main(
         }
         click.echo(json.dumps(values, indent=2))
     else:
-        print_tables([samples_table(samples), figures_table(figures)], notes)
+        tables = [samples_table(samples)] if samples else []
+        print_tables([*tables, figures_table(figures)], notes)
     if check and any(figure.has_target and not figure.is_reached for figure in figures):
         raise SystemExit(1)
 

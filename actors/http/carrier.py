@@ -87,6 +87,20 @@ class HttpResponse:
             b"request-id"
         )  # the latter is Anthropic's
 
+    def linger(self, seconds: float) -> None:
+        """Let each piece of the body after the first one take in what follows soon.
+
+        Args:
+            seconds: for how long.
+        """
+        if isinstance(self.body, ResponseBody):
+            self.body.linger_s = seconds
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the whole body is known to have arrived."""
+        return isinstance(self.body, ResponseBody) and self.body.has_arrived
+
     @property
     def is_all(self) -> bool:
         """Whether the whole body is known to have been read."""

@@ -70,6 +70,7 @@ def may_have_run(error: httpx.RequestError) -> bool:
 
 
 _CHUNK = 64 * 1024  # bytes received, or sent of a long body, at a time
+_MOST_AT_ONCE = 16 * _CHUNK  # bytes received before they are read
 _INSTANT_S = 0.001  # enough to receive what has arrived already
 _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -103,6 +104,7 @@ class Connection:
 
     __slots__ = (
         "_broken",
+        "_failure",
         "_has_response",
         "_is_sent",
         "_keeps_alive",
@@ -125,6 +127,7 @@ class Connection:
         self._whole = False  # because all of it was sent,
         self._broken: Exception | None = None  # or because of this error
         self._has_response = False  # some bytes of a response have arrived
+        self._failure: httpx.TransportError | None = None  # to raise once what came before is read
 
     async def is_alive(self) -> bool:
         """Return whether the connection can be used: no data and no end since the last response.
@@ -159,10 +162,11 @@ class Connection:
         self._parser.begin(outgoing.method)
         if outgoing.pieces is not None or len(outgoing.data) > _CHUNK:
             return await self._exchange_long(outgoing, write, read)
-        with trio.CancelScope(deadline=_at(write)) as scope:
-            self._whole = await self._write(outgoing.take())
-            self._is_sent = True
-            scope.deadline = _at(read)
+        self._whole = await self._write_short(outgoing.take(), write)
+        self._is_sent = True
+        if read is None:
+            return await self._head()
+        with trio.CancelScope(deadline=_at(read)) as scope:
             return await self._head(scope, read)
         raise self._timeout()
 
@@ -170,23 +174,53 @@ class Connection:
         """Return what has arrived of the response's body, and whether the body ends with it."""
         return self._parser.take(), self._parser.is_complete
 
-    async def more(self, read: float | None) -> tuple[bytes, bool]:
+    async def more(self, read: float | None, linger_s: float = 0.0) -> tuple[bytes, bool]:
         """Wait for more of the response's body, and return it as `available` does.
 
         Args:
             read: the longest silence of the server, in seconds; None for no bound.
+            linger_s: for how long to receive what follows as well, in seconds; silence may last as
+                long once more.
 
         Raises:
             httpx.TransportError: the response breaks off.
         """
         piece, is_all = b"", False
         while not (piece or is_all):
-            with trio.CancelScope(deadline=_at(read)) as scope:
-                await self._receive()
-            if scope.cancelled_caught:
-                raise self._timeout()
+            if self._failure is not None:
+                raise self._failure
+            await self._receive_within(read)
+            if linger_s and not self._parser.is_complete and isinstance(self._stream, QuickStream):
+                await self._linger(linger_s)
             piece, is_all = self.available()
         return piece, is_all
+
+    async def _receive_within(self, seconds: float | None) -> None:
+        if seconds is None:
+            await self._receive()
+            return
+        with trio.move_on_after(seconds):
+            await self._receive()
+            return
+        raise self._timeout()
+
+    async def _linger(self, seconds: float) -> None:
+        """Receive what follows soon. Cancelling the receipt loses nothing in a `QuickStream`.
+
+        What has arrived may move the deadline of the task, so it is returned well before that.
+        """
+        now = trio.current_time()
+        seconds = min(seconds, (trio.current_effective_deadline() - now) / 4)
+        until, received = now + seconds, 0
+        with trio.CancelScope(deadline=until + seconds):
+            while not self._parser.is_complete and received < _MOST_AT_ONCE:
+                try:
+                    received += await self._receive()
+                except httpx.TransportError as error:
+                    self._failure = error
+                    return
+                if trio.current_time() >= until:
+                    return
 
     @property
     def is_reusable(self) -> bool:
@@ -196,6 +230,21 @@ class Connection:
     async def aclose(self) -> None:
         """Close the connection without waiting, even while the task is being cancelled."""
         await close_now(self._stream)
+
+    async def _write_short(self, data: bytes, write: float | None) -> bool:
+        """Send a short request. Most sockets accept it at once, so that no deadline is needed."""
+        left: bytes | memoryview = data
+        if isinstance(self._stream, QuickStream):
+            try:
+                left = self._stream.send_now(data)
+            except _BROKEN as error:
+                self._broken = error
+                return False
+            if not left:
+                return True
+        with trio.CancelScope(deadline=_at(write)):
+            return await self._write(left)
+        raise self._timeout()
 
     async def _exchange_long(
         self, outgoing: Outgoing, write: float | None, read: float | None
@@ -270,17 +319,17 @@ class Connection:
             return False
         return True
 
-    async def _head(self, scope: trio.CancelScope, read: float | None) -> Head:
+    async def _head(self, scope: trio.CancelScope | None = None, read: float | None = None) -> Head:
         parser = self._parser
         await self._receive()
         while parser.head is None:
-            if self._is_sent:
+            if self._is_sent and scope is not None:
                 scope.deadline = _at(read)
             await self._receive()
         return parser.head
 
-    async def _receive(self) -> None:
-        """Wait for more of the response."""
+    async def _receive(self) -> int:
+        """Wait for more of the response; return its length in bytes, 0 at the end."""
         try:
             data = await self._stream.receive_some(_CHUNK)
         except _BROKEN as error:
@@ -295,6 +344,7 @@ class Connection:
                 raise self._lost(None) from self._broken
         except ProtocolError as error:
             raise httpx.RemoteProtocolError(f"{self._name} violated HTTP: {error}") from None
+        return len(data)
 
     def _lost(self, error: Exception | None) -> httpx.TransportError:
         """Return the error of a connection that has ended, with an error or without one."""

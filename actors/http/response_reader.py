@@ -32,7 +32,6 @@ class ResponseReader:
         start: when the request was sent, on Trio's clock.
 
     Attributes:
-        media_type: the value of the content-type header.
         first_byte_s: seconds from `start` to the first piece; None until then.
     """
 
@@ -42,8 +41,12 @@ class ResponseReader:
         self._decompress = _decompressor(response.header(b"content-encoding"))
         self._size = 0
         self._start = start
-        self.media_type = response.header(b"content-type")
         self.first_byte_s: float | None = None
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the rest of the body is known to have arrived, so that no read waits."""
+        return self._response.has_arrived
 
     async def __aenter__(self) -> Self:
         return self
@@ -126,7 +129,7 @@ class ResponseReader:
 
     @property
     def _kind(self) -> str:
-        return self.media_type.partition(";")[0].strip()
+        return self._response.header(b"content-type").partition(";")[0].strip()
 
     def _is_page(self, raw: bytes) -> bool:
         start = raw[:200].lstrip().lower()

@@ -34,6 +34,18 @@ class QuickStream(trio.abc.Stream):
     def is_quiet(self) -> bool:
         """Return whether there is nothing to receive, neither data nor the end. Does not wait."""
 
+    @abstractmethod
+    def send_now(self, data: bytes | memoryview) -> memoryview:
+        """Send as much as the socket accepts now, and return the rest. Does not wait.
+
+        Args:
+            data: the bytes to send.
+
+        Raises:
+            trio.BrokenResourceError: the connection was lost.
+            trio.ClosedResourceError: the stream was closed here.
+        """
+
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the socket accepts some data."""
         await trio.lowlevel.wait_writable(self._socket)
@@ -84,6 +96,18 @@ class SocketStream(QuickStream):
         """Return socket and buffer for another stream, which closes the socket from now on."""
         return self._socket, self._buffer
 
+    def send_now(self, data: bytes | memoryview) -> memoryview:
+        """See `QuickStream`."""
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._socket.send(left) :]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise self._lost() from error
+        return left
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of the data.
 
@@ -94,15 +118,10 @@ class SocketStream(QuickStream):
             trio.BrokenResourceError: the connection was lost.
             trio.ClosedResourceError: the stream was closed here.
         """
-        left = memoryview(data)
-        try:
-            while left:
-                try:
-                    left = left[self._socket.send(left) :]
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(self._socket)
-        except OSError as error:
-            raise self._lost() from error
+        left = self.send_now(memoryview(data))
+        while left:
+            await trio.lowlevel.wait_writable(self._socket)
+            left = self.send_now(left)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait for data and return them; nothing at the end.
@@ -172,6 +191,18 @@ class TlsStream(QuickStream):
                 "the server closed the connection or sent data too early"
             )
         return self._tls.selected_alpn_protocol()
+
+    def send_now(self, data: bytes | memoryview) -> memoryview:
+        """See `QuickStream`."""
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._socket.send(left) :]
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        except OSError as error:
+            raise self._lost() from error
+        return left
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of the data; see `SocketStream.send_all`."""

@@ -155,10 +155,12 @@ class RequestActor(Actor):
         transport = self._transport or transport_for(endpoint, self._connections)
         if isinstance(transport, LeanTransport):
             self._pools.append((endpoint.label, transport))
+        first_byte_s, send_s = self._timeouts.first_byte_s, self._timeouts.send_s
         timeouts = {
             **self._timeouts.by_httpx_name,
+            "read": first_byte_s if first_byte_s < send_s else None,  # the limit comes first
             # A send that has no connection yet costs nothing, so it fails before its limit.
-            "connect": min(self._timeouts.connect_s, self._timeouts.send_s / 2),
+            "connect": min(self._timeouts.connect_s, send_s / 2),
             "between": None,  # `SendWatch` keeps the time between two pieces of a response
         }
         carrier = carrier_over(transport, timeouts, self._configure)

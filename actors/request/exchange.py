@@ -1,7 +1,7 @@
 """One HTTP request to a provider and its response, whole or streamed."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import attrs
 import httpx
@@ -31,6 +31,7 @@ from .watch import SendWatch
 
 _MAX_RESPONSE_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
 _MAX_URLS = 100  # remembered
+_LINGER_S = 0.2  # a caller who wants the whole does not see that pieces are read later
 _OVERLAP_BYTES = 64  # a key that is cut in two is found if these have its beginning
 _Deliver = Callable[[Delta], Awaitable[None]]
 
@@ -195,6 +196,8 @@ class Exchange:
                 watch.head_arrived()
                 if permit is not None and permit.wants_reports():
                     permit.report_limits(read_reports(response.limit_headers))
+                if deliver is None:
+                    response.linger(_LINGER_S)
                 body = ResponseReader(response, start)
                 decoded = await self._read(body, prepared, attempt, watch, deliver)
             finally:
@@ -205,7 +208,9 @@ class Exchange:
         except httpx.RequestError as error:
             raise self._failures.no_response(error, attempt) from self._failures.as_cause(error)
         if decoded.model and decoded.model != prepared.request.model:
-            decoded = attrs.evolve(decoded, model=self._failures.named(decoded.model))
+            name = self._failures.named(decoded.model)
+            if name != decoded.model:
+                decoded = attrs.evolve(decoded, model=name)
         return Exchanged(
             request=prepared.request,
             host=self.host,
@@ -240,6 +245,8 @@ class Exchange:
         try:
             async with body:
                 while not reader.done:
+                    if not body.has_arrived:
+                        watch.renew()
                     try:
                         piece = await body.read(_MAX_RESPONSE_BYTES)
                     except httpx.RequestError as error:
@@ -251,9 +258,7 @@ class Exchange:
                     if reader.is_whole:
                         watch.received(piece)
                     if deliver is not None and deltas:
-                        with watch.paused():
-                            for delta in deltas:
-                                await deliver(delta)
+                        await _pass_on(deltas, deliver, watch)
                     if not piece:
                         break
                 else:
@@ -284,3 +289,9 @@ class Exchange:
         if is_no_json and reader.start and not reader.raw:
             why = "it has only blank lines and comments"
         return self._failures.malformed(why, attempt, reader.start)
+
+
+async def _pass_on(deltas: Sequence[Delta], deliver: _Deliver, watch: SendWatch) -> None:
+    with watch.paused():
+        for delta in deltas:
+            await deliver(delta)

@@ -1,7 +1,7 @@
 """The clock of one send: its limit at the provider, and the time without progress (L1)."""
 
 import re
-from collections.abc import Callable, Generator, Sized
+from collections.abc import Callable, Generator, Sequence, Sized
 from contextlib import contextmanager
 from math import inf
 from typing import final
@@ -54,6 +54,7 @@ class SendWatch:
         self._limit_at = trio.current_time() + timeouts.send_s
         self._silence_s = timeouts.first_byte_s
         self._last = b""
+        self._progress_at = inf  # not before the head has arrived
         self.has_head = False
         self.scope = trio.CancelScope(deadline=self._limit_at)
 
@@ -62,7 +63,7 @@ class SendWatch:
         self.has_head = True
         if self._on_head is not None:
             self._on_head()
-        self._move(trio.current_time())
+        self._progress_at = trio.current_time()
 
     def received(self, piece: bytes) -> None:
         """Note bytes of a whole response.
@@ -72,23 +73,29 @@ class SendWatch:
         """
         if piece and not piece.isspace():
             self._silence_s = self._timeouts.between_bytes_s
-            self._move(trio.current_time())
+            self._progress_at = trio.current_time()
 
-    def saw(self, event: ServerSentEvent, deltas: Sized) -> None:
-        """Note an event of a streamed response.
+    def saw(self, events: Sequence[ServerSentEvent], deltas: Sized) -> None:
+        """Note events of a streamed response that arrived together.
 
         Before the first delta a model may think in silence, so `first_byte_s` holds until then.
 
         Args:
-            event: the event. A keep-alive, or the last event once more, is no progress.
-            deltas: what the event adds to the response.
+            events: the events. A keep-alive, or the last event once more, is no progress.
+            deltas: what the events add to the response.
         """
         if deltas:
             self._silence_s = self._timeouts.between_bytes_s
-        elif is_keep_alive(event) or event.data == self._last:
+        elif all(event.data == self._last or is_keep_alive(event) for event in events):
             return
-        self._last = event.data
-        self._move(trio.current_time())
+        self._last = events[-1].data
+        self._progress_at = trio.current_time()
+
+    def renew(self) -> None:
+        """Move the deadline as far as the progress allows, before waiting for more."""
+        deadline = min(self._limit_at, self._progress_at + self._silence_s)
+        if deadline != self.scope.deadline:  # setting it takes far longer
+            self.scope.deadline = deadline
 
     @contextmanager
     def paused(self) -> Generator[None]:
@@ -98,7 +105,8 @@ class SendWatch:
         yield
         now = trio.current_time()
         self._limit_at += now - paused_at
-        self._move(now)
+        self._progress_at = now
+        self.renew()
 
     def error(self, host: str, attempt: int) -> AttemptFailed:
         """Return the failure of a send that the watch has cancelled.
@@ -116,6 +124,3 @@ class SendWatch:
             return AttemptFailed(timed_out, is_final=True)
         text = f"{host} sent no further piece of the response within {self._silence_s:g} s"
         return AttemptFailed(ConnectionFailed(text, attempts=attempt, billed="maybe"))
-
-    def _move(self, now: float) -> None:
-        self.scope.deadline = min(self._limit_at, now + self._silence_s)

@@ -21,7 +21,7 @@ _FIELDS = (b"data", b"event", b"id", b"retry", b"error")  # the first word of a 
 _SHOWN_BYTES = 200
 
 AnswerKind = Literal["events", "whole"]
-OnEvent = Callable[[ServerSentEvent, Sequence[Delta]], None]
+OnEvents = Callable[[Sequence[ServerSentEvent], Sequence[Delta]], None]
 
 
 class _Decoder(Protocol):
@@ -40,19 +40,21 @@ class AnswerReader:
     Args:
         form: the wire format.
         request: the request that the response is for.
-        on_event: called with each event and its deltas; None for nothing.
+        on_events: called with events that arrived together, and their deltas; None for nothing.
 
     Attributes:
         start: the first bytes, for the error that they cannot be read.
         raw: all bytes of a response that is not events; empty for events.
     """
 
-    def __init__(self, form: WireFormat, request: Request, on_event: OnEvent | None = None) -> None:
+    def __init__(
+        self, form: WireFormat, request: Request, on_events: OnEvents | None = None
+    ) -> None:
         self._form = form
         self._request = request
-        self._on_event = on_event
+        self._on_events = on_events
         self._kind: AnswerKind | None = None  # not known yet
-        self._parser = SseParser()
+        self._parser: SseParser | None = None  # of events, as the decoder
         self._decoder: _Decoder | None = None
         self._chatter = b""  # the first event that is none of the format
         self._pieces: list[bytes] = []
@@ -89,24 +91,27 @@ class AnswerReader:
                 self._pieces = [start[at:]]
             if self._kind != "events":
                 return ()
-            self._decoder = self._new_decoder()
+            self._parser, self._decoder = SseParser(), self._new_decoder()
             piece = self._pieces.pop()
-        events = self._parser.feed(piece) if piece else self._parser.end()
-        decoder = self._decoder
-        if decoder is None or not events:
+        parser, decoder = self._parser, self._decoder
+        if parser is None or decoder is None:
             return ()
+        events = parser.feed(piece) if piece else parser.end()
+        if not events:
+            return ()
+        read: list[ServerSentEvent] = []
         found: list[Delta] = []
         try:
             for event in events:
                 if not event.data.startswith(b"{") and _is_chatter(event):
                     self._chatter = self._chatter or event.data
                     continue
-                deltas = decoder.feed(event)
-                if self._on_event is not None:
-                    self._on_event(event, deltas)
-                found += deltas
+                read.append(event)
+                found += decoder.feed(event)
         except RecursionError:
             raise Malformed("an event is nested too deeply") from None
+        if read and self._on_events is not None:
+            self._on_events(read, found)
         return found
 
     def _new_decoder(self) -> _Decoder:

@@ -1,11 +1,14 @@
-"""The provider's responses, as bytes that are made once: a completion, complete or streamed."""
+"""The provider's responses, as bytes that are made once: a completion, complete or streamed.
+
+The streamed one is in segments: the head, and one for each event, as real streams arrive.
+"""
 
 import json
 from collections.abc import Iterator
 
 from http_bench.call import ANSWER, MODEL, PIECES
 
-__all__ = ["BAD_REQUEST", "STREAMED", "WHOLE"]
+__all__ = ["BAD_REQUEST", "SEGMENTS", "STREAMED", "WHOLE", "response_to"]
 
 _ABOUT = {"id": "chatcmpl-benchmark", "created": 1_700_000_000, "model": MODEL}
 _USAGE = {
@@ -14,6 +17,7 @@ _USAGE = {
     "total_tokens": 66,
     "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
 }
+_LAST = "[DONE]"
 _HEADERS = (
     b"date: Wed, 01 Jan 2025 00:00:00 GMT\r\n"
     b"openai-processing-ms: 50\r\n"
@@ -51,18 +55,27 @@ def _events() -> Iterator[str]:
         yield event(choice({"content": piece}))
     yield event(choice({}, "stop"))
     yield event([], _USAGE)
-    yield "[DONE]"
+    yield _LAST
 
 
-def _streamed() -> bytes:
-    head = (
+def _segments() -> Iterator[bytes]:
+    yield (
         b"HTTP/1.1 200 OK\r\n"
         b"content-type: text/event-stream; charset=utf-8\r\n"
         b"transfer-encoding: chunked\r\n" + _HEADERS + b"\r\n"
     )
-    events = (f"data: {event}\n\n".encode() for event in _events())
-    return head + b"".join(b"%x\r\n%b\r\n" % (len(event), event) for event in events) + b"0\r\n\r\n"
+    for event in _events():
+        text = f"data: {event}\n\n".encode()
+        end = b"0\r\n\r\n" if event == _LAST else b""
+        yield b"%x\r\n%b\r\n" % (len(text), text) + end
 
 
-WHOLE, STREAMED = _whole(), _streamed()
+WHOLE, SEGMENTS = _whole(), tuple(_segments())
+STREAMED = b"".join(SEGMENTS)
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+def response_to(request: bytes) -> bytes:
+    """Return the response to a request in one segment, streamed if the request says so."""
+    is_streamed = b'"stream": true' in request or b'"stream":true' in request
+    return STREAMED if is_streamed else WHOLE

@@ -1,24 +1,110 @@
-"""Measure the lower bound: send bytes over a kept connection, and read the response with h11.
+"""Measure the lower bound: send bytes over a kept connection, and parse the response.
 
-It requests a streamed response, as Callsheet does, so that both read the same bytes. It does not
-decode them.
+h11 parses it, or llhttp, in C. The pools request a streamed response and do not decode its events.
 """
 
 import json
 import ssl
 import urllib.parse
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import h11
+import httptools
 import trio
 
 from http_bench.call import API_KEY, Ask, Target, request_body
 
-__all__ = ["open_client"]
+__all__ = [
+    "H11Parser",
+    "LlhttpParser",
+    "OpenStream",
+    "Parser",
+    "Pool",
+    "open_client",
+    "open_llhttp",
+]
 
 _READ_BYTES = 65_536
 _NEEDLE = b"data: [DONE]"
+
+OpenStream = Callable[[str, int], Awaitable[trio.abc.Stream]]
+
+
+class Parser(Protocol):
+    """Parses one response."""
+
+    body: bytes
+
+    @property
+    def status(self) -> int:
+        """The status of the response."""
+        ...
+
+    def feed(self, data: bytes) -> bool:
+        """Add some bytes, and return whether the response is complete.
+
+        Raises:
+            EOFError: the connection has ended before.
+        """
+        ...
+
+
+class H11Parser:
+    """Parses with h11.
+
+    h11 has not written the request, so it would not start a next cycle. A new parser for each
+    response costs less than to let h11 write the request.
+    """
+
+    def __init__(self) -> None:
+        self._connection = h11.Connection(h11.CLIENT)
+        self.status, self.body = 0, b""
+
+    def feed(self, data: bytes) -> bool:
+        """See `Parser`."""
+        self._connection.receive_data(data)
+        while True:
+            event = self._connection.next_event()
+            if event is h11.NEED_DATA:
+                return False
+            if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+                raise EOFError("the connection ended before the response was complete")
+            if isinstance(event, h11.Data):
+                self.body += event.data
+            elif isinstance(event, h11.Response):
+                self.status = event.status_code
+            elif isinstance(event, h11.EndOfMessage):
+                return True
+
+
+class LlhttpParser:
+    """Parses with llhttp, through httptools."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._is_complete, self.body = False, b""
+
+    @property
+    def status(self) -> int:
+        """See `Parser`."""
+        return self._parser.get_status_code()
+
+    def feed(self, data: bytes) -> bool:
+        """See `Parser`."""
+        if not data:
+            raise EOFError("the connection ended before the response was complete")
+        self._parser.feed_data(data)
+        return self._is_complete
+
+    def on_body(self, piece: bytes) -> None:
+        """Called by httptools with a piece of the body."""
+        self.body += piece
+
+    def on_message_complete(self) -> None:
+        """Called by httptools at the end."""
+        self._is_complete = True
 
 
 class Pool:
@@ -26,11 +112,19 @@ class Pool:
 
     Args:
         target: the provider to connect to.
+        new_parser: makes the parser of a response.
+        open_stream: connects to a host and a port.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(
+        self,
+        target: Target,
+        new_parser: Callable[[], Parser] = H11Parser,
+        open_stream: OpenStream = trio.open_tcp_stream,
+    ) -> None:
         url = urllib.parse.urlsplit(target.base_url)
         self._host, self._port = url.hostname or "", url.port or 0
+        self._new_parser, self._open_stream = new_parser, open_stream
         self._context = None
         if target.ca is not None:
             self._context = ssl.create_default_context(cafile=target.ca)
@@ -51,32 +145,20 @@ class Pool:
         """Make one call.
 
         Raises:
-            ValueError: the response is incomplete or has another status than 200.
+            EOFError: the response is incomplete.
+            ValueError: it has another status than 200.
         """
         stream = self._idle.pop() if self._idle else await self._connect()
         await stream.send_all(self._request)
-        # h11 has not written the request, so it would not start a next cycle. A new parser costs
-        # less than to let h11 write the request.
-        parser = h11.Connection(h11.CLIENT)
-        status, body = 0, b""
-        while True:
-            event = parser.next_event()
-            if event is h11.NEED_DATA:
-                parser.receive_data(bytes(await stream.receive_some(_READ_BYTES)))
-            elif isinstance(event, h11.Data):
-                body += event.data
-            elif isinstance(event, h11.Response):
-                status = event.status_code
-            elif isinstance(event, h11.EndOfMessage):
-                break
-            else:
-                raise ValueError(f"the connection ended before the response was complete: {event}")
-        if status != 200 or _NEEDLE not in body:  # noqa: PLR2004  # HTTP's OK
+        parser = self._new_parser()
+        while not parser.feed(bytes(await stream.receive_some(_READ_BYTES))):
+            pass
+        if parser.status != 200 or _NEEDLE not in parser.body:  # noqa: PLR2004  # HTTP's OK
             raise ValueError("the response must have status 200 and be complete")
         self._idle.append(stream)
 
     async def _connect(self) -> trio.abc.Stream:
-        stream = await trio.open_tcp_stream(self._host, self._port)
+        stream = await self._open_stream(self._host, self._port)
         if self._context is None:
             return stream
         return trio.SSLStream(
@@ -86,5 +168,11 @@ class Pool:
 
 @asynccontextmanager
 async def open_client(target: Target) -> AsyncGenerator[Ask]:
-    """Open a pool. Its connections close when the process ends."""
+    """Open a pool that parses with h11. Its connections close when the process ends."""
     yield Pool(target).ask
+
+
+@asynccontextmanager
+async def open_llhttp(target: Target) -> AsyncGenerator[Ask]:
+    """Open the same pool, which parses with llhttp."""
+    yield Pool(target, LlhttpParser).ask

@@ -10,9 +10,11 @@ __all__ = [
     "ANSWER",
     "API_KEY",
     "CALM_S",
+    "LONG_TOKENS",
     "MODEL",
     "PATH",
     "PROMPT",
+    "SHORT_TOKENS",
     "SYSTEM",
     "TICK_S",
     "TIMEOUT_S",
@@ -37,6 +39,7 @@ PIECES = (
 )  # the pieces of the streamed response; about twenty tokens
 ANSWER = "".join(PIECES)
 CALM_S = 0.2  # between the garbage collection and the window
+SHORT_TOKENS, LONG_TOKENS = 40, 1_000
 TIMEOUT_S = 600.0  # the default of the OpenAI SDK; no call here takes as long
 TICK_S = 0.05  # between two checks whether the window is over
 
@@ -52,11 +55,14 @@ class Target:
         base_url: the URL up to and including the version.
         in_flight: number of concurrent calls.
         ca: the file of the authority that signed the provider's certificate; None without TLS.
+        max_tokens: the bound on the response. Callsheet requests a response as a stream only if it
+            may be long.
     """
 
     base_url: str
     in_flight: int
     ca: str | None
+    max_tokens: int = SHORT_TOKENS
 
 
 Contender = Callable[[Target], AbstractAsyncContextManager[Ask]]
@@ -67,7 +73,7 @@ def request_body() -> dict[str, Any]:
     return {
         "model": MODEL,
         "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": PROMPT}],
-        "max_tokens": 40,
+        "max_tokens": SHORT_TOKENS,
     }
 
 

@@ -15,7 +15,7 @@ from http_bench.contenders import BARE, OURS
 from http_bench.meter import Sample
 from http_bench.targets import SUBJECTS, Cell
 
-__all__ = ["Failure", "measure"]
+__all__ = ["Failure", "measure", "open_provider"]
 
 _TIMEOUT_S = 90.0  # of a cell; a loop that is busy with its pool cannot end the window itself
 _WARM_UP_S = 5.0
@@ -33,7 +33,9 @@ class Failure:
 
 
 @attrs.frozen
-class _Provider:
+class Provider:
+    """A running provider."""
+
     base_url: str
     pid: int
     ca: str | None
@@ -58,14 +60,14 @@ def measure(
         if any(SUBJECTS[subject].is_encrypted for subject in subjects):
             _make_certificates(folder)
         providers = {
-            subject: stack.enter_context(_open_provider(subject, folder)) for subject in subjects
+            subject: stack.enter_context(open_provider(subject, folder)) for subject in subjects
         }
         for cell in cells:
             say(cell)
             yield cell, _measure(cell, providers[cell.subject], window_s)
 
 
-def _measure(cell: Cell, provider: _Provider, window_s: float) -> Sample | Failure:
+def _measure(cell: Cell, provider: Provider, window_s: float) -> Sample | Failure:
     is_quick = cell.contender in (OURS, BARE) or SUBJECTS[cell.subject].holds
     options: dict[str, str | float] = {
         "--in-flight": cell.in_flight,
@@ -88,11 +90,22 @@ def _measure(cell: Cell, provider: _Provider, window_s: float) -> Sample | Failu
 
 
 @contextmanager
-def _open_provider(subject: str, folder: Path) -> Generator[_Provider]:
+def open_provider(subject: str, folder: Path) -> Generator[Provider]:
+    """Run a provider while the block runs.
+
+    Args:
+        subject: a key of `SUBJECTS`.
+        folder: contains the certificates, if it needs some.
+
+    Raises:
+        RuntimeError: it did not start; its errors are on stderr.
+    """
     about = SUBJECTS[subject]
     words, ca = ["--latency-ms", f"{about.latency_ms:g}"], None
     if about.holds:
         words.append("--holds")
+    if about.gap_ms is not None:
+        words += ["--gap-ms", f"{about.gap_ms:g}"]
     if about.is_encrypted:
         ca = str(folder / _CA)
         words += ["--tls", str(folder / _SERVER)]
@@ -112,7 +125,7 @@ def _open_provider(subject: str, folder: Path) -> Generator[_Provider]:
             )
         scheme = "http" if ca is None else "https"
         try:
-            yield _Provider(f"{scheme}://127.0.0.1:{port}/v1", process.pid, ca)
+            yield Provider(f"{scheme}://127.0.0.1:{port}/v1", process.pid, ca)
         finally:
             process.stdin.close()  # the provider then exits
             try:

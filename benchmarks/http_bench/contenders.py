@@ -10,9 +10,9 @@ import attrs
 from http_bench.call import Contender, Target
 from http_bench.meter import Meter, Plan, Say
 
-__all__ = ["BARE", "CONTENDERS", "HTTPX", "OPENAI", "OURS", "Entrant", "find_contenders"]
+__all__ = ["BARE", "CONTENDERS", "HTTPX", "LLHTTP", "OPENAI", "OURS", "Entrant", "find_contenders"]
 
-OURS, HTTPX, OPENAI, BARE = "callsheet", "httpx", "openai", "bare h11"
+OURS, HTTPX, OPENAI, BARE, LLHTTP = "callsheet", "httpx", "openai", "bare h11", "bare llhttp"
 
 Loop = Callable[[Contender, Target, Meter, Plan, Say], None]
 
@@ -89,8 +89,15 @@ CONTENDERS: Mapping[str, Entrant] = {
         "h11",
         "bare_way",
         "trio",
-        "the lower bound: a list of sockets, a prepared request, and the same streamed response "
-        "read by h11; no deadlines and no JSON",
+        "a list of sockets, a prepared request, and a streamed response parsed by h11; no "
+        "deadlines and no JSON",
+    ),
+    LLHTTP: Entrant(
+        "httptools",
+        "bare_way",
+        "trio",
+        "the same pool with the parser of Node.js, the lower bound",
+        opener="open_llhttp",
     ),
 }
 

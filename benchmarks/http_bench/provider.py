@@ -1,9 +1,10 @@
 """A provider that uses little CPU time, so that the client bounds the rate.
 
-    python -m http_bench.provider --latency-ms 50 [--holds] [--tls server.pem]
+    python -m http_bench.provider --latency-ms 50 [--holds] [--gap-ms 10] [--tls server.pem]
 
 prints its port. Of a request it reads only the end and whether the response is streamed. It sends
-prepared bytes in one piece. It exits when its standard input is closed.
+prepared bytes: in one segment, or streams in ten with gaps. It exits when its standard input is
+closed.
 """
 
 import contextlib
@@ -13,11 +14,12 @@ import ssl
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import click
 import trio
 
-from http_bench.answers import BAD_REQUEST, STREAMED, WHOLE
+from http_bench.answers import BAD_REQUEST, SEGMENTS, STREAMED, response_to
 from http_bench.call import PATH
 
 __all__ = ["main"]
@@ -27,6 +29,7 @@ _BACKLOG = 4_096
 _REQUEST_LINE = f"POST {PATH} ".encode()
 
 Send = Callable[[bytes], None]
+Segments = tuple[bytes, ...]
 
 
 class Plain:
@@ -75,19 +78,25 @@ class Encrypted:
 
 
 class Later:
-    """Sends each response after the same latency, so in the order of the requests."""
+    """Sends the first segment of each response after the same latency, so in the order of requests.
 
-    def __init__(self, latency_s: float) -> None:
+    Args:
+        latency_s: the latency in seconds.
+        rest: sends the other segments, each after its own latency from the one before.
+    """
+
+    def __init__(self, latency_s: float, rest: "Later | None" = None) -> None:
         self._latency_s = latency_s
-        self._waiting: deque[tuple[float, Send, bytes]] = deque()
+        self._rest = rest or self
+        self._waiting: deque[tuple[float, Send, Segments]] = deque()
         self._came = trio.Event()
 
-    def push(self, send: Send, answer: bytes) -> None:
+    def push(self, send: Send, segments: Segments) -> None:
         """Send a response after the latency."""
         if not self._latency_s:
-            send(answer)
+            send(b"".join(segments))
             return
-        self._waiting.append((trio.current_time() + self._latency_s, send, answer))
+        self._waiting.append((trio.current_time() + self._latency_s, send, segments))
         self._came.set()
 
     async def run(self) -> None:
@@ -101,9 +110,11 @@ class Later:
 
     def _send_until(self, due: float) -> None:
         while self._waiting and self._waiting[0][0] <= due:
-            _, send, answer = self._waiting.popleft()
+            _, send, (first, *others) = self._waiting.popleft()
             with contextlib.suppress(OSError):  # the client has closed the connection
-                send(answer)
+                send(first)
+                if others:
+                    self._rest.push(send, tuple(others))
 
 
 class Together(Later):
@@ -141,12 +152,20 @@ def take_request(buffer: bytearray) -> bytes | None:
         return None
     body = bytes(buffer[head_end + 4 : end])
     del buffer[:end]
-    is_streamed = b'"stream": true' in body or b'"stream":true' in body
-    return STREAMED if is_streamed else WHOLE
+    return response_to(body)
 
 
-async def serve(sock: socket.socket, context: ssl.SSLContext | None, later: Later) -> None:
-    """Respond on one connection until it is closed."""
+async def serve(
+    sock: socket.socket, context: ssl.SSLContext | None, later: Later, *, divides: bool
+) -> None:
+    """Respond on one connection until it is closed.
+
+    Args:
+        sock: the connection.
+        context: encrypts; None for plain HTTP.
+        later: sends the responses.
+        divides: whether streamed responses are sent in segments.
+    """
     with sock:
         connection = Plain(sock) if context is None else Encrypted(sock, context)
         buffer = bytearray()
@@ -158,7 +177,8 @@ async def serve(sock: socket.socket, context: ssl.SSLContext | None, later: Late
                     return
                 buffer += connection.received(data)
                 while buffer and (answer := take_request(buffer)) is not None:
-                    later.push(connection.send, answer)
+                    is_divided = divides and answer is STREAMED
+                    later.push(connection.send, SEGMENTS if is_divided else (answer,))
         except OSError:  # TLS errors are OSErrors, too
             pass
 
@@ -168,8 +188,14 @@ async def until_stdin_ends() -> None:
     await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
 
 
-async def run(later: Later, context: ssl.SSLContext | None) -> None:
-    """Listen on a free port, and print it."""
+async def run(later: Later, rest: Later | None, context: ssl.SSLContext | None) -> None:
+    """Listen on a free port, and print it.
+
+    Args:
+        later: sends the responses, or their first segments.
+        rest: sends the other segments; None to send each response in one.
+        context: encrypts; None for plain HTTP.
+    """
     with socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG) as listener:
         listener.settimeout(0)
         print(listener.getsockname()[1], flush=True)
@@ -181,6 +207,8 @@ async def run(later: Later, context: ssl.SSLContext | None) -> None:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(later.run)
+            if rest is not None:
+                nursery.start_soon(rest.run)
             nursery.start_soon(stop)
             while True:
                 await trio.lowlevel.wait_readable(listener)
@@ -190,14 +218,16 @@ async def run(later: Later, context: ssl.SSLContext | None) -> None:
                     continue
                 sock.settimeout(0)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                nursery.start_soon(serve, sock, context, later)
+                divides = rest is not None
+                nursery.start_soon(partial(serve, sock, context, later, divides=divides))
 
 
 @click.command()
 @click.option("--latency-ms", type=click.FloatRange(0), default=0.0)
 @click.option("--holds", is_flag=True, help="Answer all at once when none came for as long.")
+@click.option("--gap-ms", type=click.FloatRange(0), help="Between segments; none for one segment.")
 @click.option("--tls", help="A file with key and certificate; none for plain HTTP.")
-def main(*, latency_ms: float, holds: bool, tls: str | None) -> None:
+def main(*, latency_ms: float, holds: bool, gap_ms: float | None, tls: str | None) -> None:
     """Respond until the standard input is closed."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -205,8 +235,9 @@ def main(*, latency_ms: float, holds: bool, tls: str | None) -> None:
     if tls is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(tls)
-    later = (Together if holds else Later)(latency_ms / 1_000)
-    trio.run(run, later, context)
+    rest = None if gap_ms is None else Later(gap_ms / 1_000)
+    later = (Together if holds else Later)(latency_ms / 1_000, rest)
+    trio.run(run, later, rest, context)
 
 
 if __name__ == "__main__":

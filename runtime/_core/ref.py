@@ -183,7 +183,7 @@ class Ref(Generic[M_contra]):
             if not cell.try_put(message, slot, now):  # type: ignore[arg-type]  # as above
                 scopes = current_effective_deadline()
                 with trio.CancelScope(deadline=due) as wait:
-                    await self._wait_for_room(message, slot, scopes)  # type: ignore[arg-type]  # as above
+                    await self.wait_for_room(message, slot, scopes)  # type: ignore[arg-type]  # as above
                 if wait.cancelled_caught:
                     slot.expire()  # the deadline task may have ended with the runtime
             worker = current_worker.get()
@@ -319,15 +319,19 @@ class Ref(Generic[M_contra]):
 
     async def deliver(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
         """Send a message with its slot; for the runtime itself. Always a checkpoint."""
+        if self.try_deliver(message, slot):
+            await trio.lowlevel.checkpoint()
+        else:
+            await self.wait_for_room(message, slot, current_effective_deadline())
+
+    def try_deliver(self, message: Message[object], slot: ReplySlot[Any] | None) -> bool:
+        """Send a message with its slot; return False if the sender may wait for room."""
         has_room = self._cell.try_put(message, slot, self._cell.now())
         if slot is not None and slot.caller is not None:
             _fail_if_cycle(slot, slot.caller)
-        if has_room or (slot is not None and slot.done):
-            await trio.lowlevel.checkpoint()
-        else:
-            await self._wait_for_room(message, slot, current_effective_deadline())
+        return has_room or (slot is not None and slot.done)
 
-    async def _wait_for_room(
+    async def wait_for_room(
         self, message: Message[object], slot: ReplySlot[Any] | None, scopes: float
     ) -> None:
         """Wait for room; `scopes` is when the sender's own cancel scopes end the wait."""

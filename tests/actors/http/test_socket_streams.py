@@ -114,6 +114,24 @@ async def test_a_send_with_room_does_not_wait(connect):
         assert await receive(stream, 5) == b"hello"
 
 
+async def test_what_is_not_accepted_now_is_returned(connect):
+    async with connect(echo) as stream:
+        left = stream.send_now(MANY)
+        assert left  # OpenSSL takes all or nothing of a piece
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.send_all, left)
+            assert await receive(stream, len(MANY)) == MANY
+        assert not stream.send_now(b"hello")
+        assert await receive(stream, 5) == b"hello"
+
+
+async def test_a_stream_that_was_closed_here_sends_nothing(connect):
+    async with connect(do_nothing) as stream:
+        stream.close()
+        with pytest.raises(trio.ClosedResourceError):
+            stream.send_now(b"hello")
+
+
 async def test_a_send_that_waits_can_be_cancelled(connect):
     async with connect(do_nothing) as stream:
         with trio.move_on_after(0.1) as scope:

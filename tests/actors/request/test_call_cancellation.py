@@ -161,7 +161,7 @@ async def stages(*lines, connections=1, limits=None, **settings):
             yield made
 
 
-async def everywhere(scenario, least=5):
+async def everywhere(scenario, least=3):
     """Run a scenario for each n, until there are fewer than n checkpoints."""
     for nth in itertools.count(1):
         if not await scenario(nth):
