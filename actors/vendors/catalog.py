@@ -36,13 +36,16 @@ def _openai_formats(
 
 
 # OpenAI's newer models refuse max_tokens; its older ones accept both names.
-_OPENAI_CHAT = OpenAIChat(limit_name="max_completion_tokens", asks_for_usage=True)
+_OPENAI_CHAT = OpenAIChat(
+    limit_name="max_completion_tokens", asks_for_usage=True, strict_tools=True
+)
 # The oldest member names. Nearly all servers can report usage in a stream, and without it the cost
 # is not known. From a server that refuses, the whole response is requested.
 _COMPATIBLE_CHAT = OpenAIChat(asks_for_usage=True)
 _COMPLETIONS = OpenAICompletions(asks_for_usage=True)
 _ONE_PROMPT = OpenAICompletions(asks_for_usage=True, several_prompts=False)
 _EMBEDDINGS = OpenAIEmbeddings()
+_OPENAI_RESPONSES = OpenAIResponses(strict_tools=True)
 _RESPONSES = OpenAIResponses()
 _AGENT = OpenAIResponses(path_name="/agent")  # Perplexity's name for it
 _NO_N = frozenset({"n"})
@@ -56,7 +59,7 @@ _ALL = (
         url_variables=("OPENAI_BASE_URL",),
         version_path="/v1",
         formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
-        responses=_RESPONSES,
+        responses=_OPENAI_RESPONSES,
         tiers=MappingProxyType({"flex": Decimal("0.5"), "priority": Decimal(2)}),
         model="gpt-5.4-nano",
         batches="openai",
@@ -71,7 +74,7 @@ _ALL = (
         key_prefix="",
         version_path="/openai/v1",
         formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
-        responses=_RESPONSES,
+        responses=_OPENAI_RESPONSES,
         price_list="azure",
     ),
     Vendor(
@@ -129,7 +132,7 @@ _ALL = (
         key_variables=("GROQ_API_KEY",),
         url_variables=("GROQ_BASE_URL",),
         version_path="/openai/v1",
-        formats=_openai_formats(attrs.evolve(_OPENAI_CHAT, unknown=_NO_N)),
+        formats=_openai_formats(attrs.evolve(_OPENAI_CHAT, strict_tools=False, unknown=_NO_N)),
         tiers=MappingProxyType({"flex": Decimal(1)}),  # no discount is documented
         model="llama-3.1-8b-instant",
         price_list="groq",

@@ -23,6 +23,7 @@ class OpenAIResponses:
 
     Args:
         path_name: what is appended to the base URL.
+        strict_tools: as for `OpenAIChat`.
         unknown: fields of `Request` that the server does not support.
     """
 
@@ -36,6 +37,7 @@ class OpenAIResponses:
     )
 
     path_name: str = "/responses"
+    strict_tools: bool = False
     unknown: frozenset[str] = frozenset()
 
     def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all requests
@@ -71,7 +73,7 @@ class OpenAIResponses:
                 "schema": dict(output.schema),
             }
             body["text"] = {"format": schema}
-        body |= responses_tools(request)
+        body |= responses_tools(request, strict=self.strict_tools)
         if stream:
             body["stream"] = True
         body = add_extra(body, request, self.name, _RESERVED)
