@@ -6,7 +6,7 @@ from decimal import Decimal
 import attrs
 import pytest
 import trio
-from fakes import MODEL, URL, Reply, Script, refusal
+from fakes import MODEL, URL, Reply, Script, completion_json, refusal
 from tool_fakes import (
     ANSWER,
     CALL,
@@ -121,6 +121,32 @@ async def test_anthropics_pause_is_another_round(autojump_clock):
     ]
 
 
+@attrs.frozen
+class Forecast:
+    city: str
+    wet: bool
+
+
+async def test_the_answer_of_a_run_has_the_declared_class(autojump_clock):
+    """The rounds before have no result; the last one is asked for again if it is not valid."""
+    request = asking(tool_of(Weather()), returns=Forecast)
+    wrong = Reply(body=completion_json("It rains."))
+    valid = Reply(body=completion_json('{"city": "Oslo", "wet": true}'))
+    for lines in ([CALL, valid], [CALL, wrong, valid]):
+        found, bodies = await run(request, *lines)
+        assert found.parsed == Forecast("Oslo", wet=True)
+        assert (len(found.rounds), found.http_requests, len(bodies)) == (2, len(lines), len(lines))
+        assert found.rounds[0].parsed is None
+
+
+async def test_a_pause_has_no_result_yet(autojump_clock):
+    request = asking(tool_of(Weather()), returns=Forecast)
+    paused = requesting(reason="pause_turn", text="Let me see.")
+    valid = Reply(body=completion_json('{"city": "Oslo", "wet": true}'))
+    found, bodies = await run(request, paused, valid)
+    assert (found.parsed, len(bodies)) == (Forecast("Oslo", wet=True), 2)
+
+
 async def test_a_choice_that_forces_a_call_holds_for_the_first_round(autojump_clock):
     """Otherwise the model could never answer."""
     for choice, later in [("required", None), ("get_weather", None), ("auto", "auto")]:
@@ -151,6 +177,17 @@ async def test_each_round_is_a_call_with_an_id_and_an_idempotency_key_of_its_own
     assert ids == {("weather.1", "team"), ("weather.2", "team")}
     keys = [sent.headers["idempotency-key"] for sent in script.sent]
     assert keys == ["mine", "mine-round-2"]
+
+
+async def test_a_long_idempotency_key_keeps_rounds_of_different_runs_apart(autojump_clock):
+    found = set()
+    for last in "ab":
+        request = attrs.evolve(asking(tool_of(Weather())), idempotency_key="x" * 254 + last)
+        script, opening = play(CALL, ANSWER)
+        async with opening as troupe:
+            await troupe.run_tools(request)
+        found |= {sent.headers["idempotency-key"] for sent in script.sent}
+    assert len(found) == 4
 
 
 # ------------------------------------------------------------------------ tools side by side
@@ -248,6 +285,20 @@ async def test_an_exception_goes_back_without_its_traceback(autojump_clock):
     found, bodies = await run(asking(tool_of(weather)), CALL, ANSWER)
     assert results_in(bodies[1]) == ["Error: LookupError: no station in Oslo"]
     assert found.results[0].error is weather.error
+
+
+async def test_an_exception_of_a_nursery_goes_back_as_itself(autojump_clock):
+    group = ExceptionGroup("nursery", [ExceptionGroup("nursery", [LookupError("no station")])])
+    _, bodies = await run(asking(tool_of(Weather(error=group))), CALL, ANSWER)
+    assert results_in(bodies[1]) == ["Error: LookupError: no station"]
+
+
+@pytest.mark.parametrize("written", ["", " ", "null", "{}", '"{}"'])
+async def test_a_tool_without_arguments_runs_however_they_are_written(autojump_clock, written):
+    weather = Weather()
+    call = {"id": "x", "function": {"name": "get_weather", "arguments": written}}
+    await run(asking(tool_of(weather)), requesting(call), ANSWER)
+    assert len(weather.calls) == 1
 
 
 async def test_an_error_of_one_tool_does_not_stop_the_others(autojump_clock):

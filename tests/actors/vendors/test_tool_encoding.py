@@ -6,8 +6,11 @@ import pytest
 from bodies import HI, chat
 
 from callsheet.actors import ChatMessage, Tool
+from callsheet.actors.identity import sharing_key
+from callsheet.actors.ledger.bound import most_usage
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.catalog import VENDORS
+from callsheet.actors.vendors.decoding import dumps
 from callsheet.actors.vendors.format import UnsupportedField
 from callsheet.actors.vendors.gemini import GeminiContent
 from callsheet.actors.vendors.openai_chat import OpenAIChat
@@ -128,6 +131,25 @@ def test_a_tool_without_arguments_has_a_schema_where_one_is_needed(dialect):
     assert sent("gemini", Tool(name="now")) == [{"functionDeclarations": [{"name": "now"}]}]
 
 
+def get_forecast(city: str, days: int = 1) -> str:
+    """Tell the weather."""
+    return city * days
+
+
+@pytest.mark.parametrize("name", ["openai", "azure", "groq", "compatible"])
+def test_a_function_has_a_strict_schema_where_the_server_has_a_strict_mode(name):
+    """L15: a server that is merely compatible gets the plain schema."""
+    request = chat(tools=[get_forecast, WEATHER])
+    body = VENDORS[name].format_for("chat").encode(request, stream=False)
+    function, own = (tool["function"] for tool in body["tools"])
+    assert function.get("strict") == (True if name in ("openai", "azure") else None)
+    assert function["parameters"].get("additionalProperties", True) is ("strict" not in function)
+    assert "strict" not in own  # the user wrote its schema
+    flat = OpenAIResponses(strict_tools=True).encode(request, stream=False)["tools"]
+    assert [tool["strict"] for tool in flat] == [True, False]
+    assert flat[0]["parameters"]["required"] == ["city", "days"]
+
+
 CHOICES = {
     "auto": ("auto", "auto", {"type": "auto"}, {"mode": "AUTO"}),
     "none": ("none", "none", {"type": "none"}, {"mode": "NONE"}),
@@ -193,6 +215,27 @@ def test_a_name_that_some_provider_refuses_is_refused_at_once(name):
         Tool(name=5)
 
 
+@pytest.mark.parametrize("dialect", ENCODE)
+@pytest.mark.parametrize("tool", [get_forecast, WEATHER, *GIVEN.values()], ids=str)
+def test_the_bound_of_a_call_counts_its_tools_in_any_shape(dialect, tool):
+    """L12: the bound follows from what is sent; each token stands for at least one byte."""
+    plain, offering = chat(), chat(tools=[tool])
+    encode = ENCODE[dialect]
+    sent_bytes = len(dumps(encode(offering))) - len(dumps(encode(plain)))
+    bounds = [most_usage(one, None, most_output=1).input_tokens for one in (plain, offering)]
+    assert bounds[1] - bounds[0] >= sent_bytes
+
+
+def test_tools_that_are_sent_differently_have_different_keys():
+    """L6: a definition may have more than its name and schema."""
+    other = {**ANTHROPIC, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    keys = {
+        sharing_key(chat(tools=[tool], cacheable=True))
+        for tool in (WEATHER, CHAT, RESPONSES, ANTHROPIC, GEMINI, other)
+    }
+    assert len(keys) == 6
+
+
 # ------------------------------------------------------------------ calls and their results
 
 
@@ -247,6 +290,26 @@ def test_calls_and_results_in_openais_shape_go_to_gemini():
     ]
 
 
+def test_images_sounds_and_files_of_openais_shape_go_to_gemini():
+    parts = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
+        {"type": "image_url", "image_url": "data:image/png;base64,BBBB"},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,CCCC"}},
+        {"type": "input_audio", "input_audio": {"data": "DDDD", "format": "wav"}},
+    ]
+    (found,) = contents({"role": "user", "content": parts})
+    kinds = ["image/png", "image/png", "application/pdf", "audio/wav"]
+    data = ["AAAA", "BBBB", "CCCC", "DDDD"]
+    assert found["parts"] == [
+        {"text": "What is it?"},
+        *(
+            {"inlineData": {"mimeType": kind, "data": one}}
+            for kind, one in zip(kinds, data, strict=True)
+        ),
+    ]
+
+
 def test_the_results_of_two_turns_are_not_mixed():
     found = contents(
         turn(call("a", "f")), result("a", "1"), turn(call("b", "g")), result("b", "{no JSON")
@@ -269,6 +332,11 @@ def test_a_message_of_a_response_goes_to_gemini_without_what_gemini_does_not_hav
         ([turn("f")], "a tool call that is no object"),
         ([ChatMessage("function", "1")], "the role 'function'"),
         ([ChatMessage("user", "Hi", extra={"name": "Ann"})], "'name'"),
+        (
+            [{"role": "user", "content": [{"type": "image_url", "image_url": "https://x/y.png"}]}],
+            "a part of the type 'image_url' in this form",
+        ),
+        ([{"role": "user", "content": [{"type": "video"}]}], "a part of the type 'video'"),
     ],
 )
 def test_what_gemini_cannot_take_is_refused_in_words(messages, words):
