@@ -188,17 +188,15 @@ def _limit(use: LimitUse, width: int) -> RenderableType:
 
 def _troubles(progress: Progress, width: int, *, is_over: bool) -> Iterator[_Line]:
     if progress.trouble and not is_over:
-        words = textwrap.wrap(
+        reason = textwrap.wrap(
             printable(progress.trouble),
             max(1, width - _HEAD),
             max_lines=_MOST_WAITING,
             placeholder="…",
         )
-        for number, line in enumerate(words):
-            yield (
-                6 if number else 3,
-                _line("" if number else "waiting", line, "bold yellow"),
-            )
+        for number, line in enumerate(reason):
+            head, rank = ("", 6) if number else ("waiting", 3)
+            yield rank, _line(head, line, "bold yellow")
     if progress.maybe_billed:
         yield (
             5,
