@@ -142,7 +142,7 @@ if TYPE_CHECKING:
         ToolRunStopped,
         ToolRunTimedOut,
     )
-    from .tools import Tool, ToolResult
+    from .tools import Tool, ToolLike, ToolResult
     from .troupe import Troupe
     from .vendors import (
         OLD_DAYS,
@@ -211,7 +211,7 @@ else:
         messages="ChatMessage Request Task",
         responses="Choice Delta Response TokenLogprob ToolCall ToolCallDelta Usage",
         tool_loop="ToolCostExceeded ToolRoundsExceeded ToolRun ToolRunStopped ToolRunTimedOut",
-        tools="Tool ToolResult",
+        tools="Tool ToolLike ToolResult",
         permit="Dimension Permit Throttled",
         pool_health="PoolHealth",
         rate_limit=(
@@ -374,6 +374,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "ToolCostExceeded",
+    "ToolLike",
     "ToolResult",
     "ToolRoundsExceeded",
     "ToolRun",

@@ -21,7 +21,7 @@ from attrs.validators import (
 from .chat_members import Role, calls_in, members_of_response, read_message
 from .json_value import Json
 from .responses import Response, ResultT_co, ToolCall
-from .tools import Tool, tools_of
+from .tools import Tool, ToolLike, tools_of
 from .typed import OutputSchema
 
 
@@ -223,8 +223,8 @@ class Request(Generic[ResultT_co]):
         returns: the class of the result, from which the JSON schema follows; None for text. It may
             be an attrs class, a dataclass, a TypedDict, a NamedTuple, a `msgspec.Struct` or a
             pydantic model, or a type such as ``list[Label]``.
-        tools: the tools that the model may call. A tool may be given as the SDKs of OpenAI,
-            Anthropic and Google take it; see `Tool.defined`.
+        tools: the tools that the model may call. A tool may be given as a function (see `Tool.of`),
+            or as the SDKs of OpenAI, Anthropic and Google take it (see `Tool.defined`).
         tool_choice: "auto" (the model decides), "none", "required" (at least one call), or the name
             of the tool to call; None for the provider's default.
         dimensions: the number of dimensions of each vector; None for the model's default.
@@ -295,7 +295,7 @@ class Request(Generic[ResultT_co]):
         system: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
-        tools: Iterable[Tool | Mapping[str, object]] = (),
+        tools: Iterable[ToolLike] = (),
         returns: None = None,
         json_schema: Mapping[str, Json] | None = None,
         stop: str | Iterable[str] = (),
@@ -317,7 +317,7 @@ class Request(Generic[ResultT_co]):
         system: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
-        tools: Iterable[Tool | Mapping[str, object]] = (),
+        tools: Iterable[ToolLike] = (),
         returns: type[_T],
         stop: str | Iterable[str] = (),
         seed: int | None = None,
@@ -337,7 +337,7 @@ class Request(Generic[ResultT_co]):
         system: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
-        tools: Iterable[Tool | Mapping[str, object]] = (),
+        tools: Iterable[ToolLike] = (),
         returns: type[object] | None = None,
         json_schema: Mapping[str, Json] | None = None,
         stop: str | Iterable[str] = (),

@@ -8,6 +8,7 @@ import attrs
 from ..messages import Request
 from ..rate_limit import TokenCounter
 from ..responses import Usage
+from ..tools import Tool
 from ..vendors import FAST_MODE, PriceBook, TierPrice, dumps, tier_named
 
 # Members of `extra_body` that limit a response.
@@ -54,7 +55,7 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
     if (output := request.output_schema) is not None:
         tokens += len(dumps(output.schema))
     if request.tools:
-        tokens += _TOKENS_OF_TOOLS + sum(len(dumps(tool.told)) for tool in request.tools)
+        tokens += _TOKENS_OF_TOOLS + sum(map(_bytes_of_tool, request.tools))
     if request.extra_body:  # tools, for example, are part of the prompt
         tokens += len(dumps(request.extra_body))
     if request.task == "embedding":
@@ -64,6 +65,11 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
     limits = (request.max_tokens, *map(request.extra_body.get, _LIMITS))
     each = max((most for most in limits if isinstance(most, int)), default=most_output)
     return Usage(tokens, each * choices * max(1, len(request.inputs)))
+
+
+def _bytes_of_tool(tool: Tool) -> int:
+    """Return the bytes of a tool in any shape: with the schema as it is, and with a strict one."""
+    return len(dumps(tool.told)) + len(dumps(tool.strict_schema or {}))
 
 
 def _bytes_of(text: str) -> int:

@@ -90,7 +90,12 @@ def read_arguments(tool: "Tool", call: ToolCall) -> Mapping[str, object]:
         raise InvalidToolCall(
             f"the arguments of {tool.name} must be one JSON object, not {kind_of(value)}"
         )
-    return value
+    if tool.signature is None:
+        return value
+    try:
+        return tool.signature.read(value)
+    except ValueError as error:
+        raise InvalidToolCall(f"the arguments of {tool.name} do not match: {error}") from error
 
 
 async def _call(

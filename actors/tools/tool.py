@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import attrs
 from attrs.validators import instance_of, is_callable, optional
 
 from ..json_value import Json
+
+if TYPE_CHECKING:
+    from .signature import ToolSignature
 
 ToolDialect = Literal["chat", "responses", "anthropic", "gemini"]
 """The shapes in which a function is defined: OpenAI's two, Anthropic's and Gemini's."""
@@ -34,6 +37,7 @@ class Tool:
         function: runs a call; None if the program that receives the response runs it.
         definition: the tool in the words of one provider's API, which is sent there unchanged;
             see `Tool.defined`.
+        signature: describes and reads the arguments of `function`. `Tool.of` sets it.
         abandon_on_cancel: whether cancelling leaves a function that is not async behind in its
             thread. Otherwise cancelling waits for it, because a thread cannot be stopped.
 
@@ -48,6 +52,7 @@ class Tool:
         default=None, validator=optional(is_callable()), eq=False
     )
     definition: Mapping[str, Json] | None = attrs.field(default=None, hash=False)
+    signature: "ToolSignature | None" = attrs.field(default=None, eq=False, repr=False)
     abandon_on_cancel: bool = attrs.field(default=False, eq=False)
 
     @property
@@ -61,6 +66,14 @@ class Tool:
         return dict(self.parameters) or {"type": "object", "properties": {}}
 
     @property
+    def strict_schema(self) -> Mapping[str, Json] | None:
+        """The schema for a strict mode, in which a model can write no other arguments.
+
+        None for a schema that has no such form, or that the user wrote.
+        """
+        return None if self.signature is None else self.signature.strict
+
+    @property
     def told(self) -> dict[str, Json]:
         """All that a provider is told about the tool, in one shape for every provider."""
         return {
@@ -69,6 +82,47 @@ class Tool:
             "parameters": dict(self.parameters),
             "definition": None if self.definition is None else dict(self.definition),
         }
+
+    @classmethod
+    def of(
+        cls,
+        function: Callable[..., object],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        abandon_on_cancel: bool = False,
+    ) -> "Tool":
+        """Return a tool that runs a Python function.
+
+        The model gets the first paragraph of the docstring, the descriptions of the parameters in
+        it (in Google's, NumPy's or Sphinx's style), and the JSON schema of the annotations.
+        Parameters may have any type that msgspec or pydantic reads, also your own classes;
+        ``Annotated[int, msgspec.Meta(ge=1, description="...")]`` adds bounds and a description.
+
+        Args:
+            function: a function, async or not, a method, a `functools.partial` whose keywords the
+                model does not see, or an object that can be called. One that is not async runs in
+                a thread.
+            name: the name for the model; None for that of the function.
+            description: what it does, for the model; None for that of the docstring.
+            abandon_on_cancel: as for `Tool`.
+
+        Raises:
+            TypeError: a parameter cannot be described to a model; the message says why.
+            ValueError: the name is not valid.
+        """
+        from .signature import function_name, signature_of  # noqa: PLC0415  # loads msgspec
+
+        called = name or function_name(function)
+        signature = signature_of(function, called)
+        return cls(
+            name=called,
+            description=signature.summary if description is None else description,
+            parameters=signature.schema,
+            function=function,
+            signature=signature,
+            abandon_on_cancel=abandon_on_cancel,
+        )
 
     @classmethod
     def defined(cls, definition: object) -> "tuple[Tool, ...]":
@@ -148,11 +202,21 @@ def _defined(definition: Mapping[str, Json]) -> Tool:
     )
 
 
-def tools_of(tools: Iterable[Tool | Mapping[str, object]]) -> tuple[Tool, ...]:
+def _read_tool(given: object) -> tuple[Tool, ...]:
+    if isinstance(given, Tool):
+        return (given,)
+    return (Tool.of(given),) if callable(given) else Tool.defined(given)
+
+
+ToolLike = Tool | Callable[..., object] | Mapping[str, object]
+"""A tool, a function (see `Tool.of`), or a tool as the SDKs take it (see `Tool.defined`)."""
+
+
+def tools_of(tools: Iterable[ToolLike]) -> tuple[Tool, ...]:
     """Return tools, each with a name of its own.
 
     Args:
-        tools: a tool may be given as the SDKs take it, see `Tool.defined`.
+        tools: the tools, in any of these forms.
 
     Raises:
         ValueError, TypeError: one of them is none, or two have the same name; the message says so.
@@ -160,7 +224,7 @@ def tools_of(tools: Iterable[Tool | Mapping[str, object]]) -> tuple[Tool, ...]:
     found: dict[str, Tool] = {}
     for at, given in enumerate(tools):
         try:
-            read = (given,) if isinstance(given, Tool) else Tool.defined(given)
+            read = _read_tool(given)
         except (TypeError, ValueError) as error:
             raise type(error)(f"tools[{at}]: {error}") from None
         for tool in read:

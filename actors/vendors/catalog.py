@@ -36,13 +36,16 @@ def _openai_formats(
 
 
 # OpenAI's newer models refuse max_tokens; its older ones accept both names.
-_OPENAI_CHAT = OpenAIChat(limit_name="max_completion_tokens", asks_for_usage=True)
+_OPENAI_CHAT = OpenAIChat(
+    limit_name="max_completion_tokens", asks_for_usage=True, strict_tools=True
+)
 # The oldest member names. Nearly all servers can report usage in a stream, and without it the cost
 # is not known. From a server that refuses, the whole response is requested.
 _COMPATIBLE_CHAT = OpenAIChat(asks_for_usage=True)
 _COMPLETIONS = OpenAICompletions(asks_for_usage=True)
 _ONE_PROMPT = OpenAICompletions(asks_for_usage=True, several_prompts=False)
 _EMBEDDINGS = OpenAIEmbeddings()
+_OPENAI_RESPONSES = OpenAIResponses(strict_tools=True)
 _RESPONSES = OpenAIResponses()
 _AGENT = OpenAIResponses(  # Perplexity's
     path_name="/agent",
@@ -62,7 +65,7 @@ _ALL = (
         url_variables=("OPENAI_BASE_URL",),
         version_path="/v1",
         formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
-        responses=_RESPONSES,
+        responses=_OPENAI_RESPONSES,
         tiers=MappingProxyType({"flex": Decimal("0.5"), "priority": Decimal(2)}),
         model="gpt-5.4-nano",
         batches="openai",
@@ -77,7 +80,7 @@ _ALL = (
         key_prefix="",
         version_path="/openai/v1",
         formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
-        responses=_RESPONSES,
+        responses=_OPENAI_RESPONSES,
         price_list="azure",
     ),
     Vendor(
@@ -135,7 +138,7 @@ _ALL = (
         key_variables=("GROQ_API_KEY",),
         url_variables=("GROQ_BASE_URL",),
         version_path="/openai/v1",
-        formats=_openai_formats(attrs.evolve(_OPENAI_CHAT, unknown=_NO_N)),
+        formats=_openai_formats(attrs.evolve(_OPENAI_CHAT, strict_tools=False, unknown=_NO_N)),
         tiers=MappingProxyType({"flex": Decimal(1)}),  # no discount is documented
         model="llama-3.1-8b-instant",
         price_list="groq",

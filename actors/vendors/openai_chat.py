@@ -127,6 +127,8 @@ class OpenAIChat:
         asks_for_usage: request usage in streams (``stream_options``). A server that does not
             support it may refuse the call. Without it, the cost of a stream may not be known.
         seed_name: the member that `Request.seed` is sent as.
+        strict_tools: whether the server has a strict mode for tools, in which the arguments of a
+            call always match.
         unknown: fields of `Request` that the server does not support, such as "n" for Ollama.
     """
 
@@ -142,6 +144,7 @@ class OpenAIChat:
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     asks_for_usage: bool = False
     seed_name: str = "seed"
+    strict_tools: bool = False
     unknown: frozenset[str] = frozenset()
 
     def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all requests
@@ -178,7 +181,7 @@ class OpenAIChat:
                 "schema": dict(output.schema),
             }
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        body |= chat_tools(request)
+        body |= chat_tools(request, strict=self.strict_tools)
         if stream:
             body["stream"] = True
             if self.asks_for_usage:

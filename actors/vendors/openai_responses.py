@@ -27,6 +27,7 @@ class OpenAIResponses:
         has_text: whether a schema is sent in ``text``; otherwise in ``response_format``, as in a
             chat.
         names_messages: whether each message names its type.
+        strict_tools: as for `OpenAIChat`.
         unknown: fields of `Request` that the server does not support.
     """
 
@@ -43,6 +44,7 @@ class OpenAIResponses:
     stores: bool = True
     has_text: bool = True
     names_messages: bool = False
+    strict_tools: bool = False
     unknown: frozenset[str] = frozenset()
 
     def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all requests
@@ -84,7 +86,7 @@ class OpenAIResponses:
                 body["text"] = {"format": {"type": "json_schema", **schema}}
             else:
                 body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        body |= responses_tools(request)
+        body |= responses_tools(request, strict=self.strict_tools)
         if stream:
             body["stream"] = True
         body = add_extra(body, request, self.name, _RESERVED)

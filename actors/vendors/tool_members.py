@@ -17,12 +17,18 @@ _GEMINI_CHOICES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 _OPENAI_CHOICES = frozenset({"auto", "none", "required"})
 
 
-def chat_tools(request: Request) -> dict[str, Json]:
-    """Return the members of OpenAI's chat format; none for a request without tools."""
+def chat_tools(request: Request, *, strict: bool) -> dict[str, Json]:
+    """Return the members of OpenAI's chat format; none for a request without tools.
+
+    Args:
+        request: the request to encode.
+        strict: whether the strict mode is used for schemas that allow it.
+    """
     members: dict[str, Json] = {}
     if request.tools:
         members["tools"] = [
-            _unchanged(tool, "chat") or {"type": "function", "function": _function(tool)}
+            _unchanged(tool, "chat")
+            or {"type": "function", "function": _strict(tool) if strict else _function(tool)}
             for tool in request.tools
         ]
     if request.tool_choice is not None:
@@ -30,13 +36,22 @@ def chat_tools(request: Request) -> dict[str, Json]:
     return members
 
 
-def responses_tools(request: Request) -> dict[str, Json]:
-    """Return the members of OpenAI's Responses format; none for a request without tools."""
+def responses_tools(request: Request, *, strict: bool) -> dict[str, Json]:
+    """Return the members of OpenAI's Responses format; none for a request without tools.
+
+    Args:
+        request: the request to encode.
+        strict: whether the strict mode is used for schemas that allow it.
+    """
     members: dict[str, Json] = {}
     if request.tools:
         members["tools"] = [
             _unchanged(tool, "responses")
-            or {"type": "function", "strict": False, **_function(tool)}
+            or {
+                "type": "function",
+                "strict": False,
+                **(_strict(tool) if strict else _function(tool)),
+            }
             for tool in request.tools
         ]
     if request.tool_choice is not None:
@@ -98,6 +113,14 @@ def _function(tool: Tool, schema: str = "parameters") -> dict[str, Json]:
     if schema != "parametersJsonSchema" or tool.parameters.get("properties"):
         written[schema] = tool.schema
     return written
+
+
+def _strict(tool: Tool) -> dict[str, Json]:
+    """Return a function for OpenAI's strict mode if its schema allows that."""
+    written = _function(tool)
+    if tool.strict_schema is None:
+        return written
+    return {**written, "parameters": dict(tool.strict_schema), "strict": True}
 
 
 def _openai_choice(request: Request, *, is_flat: bool) -> Json:

@@ -128,6 +128,25 @@ def test_a_tool_without_arguments_has_a_schema_where_one_is_needed(dialect):
     assert sent("gemini", Tool(name="now")) == [{"functionDeclarations": [{"name": "now"}]}]
 
 
+def get_forecast(city: str, days: int = 1) -> str:
+    """Tell the weather."""
+    return city * days
+
+
+@pytest.mark.parametrize("name", ["openai", "azure", "groq", "compatible"])
+def test_a_function_has_a_strict_schema_where_the_server_has_a_strict_mode(name):
+    """L15: a server that is merely compatible gets the plain schema."""
+    request = chat(tools=[get_forecast, WEATHER])
+    body = VENDORS[name].format_for("chat").encode(request, stream=False)
+    function, own = (tool["function"] for tool in body["tools"])
+    assert function.get("strict") == (True if name in ("openai", "azure") else None)
+    assert function["parameters"].get("additionalProperties", True) is ("strict" not in function)
+    assert "strict" not in own  # the user wrote its schema
+    flat = OpenAIResponses(strict_tools=True).encode(request, stream=False)["tools"]
+    assert [tool["strict"] for tool in flat] == [True, False]
+    assert flat[0]["parameters"]["required"] == ["city", "days"]
+
+
 CHOICES = {
     "auto": ("auto", "auto", {"type": "auto"}, {"mode": "AUTO"}),
     "none": ("none", "none", {"type": "none"}, {"mode": "NONE"}),
