@@ -20,6 +20,7 @@ if not os.path.isdir(os.path.join(_HERE, "actors")):  # noqa: PTH112, PTH118  # 
 if TYPE_CHECKING:
     from .actors import (
         CallFailed,
+        ChatMessage,
         Endpoint,
         Lane,
         Limits,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         ResultNotValid,
         RetryPolicy,
         StepFailed,
+        Tool,
         Troupe,
         TroupeSettings,
         cast_troupe,
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
     from .runtime import Actor, AskTimedOut, Message, Ref, ReplySlot, defers, handles, open_runtime
 else:
     _NAMES = {
-        "actors": "CallFailed Endpoint Lane Limits Post Rate Recipe Request Response"
-        " ResultNotValid RetryPolicy StepFailed Troupe TroupeSettings cast_troupe load_recipe"
+        "actors": "CallFailed ChatMessage Endpoint Lane Limits Post Rate Recipe Request Response"
+        " ResultNotValid RetryPolicy StepFailed Tool Troupe TroupeSettings cast_troupe load_recipe"
         " open_troupe",
         "endpoints": "open_builtin_provider open_endpoint",
         "runtime": "Actor AskTimedOut Message Ref ReplySlot defers handles open_runtime",
@@ -67,6 +69,7 @@ __all__ = [
     "Actor",
     "AskTimedOut",
     "CallFailed",
+    "ChatMessage",
     "Endpoint",
     "Lane",
     "Limits",
@@ -81,6 +84,7 @@ __all__ = [
     "ResultNotValid",
     "RetryPolicy",
     "StepFailed",
+    "Tool",
     "Troupe",
     "TroupeSettings",
     "__version__",
