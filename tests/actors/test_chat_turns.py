@@ -1,14 +1,18 @@
 """A response becomes a part of the chat: in OpenAI's shape, and as the provider itself wrote it."""
 
 import json
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Request, Response, ToolCall, Usage
 from callsheet.actors.identity import sharing_key
 from callsheet.actors.ledger.bound import most_usage
 from callsheet.actors.vendors.anthropic import AnthropicMessages
+from callsheet.actors.vendors.format import Malformed, UnsupportedField
 from callsheet.actors.vendors.gemini import GeminiContent
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.actors.vendors.openai_responses import OpenAIResponses
@@ -201,3 +205,50 @@ def test_what_goes_back_counts_in_the_key_and_in_the_bound():
     assert len(keys) == 2
     bounds = [most_usage(ask(one), None, most_output=1).input_tokens for one in (turn, plain)]
     assert bounds[0] > bounds[1]
+
+
+# -------------------------------------------------------------------------- whatever it was
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "f", "call_1", "{}"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["id", "type", "function", "custom", "name", "arguments", "text", "functionCall"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+MEMBERS = ["role", "content", "tool_calls", "function_call", "refusal", "reasoning"]
+MESSAGES = st.dictionaries(st.sampled_from(MEMBERS), VALUES, max_size=4)
+BODIES = st.one_of(
+    MESSAGES.map(lambda one: (CHAT, {"choices": [{"message": one, "finish_reason": "stop"}]})),
+    VALUES.map(lambda one: (ANTHROPIC, {"content": [one], "stop_reason": "end_turn"})),
+    VALUES.map(lambda one: (RESPONSES, {"status": "completed", "output": [one]})),
+    VALUES.map(
+        lambda one: (
+            GEMINI,
+            {"candidates": [{"content": {"parts": [one]}, "finishReason": "STOP"}]},
+        )
+    ),
+)
+
+
+@given(BODIES, st.sampled_from(FORMS))
+def test_whatever_a_provider_sends_can_go_back_or_is_refused_by_name(drawn, form):
+    """L11: what could be read is no bug of the next round."""
+    origin, body = drawn
+    try:
+        response = answered(origin, body)
+    except Malformed:
+        return
+    turn = ChatMessage.from_response(response)
+    ids = [call.id for call in turn.tool_calls]
+    assert len(set(ids)) == len(ids)
+    assert all(ids)
+    with suppress(UnsupportedField):
+        continued(form, response)
