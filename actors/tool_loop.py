@@ -4,6 +4,7 @@ Each round is a call of its own, with its retries and hedges below. The tools ru
 rounds, so that no retry and no hedge runs a tool twice.
 """
 
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Generic, final
@@ -19,6 +20,7 @@ from .tools import ToolResult, run_call
 
 _MORE_TO_SAY = "pause_turn"  # Anthropic's: the provider's own tools need another round
 _ROUNDING_S = 1e-6  # of the deadline of a round, which is that of the run
+_MAX_KEY = 240  # of the 255 characters that a key may have
 _CUT_OFF = frozenset({"length", "content_filter"})  # the last call may be incomplete
 
 
@@ -214,7 +216,7 @@ class ToolLoop(Generic[ResultT_co]):
             messages=tuple(self._messages),
             tool_choice=None if is_forced else choice,
             deadline=None if request.deadline is None else max(left_s, _ROUNDING_S),
-            idempotency_key=f"{key[:240]}-round-{number}" if key else "",
+            idempotency_key=_key_of_round(key, number),
         )
 
     async def _check_cost(self, request: Request[ResultT_co]) -> None:
@@ -276,6 +278,13 @@ class ToolLoop(Generic[ResultT_co]):
             results=tuple(self._results),
             messages=tuple(self._messages),
         )
+
+
+def _key_of_round(key: str, number: int) -> str:
+    """Return an idempotency key for a round, which is another call; "" if the request has none."""
+    if len(key) > _MAX_KEY:
+        key = hashlib.blake2b(key.encode(), digest_size=32).hexdigest()
+    return f"{key}-round-{number}" if key else ""
 
 
 def _usd(value: Decimal | str | int | None) -> Decimal | None:

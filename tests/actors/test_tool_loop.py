@@ -153,6 +153,17 @@ async def test_each_round_is_a_call_with_an_id_and_an_idempotency_key_of_its_own
     assert keys == ["mine", "mine-round-2"]
 
 
+async def test_a_long_idempotency_key_keeps_rounds_of_different_runs_apart(autojump_clock):
+    found = set()
+    for last in "ab":
+        request = attrs.evolve(asking(tool_of(Weather())), idempotency_key="x" * 254 + last)
+        script, opening = play(CALL, ANSWER)
+        async with opening as troupe:
+            await troupe.run_tools(request)
+        found |= {sent.headers["idempotency-key"] for sent in script.sent}
+    assert len(found) == 4
+
+
 # ------------------------------------------------------------------------ tools side by side
 
 
