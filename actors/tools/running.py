@@ -55,11 +55,25 @@ async def run_call(tool: "Tool | None", call: ToolCall, *, known: str) -> ToolRe
     try:
         text, error = await _result_of(tool, call, known), None
     except Exception as failed:  # noqa: BLE001  # whatever it is, the model is told
-        words = str(failed)
-        if not isinstance(failed, InvalidToolCall | ResultNotJson):
-            words = f"{type(failed).__name__}: {words}" if words else type(failed).__name__
-        text, error = f"Error: {words}", failed
+        error = _only_one(failed)
+        text = f"Error: {_words_of(error)}"
     return ToolResult(call, text, error, trio.current_time() - started)
+
+
+def _only_one(error: Exception) -> Exception:
+    """Return the error in a group of one, into which a nursery of the function puts it."""
+    group: object = error
+    if not isinstance(group, ExceptionGroup):
+        return error
+    inner = cast("ExceptionGroup[Exception]", group).exceptions
+    return _only_one(inner[0]) if len(inner) == 1 else error
+
+
+def _words_of(error: Exception) -> str:
+    words = str(error)
+    if isinstance(error, InvalidToolCall | ResultNotJson):
+        return words
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 async def _result_of(tool: "Tool | None", call: ToolCall, known: str) -> str:
@@ -79,9 +93,8 @@ def read_arguments(tool: "Tool", call: ToolCall) -> Mapping[str, object]:
     Raises:
         InvalidToolCall: they are no JSON object, or do not match the signature of the function.
     """
-    text = call.arguments.strip() or "{}"
     try:
-        value = cast("Json", orjson.loads(text.encode(errors="replace")))
+        value = _arguments_in(call.arguments)
     except ValueError as error:
         raise InvalidToolCall(
             f"the arguments of {tool.name} are not valid JSON ({error})"
@@ -96,6 +109,14 @@ def read_arguments(tool: "Tool", call: ToolCall) -> Mapping[str, object]:
         return tool.signature.read(value)
     except ValueError as error:
         raise InvalidToolCall(f"the arguments of {tool.name} do not match: {error}") from error
+
+
+def _arguments_in(text: str) -> Json:
+    """Return the JSON value of a text. Some models write none, or null, or JSON inside a string."""
+    value = cast("Json", orjson.loads(text.strip().encode(errors="replace") or b"{}"))
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = cast("Json", orjson.loads(value.encode(errors="replace")))
+    return {} if value is None else value
 
 
 async def _call(

@@ -261,6 +261,20 @@ async def test_an_exception_goes_back_without_its_traceback(autojump_clock):
     assert found.results[0].error is weather.error
 
 
+async def test_an_exception_of_a_nursery_goes_back_as_itself(autojump_clock):
+    group = ExceptionGroup("nursery", [ExceptionGroup("nursery", [LookupError("no station")])])
+    _, bodies = await run(asking(tool_of(Weather(error=group))), CALL, ANSWER)
+    assert results_in(bodies[1]) == ["Error: LookupError: no station"]
+
+
+@pytest.mark.parametrize("written", ["", " ", "null", "{}", '"{}"'])
+async def test_a_tool_without_arguments_runs_however_they_are_written(autojump_clock, written):
+    weather = Weather()
+    call = {"id": "x", "function": {"name": "get_weather", "arguments": written}}
+    await run(asking(tool_of(weather)), requesting(call), ANSWER)
+    assert len(weather.calls) == 1
+
+
 async def test_an_error_of_one_tool_does_not_stop_the_others(autojump_clock):
     bad, good = Weather(seconds=1, error=OSError()), Weather(seconds=2)
     calls = requesting(function_call("a", "bad"), function_call("b", "good"))
