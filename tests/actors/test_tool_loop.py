@@ -6,7 +6,7 @@ from decimal import Decimal
 import attrs
 import pytest
 import trio
-from fakes import MODEL, URL, Reply, Script, refusal
+from fakes import MODEL, URL, Reply, Script, completion_json, refusal
 from tool_fakes import (
     ANSWER,
     CALL,
@@ -119,6 +119,32 @@ async def test_anthropics_pause_is_another_round(autojump_clock):
     assert json.loads(script.sent[1].body)["messages"][1:] == [
         {"role": "assistant", "content": paused.body["content"]}
     ]
+
+
+@attrs.frozen
+class Forecast:
+    city: str
+    wet: bool
+
+
+async def test_the_answer_of_a_run_has_the_declared_class(autojump_clock):
+    """The rounds before have no result; the last one is asked for again if it is not valid."""
+    request = asking(tool_of(Weather()), returns=Forecast)
+    wrong = Reply(body=completion_json("It rains."))
+    valid = Reply(body=completion_json('{"city": "Oslo", "wet": true}'))
+    for lines in ([CALL, valid], [CALL, wrong, valid]):
+        found, bodies = await run(request, *lines)
+        assert found.parsed == Forecast("Oslo", wet=True)
+        assert (len(found.rounds), found.http_requests, len(bodies)) == (2, len(lines), len(lines))
+        assert found.rounds[0].parsed is None
+
+
+async def test_a_pause_has_no_result_yet(autojump_clock):
+    request = asking(tool_of(Weather()), returns=Forecast)
+    paused = requesting(reason="pause_turn", text="Let me see.")
+    valid = Reply(body=completion_json('{"city": "Oslo", "wet": true}'))
+    found, bodies = await run(request, paused, valid)
+    assert (found.parsed, len(bodies)) == (Forecast("Oslo", wet=True), 2)
 
 
 async def test_a_choice_that_forces_a_call_holds_for_the_first_round(autojump_clock):
