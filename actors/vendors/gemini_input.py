@@ -3,8 +3,10 @@
 {"role": "system"} at the start                  {"systemInstruction": {"parts": [{"text"}]}}
 {"role": "assistant", "tool_calls": [...]}       {"role": "model", "parts": [{"functionCall"}]}
 {"role": "tool", "tool_call_id", "content"}      {"role": "user", "parts": [{"functionResponse"}]}
+{"type": "image_url"}, {"type": "input_audio"}   {"inlineData": {"mimeType", "data"}}
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import final
@@ -14,6 +16,7 @@ from ..messages import ChatMessage
 from .decoding import loads, object_of, text_of
 from .format import UnsupportedField
 
+_DATA_URL = re.compile(r"data:([\w.+/-]+)(?:;[\w=.+-]+)*;base64,(.*)", re.DOTALL)
 # Members of a message that a chat gets from a response of OpenAI's format. What Gemini does not
 # have of them, such as reasoning, it does not need.
 _OF_A_RESPONSE = frozenset(
@@ -95,16 +98,28 @@ class _GeminiWriter:
                 raise UnsupportedField(f"extra in a message ({member!r:.40})", self._name)
 
     def _parts(self, message: ChatMessage) -> list[Json]:
-        """Return the content of a message as parts, of which only texts can be translated."""
+        """Return the content of a message as parts: texts, and data that the message contains."""
         content = message.body["content"]
         if not isinstance(content, list):
             return [{"text": content}]
-        parts: list[Json] = []
-        for part in content:
-            if not isinstance(part, dict) or part.keys() != {"type", "text"}:
-                raise UnsupportedField("extra in a message (a part that is no text)", self._name)
-            parts.append({"text": part["text"]})
-        return parts
+        return [self._part(part) for part in content]
+
+    def _part(self, part: Json) -> Json:
+        members = part if isinstance(part, dict) else {}
+        kind = text_of(members, "type")
+        if kind == "text" and members.keys() == {"type", "text"}:
+            return {"text": members["text"]}
+        inner = members.get(kind)
+        own = inner if isinstance(inner, dict) else {"url": inner}
+        if kind == "input_audio":
+            data = {"mimeType": f"audio/{text_of(own, 'format')}", "data": own.get("data")}
+            return {"inlineData": data}
+        url = text_of(own, {"image_url": "url", "file": "file_data"}.get(kind, ""))
+        if found := _DATA_URL.fullmatch(url):
+            return {"inlineData": {"mimeType": found[1], "data": found[2]}}
+        why = "send a text, or its data as a data URL with base64"
+        field = f"extra in a message (a part of the type {kind!r:.40} in this form)"
+        raise UnsupportedField(field, self._name, why)
 
     def _model_parts(self, message: ChatMessage) -> list[Json]:
         native = message.body_with("parts").get("parts")

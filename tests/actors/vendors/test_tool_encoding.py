@@ -6,8 +6,11 @@ import pytest
 from bodies import HI, chat
 
 from callsheet.actors import ChatMessage, Tool
+from callsheet.actors.identity import sharing_key
+from callsheet.actors.ledger.bound import most_usage
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.catalog import VENDORS
+from callsheet.actors.vendors.decoding import dumps
 from callsheet.actors.vendors.format import UnsupportedField
 from callsheet.actors.vendors.gemini import GeminiContent
 from callsheet.actors.vendors.openai_chat import OpenAIChat
@@ -212,6 +215,27 @@ def test_a_name_that_some_provider_refuses_is_refused_at_once(name):
         Tool(name=5)
 
 
+@pytest.mark.parametrize("dialect", ENCODE)
+@pytest.mark.parametrize("tool", [get_forecast, WEATHER, *GIVEN.values()], ids=str)
+def test_the_bound_of_a_call_counts_its_tools_in_any_shape(dialect, tool):
+    """L12: the bound follows from what is sent; each token stands for at least one byte."""
+    plain, offering = chat(), chat(tools=[tool])
+    encode = ENCODE[dialect]
+    sent_bytes = len(dumps(encode(offering))) - len(dumps(encode(plain)))
+    bounds = [most_usage(one, None, most_output=1).input_tokens for one in (plain, offering)]
+    assert bounds[1] - bounds[0] >= sent_bytes
+
+
+def test_tools_that_are_sent_differently_have_different_keys():
+    """L6: a definition may have more than its name and schema."""
+    other = {**ANTHROPIC, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    keys = {
+        sharing_key(chat(tools=[tool], cacheable=True))
+        for tool in (WEATHER, CHAT, RESPONSES, ANTHROPIC, GEMINI, other)
+    }
+    assert len(keys) == 6
+
+
 # ------------------------------------------------------------------ calls and their results
 
 
@@ -266,6 +290,26 @@ def test_calls_and_results_in_openais_shape_go_to_gemini():
     ]
 
 
+def test_images_sounds_and_files_of_openais_shape_go_to_gemini():
+    parts = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
+        {"type": "image_url", "image_url": "data:image/png;base64,BBBB"},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,CCCC"}},
+        {"type": "input_audio", "input_audio": {"data": "DDDD", "format": "wav"}},
+    ]
+    (found,) = contents({"role": "user", "content": parts})
+    kinds = ["image/png", "image/png", "application/pdf", "audio/wav"]
+    data = ["AAAA", "BBBB", "CCCC", "DDDD"]
+    assert found["parts"] == [
+        {"text": "What is it?"},
+        *(
+            {"inlineData": {"mimeType": kind, "data": one}}
+            for kind, one in zip(kinds, data, strict=True)
+        ),
+    ]
+
+
 def test_the_results_of_two_turns_are_not_mixed():
     found = contents(
         turn(call("a", "f")), result("a", "1"), turn(call("b", "g")), result("b", "{no JSON")
@@ -288,6 +332,11 @@ def test_a_message_of_a_response_goes_to_gemini_without_what_gemini_does_not_hav
         ([turn("f")], "a tool call that is no object"),
         ([ChatMessage("function", "1")], "the role 'function'"),
         ([ChatMessage("user", "Hi", extra={"name": "Ann"})], "'name'"),
+        (
+            [{"role": "user", "content": [{"type": "image_url", "image_url": "https://x/y.png"}]}],
+            "a part of the type 'image_url' in this form",
+        ),
+        ([{"role": "user", "content": [{"type": "video"}]}], "a part of the type 'video'"),
     ],
 )
 def test_what_gemini_cannot_take_is_refused_in_words(messages, words):
