@@ -130,10 +130,11 @@ def _messages(given: Iterable[ChatMessage | Mapping[str, object]]) -> tuple[Chat
     if isinstance(given, str | Mapping):
         kind = "a string" if isinstance(given, str) else "an object"
         raise TypeError(f"messages must be a list, not {kind}")
-    return tuple(
-        one if isinstance(one, ChatMessage) else ChatMessage.of(one, f"messages[{at}]")
-        for at, one in enumerate(given)
-    )
+    found = list(given)
+    for at, one in enumerate(found):
+        if not isinstance(one, ChatMessage):
+            found[at] = ChatMessage.of(one, f"messages[{at}]")
+    return cast("tuple[ChatMessage, ...]", tuple(found))
 
 
 Task = Literal["chat", "completion", "embedding"]

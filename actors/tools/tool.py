@@ -221,6 +221,8 @@ def tools_of(tools: Iterable[ToolLike]) -> tuple[Tool, ...]:
     Raises:
         ValueError, TypeError: one of them is none, or two have the same name; the message says so.
     """
+    if tools == ():  # the usual case
+        return ()
     found: dict[str, Tool] = {}
     for at, given in enumerate(tools):
         try:
