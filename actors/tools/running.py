@@ -62,9 +62,11 @@ async def run_call(tool: "Tool | None", call: ToolCall, *, known: str) -> ToolRe
 
 def _only_one(error: Exception) -> Exception:
     """Return the error in a group of one, into which a nursery of the function puts it."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    group: object = error
+    if not isinstance(group, ExceptionGroup):
+        return error
+    inner = cast("ExceptionGroup[Exception]", group).exceptions
+    return _only_one(inner[0]) if len(inner) == 1 else error
 
 
 def _words_of(error: Exception) -> str:
