@@ -216,7 +216,9 @@ def test_a_name_that_some_provider_refuses_is_refused_at_once(name):
 
 
 @pytest.mark.parametrize("dialect", ENCODE)
-@pytest.mark.parametrize("tool", [get_forecast, WEATHER, *GIVEN.values()], ids=["function", "tool", *GIVEN])
+@pytest.mark.parametrize(
+    "tool", [get_forecast, WEATHER, *GIVEN.values()], ids=["function", "tool", *GIVEN]
+)
 def test_the_bound_of_a_call_counts_its_tools_in_any_shape(dialect, tool):
     """L12: the bound follows from what is sent; each token stands for at least one byte."""
     plain, offering = chat(), chat(tools=[tool])
