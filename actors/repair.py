@@ -28,6 +28,7 @@ _CUT_OFF = {
     "length": "the text was cut off at the limit of its tokens",
     "content_filter": "the provider filtered the text",
 }
+_MORE_TO_SAY = "pause_turn"  # Anthropic's, after tools of its own: the model goes on if asked to
 _REPAIR = """\
 Your response is not valid: {reason}
 
@@ -71,7 +72,7 @@ async def with_result(
     """Return a response with its result, after a second request if the first text is not valid.
 
     A refusal, or a text that was cut off or filtered, is not asked for again: the outcome would be
-    the same. A response that calls tools has no result yet.
+    the same. A response that calls tools, or that goes on in the next turn, has no result yet.
 
     Args:
         response: the response to the request.
@@ -92,7 +93,7 @@ async def with_result(
         raise _not_valid(request, response, reason)
     second = _repair(request, response.text, reason, left)
     try:
-        repaired = await again(second, attrs.evolve(context, call=f"{context.call}-repair"), left)
+        repaired = await again(second, attrs.evolve(context, call=f"{context.call}.repair"), left)
     except CallFailed as error:
         failed = _not_valid(request, response, f"{reason}; the second request failed: {error}")
         failed.attempts += error.attempts
@@ -112,7 +113,7 @@ class _Parsed(Generic[ResultT_co]):
 
     Args:
         response: the response with its results.
-        reason: why the first choice is not valid; empty if it is, or if it calls tools.
+        reason: why the first choice is not valid; empty if it is, or if it is not the last turn.
         is_final: whether a second request would not help.
     """
 
@@ -147,7 +148,7 @@ def _read(choice: Choice, known: "ResultType") -> tuple[object, str, bool]:
         return None, f"the model refused: {choice.refusal}", True
     if choice.finish_reason in _CUT_OFF:
         return None, _CUT_OFF[choice.finish_reason], True
-    if choice.tool_calls:
+    if choice.tool_calls or choice.finish_reason == _MORE_TO_SAY:
         return None, "", True
     try:
         return known.read(choice.text), "", False

@@ -76,6 +76,14 @@ def test_importing_a_troupe_loads_no_batch_api():
     assert not {name for name in loaded if ".batch_" in name}
 
 
+def test_schemas_are_loaded_with_the_first_class_of_a_result():
+    program = f"{TROUPE}\nRequest.of('Hi', model='m', json_schema={{}}).output_schema"
+    assert not modules_after(program) & {"msgspec", "pydantic"}
+    modules = modules_after(f"{TROUPE}\nRequest.of('Hi', model='m', returns=int)")
+    assert "msgspec" in modules
+    assert "pydantic" not in modules
+
+
 OPEN = f"""
 import trio
 {TROUPE}

@@ -28,12 +28,14 @@ class Parameter:
     Args:
         name: the name of the parameter, which is that of the member of the JSON object.
         kind: the type of its values.
+        owner: the class that declares it: the class itself or a base of it.
         is_required: whether it has no default.
         default: the default as JSON, where it is a plain value; else None.
     """
 
     name: str
     kind: object
+    owner: type[Any]
     is_required: bool = True
     default: Json = None
 
@@ -72,6 +74,8 @@ def parameters_of(kind: object) -> list[Parameter]:
         raise TypeError(
             f"{found.__qualname__} has a field with an unknown type: {error}"
         ) from error
+    if attrs.has(found):  # a type that is an argument of the field
+        hints = {one.name: one.type for one in attrs.fields(found) if one.type} | hints
     parameters: list[Parameter] = []
     for field, name, is_required, default in _parameters(found, hints):
         if field not in hints:
@@ -79,7 +83,9 @@ def parameters_of(kind: object) -> list[Parameter]:
         hint = hints[field]
         if isinstance(hint, dataclasses.InitVar):
             hint = cast("Any", hint).type
-        parameters.append(Parameter(name, hint, is_required, _as_json(default)))
+        owners = (one for one in found.__mro__ if field in inspect.get_annotations(one))
+        owner = next(owners, found)
+        parameters.append(Parameter(name, hint, owner, is_required, _as_json(default)))
     return parameters
 
 

@@ -1,5 +1,6 @@
 """Classes of pydantic's, which describe and validate themselves. pydantic is optional."""
 
+import json
 from typing import TYPE_CHECKING, TypeGuard
 
 from ..json_value import Json
@@ -46,12 +47,11 @@ def validate(kind: type[object], value: object) -> object:
     """
     if not is_pydantic(kind):
         raise NotImplementedError
-    import orjson  # noqa: PLC0415  # loaded with the first call
     from pydantic import ValidationError  # noqa: PLC0415  # installed if there is `kind`
 
     try:
         # As JSON, since a strict model takes the text of a date from JSON only.
-        return _adapter(kind).validate_json(orjson.dumps(value))
+        return _adapter(kind).validate_json(json.dumps(value))
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         reasons = (f"{one['msg']} - at `{'.'.join(('$', *map(str, one['loc'])))}`" for one in found)

@@ -19,6 +19,7 @@ from .twin import Twins
 
 _VALUE = "value"
 _MAX_NAME = 64  # characters that OpenAI allows
+_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)  # of a server that leaves them in
 _FENCED = re.compile(r"^[ \t]*```(?:json)?[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
@@ -89,8 +90,8 @@ class ResultType:
             plain = without_nulls(value, self._schema)
             twin = msgspec.convert(plain, self._twins.type, dec_hook=validate, str_keys=True)
             return self._twins.build(twin)
-        except (ValueError, RecursionError) as error:
-            raise InvalidResult(str(error)) from error
+        except Exception as error:  # a validator of the user's may raise anything
+            raise InvalidResult(str(error) or type(error).__name__) from error
 
 
 @lru_cache(maxsize=256)
@@ -117,7 +118,7 @@ def _decode(text: str) -> Json:
     Raises:
         InvalidResult: there is none, or there are several.
     """
-    whole = text.strip().removeprefix("\ufeff")
+    whole = _THOUGHTS.sub("", text.removeprefix("\ufeff")).strip()
     if not whole:
         raise InvalidResult("the text is empty")
     reason: Exception | None = None

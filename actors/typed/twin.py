@@ -14,6 +14,7 @@ from typing import (
     Any,
     ClassVar,
     Final,
+    Generic,
     Literal,
     NewType,
     NotRequired,
@@ -96,14 +97,18 @@ class Twins:
         self.schema = self._schema(name_of(kind))
 
     def _schema(self, name: str) -> dict[str, Json]:
-        schema: object = None
-        for where, part in (*self._fields, (name, self.type)):  # the innermost first
-            try:
-                schema = msgspec.json.schema(part, schema_hook=pydantic_schema)
-            except TypeError as error:
-                reason = str(error).splitlines()[-1]
-                raise TypeError(f"{where} has no JSON schema: {reason}") from error
-        return cast("dict[str, Json]", schema)
+        try:
+            return _schema_of(self.type)
+        except (TypeError, NotImplementedError) as error:
+            reason: Exception = error
+            for where, part in self._fields:  # the innermost first
+                try:
+                    _schema_of(part)
+                except (TypeError, NotImplementedError) as cause:
+                    name, reason = where, cause
+                    break
+            words = str(reason).splitlines()[-1]
+            raise TypeError(f"{name} has no JSON schema: {words}") from reason
 
     def build(self, value: object, path: str = "$") -> object:
         """Return the value that a decoded one stands for.
@@ -167,8 +172,8 @@ class Twins:
     def _twin(
         self, kind: object, variables: Mapping[object, object], tag: _Tag | None = None
     ) -> type[msgspec.Struct]:
-        target, own = cast("Any", class_of(kind)), _own_variables(kind, variables)
-        key = (target, tuple(own.values()), tag)
+        target, owned = cast("Any", class_of(kind)), _variables_of(kind, variables)
+        key = (target, tuple(owned[target].values()), tag)
         if key in self._twins:
             return self._twins[key]
         members = [
@@ -178,7 +183,7 @@ class Twins:
         ]
         fields = {f"field_{at}": member for at, member in enumerate(members)}
         twin = msgspec.defstruct(
-            free_name(name_of(kind), {known.__name__ for known in self._plans}),
+            free_name(name_of(kind), {known.__name__ for known in self._twins.values()}),
             [
                 (field, Any) if member.is_required else (field, Any, msgspec.UNSET)
                 for field, member in fields.items()
@@ -193,7 +198,10 @@ class Twins:
         )
         self._twins[key] = twin  # before its fields, which may have its type
         twin.__annotations__.update(
-            {field: self._field(target, member, own) for field, member in fields.items()}
+            {
+                field: self._field(target, member, owned.get(member.owner, {}))
+                for field, member in fields.items()
+            }
         )
         names = {field: member.name for field, member in fields.items()}
         constants = {tag.member: tag.value} if tag is not None and tag.is_own else {}
@@ -232,13 +240,31 @@ def _union_of(kinds: Iterable[object]) -> object:
     return Union[tuple(kinds)]  # noqa: UP007  # made at run time
 
 
-def _own_variables(kind: object, variables: Mapping[object, object]) -> dict[object, object]:
-    """Return {type variable of a generic class: its type}."""
-    parameters = getattr(get_origin(kind), "__parameters__", ())
-    return {
-        parameter: variables.get(one, one)
-        for parameter, one in zip(parameters, get_args(kind), strict=False)
-    }
+def _schema_of(kind: object) -> dict[str, Json]:
+    return cast("dict[str, Json]", msgspec.json.schema(kind, schema_hook=pydantic_schema))
+
+
+def _variables_of(
+    kind: object, variables: Mapping[object, object]
+) -> dict[object, dict[object, object]]:
+    """Return {class: {type variable: its type}} for a generic class and its bases."""
+    origin: Any = get_origin(kind) or kind
+    parameters = getattr(origin, "__parameters__", ())
+    types = (_substituted(one, variables) for one in get_args(kind))
+    own: dict[object, object] = dict(zip(parameters, types, strict=False))
+    found = {origin: own}
+    for base in getattr(origin, "__orig_bases__", ()):
+        if get_origin(base) not in (None, Generic):
+            found |= _variables_of(base, own)
+    return found
+
+
+def _substituted(kind: Any, variables: Mapping[object, object]) -> object:  # noqa: ANN401  # a type
+    """Return a type with the types of the variables in it."""
+    if isinstance(kind, TypeVar):
+        return variables.get(kind, kind)
+    parameters = getattr(kind, "__parameters__", ())
+    return kind[tuple(variables.get(one, one) for one in parameters)] if parameters else kind
 
 
 def _tags(kinds: list[object]) -> list[_Tag]:

@@ -88,8 +88,8 @@ def test_every_field_that_changes_the_answer_changes_the_key():
 
 def test_two_classes_share_if_and_only_if_they_have_the_same_name_and_schema():
     def key(title, **types):
-        kind = attrs.make_class(title, list(types))
-        kind.__annotations__ = types
+        fields = {name: attrs.field(type=kind) for name, kind in types.items()}
+        kind = attrs.make_class(title, fields)
         return sharing_key(Request.of("Hi", model=MODEL, returns=kind, cacheable=True))
 
     assert key("Tag", name=str) == key("Tag", name=str)

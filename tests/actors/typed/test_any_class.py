@@ -1,5 +1,6 @@
 """Random classes: their schemas are strict, and their values survive the way to JSON and back."""
 
+import contextlib
 import dataclasses
 import datetime as dt
 import enum
@@ -14,7 +15,7 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 from strictness import check_strict, conforms
 
-from callsheet.actors.typed import ResultType
+from callsheet.actors.typed import InvalidResult, ResultType, result_type
 from callsheet.simulator.text.structured import value_for
 
 
@@ -99,9 +100,8 @@ def classes(draw, cases, makers):
 
 
 def of_attrs(title, types):
-    kind = attrs.make_class(title, list(types), frozen=True)
-    kind.__annotations__ = types
-    return kind
+    fields = {name: attrs.field(type=kind) for name, kind in types.items()}
+    return attrs.make_class(title, fields, frozen=True)
 
 
 def of_dataclasses(title, types):
@@ -158,3 +158,22 @@ def test_what_the_built_in_provider_makes_of_a_schema_is_a_value_of_the_class(ca
     made = value_for(result.output.schema, str, random.Random(seed))
     assert conforms(made, result.output.schema)
     result.read(json.dumps(made))
+
+
+KINDS = [
+    *(case.kind for case in SCALARS),
+    *(list[int], set[tuple[int, str]], dict[int, Colour], Colour | None),
+    of_attrs("Label", {"first": list[Grade], "kind": str | None}),
+    of_pydantic("Label", {"first": list[Grade], "kind": int | None}),
+]
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts | st.sampled_from(["a", "red"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names | texts, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(KINDS), json_values.map(json.dumps) | st.text(max_size=20))
+def test_any_text_is_a_value_or_invalid(kind, text):
+    with contextlib.suppress(InvalidResult):
+        result_type(kind).read(text)

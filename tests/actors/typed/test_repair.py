@@ -23,6 +23,7 @@ from callsheet.actors import (
     CachePolicy,
     Delta,
     LedgerPolicy,
+    Tool,
     Usage,
 )
 
@@ -123,7 +124,7 @@ async def test_an_invalid_text_is_asked_for_once_more_with_the_reason(autojump_c
     assert REASON in second["messages"][2]["content"]
     assert {**second, "messages": None} == {**first, "messages": None}
     ends = [(event.context.call, event.stage) for event in events if event.stage == "answered"]
-    assert ends == [("label", "answered"), ("label-repair", "answered")]
+    assert ends == [("label", "answered"), ("label.repair", "answered")]
 
 
 async def test_the_response_has_the_usage_and_cost_of_both_requests(autojump_clock):
@@ -255,7 +256,7 @@ async def test_pieces_of_the_second_request_are_not_those_of_the_stream(autojump
     assert "".join(piece.text for piece in pieces) == BAD
     assert (response.parsed, response.text, response.http_requests) == (RESULT, GOOD, 2)
     ends = [event.context.call for event in events if event.stage == "answered"]
-    assert ends == ["label", "label-repair"]
+    assert ends == ["label", "label.repair"]
 
 
 async def test_a_stream_that_is_invalid_twice_ends_with_the_error(autojump_clock):
@@ -269,7 +270,25 @@ async def test_a_stream_that_is_invalid_twice_ends_with_the_error(autojump_clock
     ]
 
 
-# -------------------------------------------------------------------------- the other stages
+# -------------------------------------------------------------------------- tools, the other stages
+
+
+async def test_the_last_round_of_a_run_of_tools_has_the_result(autojump_clock):
+    tool = Tool(name="weather", function=lambda: "rain")
+    call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    calls = answer(None, finish="tool_calls", tool_calls=[call])
+    settings = settings_for(calls, answer(BAD), answer(GOOD))
+    async with open_troupe(settings) as troupe:
+        run = await troupe.run_tools(label(tools=[tool]))
+    assert run.response.parsed == RESULT
+    assert (run.rounds[0].parsed, run.rounds[1].http_requests) == (None, 2)
+    roles = [message["role"] for message in bodies(settings)[2]["messages"]]
+    assert roles == ["user", "assistant", "tool", "assistant", "user"]
+
+
+async def test_a_response_that_goes_on_in_the_next_turn_has_no_result_yet(autojump_clock):
+    response = await complete(settings_for(answer("Let me see.", finish="pause_turn")))
+    assert (response.parsed, response.http_requests) == (None, 1)
 
 
 async def test_a_cached_response_is_read_again(autojump_clock):

@@ -138,6 +138,9 @@ def test_a_class_may_contain_itself():
     assert read(Node, {"value": 1, "next": {"value": 2, "next": None}}) == Node(1, Node(2))
 
 
+OuterNode = Node  # for a class of the same name
+
+
 @attrs.frozen
 class Cat:
     kind: Literal["cat"]
@@ -188,6 +191,49 @@ def test_a_generic_class_has_a_schema_for_each_of_its_types():
     assert read(Page[Label], value) == Page([Label("neutral", 1.0)], 2.0)
     with pytest.raises(InvalidResult, match="Expected `int`"):
         read(Page[int], {"items": ["a"], "score": 1})
+
+
+@attrs.frozen
+class Book(Page[list[T]]):
+    title: T
+
+
+@attrs.frozen
+class Numbers(Page[int]):
+    pass
+
+
+@attrs.frozen
+class Shelf(Generic[T]):
+    books: list[Page[dict[str, T]]]
+
+
+def test_a_generic_class_may_be_a_base_or_a_part_of_another():
+    value = {"items": [["a"], ["b"]], "score": 1, "title": "x"}
+    assert read(Book[str], value) == Book([["a"], ["b"]], 1.0, "x")
+    with pytest.raises(InvalidResult, match="Expected `int`, got `str`"):
+        read(Book[int], value | {"title": 1})
+    assert read(Numbers, {"items": [1], "score": 1}) == Numbers([1], 1.0)
+    with pytest.raises(InvalidResult, match="Expected `int`, got `str`"):
+        read(Numbers, {"items": ["a"], "score": 1})
+    value = {"books": [{"items": [{"a": 1}], "score": 1}]}
+    assert read(Shelf[int], value) == Shelf([Page([{"a": 1}], 1.0)])
+    with pytest.raises(InvalidResult, match="Expected `str`, got `int`"):
+        read(Shelf[str], value)
+
+
+def test_two_classes_of_one_name_have_a_definition_each():
+    @attrs.frozen
+    class Node:
+        inner: list[OuterNode]
+        leaf: Label
+
+    schema = result_type(Node).output.schema
+    check_strict(schema)
+    assert len(schema["$defs"]) == 2
+    inner = {"value": 1, "next": {"value": 2, "next": None}}
+    value = {"inner": [inner], "leaf": {"sentiment": "neutral", "confidence": 1}}
+    assert read(Node, value) == Node([OuterNode(1, OuterNode(2))], Label("neutral", 1.0))
 
 
 class Model(pydantic.BaseModel):
@@ -276,6 +322,7 @@ GOOD = '{"sentiment": "neutral", "confidence": 1}'
         f"```\n{GOOD}\n```\n",
         f"Here is the result:\n\n```json\n{GOOD}\n```\nAnything else?",
         f"\ufeff{GOOD}",
+        f"<think>\nIs it {{}}?\n</think>\n\n{GOOD}",
         '{"sentiment": "neutral", "confidence": 1, "more": 2}',
     ],
 )
