@@ -10,6 +10,7 @@ from ..wire import Json
 WriteAnswer = Callable[[str, dict[str, Json] | None], Json]
 
 _ID = "id"
+_DEFINITIONS = ("$defs", "definitions")
 
 
 def answer_items(schema: dict[str, Json], user: str, answer: WriteAnswer) -> dict[str, Json] | None:
@@ -26,6 +27,8 @@ def answer_items(schema: dict[str, Json], user: str, answer: WriteAnswer) -> dic
         return None
     array, name, own = place
     shape = None if own.get("type") == "string" and "enum" not in own else own
+    if shape is not None:  # its references lead to the definitions of the whole schema
+        shape = {**{name: schema[name] for name in _DEFINITIONS if name in schema}, **shape}
     entries: list[Json] = [{_ID: number, name: answer(text, shape)} for number, text in items]
     return {array: entries}
 
