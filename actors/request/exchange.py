@@ -25,6 +25,7 @@ from ..vendors import (
     dumps,
 )
 from .failures import AttemptFailed, Failures, without_key
+from .schema_spelling import with_schema_described
 from .spelling import AS_WRITTEN, Spelling
 from .watch import SendWatch
 
@@ -125,9 +126,10 @@ class Exchange:
         try:
             form = self._endpoint.format_for(request)
             stream = stream and form.streams
-            written = form.encode(request, stream=stream)
+            worded = with_schema_described(request, spelling.schema)
+            written = form.encode(worded, stream=stream)
             if stream and spelling.wants_whole(written):
-                stream, written = False, form.encode(request, stream=False)
+                stream, written = False, form.encode(worded, stream=False)
             body = dumps(spelling.apply(written))
             address = self._endpoint.url(request, stream=stream)
         except (ValueError, TypeError) as error:

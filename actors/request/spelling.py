@@ -13,6 +13,7 @@ import attrs
 
 from ..json_value import Json
 from ..vendors import ApiError
+from .schema_spelling import SchemaForm, next_form, refuses_schemas
 
 _REFUSING = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, None)  # None: within a 200
 _LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
@@ -51,12 +52,14 @@ class Spelling:
         left_out: members that are left out.
         is_whole: whether responses are requested whole, because streams are refused.
         whole_with: members of a body beside which streams are refused.
+        schema: how a typed result is asked for.
     """
 
     renamed: Mapping[str, str] = attrs.field(factory=dict[str, str])
     left_out: frozenset[str] = frozenset()
     is_whole: bool = False
     whole_with: frozenset[str] = frozenset()
+    schema: SchemaForm = "enforced"
 
     def wants_whole(self, body: Mapping[str, Json]) -> bool:
         """Return whether the response to a body is requested whole.
@@ -86,6 +89,8 @@ class Spelling:
         status: int | None,
         sent: Mapping[str, Json],
         written: Mapping[str, Json],
+        *,
+        is_typed: bool = False,
     ) -> "Spelling | None":
         """Return the spelling that also avoids what a refusal names; None if there is none.
 
@@ -93,10 +98,20 @@ class Spelling:
             error: the provider's words.
             status: the HTTP status of the refusal; None for an error within a 200.
             sent: the body that was sent, in this spelling.
-            written: the members that the user added to it; they are never left out.
+            written: the members of it that the user wrote; they are never left out.
+            is_typed: whether the request has a typed result, whose text is validated.
         """
         if status not in _REFUSING:
             return None
+        return (
+            self._with_other_members(error, sent, written)
+            or self._without_streams(error, sent)
+            or (self._with_described_schema(error, sent, written) if is_typed else None)
+        )
+
+    def _with_other_members(
+        self, error: ApiError, sent: Mapping[str, Json], written: Mapping[str, Json]
+    ) -> "Spelling | None":
         for name, other in _LIMITS.items():
             # A name that replaces another one is not replaced again.
             if name in sent and name not in self.renamed.values() and names(error, name):
@@ -106,6 +121,9 @@ class Spelling:
             is_named = name in error.parameters or any(names(error, each) for each in known_as)
             if is_ours and is_named:
                 return attrs.evolve(self, left_out=self.left_out | {name})
+        return None
+
+    def _without_streams(self, error: ApiError, sent: Mapping[str, Json]) -> "Spelling | None":
         if sent.get("stream") is not True or not _refuses_streams(error):
             return None
         # "n > 1 is not supported in streaming mode": only requests with that member are affected.
@@ -113,6 +131,13 @@ class Spelling:
         if others:
             return attrs.evolve(self, whole_with=self.whole_with | others)
         return attrs.evolve(self, is_whole=True)
+
+    def _with_described_schema(
+        self, error: ApiError, sent: Mapping[str, Json], written: Mapping[str, Json]
+    ) -> "Spelling | None":
+        if self.schema == "described" or not refuses_schemas(error, sent, written):
+            return None
+        return attrs.evolve(self, schema=next_form(self.schema, sent))
 
     def caused(self, error: ApiError) -> bool:
         """Return whether a refusal is for what this spelling has put in the place of a parameter.

@@ -105,7 +105,10 @@ class RetryingTarget:
         sent, written = loads(prepared.body), prepared.request.extra_body
         if not isinstance(sent, dict):
             return None
-        spelling = prepared.spelling.avoiding(refusal, failure.error.status, sent, written)
+        is_typed = prepared.request.returns is not None
+        spelling = prepared.spelling.avoiding(
+            refusal, failure.error.status, sent, written, is_typed=is_typed
+        )
         if spelling is None:
             return None
         if not call.budget.take("retry", trio.current_time()):
@@ -124,6 +127,7 @@ class RetryingTarget:
                 left_out=sorted(spelling.left_out),
                 streams=not spelling.is_whole,
                 whole_with=sorted(spelling.whole_with),
+                schema=spelling.schema,
                 reason=str(refused.error),
             )
 
