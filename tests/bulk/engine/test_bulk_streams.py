@@ -85,3 +85,21 @@ async def test_a_run_that_is_cancelled_closes_its_streams_at_once(autojump_clock
         async with bulk(rows, output, troupe, in_thread=on_the_spot) as results:
             await results.wait()
     assert closed == [50, 50]
+
+
+async def test_a_row_without_a_valid_result_fails_with_its_cost(autojump_clock, tmp_path):
+    """L3: both responses were paid for."""
+    output = tmp_path / "out.jsonl"
+    usage = {"prompt_tokens": 1000, "completion_tokens": 100}
+    choice = {"index": 0, "message": {"content": "No."}, "finish_reason": "stop"}
+    whole = {"model": "gpt-4o-mini", "choices": [choice], "usage": usage}
+    troupe = TroupeSettings(
+        endpoint=Endpoint(URL, None, "openai"),
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, json=whole)),
+    )
+    wanted = row(1, "Hi", max_tokens=50, returns=int)
+    async with bulk([wanted], output, troupe, in_thread=on_the_spot) as results:
+        (result,) = [result async for result in results]
+    assert result.error == "ResultNotValid"
+    assert (result.event.attempts, result.event.usage.input_tokens) == (2, 2000)
+    assert results.progress().cost_usd == result.event.cost_usd > 0

@@ -44,20 +44,24 @@ class RunCounts:
         if event.error is not None:
             self.failed += 1
             self.errors[event.error] += 1
+            self._pay(event)  # for a response that is not valid
             return
         self.answered += 1
         if event.is_reused:
             self.reused += 1
             return
+        self._pay(event)
+        if len(self._slowest) < _SLOWEST:
+            heapq.heappush(self._slowest, (event.seconds, event.custom_id))
+        elif event.seconds > self._slowest[0][0]:
+            heapq.heapreplace(self._slowest, (event.seconds, event.custom_id))
+
+    def _pay(self, event: RowEnded) -> None:
         self.usage += event.usage
         if event.cost_usd is None:
             self.unpriced += 1
         else:
             self.cost_usd += event.cost_usd
-        if len(self._slowest) < _SLOWEST:
-            heapq.heappush(self._slowest, (event.seconds, event.custom_id))
-        elif event.seconds > self._slowest[0][0]:
-            heapq.heapreplace(self._slowest, (event.seconds, event.custom_id))
 
     @property
     def slowest(self) -> Sequence[tuple[str, float]]:

@@ -22,8 +22,10 @@ from ...actors import (
     RateLimited,
     Request,
     Response,
+    ResultNotValid,
     Troupe,
     UnreadableEndpoint,
+    Usage,
 )
 from ...runtime import AskFailed, AskTimedOut
 from ..errors import RUN_AGAIN, RunEnding
@@ -224,12 +226,17 @@ class Dispatcher:
         if self._not_found >= _MAX_NOT_FOUND and state.answered_at == -inf:
             state.end(_unanswered(str(error)))
         self._earlier.pop(row.custom_id, None)
+        paid = error.response if isinstance(error, ResultNotValid) else None
+        if paid is not None:
+            state.cost_usd += paid.cost_usd or 0
         event = RowEnded(
             at=trio.current_time(),
             number=row.number,
             custom_id=row.custom_id,
             seconds=trio.current_time() - began_at,
             attempts=call.attempts + sum(earlier),
+            usage=Usage() if paid is None else paid.usage,
+            cost_usd=Decimal(0) if paid is None else paid.cost_usd,
             error=type(error).__name__,
             message=str(error),
         )
