@@ -80,6 +80,13 @@ OPENAI = [
         }
     ],
     [{"error": {"message": "Overloaded", "type": "server_error", "code": 503}}],
+    [{"choices": None, "base_resp": {"status_code": 1002, "status_msg": "busy"}}],
+    [
+        chunk({"content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}}]}),
+        chunk({"content": {"type": "text", "text": "Hel"}}, "null"),
+        chunk({"content": "lo", "thinking": "hm"}),
+        {"choices": [{"index": 0, "message": MESSAGE, "finish_reason": "stop", "usage": USAGE}]},
+    ],
     [
         chunk({"role": "assistant", "content": ""}),
         chunk({"reasoning_content": "hm"}),
