@@ -82,7 +82,8 @@ class ChunkDecoder:
             self.done = True
             return ()
         chunk = read_event(event)
-        if has_error(chunk) or "error" in (event.name, chunk.get("object"), chunk.get("type")):
+        is_error = chunk.get("error") and has_error(chunk)  # nearly no chunk has the member
+        if is_error or "error" in (event.name, chunk.get("object"), chunk.get("type")):
             raise StreamFailed(read_error(chunk))
         self._merge(chunk)
         choices = chunk.get("choices")
