@@ -109,6 +109,23 @@ def test_a_line_with_a_prompt_keeps_the_members_of_a_chat_beside_it(put, setting
     assert (bare.model, bare.max_tokens, bare.temperature) == ("m", 99, 1)
 
 
+def test_a_line_with_a_prompt_keeps_parameters_that_no_data_is_named_after(put):
+    """L15: a format or an effort that is left out in silence changes the response."""
+    schema = {"type": "object", "properties": {}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    own = {"reasoning_effort": "low", "top_k": 5, "logprobs": True, "tools": [{"type": "function"}]}
+    data = {"user": "Ada", "metadata": {"a": "b"}, "reasoning": "none", "input": "x"}
+    lines = [
+        {"prompt": "x", "response_format": {"type": "json_object"}, **own, **data},
+        {"prompt": "x", "response_format": wanted},
+    ]
+    path = put("".join(json.dumps(line) + "\n" for line in lines), "data.jsonl")
+    settings = {"fields": {"prompt": "prompt"}}
+    full, typed = (row.request for row in read(path, **settings))
+    assert full.extra_body == {"response_format": {"type": "json_object"}, **own}
+    assert typed.json_schema == schema
+
+
 def test_a_line_without_a_model_of_its_own_or_a_default_is_refused(put):
     line = {"prompt": "x", "model": "own"}
     path = put(json.dumps(line), "data.jsonl")

@@ -7,11 +7,17 @@ from jinja2.defaults import DEFAULT_NAMESPACE
 
 from ...actors import ChatMessage, Json, Request, TemplateError, kind_of, names_used, render
 from .errors import BadRecord, InputError
-from .members import CHAT, stated, take_limit_name
+from .members import CHAT, stated, take_limit_name, take_schema
 from .request_builder import RequestBuilder
 from .settings import ReadSettings
 
-_OWN = (CHAT.keys() - {"messages"}) | {"system"}  # members of a line beside its prompt
+# Members of a line beside its prompt: those of a chat, but for names that data may well have.
+_PARAMETERS = {
+    "frequency_penalty", "logit_bias", "logprobs", "min_p", "parallel_tool_calls",
+    "presence_penalty", "reasoning_effort", "repetition_penalty", "response_format",
+    "service_tier", "tool_choice", "tools", "top_k", "top_logprobs",
+}  # fmt: skip
+_OWN = (CHAT.keys() - {"messages"}) | {"system"} | _PARAMETERS
 _ROW = "row"  # the whole row in templates, for columns whose name is not a Jinja identifier
 _REMEDY = "; set a template, or map the prompt to one of these columns"
 
@@ -117,9 +123,13 @@ class ColumnReader:
             "messages": (ChatMessage("system", system), user) if system.strip() else (user,)
         }
         if own:
-            stated_fields, _ = stated(own, CHAT)
+            stated_fields, extra = stated(own, CHAT)
             fields |= stated_fields
+            extra.pop("system", None)
             take_limit_name(fields, own)
+            take_schema(fields, extra)
+            if extra:
+                fields["extra_body"] = extra
         for field, value in taken.items():
             if value is not None and value != "":
                 fields[field] = _read(field, self._fields[field], value)

@@ -195,10 +195,8 @@ def _troubles(progress: Progress, width: int, *, is_over: bool) -> Iterator[_Lin
             placeholder="…",
         )
         for number, line in enumerate(reason):
-            yield (
-                6 if number else 3,
-                _line("" if number else "waiting", line, "bold yellow"),
-            )
+            head, rank = ("", 6) if number else ("waiting", 3)
+            yield rank, _line(head, line, "bold yellow")
     if progress.maybe_billed:
         yield (
             5,
