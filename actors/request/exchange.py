@@ -268,7 +268,8 @@ class Exchange:
             raise self._failures.failed_within(failed.error, attempt) from None
         except ValueError as error:
             if broken is not None:  # what arrived before it broke is not the whole response
-                raise broken from None
+                lost = self._failures.no_response(broken, attempt, reader.start)
+                raise lost from self._failures.as_cause(broken)
             raise self._unreadable(error, body, reader, attempt) from None
         if isinstance(decoded, ApiError):  # OpenRouter reports generation errors so
             raise self._failures.failed_within(decoded, attempt)

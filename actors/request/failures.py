@@ -163,12 +163,16 @@ class Failures:
             refusal=error if issubclass(kind, BadRequest) else None,
         )
 
-    def no_response(self, error: httpx.RequestError, attempt: int) -> AttemptFailed:
+    def no_response(
+        self, error: httpx.RequestError, attempt: int, start: bytes = b""
+    ) -> AttemptFailed:
         """Return the failure of an attempt that the network ended.
 
         Args:
             error: what httpx or the transport raised.
             attempt: the number of the attempt.
+            start: the first bytes of the body, if the response had begun. Then it has been paid
+                for, unless only silence followed, which may be the provider's work.
         """
         host, name = self._host, type(error).__name__
         words = self._quote(str(error)) or name
@@ -186,7 +190,11 @@ class Failures:
         # The provider may work on a request that was sent whole, and charge for it (L3).
         text = f"{host} broke off before the response was whole ({words})"
         billed: Billed = "maybe" if may_have_run(error) else "no"
-        return AttemptFailed(ConnectionFailed(text, attempts=attempt, billed=billed))
+        has_begun = start.strip() and not isinstance(error, httpx.TimeoutException)
+        return AttemptFailed(
+            ConnectionFailed(text, attempts=attempt, billed=billed),
+            unreadable=self._shown(start) if has_begun else None,
+        )
 
     def named(self, model: str) -> str:
         """Return a model's name as it may be logged, without the key.

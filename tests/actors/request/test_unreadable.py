@@ -4,6 +4,7 @@ import json
 from functools import partial
 
 import attrs
+import httpx
 import pytest
 import trio
 from fakes import MODEL, Reply, Script, call, outcomes, refusal, requester
@@ -22,6 +23,7 @@ from callsheet.actors import (
 from callsheet.actors.batching import ListStrategy
 from callsheet.actors.request.unreadable import UnreadableStreaks
 
+HALF = {"choices": [{"index": 0, "delta": {"content": "Hel"}}]}
 PAGE = Reply(body="<html><h1>Sign in to the portal</h1>", headers={"content-type": "text/html"})
 
 
@@ -90,12 +92,31 @@ def test_streams_that_break_off_together_count_once():
 
 
 async def test_a_stream_that_breaks_off_is_asked_for_once_more(autojump_clock):
-    half = {"choices": [{"index": 0, "delta": {"content": "Hel"}}]}
-    script = Script(Reply(body=f"data: {json.dumps(half)}\n\n"))
+    script = Script(Reply(body=f"data: {json.dumps(HALF)}\n\n"))
     async with requester(script) as (ref, _):
         with pytest.raises(ConnectionFailed):
             await ref.ask(call())
     assert len(script.sent) == 2
+
+
+@pytest.mark.parametrize("lost", [httpx.ReadError("reset"), httpx.RemoteProtocolError("cut")])
+async def test_a_response_that_is_lost_in_its_middle_is_asked_for_once_more(autojump_clock, lost):
+    """A gateway that ends each response after a minute would sell every one of them five times."""
+    script = Script(Reply(body=f"data: {json.dumps(HALF)}\n\n", then=lost, pieces=2))
+    async with requester(script) as (ref, _):
+        with pytest.raises(ConnectionFailed) as first:
+            await ref.ask(call())
+        assert (first.value.attempts, first.value.maybe_billed) == (2, 2)
+        with pytest.raises(UnreadableEndpoint, match="it begins with"):
+            await ref.ask(call())
+    assert len(script.sent) == 3
+
+
+async def test_a_connection_that_breaks_before_the_response_is_repeated(autojump_clock):
+    lost = httpx.ReadError("reset")
+    script = Script(*[Reply(error=lost)] * 3, Reply(body=b"\n\n", then=lost), Reply())
+    async with requester(script) as (ref, _):
+        assert (await ref.ask(call())).http_requests == 5
 
 
 async def test_members_of_a_list_are_bought_twice_at_most(autojump_clock):
