@@ -222,7 +222,7 @@ class Request(Generic[ResultT_co]):
     """One request to a model. `Request[Label]` declares that its result is a `Label`.
 
     If the wire format of the provider has no equivalent of a field, the call fails with
-    `UnsupportedField`, which names the field, before anything is sent.
+    `BadRequest`, which names the field, before anything is sent.
 
     Args:
         model: the provider's name of the model.
