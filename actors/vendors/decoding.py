@@ -184,7 +184,7 @@ def read_event(event: ServerSentEvent) -> dict[str, Json]:
     """
     data = event.data
     try:
-        value = cast("Json", orjson.loads(data))
+        value: Json = orjson.loads(data)
         if isinstance(value, list) and len(value) == 1:  # as Gemini may send its errors
             value = value[0]
         if isinstance(value, dict):

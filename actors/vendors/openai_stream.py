@@ -6,6 +6,7 @@ last or in none, and a stream may end with or without ``[DONE]``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import final
 
 import attrs
@@ -34,10 +35,12 @@ from .openai_answers import (
     own_members,
     reasoning_of,
 )
+from .repeats import Repeats
 from .sse import ServerSentEvent
 
 _FIRST = frozenset({"id", "created", "model", "object"})  # the first value counts, not the last
 _OF_CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs"})
+_OF_TEXT = frozenset({"role", "content"})
 _LISTS = frozenset({"annotations", "reasoning_details", "images"})
 _FILTERED = "content_filter"
 
@@ -66,6 +69,7 @@ class ChunkDecoder:
         self._settled = {"choices", "obfuscation"}  # members that no chunk changes any more
         self._only: Json = None  # the index of the only choice
         self._latest: tuple[Json, int, _PartialChoice] | None = None
+        self._repeats = Repeats()
         self.usage: Usage | None = None
         self.done = False
 
@@ -78,6 +82,8 @@ class ChunkDecoder:
         """
         if self.done:
             return ()
+        if (deltas := self._repeats.feed(event)) is not None:
+            return deltas
         if is_end_mark(event.data):
             self.done = True
             return ()
@@ -89,7 +95,11 @@ class ChunkDecoder:
         choices = chunk.get("choices")
         if not isinstance(choices, list):
             return ()  # some servers send keep-alive events
-        return [delta for choice in choices if (delta := self._add(choice)) is not None]
+        found = [delta for choice in choices if (delta := self._add(choice)) is not None]
+        if self._latest is not None and _is_text(choices):
+            _, place, choice = self._latest
+            self._repeats.expect(event, "content", partial(choice.add_text, place))
+        return found
 
     def _merge(self, chunk: dict[str, Json]) -> None:
         body, settled = self._body, self._settled
@@ -223,11 +233,12 @@ class _PartialChoice:
         reason = choice.get("finish_reason")
         if reason and (self._reason is None or reason == _FILTERED):  # Azure's filter is late
             self._reason = None if reason in NO_REASON else reason
-        if isinstance(delta, dict) and len(delta) == 1:
+        if isinstance(delta, dict) and delta.keys() <= _OF_TEXT:
             text = delta.get("content")
-            if text and isinstance(text, str):  # nearly all pieces
-                self._content.append(text)
-                return Delta(text, place)
+            if isinstance(text, str):
+                if role := delta.get("role"):
+                    self._message["role"] = role
+                return self.add_text(place, text)
         if not delta:
             text = choice.get("text")
             if text is None:
@@ -238,6 +249,13 @@ class _PartialChoice:
         elif not isinstance(delta, dict):
             raise Malformed('the "delta" of a choice is not an object')
         return self._add_delta(delta, place)
+
+    def add_text(self, place: int, text: str) -> Delta | None:
+        """Add a piece of the content; return its delta, if it has one."""
+        if not text:
+            return None
+        self._content.append(text)
+        return Delta(text, place)
 
     def _new_in(self, message: dict[str, Json]) -> dict[str, Json]:
         """Return a message without what has arrived; some servers end with the whole of it."""
@@ -372,6 +390,17 @@ class _PartialCall:
         written = "input" if self.kind == "custom" else "arguments"
         own: dict[str, Json] = {"name": self.name, written: "".join(self.arguments)}
         return {"id": self.id, "type": self.kind, self.kind: own}
+
+
+def _is_text(choices: list[Json]) -> bool:
+    """Return whether the choices of a chunk are one, of which only a text is new."""
+    choice = choices[0] if len(choices) == 1 else None
+    if not isinstance(choice, dict) or choice.get("logprobs"):
+        return False
+    delta = choice.get("delta")
+    if not isinstance(delta, dict) or not delta.keys() <= _OF_TEXT:
+        return False
+    return bool(delta.get("content")) and isinstance(delta["content"], str)
 
 
 def _without_calls(content: Json) -> Json:
