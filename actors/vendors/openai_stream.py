@@ -70,8 +70,16 @@ class ChunkDecoder:
         self._only: Json = None  # the index of the only choice
         self._latest: tuple[Json, int, _PartialChoice] | None = None
         self._repeats = Repeats()
-        self.usage: Usage | None = None
         self.done = False
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens that were reported so far."""
+        return self._read_usage(self._body.get("usage") or self._groq_usage)
+
+    @property
+    def _groq_usage(self) -> Json:
+        return object_of(self._body, "x_groq").get("usage")
 
     def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
         """Return the deltas of one event.
@@ -107,21 +115,13 @@ class ChunkDecoder:
             if value is None or name in settled:
                 continue
             if name == "usage":
-                usage = self._read_usage(value)
-                if usage is None and name in body:
+                if name in body and self._read_usage(value) is None:
                     continue
-                self.usage = usage or self.usage
             elif name == "x_groq":
-                self._merge_groq(value)
+                _check_groq(value)
             elif name in _FIRST and value:
                 settled.add(name)
             body[name] = value
-
-    def _merge_groq(self, member: Json) -> None:
-        member = member if isinstance(member, dict) else {}
-        if has_error(member):
-            raise StreamFailed(read_error(member))
-        self.usage = self._read_usage(member.get("usage")) or self.usage
 
     def _add(self, choice: Json) -> Delta | None:
         if choice is None:
@@ -175,7 +175,7 @@ class ChunkDecoder:
                 f"of {self._expected} choices without a finish reason)"
             )
         kind = text_of(self._body, "object").removesuffix(".chunk")
-        usage = object_of(self._body, "x_groq").get("usage")
+        usage = self._groq_usage
         body: dict[str, Json] = {
             **self._body,
             **({"object": kind} if kind else {}),
@@ -390,6 +390,12 @@ class _PartialCall:
         written = "input" if self.kind == "custom" else "arguments"
         own: dict[str, Json] = {"name": self.name, written: "".join(self.arguments)}
         return {"id": self.id, "type": self.kind, self.kind: own}
+
+
+def _check_groq(member: Json) -> None:
+    """Check that Groq's own member of a chunk has no error."""
+    if isinstance(member, dict) and has_error(member):
+        raise StreamFailed(read_error(member))
 
 
 def _is_text(choices: list[Json]) -> bool:
