@@ -369,6 +369,12 @@ class EndpointBreaker:
         return self._breaker.next_at(trio.current_time())
 
     @property
+    def would_wait(self) -> bool:
+        """Whether a call would wait now."""
+        now = trio.current_time()
+        return self._breaker.next_at(now) > now
+
+    @property
     def state(self) -> BreakerState:
         """The state now."""
         return self._breaker.state(trio.current_time())
