@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import final
 
-import attrs
-
 from ..json_value import Json
 from ..responses import Delta, ToolCallDelta, Usage
 from .decoding import (
@@ -52,7 +50,7 @@ class ChunkDecoder:
     Args:
         expected: number of choices.
         read_usage: reads the tokens in a `usage`.
-        decode: decodes the body of a whole response.
+        decode: decodes the body that is put together.
     """
 
     def __init__(
@@ -182,10 +180,7 @@ class ChunkDecoder:
             **({} if "usage" in self._body or usage is None else {"usage": usage}),
             "choices": [choice.body(at) for at, choice in sorted(self._choices.items())],
         }
-        decoded = self._decode(body)
-        if isinstance(decoded, ApiError):
-            return decoded
-        return attrs.evolve(decoded, is_assembled=True)
+        return self._decode(body)
 
     def _end_without_choices(self) -> DecodedResponse | ApiError:
         try:
