@@ -40,6 +40,7 @@ _FIRST = frozenset({"id", "created", "model", "object"})  # the first value coun
 _OF_CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs"})
 _OF_TEXT = frozenset({"role", "content"})
 _LISTS = frozenset({"annotations", "reasoning_details", "images"})
+_PADDING = b',"obfuscation":"'
 _FILTERED = "content_filter"
 
 
@@ -88,6 +89,7 @@ class ChunkDecoder:
         """
         if self.done:
             return ()
+        event = _without_padding(event)
         if (deltas := self._repeats.feed(event)) is not None:
             return deltas
         if is_end_mark(event.data):
@@ -385,6 +387,17 @@ class _PartialCall:
         written = "input" if self.kind == "custom" else "arguments"
         own: dict[str, Json] = {"name": self.name, written: "".join(self.arguments)}
         return {"id": self.id, "type": self.kind, self.kind: own}
+
+
+def _without_padding(event: ServerSentEvent) -> ServerSentEvent:
+    """Return a chunk without the random member with which OpenAI hides the length of its text."""
+    data = event.data
+    start = data.rfind(_PADDING)
+    if start < 0 or not data.endswith(b'"}'):
+        return event
+    padding = data[start + len(_PADDING) : -2]
+    is_random = padding.isalnum() or not padding  # so it has no quotes: the JSON ends with it
+    return ServerSentEvent(data[:start] + b"}", event.name) if is_random else event
 
 
 def _check_groq(member: Json) -> None:

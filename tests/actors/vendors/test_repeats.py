@@ -3,12 +3,12 @@
 import json
 
 import pytest
+from bodies import chat
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.actors.vendors.bodies import chat
 
 from callsheet.actors import Delta
-from callsheet.actors.vendors import ServerSentEvent
+from callsheet.actors.vendors import ServerSentEvent, decoding, openai_stream
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.format import Malformed, StreamFailed
 from callsheet.actors.vendors.openai_chat import OpenAIChat
@@ -59,6 +59,26 @@ def test_an_event_with_two_such_members_is_not_repeated():
     twice = ServerSentEvent(b'{"content": "a", "of": {"content": "a"}}')
     repeats.expect(twice, "content", Delta)
     assert repeats.feed(twice) is None
+
+
+@pytest.mark.parametrize(
+    ("padding", "is_repeat"), [("x7", True), ("", True), ('x","a":"b', False), ("\\u0041", False)]
+)
+def test_the_padding_of_a_chunk_is_no_difference(padding, is_repeat, monkeypatch):
+    read_whole = []
+
+    def read_event(event):
+        read_whole.append(event)
+        return decoding.read_event(event)
+
+    monkeypatch.setattr(openai_stream, "read_event", read_event)
+    decoder = OpenAIChat().stream_decoder(chat())
+    for text, random in (("a", "abc"), ("b", padding)):
+        choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+        start = json.dumps({"choices": [choice]}, separators=(",", ":"))[:-1]
+        data = f'{start},"obfuscation":"{random}"}}'.encode()
+        assert list(decoder.feed(ServerSentEvent(data))) == [Delta(text)]
+    assert len(read_whole) == (1 if is_repeat else 2)
 
 
 def openai_chunks():
