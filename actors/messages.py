@@ -127,6 +127,8 @@ def _attachments(parts: Json) -> int:
 
 
 def _messages(given: Iterable[ChatMessage | Mapping[str, object]]) -> tuple[ChatMessage, ...]:
+    if isinstance(given, tuple) and set(map(type, given)) == {ChatMessage}:  # as `of` gives them
+        return cast("tuple[ChatMessage, ...]", given)
     if isinstance(given, str | Mapping):
         kind = "a string" if isinstance(given, str) else "an object"
         raise TypeError(f"messages must be a list, not {kind}")
@@ -144,14 +146,15 @@ Task = Literal["chat", "completion", "embedding"]
 Api = Literal["chat", "responses"]
 """An API for chats, where a vendor has two: OpenAI's chat completions or its Responses."""
 
-
-def _of_chat(request: "Request", _: object, api: Api | None) -> None:
-    if api is not None and request.task != "chat":
-        raise ValueError(f'api requires task="chat", not task={request.task!r}')
+_APIS: tuple[Api | None, ...] = ("chat", "responses")
 
 
-def _fits_task(request: "Request", _: object, inputs: tuple[str, ...]) -> None:
+def _fits_task(
+    request: "Request", field: "attrs.Attribute[tuple[str, ...]]", inputs: tuple[str, ...]
+) -> None:
     """Check that a chat has messages only and the other tasks have inputs only."""
+    if inputs:
+        _only_texts(request, field, inputs)
     if request.task == "chat":
         if inputs:
             raise ValueError('inputs require task="completion" or task="embedding"')
@@ -199,6 +202,8 @@ _NO_MEMBERS: Mapping[str, Json] = MappingProxyType({})
 # run only where a quick look finds something unusual, which they then accept or explain.
 _above_0 = and_(instance_of(int), gt(0))
 _not_empty = and_(instance_of(str), min_len(1))
+_only_texts = deep_iterable(instance_of(str))
+_known_api = in_(_APIS)
 _visible_ascii = matches_re(r"[!-~]{0,255}")
 
 
@@ -210,6 +215,14 @@ def _at_least_one(request: "Request", field: "attrs.Attribute[int]", value: int)
 def _name(request: "Request", field: "attrs.Attribute[str]", value: str) -> None:
     if type(value) is not str or not value:
         _not_empty(request, field, value)
+
+
+def _of_chat(request: "Request", field: "attrs.Attribute[Api | None]", api: Api | None) -> None:
+    if api is None:
+        return
+    _known_api(request, field, api)
+    if request.task != "chat":
+        raise ValueError(f'api requires task="chat", not task={request.task!r}')
 
 
 def _key(request: "Request", field: "attrs.Attribute[str]", value: str) -> None:
@@ -266,9 +279,7 @@ class Request(Generic[ResultT_co]):
     model: str = attrs.field(validator=_name)
     messages: tuple[ChatMessage, ...] = attrs.field(default=(), converter=_messages)
     task: Task = attrs.field(default="chat", validator=in_(("chat", "completion", "embedding")))
-    inputs: tuple[str, ...] = attrs.field(
-        default=(), converter=_texts, validator=[deep_iterable(instance_of(str)), _fits_task]
-    )
+    inputs: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_fits_task)
     max_tokens: int | None = attrs.field(default=None, validator=optional(_at_least_one))
     max_tokens_name: Literal["max_tokens", "max_completion_tokens"] | None = attrs.field(
         default=None, validator=in_((None, "max_tokens", "max_completion_tokens"))
@@ -287,9 +298,7 @@ class Request(Generic[ResultT_co]):
         default=None, validator=optional([instance_of(str), _names_a_tool])
     )
     dimensions: int | None = attrs.field(default=None, validator=optional(_at_least_one))
-    api: Api | None = attrs.field(
-        default=None, validator=[in_((None, "chat", "responses")), _of_chat]
-    )
+    api: Api | None = attrs.field(default=None, validator=_of_chat)
     extra_body: Mapping[str, Json] = attrs.field(factory=dict[str, Json])
     cacheable: bool = False
     packable: bool = False

@@ -147,6 +147,7 @@ class RateLimiterActor(Actor):
         self._observer = observer
         self._prices = prices
         self._filter = HeaderFilter(self._learns)
+        self._counts_usd = self._has_usd()
         self._timer: Timer | None = None
         self._wake_at = 0.0
 
@@ -252,6 +253,7 @@ class RateLimiterActor(Actor):
     async def change(self, message: ChangeLimits) -> None:
         """Replace the limits."""
         self._limits = message.limits
+        self._counts_usd = self._has_usd()
         self._filter.learns = self._learns
         self._filter.open_at.clear()
         for waiting, error in self._limiter.change(message.limits, trio.current_time()):
@@ -282,8 +284,8 @@ class RateLimiterActor(Actor):
         if self._limiter.waiting:
             self._wake_by(trio.current_time())
 
-    @property
-    def _counts_usd(self) -> bool:
+    def _has_usd(self) -> bool:
+        """Return whether any limit is in USD, so that the cost of each call is estimated."""
         return self._limits.counts_usd or any(limits.counts_usd for limits in self._own)
 
     @property
@@ -306,7 +308,7 @@ class RateLimiterActor(Actor):
         pending.slot.on_settled(partial(self._call_settled, call))
         self._observe("admitted", message)
         permit = CallPermit(self.ref, call, self._filter)
-        await pending.slot.forward(self._to, attrs.evolve(message, permit=permit))
+        await pending.slot.forward(self._to, message.permitted(permit))
 
     def _throttled(self, call: InFlightCall, throttled: Throttled, delay: float) -> None:
         self._limiter.refused(

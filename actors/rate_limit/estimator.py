@@ -232,11 +232,13 @@ def _count(request: Request, counter: TokenCounter) -> int:
 
 def _size(request: Request) -> tuple[int, int]:
     """Return the characters of the prompt's texts, and an estimate of its other tokens."""
-    messages = request.messages
-    if not messages:
+    if not request.messages:
         return sum(map(len, request.inputs)), 0
-    besides = sum(map(tokens_besides, messages)) + tokens_of_tools(request) + _TOKENS_OF_REPLY
-    return sum(len(message.content) for message in messages), besides
+    chars, besides = 0, tokens_of_tools(request) + _TOKENS_OF_REPLY
+    for message in request.messages:
+        chars += len(message.content)
+        besides += tokens_besides(message)
+    return chars, besides
 
 
 def tokens_of_tools(request: Request) -> int:

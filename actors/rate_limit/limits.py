@@ -223,12 +223,12 @@ _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 def _counted_prompt(request: Request) -> int:
     """Return the tokens of a prompt by the rule that providers apply at admission."""
-    messages = sum(
-        -(-len(message.content) // _CHARS_PER_TOKEN) + tokens_besides(message)
-        for message in request.messages
-    )
-    messages += tokens_of_tools(request)
-    return messages + sum(-(-len(text) // _CHARS_PER_TOKEN) for text in request.inputs)
+    tokens = tokens_of_tools(request)
+    for message in request.messages:
+        tokens += -(-len(message.content) // _CHARS_PER_TOKEN) + tokens_besides(message)
+    for text in request.inputs:
+        tokens += -(-len(text) // _CHARS_PER_TOKEN)
+    return tokens
 
 
 def _allowed_output(request: Request) -> int:

@@ -75,7 +75,7 @@ class SingleAttempt:
         if permit is not None:
             permit.use()
         call.report("sent")
-        has_ended, began_at = False, trio.current_time()
+        has_ended = False
         # A ticket that is no probe is settled at the end: a response may still break off.
         on_head = partial(breaker.confirm, ticket) if ticket.is_probe else None
         watch, attempt = SendWatch(self._timeouts, on_head), call.sent
@@ -104,7 +104,7 @@ class SingleAttempt:
                 breaker.fail(ticket)
             if failure.unreadable is not None:
                 call.unreadable += 1
-                raise self._counted(model, failure, began_at) from None
+                raise self._counted(model, failure, watch.began_at) from None
             raise
         finally:
             if has_ended:

@@ -369,6 +369,12 @@ class EndpointBreaker:
         return self._breaker.next_at(trio.current_time())
 
     @property
+    def would_wait(self) -> bool:
+        """Whether a call would wait now."""
+        now = trio.current_time()
+        return self._breaker.next_at(now) > now
+
+    @property
     def state(self) -> BreakerState:
         """The state now."""
         return self._breaker.state(trio.current_time())
@@ -396,36 +402,38 @@ class EndpointBreaker:
         """
         is_probe = ticket.is_probe
         self._breaker.confirm(ticket)
-        self._changed(is_probe=is_probe)
+        self._changed(trio.current_time(), is_probe=is_probe)
 
     def succeed(self, ticket: Ticket) -> None:
         """Settle the ticket of a call that shows that the endpoint works."""
-        self._breaker.succeed(ticket, trio.current_time())
-        self._changed(is_probe=ticket.is_probe)
+        now = trio.current_time()
+        self._breaker.succeed(ticket, now)
+        self._changed(now, is_probe=ticket.is_probe)
 
     def fail(self, ticket: Ticket) -> None:
         """Settle the ticket of a call that the endpoint failed."""
-        self._breaker.fail(ticket, trio.current_time())
-        self._changed(is_probe=ticket.is_probe)
+        now = trio.current_time()
+        self._breaker.fail(ticket, now)
+        self._changed(now, is_probe=ticket.is_probe)
 
     def abandon(self, ticket: Ticket) -> None:
         """Settle the ticket of a call without a result; a no-op if it is settled."""
         self._breaker.abandon(ticket)
-        self._changed(is_probe=ticket.is_probe)
+        self._changed(trio.current_time(), is_probe=ticket.is_probe)
 
     def statistics(self) -> BreakerStatistics:
         """Return the state and the counts of the breaker."""
         return self._breaker.statistics(trio.current_time())
 
-    def _changed(self, *, is_probe: bool) -> None:
+    def _changed(self, now: float, *, is_probe: bool) -> None:
         if is_probe:
             self._waiting.unpark_all()
-        state = self.state
+        state = self._breaker.state(now)
         if self.listener is not None and (is_probe or state != self._state):
             self.listener()
         if state != self._state:
             self._state = state
             level = _log.info if state == "closed" else _log.warning
-            wait_s = self.next_at() - trio.current_time()
+            wait_s = self._breaker.next_at(now) - now
             wait = None if wait_s == inf else round(wait_s, 3)  # a probe decides
             level("circuit_breaker", endpoint=self.name, state=state, wait_s=wait)

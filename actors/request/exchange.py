@@ -185,7 +185,7 @@ class Exchange:
         Raises:
             AttemptFailed: there is no response.
         """
-        start = trio.current_time()
+        start = watch.began_at
         try:
             response = await self._carrier.post(
                 prepared.url, headers, idempotency_key, prepared.body

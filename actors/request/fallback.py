@@ -101,7 +101,7 @@ class Fallback(Generic[T]):
             raise ValueError(f"{current!r} is not one of the {len(self.targets)} targets") from None
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)  # each call looks up its layers by it
 class Target:
     """An endpoint, and the model to use there.
 

@@ -44,7 +44,7 @@ class RetryingTarget:
 
     def is_out(self) -> bool:
         """Whether a call would wait for the circuit breaker."""
-        return self._target.breaker.next_at() > trio.current_time()
+        return self._target.breaker.would_wait
 
     async def send(self, call: CallProgress) -> Exchanged:
         """Send the call to this target. While the circuit breaker is open, it waits.

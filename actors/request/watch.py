@@ -44,6 +44,7 @@ class SendWatch:
         on_head: called when the head of a response with status 200 has arrived.
 
     Attributes:
+        began_at: when the watch was created, on Trio's clock.
         scope: contains the send, and cancels it at its bounds.
         has_head: whether the head of a response with status 200 has arrived.
     """
@@ -51,7 +52,8 @@ class SendWatch:
     def __init__(self, timeouts: Timeouts, on_head: Callable[[], None] | None = None) -> None:
         self._timeouts = timeouts
         self._on_head = on_head
-        self._limit_at = trio.current_time() + timeouts.send_s
+        self.began_at = trio.current_time()
+        self._limit_at = self.began_at + timeouts.send_s
         self._silence_s = timeouts.first_byte_s
         self._last = b""
         self._progress_at = inf  # not before the head has arrived

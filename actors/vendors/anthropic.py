@@ -35,6 +35,7 @@ from .format import (
 )
 from .openai_answers import Content, arguments_text
 from .price import FAST_MODE
+from .repeats import Repeats
 from .sse import ServerSentEvent
 from .tool_members import anthropic_tools
 
@@ -159,6 +160,7 @@ class _AnthropicDecoder:
         self._body: dict[str, Json] = {}
         self._blocks: dict[int, _PartialBlock] = {}
         self._counts: dict[str, Json] = {}
+        self._repeats = Repeats()
         self.done = False
 
     @property
@@ -170,13 +172,20 @@ class _AnthropicDecoder:
         """Return the deltas of one event."""
         if self.done:
             return ()
+        if (deltas := self._repeats.feed(event)) is not None:
+            return deltas
         if is_end_mark(event.data):
             self.done = True
             return ()
-        members = read_event(event)
+        return self._read(event, read_event(event))
+
+    def _read(self, event: ServerSentEvent, members: dict[str, Json]) -> Sequence[Delta]:
         kind = members.get("type") or event.name
         if kind == "content_block_delta":  # nearly all events
-            return self._block(members.get("index")).add(object_of(members, "delta"))
+            block, delta = self._block(members.get("index")), object_of(members, "delta")
+            if delta.get("type") == "text_delta" and isinstance(members.get("index"), int):
+                self._repeats.expect(event, "text", block.add_text)
+            return block.add(delta)
         if kind == "content_block_start":
             return self._begin(members.get("index"), members.get("content_block"))
         if kind == "message_start":
@@ -287,8 +296,8 @@ class _PartialBlock:
         """Add a piece; return its delta, if it has one."""
         kind = delta.get("type")
         if kind == "text_delta":
-            text = self._join("text", delta, "text")
-            return (Delta(text),) if text else ()
+            added = self.add_text(text_of(delta, "text"))
+            return () if added is None else (added,)
         if kind == "thinking_delta":
             thinking = self._join("thinking", delta, "thinking")
             return (Delta(reasoning=thinking),) if thinking else ()
@@ -301,6 +310,11 @@ class _PartialBlock:
         elif kind == "citations_delta":
             self._citations.append(delta.get("citation"))
         return ()
+
+    def add_text(self, text: str) -> Delta | None:
+        """Add a piece of the text; return its delta, if it has one."""
+        self._pieces.setdefault("text", []).append(text)
+        return Delta(text) if text else None
 
     def _join(self, name: str, delta: dict[str, Json], member: str) -> str:
         piece = text_of(delta, member)

@@ -102,6 +102,8 @@ def text_of(members: Mapping[str, Json], name: str) -> str:
 def count_of(members: Mapping[str, Json], name: str) -> int | None:
     """Return a member that is a number of tokens; None for any other value, such as 1e999."""
     value = members.get(name)
+    if type(value) is int:  # nearly always
+        return max(0, value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return max(0, int(value))
@@ -184,7 +186,7 @@ def read_event(event: ServerSentEvent) -> dict[str, Json]:
     """
     data = event.data
     try:
-        value = cast("Json", orjson.loads(data))
+        value: Json = orjson.loads(data)
         if isinstance(value, list) and len(value) == 1:  # as Gemini may send its errors
             value = value[0]
         if isinstance(value, dict):
@@ -275,6 +277,8 @@ def in_order(
     items = list(numbered)
     if len(items) != expected:
         raise Malformed(f"the response has {len(items)} items instead of {expected}")
+    if expected == 1 and not is_list:
+        return (items[0][1],)
     indices = [index_of(number, position) for position, (number, _) in enumerate(items)]
     order = sorted(range(expected), key=indices.__getitem__)
     first = indices[order[0]] if order else 0

@@ -381,7 +381,9 @@ class Endpoint:
         Args:
             raw: the body of the response.
         """
-        return any(member._secrets.is_quoted_in(raw) for member in self.each)  # noqa: SLF001  # its own class
+        if not self.members:
+            return self._secrets.is_quoted_in(raw)
+        return any(member.is_quoted_in(raw) for member in self.members)
 
     def scrub(self, text: str) -> str:
         """Return a text with "***" for every key that was sent, and every other secret (L8).
@@ -389,8 +391,10 @@ class Endpoint:
         Args:
             text: a text that may quote a key, such as a provider's error.
         """
-        for member in self.each:
-            text = member._secrets.scrub(text)  # noqa: SLF001  # its own class
+        if not self.members:
+            return self._secrets.scrub(text)
+        for member in self.members:
+            text = member.scrub(text)
         return text
 
     def _remember(self, key: str) -> None:

@@ -24,6 +24,7 @@ _NOTES = frozenset({"reference", "citation", "url_citation"})
 CALLS = frozenset({"tool_use", "tool_call", "function_call"})
 """Types of the parts of a content that are tool calls."""
 
+_CONTENT = frozenset({"role", "content"})
 _OF_PART = frozenset({"type", "text", "content", "parts", "refusal", "thought", *REASONING})
 
 # {finish reason of a compatible server: OpenAI's}
@@ -157,6 +158,9 @@ def read_choice(choice: Json) -> Choice:
         if reason is None:
             raise Malformed('a choice has no "message"')
         message = {}
+    logprobs = tuple(read_logprobs(choice.get("logprobs")))
+    if isinstance(text := message.get("content"), str) and _has_only_content(message):
+        return Choice(text, reason, logprobs=logprobs)  # nearly always
     content = Content()
     content.add(content_of(message))
     if has_error(message):
@@ -168,9 +172,17 @@ def read_choice(choice: Json) -> Choice:
         tool_calls=(*_tool_calls(message), *map(_tool_call, content.calls)),
         reasoning=reasoning_of(message) or content.reasoning,
         refusal=refusal or None,
-        logprobs=tuple(read_logprobs(choice.get("logprobs"))),
+        logprobs=logprobs,
         annotations=(*content.notes, *notes_in(message, "annotations")),
     )
+
+
+def _has_only_content(message: Mapping[str, Json]) -> bool:
+    """Return whether no member of a message but its role and content has a value."""
+    for name, value in message.items():  # noqa: SIM110  # `all` takes twice as long
+        if value and name not in _CONTENT:
+            return False
+    return True
 
 
 def _message_of(choice: dict[str, Json]) -> dict[str, Json] | None:

@@ -6,6 +6,7 @@ missing, and unknown members are ignored.
 
 import math
 from decimal import Decimal
+from functools import partial
 from typing import ClassVar, Literal
 
 import attrs
@@ -73,7 +74,9 @@ def _usd(value: Json) -> Decimal | None:
 
 
 @within_depth
-def read_choices(body: Json, expected: int, prompts: int = 1) -> DecodedResponse | ApiError:
+def read_choices(
+    body: Json, expected: int, prompts: int = 1, *, is_assembled: bool = False
+) -> DecodedResponse | ApiError:
     """Read the body of a chat or a completion, or the error in it.
 
     Some servers send errors with status 200; OpenRouter puts that of a failed generation on the
@@ -83,6 +86,7 @@ def read_choices(body: Json, expected: int, prompts: int = 1) -> DecodedResponse
         body: the whole body.
         expected: number of choices that there must be.
         prompts: number of prompts that they are for.
+        is_assembled: whether the body was put together from the events of a stream.
 
     Raises:
         Malformed: it is neither, or does not have exactly `expected` choices.
@@ -110,6 +114,7 @@ def read_choices(body: Json, expected: int, prompts: int = 1) -> DecodedResponse
         tier=text_of(members, "service_tier") or None,
         reported_cost_usd=read_cost(usage),
         body=members,
+        is_assembled=is_assembled,
     )
 
 
@@ -203,7 +208,8 @@ class OpenAIChat:
     def stream_decoder(self, request: Request) -> StreamDecoder:
         """Return a decoder for one streamed response."""
         expected = expected_choices(request)
-        return ChunkDecoder(expected, read_usage, lambda body: read_choices(body, expected))
+        decode = partial(read_choices, expected=expected, is_assembled=True)
+        return ChunkDecoder(expected, read_usage, decode)
 
 
 def read_chat(body: Json, expected: int) -> DecodedResponse | ApiError:

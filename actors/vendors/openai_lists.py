@@ -3,6 +3,7 @@
 import base64
 import math
 import struct
+from functools import partial
 from typing import ClassVar, cast
 
 import attrs
@@ -93,7 +94,15 @@ class OpenAICompletions:
         Raises:
             Malformed: it is neither, or does not have exactly `request.n` choices for each prompt.
         """
-        response = read_completion(body, expected_choices(request), len(request.inputs))
+        return self._decode(body, request)
+
+    @staticmethod
+    def _decode(
+        body: Json, request: Request, *, is_assembled: bool = False
+    ) -> DecodedResponse | ApiError:
+        response = read_completion(
+            body, expected_choices(request), len(request.inputs), is_assembled=is_assembled
+        )
         return response if isinstance(response, ApiError) else _corrected(response, request)
 
     def decode_error(self, body: Json) -> ApiError:
@@ -102,24 +111,26 @@ class OpenAICompletions:
 
     def stream_decoder(self, request: Request) -> StreamDecoder:
         """Return a decoder for one streamed response."""
-        return ChunkDecoder(
-            expected_choices(request), read_usage, lambda body: self.decode(body, request)
-        )
+        decode = partial(self._decode, request=request, is_assembled=True)
+        return ChunkDecoder(expected_choices(request), read_usage, decode)
 
 
-def read_completion(body: Json, expected: int, prompts: int = 1) -> DecodedResponse | ApiError:
+def read_completion(
+    body: Json, expected: int, prompts: int = 1, *, is_assembled: bool = False
+) -> DecodedResponse | ApiError:
     """Read a response body with the usage that it reports; see `read_chat`.
 
     Args:
         body: the whole body.
         expected: number of choices that there must be.
         prompts: number of prompts that they are for.
+        is_assembled: whether the body was put together from the events of a stream.
 
     Raises:
         Malformed: it is neither a response nor an error, or does not have exactly `expected`
             choices.
     """
-    return read_choices(body, expected, prompts)
+    return read_choices(body, expected, prompts, is_assembled=is_assembled)
 
 
 def _corrected(response: DecodedResponse, request: Request) -> DecodedResponse:

@@ -6,9 +6,8 @@ last or in none, and a stream may end with or without ``[DONE]``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import final
-
-import attrs
 
 from ..json_value import Json
 from ..responses import Delta, ToolCallDelta, Usage
@@ -34,11 +33,14 @@ from .openai_answers import (
     own_members,
     reasoning_of,
 )
+from .repeats import Repeats
 from .sse import ServerSentEvent
 
 _FIRST = frozenset({"id", "created", "model", "object"})  # the first value counts, not the last
 _OF_CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs"})
+_OF_TEXT = frozenset({"role", "content"})
 _LISTS = frozenset({"annotations", "reasoning_details", "images"})
+_PADDING = b',"obfuscation":"'
 _FILTERED = "content_filter"
 
 
@@ -49,7 +51,7 @@ class ChunkDecoder:
     Args:
         expected: number of choices.
         read_usage: reads the tokens in a `usage`.
-        decode: decodes the body of a whole response.
+        decode: decodes the body that is put together.
     """
 
     def __init__(
@@ -66,8 +68,17 @@ class ChunkDecoder:
         self._settled = {"choices", "obfuscation"}  # members that no chunk changes any more
         self._only: Json = None  # the index of the only choice
         self._latest: tuple[Json, int, _PartialChoice] | None = None
-        self.usage: Usage | None = None
+        self._repeats = Repeats()
         self.done = False
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens that were reported so far."""
+        return self._read_usage(self._body.get("usage") or self._groq_usage)
+
+    @property
+    def _groq_usage(self) -> Json:
+        return object_of(self._body, "x_groq").get("usage")
 
     def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
         """Return the deltas of one event.
@@ -78,6 +89,9 @@ class ChunkDecoder:
         """
         if self.done:
             return ()
+        event = _without_padding(event)
+        if (deltas := self._repeats.feed(event)) is not None:
+            return deltas
         if is_end_mark(event.data):
             self.done = True
             return ()
@@ -89,7 +103,11 @@ class ChunkDecoder:
         choices = chunk.get("choices")
         if not isinstance(choices, list):
             return ()  # some servers send keep-alive events
-        return [delta for choice in choices if (delta := self._add(choice)) is not None]
+        found = [delta for choice in choices if (delta := self._add(choice)) is not None]
+        if self._latest is not None and _is_text(choices):
+            _, place, choice = self._latest
+            self._repeats.expect(event, "content", partial(choice.add_text, place))
+        return found
 
     def _merge(self, chunk: dict[str, Json]) -> None:
         body, settled = self._body, self._settled
@@ -97,21 +115,13 @@ class ChunkDecoder:
             if value is None or name in settled:
                 continue
             if name == "usage":
-                usage = self._read_usage(value)
-                if usage is None and name in body:
+                if name in body and self._read_usage(value) is None:
                     continue
-                self.usage = usage or self.usage
             elif name == "x_groq":
-                self._merge_groq(value)
+                _check_groq(value)
             elif name in _FIRST and value:
                 settled.add(name)
             body[name] = value
-
-    def _merge_groq(self, member: Json) -> None:
-        member = member if isinstance(member, dict) else {}
-        if has_error(member):
-            raise StreamFailed(read_error(member))
-        self.usage = self._read_usage(member.get("usage")) or self.usage
 
     def _add(self, choice: Json) -> Delta | None:
         if choice is None:
@@ -165,17 +175,14 @@ class ChunkDecoder:
                 f"of {self._expected} choices without a finish reason)"
             )
         kind = text_of(self._body, "object").removesuffix(".chunk")
-        usage = object_of(self._body, "x_groq").get("usage")
+        usage = self._groq_usage
         body: dict[str, Json] = {
             **self._body,
             **({"object": kind} if kind else {}),
             **({} if "usage" in self._body or usage is None else {"usage": usage}),
             "choices": [choice.body(at) for at, choice in sorted(self._choices.items())],
         }
-        decoded = self._decode(body)
-        if isinstance(decoded, ApiError):
-            return decoded
-        return attrs.evolve(decoded, is_assembled=True)
+        return self._decode(body)
 
     def _end_without_choices(self) -> DecodedResponse | ApiError:
         try:
@@ -223,11 +230,12 @@ class _PartialChoice:
         reason = choice.get("finish_reason")
         if reason and (self._reason is None or reason == _FILTERED):  # Azure's filter is late
             self._reason = None if reason in NO_REASON else reason
-        if isinstance(delta, dict) and len(delta) == 1:
+        if isinstance(delta, dict) and delta.keys() <= _OF_TEXT:
             text = delta.get("content")
-            if text and isinstance(text, str):  # nearly all pieces
-                self._content.append(text)
-                return Delta(text, place)
+            if isinstance(text, str):
+                if role := delta.get("role"):
+                    self._message["role"] = role
+                return self.add_text(place, text)
         if not delta:
             text = choice.get("text")
             if text is None:
@@ -238,6 +246,13 @@ class _PartialChoice:
         elif not isinstance(delta, dict):
             raise Malformed('the "delta" of a choice is not an object')
         return self._add_delta(delta, place)
+
+    def add_text(self, place: int, text: str) -> Delta | None:
+        """Add a piece of the content; return its delta, if it has one."""
+        if not text:
+            return None
+        self._content.append(text)
+        return Delta(text, place)
 
     def _new_in(self, message: dict[str, Json]) -> dict[str, Json]:
         """Return a message without what has arrived; some servers end with the whole of it."""
@@ -372,6 +387,34 @@ class _PartialCall:
         written = "input" if self.kind == "custom" else "arguments"
         own: dict[str, Json] = {"name": self.name, written: "".join(self.arguments)}
         return {"id": self.id, "type": self.kind, self.kind: own}
+
+
+def _without_padding(event: ServerSentEvent) -> ServerSentEvent:
+    """Return a chunk without the random member with which OpenAI hides the length of its text."""
+    data = event.data
+    start = data.rfind(_PADDING)
+    if start < 0 or not data.endswith(b'"}'):
+        return event
+    padding = data[start + len(_PADDING) : -2]
+    is_random = padding.isalnum() or not padding  # so it has no quotes: the JSON ends with it
+    return ServerSentEvent(data[:start] + b"}", event.name) if is_random else event
+
+
+def _check_groq(member: Json) -> None:
+    """Check that Groq's own member of a chunk has no error."""
+    if isinstance(member, dict) and has_error(member):
+        raise StreamFailed(read_error(member))
+
+
+def _is_text(choices: list[Json]) -> bool:
+    """Return whether the choices of a chunk are one, of which only a text is new."""
+    choice = choices[0] if len(choices) == 1 else None
+    if not isinstance(choice, dict) or choice.get("logprobs"):
+        return False
+    delta = choice.get("delta")
+    if not isinstance(delta, dict) or not delta.keys() <= _OF_TEXT:
+        return False
+    return bool(delta.get("content")) and isinstance(delta["content"], str)
 
 
 def _without_calls(content: Json) -> Json:

@@ -30,6 +30,7 @@ class SecretTexts:
         found |= {text for text in marked if len(text) >= _LEAST_MARKED}
         # The longest first, because one may contain another.
         self._texts = sorted(found, key=len, reverse=True)
+        self._starts = [text[:_CERTAIN].encode() for text in self._texts if len(text) >= _CERTAIN]
 
     def scrub(self, text: str) -> str:
         """Return a text with "***" for every secret.
@@ -55,9 +56,7 @@ class SecretTexts:
         Args:
             raw: the body of a response.
         """
-        return any(
-            len(secret) >= _CERTAIN and secret[:_CERTAIN].encode() in raw for secret in self._texts
-        )
+        return any(map(raw.__contains__, self._starts))
 
 
 def _without(secret: str, text: str) -> str:
