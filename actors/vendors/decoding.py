@@ -5,7 +5,6 @@ default then, or raise `Malformed`.
 """
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import ParamSpec, TypeVar, cast
@@ -17,6 +16,7 @@ from .error_words import parameters_in, words_of
 from .format import ApiError, Malformed, StreamFailed
 from .sse import ServerSentEvent
 
+_MOST_TOKENS = 10**12  # no response has as many
 EVENT = "an event of the stream"  # for `read_object`
 
 
@@ -100,13 +100,13 @@ def text_of(members: Mapping[str, Json], name: str) -> str:
 
 
 def count_of(members: Mapping[str, Json], name: str) -> int | None:
-    """Return a member that is a number of tokens; None for any other value, such as 1e999."""
+    """Return a member that is a number of tokens; None for any other value, such as 1e30."""
     value = members.get(name)
-    if type(value) is int:  # nearly always
-        return max(0, value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if type(value) is int and 0 <= value <= _MOST_TOKENS:  # nearly always
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _MOST_TOKENS:
         return None
-    return max(0, int(value))
+    return int(max(0, value))
 
 
 def has_error(members: Mapping[str, Json]) -> bool:
@@ -131,7 +131,8 @@ def read_error(body: Json) -> ApiError:
     more = members.get("details") or members.get("metadata")
     quoted = members.get("headers") or (more.get("headers") if isinstance(more, dict) else None)
     return ApiError(
-        words_of(error) or words_of(body),
+        # A text beside other words is a title: {"error": "Bad Request", "message": ...}
+        words_of(outer if isinstance(error, str) and outer else error) or words_of(body),
         text_of(members, "type"),
         text_of(members, "code"),
         text_of(members, "status"),
