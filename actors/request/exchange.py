@@ -150,6 +150,8 @@ class Exchange:
         Raises:
             AttemptFailed: there is no key.
         """
+        if self._latest and not callable(self._endpoint.api_key):
+            return self._latest  # they never change
         try:
             headers = self._headers | self._endpoint.auth_headers()
         except Exception as error:  # noqa: BLE001  # a function of the user's may raise anything
