@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, cast, get_args
 
 import attrs
+import orjson
 
 from .json_value import Json, kind_of
 from .responses import Response, ToolCall
@@ -105,11 +106,11 @@ def members_of_response(response: Response) -> MessageMembers:
         if not response.text:
             extra.setdefault("content", None)  # some servers refuse an empty text beside calls
         given = own.get("tool_calls")
-        extra["tool_calls"] = (
-            [_without_index(call) for call in given]
-            if isinstance(given, list) and calls == response.tool_calls
-            else [_as_openai(call) for call in calls]
-        )
+        if not isinstance(given, list) or len(given) != len(calls):
+            given = [None for _ in calls]
+        extra["tool_calls"] = [
+            _as_openai(call, written) for call, written in zip(calls, given, strict=True)
+        ]
     native = _native(body)
     if native is not None and "parts" not in native and calls != response.tool_calls:
         native = None  # the results could not name their calls
@@ -165,16 +166,24 @@ def identified(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
     return tuple(found.values())
 
 
-def _without_index(call: Json) -> Json:
-    """Return a call without its position, which some servers send and others refuse."""
-    if not isinstance(call, dict):
-        return call
-    return {name: value for name, value in call.items() if name != "index"}
+def _as_openai(call: ToolCall, written: Json) -> dict[str, Json]:
+    """Return a call in OpenAI's shape, with what else the provider wrote, such as a signature.
 
-
-def _as_openai(call: ToolCall) -> dict[str, Json]:
+    Its position, which some servers send and others refuse, is left out.
+    """
+    own = written if isinstance(written, dict) else {}
+    rest = {name: value for name, value in own.items() if name not in _READ}
+    if isinstance(own.get("custom"), dict):
+        return {**rest, "id": call.id}
+    inner = own.get("function")
     function: dict[str, Json] = {"name": call.name, "arguments": call.arguments or "{}"}
-    return {"id": call.id, "type": "function", "function": function}
+    if isinstance(inner, dict):
+        function = {name: value for name, value in inner.items() if name not in _READ} | function
+    return {**rest, "id": call.id, "type": "function", "function": function}
+
+
+# Members of a call that is flat, or whose arguments stand elsewhere: they are read, and not sent.
+_READ = ("index", "name", "arguments", "input", "parameters")
 
 
 def calls_in(extra: Mapping[str, Json] | None) -> Iterable[ToolCall]:
@@ -188,9 +197,9 @@ def calls_in(extra: Mapping[str, Json] | None) -> Iterable[ToolCall]:
         members = call if isinstance(call, dict) else {}
         function = members.get("function") or members.get("custom")
         if isinstance(function, dict):
-            written = function.get("arguments", function.get("input"))
+            written = function.get("arguments", function.get("input")) or ""
             yield ToolCall(
                 str(function.get("name") or ""),
-                written if isinstance(written, str) else "",
+                written if isinstance(written, str) else orjson.dumps(written).decode(),
                 str(members.get("id") or ""),
             )

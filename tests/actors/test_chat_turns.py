@@ -160,6 +160,36 @@ def test_a_response_without_a_body_is_a_turn_too():
     }
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}},
+        {"id": "c", "function": {"name": "f", "parameters": {"x": 1}}},
+        {"id": "c", "function": {"name": "f", "input": '{"x":1}'}},
+        {"id": "c", "name": "f", "arguments": '{"x":1}', "index": 0},
+    ],
+)
+def test_a_call_that_was_read_is_the_call_that_runs_and_goes_back(written):
+    """L10, L11: what else the provider wrote beside it goes back as well."""
+    response = chat_answer({**written, "extra_content": {"signature": "Es=="}})
+    turn = ChatMessage.from_response(response)
+    assert turn.tool_calls == response.tool_calls == (ToolCall("f", '{"x":1}', "c"),)
+    assert turn.body["tool_calls"] == [
+        {
+            "extra_content": {"signature": "Es=="},
+            "id": "c",
+            "type": "function",
+            "function": {"name": "f", "arguments": '{"x":1}'},
+        }
+    ]
+
+
+def test_a_call_without_an_id_keeps_what_the_provider_wrote_beside_it():
+    turn = ChatMessage.from_response(chat_answer({**openai_call(None), "signature": "Es=="}))
+    (sent,) = turn.body["tool_calls"]
+    assert (sent["id"], sent["signature"]) == (turn.tool_calls[0].id, "Es==")
+
+
 # ------------------------------------------------------------------------------ ids of calls
 
 
