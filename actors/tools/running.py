@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -126,8 +125,9 @@ async def _call(
     if _is_async(function):
         value = function(**arguments)
     else:
-        value = await trio.to_thread.run_sync(
-            partial(function, **arguments), abandon_on_cancel=tool.abandon_on_cancel
+        # In a tuple: a decorator may hide that a function is async, and Trio takes no coroutine.
+        (value,) = await trio.to_thread.run_sync(
+            lambda: (function(**arguments),), abandon_on_cancel=tool.abandon_on_cancel
         )
     return await value if inspect.isawaitable(value) else value
 

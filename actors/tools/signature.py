@@ -51,6 +51,8 @@ class ToolSignature:
     """
 
     def __init__(self, function: Callable[..., object], name: str) -> None:
+        if _is_generator(function):
+            raise TypeError(f"the tool {name} is a generator; let it return a list instead")
         documented = docstring_of(function)
         self.summary = documented.summary
         self._name = name
@@ -122,6 +124,13 @@ def _plain(function: Callable[..., object]) -> Callable[..., object]:
     while isinstance(function, functools.partial):
         function = cast("functools.partial[object]", function).func
     return function
+
+
+def _is_generator(function: Callable[..., object]) -> bool:
+    kinds = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    inner = _plain(function)
+    called: object = getattr(inner, "__call__", None)  # noqa: B004  # of an object that is called
+    return any(is_one(inner) or is_one(called) for is_one in kinds)
 
 
 def docstring_of(function: Callable[..., object]) -> Docstring:

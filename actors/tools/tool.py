@@ -177,6 +177,8 @@ def function_of(definition: Mapping[str, Json]) -> Mapping[str, Json]:
         TypeError: there is no such object.
     """
     found: Json | Mapping[str, Json] = definition.get("function", definition)
+    if definition.get("type") == "custom":  # OpenAI's tools whose input is a text
+        found = definition.get("custom", definition)
     for name in _DECLARATIONS:
         if isinstance(listed := definition.get(name), list):
             found = listed[0]

@@ -170,6 +170,16 @@ async def test_a_function_that_is_not_async_runs_in_a_thread():
     assert found.text == "It rains."
 
 
+async def test_a_decorator_may_hide_that_a_function_is_async():
+    weather = Weather(result="rain")
+
+    def logged(city):
+        return weather(city)
+
+    found, bodies = await run(asking(tool_of(logged)), Reply(body=CALL.body, after=0), ANSWER)
+    assert (results_in(bodies[1]), found.text) == (["rain"], "It rains.")
+
+
 @pytest.mark.parametrize("abandon", [True, False])
 async def test_a_thread_is_left_behind_only_if_the_tool_says_so(abandon):
     started, release = trio.Event(), threading.Event()

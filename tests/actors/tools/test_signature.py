@@ -223,9 +223,19 @@ def untyped_object(thing: object): ...
 def unknown_type(city: "Nowhere"): ...  # noqa: F821
 
 
+def pieces(city: str):
+    yield city
+
+
+async def pieces_later(city: str):
+    yield city
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [
+        (pieces, "the tool pieces is a generator; let it return a list"),
+        (partial(pieces_later, city="Oslo"), "the tool pieces_later is a generator"),
         (nothing_said, "the parameter city of the tool nothing_said has no annotation"),
         (any_number, r"the parameter \*cities of the tool any_number stands for any number"),
         (any_names, r"the parameter \*\*cities of the tool any_names stands for any names"),

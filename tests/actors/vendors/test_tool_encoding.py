@@ -182,6 +182,12 @@ def test_a_tool_that_takes_text_is_chosen_by_its_type():
     }
 
 
+def test_a_tool_that_takes_text_has_the_name_in_its_definition():
+    (flat,) = Tool.defined({"type": "custom", "name": "run"})
+    (nested,) = Tool.defined({"type": "custom", "custom": {"name": "run"}})
+    assert (flat.name, nested.name) == ("run", "run")
+
+
 def test_a_server_that_ignores_the_choice_of_a_tool_is_not_asked_for_it():
     form = VENDORS["ollama"].format_for("chat")
     assert form.encode(chat(tools=[WEATHER]), stream=False)["tools"]
