@@ -28,9 +28,9 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _REFUSED = re.compile(
-    r"unsupport|unrecogni|unknown|unexpected|unavailable|forbidden|extra inputs"
+    r"unsupport|unrecogni|unknown|unexpected|unavailable|forbidden|extra (?:inputs|fields)"
     r"|must be (?:one of|either|'text'|\"text\")|supported values|expected one of"
-    r"|(?:not|n't) (?:be )?(?:accept|allow|available|enabl|exist|implement|recogni|support)",
+    r"|(?:not|n't) (?:be )?(?:accept|allow|available|enabl|exist|implement|permit|recogni|support)",
     re.IGNORECASE,
 )
 # The words of a server that knows schemas and dislikes this one.

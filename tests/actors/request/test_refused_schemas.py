@@ -35,6 +35,9 @@ REFUSALS = {
             }
         ]
     },
+    "pydantic 1": {
+        "detail": [{"loc": ["body", "response_format"], "msg": "extra fields not permitted"}]
+    },
     "plain": "json_schema is not supported",
 }
 
