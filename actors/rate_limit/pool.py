@@ -224,19 +224,14 @@ class PoolLimiter(Generic[W]):
             state = member.snapshot(now)
             buckets += (attrs.evolve(bucket, member=name) for bucket in state.buckets)
             scopes += (attrs.evolve(scope, member=name) for scope in state.scopes)
-        for model, queue in self._queues.items():
-            depths = queue.depths()
-            if depths:
-                scopes.append(
-                    ScopeState(
-                        name=model,
-                        in_flight=0,
-                        waiting=depths,
-                        renewals=0,
-                        parked_s=0.0,
-                        found=_FOUND_NONE,
-                    )
-                )
+        waiting = ((model, queue.depths()) for model, queue in self._queues.items())
+        scopes += (
+            ScopeState(
+                name=model, in_flight=0, waiting=depths, renewals=0, parked_s=0.0, found=_FOUND_NONE
+            )
+            for model, depths in waiting
+            if depths
+        )
         found = self._look(now, only_renewals=False)
         wake_at = now if isinstance(found, tuple) else found
         return LimiterSnapshot(
@@ -287,6 +282,10 @@ class PoolLimiter(Generic[W]):
             Impossible: it exceeds a limit of each member.
             TooLate: no member could admit it before its deadline.
         """
+        names, back_at = self._health.may_serve(request.model, now)
+        if not names and request.deadline < back_at < inf:
+            wait_s = back_at - now
+            raise TooLate(f"all members of the pool fail; one is tried in {wait_s:.1f} s", wait_s)
         late: TooLate | None = None
         impossible: Impossible | None = None
         for member in self._members.values():

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from math import inf
 from operator import attrgetter
 from typing import Protocol, final
 
@@ -247,6 +248,10 @@ class PoolTarget:
                 permit.park(delay=pause_s, throttled=failure.throttled)
             left_s = max(0.0, first.again_at - trio.current_time())
             failure = attrs.evolve(first.failure, server_s=left_s, throttled=None)
+        back_at = min(member.breaker.next_at() for member in self._members.values())
+        if self.is_out() and call.deadline() < back_at < inf:  # without an end, one is being tried
+            why = "the circuit breakers of all members stay open beyond the deadline"
+            raise AttemptFailed(failure.error.but(why), is_final=True)
         await pause(call, failure, self._target, shared, moves=())
 
     # ---------------------------------------------------------------- health

@@ -437,6 +437,13 @@ async def test_a_deadline_ends_a_call_that_no_member_can_serve(autojump_clock):
             await troupe.complete(asking(), timeout=10.0)
 
 
+async def test_no_call_waits_for_members_that_fail_beyond_its_deadline(autojump_clock):
+    async with troupe_of({"a": Script(DOWN), "b": Script(DOWN)}, breaker=OPENS) as (troupe, _at):
+        for words in ("all members stay open beyond the deadline", "all members of the pool fail"):
+            with pytest.raises(CallFailed, match=words):
+                await troupe.complete(asking(), timeout=5.0)
+
+
 async def test_a_pool_of_one_is_like_its_endpoint(autojump_clock):
     async with troupe_of({"a": Script(DOWN, Reply(body=completion_json("Done")))}) as (troupe, at):
         assert (await troupe.complete(asking())).text == "Done"

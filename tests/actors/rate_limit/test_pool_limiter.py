@@ -221,6 +221,16 @@ def test_calls_wait_for_a_member_that_failed_if_there_is_no_other():
     assert pool.grants[0][0] == 10.0
 
 
+def test_a_call_that_no_member_can_be_tried_with_before_its_deadline_is_late_at_once():
+    pool = Pool()
+    pool.health.failed("a", 20.0)
+    pool.push(deadline=5.0)
+    pool.health.failed("b", 10.0)
+    with pytest.raises(TooLate, match=r"all members of the pool fail; .* in 10\.0 s"):
+        pool.push(deadline=5.0)
+    pool.push(deadline=10.0)
+
+
 # ------------------------------------------------------------------ calls in flight
 
 
