@@ -1,7 +1,7 @@
 """The settings of a troupe."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 import httpx
@@ -21,6 +21,12 @@ if TYPE_CHECKING:  # what the default settings do not use is loaded by the progr
     from .http import Configure
     from .ledger import LedgerPolicy
     from .request import HedgePolicy, ThrottlePolicy
+
+
+def _an_endpoint(_: object, __: object, value: Endpoint) -> None:
+    if not isinstance(cast("object", value), Endpoint):
+        kind = type(value).__name__
+        raise TypeError(f"endpoint must be an Endpoint, such as Endpoint(url, key), not a {kind}")
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +78,7 @@ class TroupeSettings:
         ValueError, TypeError: a value is out of its range; the message names the field.
     """
 
-    endpoint: Endpoint
+    endpoint: Endpoint = attrs.field(validator=_an_endpoint)
     limits: Limits = attrs.field(factory=Limits)
     member_limits: Mapping[str, Limits] = attrs.field(factory=dict[str, Limits])
     batching: Batching = attrs.field(factory=Batching)

@@ -129,7 +129,8 @@ def read_error(body: Json) -> ApiError:
     more = members.get("details") or members.get("metadata")
     quoted = members.get("headers") or (more.get("headers") if isinstance(more, dict) else None)
     return ApiError(
-        words_of(error) or words_of(body),
+        # A text beside other words is a title: {"error": "Bad Request", "message": ...}
+        words_of(outer if isinstance(error, str) and outer else error) or words_of(body),
         text_of(members, "type"),
         text_of(members, "code"),
         text_of(members, "status"),

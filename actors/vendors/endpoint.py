@@ -270,7 +270,12 @@ class Endpoint:
 
         Raises:
             ValueError: there are none, two have the same name, or one is a pool itself.
+            TypeError: a member is no endpoint.
         """
+        for member in members:
+            if not isinstance(cast("object", member), Endpoint):
+                kind = type(member).__name__
+                raise TypeError(f"a member of a pool must be an Endpoint, not a {kind}")
         if not members:
             raise ValueError("a pool needs at least one endpoint")
         if any(member.members for member in members):

@@ -19,8 +19,8 @@ _MAX_ITEMS = 5  # of a list of errors
 _MAX_PARAMETERS = 20
 # The members that contain words, the most precise first. "error" and "errors" may contain objects.
 _WORDS = (
-    *("message", "msg", "detail", "error", "errors", "raw"),
-    *("error_message", "error_msg", "errorMessage", "error_description", "description"),
+    *("message", "msg", "detail", "error_description", "error", "errors", "raw"),
+    *("error_message", "error_msg", "errorMessage", "description"),
     *("Message", "faultstring", "fault", "title", "reason", "base_resp", "status_msg"),
 )
 _ROOTS = ("body", "query", "json")  # where FastAPI's locations begin

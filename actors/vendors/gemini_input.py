@@ -41,8 +41,9 @@ def gemini_chat(messages: Sequence[ChatMessage], format_name: str) -> dict[str, 
     system = list(takewhile(_is_system, messages))
     if len(system) == len(messages):
         raise UnsupportedField("a chat of system messages only", format_name, "add a user message")
-    if any(message.extra for message in system):
-        raise UnsupportedField("extra in a system message", format_name)
+    for name in (name for message in system for name in message.extra or ()):
+        how = "send its text only" if name == "content" else "leave it out"
+        raise UnsupportedField(f"{name!r:.40} in a system message", format_name, how)
     writer = _GeminiWriter(format_name)
     for message in messages[len(system) :]:
         writer.add(message)
@@ -95,7 +96,7 @@ class _GeminiWriter:
     def _check_members(self, message: ChatMessage, known: frozenset[str]) -> None:
         for member in message.extra or ():
             if member not in known:
-                raise UnsupportedField(f"extra in a message ({member!r:.40})", self._name)
+                raise UnsupportedField(f"{member!r:.40} in a message", self._name)
 
     def _parts(self, message: ChatMessage) -> list[Json]:
         """Return the content of a message as parts: texts, and data that the message contains."""
@@ -118,7 +119,7 @@ class _GeminiWriter:
         if found := _DATA_URL.fullmatch(url):
             return {"inlineData": {"mimeType": found[1], "data": found[2]}}
         why = "send a text, or its data as a data URL with base64"
-        field = f"extra in a message (a part of the type {kind!r:.40} in this form)"
+        field = f"a part of the type {kind!r:.40} in this form"
         raise UnsupportedField(field, self._name, why)
 
     def _model_parts(self, message: ChatMessage) -> list[Json]:

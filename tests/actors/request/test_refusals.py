@@ -36,6 +36,8 @@ SHAPES = {
     "fields": {"errors": {"n": [WORDS]}},
     "Django": {"n": [WORDS]},
     "problem": {"type": "about:blank", "title": "Bad Request", "status": 400, "detail": WORDS},
+    "a title": {"statusCode": 400, "error": "Bad Request", "message": WORDS},
+    "OAuth": {"error": "invalid_request", "error_description": WORDS},
     "list": [{"error": {"code": 400, "message": WORDS, "status": "INVALID_ARGUMENT"}}],
     "quoted JSON": {
         "error": {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from callsheet.actors import Endpoint, Request
+from callsheet.actors import Endpoint, Request, TroupeSettings
 
 FIRST, SECOND = "sk-first-000000000000", "sk-second-11111111111"
 CHAT = Request.of("Hi", model="gpt-5.4-nano")
@@ -50,6 +50,13 @@ def test_an_endpoint_that_is_no_pool_is_its_only_member():
 def test_members_that_make_no_pool_are_refused(members, reason):
     with pytest.raises(ValueError, match=reason):
         Endpoint.pool(members)
+
+
+def test_a_member_or_an_endpoint_of_another_type_is_refused_without_being_shown():
+    with pytest.raises(TypeError, match=r"must be an Endpoint, not a str$"):
+        Endpoint.pool([Endpoint.of("openai", FIRST), SECOND])
+    with pytest.raises(TypeError, match=r"endpoint must be an Endpoint, .*, not a str$"):
+        TroupeSettings(endpoint=f"https://user:{FIRST}@provider/v1")
 
 
 @pytest.mark.parametrize("weight", [0, -1, float("inf")])

@@ -144,7 +144,7 @@ def test_a_message_of_more_than_a_text_is_sent_as_it_is_or_refused():
     shown = chat(messages=[ChatMessage("user", "", extra=picture)])
     for form in (OpenAIChat(), AnthropicMessages()):
         assert form.encode(shown, stream=False)["messages"] == [{"role": "user", **picture}]
-    with pytest.raises(UnsupportedField, match="extra in a message"):
+    with pytest.raises(UnsupportedField, match="a part of the type 'image'"):
         GeminiContent().encode(shown, stream=False)
 
 
@@ -152,7 +152,8 @@ def test_a_message_of_more_than_a_text_is_sent_as_it_is_or_refused():
     ("message", "named"),
     [
         (ChatMessage("tool", "4", extra={"tool_call_id": "x"}), "'tool'|a tool result"),
-        (ChatMessage("system", "x", extra={"name": "Ann"}), "extra in a system message"),
+        (ChatMessage("system", "x", extra={"name": "Ann"}), "'name' in a system message"),
+        (ChatMessage("system", "x", extra={"content": [{}]}), "'content' .* send its text only"),
     ],
 )
 def test_a_message_that_gemini_does_not_have_is_refused(message, named):
