@@ -1,11 +1,15 @@
 """The type of JSON values, and their kinds in words. Every other module may build on it."""
 
 import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 """A value that `json.loads` can return."""
 
 _SHOWN = 40
+_DEEPEST = 200  # what every encoder can write
 
 
 def kind_of(value: object) -> str:
@@ -23,3 +27,51 @@ def kind_of(value: object) -> str:
     if isinstance(value, list):
         return "a list"
     return "an object" if isinstance(value, dict) else f"a {type(value).__name__}"
+
+
+def check_json(value: object, name: str) -> None:
+    """Check that a value that a program has written can be sent as JSON.
+
+    Args:
+        value: the value; mappings and tuples are objects and lists.
+        name: what it is called in the error.
+
+    Raises:
+        TypeError: it contains something that is no JSON value; the text says where.
+        ValueError: it contains NaN or infinity, or is nested too deeply.
+    """
+    if value is None or isinstance(value, str | int):
+        return
+    try:
+        _check(value, _DEEPEST)
+    except (TypeError, ValueError) as error:
+        where, why = cast("tuple[str, str]", error.args)
+        raise type(error)(f"{name}{where} {why}") from None
+
+
+def _check(value: object, depth: int) -> None:
+    """Raise an error with the path of what is no JSON value, and why."""
+    if value is None or isinstance(value, str | int):
+        return
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("", f"is {value}, which JSON does not have")
+        return
+    if not depth:
+        raise ValueError("", "is nested too deeply")
+    members: Iterable[tuple[object, object]]
+    if isinstance(value, Mapping):
+        members = cast("Mapping[object, object]", value).items()
+    elif isinstance(value, list | tuple):
+        members = enumerate(cast("list[object]", value))
+    else:
+        raise TypeError("", f"must be a JSON value, not {kind_of(value)}")
+    for key, member in members:
+        if not isinstance(key, str | int):
+            raise TypeError("", f"must have strings as keys, not {kind_of(key)}")
+        try:
+            _check(member, depth - 1)
+        except (TypeError, ValueError) as error:
+            where, why = cast("tuple[str, str]", error.args)
+            here = f".{key}" if isinstance(value, Mapping) else f"[{key}]"
+            raise type(error)(f"{here}{where}", why) from None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Generic, Literal, TypeVar, cast, overload
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import attrs
 from attrs.validators import (
@@ -19,10 +19,17 @@ from attrs.validators import (
 )
 
 from .chat_members import Role, calls_in, members_of_response, read_message
-from .json_value import Json
+from .json_value import Json, check_json, kind_of
 from .responses import Response, ResultT_co, ToolCall
 from .tools import Tool, ToolLike, tools_of
 from .typed import OutputSchema
+
+
+def _json_object(_: object, field: "attrs.Attribute[Any]", value: Mapping[str, Json]) -> None:
+    if not isinstance(cast("object", value), Mapping):
+        raise TypeError(f"{field.name} must be a JSON object, not {kind_of(value)}")
+    if value:
+        check_json(value, field.name)
 
 
 @attrs.frozen
@@ -42,7 +49,9 @@ class ChatMessage:
 
     role: Role
     content: str = attrs.field(validator=instance_of(str))
-    extra: Mapping[str, Json] | None = attrs.field(default=None, kw_only=True, hash=False)
+    extra: Mapping[str, Json] | None = attrs.field(
+        default=None, kw_only=True, hash=False, validator=optional(_json_object)
+    )
     native: Mapping[str, Json] | None = attrs.field(
         default=None, kw_only=True, hash=False, repr=False
     )
@@ -199,6 +208,7 @@ _NO_MEMBERS: Mapping[str, Json] = MappingProxyType({})
 # run only where a quick look finds something unusual, which they then accept or explain.
 _above_0 = and_(instance_of(int), gt(0))
 _not_empty = and_(instance_of(str), min_len(1))
+_number: Any = instance_of((int, float))
 _visible_ascii = matches_re(r"[!-~]{0,255}")
 
 
@@ -274,13 +284,17 @@ class Request(Generic[ResultT_co]):
         default=None, validator=in_((None, "max_tokens", "max_completion_tokens"))
     )
     n: int = attrs.field(default=1, validator=_at_least_one)
-    temperature: float | None = attrs.field(default=None, validator=optional(and_(ge(0), le(2))))
-    top_p: float | None = attrs.field(default=None, validator=optional(and_(gt(0), le(1))))
+    temperature: float | None = attrs.field(
+        default=None, validator=optional(and_(_number, ge(0), le(2)))
+    )
+    top_p: float | None = attrs.field(default=None, validator=optional(and_(_number, gt(0), le(1))))
     stop: tuple[str, ...] = attrs.field(
         default=(), converter=_texts, validator=deep_iterable(_not_empty)
     )
-    seed: int | None = None
-    json_schema: Mapping[str, Json] | None = None
+    seed: int | None = attrs.field(default=None, validator=optional(instance_of(int)))
+    json_schema: Mapping[str, Json] | None = attrs.field(
+        default=None, validator=optional(_json_object)
+    )
     returns: type[ResultT_co] | None = attrs.field(default=None, validator=_has_a_schema)
     tools: tuple[Tool, ...] = attrs.field(default=(), converter=tools_of)
     tool_choice: str | None = attrs.field(
@@ -290,7 +304,7 @@ class Request(Generic[ResultT_co]):
     api: Api | None = attrs.field(
         default=None, validator=[in_((None, "chat", "responses")), _of_chat]
     )
-    extra_body: Mapping[str, Json] = attrs.field(factory=dict[str, Json])
+    extra_body: Mapping[str, Json] = attrs.field(factory=dict[str, Json], validator=_json_object)
     cacheable: bool = False
     packable: bool = False
     deadline: float | None = attrs.field(default=None, validator=optional(gt(0)))

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 from attrs.validators import instance_of, is_callable, optional
 
-from ..json_value import Json
+from ..json_value import Json, check_json
 
 if TYPE_CHECKING:
     from .signature import ToolSignature
@@ -24,6 +24,10 @@ def _valid_name(tool: "Tool", _: object, name: str) -> None:
         raise ValueError(
             f"name of a tool must be 1 to 64 letters, digits, '_' or '-', not {name!r:.80}"
         )
+
+
+def _json_value(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    check_json(value, field.name)
 
 
 @attrs.frozen(kw_only=True)
@@ -47,11 +51,15 @@ class Tool:
 
     name: str = attrs.field(validator=[instance_of(str), _valid_name])
     description: str = attrs.field(default="", validator=instance_of(str))
-    parameters: Mapping[str, Json] = attrs.field(factory=dict[str, Json], hash=False)
+    parameters: Mapping[str, Json] = attrs.field(
+        factory=dict[str, Json], hash=False, validator=_json_value
+    )
     function: Callable[..., object] | None = attrs.field(
         default=None, validator=optional(is_callable()), eq=False
     )
-    definition: Mapping[str, Json] | None = attrs.field(default=None, hash=False)
+    definition: Mapping[str, Json] | None = attrs.field(
+        default=None, hash=False, validator=_json_value
+    )
     signature: "ToolSignature | None" = attrs.field(default=None, eq=False, repr=False)
     abandon_on_cancel: bool = attrs.field(default=False, eq=False)
 

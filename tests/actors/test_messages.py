@@ -1,6 +1,8 @@
 """A request with a field out of range is refused by the name of the field."""
 
 import re
+from datetime import date
+from decimal import Decimal
 
 import pytest
 
@@ -17,6 +19,9 @@ from callsheet.actors import ChatMessage, Request, Tool
         ("temperature", -0.1),
         ("temperature", 2.1),
         ("temperature", float("nan")),
+        ("temperature", Decimal("0.5")),
+        ("top_p", "0.5"),
+        ("seed", "7"),
         ("max_tokens", 1.5),
         ("tool_choice", "get_time"),
         ("tool_choice", 5),
@@ -33,6 +38,40 @@ def test_a_request_out_of_range_is_refused_by_the_fields_name(field, value):
     }
     with pytest.raises((ValueError, TypeError), match=field):
         Request(**(known | {field: value}))
+
+
+NO_JSON = {
+    "a date": (
+        {"a": [1, {"b": date(2026, 1, 2)}]},
+        r"\.a\[1\]\.b must be a JSON value, not a date",
+    ),
+    "an exact number": ({"a": Decimal(1)}, r"\.a must be a JSON value, not a Decimal"),
+    "NaN": ({"a": [float("nan")]}, r"\.a\[0\] is nan, which JSON does not have"),
+    "a key": ({"a": {None: 1}}, r"\.a must have strings as keys, not null"),
+    "a text": ("a=1", "must be a JSON object, not 'a=1'"),
+}
+NO_JSON["itself"] = ({}, "is nested too deeply")
+NO_JSON["itself"][0]["a"] = [NO_JSON["itself"][0]]
+
+
+@pytest.mark.parametrize("kind", NO_JSON)
+def test_what_cannot_be_sent_is_refused_before_any_stage_has_it(kind):
+    """A stage that cannot write it would crash, for every caller."""
+    value, words = NO_JSON[kind]
+    hi = [ChatMessage("user", "Hi")]
+    for field in ("extra_body", "json_schema"):
+        with pytest.raises((TypeError, ValueError), match=f"^{field}.*{words}"):
+            Request(model="m", messages=hi, **{field: value})
+    with pytest.raises((TypeError, ValueError), match=f"extra.*{words}"):
+        ChatMessage("user", "Hi", extra=value)
+    if kind != "a text":
+        with pytest.raises((TypeError, ValueError), match=f"parameters.*{words}"):
+            Tool(name="f", parameters=value)
+
+
+def test_what_can_be_sent_is_accepted():
+    extra = {"logit_bias": {50256: -100}, "pair": (1, "a"), "none": None, "long": 2**70}
+    assert Request.of("Hi", model="m", extra_body=extra).extra_body == extra
 
 
 # ------------------------------------------------------------- messages as the SDKs take them
