@@ -6,16 +6,22 @@ Every stage takes the same two messages, so that stages can be stacked, left out
 """
 
 from collections.abc import Awaitable, Callable
-from typing import final
+from typing import cast, final
 
 import attrs
 import trio
 
 from ..runtime import Message, StreamOf
 from .errors import CallFailed
+from .json_value import kind_of
 from .messages import Request
 from .permit import Permit
 from .responses import Delta, Response
+
+
+def _text(_: object, field: "attrs.Attribute[str]", value: str) -> None:
+    if not isinstance(cast("object", value), str):
+        raise TypeError(f"{field.name} must be a string, not {kind_of(value)}")
 
 
 @attrs.frozen
@@ -29,12 +35,15 @@ class CallContext:
         lane: the lane in which the call waits, such as a tenant or a purpose; see `Limits.lanes`.
         shared_by: the contexts of the calls that share this one and, in equal parts, its cost;
             empty if it is not shared.
+
+    Raises:
+        TypeError: `call` or `lane` is no string.
     """
 
-    call: str
+    call: str = attrs.field(validator=_text)
     post: str | None = None
     step: str | None = None
-    lane: str = ""
+    lane: str = attrs.field(default="", validator=_text)
     shared_by: tuple["CallContext", ...] = ()
 
 

@@ -206,14 +206,15 @@ _NO_MEMBERS: Mapping[str, Json] = MappingProxyType({})
 
 # Each call makes a request, and these validators of attrs take a tenth of the time of that. So they
 # run only where a quick look finds something unusual, which they then accept or explain.
-_above_0 = and_(instance_of(int), gt(0))
+_MOST = 10**9
+_above_0 = and_(instance_of(int), gt(0), le(_MOST))
 _not_empty = and_(instance_of(str), min_len(1))
 _number: Any = instance_of((int, float))
 _visible_ascii = matches_re(r"[!-~]{0,255}")
 
 
 def _at_least_one(request: "Request", field: "attrs.Attribute[int]", value: int) -> None:
-    if type(value) is not int or value < 1:
+    if type(value) is not int or not 1 <= value <= _MOST:
         _above_0(request, field, value)
 
 

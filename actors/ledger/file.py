@@ -138,7 +138,7 @@ class LedgerFile:
         try:
             last = self._writer.write(self.run, transactions)
             self._database.commit()
-        except StorageError:
+        except Exception:  # whatever it is, the next group must find no transaction begun
             self.roll_back()
             raise
         self.seen = last

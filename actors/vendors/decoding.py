@@ -5,7 +5,6 @@ default then, or raise `Malformed`.
 """
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import ParamSpec, TypeVar, cast
@@ -17,6 +16,7 @@ from .error_words import parameters_in, words_of
 from .format import ApiError, Malformed, StreamFailed
 from .sse import ServerSentEvent
 
+_MOST_TOKENS = 10**12  # no response has as many
 EVENT = "an event of the stream"  # for `read_object`
 
 
@@ -100,11 +100,11 @@ def text_of(members: Mapping[str, Json], name: str) -> str:
 
 
 def count_of(members: Mapping[str, Json], name: str) -> int | None:
-    """Return a member that is a number of tokens; None for any other value, such as 1e999."""
+    """Return a member that is a number of tokens; None for any other value, such as 1e30."""
     value = members.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _MOST_TOKENS:
         return None
-    return max(0, int(value))
+    return int(max(0, value))
 
 
 def has_error(members: Mapping[str, Json]) -> bool:

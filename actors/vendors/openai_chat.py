@@ -4,7 +4,6 @@ Compatible servers differ, so decoding is tolerant: every member except the list
 missing, and unknown members are ignored.
 """
 
-import math
 from decimal import Decimal
 from typing import ClassVar, Literal
 
@@ -66,10 +65,13 @@ def read_cost(usage: Json) -> Decimal | None:
     return None if upstream is None else cost + upstream
 
 
+_MOST_USD = 10**6  # no call costs as much
+
+
 def _usd(value: Json) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return Decimal(repr(value)) if math.isfinite(value) and value >= 0 else None
+    return Decimal(repr(value)) if 0 <= value <= _MOST_USD else None
 
 
 @within_depth

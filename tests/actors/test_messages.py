@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from callsheet.actors import ChatMessage, Request, Tool
+from callsheet.actors import CallContext, ChatMessage, Request, Tool
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ from callsheet.actors import ChatMessage, Request, Tool
         ("top_p", "0.5"),
         ("seed", "7"),
         ("max_tokens", 1.5),
+        ("max_tokens", 10**19),
         ("tool_choice", "get_time"),
         ("tool_choice", 5),
         ("idempotency_key", "a\nb"),
@@ -67,6 +68,14 @@ def test_what_cannot_be_sent_is_refused_before_any_stage_has_it(kind):
     if kind != "a text":
         with pytest.raises((TypeError, ValueError), match=f"parameters.*{words}"):
             Tool(name="f", parameters=value)
+
+
+def test_a_call_and_its_lane_have_names_that_are_texts():
+    """A ledger could not write another one."""
+    with pytest.raises(TypeError, match="lane must be a string, not 5"):
+        CallContext("c", lane=5)
+    with pytest.raises(TypeError, match="call must be a string, not null"):
+        CallContext(None)
 
 
 def test_what_can_be_sent_is_accepted():

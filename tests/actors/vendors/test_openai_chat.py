@@ -197,6 +197,12 @@ def test_any_number_of_tokens_in_json_does_not_lose_the_response(number):
     assert decode(loads(body.encode())).choices[0].text == "Hello"
 
 
+def test_a_number_of_tokens_that_no_response_has_is_none():
+    """L13: a ledger could not even write it."""
+    usage = {"prompt_tokens": 1e30, "completion_tokens": 10**19}
+    assert decode(chat_body("Hello", usage=usage)).usage is None
+
+
 # ------------------------------------------------------------------ several answers
 
 
