@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .calls import CallContext, Complete, Stream
     from .casting import cast_troupe, open_troupe
     from .chat_members import Role
+    from .chat_message import ChatMessage
     from .compose import (
         Compose,
         Post,
@@ -87,7 +88,7 @@ if TYPE_CHECKING:
         LedgerPolicy,
         read_sums,
     )
-    from .messages import ChatMessage, Request, Task
+    from .messages import Request, Task
     from .permit import Dimension, Permit, Throttled
     from .pool_health import PoolHealth
     from .rate_limit import (
@@ -208,7 +209,8 @@ else:
             "LedgerPolicy read_sums"
         ),
         json_value="Json kind_of",
-        messages="ChatMessage Request Task",
+        chat_message="ChatMessage",
+        messages="Request Task",
         responses="Choice Delta Response TokenLogprob ToolCall ToolCallDelta Usage",
         tool_loop="ToolCostExceeded ToolRoundsExceeded ToolRun ToolRunStopped ToolRunTimedOut",
         tools="Tool ToolLike ToolResult",

@@ -3,7 +3,9 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import cast
+from typing import Any, cast
+
+import attrs
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 """A value that `json.loads` can return."""
@@ -75,3 +77,21 @@ def _check(value: object, depth: int) -> None:
             where, why = cast("tuple[str, str]", error.args)
             here = f".{key}" if isinstance(value, Mapping) else f"[{key}]"
             raise type(error)(f"{here}{where}", why) from None
+
+
+def is_json_object(
+    _: object, field: "attrs.Attribute[Any]", value: Mapping[str, Json] | None
+) -> None:
+    """Check that a field of an attrs class is a JSON object.
+
+    Args:
+        field: the field.
+        value: its value.
+
+    Raises:
+        TypeError, ValueError: it is none; the text names the place.
+    """
+    if not isinstance(cast("object", value), Mapping):
+        raise TypeError(f"{field.name} must be a JSON object, not {kind_of(value)}")
+    if value:
+        check_json(value, field.name)

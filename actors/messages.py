@@ -18,135 +18,11 @@ from attrs.validators import (
     optional,
 )
 
-from .chat_members import Role, calls_in, members_of_response, read_message
-from .json_value import Json, check_json, kind_of
-from .responses import Response, ResultT_co, ToolCall
+from .chat_message import ChatMessage, chat_messages
+from .json_value import Json, is_json_object, kind_of
+from .responses import ResultT_co
 from .tools import Tool, ToolLike, tools_of
 from .typed import OutputSchema
-
-
-def _json_object(_: object, field: "attrs.Attribute[Any]", value: Mapping[str, Json]) -> None:
-    if not isinstance(cast("object", value), Mapping):
-        raise TypeError(f"{field.name} must be a JSON object, not {kind_of(value)}")
-    if value:
-        check_json(value, field.name)
-
-
-@attrs.frozen
-class ChatMessage:
-    """One message of a chat.
-
-    Args:
-        role: the author of the message; "tool" and "function" are for the result of a tool call.
-        content: the text of the message.
-        extra: further members of the message, sent unchanged, such as `name`, `tool_calls`, or a
-            `content` of several parts with images. They override `role` and `content`.
-        native: a member of the provider's own response, which goes back unchanged to a provider
-            with the same wire format instead of `content` and `extra`: it may have signed
-            reasoning. ``content`` of Anthropic, ``output`` of OpenAI's Responses, ``parts`` of
-            Gemini. `from_response` sets it.
-    """
-
-    role: Role
-    content: str = attrs.field(validator=instance_of(str))
-    extra: Mapping[str, Json] | None = attrs.field(
-        default=None, kw_only=True, hash=False, validator=optional(_json_object)
-    )
-    native: Mapping[str, Json] | None = attrs.field(
-        default=None, kw_only=True, hash=False, repr=False
-    )
-
-    @classmethod
-    def of(cls, message: object, name: str = "message") -> "ChatMessage":
-        """Return a message that is given as the SDKs of OpenAI and Anthropic take it.
-
-        Null members and empty lists are left out: a response used as a message has some.
-
-        Args:
-            message: the JSON object.
-            name: what it is called in an error.
-
-        Raises:
-            ValueError: it is no such message; the text names the member that is wrong.
-        """
-        role, content, extra, _ = read_message(message, name)
-        return cls(role, content, extra=extra)
-
-    @classmethod
-    def from_response(cls, response: Response) -> "ChatMessage":
-        """Return a response as a message, for the request that continues the chat.
-
-        Args:
-            response: the response to a chat. If it has several choices, the first one counts.
-        """
-        role, content, extra, native = members_of_response(response)
-        return cls(role, content, extra=extra, native=native)
-
-    @classmethod
-    def tool_result(cls, call: ToolCall, text: str) -> "ChatMessage":
-        """Return the message with the result of a tool call.
-
-        Args:
-            call: the call, from `tool_calls` of the message before, so that it has an id.
-            text: the result for the model.
-        """
-        return cls("tool", text, extra={"tool_call_id": call.id})
-
-    @property
-    def tool_calls(self) -> tuple[ToolCall, ...]:
-        """The tool calls in `extra`, each with the id that its result must name."""
-        return tuple(calls_in(self.extra))
-
-    def body_with(self, member: str) -> dict[str, Json]:
-        """Return `body`, or the native message if it has a member.
-
-        Args:
-            member: the member that the messages of a wire format have.
-        """
-        if self.native is None or member not in self.native:
-            return self.body
-        return {"role": self.role, **self.native}
-
-    @property
-    def body(self) -> dict[str, Json]:
-        """The message as a JSON object in the format of OpenAI and Anthropic."""
-        body: dict[str, Json] = {"role": self.role, "content": self.content}
-        if self.extra is not None:
-            body.update(self.extra)
-        return body
-
-    @property
-    def attachments(self) -> int:
-        """The number of parts that are images, sounds or files, those in tool results included."""
-        return 0 if self.extra is None else _attachments(self.extra.get("content"))
-
-
-# The types of such parts begin with one of these.
-_ATTACHED = ("image", "input_image", "input_audio", "audio", "file", "document", "video")
-
-
-def _attachments(parts: Json) -> int:
-    count = 0
-    for part in parts if isinstance(parts, list) else ():
-        if isinstance(part, dict):
-            kind = part.get("type")
-            count += isinstance(kind, str) and kind.startswith(_ATTACHED)
-            count += _attachments(part.get("content"))
-    return count
-
-
-def _messages(given: Iterable[ChatMessage | Mapping[str, object]]) -> tuple[ChatMessage, ...]:
-    if isinstance(given, tuple) and set(map(type, given)) == {ChatMessage}:  # as `of` gives them
-        return cast("tuple[ChatMessage, ...]", given)
-    if isinstance(given, str | Mapping):
-        kind = "a string" if isinstance(given, str) else "an object"
-        raise TypeError(f"messages must be a list, not {kind}")
-    found = list(given)
-    for at, one in enumerate(found):
-        if not isinstance(one, ChatMessage):
-            found[at] = ChatMessage.of(one, f"messages[{at}]")
-    return cast("tuple[ChatMessage, ...]", tuple(found))
-
 
 Task = Literal["chat", "completion", "embedding"]
 """Continue a chat, continue prompts, or compute the vectors of texts."""
@@ -158,12 +34,11 @@ Api = Literal["chat", "responses"]
 _APIS: tuple[Api | None, ...] = ("chat", "responses")
 
 
-def _fits_task(
-    request: "Request", field: "attrs.Attribute[tuple[str, ...]]", inputs: tuple[str, ...]
-) -> None:
+def _fits_task(request: "Request", _: object, inputs: tuple[str, ...]) -> None:
     """Check that a chat has messages only and the other tasks have inputs only."""
-    if inputs:
-        _only_texts(request, field, inputs)
+    for one in inputs:
+        if not isinstance(cast("object", one), str):
+            raise TypeError(f"inputs must be texts, not {kind_of(one)}")
     if request.task == "chat":
         if inputs:
             raise ValueError('inputs require task="completion" or task="embedding"')
@@ -213,7 +88,6 @@ _MOST = 10**9  # tokens, choices and dimensions; more is a mistake
 # run only where a quick look finds something unusual, which they then accept or explain.
 _above_0 = and_(instance_of(int), gt(0), le(_MOST))
 _not_empty = and_(instance_of(str), min_len(1))
-_only_texts: Any = deep_iterable(instance_of(str))
 _known_api = in_(_APIS)
 _number: Any = instance_of((int, float))
 _visible_ascii = matches_re(r"[!-~]{0,255}")
@@ -289,7 +163,7 @@ class Request(Generic[ResultT_co]):
     """
 
     model: str = attrs.field(validator=_name)
-    messages: tuple[ChatMessage, ...] = attrs.field(default=(), converter=_messages)
+    messages: tuple[ChatMessage, ...] = attrs.field(default=(), converter=chat_messages)
     task: Task = attrs.field(default="chat", validator=in_(("chat", "completion", "embedding")))
     inputs: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_fits_task)
     max_tokens: int | None = attrs.field(default=None, validator=optional(_at_least_one))
@@ -306,7 +180,7 @@ class Request(Generic[ResultT_co]):
     )
     seed: int | None = attrs.field(default=None, validator=optional(instance_of(int)))
     json_schema: Mapping[str, Json] | None = attrs.field(
-        default=None, validator=optional(_json_object)
+        default=None, validator=optional(is_json_object)
     )
     returns: type[ResultT_co] | None = attrs.field(default=None, validator=_has_a_schema)
     tools: tuple[Tool, ...] = attrs.field(default=(), converter=tools_of)
@@ -315,7 +189,7 @@ class Request(Generic[ResultT_co]):
     )
     dimensions: int | None = attrs.field(default=None, validator=optional(_at_least_one))
     api: Api | None = attrs.field(default=None, validator=_of_chat)
-    extra_body: Mapping[str, Json] = attrs.field(factory=dict[str, Json], validator=_json_object)
+    extra_body: Mapping[str, Json] = attrs.field(factory=dict[str, Json], validator=is_json_object)
     cacheable: bool = False
     packable: bool = False
     deadline: float | None = attrs.field(default=None, validator=optional(gt(0)))

@@ -13,8 +13,9 @@ import attrs
 import trio
 
 from .calls import CallContext
+from .chat_message import ChatMessage
 from .errors import CallFailed
-from .messages import ChatMessage, Request
+from .messages import Request
 from .responses import Choice, Response, ResultT_co
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ import attrs
 import trio
 
 from ..runtime import AskTimedOut
+from .chat_message import ChatMessage
 from .errors import CallFailed
-from .messages import ChatMessage, Request
+from .messages import Request
 from .responses import Response, ResultT_co, ToolCall, Usage
 from .tools import ToolResult, run_call
 

@@ -13,8 +13,9 @@ from typing import cast, final
 import attrs
 from attrs.validators import ge, gt, instance_of, le
 
+from ..chat_message import ChatMessage
 from ..json_value import Json
-from ..messages import ChatMessage, Request
+from ..messages import Request
 from ..responses import Choice, Response
 from ..typed import OutputSchema
 from ..vendors import BatchLimits, BatchWeight

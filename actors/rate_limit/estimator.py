@@ -10,7 +10,8 @@ from typing import Any, final
 
 import attrs
 
-from ..messages import ChatMessage, Request
+from ..chat_message import ChatMessage
+from ..messages import Request
 from ..responses import Usage
 from ..vendors import dumps
 

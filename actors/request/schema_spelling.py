@@ -11,8 +11,9 @@ from typing import Literal
 
 import attrs
 
+from ..chat_message import ChatMessage
 from ..json_value import Json
-from ..messages import ChatMessage, Request
+from ..messages import Request
 from ..vendors import ApiError
 
 SchemaForm = Literal["enforced", "json", "described"]

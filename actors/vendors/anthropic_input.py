@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
+from ..chat_message import ChatMessage
 from ..json_value import Json
-from ..messages import ChatMessage
 from .decoding import loads, object_of, text_of
 from .encoding import tool_calls_in
 from .format import UnsupportedField

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import final
 
+from ..chat_message import ChatMessage
 from ..json_value import Json
-from ..messages import ChatMessage
 from .decoding import loads, object_of, text_of
 from .format import UnsupportedField
 

@@ -10,8 +10,8 @@ of a content have other names:
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from ..chat_message import ChatMessage
 from ..json_value import Json
-from ..messages import ChatMessage
 from .decoding import object_of, text_of
 from .encoding import tool_calls_in
 from .format import UnsupportedField

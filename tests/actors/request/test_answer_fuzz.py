@@ -23,7 +23,7 @@ from callsheet.actors import (
     Response,
     RetryPolicy,
 )
-from callsheet.actors.messages import ChatMessage
+from callsheet.actors.chat_message import ChatMessage
 
 HI = (ChatMessage("user", "Hi"),)
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
