@@ -25,21 +25,24 @@ _MAX_VALUE_BYTES = 100_000_000  # SQLite takes no value above a billion
 _CACHE = DatabaseFormat(
     noun="response cache",
     application_id=0x43534854,  # "CSHT"
-    version=2,
+    version=3,
     schema=(
         # The value is the last column, so that its pages are not read for the others.
         """CREATE TABLE responses (
             key TEXT PRIMARY KEY, written_at REAL NOT NULL, used_at REAL NOT NULL,
-            value BLOB NOT NULL
+            crc INTEGER NOT NULL, value BLOB NOT NULL
         )""",
         "CREATE INDEX by_use ON responses (used_at)",
         "CREATE INDEX by_age ON responses (written_at)",
     ),
+    checked={"responses": "key, written_at, value"},
 )
-_GET = "SELECT written_at, value FROM responses WHERE key = ? AND written_at > ?"
-_PUT = """INSERT INTO responses (key, written_at, used_at, value) VALUES (?, ?, ?, ?)
-    ON CONFLICT (key) DO UPDATE SET
-    written_at = excluded.written_at, used_at = excluded.used_at, value = excluded.value"""
+_GET = """SELECT written_at, value, verified(crc, key, written_at, value) FROM responses
+    WHERE key = ? AND written_at > ?"""
+_PUT = """INSERT INTO responses (key, written_at, used_at, value, crc)
+    VALUES (?1, ?2, ?3, ?4, checksum(?1, ?2, ?4))
+    ON CONFLICT (key) DO UPDATE SET written_at = excluded.written_at, used_at = excluded.used_at,
+    value = excluded.value, crc = excluded.crc"""
 _USE = "UPDATE responses SET used_at = ? WHERE key = ?"
 _EXPIRE = "DELETE FROM responses WHERE written_at <= ?"
 _LEAST_RECENTLY_USED = "SELECT key, length(value) FROM responses ORDER BY used_at"

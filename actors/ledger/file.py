@@ -27,6 +27,7 @@ from .tables import (
 )
 
 _CHECKED_BYTES = 16 * 1024**2  # in some 20 ms: each command opens the ledger
+_ALWAYS_CHECKED = ("labels", "reservations", "sums")  # small, and budgets depend on them
 _WAIT_S = 10.0  # for another process that writes, which takes milliseconds
 
 
@@ -41,7 +42,7 @@ def open_ledger(path: Path, *, create: bool = False, read_only: bool = False) ->
     Raises:
         StorageError: the file cannot be used.
     """
-    return open_database(
+    database = open_database(
         path,
         LEDGER_FORMAT,
         owner="shared",
@@ -50,6 +51,12 @@ def open_ledger(path: Path, *, create: bool = False, read_only: bool = False) ->
         read_only=read_only,
         check_bytes=_CHECKED_BYTES,
     )
+    try:
+        database.verify(*_ALWAYS_CHECKED)
+    except StorageError:
+        database.close()
+        raise
+    return database
 
 
 @final

@@ -68,7 +68,7 @@ def open_database(
     existing file that is damaged, foreign or of another version is refused and is not changed.
 
     The checks are: the header, the size that it states, and the tables; and up to `check_bytes` the
-    structure of all pages. The values of rows are not checked: there are no checksums.
+    structure of all pages, the indexes, and the checksums of rows.
 
     Args:
         path: the file; None for a database in memory.
@@ -81,8 +81,8 @@ def open_database(
         create: whether to create a missing file, and its folder.
         read_only: whether to open an existing file for reading alone, such as a file in a folder
             that is not writable.
-        check_bytes: the size in bytes up to which the structure of the whole file is checked for
-            damage, which takes some 2 seconds for 1 GB.
+        check_bytes: the size in bytes up to which the whole file is checked for damage, which takes
+            some 2 seconds for 1 GB.
 
     Raises:
         StorageError: the file cannot be used; the subclass and the message give the reason.
@@ -170,8 +170,7 @@ class Database:
             last commits; "off": it may also damage the file.
         wait_s: seconds to wait for another process that holds a lock on the file.
         read_only: whether nothing will be written.
-        check_bytes: the size in bytes up to which the structure of the whole file is checked for
-            damage.
+        check_bytes: the size in bytes up to which the whole file is checked for damage.
         name: what messages call the file; None for what the format calls it.
         is_new: whether the file is empty, and gets its tables from `create_tables`.
 
@@ -263,6 +262,19 @@ class Database:
         row = self.row(sql, parameters)
         return 0 if row is None else int(row[0] or 0)
 
+    def verify(self, *tables: str) -> None:
+        """Compare all rows of checked tables with their checksums.
+
+        Args:
+            tables: names of tables in `DatabaseFormat.checked`.
+
+        Raises:
+            DamagedFile: a row has another checksum.
+        """
+        for table in tables:
+            columns = self._form.checked[table]
+            self.row(f"SELECT 1 FROM {table} WHERE NOT verified(crc, {columns})")  # noqa: S608  # constants
+
     @contextlib.contextmanager
     def decoding(self) -> Generator[None]:
         """Raise `DamagedFile` if the block cannot decode a value that it has read."""
@@ -345,10 +357,11 @@ class Database:
             self._connection.create_aggregate(name, arguments, aggregate)
 
     def _look_for_damage(self) -> None:
-        found = self.row("PRAGMA quick_check(1)")
+        found = self.row("PRAGMA integrity_check(1)")
         if found != ("ok",):
             text = " ".join(str(found[0] if found else "").split())
             raise DamagedFile(self.name, f"the file is damaged ({text})")
+        self.verify(*self._form.checked)
 
     def _close_unchanged(self) -> None:
         """Close without copying the log into a file that was refused."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from .checksums import add_checksums
 from .errors import DamagedFile, ForeignFile, OtherVersion, StorageUnavailable
 
 if TYPE_CHECKING:  # sqlite3 is imported when a file is opened: most programs open none
@@ -33,13 +34,15 @@ def connect(path: Path | None, options: str, wait_s: float = 0.0) -> "sqlite3.Co
     """
     import sqlite3  # noqa: PLC0415  # see above
 
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         ":memory:" if path is None else f"{path.absolute().as_uri()}?{options}",
         uri=path is not None,
         timeout=wait_s,
         isolation_level=None,  # transactions begin and end in `transaction`
         check_same_thread=False,  # one thread at a time, but not always the same one
     )
+    add_checksums(connection)
+    return connection
 
 
 def error_name(error: "sqlite3.Error | UnicodeDecodeError") -> str:
@@ -63,6 +66,7 @@ class DatabaseFormat:
         version: of the tables, from 1 to 9999 (SQLite's user_version); a file with another one is
             refused.
         schema: the SQL statements that create the tables; a file with other tables is refused.
+        checked: the columns of each table whose rows have a checksum, which is in the column `crc`.
         functions: SQL functions by name: the number of arguments and the function.
         aggregates: SQL aggregates by name: the number of arguments and the class.
     """
@@ -71,6 +75,7 @@ class DatabaseFormat:
     application_id: int
     version: int
     schema: tuple[str, ...]
+    checked: Mapping[str, str] = attrs.field(factory=dict[str, str])
     functions: Mapping[str, tuple[int, Callable[..., str]]] = attrs.field(
         factory=dict[str, tuple[int, Callable[..., str]]]
     )

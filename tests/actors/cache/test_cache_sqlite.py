@@ -230,7 +230,7 @@ def rubbish(path):
 def another_version(path):
     file = CacheFile(path, None, MIB)
     file.open()
-    file._writer.execute("PRAGMA user_version = 3")
+    file._writer.execute("PRAGMA user_version = 4")
     close(file)
 
 
@@ -272,7 +272,7 @@ def below_a_file(path):
 
 BAD = {
     rubbish: ("not a database", "move the file away"),
-    another_version: ("format version 3, and this release reads version 2", "move the file away"),
+    another_version: ("format version 4, and this release reads version 3", "move the file away"),
     something_else: ("not a response cache of Callsheet", "give another path"),
     a_damaged_schema: ("damaged (its tables cannot be read)", "move the file away"),
     another_table: ("its tables are not those of a response cache", "move the file away"),

@@ -32,26 +32,36 @@ _MAX_ID_BYTES = 64  # of an id that is stored as it is
 _WAIT_S = 0.5
 STORE_REMEDY = "move it and OUTPUT away, or give another OUTPUT"
 
+_SPENT = "name, opened, provider, cost_usd, sent, ended, lost"
 RUN_STORE = DatabaseFormat(
     noun="run store",
     application_id=0x43534255,  # "CSBU"
-    version=2,
+    version=3,
     schema=(
         """CREATE TABLE responses (
-            id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, line BLOB NOT NULL
+            id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, line BLOB NOT NULL,
+            crc INTEGER NOT NULL
         )""",
         """CREATE TABLE spend (
             name TEXT NOT NULL, opened INTEGER NOT NULL, provider TEXT NOT NULL,
             cost_usd TEXT NOT NULL, sent INTEGER NOT NULL, ended INTEGER NOT NULL,
-            lost INTEGER NOT NULL
+            lost INTEGER NOT NULL, crc INTEGER NOT NULL
         )""",
-        "INSERT INTO spend VALUES (lower(hex(randomblob(4))), 0, '', '0', 0, 0, 0)",
+        "INSERT INTO spend VALUES (lower(hex(randomblob(4))), 0, '', '0', 0, 0, 0, 0)",
+        f"UPDATE spend SET crc = checksum({_SPENT})",  # noqa: S608  # constants, here and below
     ),
+    checked={"responses": "key, line", "spend": _SPENT},
 )
 _SEEN = "CREATE TEMP TABLE seen (id BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID"
-_STORE = """INSERT INTO responses (key, line) VALUES (?, ?)
-    ON CONFLICT (key) DO UPDATE SET line = excluded.line"""
-_SPEND = "UPDATE spend SET cost_usd = ?, sent = ?, ended = ?, lost = ?"
+_STORE = """INSERT INTO responses (key, line, crc) VALUES (?1, ?2, checksum(?1, ?2))
+    ON CONFLICT (key) DO UPDATE SET line = excluded.line, crc = excluded.crc"""
+_FIND = "SELECT line, verified(crc, key, line) FROM responses WHERE key = ?"
+_UNSPOILT = f"WHERE verified(crc, {_SPENT})"
+_SEAL = f"UPDATE spend SET crc = checksum({_SPENT})"  # noqa: S608
+# What a process that died has sent, and what has not ended, may have been charged.
+_BEGIN = f"""UPDATE spend SET lost = lost + sent - ended, sent = 0, ended = 0, opened = opened + 1
+    {_UNSPOILT}"""  # noqa: S608
+_SPEND = f"UPDATE spend SET cost_usd = ?, sent = ?, ended = ?, lost = ? {_UNSPOILT}"  # noqa: S608
 
 
 @attrs.frozen(kw_only=True)
@@ -97,11 +107,8 @@ class RunStore:
     def _begin_run(self) -> None:
         db = self._db
         with db.transaction():
-            # What a process that died has sent, and what has not ended, may have been charged.
-            db.execute(
-                "UPDATE spend SET lost = lost + sent - ended, sent = 0, ended = 0, "
-                "opened = opened + 1"
-            )
+            db.execute(_BEGIN)
+            db.execute(_SEAL)
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         db.execute("PRAGMA temp_store = FILE")
         db.execute("PRAGMA temp.journal_mode = OFF")
@@ -132,13 +139,15 @@ class RunStore:
 
     @provider.setter
     def provider(self, name: str) -> None:
-        self._db.execute("UPDATE spend SET provider = ?", (name,))
+        with self._db.transaction():
+            self._db.execute(f"UPDATE spend SET provider = ? {_UNSPOILT}", (name,))  # noqa: S608
+            self._db.execute(_SEAL)
 
     @property
     def spend(self) -> RunSpend:
         """What was sent and spent."""
         for cost_usd, sent, ended, lost in self._db.rows(
-            "SELECT cost_usd, sent, ended, lost FROM spend"
+            f"SELECT cost_usd, sent, ended, lost FROM spend {_UNSPOILT}"  # noqa: S608
         ):
             with self._db.decoding():
                 return RunSpend(
@@ -175,7 +184,7 @@ class RunStore:
         Raises:
             StorageError: the file cannot be read.
         """
-        rows = [self._db.row("SELECT line FROM responses WHERE key = ?", (key,)) for key in keys]
+        rows = [self._db.row(_FIND, (key,)) for key in keys]
         return [None if row is None else row[0] for row in rows]
 
     def keep(self, responses: Iterable[tuple[bytes, bytes]], spend: RunSpend) -> None:
@@ -192,6 +201,7 @@ class RunStore:
             self._db.executemany(_STORE, responses)
             cost = str(spend.cost_usd)
             self._db.execute(_SPEND, (cost, spend.sent, spend.ended, spend.lost))
+            self._db.execute(_SEAL)
 
     def close(self) -> None:
         """Close the file."""
