@@ -22,6 +22,7 @@ from ..storage import (
     InThread,
     in_place,
     in_worker_thread,
+    log_of,
     open_database,
 )
 from .plan import BatchGroup
@@ -121,6 +122,9 @@ class JournalFile:
         self._wall_clock = wall_clock
         self._db: Database = open_database(path, _JOURNAL, owner="one process")
         try:
+            # The file has all but the last transaction, whatever becomes of its log. There are few
+            # transactions, and what is lost is paid for again.
+            self._db.execute("PRAGMA wal_autocheckpoint = 1")
             with self._db.transaction():
                 self._db.execute(
                     "UPDATE serial SET opened = opened + 1 WHERE verified(crc, opened)"
@@ -288,7 +292,7 @@ def lines_in(path: Path) -> int:
     Raises:
         StorageError: the file cannot be used; `FileInUse`, if another process has it open.
     """
-    if not path.exists():
+    if not (path.exists() or log_of(path).exists()):
         return 0
     with closing(
         open_database(path, _JOURNAL, owner="one process", wait_s=0.0, create=False)

@@ -13,6 +13,7 @@ import attrs
 
 from .checksums import add_checksums
 from .errors import DamagedFile, ForeignFile, OtherVersion, StorageUnavailable
+from .write_ahead_log import log_of
 
 if TYPE_CHECKING:  # sqlite3 is imported when a file is opened: most programs open none
     import sqlite3
@@ -49,11 +50,6 @@ def error_name(error: "sqlite3.Error | UnicodeDecodeError") -> str:
     """Return SQLite's primary error name, such as "SQLITE_BUSY"."""
     # Errors that Python itself finds have no name, such as the use of a closed database.
     return "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
-
-
-def log_of(path: Path) -> Path:
-    """Return the path of the write-ahead log of a file."""
-    return path.with_name(f"{path.name}-wal")
 
 
 @attrs.frozen(kw_only=True)

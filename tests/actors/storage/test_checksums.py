@@ -16,8 +16,10 @@ WORDS = DatabaseFormat(
     application_id=0x574F5244,
     version=1,
     schema=(
-        "CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT UNIQUE, at REAL, size INTEGER, "
-        "raw BLOB, crc INTEGER NOT NULL)",
+        """CREATE TABLE words (
+            id INTEGER PRIMARY KEY, word TEXT UNIQUE, at REAL, size INTEGER, raw BLOB,
+            crc INTEGER NOT NULL
+        )""",
     ),
     checked={"words": "id, word, at, size, raw"},
 )
