@@ -57,7 +57,8 @@ _TABLES = (
     """
     CREATE TABLE runs (
         id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, began_at REAL NOT NULL,
-        ended_at REAL
+        ended_at REAL,
+        has_all INTEGER NOT NULL DEFAULT 0 -- 1: what it could not write was written by a later run
     )
     """,
     """

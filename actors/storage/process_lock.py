@@ -42,6 +42,8 @@ class ProcessLock:
     @staticmethod
     def is_held(path: Path) -> bool:
         """Return whether a running process holds the lock."""
+        if not path.exists():
+            return False
         try:
             ProcessLock(path).release()
         except FileInUse:

@@ -4,13 +4,14 @@ import contextlib
 import errno
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
 import attrs
 
-from ...actors import DamagedFile, StorageError, StorageFull
+from ...actors import DamagedFile, StorageError, StorageFull, UnwrittenCosts, take_unwritten
 from ..errors import MAKE_ROOM, BulkRefused
 from ..progress import RowEnded
 from ..row import BadRow, Row
@@ -94,6 +95,9 @@ class Archive:
         output: the path of the output file.
         settings: the settings of the run.
         provider: a stable name of the provider.
+
+    Attributes:
+        has_unwritten: whether the store has costs that are not in their ledger.
     """
 
     def __init__(self, output: Path, settings: BulkSettings, provider: str) -> None:
@@ -103,6 +107,7 @@ class Archive:
         self._reserve = Reserve(self.paths.reserve, _RESERVE_BYTES)
         self._places = 0
         self._trouble = ""
+        self.has_unwritten = False
         self.window = ReorderWindow(
             settings.window_rows, settings.window_bytes, ordered=settings.ordered
         )
@@ -129,6 +134,7 @@ class Archive:
                     undo.callback(paths.store.unlink, missing_ok=True)
                 undo.callback(self._store.close)
                 self._check_provider()
+                self._take_unwritten()
                 kind = OrderedOutput if self._settings.ordered else UnorderedOutput
                 self._output: OutputFile = kind(paths.output)
                 undo.callback(self._output.close)
@@ -216,6 +222,16 @@ class Archive:
         left, behind = self._pass(ended)
         return WrittenRows(left, trouble or behind)
 
+    def keep_unwritten(self, costs: UnwrittenCosts) -> bool:
+        """Store costs that a ledger has no room for; return whether there was room in the store."""
+        self._reserve.give_back()
+        try:
+            self._store.keep_unwritten(costs.ledger, costs.content)
+        except StorageError:
+            return False
+        self.has_unwritten = True
+        return True
+
     def finish(self) -> None:
         """Finish the files after every row has ended.
 
@@ -251,7 +267,7 @@ class Archive:
         if self._errors is not None:
             self._errors.close()
         self._store.close()
-        if remove:
+        if remove and not self.has_unwritten:
             self.paths.store.unlink(missing_ok=True)
 
     # ----------------------------------------------------------------
@@ -290,6 +306,23 @@ class Archive:
                 self._errors = LinesFile(self.paths.errors)
             self._errors.append(b"".join(errors))
         self._output.write([one.line for one in left if one.is_answer])
+
+    def _take_unwritten(self) -> None:
+        """Write into ledgers what an earlier run could not write there.
+
+        Raises:
+            StorageError: a ledger cannot be used.
+        """
+        for ledger, content in self._store.unwritten:
+            if not ledger.exists():
+                self.has_unwritten = True
+                continue
+            try:
+                take_unwritten(ledger, content, time.time())
+            except ValueError as error:
+                reason = f"the file is damaged (costs of {ledger}: {error})"
+                raise DamagedFile(f"the run store {self.paths.store}", reason) from None
+            self._store.keep_unwritten(ledger, b"")
 
     def _check_provider(self) -> None:
         theirs = self._store.provider

@@ -2,6 +2,7 @@
 
     responses  {key: line of the response}, of all runs
     spend      one row: the provider, and what was sent and spent
+    unwritten  {ledger: costs that a run could not write to it}
 
 A response is on disk when `keep` returns (L7), as far as `fsync` asks for it. The ids of this run's
 rows are in a temporary table, so that an id that comes twice is found.
@@ -47,10 +48,13 @@ RUN_STORE = DatabaseFormat(
             cost_usd TEXT NOT NULL, sent INTEGER NOT NULL, ended INTEGER NOT NULL,
             lost INTEGER NOT NULL, crc INTEGER NOT NULL
         )""",
+        """CREATE TABLE unwritten (
+            ledger TEXT PRIMARY KEY, content BLOB NOT NULL, crc INTEGER NOT NULL
+        ) WITHOUT ROWID""",
         "INSERT INTO spend VALUES (lower(hex(randomblob(4))), 0, '', '0', 0, 0, 0, 0)",
         f"UPDATE spend SET crc = checksum({_SPENT})",  # noqa: S608  # constants, here and below
     ),
-    checked={"responses": "key, line", "spend": _SPENT},
+    checked={"responses": "key, line", "spend": _SPENT, "unwritten": "ledger, content"},
 )
 _SEEN = "CREATE TEMP TABLE seen (id BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID"
 _STORE = """INSERT INTO responses (key, line, crc) VALUES (?1, ?2, checksum(?1, ?2))
@@ -202,6 +206,30 @@ class RunStore:
             cost = str(spend.cost_usd)
             self._db.execute(_SPEND, (cost, spend.sent, spend.ended, spend.lost))
             self._db.execute(_SEAL)
+
+    @property
+    def unwritten(self) -> list[tuple[Path, bytes]]:
+        """Costs that an earlier run could not write to its ledger, with the ledger's path."""
+        found = self._db.rows(
+            "SELECT ledger, content, verified(crc, ledger, content) FROM unwritten"
+        )
+        return [(Path(ledger), content) for ledger, content, _ in found]
+
+    def keep_unwritten(self, ledger: Path, content: bytes) -> None:
+        """Store costs that could not be written to a ledger.
+
+        Args:
+            ledger: the path of the ledger.
+            content: the costs; none, once they are in the ledger.
+
+        Raises:
+            StorageError: nothing is stored.
+        """
+        with self._db.transaction():
+            self._db.execute("DELETE FROM unwritten WHERE ledger = ?", (str(ledger),))
+            if content:
+                insert = "INSERT INTO unwritten VALUES (?1, ?2, checksum(?1, ?2))"
+                self._db.execute(insert, (str(ledger), content))
 
     def close(self) -> None:
         """Close the file."""

@@ -16,6 +16,7 @@ from ...bulk.report.page import write_report
 from ...bulk.settings import BulkSettings, Paths
 from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
+from ..options import unwritten_remark
 from .job import BulkJob
 
 _REFUSED = 2
@@ -50,7 +51,10 @@ def report(job: BulkJob) -> int:
         _print(f"Error: {job.ending}")
         if _nothing_was_paid(job):
             return _REFUSED
+    for costs in job.unwritten:
+        _print(unwritten_remark(costs))
     is_whole = job.is_complete and now is not None and not now.failed and not now.bad
+    is_whole = is_whole and all(costs.kept_in is not None for costs in job.unwritten)
     return 0 if is_whole and has_page and job.crash is None else 1
 
 
