@@ -12,6 +12,7 @@ from ..storage import (
     DatabaseFormat,
     StorageError,
     StorageUnavailable,
+    beside,
     in_worker_thread,
     open_database,
 )
@@ -118,6 +119,25 @@ class CacheFile:
         writer.execute("VACUUM")
         writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def set_aside(self) -> Path | None:
+        """Give a damaged file another name, so that the next program begins a new one.
+
+        Returns:
+            The new path; None if the file is not a cache of ours, or cannot be renamed.
+        """
+        if not _CACHE.is_in_header(self.path):
+            return None
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
+            number += 1
+        try:
+            for file, new in zip(reversed(beside(self.path)), reversed(beside(aside)), strict=True):
+                if file.exists():
+                    file.rename(new)
+        except OSError:
+            return None
+        return aside
+
     def close_reader(self) -> None:
         """Close the connection that reads."""
         reader, self._reader = self._reader, None
@@ -166,7 +186,7 @@ T = TypeVar("T")
 
 @final
 class SqliteStore:
-    """A `CacheStore` in a file. A file that cannot be used is not changed.
+    """A `CacheStore` in a file. A file that cannot be used is not changed, but may be renamed.
 
     Args:
         policy: the path, and the bounds.
@@ -220,6 +240,11 @@ class SqliteStore:
     async def clear(self) -> None:
         """See `CacheStore`."""
         await self._write(self._file.clear)
+
+    async def set_aside(self) -> str | None:
+        """See `CacheStore`."""
+        aside = await self._write(self._file.set_aside)
+        return None if aside is None else str(aside)
 
     async def close(self) -> None:
         """Close the file when running reads and writes have ended, even if cancelled."""

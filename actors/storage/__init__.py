@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .format import DatabaseFormat
     from .opening import open_database
     from .process_lock import ProcessLock
-    from .write_ahead_log import log_of
+    from .write_ahead_log import beside, log_of
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -33,7 +33,7 @@ else:
         format="DatabaseFormat",
         opening="open_database",
         process_lock="ProcessLock",
-        write_ahead_log="log_of",
+        write_ahead_log="beside log_of",
     )
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "StorageError",
     "StorageFull",
     "StorageUnavailable",
+    "beside",
     "in_place",
     "in_worker_thread",
     "log_of",

@@ -85,6 +85,21 @@ class DatabaseFormat:
         """
         return f"the {self.noun} {'in memory' if path is None else path}"
 
+    def is_in_header(self, path: Path) -> bool:
+        """Return whether the header of a file says that it has this format, whatever follows.
+
+        Args:
+            path: the file, which may be damaged, or not exist.
+        """
+        import sqlite3  # noqa: PLC0415  # see above
+
+        try:
+            with contextlib.closing(connect(path, "mode=ro&immutable=1")) as header:
+                (application_id,) = header.execute("PRAGMA application_id").fetchone()
+        except sqlite3.Error:
+            return False
+        return bool(application_id == self.application_id)
+
     def check_header(self, path: Path) -> None:
         """Check the header and the size of an existing file, without locks, its log, or any change.
 
