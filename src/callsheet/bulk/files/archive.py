@@ -17,7 +17,7 @@ from ..progress import RowEnded
 from ..row import BadRow, Row
 from ..settings import BulkSettings, Paths
 from .disk_reserve import Reserve
-from .lines import BAD_ROW, bad_line, with_id
+from .lines import BAD_ROW, bad_line, is_error_line, key_start, with_id
 from .lines_file import ChangedByOthers, LinesFile
 from .outcome import RowOutcome
 from .output import OrderedOutput, OutputFile, UnorderedOutput
@@ -25,6 +25,7 @@ from .reorder import ReorderWindow
 from .store import STORE_REMEDY, RunSpend, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2
+_LONGEST_HEAD = 100  # bytes of a line that show whose it is
 
 
 class ArchiveFailed(Exception):
@@ -134,6 +135,8 @@ class Archive:
                     undo.callback(paths.store.unlink, missing_ok=True)
                 undo.callback(self._store.close)
                 self._check_provider()
+                self._check_has_all()
+                _check_errors(paths.errors)
                 self._take_unwritten()
                 kind = OrderedOutput if self._settings.ordered else UnorderedOutput
                 self._output: OutputFile = kind(paths.output)
@@ -324,6 +327,24 @@ class Archive:
                 raise DamagedFile(f"the run store {self.paths.store}", reason) from None
             self._store.keep_unwritten(ledger, b"")
 
+    def _check_has_all(self) -> None:
+        """Check that the store has each response that is in OUTPUT; OUTPUT is written after it.
+
+        A store that has lost its log, an earlier copy, and that of another run have not.
+        """
+        output, fsync = self.paths.output, self._settings.fsync
+        if fsync != "full" or not output.exists():  # otherwise a power cut may lose some
+            return
+        with output.open("rb") as lines:
+            missing = self._store.count_missing(filter(None, map(key_start, lines)))
+        if missing:
+            raise BulkRefused(
+                f"the run store {self.paths.store} cannot be used: {missing:,} responses of "
+                f"{output.name} are not in it; it is damaged, an earlier copy, or of another run",
+                "restore it; or, to pay for these rows again, move it and OUTPUT away, or continue "
+                "without these responses (--fsync normal)",
+            )
+
     def _check_provider(self) -> None:
         theirs = self._store.provider
         if theirs and theirs != self._provider and not self._settings.other_provider:
@@ -363,6 +384,21 @@ def _check_place(output: Path) -> None:
             f"{output} cannot be written: {os.strerror(errno.EACCES)}",
             "make it writable, or give another OUTPUT",
         )
+
+
+def _check_errors(errors: Path) -> None:
+    """Check that an errors file may be overwritten.
+
+    Raises:
+        BulkRefused: Callsheet did not write it.
+    """
+    if errors.exists() and errors.stat().st_size:
+        with errors.open("rb") as lines:
+            if not is_error_line(lines.readline(_LONGEST_HEAD)):
+                raise BulkRefused(
+                    f"{errors} exists, but Callsheet did not write that file",
+                    "move the file away, or give another OUTPUT",
+                )
 
 
 def _twice(row: Row, before: int) -> BadRow:

@@ -29,6 +29,7 @@ from ..errors import BulkRefused
 from ..settings import Fsync
 
 _CACHE_KIB = 2 * 1024
+_MAX_KEY_BYTES = 32
 _MAX_ID_BYTES = 64  # of an id that is stored as it is
 _WAIT_S = 0.5
 STORE_REMEDY = "move it and OUTPUT away, or give another OUTPUT"
@@ -190,6 +191,19 @@ class RunStore:
         """
         rows = [self._db.row(_FIND, (key,)) for key in keys]
         return [None if row is None else row[0] for row in rows]
+
+    def count_missing(self, starts: Iterable[bytes]) -> int:
+        """Count the keys that have no response.
+
+        Args:
+            starts: the first bytes of keys.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        has = "SELECT 1 FROM responses WHERE key BETWEEN ? AND ?"
+        ends = ((start, start + b"\xff" * _MAX_KEY_BYTES) for start in starts)
+        return sum(self._db.row(has, both) is None for both in ends)
 
     def keep(self, responses: Iterable[tuple[bytes, bytes]], spend: RunSpend) -> None:
         """Store responses, and what was sent and spent: all of it, or nothing.

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ...actors import Limits, StorageError, lines_in
+from ...bulk.errors import BulkRefused
 from ...bulk.forecast import Forecast
 from ...bulk.progress import Progress
 from ...bulk.report import summary
@@ -98,7 +99,7 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
     if now.failed or now.bad:
         where = Paths(job.output).errors
         lines.append(f"{_rows(now.failed + now.bad)} failed, listed in {where} with the reason.")
-    if not job.is_complete and (count := rows_in_batches(job.output)):
+    if not job.is_complete and (count := _rows_left_in_batches(job.output)):
         lines.append(
             f"Rows in batches at the provider, which will be billed: {count:,}. Run the same "
             "command again to get the responses."
@@ -113,10 +114,22 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
 
 
 def rows_in_batches(output: Path) -> int:
-    """Count the rows in the journal of a run; 0 if the journal cannot be read."""
+    """Count the rows in the journal of a run.
+
+    Raises:
+        BulkRefused: the journal cannot be read.
+    """
     try:
         return lines_in(Paths(output).batches)
-    except StorageError:
+    except StorageError as error:
+        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
+
+
+def _rows_left_in_batches(output: Path) -> int:
+    """Count the rows in the journal after a run; 0 if it cannot be read (the run reports that)."""
+    try:
+        return rows_in_batches(output)
+    except BulkRefused:
         return 0
 
 
