@@ -13,10 +13,11 @@ from .entries import (
     Amount,
     CostDimension,
     CostLabel,
+    ExactSum,
     LedgerEntry,
     Transaction,
     TransactionKind,
-    add_usd,
+    exact_add,
 )
 
 _LABEL = ("tenant", "model", "day", "route", "endpoint")
@@ -115,25 +116,6 @@ _TABLES = (
 )
 
 
-class ExactSum:
-    """The SQL aggregate `exact_sum`: adds USD without rounding, as Python's decimals do."""
-
-    def __init__(self) -> None:
-        self._sum = Decimal(0)
-
-    def step(self, usd: object) -> None:
-        """Add one amount."""
-        self._sum = add_usd(self._sum, Decimal(str(usd)))
-
-    def finalize(self) -> str:
-        """Return the sum, as text."""
-        return str(self._sum)
-
-
-def _exact_add(one: str, other: str) -> str:
-    return str(add_usd(Decimal(one), Decimal(other)))
-
-
 _CHECKED = {
     "labels": f"id, {', '.join(_LABEL)}",
     "posts": "id, name",
@@ -149,7 +131,8 @@ LEDGER_FORMAT = DatabaseFormat(
     version=5,
     schema=_TABLES,
     checked=_CHECKED,
-    functions={"exact_add": (2, _exact_add)},
+    checked_when_read=frozenset({"posts", "transactions", "entries", "post_sums"}),
+    functions={"exact_add": (2, exact_add)},
     aggregates={"exact_sum": (1, ExactSum)},
 )
 
@@ -335,6 +318,8 @@ def standing(database: Database, *, by_post: bool) -> Iterator[LedgerEntry]:
         database: the ledger file.
         by_post: whether each post has entries of its own; else what has ended has the post "".
     """
+    if by_post:
+        database.verify("posts", "post_sums")
     post, ended = ("name", f"post_sums {_POSTED}") if by_post else ("''", "sums")
     rows = database.rows(
         f"SELECT account, {post}, {_LABEL_COLUMNS}, {_AMOUNT} FROM {ended} {_LABELED} UNION ALL "  # noqa: S608  # constants
@@ -354,7 +339,8 @@ def written_since(database: Database, entry: int, run: int) -> Iterator[LedgerEn
     # CROSS keeps the order: from the new entries to their transactions.
     rows = database.rows(
         f"SELECT account, name, {_LABEL_COLUMNS}, {_SUMMED}, "  # noqa: S608  # constants
-        f"min(verified(entries.crc, {_OF_ENTRIES})) FROM entries "
+        f"min(verified(entries.crc, {_OF_ENTRIES}) AND verified(transactions.crc, "
+        f"{_OF_TRANSACTIONS})) FROM entries "
         "CROSS JOIN transactions ON transactions.id = entry_of "
         f"{_POSTED} {_LABELED} WHERE entries.id > ? AND run <> ? GROUP BY account, post, label",
         (entry, run),
@@ -362,7 +348,11 @@ def written_since(database: Database, entry: int, run: int) -> Iterator[LedgerEn
     return (_entry(row[:-1]) for row in rows)
 
 
-_OF_ENTRIES = ", ".join(f"entries.{name}" for name in _CHECKED["entries"].split(", "))
+def _of(table: str) -> str:
+    return ", ".join(f"{table}.{name}" for name in _CHECKED[table].split(", "))
+
+
+_OF_ENTRIES, _OF_TRANSACTIONS = _of("entries"), _of("transactions")
 
 
 def _entry(row: tuple[object, ...]) -> LedgerEntry:
@@ -426,7 +416,7 @@ def sums(
         ValueError: there is no such dimension.
     """
     check_dimension(by)
-    if by in ("call", "post"):  # large tables, which may not have been checked when it was opened
+    if by in ("call", "post"):
         database.verify(*(("entries",) if by == "call" else ("posts", "post_sums")))
     if by == "call":
         ended, name = "entries", "call"

@@ -22,21 +22,16 @@ def checksum(*values: bytes | str | float | None) -> int:
             or a float: the column decides that when it is stored.
     """
     crc = 0
+    others: list[object] = []
     for value in values:
         if isinstance(value, bytes):
-            crc = zlib.crc32(value, zlib.crc32(b"b%d:" % len(value), crc))
+            crc = zlib.crc32(value, crc)
+            others.append((len(value),))
+        elif isinstance(value, float) and value.is_integer():
+            others.append(int(value))
         else:
-            crc = zlib.crc32(_text(value).encode(errors="replace"), crc)
-    return crc
-
-
-def _text(value: str | float | None) -> str:
-    """Return a value as a text that no other value has, with its end."""
-    if isinstance(value, str):
-        return f"s{len(value)}:{value}"
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return f"{value!r}:"
+            others.append(value)
+    return zlib.crc32(repr(others).encode(errors="replace"), crc)
 
 
 def verified(crc: int | None, *values: bytes | str | float | None) -> bool:

@@ -263,7 +263,8 @@ class Database:
         if found != ("ok",):
             text = " ".join(str(found[0] if found else "").split())
             raise DamagedFile(self.name, f"the file is damaged ({text})")
-        self.verify(*self._form.checked)
+        form = self._form
+        self.verify(*(table for table in form.checked if table not in form.checked_when_read))
 
     def _close_unchanged(self) -> None:
         """Close without copying the log into a file that was refused."""

@@ -63,6 +63,8 @@ class DatabaseFormat:
             refused.
         schema: the SQL statements that create the tables; a file with other tables is refused.
         checked: the columns of each table whose rows have a checksum, which is in the column `crc`.
+        checked_when_read: those of them that are so large that they are checked when they are read,
+            and not when the file is opened.
         functions: SQL functions by name: the number of arguments and the function.
         aggregates: SQL aggregates by name: the number of arguments and the class.
     """
@@ -72,6 +74,7 @@ class DatabaseFormat:
     version: int
     schema: tuple[str, ...]
     checked: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    checked_when_read: frozenset[str] = frozenset()
     functions: Mapping[str, tuple[int, Callable[..., str]]] = attrs.field(
         factory=dict[str, tuple[int, Callable[..., str]]]
     )

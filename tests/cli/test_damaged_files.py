@@ -50,7 +50,8 @@ def with_a_changed_value(path):
     with sqlite3.connect(path) as database:
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema")}
         if "labels" in tables:
-            database.execute("INSERT INTO posts VALUES (1, 'p', 5)")
+            columns = len(database.execute("PRAGMA table_info(labels)").fetchall())
+            database.execute(f"INSERT INTO labels VALUES (1 {', 5' * (columns - 1)})")
         else:
             table = "serial" if "serial" in tables else "spend"
             database.execute(f"UPDATE {table} SET opened = opened + 1")
