@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from glob import escape
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
 import attrs
 
@@ -91,7 +91,7 @@ def decode(text: bytes) -> UnwrittenRun:
         raise ValueError("it does not have its checksum")
     try:
         content = zlib.decompressobj().decompress(packed, _MOST_BYTES)
-        run, began_at, transactions = cast("Any", json.loads(content))
+        run, began_at, transactions = json.loads(content)
         return UnwrittenRun(
             int(run), float(began_at), tuple(_transaction(*one) for one in transactions)
         )
