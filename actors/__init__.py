@@ -85,7 +85,9 @@ if TYPE_CHECKING:
         GetCosts,
         LedgerActor,
         LedgerPolicy,
+        UnwrittenCosts,
         read_sums,
+        take_unwritten,
     )
     from .messages import ChatMessage, Request, Task
     from .permit import Dimension, Permit, Throttled
@@ -205,7 +207,7 @@ else:
         identity="sharing_key",
         ledger=(
             "NOTHING Amount Budget CostStatistics CostTotals GetCosts LedgerActor "
-            "LedgerPolicy read_sums"
+            "LedgerPolicy UnwrittenCosts read_sums take_unwritten"
         ),
         json_value="Json kind_of",
         messages="ChatMessage Request Task",
@@ -384,6 +386,7 @@ __all__ = [
     "TroupeSettings",
     "UnreadableEndpoint",
     "UnsupportedField",
+    "UnwrittenCosts",
     "Usage",
     "Vendor",
     "WireFormat",
@@ -411,6 +414,7 @@ __all__ = [
     "redact_secrets",
     "render",
     "sharing_key",
+    "take_unwritten",
     "vendor_at",
     "vendor_named",
 ]

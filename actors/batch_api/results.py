@@ -15,7 +15,7 @@ from ..calls import CallContext
 from ..errors import CallFailed, MalformedResponse, ProviderUnavailable
 from ..json_value import Json
 from ..messages import Request
-from ..request import classify, is_retried, without_key
+from ..request import classify, is_retried, response_without_key, without_key
 from ..responses import Response, Usage
 from ..vendors import (
     ApiError,
@@ -124,7 +124,7 @@ def judge(
             wrong = MalformedResponse(text + _quoted(str(error), endpoint), billed="maybe")
             return FailedLine(wrong, is_retried=True, maybe_billed=True)
         if isinstance(response, DecodedResponse):
-            return response
+            return response_without_key(endpoint, response, is_quoted=False)
         said, is_paid = response, True
     said = said or form.decode_error(result.body)
     kind, remedy = classify(result.status, said)
@@ -225,8 +225,8 @@ class BatchResults:
         failed: list[tuple[BatchWaiter, FailedLine]] = []
         kept: list[tuple[str, bytes]] = []
         dropped: list[str] = []
-        for quoting, raw in results:
-            result = self._without_key(quoting, raw)
+        for quoting, text in results:
+            result, raw = self._without_key(quoting, text), self._stored(text)
             line = self._line(batch, result)
             if line is None:
                 continue
@@ -261,6 +261,12 @@ class BatchResults:
             body=cast("Json", without_key(self._endpoint, result.body)),
             request_id=self._endpoint.scrub(result.request_id),
         )
+
+    def _stored(self, raw: bytes) -> bytes:
+        """Return the text of a result as the journal stores it, without the key (L8)."""
+        if not self._endpoint.is_quoted_in(raw):
+            return raw
+        return self._endpoint.scrub(raw.decode(errors="replace")).encode()
 
     def _line(self, batch: BatchInFlight, result: LineResult) -> BatchLine | None:
         """Take the line that a result belongs to; return None if there is none (L5)."""

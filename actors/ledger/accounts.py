@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, final
 
@@ -15,6 +16,7 @@ from ..storage import GroupCommit, InThread, StorageError, in_worker_thread
 from .book import Book, CallOutcome, CostStatistics
 from .budgets import Excess, LedgerPolicy
 from .entries import Payer, Transaction, dollars
+from .unwritten import UnwrittenCosts
 
 if TYPE_CHECKING:
     from .file import LedgerFile
@@ -99,6 +101,8 @@ class Accounts:
         self._has_posts = any(budget.per == "post" for budget in self.policy.budgets)
         self._unwritten: list[Transaction] = []
         self._error: StorageError | None = None
+        self._why = ""  # the latest reason why something is unwritten
+        self._kept: UnwrittenCosts | None = None
         self._listener: Callable[[], None] | None = None
         self._keys = 0
 
@@ -125,13 +129,23 @@ class Accounts:
             await self._jobs.alone(self._open_file)
         self._listener = listener
 
-    async def leave(self) -> None:
-        """Write what is left. From now on `settle` writes what ends, since no actor does."""
+    async def leave(self, *, is_final: bool = False) -> None:
+        """Write what is left. From now on `settle` writes what ends, since no actor does.
+
+        Args:
+            is_final: whether no other incarnation of the actor follows. Then what cannot be written
+                is left to the next run, unless calls are still open.
+        """
         self._listener = None
         if self._unwritten:  # the disk may have room again
             self._jobs.add(_LedgerJob(_do_nothing))
         if self._jobs:
             await self.work()
+        if self._unwritten and self._file is not None:
+            await self._jobs.alone(partial(self._keep_unwritten, self._file))
+            self._report_unwritten()
+            if is_final and self._is_kept and not self._book.open_calls:
+                await self._jobs.alone(partial(self._begin_anew, self._file))
         self._close_if_idle()
 
     async def work(self) -> None:
@@ -240,9 +254,31 @@ class Accounts:
                 self._revert(jobs, at, failed)
             else:
                 self._unwritten.clear()
+                if self._kept is not None:
+                    self._kept = None
+                    file.give_back()
         if self.policy.path is None:
             self._unwritten.clear()
         self._error = error
+        self._why = self._why if error is None else error.reason
+
+    def _keep_unwritten(self, file: "LedgerFile") -> None:
+        self._kept = file.keep(self._unwritten, self._why)
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether the next run gets what could not be written."""
+        kept = self._kept
+        has_keeper = self.policy.on_unwritten is not None
+        return kept is not None and (kept.kept_in is not None or has_keeper)
+
+    def _begin_anew(self, file: "LedgerFile") -> None:
+        """Let the run end as when its process ends, and forget what the next run will write."""
+        file.abandon()
+        self._file, self._seen, self._kept = None, 0, None
+        self._unwritten.clear()
+        self._book = Book(self.policy.budgets)
+        self._has_posts = any(budget.per == "post" for budget in self.policy.budgets)
 
     def _begin(self, file: "LedgerFile | None") -> StorageError | None:
         if file is None:
@@ -293,6 +329,21 @@ class Accounts:
         error, self._error = self._error, None
         if error is not None:
             _log.warning("ledger_not_written", error=str(error), transactions=len(self._unwritten))
+
+    def _report_unwritten(self) -> None:
+        """Report what is missing in the file when the ledger is left."""
+        kept = self._kept
+        if kept is None:
+            return
+        _log.warning(
+            "ledger_incomplete",
+            path=str(kept.ledger),
+            transactions=kept.transactions,
+            reason=kept.reason,
+            kept_in=None if kept.kept_in is None else str(kept.kept_in),
+        )
+        if self.policy.on_unwritten is not None:
+            self.policy.on_unwritten(kept)
 
     def _close_if_idle(self) -> None:
         """Close the file, unless something is open: only an open run is recovered."""

@@ -86,6 +86,7 @@ class LedgerActor(Actor):
         self._waiting: list[_OpenCall] = []  # for their reservation
         self._ready: list[_OpenCall] = []  # for room in the next stage
         self._timer: Timer | None = None
+        self._is_draining = False
 
     async def started(self) -> None:
         """Open the accounts.
@@ -101,7 +102,7 @@ class LedgerActor(Actor):
         """Write what is not written yet."""
         self._waiting.clear()
         self._ready.clear()  # the runtime has failed their asks, which ends the reservations
-        await self._accounts.leave()
+        await self._accounts.leave(is_final=self._is_draining)
 
     @defers(Complete)
     async def admit(self, message: Complete, slot: ReplySlot[Response]) -> None:
@@ -126,6 +127,7 @@ class LedgerActor(Actor):
 
     async def draining(self) -> None:
         """Forward what waits: no more calls arrive."""
+        self._is_draining = True
         await self._work()
 
     # ----------------------------------------------------------------

@@ -246,3 +246,23 @@ def cost_labels(
         CostLabel(payer.call, payer.post or "", payer.lane, model, day, route, endpoint)
         for payer in payers
     )
+
+
+class ExactSum:
+    """The SQL aggregate `exact_sum`: adds USD without rounding, as Python's decimals do."""
+
+    def __init__(self) -> None:
+        self._sum = Decimal(0)
+
+    def step(self, usd: object) -> None:
+        """Add one amount."""
+        self._sum = add_usd(self._sum, Decimal(str(usd)))
+
+    def finalize(self) -> str:
+        """Return the sum, as text."""
+        return str(self._sum)
+
+
+def exact_add(one: str, other: str) -> str:
+    """The SQL function `exact_add`: return the sum of two amounts in USD, as text."""
+    return str(add_usd(Decimal(one), Decimal(other)))

@@ -13,10 +13,11 @@ from .entries import (
     Amount,
     CostDimension,
     CostLabel,
+    ExactSum,
     LedgerEntry,
     Transaction,
     TransactionKind,
-    add_usd,
+    exact_add,
 )
 
 _LABEL = ("tenant", "model", "day", "route", "endpoint")
@@ -32,8 +33,12 @@ _COUNTS = (
 )
 _AMOUNT = ", ".join(("usd", *_COUNTS))
 _SUMMED = ", ".join(("exact_sum(usd)", *(f"sum({name})" for name in _COUNTS)))
-_ADDED = "usd = exact_add(usd, excluded.usd), " + ", ".join(
-    f"{name} = {name} + excluded.{name}" for name in _COUNTS
+_SUMS_OF_TWO = (
+    "exact_add(usd, excluded.usd)",
+    *(f"{name} + excluded.{name}" for name in _COUNTS),
+)
+_ADDED = ", ".join(
+    f"{name} = {sum_}" for name, sum_ in zip(("usd", *_COUNTS), _SUMS_OF_TWO, strict=True)
 )
 
 # The account "available" is not in the file: it is the negative sum of the others.
@@ -53,22 +58,27 @@ _TABLES = (
     """
     CREATE TABLE runs (
         id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, began_at REAL NOT NULL,
-        ended_at REAL
+        ended_at REAL,
+        has_all INTEGER NOT NULL DEFAULT 0 -- 1: what it could not write was written by a later run
     )
     """,
     """
     CREATE TABLE labels (
         id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, model TEXT NOT NULL, day TEXT NOT NULL,
-        route TEXT NOT NULL, endpoint TEXT NOT NULL,
+        route TEXT NOT NULL, endpoint TEXT NOT NULL, crc INTEGER NOT NULL,
         UNIQUE (tenant, model, day, route, endpoint)
     )
     """,
-    "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    """
+    CREATE TABLE posts (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, crc INTEGER NOT NULL
+    )
+    """,
     """
     CREATE TABLE transactions (
         id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs, reservation TEXT NOT NULL,
         kind INTEGER NOT NULL, -- 1 reserve, 2 extend, 3 settle, 4 maybe, 5 refund
-        at REAL NOT NULL
+        at REAL NOT NULL, crc INTEGER NOT NULL
     )
     """,
     f"""
@@ -77,7 +87,7 @@ _TABLES = (
         account INTEGER NOT NULL, -- 1 reserved, 2 spent, 3 maybe_billed
         label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
         call TEXT NOT NULL, -- '' for account 1
-        {_AMOUNT_COLUMNS}
+        {_AMOUNT_COLUMNS}, crc INTEGER NOT NULL
     )
     """,
     # The reservations of calls in flight. A row is deleted when its reservation ends.
@@ -85,50 +95,44 @@ _TABLES = (
     CREATE TABLE reservations (
         run INTEGER NOT NULL REFERENCES runs, reservation TEXT NOT NULL, payer INTEGER NOT NULL,
         label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
-        call TEXT NOT NULL, {_AMOUNT_COLUMNS}, PRIMARY KEY (run, reservation, payer)
+        call TEXT NOT NULL, {_AMOUNT_COLUMNS}, crc INTEGER NOT NULL,
+        PRIMARY KEY (run, reservation, payer)
     ) WITHOUT ROWID
     """,
     # The sums of the entries of accounts 2 and 3, so that a reader need not add up all entries.
     f"""
     CREATE TABLE sums (
         label INTEGER NOT NULL REFERENCES labels, account INTEGER NOT NULL, {_AMOUNT_COLUMNS},
-        PRIMARY KEY (label, account)
+        crc INTEGER NOT NULL, PRIMARY KEY (label, account)
     ) WITHOUT ROWID
     """,
     f"""
     CREATE TABLE post_sums (
         post INTEGER NOT NULL REFERENCES posts, label INTEGER NOT NULL REFERENCES labels,
-        account INTEGER NOT NULL, {_AMOUNT_COLUMNS}, PRIMARY KEY (post, label, account)
+        account INTEGER NOT NULL, {_AMOUNT_COLUMNS}, crc INTEGER NOT NULL,
+        PRIMARY KEY (post, label, account)
     ) WITHOUT ROWID
     """,
 )
 
 
-class ExactSum:
-    """The SQL aggregate `exact_sum`: adds USD without rounding, as Python's decimals do."""
-
-    def __init__(self) -> None:
-        self._sum = Decimal(0)
-
-    def step(self, usd: object) -> None:
-        """Add one amount."""
-        self._sum = add_usd(self._sum, Decimal(str(usd)))
-
-    def finalize(self) -> str:
-        """Return the sum, as text."""
-        return str(self._sum)
-
-
-def _exact_add(one: str, other: str) -> str:
-    return str(add_usd(Decimal(one), Decimal(other)))
-
-
+_CHECKED = {
+    "labels": f"id, {', '.join(_LABEL)}",
+    "posts": "id, name",
+    "transactions": "id, run, reservation, kind, at",
+    "entries": f"id, entry_of, account, label, post, call, {_AMOUNT}",
+    "reservations": f"run, reservation, payer, label, post, call, {_AMOUNT}",
+    "sums": f"label, account, {_AMOUNT}",
+    "post_sums": f"post, label, account, {_AMOUNT}",
+}
 LEDGER_FORMAT = DatabaseFormat(
     noun="ledger",
     application_id=0x63616C6C,  # "call"
-    version=4,
+    version=5,
     schema=_TABLES,
-    functions={"exact_add": (2, _exact_add)},
+    checked=_CHECKED,
+    checked_when_read=frozenset({"posts", "transactions", "entries", "post_sums"}),
+    functions={"exact_add": (2, exact_add)},
     aggregates={"exact_sum": (1, ExactSum)},
 )
 
@@ -155,29 +159,29 @@ _ENDINGS = frozenset({"settle", "maybe", "refund"})
 _Label = tuple[str, str, str, str, str]  # as in _LABEL
 
 
-def _insert(table: str, columns: str, conflict: str = "") -> str:
-    marks = ", ".join("?" * (columns.count(",") + 1))
-    return f"INSERT INTO {table} ({columns}) VALUES ({marks}) {conflict}"  # noqa: S608  # constants
+def _insert(table: str, conflict: str = "") -> str:
+    columns = _CHECKED[table]
+    marks = ", ".join(f"?{number}" for number in range(1, columns.count(",") + 2))
+    return f"INSERT INTO {table} ({columns}, crc) VALUES ({marks}, checksum({marks})) {conflict}"  # noqa: S608  # constants, here and below
 
 
-_TRANSACTION = _insert("transactions", "id, run, reservation, kind, at")
-_ENTRY = _insert("entries", f"id, entry_of, account, label, post, call, {_AMOUNT}")
-_RESERVED = _insert(
-    "reservations",
-    f"run, reservation, payer, label, post, call, {_AMOUNT}",
-    f"ON CONFLICT (run, reservation, payer) DO UPDATE SET {_ADDED}",
-)
+def _add(table: str, key: str) -> str:
+    """Return the statement that inserts a sum, or adds to the one with the same key."""
+    columns = _CHECKED[table]
+    added = columns.replace(_AMOUNT, ", ".join(_SUMS_OF_TWO))
+    return _insert(
+        table,
+        f"ON CONFLICT ({key}) DO UPDATE SET {_ADDED}, crc = checksum({added}) "
+        f"WHERE verified(crc, {columns})",
+    )
+
+
+_TRANSACTION = _insert("transactions")
+_ENTRY = _insert("entries")
+_RESERVED = _add("reservations", "run, reservation, payer")
 _ENDED = "DELETE FROM reservations WHERE run = ? AND reservation = ?"
-_SUM = _insert(
-    "sums",
-    f"label, account, {_AMOUNT}",
-    f"ON CONFLICT (label, account) DO UPDATE SET {_ADDED}",
-)
-_POST_SUM = _insert(
-    "post_sums",
-    f"post, label, account, {_AMOUNT}",
-    f"ON CONFLICT (post, label, account) DO UPDATE SET {_ADDED}",
-)
+_SUM = _add("sums", "label, account")
+_POST_SUM = _add("post_sums", "post, label, account")
 
 
 def last_entry(database: Database) -> int:
@@ -280,15 +284,18 @@ class LedgerWriter:
 
     def _id(self, table: str, columns: Sequence[str], names: Iterable[str]) -> int:
         values = tuple(map(_text, names))
-        insert = _insert(
-            table, ", ".join(columns), f"ON CONFLICT ({', '.join(columns)}) DO NOTHING"
-        )
-        self._database.execute(insert, values)
-        where = " AND ".join(f"{column} = ?" for column in columns)
-        return self._database.number(
-            f"SELECT id FROM {table} WHERE {where}",  # noqa: S608  # constants
-            values,
-        )
+        is_it = " AND ".join(f"{column} = ?" for column in columns)
+        checked = _CHECKED[table]
+        select = f"SELECT id, verified(crc, {checked}) FROM {table} WHERE {is_it}"  # noqa: S608
+        if self._database.row(select, values) is None:
+            marks = ", ".join("?" * len(columns))
+            self._database.execute(
+                f"INSERT INTO {table} ({', '.join(columns)}, crc) VALUES ({marks}, 0)",  # noqa: S608
+                values,
+            )
+            seal = f"UPDATE {table} SET crc = checksum({checked}) WHERE {is_it}"  # noqa: S608
+            self._database.execute(seal, values)
+        return self._database.number(select, values)
 
 
 def _text(name: str) -> str:
@@ -311,6 +318,8 @@ def standing(database: Database, *, by_post: bool) -> Iterator[LedgerEntry]:
         database: the ledger file.
         by_post: whether each post has entries of its own; else what has ended has the post "".
     """
+    if by_post:
+        database.verify("posts", "post_sums")
     post, ended = ("name", f"post_sums {_POSTED}") if by_post else ("''", "sums")
     rows = database.rows(
         f"SELECT account, {post}, {_LABEL_COLUMNS}, {_AMOUNT} FROM {ended} {_LABELED} UNION ALL "  # noqa: S608  # constants
@@ -329,12 +338,21 @@ def written_since(database: Database, entry: int, run: int) -> Iterator[LedgerEn
     """
     # CROSS keeps the order: from the new entries to their transactions.
     rows = database.rows(
-        f"SELECT account, name, {_LABEL_COLUMNS}, {_SUMMED} FROM entries "  # noqa: S608  # constants
+        f"SELECT account, name, {_LABEL_COLUMNS}, {_SUMMED}, "  # noqa: S608  # constants
+        f"min(verified(entries.crc, {_OF_ENTRIES}) AND verified(transactions.crc, "
+        f"{_OF_TRANSACTIONS})) FROM entries "
         "CROSS JOIN transactions ON transactions.id = entry_of "
         f"{_POSTED} {_LABELED} WHERE entries.id > ? AND run <> ? GROUP BY account, post, label",
         (entry, run),
     )
-    return map(_entry, rows)
+    return (_entry(row[:-1]) for row in rows)
+
+
+def _of(table: str) -> str:
+    return ", ".join(f"{table}.{name}" for name in _CHECKED[table].split(", "))
+
+
+_OF_ENTRIES, _OF_TRANSACTIONS = _of("entries"), _of("transactions")
 
 
 def _entry(row: tuple[object, ...]) -> LedgerEntry:
@@ -398,6 +416,8 @@ def sums(
         ValueError: there is no such dimension.
     """
     check_dimension(by)
+    if by in ("call", "post"):
+        database.verify(*(("entries",) if by == "call" else ("posts", "post_sums")))
     if by == "call":
         ended, name = "entries", "call"
         only = "account <> 1 AND"  # entries of account 1 have no call, and cancel out

@@ -383,6 +383,14 @@ class Endpoint:
         """
         return any(member._secrets.is_quoted_in(raw) for member in self.each)  # noqa: SLF001  # its own class
 
+    def held_back(self, text: str) -> int:
+        """Return how many characters at the end of a text may be the beginning of a key.
+
+        Args:
+            text: what has arrived so far of a text in a response.
+        """
+        return self._secrets.held_back(text)
+
     def scrub(self, text: str) -> str:
         """Return a text with "***" for every key that was sent, and every other secret (L8).
 

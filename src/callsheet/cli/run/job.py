@@ -12,7 +12,7 @@ import trio
 from rich.console import Console
 from rich.text import Text
 
-from ...actors import Endpoint, Limits, StorageError, TroupeSettings, log_call
+from ...actors import Endpoint, Limits, StorageError, TroupeSettings, UnwrittenCosts, log_call
 from ...bulk import bulk
 from ...bulk.engine.run import BulkRun
 from ...bulk.errors import BulkRefused, BulkStopped, RunEnding
@@ -47,6 +47,7 @@ class BulkJob:
         page: the file for a page about the run; None for none.
         is_verbose: whether every call is logged.
         console: where the display is drawn.
+        unwritten: gets what could not be written to the ledger.
         series: the sums and samples for the report.
         run: the run, once it has started.
         progress: the progress at the end.
@@ -71,6 +72,7 @@ class BulkJob:
     page: Path | None
     is_verbose: bool
     console: Console
+    unwritten: list[UnwrittenCosts]
     series: Series = attrs.field(factory=lambda: Series(0.0))
     run: BulkRun | None = None
     progress: Progress | None = None
