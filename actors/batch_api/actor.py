@@ -1,6 +1,7 @@
 """The actor of the Batch API stage: sends requests that can wait as batches, at half price."""
 
 from collections import Counter
+from copy import copy
 from functools import partial
 from math import inf
 
@@ -22,9 +23,10 @@ from ..vendors import Endpoint, PriceBook, Timeouts, default_prices, dumps
 from .control import Control
 from .driver import BatchDriver
 from .in_flight import BatchInFlight, BatchLine, BatchWaiter, DeadlineFallback, InFlightTable
-from .job import BatchJob, handle_orphans
+from .job import BatchJob
 from .journal import Journal, JournalFile, KnownBatch, OpenJournal, open_journal
 from .messages import AcknowledgeResponses, BatchApiStatistics, GetBatchApiStatistics
+from .orphans import handle_orphans
 from .plan import BatchGroup, BatchPlan, LineSize, PlannedBatch, size_limits
 from .policy import BatchApiPolicy
 from .results import BatchResults, Claims, LineResults
@@ -178,6 +180,7 @@ class BatchApiActor(Actor):
             await slot.forward(self._to, message)
             return
         slot.on_settled(partial(self._left, waiter))
+        waiter.maybe_billed = self._table.take_lost(waiter.key)
         if await self._results.find(waiter):
             return
         line = self._table.take_line(waiter.key)
@@ -317,12 +320,13 @@ class BatchApiActor(Actor):
     async def _go_live(self, waiter: BatchWaiter, *, maybe_billed: int = 0) -> None:
         """Take a request out of its batch, and send it live."""
         line = waiter.line
+        waiter.maybe_billed += maybe_billed
         if line is not None and not line.is_over:
-            maybe_billed = 1  # the batch goes on, and may bill it as well
+            waiter.maybe_billed += 1  # the batch goes on, and may bill it as well
             self._let_go(line.batch, waiter, may_return=False)
         else:
             self._plan.discard(waiter)
-        await self._deadlines.send(waiter, maybe_billed=maybe_billed)
+        await self._deadlines.send(waiter)
 
     # ---------------------------------------------------------------- batches
 
@@ -341,7 +345,8 @@ class BatchApiActor(Actor):
         self._counts["batches"] += 1
         name = f"{self._name}-{self._counts['batches']}"
         waiters = {f"{name}-{at}": waiter for at, waiter in enumerate(gathered.lines)}
-        job = BatchJob(name, waiters, self._policy.window_s, self._policy.settle_s)
+        policy = self._policy
+        job = BatchJob(name, waiters, policy.window_s, policy.settle_s, policy.late_s)
         batch = BatchInFlight(job, gathered.group, gathered.tokens, now)
         batch.waiting.update(waiters.values())
         for custom_id, waiter in waiters.items():
@@ -366,6 +371,7 @@ class BatchApiActor(Actor):
             is_certain=known.is_certain,
             window_s=self._policy.window_s,
             settle_s=self._policy.settle_s,
+            late_s=self._policy.late_s,
             now=now,
         )
         batch = BatchInFlight(job, known.group, known.tokens, now, is_intended=True)
@@ -413,13 +419,19 @@ class BatchApiActor(Actor):
             self._plan.overflowed(batch.group, batch.tokens, after.stated_limit, until)
             for one in self._plan.oversize(batch.group):
                 await self._go_live(one)
-        if left and batch.job.ending in ("refused", "lost"):
-            ending, why = batch.job.ending, None if batch.error is None else str(batch.error)
+        if left and batch.job.ending in ("refused", "lost", "results"):
             _log.warning(
-                "batch_lost", batch=batch.job.id, ending=ending, lines=len(left), error=why
+                "batch_lost",
+                batch=batch.job.id,
+                ending=batch.job.ending,
+                lines=len(left),
+                maybe_billed=after.maybe_billed,
+                error=None if batch.error is None else str(batch.error),
             )
         for custom_id, line in left.items():
             waiter = line.waiter
+            if waiter is None and after.maybe_billed:
+                self._table.lose_line(line)
             if waiter is None or waiter.is_out:
                 continue
             if not after.maybe_billed:
@@ -433,5 +445,8 @@ class BatchApiActor(Actor):
         self._send_gathered()
 
     def _fail(self, waiter: BatchWaiter, error: CallFailed) -> None:
+        if waiter.maybe_billed:
+            error = copy(error)  # other requests may fail with it as well
+            error.billed = "maybe"
         if waiter.slot.fail(error):
             self._counts["failed"] += 1

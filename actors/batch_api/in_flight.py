@@ -40,6 +40,7 @@ class BatchWaiter:
         due: the request's deadline on Trio's clock.
         margin_s: seconds before its deadline at which it is sent live.
         line: the line of a batch whose result answers it.
+        maybe_billed: how many lines may have been billed for it, besides the call that answers it.
         is_out: whether it no longer waits for a batch.
         is_paid: whether its line is reserved for in the account of the call.
     """
@@ -52,6 +53,7 @@ class BatchWaiter:
     due: float = inf
     margin_s: float = 0.0
     line: "BatchLine | None" = None
+    maybe_billed: int = 0
     is_out: bool = False
     is_paid: bool = False
 
@@ -111,6 +113,7 @@ class BatchInFlight:
         waiting: the requests that wait for it.
         is_intended: whether the journal contains it.
         is_left: whether a caller that waited for it was cancelled, and may return.
+        is_late: whether it has ended, and results that are missing are waited for.
         failures: the number of control calls that failed in a row.
         pause_s: seconds from the last poll to the next.
         error: the error of the last control call that failed.
@@ -127,6 +130,7 @@ class BatchInFlight:
     waiting: set[BatchWaiter] = attrs.field(factory=set[BatchWaiter], repr=False)
     is_intended: bool = False
     is_left: bool = False
+    is_late: bool = False
     failures: int = 0
     pause_s: float = 0.0
     error: CallFailed | None = None
@@ -144,6 +148,7 @@ class InFlightTable:
     def __init__(self) -> None:
         self._lines: defaultdict[str, deque[BatchLine]] = defaultdict(deque)
         self._results: defaultdict[str, deque[str]] = defaultdict(deque)
+        self._lost: Counter[str] = Counter()
         self.unclaimed = 0  # the number of results
 
     def offer_line(self, line: BatchLine) -> None:
@@ -167,6 +172,14 @@ class InFlightTable:
         if not lines:
             del self._lines[key]
         return line
+
+    def lose_line(self, line: BatchLine) -> None:
+        """Note that a line without a waiter may have been billed and has no result."""
+        self._lost[line.key] += 1
+
+    def take_lost(self, key: str) -> int:
+        """Return how many lines were lost that may have been billed for a request (L3)."""
+        return self._lost.pop(key, 0)
 
     def offer_result(self, key: str, custom_id: str) -> None:
         """Add a result that no caller has claimed."""
@@ -231,20 +244,18 @@ class DeadlineFallback:
             self.watch(waiter)  # its deadline has moved
         return None
 
-    async def send(self, waiter: BatchWaiter, *, maybe_billed: int) -> None:
-        """Send a request live.
+    async def send(self, waiter: BatchWaiter) -> None:
+        """Send a request live. The response reports what may have been billed besides it (L3).
 
         Args:
             waiter: the request that waits for a batch.
-            maybe_billed: how often the provider may have charged for it in a batch, or will. The
-                response reports it (L3).
         """
         if waiter.is_out:
             return
         waiter.is_out = True
         self._counts["live"] += 1
-        if maybe_billed:
-            await self._relay(waiter, maybe_billed)
+        if waiter.maybe_billed:
+            await self._relay(waiter, waiter.maybe_billed)
         else:
             await waiter.slot.forward(self._to, waiter.message)
 

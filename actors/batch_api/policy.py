@@ -52,6 +52,9 @@ class BatchApiPolicy:
             reports.
         settle_s: seconds for which a batch that may have been created is looked for before it is
             created again.
+        late_s: seconds after the end of a batch for which results that are missing are waited for:
+            a file that the provider does not name yet, that is not there yet, or that lacks lines.
+            After that, the lines without a result are sent live, and may be billed twice.
         abandon_s: seconds without a caller after which a batch is cancelled. A caller that sends
             the same request within that time gets the batch's result. It is 0 without a journal.
         keep_s: seconds for which the journal keeps a result that no caller has claimed.
@@ -80,6 +83,7 @@ class BatchApiPolicy:
     live_margin_s: float | None = attrs.field(default=None, validator=optional(ge(0)))
     window_s: float = attrs.field(default=86_400.0, validator=[gt(0), lt(inf)])
     settle_s: float = attrs.field(default=60.0, validator=[ge(0), lt(inf)])
+    late_s: float = attrs.field(default=1800.0, validator=[ge(0), lt(inf)])
     abandon_s: float = attrs.field(default=60.0, validator=[ge(0), lt(inf)])
     keep_s: float = attrs.field(default=30 * 86_400.0, validator=[gt(0), lt(inf)])
     is_acknowledged: bool = attrs.field(default=False, validator=instance_of(bool))

@@ -96,6 +96,7 @@ class AnthropicBatchDialect:
             # Not `results_url`: the key must not be sent to an address in a response (L8).
             outputs=(f"{_PATH}/{batch_id}/results",) if is_over else (),
             size=sum(count_of(counts, name) or 0 for name in counts),
+            done=sum(count_of(counts, name) or 0 for name in counts if name != "processing"),
         )
 
     def read_page(self, body: Json) -> BatchPage:

@@ -64,6 +64,7 @@ class BatchView:
         mark: id of the file it was created from; "" if the provider does not report it.
         tag: Callsheet's name of the batch; "" if the provider does not report it.
         size: number of lines; 0 if it is not known yet.
+        done: number of lines with a result, successful or not; None if it is not reported.
         wait_s: seconds to wait before the next poll, by the provider's request; None for no
             request.
     """
@@ -78,6 +79,7 @@ class BatchView:
     mark: str = ""
     tag: str = ""
     size: int = 0
+    done: int | None = None
     wait_s: float | None = None
 
 
@@ -100,7 +102,8 @@ class LineResult:
 
     Args:
         custom_id: id of the line.
-        status: HTTP status of the line's call; 0 if it was never called.
+        status: HTTP status of the line's call; 0 if none is reported. Without a body as well, the
+            line was not called if `error` gives a reason.
         body: body of the response; None if there is none.
         error: the error, if it is not in `body`; None without one.
         request_id: the provider's id of the call; "" if it is not reported.

@@ -6,7 +6,7 @@ import attrs
 
 from ..json_value import Json
 from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineResult
-from .decoding import count_of, dumps, object_of, read_error, read_object, text_of
+from .decoding import count_of, dumps, loads, object_of, read_error, read_object, text_of
 from .format import Malformed
 
 _PAGE = "100"  # the most batches of one page
@@ -111,17 +111,19 @@ class OpenAIBatchDialect:
         status = text_of(body, "status").lower()
         is_over = status in _OVER
         files = (text_of(body, "output_file_id"), text_of(body, "error_file_id"))
+        counts = object_of(body, "request_counts")
         return BatchView(
             id=batch_id,
             status=status,
             is_over=is_over,
-            is_refused=status == "failed" and not any(files),
+            is_refused=status == "failed" and not any(files) and not counts.get("completed"),
             is_complete=status == "completed",
             outputs=tuple(f"/files/{file}/content" for file in files if file) if is_over else (),
             errors=_errors(body),
             mark=text_of(body, "input_file_id"),
             tag=text_of(object_of(body, "metadata"), _TAG),
-            size=count_of(object_of(body, "request_counts"), "total") or 0,
+            size=count_of(counts, "total") or 0,
+            done=_done(counts),
         )
 
     def read_page(self, body: Json) -> BatchPage:
@@ -141,14 +143,10 @@ class OpenAIBatchDialect:
         line = read_object(raw, "a line")
         custom_id = text_of(line, "custom_id")
         response = line.get("response")
-        if isinstance(response, dict):
-            return LineResult(
-                custom_id,
-                count_of(response, "status_code") or 0,
-                response.get("body"),
-                request_id=text_of(response, "request_id"),
-            )
-        return LineResult(custom_id, 0, None, read_error(line))
+        if isinstance(response, dict) and response:
+            request_id = text_of(response, "request_id")
+            return LineResult(custom_id, _status(response), _body(response), request_id=request_id)
+        return LineResult(custom_id, 0, None, read_error(line) if line.get("error") else None)
 
     def may_be(self, view: BatchView, *, mark: str, tag: str, size: int) -> bool:  # noqa: ARG002  # the file identifies it
         """See `BatchDialect`."""
@@ -157,6 +155,33 @@ class OpenAIBatchDialect:
     def is_older(self, view: BatchView, *, mark: str) -> bool:  # noqa: ARG002  # the list does not show it
         """See `BatchDialect`."""
         return False
+
+
+def _done(counts: dict[str, Json]) -> int | None:
+    """Return the number of lines with a result; None if it is not reported."""
+    found = [count_of(counts, name) for name in ("completed", "failed")]
+    return None if found == [None, None] else sum(one or 0 for one in found)
+
+
+def _status(response: dict[str, Json]) -> int:
+    """Return the status of a line; 0 if it has none, whatever its body is."""
+    status = response.get("status_code")
+    if isinstance(status, str) and status.isdecimal():
+        return int(status[:4])
+    return count_of(response, "status_code") or 0
+
+
+def _body(response: dict[str, Json]) -> Json:
+    """Return the body of a line's response, where the line may be it, or may have it as a text."""
+    body = response.get("body")
+    if body is None and "status_code" not in response and "body" not in response:
+        return response
+    if isinstance(body, str):
+        try:
+            return loads(body.encode(errors="replace"))
+        except ValueError:
+            return body
+    return body
 
 
 def _errors(body: dict[str, Json]) -> tuple[LineError, ...]:

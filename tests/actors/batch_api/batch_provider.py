@@ -72,6 +72,9 @@ class BatchProvider(httpx.AsyncBaseTransport):
         self.faults = {}  # {what: [fault of each call]}; "refuse-STATUS", "lose", "drop", "ok"
         self.enqueued_limit = None
         self.extra_lines = []
+        self.hidden_s = 0.0  # seconds after the end for which files of results are not named
+        self.reports_counts = True
+        self.odd = {}  # {prompt: makes an odd line of the usual one}
         self.retry_after = ""  # header of the responses to polls
         self.names = itertools.count(1)
         self.hook = None
@@ -219,7 +222,8 @@ class BatchProvider(httpx.AsyncBaseTransport):
                 "results_url": "https://elsewhere/results" if is_over else None,
             }
         status = batch.final if is_over else ("cancelling" if batch.cancelled_at else "in_progress")
-        has = {is_bad for _, is_bad in batch.results} if is_over else set()
+        is_named = is_over and trio.current_time() >= batch.ends_at + self.hidden_s
+        has = {is_bad for _, is_bad in batch.results} if is_named else set()
         shown = {
             "id": batch.id,
             "object": "batch",
@@ -231,7 +235,11 @@ class BatchProvider(httpx.AsyncBaseTransport):
         if self.kind == "together":
             return shown | {"status": status.upper(), "progress": 50.0}
         errors = {"object": "list", "data": batch.errors} if status == "failed" else None
-        counts = {"total": len(batch.lines), "completed": 0, "failed": 0}
+        bad = sum(is_bad for _, is_bad in batch.results)
+        done = len(batch.results) - bad
+        counts = {"total": len(batch.lines), "completed": done, "failed": bad}
+        if not self.reports_counts:
+            counts = None
         return shown | {
             "metadata": {"callsheet": batch.tag},
             "errors": errors,
@@ -259,6 +267,7 @@ class BatchProvider(httpx.AsyncBaseTransport):
         if fate in ("ok", "twice", "malformed"):
             self.billed.append(prompt)
             line = self._line(custom_id, 200, {} if fate == "malformed" else self._said(prompt))
+            line = self.odd.get(prompt, lambda usual: usual)(line)
             batch.results += [(line, False)] * (2 if fate == "twice" else 1)
         elif isinstance(fate, int):
             error = {"error": {"message": "Sorry.", "type": "x", "code": None}}

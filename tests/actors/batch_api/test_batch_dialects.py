@@ -85,7 +85,8 @@ def test_openai_reports_the_state_of_a_batch():
     over = OPENAI | {"status": "completed", "output_file_id": "o", "error_file_id": "e"}
     assert OPENAI_BATCHES.read_batch(over).outputs == ("/files/o/content", "/files/e/content")
     errors = {"data": [{"code": "x", "message": "y", "line": 2}, {"code": "z", "line": None}]}
-    view = OPENAI_BATCHES.read_batch(OPENAI | {"status": "failed", "errors": errors})
+    failed = OPENAI | {"status": "failed", "errors": errors, "request_counts": {"total": 3}}
+    view = OPENAI_BATCHES.read_batch(failed)
     assert (view.is_refused, [error.position for error in view.errors]) == (True, [1, None])
     half = OPENAI | {"status": "failed", "output_file_id": "o"}
     assert not OPENAI_BATCHES.read_batch(half).is_refused  # some of it has run
