@@ -9,6 +9,7 @@ from math import inf
 from typing import final
 
 import attrs
+import trio
 
 from ...runtime import (
     ActorStopped,
@@ -22,6 +23,7 @@ from ...runtime import (
 )
 from ..calls import Complete
 from ..errors import CallFailed
+from ..events import CallEvent, Observer
 from ..responses import Response
 from .job import BatchJob
 from .plan import BatchGroup, LineSize
@@ -208,11 +210,13 @@ class DeadlineFallback:
     Args:
         to: the stage that sends requests live.
         counts: the counter of "live".
+        observer: receives an event for each request that is sent live.
     """
 
-    def __init__(self, to: Ref, counts: Counter[str]) -> None:
+    def __init__(self, to: Ref, counts: Counter[str], observer: Observer) -> None:
         self._to = to
         self._counts = counts
+        self._observer = observer
         self._near: list[tuple[float, int, BatchWaiter]] = []  # a heap
         self._numbers = itertools.count()
         self._tidy_at = _MIN_TIDIED
@@ -244,16 +248,27 @@ class DeadlineFallback:
             self.watch(waiter)  # its deadline has moved
         return None
 
-    async def send(self, waiter: BatchWaiter) -> None:
+    async def send(self, waiter: BatchWaiter, why: str) -> None:
         """Send a request live. The response reports what may have been billed besides it (L3).
 
         Args:
             waiter: the request that waits for a batch.
+            why: the reason, for the observer.
         """
         if waiter.is_out:
             return
         waiter.is_out = True
         self._counts["live"] += 1
+        message = waiter.message
+        self._observer(
+            CallEvent(
+                stage="rerouted",
+                at=trio.current_time(),
+                context=message.context,
+                model=message.request.model,
+                error=why,
+            )
+        )
         if waiter.maybe_billed:
             await self._relay(waiter, waiter.maybe_billed)
         else:

@@ -58,6 +58,10 @@ class BatchApiPolicy:
         abandon_s: seconds without a caller after which a batch is cancelled. A caller that sends
             the same request within that time gets the batch's result. It is 0 without a journal.
         keep_s: seconds for which the journal keeps a result that no caller has claimed.
+        is_required: whether a request that the Batch API cannot take fails with `BatchUnavailable`,
+            instead of being sent live: the endpoint has no Batch API, or none for this kind of
+            request, or refuses the batch. Near its deadline, and if its line has failed for a
+            transient reason, a request is sent live all the same.
         is_acknowledged: whether a result stays in the journal until the caller acknowledges it
             (`Troupe.acknowledge`), instead of until it is delivered. Without it, a process that
             dies between the delivery and its own write loses the result.
@@ -86,6 +90,7 @@ class BatchApiPolicy:
     late_s: float = attrs.field(default=1800.0, validator=[ge(0), lt(inf)])
     abandon_s: float = attrs.field(default=60.0, validator=[ge(0), lt(inf)])
     keep_s: float = attrs.field(default=30 * 86_400.0, validator=[gt(0), lt(inf)])
+    is_required: bool = attrs.field(default=False, validator=instance_of(bool))
     is_acknowledged: bool = attrs.field(default=False, validator=instance_of(bool))
 
     def margin_s(self, left_s: float) -> float:

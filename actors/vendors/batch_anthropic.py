@@ -43,6 +43,10 @@ class AnthropicBatchDialect:
         """See `BatchDialect`."""
         return False
 
+    def takes(self, path: str) -> bool:
+        """See `BatchDialect`."""
+        return path == "/messages"
+
     def line(self, custom_id: str, path: str, body: bytes) -> bytes:  # noqa: ARG002  # there is only one path
         """See `BatchDialect`."""
         return b'{"custom_id":"' + custom_id.encode() + b'","params":' + body + b"}"

@@ -149,6 +149,14 @@ class BatchDialect(Protocol):
         """Whether the list identifies a batch. If not, only its results do."""
         ...
 
+    def takes(self, path: str) -> bool:
+        """Return whether a batch may have requests to this path.
+
+        Args:
+            path: what a single call would append to the base URL.
+        """
+        ...
+
     def line(self, custom_id: str, path: str, body: bytes) -> bytes:
         """Return one line of a batch.
 

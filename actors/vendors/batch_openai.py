@@ -11,6 +11,8 @@ from .format import Malformed
 
 _PAGE = "100"  # the most batches of one page
 _TAG = "callsheet"  # the member of the metadata that holds Callsheet's name of the batch
+_CHAT = "/chat/completions"
+_PATHS = frozenset({_CHAT, "/completions", "/embeddings", "/moderations", "/responses"})
 _OVER = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
 
 
@@ -30,6 +32,7 @@ class OpenAIBatchDialect:
         max_requests: the most lines of one batch.
         max_bytes: the most bytes of one batch.
         max_inputs: the most texts to embed in one batch.
+        paths: the paths of the requests that a batch may have.
     """
 
     name: str = "openai"
@@ -41,11 +44,16 @@ class OpenAIBatchDialect:
     max_requests: int = 50_000
     max_bytes: int = 200 * 1024 * 1024
     max_inputs: int = 50_000
+    paths: frozenset[str] = _PATHS
 
     @property
     def is_certain(self) -> bool:
         """See `BatchDialect`."""
         return True
+
+    def takes(self, path: str) -> bool:
+        """See `BatchDialect`."""
+        return path in self.paths
 
     def line(self, custom_id: str, path: str, body: bytes) -> bytes:
         """See `BatchDialect`."""
@@ -210,5 +218,6 @@ TOGETHER_BATCHES = OpenAIBatchDialect(
     upload_path="/files/upload",  # accepts a form; `/files` redirects to another address
     lines_have_url=False,
     has_metadata=False,
+    paths=frozenset({_CHAT, "/completions"}),
     max_bytes=100 * 1000 * 1000,  # it is not known whether 1 MB is 1000 or 1024 kB
 )
