@@ -21,7 +21,7 @@ from ..vendors import Endpoint, PriceBook, Timeouts, default_prices
 from .control import Control
 from .driver import BatchDriver
 from .in_flight import BatchInFlight, BatchLine, BatchWaiter, DeadlineFallback, InFlightTable
-from .intake import BatchIntake
+from .intake import NEAR, TOO_LARGE, BatchIntake
 from .job import BatchJob
 from .journal import Journal, JournalFile, KnownBatch, OpenJournal, open_journal
 from .messages import AcknowledgeResponses, BatchApiStatistics, GetBatchApiStatistics
@@ -33,8 +33,6 @@ from .results import BatchResults, Claims, LineResults
 _log = get_logger("callsheet.batches")
 
 _CLOSE_S = 5.0
-_TOO_LARGE = "it is larger than a batch may be"
-_NEAR = "its deadline is near"
 
 
 @attrs.frozen
@@ -148,6 +146,7 @@ class BatchApiActor(Actor):
             deliver=self._deliver,
             known=lambda: {batch.job.batch_id for batch in self._batches.values()},
             observer=self._observer,
+            take_unrun=self._table.take_unrun,
         )
         for result in unclaimed:
             self._table.offer_result(result.key, result.custom_id)
@@ -194,6 +193,8 @@ class BatchApiActor(Actor):
             line.batch.waiting.add(waiter)
             line.batch.job.keep()
             self._watch(waiter)
+            await waiter.pay()
+            waiter.resume(line.custom_id)
 
     @handles(_Gathered)
     async def gathered(self, message: _Gathered) -> None:  # noqa: ARG002  # it has no fields
@@ -222,7 +223,7 @@ class BatchApiActor(Actor):
         """Send the requests live whose deadline is near."""
         self._due_timer = None
         while (waiter := self._deadlines.take(trio.current_time())) is not None:
-            await self._go_live(waiter, _NEAR)
+            await self._go_live(waiter, NEAR)
         self._watch(None)
 
     @handles(AcknowledgeResponses, urgent=True)
@@ -260,10 +261,10 @@ class BatchApiActor(Actor):
             await self._turn_away(waiter, why)
             return
         if not self._plan.takes(waiter.group, waiter.size):
-            await self._turn_away(waiter, _TOO_LARGE, RequestTooLarge)
+            await self._turn_away(waiter, TOO_LARGE, RequestTooLarge)
             return
         if waiter.live_at <= now:
-            await self._go_live(waiter, _NEAR)
+            await self._go_live(waiter, NEAR)
             return
         self._plan.add(waiter.group, waiter, waiter.size, now)
         self._watch(waiter)
@@ -314,8 +315,7 @@ class BatchApiActor(Actor):
 
     async def _go_live(self, waiter: BatchWaiter, why: str, *, maybe_billed: int = 0) -> None:
         """Take a request out of its batch, and send it live."""
-        line = waiter.line
-        waiter.maybe_billed += maybe_billed
+        line, waiter.maybe_billed = waiter.line, waiter.maybe_billed + maybe_billed
         if line is not None and not line.is_over:
             waiter.maybe_billed += 1  # the batch goes on, and may bill it as well
             self._let_go(line.batch, waiter, may_return=False)
@@ -411,7 +411,7 @@ class BatchApiActor(Actor):
             until = trio.current_time() + self._policy.max_poll_s
             self._plan.overflowed(batch.group, batch.tokens, after.stated_limit, until)
             for one in self._plan.oversize(batch.group):
-                await self._turn_away(one, _TOO_LARGE, RequestTooLarge)
+                await self._turn_away(one, TOO_LARGE, RequestTooLarge)
         if left and batch.job.ending in ("refused", "lost", "results"):
             _log.warning(
                 "batch_lost",
@@ -430,6 +430,8 @@ class BatchApiActor(Actor):
         waiter = line.waiter
         if waiter is None and after.maybe_billed:
             self._table.lose_line(line)
+        elif waiter is None:
+            self._table.drop_line(line.custom_id)
         if waiter is None or waiter.is_out:
             return
         if not after.maybe_billed:

@@ -3,7 +3,7 @@
 A Batch API can only be polled: it does not report the end of a batch (an exception to L4).
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from functools import partial
 from random import Random
@@ -59,6 +59,7 @@ class BatchDriver:
         deliver: takes results; they are on disk when it returns.
         known: returns the provider's ids of the batches in flight.
         observer: receives an event for each call whose line is sent.
+        take_unrun: returns the lines of earlier calls that have certainly not run, once.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class BatchDriver:
         deliver: Callable[[BatchInFlight, LineResults], Awaitable[None]],
         known: Callable[[], Collection[str]],
         observer: Observer,
+        take_unrun: Callable[[], Sequence[str]],
     ) -> None:
         self._control = control
         self._dialect = dialect
@@ -85,6 +87,7 @@ class BatchDriver:
         self._deliver = deliver
         self._known = known
         self._observer = observer
+        self._take_unrun = take_unrun
         self._steps: dict[BatchStep, Callable[[BatchInFlight], Awaitable[None]]] = {
             "prepare": self._prepare,
             "create": self._create,
@@ -121,6 +124,7 @@ class BatchDriver:
             batch.is_intended = True
         if not batch.content:
             batch.content = await self._encode_lines(batch)
+            await self._note_lines(batch)
         mark = await self._control.prepare(batch.content)
         await self._journal.do(partial(JournalFile.mark, batch=job.id, mark=mark))
         job.prepared(mark)
@@ -141,6 +145,7 @@ class BatchDriver:
         job = batch.job
         for waiter in list(batch.waiting):
             await waiter.pay()
+        for waiter in batch.waiting:
             waiter.slot.start()  # from now on it may have run (R3)
             self._report_sent(waiter)
         job.creating(trio.current_time())
@@ -157,6 +162,17 @@ class BatchDriver:
             _log.warning("batch_may_exist", batch=job.id, error=str(failed.error))
             return
         await self._created(batch, view, is_certain=True)
+
+    async def _note_lines(self, batch: BatchInFlight) -> None:
+        """Note in the accounts of the calls, on disk, which line is whose (L3)."""
+        account, unrun = None, self._take_unrun()
+        for line in batch.lines.values():
+            if line.waiter is not None and line.waiter.message.account is not None:
+                account = line.waiter.message.account
+                account.note_line(line.custom_id, unrun=unrun)
+                unrun = ()
+        if account is not None:
+            await account.written()
 
     def _report_sent(self, waiter: BatchWaiter) -> None:
         self._observer(

@@ -68,6 +68,11 @@ class BatchWaiter:
             await account.take()
             self.is_paid = True
 
+    def resume(self, line: str) -> None:
+        """Note in the account of the call that it has the line of an earlier call (L3)."""
+        if self.message.account is not None:
+            self.message.account.note_line(line, is_resumed=True)
+
     def refund(self) -> None:
         """Refund its line, which has certainly cost nothing."""
         if self.is_paid and self.message.account is not None:
@@ -151,6 +156,7 @@ class InFlightTable:
         self._lines: defaultdict[str, deque[BatchLine]] = defaultdict(deque)
         self._results: defaultdict[str, deque[str]] = defaultdict(deque)
         self._lost: Counter[str] = Counter()
+        self._unrun: list[str] = []
         self.unclaimed = 0  # the number of results
 
     def offer_line(self, line: BatchLine) -> None:
@@ -178,6 +184,15 @@ class InFlightTable:
     def lose_line(self, line: BatchLine) -> None:
         """Note that a line without a waiter may have been billed and has no result."""
         self._lost[line.key] += 1
+
+    def drop_line(self, custom_id: str) -> None:
+        """Note that a line without a waiter has certainly not been billed."""
+        self._unrun.append(custom_id)
+
+    def take_unrun(self) -> list[str]:
+        """Return, once, the lines that have certainly not been billed."""
+        unrun, self._unrun = self._unrun, []
+        return unrun
 
     def take_lost(self, key: str) -> int:
         """Return how many lines were lost that may have been billed for a request (L3)."""

@@ -15,6 +15,10 @@ from .in_flight import BatchInFlight, BatchWaiter
 from .plan import BatchGroup, LineSize
 from .policy import BatchApiPolicy
 
+NEAR = "its deadline is near"
+TOO_LARGE = "it is larger than a batch may be"
+"""Why a request is sent live."""
+
 _OVERHEAD_BYTES = 256  # of a line besides its body
 _NO_SUCH_API = frozenset({405, 501})
 _NO_SUCH_PATH = frozenset({404, 410})  # of the first call of a batch

@@ -217,6 +217,7 @@ class BatchResults:
                 waiter.maybe_billed += found.maybe_billed
                 await self._claim([custom_id])
             if result is not None and isinstance(found, DecodedResponse):
+                waiter.resume(custom_id)
                 if waiter.slot.reply(self._response(waiter, result, found, 0.0)):
                     self._counts["answered"] += 1
                     self._counts["found"] += 1
@@ -255,6 +256,7 @@ class BatchResults:
                     self._table.offer_result(line.key, line.custom_id)
                 else:
                     dropped.append(line.custom_id)
+                    self._table.drop_line(line.custom_id)
                 continue
             found = self._judge(waiter, result)
             if isinstance(found, DecodedResponse):

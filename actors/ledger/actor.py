@@ -132,7 +132,7 @@ class LedgerActor(Actor):
 
     async def _admit(self, message: Complete | Stream, slot: ReplySlot[Any]) -> None:
         accounts = self._accounts
-        account = CallAccount(accounts.new_key(), accounts.extend)
+        account = CallAccount(accounts.new_key(), accounts.extend, accounts)
         self._waiting.append(_OpenCall(message, slot, account, self._payers(message)))
         if accounts.policy.path is None:
             await self._work()

@@ -146,8 +146,9 @@ ACCOUNTS: tuple[Account, ...] = ("available", "reserved", "spent", "maybe_billed
 """Not used yet, reserved for calls in flight, charged, or possibly charged by the provider.
 What leaves one account enters another (double entry)."""
 
-TransactionKind = Literal["reserve", "extend", "settle", "maybe", "refund"]
-"""The last three end a reservation: as charged, as possibly charged, or as not charged."""
+TransactionKind = Literal["reserve", "extend", "attach", "settle", "maybe", "refund"]
+"""The last three end a reservation: as charged, as possibly charged, or as not charged. "attach"
+gives it the name of a line of a batch, and releases what earlier calls have left for that line."""
 
 CostDimension = Literal["model", "tenant", "post", "day", "route", "endpoint"]
 COST_DIMENSIONS: tuple[CostDimension, ...] = (
@@ -213,15 +214,17 @@ class Transaction:
 
     Args:
         kind: the event that the entries record.
-        reservation: the key of the reservation.
+        reservation: the name of the reservation.
         at: Unix time in seconds.
         entries: the amounts that moved.
+        formerly: on "attach", the former name of the reservation.
     """
 
     kind: TransactionKind
     reservation: str
     at: float
     entries: tuple[LedgerEntry, ...]
+    formerly: str = ""
 
     @property
     def is_balanced(self) -> bool:

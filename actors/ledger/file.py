@@ -20,6 +20,7 @@ from .tables import (
     LedgerWriter,
     check_dimension,
     last_entry,
+    line_debts,
     open_reservations,
     standing,
     sums,
@@ -128,6 +129,15 @@ class LedgerFile:
         except StorageError:
             self.roll_back()
             raise
+
+    def line_debts(self) -> dict[str, list[LedgerEntry]]:
+        """Return what other runs have left for lines of batches, by the name of the reservation.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        with self._database.decoding():
+            return line_debts(self._database, self.run)
 
     def commit(self, transactions: Iterable[Transaction]) -> None:
         """Write transactions, and end the transaction of the file; they are on disk then.

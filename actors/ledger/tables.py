@@ -16,8 +16,9 @@ from .entries import (
     LedgerEntry,
     Transaction,
     TransactionKind,
-    add_usd,
 )
+from .exact_sum import ExactSum, exact_add
+from .lines import LINE
 
 _LABEL = ("tenant", "model", "day", "route", "endpoint")
 """The columns of a label. The post is in a table of its own: each call may have another one."""
@@ -45,6 +46,7 @@ _KIND_CODES: dict[TransactionKind, int] = {
     "settle": 3,
     "maybe": 4,
     "refund": 5,
+    "attach": 6,
 }
 
 # USD are texts: SQLite's own numbers are not decimals.
@@ -104,31 +106,12 @@ _TABLES = (
 )
 
 
-class ExactSum:
-    """The SQL aggregate `exact_sum`: adds USD without rounding, as Python's decimals do."""
-
-    def __init__(self) -> None:
-        self._sum = Decimal(0)
-
-    def step(self, usd: object) -> None:
-        """Add one amount."""
-        self._sum = add_usd(self._sum, Decimal(str(usd)))
-
-    def finalize(self) -> str:
-        """Return the sum, as text."""
-        return str(self._sum)
-
-
-def _exact_add(one: str, other: str) -> str:
-    return str(add_usd(Decimal(one), Decimal(other)))
-
-
 LEDGER_FORMAT = DatabaseFormat(
     noun="ledger",
     application_id=0x63616C6C,  # "call"
     version=4,
     schema=_TABLES,
-    functions={"exact_add": (2, _exact_add)},
+    functions={"exact_add": (2, exact_add)},
     aggregates={"exact_sum": (1, ExactSum)},
 )
 
@@ -166,6 +149,10 @@ _RESERVED = _insert(
     "reservations",
     f"run, reservation, payer, label, post, call, {_AMOUNT}",
     f"ON CONFLICT (run, reservation, payer) DO UPDATE SET {_ADDED}",
+)
+_FOUND = (
+    f"SELECT payer, label, post, call, {_AMOUNT} FROM reservations"  # noqa: S608  # constants
+    " WHERE run = ? AND reservation = ?"
 )
 _ENDED = "DELETE FROM reservations WHERE run = ? AND reservation = ?"
 _SUM = _insert(
@@ -223,6 +210,7 @@ class LedgerWriter:
         entries: list[tuple[object, ...]] = []
         reserved: dict[str, list[tuple[object, ...]]] = {}  # {reservation: rows}
         ended: list[tuple[int, str]] = []
+        renamed: dict[str, str] = {}  # {name: the name that the file has}
         sums: dict[tuple[int, int, int], Amount] = {}  # {(post, label, account): sum}
         for transaction in transactions:
             number += 1
@@ -248,12 +236,24 @@ class LedgerWriter:
                     row = (run, key, payer, label, post, call, *columns)
                     reserved.setdefault(key, []).append(row)
                     payer += 1
-            if is_end:
+            if kind == "attach":
+                former = transaction.formerly
+                renamed[key] = renamed.pop(former, former)
+                rows = [(run, key, *row[2:]) for row in reserved.pop(former, ())]
+                reserved.setdefault(key, []).extend(rows)
+            elif is_end:
                 reserved.pop(key, None)  # it begins and ends in this group
-                ended.append((run, key))
+                ended.append((run, renamed.pop(key, key)))
         database.executemany(_TRANSACTION, heads)
         database.executemany(_ENTRY, entries)
         database.executemany(_ENDED, ended)
+        moved = [
+            (run, new, *row)
+            for new, old in renamed.items()
+            for row in database.rows(_FOUND, (run, old))
+        ]
+        database.executemany(_ENDED, [(run, old) for old in renamed.values()])
+        database.executemany(_RESERVED, moved)
         database.executemany(_RESERVED, [row for rows in reserved.values() for row in rows])
         self._add(sums)
         return last
@@ -337,10 +337,32 @@ def written_since(database: Database, entry: int, run: int) -> Iterator[LedgerEn
     return map(_entry, rows)
 
 
+def line_debts(database: Database, run: int) -> dict[str, list[LedgerEntry]]:
+    """Return what runs other than `run` have left for lines, by name of the reservation."""
+    rows = database.rows(
+        f"SELECT reservation, call, name, {_LABEL_COLUMNS}, {_SUMMED} FROM transactions "  # noqa: S608  # constants
+        f"JOIN entries ON entry_of = transactions.id {_POSTED} {_LABELED} "
+        "WHERE reservation LIKE ? AND account = 3 AND run <> ? "
+        "GROUP BY reservation, call, post, label",
+        (f"{LINE}%", run),
+    )
+    found: dict[str, list[LedgerEntry]] = {}
+    for reservation, *columns in rows:
+        label, amount = _labelled(columns)
+        if amount != NOTHING:
+            found.setdefault(reservation, []).append(LedgerEntry("maybe_billed", label, amount))
+    return found
+
+
 def _entry(row: tuple[object, ...]) -> LedgerEntry:
-    account, *found = row
-    names, amount = cast("list[str]", found[: 1 + len(_LABEL)]), found[1 + len(_LABEL) :]
-    return LedgerEntry(_ACCOUNTS[cast("int", account)], CostLabel("", *names), _amount_of(amount))
+    account, *columns = row
+    return LedgerEntry(_ACCOUNTS[cast("int", account)], *_labelled(["", *columns]))
+
+
+def _labelled(columns: Sequence[object]) -> tuple[CostLabel, Amount]:
+    """Return the label and the amount of a row: call, post, the columns of a label, an amount."""
+    names = cast("Sequence[str]", columns[: 2 + len(_LABEL)])
+    return CostLabel(*names), _amount_of(columns[2 + len(_LABEL) :])
 
 
 def open_reservations(database: Database, run: int, now: float) -> list[Transaction]:
@@ -359,9 +381,8 @@ def open_reservations(database: Database, run: int, now: float) -> list[Transact
     found: list[Transaction] = []
     for key, payers in groupby(rows, itemgetter(0)):
         entries: list[LedgerEntry] = []
-        for _, *found_names in payers:
-            names = cast("list[str]", found_names[: 2 + len(_LABEL)])
-            label, amount = CostLabel(*names), _amount_of(found_names[2 + len(_LABEL) :])
+        for _, *columns in payers:
+            label, amount = _labelled(columns)
             entries.append(LedgerEntry("reserved", label, amount.times(-1)))
             entries.append(LedgerEntry("maybe_billed", label, amount))
         found.append(Transaction("maybe", key, now, tuple(entries)))

@@ -62,7 +62,7 @@ class Live(Actor):
 
 
 class BatchStage:
-    def __init__(self, runtime, ref, provider, live, events):
+    def __init__(self, runtime, ref, provider, live, events=()):
         self.runtime, self.ref, self.provider, self.live = runtime, ref, provider, live
         self.events = events
         self.count = partial(ref.ask, GetBatchApiStatistics())

@@ -20,8 +20,9 @@ from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.book import CallOutcome
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
 from callsheet.actors.ledger.entries import Amount, CostLabel, Payer
+from callsheet.actors.ledger.exact_sum import ExactSum
 from callsheet.actors.ledger.file import open_ledger, read_sums, recover
-from callsheet.actors.ledger.tables import ExactSum, sums
+from callsheet.actors.ledger.tables import sums
 from callsheet.actors.storage import DamagedFile, StorageError, in_worker_thread
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
