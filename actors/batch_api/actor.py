@@ -101,6 +101,7 @@ class BatchApiActor(Actor):
         self._observer = observer
         self._transport = transport
         self._dialect = policy.dialect or endpoint.vendor.batches
+        self._window_s = policy.window_s or (self._dialect.window_s if self._dialect else inf)
         self._intake = BatchIntake(endpoint, self._dialect, policy)
         self._journal: Journal = journal(policy.journal, self._intake.account, policy.keep_s)
         self._counts: Counter[str] = Counter()
@@ -341,7 +342,7 @@ class BatchApiActor(Actor):
         name = f"{self._name}-{self._counts['batches']}"
         waiters = {f"{name}-{at}": waiter for at, waiter in enumerate(gathered.lines)}
         policy = self._policy
-        job = BatchJob(name, waiters, policy.window_s, policy.settle_s, policy.late_s)
+        job = BatchJob(name, waiters, self._window_s, policy.settle_s, policy.late_s)
         batch = BatchInFlight(job, gathered.group, gathered.tokens, now)
         batch.waiting.update(waiters.values())
         for custom_id, waiter in waiters.items():
@@ -360,7 +361,7 @@ class BatchApiActor(Actor):
             mark=known.mark,
             batch_id=known.batch_id,
             is_certain=known.is_certain,
-            window_s=self._policy.window_s,
+            window_s=self._window_s,
             settle_s=self._policy.settle_s,
             late_s=self._policy.late_s,
             now=now,

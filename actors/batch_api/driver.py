@@ -151,7 +151,11 @@ class BatchDriver:
         job.creating(trio.current_time())
         try:
             view = await self._control.create(
-                mark=job.mark, tag=job.id, path=batch.group.path, content=batch.content
+                mark=job.mark,
+                tag=job.id,
+                path=batch.group.path,
+                model=batch.group.model,
+                content=batch.content,
             )
         except AttemptFailed as failed:
             if not _may_have_created(failed):
@@ -222,6 +226,8 @@ class BatchDriver:
     async def _cancel(self, batch: BatchInFlight) -> None:
         view = await self._control.cancel(batch.job.batch_id)
         batch.job.is_cancelled = True
+        if view is None:  # it is polled as before
+            return
         batch.job.update(view, trio.current_time())
         batch.pause_s = self._policy.poll_s
         self._wait_to_poll(batch)

@@ -27,11 +27,13 @@ class AnthropicBatchDialect:
         name: the name in settings.
         max_requests: the most lines of one batch.
         max_bytes: the most bytes of one batch.
+        window_s: seconds within which a batch ends.
     """
 
     name: str = "anthropic"
     max_requests: int = 100_000
     max_bytes: int = 256 * 1000 * 1000  # it is not known whether 1 MB is 1000 or 1024 kB
+    window_s: float = 86_400.0
 
     @property
     def max_inputs(self) -> int:
@@ -64,7 +66,7 @@ class AnthropicBatchDialect:
         views = self.read_page(body).views
         return views[0].id if views else _NO_BATCH
 
-    def create(self, *, mark: str, tag: str, path: str, content: bytes) -> ControlCall:  # noqa: ARG002  # Anthropic accepts none
+    def create(self, *, mark: str, tag: str, path: str, model: str, content: bytes) -> ControlCall:  # noqa: ARG002  # Anthropic accepts none
         """See `BatchDialect`."""
         return ControlCall(method="POST", path=_PATH, body=content)
 
@@ -83,6 +85,10 @@ class AnthropicBatchDialect:
     def fetch(self, output: str) -> ControlCall:
         """See `BatchDialect`."""
         return ControlCall(method="GET", path=output)
+
+    @property
+    def divide(self) -> None:
+        """See `BatchDialect`: the results have lines."""
 
     def read_batch(self, body: Json) -> BatchView:
         """See `BatchDialect`."""

@@ -4,7 +4,7 @@ Like a wire format, a dialect knows nothing of addresses, keys and HTTP; `Vendor
 of each vendor.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import attrs
@@ -145,6 +145,11 @@ class BatchDialect(Protocol):
         ...
 
     @property
+    def window_s(self) -> float:
+        """Seconds after its creation within which a batch ends."""
+        ...
+
+    @property
     def is_certain(self) -> bool:
         """Whether the list identifies a batch. If not, only its results do."""
         ...
@@ -187,13 +192,14 @@ class BatchDialect(Protocol):
         """
         ...
 
-    def create(self, *, mark: str, tag: str, path: str, content: bytes) -> ControlCall:
+    def create(self, *, mark: str, tag: str, path: str, model: str, content: bytes) -> ControlCall:
         """Return the call of the second step.
 
         Args:
             mark: the mark of the first step.
             tag: Callsheet's name of the batch.
             path: path of its lines.
+            model: the provider's name of their model.
             content: content of the batch.
         """
         ...
@@ -202,8 +208,8 @@ class BatchDialect(Protocol):
         """Return the call for the state of a batch."""
         ...
 
-    def cancel(self, batch_id: str) -> ControlCall:
-        """Return the call that cancels a batch."""
+    def cancel(self, batch_id: str) -> ControlCall | None:
+        """Return the call that cancels a batch; None if the provider has no such call."""
         ...
 
     def list(self) -> ControlCall:
@@ -211,11 +217,16 @@ class BatchDialect(Protocol):
         ...
 
     def fetch(self, output: str) -> ControlCall:
-        """Return the call for results: one JSON text a line, in any order.
+        """Return the call for results: one JSON text a line, in any order; but see `divide`.
 
         Args:
             output: one of `BatchView.outputs`.
         """
+        ...
+
+    @property
+    def divide(self) -> Callable[[Json], Sequence[bytes]] | None:
+        """Returns the results in the body, if that is one JSON text; None if it has lines."""
         ...
 
     def read_batch(self, body: Json) -> BatchView:

@@ -10,9 +10,9 @@ from .decoding import count_of, dumps, loads, object_of, read_error, read_object
 from .format import Malformed
 
 _PAGE = "100"  # the most batches of one page
-_TAG = "callsheet"  # the member of the metadata that holds Callsheet's name of the batch
-_CHAT = "/chat/completions"
-_PATHS = frozenset({_CHAT, "/completions", "/embeddings", "/moderations", "/responses"})
+TAG = "callsheet"  # the member of the metadata that holds Callsheet's name of the batch
+CHAT = "/chat/completions"
+_PATHS = frozenset({CHAT, "/completions", "/embeddings", "/moderations", "/responses"})
 _OVER = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
 
 
@@ -29,6 +29,7 @@ class OpenAIBatchDialect:
         lines_have_url: whether each line contains its URL.
         has_metadata: whether a batch can have a tag.
         window: the completion window, in the provider's notation.
+        window_s: the seconds of that window.
         max_requests: the most lines of one batch.
         max_bytes: the most bytes of one batch.
         max_inputs: the most texts to embed in one batch.
@@ -41,6 +42,7 @@ class OpenAIBatchDialect:
     lines_have_url: bool = True
     has_metadata: bool = True
     window: str = "24h"
+    window_s: float = 86_400.0
     max_requests: int = 50_000
     max_bytes: int = 200 * 1024 * 1024
     max_inputs: int = 50_000
@@ -81,7 +83,7 @@ class OpenAIBatchDialect:
             raise Malformed("the response to an upload has no file id")
         return mark
 
-    def create(self, *, mark: str, tag: str, path: str, content: bytes) -> ControlCall:  # noqa: ARG002  # it is in the uploaded file
+    def create(self, *, mark: str, tag: str, path: str, model: str, content: bytes) -> ControlCall:  # noqa: ARG002  # both are in the uploaded file
         """See `BatchDialect`."""
         body: dict[str, Json] = {
             "input_file_id": mark,
@@ -89,7 +91,7 @@ class OpenAIBatchDialect:
             "completion_window": self.window,
         }
         if self.has_metadata:
-            body["metadata"] = {_TAG: tag}
+            body["metadata"] = {TAG: tag}
         return ControlCall(method="POST", path="/batches", body=dumps(body))
 
     def poll(self, batch_id: str) -> ControlCall:
@@ -107,6 +109,10 @@ class OpenAIBatchDialect:
     def fetch(self, output: str) -> ControlCall:
         """See `BatchDialect`."""
         return ControlCall(method="GET", path=output)
+
+    @property
+    def divide(self) -> None:
+        """See `BatchDialect`: a file has lines."""
 
     def read_batch(self, body: Json) -> BatchView:
         """See `BatchDialect`."""
@@ -129,9 +135,9 @@ class OpenAIBatchDialect:
             outputs=tuple(f"/files/{file}/content" for file in files if file) if is_over else (),
             errors=_errors(body),
             mark=text_of(body, "input_file_id"),
-            tag=text_of(object_of(body, "metadata"), _TAG),
+            tag=text_of(object_of(body, "metadata"), TAG),
             size=count_of(counts, "total") or 0,
-            done=_done(counts),
+            done=done_of(counts),
         )
 
     def read_page(self, body: Json) -> BatchPage:
@@ -148,13 +154,7 @@ class OpenAIBatchDialect:
 
     def read_line(self, raw: bytes) -> LineResult:
         """See `BatchDialect`."""
-        line = read_object(raw, "a line")
-        custom_id = text_of(line, "custom_id")
-        response = line.get("response")
-        if isinstance(response, dict) and response:
-            request_id = text_of(response, "request_id")
-            return LineResult(custom_id, _status(response), _body(response), request_id=request_id)
-        return LineResult(custom_id, 0, None, read_error(line) if line.get("error") else None)
+        return read_openai_line(raw)
 
     def may_be(self, view: BatchView, *, mark: str, tag: str, size: int) -> bool:  # noqa: ARG002  # the file identifies it
         """See `BatchDialect`."""
@@ -165,7 +165,22 @@ class OpenAIBatchDialect:
         return False
 
 
-def _done(counts: dict[str, Json]) -> int | None:
+def read_openai_line(raw: bytes) -> LineResult:
+    """Read the result of a line as OpenAI writes it; see `BatchDialect.read_line`.
+
+    Raises:
+        Malformed: it is not the result of a line.
+    """
+    line = read_object(raw, "a line")
+    custom_id = text_of(line, "custom_id")
+    response = line.get("response")
+    if isinstance(response, dict) and response:
+        request_id = text_of(response, "request_id")
+        return LineResult(custom_id, _status(response), _body(response), request_id=request_id)
+    return LineResult(custom_id, 0, None, read_error(line) if line.get("error") else None)
+
+
+def done_of(counts: dict[str, Json]) -> int | None:
     """Return the number of lines with a result; None if it is not reported."""
     found = [count_of(counts, name) for name in ("completed", "failed")]
     return None if found == [None, None] else sum(one or 0 for one in found)
@@ -218,6 +233,11 @@ TOGETHER_BATCHES = OpenAIBatchDialect(
     upload_path="/files/upload",  # accepts a form; `/files` redirects to another address
     lines_have_url=False,
     has_metadata=False,
-    paths=frozenset({_CHAT, "/completions"}),
+    paths=frozenset({CHAT, "/completions"}),
     max_bytes=100 * 1000 * 1000,  # it is not known whether 1 MB is 1000 or 1024 kB
+)
+GROQ_BATCHES = OpenAIBatchDialect(  # evidence: docs/providers.md, Others: batches
+    name="groq",
+    paths=frozenset({CHAT}),  # the only one in its SDK
+    max_bytes=100 * 1000 * 1000,
 )

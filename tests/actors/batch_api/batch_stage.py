@@ -27,6 +27,7 @@ from callsheet.runtime import Actor, handles, open_runtime, streams
 from callsheet.runtime.testing.conservation import check_conservation
 
 KINDS = ["openai", "together", "anthropic"]
+MORE_KINDS = ["gemini", "groq", "mistral", "openrouter"]
 KEY = "sk-very-secret-1234567890"
 PRICES = PriceBook({MODEL: Price(*map(Decimal, ("2", "8", "1", "1", "4")))})
 LIVE_S = 3.0
@@ -101,8 +102,7 @@ async def batch_stage(
     provider=None, *, live_error=None, endpoint=None, journal=open_journal, **policy
 ):
     provider = provider or BatchProvider()
-    vendor = {"openai": "openai", "together": "together", "anthropic": "anthropic"}[provider.kind]
-    endpoint = endpoint or Endpoint(URL, KEY, vendor)
+    endpoint = endpoint or Endpoint(URL, KEY, provider.kind)
     live, events = [], []
     async with open_runtime() as runtime:
         to = await runtime.spawn("live", partial(Live, live, live_error), concurrency=100)
