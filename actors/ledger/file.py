@@ -186,7 +186,13 @@ def recover(path: Path, now: float) -> None:
 
 
 def read_sums(
-    path: Path, by: CostDimension | str, *, since: str = "", until: str = "9999", now: float
+    path: Path,
+    by: CostDimension | str,
+    *,
+    since: str = "",
+    until: str = "9999",
+    simulated: bool | None = None,
+    now: float,
 ) -> list[tuple[str, Account, Amount]]:
     """Return the sums of a ledger file, after the recovery of what ended processes left reserved.
 
@@ -197,6 +203,8 @@ def read_sums(
         by: what the sums are by: "model", "tenant", "post", "day", "route", "endpoint" or "call".
         since: the first day, such as "2026-11-26" (UTC); "" for the first day there is.
         until: the last day.
+        simulated: whether to return what endpoints on this machine cost, or what the others cost;
+            None for both.
         now: Unix time in seconds.
 
     Returns:
@@ -213,7 +221,7 @@ def read_sums(
         if not read_only:
             _recover(database, path, now)
         with database.decoding():
-            return list(sums(database, by, since, until))
+            return list(sums(database, by, since, until, simulated=simulated))
 
 
 def _recover(database: Database, path: Path, now: float) -> None:

@@ -19,6 +19,7 @@ from .entries import (
 )
 from .exact_sum import ExactSum, exact_add
 from .lines import LINE
+from .simulated import is_simulated
 
 _LABEL = ("tenant", "model", "day", "route", "endpoint")
 """The columns of a label. The post is in a table of its own: each call may have another one."""
@@ -111,7 +112,7 @@ LEDGER_FORMAT = DatabaseFormat(
     application_id=0x63616C6C,  # "call"
     version=4,
     schema=_TABLES,
-    functions={"exact_add": (2, exact_add)},
+    functions={"exact_add": (2, exact_add), "is_simulated": (1, is_simulated)},
     aggregates={"exact_sum": (1, ExactSum)},
 )
 
@@ -404,6 +405,8 @@ def sums(
     by: CostDimension | str,
     since: str = "",
     until: str = "9999",
+    *,
+    simulated: bool | None = None,
 ) -> Iterator[tuple[str, Account, Amount]]:
     """Yield the sums of everything, by name and account.
 
@@ -414,6 +417,8 @@ def sums(
         by: a dimension, or "call".
         since: the first day, such as "2026-11-26" (UTC).
         until: the last day.
+        simulated: whether to yield what endpoints on this machine cost, or what the others cost;
+            None for both.
 
     Raises:
         ValueError: there is no such dimension.
@@ -426,13 +431,13 @@ def sums(
         ended, name, only = f"post_sums {_POSTED}", "name", ""
     else:
         ended, name, only = "sums", by, ""
-    days = "day >= ? AND day <= ?"
+    days = "day >= ? AND day <= ? AND is_simulated(endpoint) = ifnull(?, is_simulated(endpoint))"
     rows = database.rows(
         f"SELECT name, account, {_SUMMED} FROM ("  # noqa: S608  # constants, and `by` is checked
         f"SELECT {name} AS name, account, {_AMOUNT} FROM {ended} {_LABELED} WHERE {only} {days} "
         f"UNION ALL SELECT {name}, 1, {_AMOUNT} FROM reservations {_POSTED} {_LABELED} WHERE {days}"
         ") GROUP BY name, account ORDER BY name, account",
-        (since, until, since, until),
+        (since, until, simulated) * 2,
     )
     for group, accounts in groupby(rows, itemgetter(0)):
         found: dict[Account, Amount] = {"reserved": NOTHING}

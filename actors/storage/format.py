@@ -71,8 +71,8 @@ class DatabaseFormat:
     application_id: int
     version: int
     schema: tuple[str, ...]
-    functions: Mapping[str, tuple[int, Callable[..., str]]] = attrs.field(
-        factory=dict[str, tuple[int, Callable[..., str]]]
+    functions: Mapping[str, tuple[int, Callable[..., str | int]]] = attrs.field(
+        factory=dict[str, tuple[int, Callable[..., str | int]]]
     )
     aggregates: Mapping[str, tuple[int, type]] = attrs.field(factory=dict[str, tuple[int, type]])
 
