@@ -1,12 +1,12 @@
 """The tables of a ledger file: how transactions are written, and how sums are read."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
 from typing import cast, final
 
 from ..storage import Database, DatabaseFormat
+from .amount_columns import ADDED, AMOUNT, AMOUNT_COLUMNS, SUMMED, amount_of, columns_of
 from .entries import (
     NOTHING,
     Account,
@@ -24,20 +24,6 @@ from .simulated import is_simulated
 _LABEL = ("tenant", "model", "day", "route", "endpoint")
 """The columns of a label. The post is in a table of its own: each call may have another one."""
 
-_COUNTS = (
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "unpriced_tokens",
-    "calls",
-    "unpriced_calls",
-)
-_AMOUNT = ", ".join(("usd", *_COUNTS))
-_SUMMED = ", ".join(("exact_sum(usd)", *(f"sum({name})" for name in _COUNTS)))
-_ADDED = "usd = exact_add(usd, excluded.usd), " + ", ".join(
-    f"{name} = {name} + excluded.{name}" for name in _COUNTS
-)
-
 # The account "available" is not in the file: it is the negative sum of the others.
 _ACCOUNT_CODES: dict[Account, int] = {"reserved": 1, "spent": 2, "maybe_billed": 3}
 _ACCOUNTS: dict[int, Account] = {code: account for account, code in _ACCOUNT_CODES.items()}
@@ -50,8 +36,6 @@ _KIND_CODES: dict[TransactionKind, int] = {
     "attach": 6,
 }
 
-# USD are texts: SQLite's own numbers are not decimals.
-_AMOUNT_COLUMNS = "usd TEXT NOT NULL, " + ", ".join(f"{name} INTEGER NOT NULL" for name in _COUNTS)
 _TABLES = (
     """
     CREATE TABLE runs (
@@ -80,7 +64,7 @@ _TABLES = (
         account INTEGER NOT NULL, -- 1 reserved, 2 spent, 3 maybe_billed
         label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
         call TEXT NOT NULL, -- '' for account 1
-        {_AMOUNT_COLUMNS}
+        {AMOUNT_COLUMNS}
     )
     """,
     # The reservations of calls in flight. A row is deleted when its reservation ends.
@@ -88,20 +72,20 @@ _TABLES = (
     CREATE TABLE reservations (
         run INTEGER NOT NULL REFERENCES runs, reservation TEXT NOT NULL, payer INTEGER NOT NULL,
         label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
-        call TEXT NOT NULL, {_AMOUNT_COLUMNS}, PRIMARY KEY (run, reservation, payer)
+        call TEXT NOT NULL, {AMOUNT_COLUMNS}, PRIMARY KEY (run, reservation, payer)
     ) WITHOUT ROWID
     """,
     # The sums of the entries of accounts 2 and 3, so that a reader need not add up all entries.
     f"""
     CREATE TABLE sums (
-        label INTEGER NOT NULL REFERENCES labels, account INTEGER NOT NULL, {_AMOUNT_COLUMNS},
+        label INTEGER NOT NULL REFERENCES labels, account INTEGER NOT NULL, {AMOUNT_COLUMNS},
         PRIMARY KEY (label, account)
     ) WITHOUT ROWID
     """,
     f"""
     CREATE TABLE post_sums (
         post INTEGER NOT NULL REFERENCES posts, label INTEGER NOT NULL REFERENCES labels,
-        account INTEGER NOT NULL, {_AMOUNT_COLUMNS}, PRIMARY KEY (post, label, account)
+        account INTEGER NOT NULL, {AMOUNT_COLUMNS}, PRIMARY KEY (post, label, account)
     ) WITHOUT ROWID
     """,
 )
@@ -110,28 +94,11 @@ _TABLES = (
 LEDGER_FORMAT = DatabaseFormat(
     noun="ledger",
     application_id=0x63616C6C,  # "call"
-    version=4,
+    version=5,
     schema=_TABLES,
     functions={"exact_add": (2, exact_add), "is_simulated": (1, is_simulated)},
     aggregates={"exact_sum": (1, ExactSum)},
 )
-
-
-def _columns_of(amount: Amount) -> tuple[object, ...]:
-    return (
-        str(amount.usd),
-        amount.input_tokens,
-        amount.output_tokens,
-        amount.cached_tokens,
-        amount.unpriced_tokens,
-        amount.calls,
-        amount.unpriced_calls,
-    )
-
-
-def _amount_of(columns: Sequence[object]) -> Amount:
-    usd, *counts = columns
-    return Amount(Decimal(cast("str", usd)), *cast("list[int]", counts))
 
 
 _MAX_CACHED_IDS = 10_000
@@ -145,26 +112,26 @@ def _insert(table: str, columns: str, conflict: str = "") -> str:
 
 
 _TRANSACTION = _insert("transactions", "id, run, reservation, kind, at")
-_ENTRY = _insert("entries", f"id, entry_of, account, label, post, call, {_AMOUNT}")
+_ENTRY = _insert("entries", f"id, entry_of, account, label, post, call, {AMOUNT}")
 _RESERVED = _insert(
     "reservations",
-    f"run, reservation, payer, label, post, call, {_AMOUNT}",
-    f"ON CONFLICT (run, reservation, payer) DO UPDATE SET {_ADDED}",
+    f"run, reservation, payer, label, post, call, {AMOUNT}",
+    f"ON CONFLICT (run, reservation, payer) DO UPDATE SET {ADDED}",
 )
 _FOUND = (
-    f"SELECT payer, label, post, call, {_AMOUNT} FROM reservations"  # noqa: S608  # constants
+    f"SELECT payer, label, post, call, {AMOUNT} FROM reservations"  # noqa: S608  # constants
     " WHERE run = ? AND reservation = ?"
 )
 _ENDED = "DELETE FROM reservations WHERE run = ? AND reservation = ?"
 _SUM = _insert(
     "sums",
-    f"label, account, {_AMOUNT}",
-    f"ON CONFLICT (label, account) DO UPDATE SET {_ADDED}",
+    f"label, account, {AMOUNT}",
+    f"ON CONFLICT (label, account) DO UPDATE SET {ADDED}",
 )
 _POST_SUM = _insert(
     "post_sums",
-    f"post, label, account, {_AMOUNT}",
-    f"ON CONFLICT (post, label, account) DO UPDATE SET {_ADDED}",
+    f"post, label, account, {AMOUNT}",
+    f"ON CONFLICT (post, label, account) DO UPDATE SET {ADDED}",
 )
 
 
@@ -224,7 +191,7 @@ class LedgerWriter:
                 if account is None:
                     continue
                 label, post = self._ids(entry.label)
-                columns = _columns_of(entry.amount)
+                columns = columns_of(entry.amount)
                 call = "" if account == 1 else _text(entry.label.call)
                 last += 1
                 entries.append((last, number, account, label, post, call, *columns))
@@ -265,8 +232,8 @@ class LedgerWriter:
             found = by_label.get((label, account))
             by_label[label, account] = amount if found is None else found + amount
         database = self._database
-        database.executemany(_SUM, [(*at, *_columns_of(sum_)) for at, sum_ in by_label.items()])
-        database.executemany(_POST_SUM, [(*at, *_columns_of(sum_)) for at, sum_ in sums.items()])
+        database.executemany(_SUM, [(*at, *columns_of(sum_)) for at, sum_ in by_label.items()])
+        database.executemany(_POST_SUM, [(*at, *columns_of(sum_)) for at, sum_ in sums.items()])
 
     def _ids(self, label: CostLabel) -> tuple[int, int]:
         """Return the ids of a label and of its post."""
@@ -314,8 +281,8 @@ def standing(database: Database, *, by_post: bool) -> Iterator[LedgerEntry]:
     """
     post, ended = ("name", f"post_sums {_POSTED}") if by_post else ("''", "sums")
     rows = database.rows(
-        f"SELECT account, {post}, {_LABEL_COLUMNS}, {_AMOUNT} FROM {ended} {_LABELED} UNION ALL "  # noqa: S608  # constants
-        f"SELECT 1, name, {_LABEL_COLUMNS}, {_AMOUNT} FROM reservations {_POSTED} {_LABELED}"
+        f"SELECT account, {post}, {_LABEL_COLUMNS}, {AMOUNT} FROM {ended} {_LABELED} UNION ALL "  # noqa: S608  # constants
+        f"SELECT 1, name, {_LABEL_COLUMNS}, {AMOUNT} FROM reservations {_POSTED} {_LABELED}"
     )
     return map(_entry, rows)
 
@@ -330,7 +297,7 @@ def written_since(database: Database, entry: int, run: int) -> Iterator[LedgerEn
     """
     # CROSS keeps the order: from the new entries to their transactions.
     rows = database.rows(
-        f"SELECT account, name, {_LABEL_COLUMNS}, {_SUMMED} FROM entries "  # noqa: S608  # constants
+        f"SELECT account, name, {_LABEL_COLUMNS}, {SUMMED} FROM entries "  # noqa: S608  # constants
         "CROSS JOIN transactions ON transactions.id = entry_of "
         f"{_POSTED} {_LABELED} WHERE entries.id > ? AND run <> ? GROUP BY account, post, label",
         (entry, run),
@@ -341,7 +308,7 @@ def written_since(database: Database, entry: int, run: int) -> Iterator[LedgerEn
 def line_debts(database: Database, run: int) -> dict[str, list[LedgerEntry]]:
     """Return what runs other than `run` have left for lines, by name of the reservation."""
     rows = database.rows(
-        f"SELECT reservation, call, name, {_LABEL_COLUMNS}, {_SUMMED} FROM transactions "  # noqa: S608  # constants
+        f"SELECT reservation, call, name, {_LABEL_COLUMNS}, {SUMMED} FROM transactions "  # noqa: S608  # constants
         f"JOIN entries ON entry_of = transactions.id {_POSTED} {_LABELED} "
         "WHERE reservation LIKE ? AND account = 3 AND run <> ? "
         "GROUP BY reservation, call, post, label",
@@ -363,7 +330,7 @@ def _entry(row: tuple[object, ...]) -> LedgerEntry:
 def _labelled(columns: Sequence[object]) -> tuple[CostLabel, Amount]:
     """Return the label and the amount of a row: call, post, the columns of a label, an amount."""
     names = cast("Sequence[str]", columns[: 2 + len(_LABEL)])
-    return CostLabel(*names), _amount_of(columns[2 + len(_LABEL) :])
+    return CostLabel(*names), amount_of(columns[2 + len(_LABEL) :])
 
 
 def open_reservations(database: Database, run: int, now: float) -> list[Transaction]:
@@ -375,7 +342,7 @@ def open_reservations(database: Database, run: int, now: float) -> list[Transact
         now: Unix time in seconds.
     """
     rows = database.rows(
-        f"SELECT reservation, call, name, {_LABEL_COLUMNS}, {_AMOUNT} FROM reservations "  # noqa: S608  # constants
+        f"SELECT reservation, call, name, {_LABEL_COLUMNS}, {AMOUNT} FROM reservations "  # noqa: S608  # constants
         f"{_POSTED} {_LABELED} WHERE run = ? ORDER BY reservation, payer",
         (run,),
     )
@@ -433,16 +400,16 @@ def sums(
         ended, name, only = "sums", by, ""
     days = "day >= ? AND day <= ? AND is_simulated(endpoint) = ifnull(?, is_simulated(endpoint))"
     rows = database.rows(
-        f"SELECT name, account, {_SUMMED} FROM ("  # noqa: S608  # constants, and `by` is checked
-        f"SELECT {name} AS name, account, {_AMOUNT} FROM {ended} {_LABELED} WHERE {only} {days} "
-        f"UNION ALL SELECT {name}, 1, {_AMOUNT} FROM reservations {_POSTED} {_LABELED} WHERE {days}"
+        f"SELECT name, account, {SUMMED} FROM ("  # noqa: S608  # constants, and `by` is checked
+        f"SELECT {name} AS name, account, {AMOUNT} FROM {ended} {_LABELED} WHERE {only} {days} "
+        f"UNION ALL SELECT {name}, 1, {AMOUNT} FROM reservations {_POSTED} {_LABELED} WHERE {days}"
         ") GROUP BY name, account ORDER BY name, account",
         (since, until, simulated) * 2,
     )
     for group, accounts in groupby(rows, itemgetter(0)):
         found: dict[Account, Amount] = {"reserved": NOTHING}
         for _, account, *columns in accounts:
-            found[_ACCOUNTS[account]] = _amount_of(columns)
+            found[_ACCOUNTS[account]] = amount_of(columns)
         yield group, "available", sum(found.values(), NOTHING).times(-1)
         for name_of, amount in found.items():
             yield group, name_of, amount

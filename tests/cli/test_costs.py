@@ -24,8 +24,9 @@ def heading(call, *, model="gpt-5", post="Ships", day="2026-11-26"):
     return CostLabel(call, post, "team", model, day, "live")
 
 
-def amount(usd):
-    return Amount.of(Usage(1000, 500, 200), None if usd is None else Decimal(usd))
+def amount(usd, usual="0"):
+    usual_usd = Decimal(usual) or None
+    return Amount.of(Usage(1000, 500, 200), None if usd is None else Decimal(usd), usual_usd)
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def ledger(tmp_path):
     path = tmp_path / "ledger.sqlite3"
     store, book = LedgerFile(path, NOON), Book()
     ends = {
-        "a": CallOutcome(amount("0.0105"), 0),
+        "a": CallOutcome(amount("0.0105", "0.014"), 0),
         "b": CallOutcome(amount("1234.5"), 1),
         "c": CallOutcome(None, 1),
         "d": CallOutcome(amount(None), 0),
@@ -68,13 +69,13 @@ def test_a_table_shows_what_was_spent_and_what_is_not_certain(ledger):
     result = run("--ledger", ledger, env={"COLUMNS": "100"})
     assert result.exit_code == 0
     lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
-    assert lines["gpt-5"].split() == ["gpt-5", "3", "1,000", "200", "500", "$0.0105", "$0.2500",
+    assert lines["gpt-5"].split() == ["gpt-5", "3", "1,000", "500", "$0.0105", "$0.0035", "$0.2500",
                                       "$0.2500", "-"]  # fmt: skip
-    assert lines["gpt-5.6"].split()[-4:] == ["$1,234.50", "$0.2500", "-", "-"]
-    assert "unknown" in lines["new"]
-    assert "1 call" in lines["new"]
+    assert lines["gpt-5.6"].split()[-5:] == ["$1,234.50", "-", "$0.2500", "-", "-"]
+    assert lines["new"].split()[-5:] == ["unknown", "-", "-", "-", "1"]
     assert lines["total"].split()[1] == "5"
-    assert "the sums of dollars leave out 1,500 tokens of these calls" in result.stdout
+    assert "the sums of dollars leave out their 1,500 tokens" in result.stdout
+    assert "saved: against the usual tier" in result.stdout
 
 
 def test_what_others_named_is_shown_and_does_nothing(ledger):
@@ -88,6 +89,7 @@ def test_json_has_every_digit(ledger):
     found = json.loads(result.stdout)
     assert [row["call"] for row in found["rows"]] == ["a", "b", "c", "d", "e"]
     assert found["total"]["spent_usd"] == "1234.5105"
+    assert found["total"]["saved_usd"] == "0.0035"
     assert found["total"]["maybe_billed_usd"] == "0.50"
     assert found["total"]["reserved_usd"] == "0.25"
     assert found["total"]["spent_unpriced_tokens"] == 1500
@@ -228,7 +230,7 @@ def test_the_table_fits_and_cuts_no_figure(mixed, columns, by):
     result = run("--ledger", mixed, "--by", by, env={"COLUMNS": str(columns)})
     assert max(map(len, result.stdout.splitlines())) <= columns
     assert "…" not in result.stdout
-    for figure in ("$98,765.43", "$197,530.86", "247M", "1 call", "2 calls", "24.69M"):
+    for figure in ("$98,765.43", "$197,530.86", "247M", "494M", "198M"):
         assert figure in result.stdout
     lines = [line.split() for line in result.stdout.splitlines() if line.strip()]
     totals = {line[0]: line[1] for line in lines if line[0] in ("total", "simulated")}

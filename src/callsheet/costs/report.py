@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -141,6 +142,7 @@ def _figures(row: CostRow) -> dict[str, str | int]:
     totals = row.totals
     return {
         "calls": row.calls,
+        "saved_usd": f"{totals.spent.saved_usd:f}",
         **_amount("spent", totals.spent),
         **_amount("maybe_billed", totals.maybe_billed),
         **_amount("reserved", totals.reserved),
@@ -220,7 +222,7 @@ def costs_table(report: CostReport) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
     table.add_column(report.by, overflow="fold", vertical="bottom")
     under_way = any(row.totals.reserved.calls for row in (*report.rows, *report.simulated))
-    names = ("calls", "tokens\nin", "\ncached", "\nout", "spent", "may have\nbeen billed")
+    names = ("calls", "tokens\nin", "\nout", "spent", "saved", "maybe\nbilled")
     for name in (*names, *(("in\nflight",) if under_way else ()), "price\nunknown"):
         table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
     for row in report.rows:
@@ -245,12 +247,12 @@ def _cells(row: CostRow, *, under_way: bool) -> tuple[str, ...]:
     return (
         _count(row.calls),
         _count(spent.input_tokens),
-        _count(spent.cached_tokens),
         _count(spent.output_tokens),
         _money(spent),
+        _saved(spent.saved_usd),
         _money(totals.maybe_billed),
         *((_money(totals.reserved),) if under_way else ()),
-        f"{_count(unknown)} calls" if unknown > 1 else "1 call" if unknown else "-",
+        _count(unknown) if unknown else "-",
     )
 
 
@@ -260,6 +262,13 @@ def _count(number: int) -> str:
         return f"{number:,}"
     millions = number / _MILLION
     return f"{millions:.2f}M" if millions < _HUNDRED else f"{millions:,.0f}M"
+
+
+def _saved(usd: Decimal) -> str:
+    """Return USD that were saved as text; with a minus, what a dearer tier has cost in addition."""
+    if not usd:
+        return "-"
+    return f"-{dollars(-usd)}" if usd < 0 else dollars(usd)
 
 
 def _money(amount: Amount) -> str:
@@ -277,13 +286,15 @@ def remarks(report: CostReport) -> list[str]:
     """
     totals, found = report.total.totals + report.simulated_total.totals, list[str]()
     if totals.maybe_billed.calls or totals.maybe_billed.usd:
-        found.append("may have been billed: at most, for attempts without a response.")
+        found.append("maybe billed: at most, for attempts without a response.")
+    if totals.spent.saved_usd:
+        found.append("saved: against the usual tier, without the provider's cache.")
     if totals.reserved.calls:
         found.append("in flight: reserved for calls in flight, at most.")
     unpriced = (report.total.whole + report.simulated_total.whole).unpriced_tokens
     if unpriced:
         found.append(
-            f"price unknown: the sums of dollars leave out {unpriced:,} tokens of these calls."
+            f"price unknown: calls; the sums of dollars leave out their {unpriced:,} tokens."
         )
     if report.simulated:
         found.append(

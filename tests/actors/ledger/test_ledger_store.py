@@ -313,9 +313,9 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path):
 def test_a_ledger_of_another_version_is_left_alone(tmp_path):
     path = tmp_path / "ledger.sqlite3"
     connection = open_ledger(path, create=True)
-    connection.execute("PRAGMA user_version = 5")
+    connection.execute("PRAGMA user_version = 6")
     connection.close()
-    assert "format version 5, and this release reads version 4" in unusable(path)
+    assert "format version 6, and this release reads version 5" in unusable(path)
 
 
 def test_a_ledger_with_a_schema_that_is_no_text_is_left_alone(tmp_path):
