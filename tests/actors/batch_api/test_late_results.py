@@ -1,11 +1,10 @@
 """What a provider may still deliver is waited for, and what may have been billed is reported."""
 
-import json
-
 import pytest
 import trio
 from batch_provider import BatchProvider
 from batch_stage import KINDS, about, batch_stage, leaving, texts
+from odd_lines import ODD, WITHOUT
 
 from callsheet.actors import BadRequest
 
@@ -77,26 +76,6 @@ async def test_a_batch_that_is_unknown_for_a_moment_is_not_lost(kind, autojump_c
         assert (await here.ask("a")).route == "batch"
 
 
-def _response(change):
-    def changed(line):
-        line["response"] = change(line["response"])
-        return line
-
-    return changed
-
-
-ODD = {
-    "no status": _response(lambda one: {"body": one["body"]}),
-    "a status of null": _response(lambda one: one | {"status_code": None}),
-    "a status of 0": _response(lambda one: one | {"status_code": 0}),
-    "a status as a text": _response(lambda one: one | {"status_code": "200"}),
-    "a status with a point": _response(lambda one: one | {"status_code": 200.0}),
-    "the body alone": _response(lambda one: one["body"]),
-    "the body as a text": _response(lambda one: one | {"body": json.dumps(one["body"])}),
-    "no error": lambda line: {name: line[name] for name in ("custom_id", "response")},
-}
-
-
 @pytest.mark.parametrize("odd", ODD)
 async def test_an_odd_line_that_was_paid_for_is_read(odd, autojump_clock):
     provider = BatchProvider()
@@ -105,16 +84,6 @@ async def test_an_odd_line_that_was_paid_for_is_read(odd, autojump_clock):
         found = await here.ask("a")
     assert (found.text, found.route, found.maybe_billed) == ("about a", "batch", 0)
     assert here.sent_live == []
-
-
-WITHOUT = {
-    "neither response nor error": lambda line: line | {"response": None},
-    "an empty response": _response(lambda _: {}),
-    "no body": _response(lambda _: {"status_code": None, "request_id": "r"}),
-    "a body of null": _response(lambda one: one | {"body": None}),
-    "a body that is none": _response(lambda _: {"body": {"id": "x"}}),
-    "no custom id": lambda line: line | {"custom_id": None},
-}
 
 
 @pytest.mark.parametrize("odd", WITHOUT)
