@@ -1,7 +1,6 @@
 """The actor of the Batch API stage: sends requests that can wait as batches, at half price."""
 
 from collections import Counter
-from copy import copy
 from functools import partial
 from math import inf
 
@@ -445,8 +444,5 @@ class BatchApiActor(Actor):
             self._fail(waiter, after.error)
 
     def _fail(self, waiter: BatchWaiter, error: CallFailed) -> None:
-        if waiter.maybe_billed:
-            error = copy(error)  # other requests may fail with it as well
-            error.billed = "maybe"
-        if waiter.slot.fail(error):
+        if waiter.slot.fail(waiter.billed(error)):
             self._counts["failed"] += 1

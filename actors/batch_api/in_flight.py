@@ -4,6 +4,7 @@ import heapq
 import itertools
 from collections import Counter, defaultdict, deque
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from math import inf
 from typing import final
@@ -78,6 +79,13 @@ class BatchWaiter:
         if self.is_paid and self.message.account is not None:
             self.is_paid = False
             self.message.account.refund()
+
+    def billed(self, error: CallFailed) -> CallFailed:
+        """Return an error that says whether lines of the request may have been billed (L3)."""
+        if self.maybe_billed:
+            error = copy(error)  # other requests may fail with it as well
+            error.billed = "maybe"
+        return error
 
     @property
     def live_at(self) -> float:
