@@ -7,7 +7,7 @@ import attrs
 from ..json_value import Json
 from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineResult
 from .decoding import count_of, dumps, loads, object_of, read_error, read_object, text_of
-from .format import Malformed
+from .format import ApiError, Malformed
 
 _PAGE = "100"  # the most batches of one page
 TAG = "callsheet"  # the member of the metadata that holds Callsheet's name of the batch
@@ -176,7 +176,10 @@ def read_openai_line(raw: bytes) -> LineResult:
     response = line.get("response")
     if isinstance(response, dict) and response:
         request_id = text_of(response, "request_id")
-        return LineResult(custom_id, _status(response), _body(response), request_id=request_id)
+        status, body = response.get("status_code"), _body(response)
+        if status == 0 and body is None:  # such lines were reported: the call was not answered
+            return LineResult(custom_id, 0, None, ApiError("no response"), request_id)
+        return LineResult(custom_id, _status(response), body, request_id=request_id)
     return LineResult(custom_id, 0, None, read_error(line) if line.get("error") else None)
 
 
