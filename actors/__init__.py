@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .errors import (
         AuthenticationFailed,
         BadRequest,
+        BatchUnavailable,
         BudgetExceeded,
         CallFailed,
         ConnectionFailed,
@@ -198,9 +199,10 @@ else:
             "load_recipe names_used render"
         ),
         errors=(
-            "AuthenticationFailed BadRequest BudgetExceeded CallFailed ConnectionFailed "
-            "DeadlineTooShort LedgerUnavailable MalformedResponse ProviderUnavailable "
-            "QuotaExhausted RateLimited RequestTooLarge SendTimedOut UnreadableEndpoint"
+            "AuthenticationFailed BadRequest BatchUnavailable BudgetExceeded CallFailed "
+            "ConnectionFailed DeadlineTooShort LedgerUnavailable MalformedResponse "
+            "ProviderUnavailable QuotaExhausted RateLimited RequestTooLarge SendTimedOut "
+            "UnreadableEndpoint"
         ),
         events="CallEvent Observer Stage ignore log_call",
         http="LeanTransport check_environment",
@@ -257,6 +259,7 @@ __all__ = [
     "BatchLimits",
     "BatchRecord",
     "BatchStrategy",
+    "BatchUnavailable",
     "BatchWeight",
     "BatcherActor",
     "Batching",

@@ -1,5 +1,6 @@
 """The accounts of a process: the book in memory, and the file that a group commit writes."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -46,6 +47,7 @@ def unavailable(error: StorageError) -> LedgerUnavailable:
     return LedgerUnavailable(f"held back, because a budget needs the ledger: {error}")
 
 
+_Done = Transaction | list[Transaction] | CostStatistics | None
 _REFUND = CallOutcome(None, 0)
 _log = get_logger("callsheet.actors")
 
@@ -55,7 +57,7 @@ class _LedgerJob:
     """One operation on the book, and its result.
 
     Args:
-        work: does it; a `Transaction` that it returns is to be written.
+        work: does it; each `Transaction` that it returns is to be written.
         must_be_written: whether the operation fails if it cannot be written.
         needs_posts: whether it reads the sums of each post.
         undo: reverts it, if it was done and could not be written.
@@ -63,12 +65,12 @@ class _LedgerJob:
         result: what `work` returned.
     """
 
-    work: Callable[[Book, float], Transaction | CostStatistics | None]
+    work: Callable[[Book, float], _Done]
     must_be_written: bool = False
     needs_posts: bool = False
     undo: Callable[[Book, float], Transaction | None] | None = None
     error: CallFailed | None = None
-    result: Transaction | CostStatistics | None = None
+    result: _Done = None
 
 
 @final
@@ -99,6 +101,7 @@ class Accounts:
         self._seen = 0  # the id of the last entry of the file that the book contains
         # Posts of earlier runs are read only when they are needed: there may be many.
         self._has_posts = any(budget.per == "post" for budget in self.policy.budgets)
+        self._has_lines = False  # whether the book has the lines of earlier runs
         self._unwritten: list[Transaction] = []
         self._error: StorageError | None = None
         self._why = ""  # the latest reason why something is unwritten
@@ -191,9 +194,20 @@ class Accounts:
         if job.error is not None:
             raise job.error
 
+    def note_line(self, key: str, line: str, *, is_resumed: bool, unrun: Sequence[str]) -> None:
+        """Note that a reservation is for a line of a batch; see `LineNotes`."""
+        self._later(partial(self._attach, key, line, is_resumed=is_resumed, unrun=unrun))
+
+    async def written(self) -> None:
+        """Wait until everything that is queued is on disk."""
+        await self._do([_LedgerJob(_do_nothing)])
+
     def settle(self, key: str, outcome: CallOutcome) -> None:
         """End a reservation. Every later operation takes it into account."""
-        self._jobs.add(_LedgerJob(lambda book, at: book.settle(key, outcome, at)))
+        self._later(lambda book, at: book.settle(key, outcome, at))
+
+    def _later(self, work: Callable[[Book, float], _Done]) -> None:
+        self._jobs.add(_LedgerJob(work))
         if self.policy.path is None:
             self._jobs.do_now()
         elif self._listener is not None:
@@ -279,6 +293,7 @@ class Accounts:
         self._unwritten.clear()
         self._book = Book(self.policy.budgets)
         self._has_posts = any(budget.per == "post" for budget in self.policy.budgets)
+        self._has_lines = False
 
     def _begin(self, file: "LedgerFile | None") -> StorageError | None:
         if file is None:
@@ -302,6 +317,23 @@ class Accounts:
         self._has_posts = True
         return None
 
+    def _attach(
+        self,
+        key: str,
+        line: str,
+        book: Book,
+        at: float,
+        *,
+        is_resumed: bool,
+        unrun: Sequence[str],
+    ) -> list[Transaction]:
+        if (is_resumed or unrun) and self._file is not None and not self._has_lines:
+            with contextlib.suppress(StorageError):  # then the line counts twice, and not less
+                book.lines.add(self._file.line_debts())
+                self._has_lines = True
+        book.lines.forgive(unrun)
+        return book.attach(key, line, at)
+
     def _run(self, job: _LedgerJob, at: float, error: StorageError | None) -> None:
         if error is not None and job.must_be_written and self.policy.budgets:
             job.error = unavailable(error)
@@ -313,6 +345,8 @@ class Accounts:
         else:
             if isinstance(job.result, Transaction):
                 self._unwritten.append(job.result)
+            elif isinstance(job.result, list):
+                self._unwritten += job.result
 
     def _revert(self, jobs: Sequence[_LedgerJob], at: float, error: StorageError) -> None:
         """Revert what must be on disk before it is spent, and is not (L3)."""

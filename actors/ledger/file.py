@@ -28,6 +28,7 @@ from .tables import (
     LedgerWriter,
     check_dimension,
     last_entry,
+    line_debts,
     open_reservations,
     standing,
     sums,
@@ -158,6 +159,15 @@ class LedgerFile:
             self.roll_back()
             raise
 
+    def line_debts(self) -> dict[str, list[LedgerEntry]]:
+        """Return what other runs have left for lines of batches, by the name of the reservation.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        with self._database.decoding():
+            return line_debts(self._database, self.run)
+
     def commit(self, transactions: Iterable[Transaction]) -> None:
         """Write transactions, and end the transaction of the file; they are on disk then.
 
@@ -226,7 +236,13 @@ def recover(path: Path, now: float) -> None:
 
 
 def read_sums(
-    path: Path, by: CostDimension | str, *, since: str = "", until: str = "9999", now: float
+    path: Path,
+    by: CostDimension | str,
+    *,
+    since: str = "",
+    until: str = "9999",
+    simulated: bool | None = None,
+    now: float,
 ) -> list[tuple[str, Account, Amount]]:
     """Return the sums of a ledger file, after the recovery of what ended processes left reserved.
 
@@ -237,6 +253,8 @@ def read_sums(
         by: what the sums are by: "model", "tenant", "post", "day", "route", "endpoint" or "call".
         since: the first day, such as "2026-11-26" (UTC); "" for the first day there is.
         until: the last day.
+        simulated: whether to return what endpoints on this machine cost, or what the others cost;
+            None for both.
         now: Unix time in seconds.
 
     Returns:
@@ -253,7 +271,7 @@ def read_sums(
         if not read_only:
             _recover(database, path, now)
         with database.decoding():
-            return list(sums(database, by, since, until))
+            return list(sums(database, by, since, until, simulated=simulated))
 
 
 def take_unwritten(path: Path, content: bytes, now: float) -> None:

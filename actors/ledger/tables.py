@@ -1,45 +1,36 @@
 """The tables of a ledger file: how transactions are written, and how sums are read."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
 from typing import cast, final
 
 from ..storage import Database, DatabaseFormat
+from .amount_columns import (
+    ADDED,
+    AMOUNT,
+    AMOUNT_COLUMNS,
+    SUMMED,
+    SUMS_OF_TWO,
+    amount_of,
+    columns_of,
+)
 from .entries import (
     NOTHING,
     Account,
     Amount,
     CostDimension,
     CostLabel,
-    ExactSum,
     LedgerEntry,
     Transaction,
     TransactionKind,
-    exact_add,
 )
+from .exact_sum import ExactSum, exact_add
+from .lines import LINE
+from .simulated import is_simulated
 
 _LABEL = ("tenant", "model", "day", "route", "endpoint")
 """The columns of a label. The post is in a table of its own: each call may have another one."""
-
-_COUNTS = (
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "unpriced_tokens",
-    "calls",
-    "unpriced_calls",
-)
-_AMOUNT = ", ".join(("usd", *_COUNTS))
-_SUMMED = ", ".join(("exact_sum(usd)", *(f"sum({name})" for name in _COUNTS)))
-_SUMS_OF_TWO = (
-    "exact_add(usd, excluded.usd)",
-    *(f"{name} + excluded.{name}" for name in _COUNTS),
-)
-_ADDED = ", ".join(
-    f"{name} = {sum_}" for name, sum_ in zip(("usd", *_COUNTS), _SUMS_OF_TWO, strict=True)
-)
 
 # The account "available" is not in the file: it is the negative sum of the others.
 _ACCOUNT_CODES: dict[Account, int] = {"reserved": 1, "spent": 2, "maybe_billed": 3}
@@ -50,10 +41,9 @@ _KIND_CODES: dict[TransactionKind, int] = {
     "settle": 3,
     "maybe": 4,
     "refund": 5,
+    "attach": 6,
 }
 
-# USD are texts: SQLite's own numbers are not decimals.
-_AMOUNT_COLUMNS = "usd TEXT NOT NULL, " + ", ".join(f"{name} INTEGER NOT NULL" for name in _COUNTS)
 _TABLES = (
     """
     CREATE TABLE runs (
@@ -87,7 +77,7 @@ _TABLES = (
         account INTEGER NOT NULL, -- 1 reserved, 2 spent, 3 maybe_billed
         label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
         call TEXT NOT NULL, -- '' for account 1
-        {_AMOUNT_COLUMNS}, crc INTEGER NOT NULL
+        {AMOUNT_COLUMNS}, crc INTEGER NOT NULL
     )
     """,
     # The reservations of calls in flight. A row is deleted when its reservation ends.
@@ -95,21 +85,21 @@ _TABLES = (
     CREATE TABLE reservations (
         run INTEGER NOT NULL REFERENCES runs, reservation TEXT NOT NULL, payer INTEGER NOT NULL,
         label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
-        call TEXT NOT NULL, {_AMOUNT_COLUMNS}, crc INTEGER NOT NULL,
+        call TEXT NOT NULL, {AMOUNT_COLUMNS}, crc INTEGER NOT NULL,
         PRIMARY KEY (run, reservation, payer)
     ) WITHOUT ROWID
     """,
     # The sums of the entries of accounts 2 and 3, so that a reader need not add up all entries.
     f"""
     CREATE TABLE sums (
-        label INTEGER NOT NULL REFERENCES labels, account INTEGER NOT NULL, {_AMOUNT_COLUMNS},
+        label INTEGER NOT NULL REFERENCES labels, account INTEGER NOT NULL, {AMOUNT_COLUMNS},
         crc INTEGER NOT NULL, PRIMARY KEY (label, account)
     ) WITHOUT ROWID
     """,
     f"""
     CREATE TABLE post_sums (
         post INTEGER NOT NULL REFERENCES posts, label INTEGER NOT NULL REFERENCES labels,
-        account INTEGER NOT NULL, {_AMOUNT_COLUMNS}, crc INTEGER NOT NULL,
+        account INTEGER NOT NULL, {AMOUNT_COLUMNS}, crc INTEGER NOT NULL,
         PRIMARY KEY (post, label, account)
     ) WITHOUT ROWID
     """,
@@ -120,38 +110,21 @@ _CHECKED = {
     "labels": f"id, {', '.join(_LABEL)}",
     "posts": "id, name",
     "transactions": "id, run, reservation, kind, at",
-    "entries": f"id, entry_of, account, label, post, call, {_AMOUNT}",
-    "reservations": f"run, reservation, payer, label, post, call, {_AMOUNT}",
-    "sums": f"label, account, {_AMOUNT}",
-    "post_sums": f"post, label, account, {_AMOUNT}",
+    "entries": f"id, entry_of, account, label, post, call, {AMOUNT}",
+    "reservations": f"run, reservation, payer, label, post, call, {AMOUNT}",
+    "sums": f"label, account, {AMOUNT}",
+    "post_sums": f"post, label, account, {AMOUNT}",
 }
 LEDGER_FORMAT = DatabaseFormat(
     noun="ledger",
     application_id=0x63616C6C,  # "call"
-    version=5,
+    version=6,
     schema=_TABLES,
     checked=_CHECKED,
     checked_when_read=frozenset({"posts", "transactions", "entries", "post_sums"}),
-    functions={"exact_add": (2, exact_add)},
+    functions={"exact_add": (2, exact_add), "is_simulated": (1, is_simulated)},
     aggregates={"exact_sum": (1, ExactSum)},
 )
-
-
-def _columns_of(amount: Amount) -> tuple[object, ...]:
-    return (
-        str(amount.usd),
-        amount.input_tokens,
-        amount.output_tokens,
-        amount.cached_tokens,
-        amount.unpriced_tokens,
-        amount.calls,
-        amount.unpriced_calls,
-    )
-
-
-def _amount_of(columns: Sequence[object]) -> Amount:
-    usd, *counts = columns
-    return Amount(Decimal(cast("str", usd)), *cast("list[int]", counts))
 
 
 _MAX_CACHED_IDS = 10_000
@@ -168,10 +141,10 @@ def _insert(table: str, conflict: str = "") -> str:
 def _add(table: str, key: str) -> str:
     """Return the statement that inserts a sum, or adds to the one with the same key."""
     columns = _CHECKED[table]
-    added = columns.replace(_AMOUNT, ", ".join(_SUMS_OF_TWO))
+    added = columns.replace(AMOUNT, ", ".join(SUMS_OF_TWO))
     return _insert(
         table,
-        f"ON CONFLICT ({key}) DO UPDATE SET {_ADDED}, crc = checksum({added}) "
+        f"ON CONFLICT ({key}) DO UPDATE SET {ADDED}, crc = checksum({added}) "
         f"WHERE verified(crc, {columns})",
     )
 
@@ -179,6 +152,10 @@ def _add(table: str, key: str) -> str:
 _TRANSACTION = _insert("transactions")
 _ENTRY = _insert("entries")
 _RESERVED = _add("reservations", "run, reservation, payer")
+_FOUND = (
+    f"SELECT verified(crc, {_CHECKED['reservations']}), payer, label, post, call, {AMOUNT} "  # noqa: S608
+    "FROM reservations WHERE run = ? AND reservation = ?"
+)
 _ENDED = "DELETE FROM reservations WHERE run = ? AND reservation = ?"
 _SUM = _add("sums", "label, account")
 _POST_SUM = _add("post_sums", "post, label, account")
@@ -227,6 +204,7 @@ class LedgerWriter:
         entries: list[tuple[object, ...]] = []
         reserved: dict[str, list[tuple[object, ...]]] = {}  # {reservation: rows}
         ended: list[tuple[int, str]] = []
+        renamed: dict[str, str] = {}  # {name: the name that the file has}
         sums: dict[tuple[int, int, int], Amount] = {}  # {(post, label, account): sum}
         for transaction in transactions:
             number += 1
@@ -239,7 +217,7 @@ class LedgerWriter:
                 if account is None:
                     continue
                 label, post = self._ids(entry.label)
-                columns = _columns_of(entry.amount)
+                columns = columns_of(entry.amount)
                 call = "" if account == 1 else _text(entry.label.call)
                 last += 1
                 entries.append((last, number, account, label, post, call, *columns))
@@ -252,12 +230,24 @@ class LedgerWriter:
                     row = (run, key, payer, label, post, call, *columns)
                     reserved.setdefault(key, []).append(row)
                     payer += 1
-            if is_end:
+            if kind == "attach":
+                former = transaction.formerly
+                renamed[key] = renamed.pop(former, former)
+                rows = [(run, key, *row[2:]) for row in reserved.pop(former, ())]
+                reserved.setdefault(key, []).extend(rows)
+            elif is_end:
                 reserved.pop(key, None)  # it begins and ends in this group
-                ended.append((run, key))
+                ended.append((run, renamed.pop(key, key)))
         database.executemany(_TRANSACTION, heads)
         database.executemany(_ENTRY, entries)
         database.executemany(_ENDED, ended)
+        moved = [
+            (run, new, *row[1:])
+            for new, old in renamed.items()
+            for row in database.rows(_FOUND, (run, old))
+        ]
+        database.executemany(_ENDED, [(run, old) for old in renamed.values()])
+        database.executemany(_RESERVED, moved)
         database.executemany(_RESERVED, [row for rows in reserved.values() for row in rows])
         self._add(sums)
         return last
@@ -268,8 +258,8 @@ class LedgerWriter:
             found = by_label.get((label, account))
             by_label[label, account] = amount if found is None else found + amount
         database = self._database
-        database.executemany(_SUM, [(*at, *_columns_of(sum_)) for at, sum_ in by_label.items()])
-        database.executemany(_POST_SUM, [(*at, *_columns_of(sum_)) for at, sum_ in sums.items()])
+        database.executemany(_SUM, [(*at, *columns_of(sum_)) for at, sum_ in by_label.items()])
+        database.executemany(_POST_SUM, [(*at, *columns_of(sum_)) for at, sum_ in sums.items()])
 
     def _ids(self, label: CostLabel) -> tuple[int, int]:
         """Return the ids of a label and of its post."""
@@ -322,8 +312,8 @@ def standing(database: Database, *, by_post: bool) -> Iterator[LedgerEntry]:
         database.verify("posts", "post_sums")
     post, ended = ("name", f"post_sums {_POSTED}") if by_post else ("''", "sums")
     rows = database.rows(
-        f"SELECT account, {post}, {_LABEL_COLUMNS}, {_AMOUNT} FROM {ended} {_LABELED} UNION ALL "  # noqa: S608  # constants
-        f"SELECT 1, name, {_LABEL_COLUMNS}, {_AMOUNT} FROM reservations {_POSTED} {_LABELED}"
+        f"SELECT account, {post}, {_LABEL_COLUMNS}, {AMOUNT} FROM {ended} {_LABELED} UNION ALL "  # noqa: S608  # constants
+        f"SELECT 1, name, {_LABEL_COLUMNS}, {AMOUNT} FROM reservations {_POSTED} {_LABELED}"
     )
     return map(_entry, rows)
 
@@ -338,9 +328,7 @@ def written_since(database: Database, entry: int, run: int) -> Iterator[LedgerEn
     """
     # CROSS keeps the order: from the new entries to their transactions.
     rows = database.rows(
-        f"SELECT account, name, {_LABEL_COLUMNS}, {_SUMMED}, "  # noqa: S608  # constants
-        f"min(verified(entries.crc, {_OF_ENTRIES}) AND verified(transactions.crc, "
-        f"{_OF_TRANSACTIONS})) FROM entries "
+        f"SELECT account, name, {_LABEL_COLUMNS}, {SUMMED}, {_VERIFIED} FROM entries "  # noqa: S608  # constants
         "CROSS JOIN transactions ON transactions.id = entry_of "
         f"{_POSTED} {_LABELED} WHERE entries.id > ? AND run <> ? GROUP BY account, post, label",
         (entry, run),
@@ -352,13 +340,38 @@ def _of(table: str) -> str:
     return ", ".join(f"{table}.{name}" for name in _CHECKED[table].split(", "))
 
 
-_OF_ENTRIES, _OF_TRANSACTIONS = _of("entries"), _of("transactions")
+_VERIFIED = (
+    f"min(verified(entries.crc, {_of('entries')}) AND "
+    f"verified(transactions.crc, {_of('transactions')}))"
+)
+
+
+def line_debts(database: Database, run: int) -> dict[str, list[LedgerEntry]]:
+    """Return what runs other than `run` have left for lines, by name of the reservation."""
+    rows = database.rows(
+        f"SELECT {_VERIFIED}, reservation, call, name, {_LABEL_COLUMNS}, {SUMMED} "  # noqa: S608  # constants
+        f"FROM transactions JOIN entries ON entry_of = transactions.id {_POSTED} {_LABELED} "
+        "WHERE reservation LIKE ? AND account = 3 AND run <> ? "
+        "GROUP BY reservation, call, post, label",
+        (f"{LINE}%", run),
+    )
+    found: dict[str, list[LedgerEntry]] = {}
+    for _, reservation, *columns in rows:
+        label, amount = _labelled(columns)
+        if amount != NOTHING:
+            found.setdefault(reservation, []).append(LedgerEntry("maybe_billed", label, amount))
+    return found
 
 
 def _entry(row: tuple[object, ...]) -> LedgerEntry:
-    account, *found = row
-    names, amount = cast("list[str]", found[: 1 + len(_LABEL)]), found[1 + len(_LABEL) :]
-    return LedgerEntry(_ACCOUNTS[cast("int", account)], CostLabel("", *names), _amount_of(amount))
+    account, *columns = row
+    return LedgerEntry(_ACCOUNTS[cast("int", account)], *_labelled(["", *columns]))
+
+
+def _labelled(columns: Sequence[object]) -> tuple[CostLabel, Amount]:
+    """Return the label and the amount of a row: call, post, the columns of a label, an amount."""
+    names = cast("Sequence[str]", columns[: 2 + len(_LABEL)])
+    return CostLabel(*names), amount_of(columns[2 + len(_LABEL) :])
 
 
 def open_reservations(database: Database, run: int, now: float) -> list[Transaction]:
@@ -370,16 +383,15 @@ def open_reservations(database: Database, run: int, now: float) -> list[Transact
         now: Unix time in seconds.
     """
     rows = database.rows(
-        f"SELECT reservation, call, name, {_LABEL_COLUMNS}, {_AMOUNT} FROM reservations "  # noqa: S608  # constants
+        f"SELECT reservation, call, name, {_LABEL_COLUMNS}, {AMOUNT} FROM reservations "  # noqa: S608  # constants
         f"{_POSTED} {_LABELED} WHERE run = ? ORDER BY reservation, payer",
         (run,),
     )
     found: list[Transaction] = []
     for key, payers in groupby(rows, itemgetter(0)):
         entries: list[LedgerEntry] = []
-        for _, *found_names in payers:
-            names = cast("list[str]", found_names[: 2 + len(_LABEL)])
-            label, amount = CostLabel(*names), _amount_of(found_names[2 + len(_LABEL) :])
+        for _, *columns in payers:
+            label, amount = _labelled(columns)
             entries.append(LedgerEntry("reserved", label, amount.times(-1)))
             entries.append(LedgerEntry("maybe_billed", label, amount))
         found.append(Transaction("maybe", key, now, tuple(entries)))
@@ -401,6 +413,8 @@ def sums(
     by: CostDimension | str,
     since: str = "",
     until: str = "9999",
+    *,
+    simulated: bool | None = None,
 ) -> Iterator[tuple[str, Account, Amount]]:
     """Yield the sums of everything, by name and account.
 
@@ -411,6 +425,8 @@ def sums(
         by: a dimension, or "call".
         since: the first day, such as "2026-11-26" (UTC).
         until: the last day.
+        simulated: whether to yield what endpoints on this machine cost, or what the others cost;
+            None for both.
 
     Raises:
         ValueError: there is no such dimension.
@@ -425,18 +441,18 @@ def sums(
         ended, name, only = f"post_sums {_POSTED}", "name", ""
     else:
         ended, name, only = "sums", by, ""
-    days = "day >= ? AND day <= ?"
+    days = "day >= ? AND day <= ? AND is_simulated(endpoint) = ifnull(?, is_simulated(endpoint))"
     rows = database.rows(
-        f"SELECT name, account, {_SUMMED} FROM ("  # noqa: S608  # constants, and `by` is checked
-        f"SELECT {name} AS name, account, {_AMOUNT} FROM {ended} {_LABELED} WHERE {only} {days} "
-        f"UNION ALL SELECT {name}, 1, {_AMOUNT} FROM reservations {_POSTED} {_LABELED} WHERE {days}"
+        f"SELECT name, account, {SUMMED} FROM ("  # noqa: S608  # constants, and `by` is checked
+        f"SELECT {name} AS name, account, {AMOUNT} FROM {ended} {_LABELED} WHERE {only} {days} "
+        f"UNION ALL SELECT {name}, 1, {AMOUNT} FROM reservations {_POSTED} {_LABELED} WHERE {days}"
         ") GROUP BY name, account ORDER BY name, account",
-        (since, until, since, until),
+        (since, until, simulated) * 2,
     )
     for group, accounts in groupby(rows, itemgetter(0)):
         found: dict[Account, Amount] = {"reserved": NOTHING}
         for _, account, *columns in accounts:
-            found[_ACCOUNTS[account]] = _amount_of(columns)
+            found[_ACCOUNTS[account]] = amount_of(columns)
         yield group, "available", sum(found.values(), NOTHING).times(-1)
         for name_of, amount in found.items():
             yield group, name_of, amount

@@ -13,14 +13,14 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
 from glob import escape
 from pathlib import Path
 from typing import Any, final
 
 import attrs
 
-from .entries import Amount, CostLabel, LedgerEntry, Transaction
+from .amount_columns import amount_of, columns_of
+from .entries import CostLabel, LedgerEntry, Transaction
 
 _RESERVED_BYTES = 512 * 1024  # for some 15,000 calls
 _MAGIC = b"Callsheet: costs that are not in the ledger yet\n"
@@ -68,7 +68,13 @@ def encode(found: UnwrittenRun) -> bytes:
         found.run,
         found.began_at,
         [
-            (one.kind, one.reservation, one.at, [_fields(entry) for entry in one.entries])
+            (
+                one.kind,
+                one.reservation,
+                one.at,
+                [_fields(entry) for entry in one.entries],
+                one.formerly,
+            )
             for one in found.transactions
         ],
     ]
@@ -100,17 +106,21 @@ def decode(text: bytes) -> UnwrittenRun:
 
 
 def _fields(entry: LedgerEntry) -> tuple[object, ...]:
-    amount = attrs.astuple(entry.amount)
-    return (entry.account, attrs.astuple(entry.label), [str(amount[0]), *amount[1:]])
+    return (entry.account, attrs.astuple(entry.label), columns_of(entry.amount))
 
 
-def _transaction(kind: Any, reservation: str, at: float, entries: Sequence[Any]) -> Transaction:  # noqa: ANN401  # JSON
-    return Transaction(kind, reservation, at, tuple(_entry(*one) for one in entries))
+def _transaction(
+    kind: Any,  # noqa: ANN401  # JSON
+    reservation: str,
+    at: float,
+    entries: Sequence[Any],
+    formerly: str,
+) -> Transaction:
+    return Transaction(kind, reservation, at, tuple(_entry(*one) for one in entries), formerly)
 
 
 def _entry(account: Any, label: Sequence[str], amount: Sequence[Any]) -> LedgerEntry:  # noqa: ANN401  # JSON
-    usd, *counts = amount
-    return LedgerEntry(account, CostLabel(*label), Amount(Decimal(usd), *counts))
+    return LedgerEntry(account, CostLabel(*label), amount_of(amount))
 
 
 @final

@@ -75,8 +75,8 @@ class DatabaseFormat:
     schema: tuple[str, ...]
     checked: Mapping[str, str] = attrs.field(factory=dict[str, str])
     checked_when_read: frozenset[str] = frozenset()
-    functions: Mapping[str, tuple[int, Callable[..., str]]] = attrs.field(
-        factory=dict[str, tuple[int, Callable[..., str]]]
+    functions: Mapping[str, tuple[int, Callable[..., str | int]]] = attrs.field(
+        factory=dict[str, tuple[int, Callable[..., str | int]]]
     )
     aggregates: Mapping[str, tuple[int, type]] = attrs.field(factory=dict[str, tuple[int, type]])
 

@@ -83,6 +83,7 @@ async def bulk(
             observers=observers,
             in_thread=in_thread,
             wall_clock=wall_clock,
+            remark=plan.remark,
         )
         observer = _both(run.observe, plan.troupe.observer)
         unwritten: list[UnwrittenCosts] = []

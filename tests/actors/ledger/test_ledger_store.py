@@ -20,8 +20,9 @@ from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.book import CallOutcome
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
 from callsheet.actors.ledger.entries import Amount, CostLabel, Payer
+from callsheet.actors.ledger.exact_sum import ExactSum
 from callsheet.actors.ledger.file import open_ledger, read_sums, recover
-from callsheet.actors.ledger.tables import ExactSum, sums
+from callsheet.actors.ledger.tables import sums
 from callsheet.actors.storage import DamagedFile, StorageError, in_worker_thread
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
@@ -309,9 +310,9 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path):
 def test_a_ledger_of_another_version_is_left_alone(tmp_path):
     path = tmp_path / "ledger.sqlite3"
     connection = open_ledger(path, create=True)
-    connection.execute("PRAGMA user_version = 6")
+    connection.execute("PRAGMA user_version = 7")
     connection.close()
-    assert "format version 6, and this release reads version 5" in unusable(path)
+    assert "format version 7, and this release reads version 6" in unusable(path)
 
 
 def test_a_ledger_with_a_schema_that_is_no_text_is_left_alone(tmp_path):

@@ -50,7 +50,7 @@ def report(job: BulkJob) -> int:
         return INTERRUPTED
     if job.ending is not None:
         _print(f"Error: {job.ending}")
-        if _nothing_was_paid(job):
+        if _cannot_start(job):
             return _REFUSED
     for costs in job.unwritten:
         _print(unwritten_remark(costs))
@@ -59,10 +59,10 @@ def report(job: BulkJob) -> int:
     return 0 if is_whole and has_page and job.crash is None else 1
 
 
-def _nothing_was_paid(job: BulkJob) -> bool:
-    """Whether --max-cost, or an unknown price, stopped the run before its first call."""
-    ending = job.ending
-    return ending is not None and ending.kind == "unpaid" and _nothing_was_sent(job.progress)
+def _cannot_start(job: BulkJob) -> bool:
+    """Whether --max-cost, an unknown price or --route stopped the run before its first call."""
+    kind = None if job.ending is None else job.ending.kind
+    return kind in ("unpaid", "unbatched") and _nothing_was_sent(job.progress)
 
 
 def _nothing_was_sent(now: Progress | None) -> bool:
@@ -104,6 +104,8 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
             f"Rows in batches at the provider, which will be billed: {count:,}. Run the same "
             "command again to get the responses."
         )
+    if now.rerouted:
+        lines.append(f"{_rows(now.rerouted)} went live, and not in a batch, at the usual price.")
     if now.maybe_billed:
         lost = 0 if job.run is None else job.run.lost_before
         before = f", {lost:,} of them in earlier runs" if lost else ""
