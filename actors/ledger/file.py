@@ -23,8 +23,8 @@ from ..storage import (
     open_database,
 )
 from .entries import Account, Amount, CostDimension, LedgerEntry, Transaction
+from .format import LEDGER_FORMAT
 from .tables import (
-    LEDGER_FORMAT,
     LedgerWriter,
     check_dimension,
     last_entry,

@@ -1,20 +1,12 @@
-"""The tables of a ledger file: how transactions are written, and how sums are read."""
+"""Statements on a ledger file: how transactions are written, and how sums are read."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import cast, final
 
-from ..storage import Database, DatabaseFormat
-from .amount_columns import (
-    ADDED,
-    AMOUNT,
-    AMOUNT_COLUMNS,
-    SUMMED,
-    SUMS_OF_TWO,
-    amount_of,
-    columns_of,
-)
+from ..storage import Database
+from .amount_columns import ADDED, AMOUNT, SUMMED, SUMS_OF_TWO, amount_of, columns_of
 from .entries import (
     NOTHING,
     Account,
@@ -23,124 +15,24 @@ from .entries import (
     CostLabel,
     LedgerEntry,
     Transaction,
-    TransactionKind,
 )
-from .exact_sum import ExactSum, exact_add
+from .format import ACCOUNT_CODES, ACCOUNTS, CHECKED, KIND_CODES, LABEL
 from .lines import LINE
-from .simulated import is_simulated
-
-_LABEL = ("tenant", "model", "day", "route", "endpoint")
-"""The columns of a label. The post is in a table of its own: each call may have another one."""
-
-# The account "available" is not in the file: it is the negative sum of the others.
-_ACCOUNT_CODES: dict[Account, int] = {"reserved": 1, "spent": 2, "maybe_billed": 3}
-_ACCOUNTS: dict[int, Account] = {code: account for account, code in _ACCOUNT_CODES.items()}
-_KIND_CODES: dict[TransactionKind, int] = {
-    "reserve": 1,
-    "extend": 2,
-    "settle": 3,
-    "maybe": 4,
-    "refund": 5,
-    "attach": 6,
-}
-
-_TABLES = (
-    """
-    CREATE TABLE runs (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, began_at REAL NOT NULL,
-        ended_at REAL,
-        has_all INTEGER NOT NULL DEFAULT 0 -- 1: what it could not write was written by a later run
-    )
-    """,
-    """
-    CREATE TABLE labels (
-        id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, model TEXT NOT NULL, day TEXT NOT NULL,
-        route TEXT NOT NULL, endpoint TEXT NOT NULL, crc INTEGER NOT NULL,
-        UNIQUE (tenant, model, day, route, endpoint)
-    )
-    """,
-    """
-    CREATE TABLE posts (
-        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, crc INTEGER NOT NULL
-    )
-    """,
-    """
-    CREATE TABLE transactions (
-        id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs, reservation TEXT NOT NULL,
-        kind INTEGER NOT NULL, -- 1 reserve, 2 extend, 3 settle, 4 maybe, 5 refund
-        at REAL NOT NULL, crc INTEGER NOT NULL
-    )
-    """,
-    f"""
-    CREATE TABLE entries (
-        id INTEGER PRIMARY KEY, entry_of INTEGER NOT NULL REFERENCES transactions,
-        account INTEGER NOT NULL, -- 1 reserved, 2 spent, 3 maybe_billed
-        label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
-        call TEXT NOT NULL, -- '' for account 1
-        {AMOUNT_COLUMNS}, crc INTEGER NOT NULL
-    )
-    """,
-    # The reservations of calls in flight. A row is deleted when its reservation ends.
-    f"""
-    CREATE TABLE reservations (
-        run INTEGER NOT NULL REFERENCES runs, reservation TEXT NOT NULL, payer INTEGER NOT NULL,
-        label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
-        call TEXT NOT NULL, {AMOUNT_COLUMNS}, crc INTEGER NOT NULL,
-        PRIMARY KEY (run, reservation, payer)
-    ) WITHOUT ROWID
-    """,
-    # The sums of the entries of accounts 2 and 3, so that a reader need not add up all entries.
-    f"""
-    CREATE TABLE sums (
-        label INTEGER NOT NULL REFERENCES labels, account INTEGER NOT NULL, {AMOUNT_COLUMNS},
-        crc INTEGER NOT NULL, PRIMARY KEY (label, account)
-    ) WITHOUT ROWID
-    """,
-    f"""
-    CREATE TABLE post_sums (
-        post INTEGER NOT NULL REFERENCES posts, label INTEGER NOT NULL REFERENCES labels,
-        account INTEGER NOT NULL, {AMOUNT_COLUMNS}, crc INTEGER NOT NULL,
-        PRIMARY KEY (post, label, account)
-    ) WITHOUT ROWID
-    """,
-)
-
-
-_CHECKED = {
-    "labels": f"id, {', '.join(_LABEL)}",
-    "posts": "id, name",
-    "transactions": "id, run, reservation, kind, at",
-    "entries": f"id, entry_of, account, label, post, call, {AMOUNT}",
-    "reservations": f"run, reservation, payer, label, post, call, {AMOUNT}",
-    "sums": f"label, account, {AMOUNT}",
-    "post_sums": f"post, label, account, {AMOUNT}",
-}
-LEDGER_FORMAT = DatabaseFormat(
-    noun="ledger",
-    application_id=0x63616C6C,  # "call"
-    version=6,
-    schema=_TABLES,
-    checked=_CHECKED,
-    checked_when_read=frozenset({"posts", "transactions", "entries", "post_sums"}),
-    functions={"exact_add": (2, exact_add), "is_simulated": (1, is_simulated)},
-    aggregates={"exact_sum": (1, ExactSum)},
-)
-
 
 _MAX_CACHED_IDS = 10_000
 _ENDINGS = frozenset({"settle", "maybe", "refund"})
-_Label = tuple[str, str, str, str, str]  # as in _LABEL
+_Label = tuple[str, str, str, str, str]  # as in LABEL
 
 
 def _insert(table: str, conflict: str = "") -> str:
-    columns = _CHECKED[table]
+    columns = CHECKED[table]
     marks = ", ".join(f"?{number}" for number in range(1, columns.count(",") + 2))
     return f"INSERT INTO {table} ({columns}, crc) VALUES ({marks}, checksum({marks})) {conflict}"  # noqa: S608  # constants, here and below
 
 
 def _add(table: str, key: str) -> str:
     """Return the statement that inserts a sum, or adds to the one with the same key."""
-    columns = _CHECKED[table]
+    columns = CHECKED[table]
     added = columns.replace(AMOUNT, ", ".join(SUMS_OF_TWO))
     return _insert(
         table,
@@ -153,7 +45,7 @@ _TRANSACTION = _insert("transactions")
 _ENTRY = _insert("entries")
 _RESERVED = _add("reservations", "run, reservation, payer")
 _FOUND = (
-    f"SELECT verified(crc, {_CHECKED['reservations']}), payer, label, post, call, {AMOUNT} "  # noqa: S608
+    f"SELECT verified(crc, {CHECKED['reservations']}), payer, label, post, call, {AMOUNT} "  # noqa: S608
     "FROM reservations WHERE run = ? AND reservation = ?"
 )
 _ENDED = "DELETE FROM reservations WHERE run = ? AND reservation = ?"
@@ -209,11 +101,11 @@ class LedgerWriter:
         for transaction in transactions:
             number += 1
             kind, key = transaction.kind, transaction.reservation
-            heads.append((number, run, key, _KIND_CODES[kind], transaction.at))
+            heads.append((number, run, key, KIND_CODES[kind], transaction.at))
             is_end = kind in _ENDINGS
             payer = 0
             for entry in transaction.entries:
-                account = _ACCOUNT_CODES.get(entry.account)
+                account = ACCOUNT_CODES.get(entry.account)
                 if account is None:
                     continue
                 label, post = self._ids(entry.label)
@@ -266,7 +158,7 @@ class LedgerWriter:
         names = (label.tenant, label.model, label.day, label.route, label.endpoint)
         number = self._labels.get(names)
         if number is None:
-            number = self._labels[names] = self._id("labels", _LABEL, names)
+            number = self._labels[names] = self._id("labels", LABEL, names)
         post = self._posts.get(label.post)
         if post is None:
             post = self._posts[label.post] = self._id("posts", ("name",), (label.post,))
@@ -275,7 +167,7 @@ class LedgerWriter:
     def _id(self, table: str, columns: Sequence[str], names: Iterable[str]) -> int:
         values = tuple(map(_text, names))
         is_it = " AND ".join(f"{column} = ?" for column in columns)
-        checked = _CHECKED[table]
+        checked = CHECKED[table]
         select = f"SELECT id, verified(crc, {checked}) FROM {table} WHERE {is_it}"  # noqa: S608
         if self._database.row(select, values) is None:
             marks = ", ".join("?" * len(columns))
@@ -293,8 +185,8 @@ def _text(name: str) -> str:
     return name if name.isascii() else name.encode(errors="replace").decode()
 
 
-_LABEL_COLUMNS = ", ".join(_LABEL)
-_BY = ("call", "post", *_LABEL)
+_LABEL_COLUMNS = ", ".join(LABEL)
+_BY = ("call", "post", *LABEL)
 _LABELED = "JOIN labels ON labels.id = label"
 _POSTED = "JOIN posts ON posts.id = post"
 
@@ -337,7 +229,7 @@ def written_since(database: Database, entry: int, run: int) -> Iterator[LedgerEn
 
 
 def _of(table: str) -> str:
-    return ", ".join(f"{table}.{name}" for name in _CHECKED[table].split(", "))
+    return ", ".join(f"{table}.{name}" for name in CHECKED[table].split(", "))
 
 
 _VERIFIED = (
@@ -365,13 +257,13 @@ def line_debts(database: Database, run: int) -> dict[str, list[LedgerEntry]]:
 
 def _entry(row: tuple[object, ...]) -> LedgerEntry:
     account, *columns = row
-    return LedgerEntry(_ACCOUNTS[cast("int", account)], *_labelled(["", *columns]))
+    return LedgerEntry(ACCOUNTS[cast("int", account)], *_labelled(["", *columns]))
 
 
 def _labelled(columns: Sequence[object]) -> tuple[CostLabel, Amount]:
     """Return the label and the amount of a row: call, post, the columns of a label, an amount."""
-    names = cast("Sequence[str]", columns[: 2 + len(_LABEL)])
-    return CostLabel(*names), amount_of(columns[2 + len(_LABEL) :])
+    names = cast("Sequence[str]", columns[: 2 + len(LABEL)])
+    return CostLabel(*names), amount_of(columns[2 + len(LABEL) :])
 
 
 def open_reservations(database: Database, run: int, now: float) -> list[Transaction]:
@@ -452,7 +344,7 @@ def sums(
     for group, accounts in groupby(rows, itemgetter(0)):
         found: dict[Account, Amount] = {"reserved": NOTHING}
         for _, account, *columns in accounts:
-            found[_ACCOUNTS[account]] = amount_of(columns)
+            found[ACCOUNTS[account]] = amount_of(columns)
         yield group, "available", sum(found.values(), NOTHING).times(-1)
         for name_of, amount in found.items():
             yield group, name_of, amount
