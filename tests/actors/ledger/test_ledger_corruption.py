@@ -1,5 +1,6 @@
 """A ledger with one changed bit: it is refused, or has the sums of the whole one (L14)."""
 
+import contextlib
 import shutil
 from decimal import Decimal
 from random import Random
@@ -8,9 +9,10 @@ import pytest
 from test_ledger_store import NOON, books, line, paid
 
 from callsheet.actors import StorageError
-from callsheet.actors.ledger.book import CallOutcome
-from callsheet.actors.ledger.file import read_sums
+from callsheet.actors.ledger.book import Book, CallOutcome
+from callsheet.actors.ledger.file import LedgerFile, read_sums
 from callsheet.actors.storage import beside
+from callsheet.actors.storage.format import connect
 
 CALLS = 30
 DIMENSIONS = ("model", "post", "call")
@@ -125,3 +127,28 @@ async def test_a_changed_amount_is_refused_where_budgets_depend_on_it(tmp_path):
         totals(path)
     with pytest.raises(StorageError, match="a stored value is not valid"):
         await books(path).open(lambda: None)
+
+
+@pytest.mark.parametrize("table", ["entries", "reservations"])
+async def test_a_changed_amount_of_a_line_is_refused(tmp_path, table):
+    """A line is renamed, and a later run takes over what is left of it (L3)."""
+    path = tmp_path / "ledger.sqlite3"
+    book = Book(())
+    file = LedgerFile(path, NOON)
+    file.begin()
+    file.commit([book.reserve("1", [line()], NOON), *book.attach("1", "x-1", NOON)])
+    more = book.attach("1", "x-2", NOON)
+    if table == "entries":
+        file.begin()
+        file.commit([book.settle("1", CallOutcome(None, 1), NOON)])
+        file.close(NOON)
+        file = LedgerFile(path, NOON)
+    with contextlib.closing(connect(path, "mode=rw")) as other:
+        assert other.execute(f"UPDATE {table} SET usd = '0.01'").rowcount
+    with pytest.raises(StorageError, match="a stored value is not valid"):
+        if table == "entries":
+            file.line_debts()
+        else:
+            file.begin()
+            file.commit(more)
+    file.abandon()

@@ -6,11 +6,12 @@ from random import Random
 import pytest
 from test_ledger_store import NOON, books, line, on_disk, paid
 
-from callsheet.actors import StorageError, StorageFull, take_unwritten
+from callsheet.actors import StorageError, StorageFull, Usage, take_unwritten
 from callsheet.actors.ledger import unwritten
 from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.book import CallOutcome
 from callsheet.actors.ledger.budgets import LedgerPolicy
+from callsheet.actors.ledger.entries import Amount
 from callsheet.actors.ledger.file import LedgerFile, read_sums
 from callsheet.actors.ledger.unwritten import UnwrittenRun, decode, encode
 from callsheet.actors.storage import DamagedFile, FileInUse
@@ -187,9 +188,39 @@ async def test_the_costs_of_another_ledger_are_not_taken_in(path, full, tmp_path
 
 def test_what_is_encoded_is_decoded_with_all_it_has():
     payer = line("0.1234567890123456789", call="c\ud800")
-    transactions = []
-    accounts = books(None)
-    accounts._book.reserve("1", [payer], 1.5)
-    transactions.append(accounts._book.settle("1", paid("0.1"), 2.5))
-    run = UnwrittenRun(7, 1.25, tuple(transactions))
+    book = books(None)._book
+    saved = CallOutcome(Amount.of(Usage(7, 3), Decimal("0.1"), Decimal("0.2")), 0)
+    reserved = book.reserve("1", [payer], 1.5)
+    (attached,) = book.attach("1", "x-1", 2.0)
+    ended = book.settle("1", saved, 2.5)
+    assert attached.formerly == "1"
+    assert {entry.amount.saved_usd for entry in ended.entries} >= {Decimal("0.1")}
+    run = UnwrittenRun(7, 1.25, (reserved, attached, ended))
     assert decode(encode(run) + b"rest") == run
+
+
+@pytest.mark.parametrize("is_settled", [True, False])
+async def test_a_line_that_gets_another_name_on_a_full_disk_is_booked_once(path, full, is_settled):
+    accounts = books(path)
+    await accounts.open(lambda: None)
+    key = accounts.new_key()
+    await accounts.reserve([(key, [line()])])
+    accounts.note_line(key, "x-1", is_resumed=False, unrun=())
+    await accounts.written()
+    make_room = full()
+    accounts.note_line(key, "x-2", is_resumed=False, unrun=())
+    if is_settled:
+        accounts.settle(key, CallOutcome(None, 1))
+    await accounts.written()
+    await accounts.leave()
+    accounts._file._release()
+    make_room()
+    accounts = books(path)
+    await accounts.open(lambda: None)
+    assert booked(path) == {"maybe_billed": Decimal("0.25"), "reserved": 0}
+    key = accounts.new_key()
+    await accounts.reserve([(key, [line()])])
+    accounts.note_line(key, "x-2", is_resumed=True, unrun=())
+    accounts.settle(key, paid())
+    await accounts.leave()
+    assert booked(path) == {"spent": Decimal("0.1"), "maybe_billed": 0, "reserved": 0}
