@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from .errors import (
         AuthenticationFailed,
         BadRequest,
+        BatchUnavailable,
         BudgetExceeded,
         CallFailed,
         ConnectionFailed,
@@ -86,7 +87,9 @@ if TYPE_CHECKING:
         GetCosts,
         LedgerActor,
         LedgerPolicy,
+        UnwrittenCosts,
         read_sums,
+        take_unwritten,
     )
     from .messages import Request, Task
     from .permit import Dimension, Permit, Throttled
@@ -197,16 +200,17 @@ else:
             "load_recipe names_used render"
         ),
         errors=(
-            "AuthenticationFailed BadRequest BudgetExceeded CallFailed ConnectionFailed "
-            "DeadlineTooShort LedgerUnavailable MalformedResponse ProviderUnavailable "
-            "QuotaExhausted RateLimited RequestTooLarge SendTimedOut UnreadableEndpoint"
+            "AuthenticationFailed BadRequest BatchUnavailable BudgetExceeded CallFailed "
+            "ConnectionFailed DeadlineTooShort LedgerUnavailable MalformedResponse "
+            "ProviderUnavailable QuotaExhausted RateLimited RequestTooLarge SendTimedOut "
+            "UnreadableEndpoint"
         ),
         events="CallEvent Observer Stage ignore log_call",
         http="LeanTransport check_environment",
         identity="sharing_key",
         ledger=(
             "NOTHING Amount Budget CostStatistics CostTotals GetCosts LedgerActor "
-            "LedgerPolicy read_sums"
+            "LedgerPolicy UnwrittenCosts read_sums take_unwritten"
         ),
         json_value="Json kind_of",
         chat_message="ChatMessage",
@@ -257,6 +261,7 @@ __all__ = [
     "BatchLimits",
     "BatchRecord",
     "BatchStrategy",
+    "BatchUnavailable",
     "BatchWeight",
     "BatcherActor",
     "Batching",
@@ -386,6 +391,7 @@ __all__ = [
     "TroupeSettings",
     "UnreadableEndpoint",
     "UnsupportedField",
+    "UnwrittenCosts",
     "Usage",
     "Vendor",
     "WireFormat",
@@ -413,6 +419,7 @@ __all__ = [
     "redact_secrets",
     "render",
     "sharing_key",
+    "take_unwritten",
     "vendor_at",
     "vendor_named",
 ]

@@ -5,8 +5,8 @@ Every stage takes the same two messages, so that stages can be stacked, left out
     PostComposerActor -> BatcherActor -> RateLimiterActor -> RequestActor -> provider
 """
 
-from collections.abc import Awaitable, Callable
-from typing import cast, final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, cast, final
 
 import attrs
 import trio
@@ -95,6 +95,25 @@ class Stream(StreamOf[Delta | Response]):
         return Stream(self.request, self.context, permit, self.account, self.may_ask_again)
 
 
+class LineNotes(Protocol):
+    """What a ledger does for calls that are lines of a batch; see `CallAccount.note_line`."""
+
+    def note_line(self, key: str, line: str, *, is_resumed: bool, unrun: Sequence[str]) -> None:
+        """Note that the reservation of a call is for a line of a batch.
+
+        Args:
+            key: the key of the reservation.
+            line: the custom id of the line.
+            is_resumed: whether an earlier call may have reserved for the same line.
+            unrun: custom ids of lines that certainly cost nothing.
+        """
+        ...
+
+    async def written(self) -> None:
+        """Wait until what was noted is on disk."""
+        ...
+
+
 @final
 class CallAccount:
     """The attempts of one call that were reserved and sent.
@@ -107,6 +126,7 @@ class CallAccount:
     Args:
         key: the key of the call's reservation.
         extend: reserves the cost of one more attempt for a key.
+        lines: notes the lines of batches; None if nothing does.
 
     Attributes:
         taken: attempts that were sent and not refunded.
@@ -114,10 +134,25 @@ class CallAccount:
         response: the response of the call; None until it is known.
     """
 
-    __slots__ = ("_extend", "_is_closed", "_paid", "endpoint", "key", "response", "taken")
+    __slots__ = (
+        "_extend",
+        "_is_closed",
+        "_lines",
+        "_paid",
+        "endpoint",
+        "key",
+        "response",
+        "taken",
+    )
 
-    def __init__(self, key: str, extend: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        key: str,
+        extend: Callable[[str], Awaitable[None]],
+        lines: LineNotes | None = None,
+    ) -> None:
         self.key = key
+        self._lines = lines
         self.taken = 0
         self.endpoint = ""
         self.response: Response | None = None
@@ -147,6 +182,26 @@ class CallAccount:
     def refund(self) -> None:
         """Return an attempt that certainly cost nothing, so that the next one can take it."""
         self.taken -= 1
+
+    def note_line(self, line: str, *, is_resumed: bool = False, unrun: Sequence[str] = ()) -> None:
+        """Note that an attempt is a line of a batch, which outlives the process.
+
+        A later call that gets the result of the line takes the reservation over: what was booked
+        as possibly billed for the earlier call is released, because the later one pays for it.
+
+        Args:
+            line: the custom id of the line.
+            is_resumed: whether an earlier call has waited for the line.
+            unrun: custom ids of lines of earlier calls, of any request, that certainly cost
+                nothing; what was booked for them is released when the same call is sent again.
+        """
+        if self._lines is not None:
+            self._lines.note_line(self.key, line, is_resumed=is_resumed, unrun=unrun)
+
+    async def written(self) -> None:
+        """Wait until the lines that were noted are on disk."""
+        if self._lines is not None:
+            await self._lines.written()
 
     def close(self) -> None:
         """Mark the call as ended, so that no attempt can follow. Only the ledger calls it."""

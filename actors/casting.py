@@ -323,7 +323,9 @@ def _routes(settings: TroupeSettings, batches: Ref | None) -> tuple[Route, ...]:
             )
         )
     if wanted.batch and batches is not None:
-        routes.append(routing.BatchRoute(batches, prices, wanted.batch_from_s))
+        routes.append(
+            routing.BatchRoute(batches, prices, wanted.batch_from_s, is_only=wanted.batch_only)
+        )
     return (*routes, *settings.routes)
 
 

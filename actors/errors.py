@@ -105,6 +105,10 @@ class DeadlineTooShort(CallFailed):
     """The limits do not let the call pass before its deadline. It fails without waiting."""
 
 
+class BatchUnavailable(CallFailed):
+    """The Batch API cannot take the call, and it may not be sent live; see `BatchApiPolicy`."""
+
+
 class BudgetExceeded(CallFailed):
     """The call, or another attempt of it, may cost more than a budget has left.
 

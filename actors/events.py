@@ -21,6 +21,7 @@ Stage = Literal[
     "admitted",  # the limiter let the call pass
     "sent",  # an HTTP request is being sent
     "retrying",  # an attempt failed, and another one follows
+    "rerouted",  # the call is sent live, and not in a batch
     "answered",  # the response is complete
     "shared",  # the call of an identical request supplied the response
     "failed",  # the call failed and is not retried
@@ -42,7 +43,7 @@ class CallEvent:
         cost_usd: the cost in USD, on "answered"; None when the price is not known.
         listed_cost_usd: the cost in USD by the table of prices, on "answered", where `cost_usd` is
             what the provider reports; None otherwise.
-        error: the error message, on "retrying" and "failed".
+        error: the error message, on "retrying" and "failed"; on "rerouted", the reason.
         delay: seconds until the next attempt, on "retrying".
         route: the route of the attempt, on "sent": "live" or "batch".
         is_unreachable: whether the failed attempt never reached the provider, on "retrying".

@@ -12,26 +12,25 @@ from callsheet.runtime import get_logger
 
 from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, handles
 from ..calls import Complete, Stream
-from ..errors import CallFailed, MalformedResponse
+from ..errors import BatchUnavailable, CallFailed, MalformedResponse, RequestTooLarge
 from ..events import Observer, ignore
-from ..identity import content_key
-from ..rate_limit import TokenEstimator
 from ..request import RetryPolicy
 from ..responses import Response
-from ..vendors import Endpoint, PriceBook, Timeouts, default_prices, dumps
+from ..vendors import Endpoint, PriceBook, Timeouts, default_prices
 from .control import Control
 from .driver import BatchDriver
 from .in_flight import BatchInFlight, BatchLine, BatchWaiter, DeadlineFallback, InFlightTable
-from .job import BatchJob, handle_orphans
+from .intake import NEAR, TOO_LARGE, BatchIntake
+from .job import BatchJob
 from .journal import Journal, JournalFile, KnownBatch, OpenJournal, open_journal
 from .messages import AcknowledgeResponses, BatchApiStatistics, GetBatchApiStatistics
-from .plan import BatchGroup, BatchPlan, LineSize, PlannedBatch, size_limits
+from .orphans import OrphanHandling, handle_orphans
+from .plan import BatchPlan, PlannedBatch, size_limits
 from .policy import BatchApiPolicy
 from .results import BatchResults, Claims, LineResults
 
 _log = get_logger("callsheet.batches")
 
-_OVERHEAD_BYTES = 256  # of a line besides its body
 _CLOSE_S = 5.0
 
 
@@ -68,7 +67,7 @@ class BatchApiActor(Actor):
 
     Args:
         to: the stage that sends requests live.
-        endpoint: the endpoint; without a Batch API, every request is sent live.
+        endpoint: the endpoint; without a Batch API, every request is sent live, or fails.
         policy: the settings of the stage.
         retry: the pauses before a failed control call is repeated. There is no limit to their
             number, since requests that cannot wait are sent live.
@@ -100,13 +99,13 @@ class BatchApiActor(Actor):
         self._prices = prices or default_prices()
         self._observer = observer
         self._transport = transport
-        self._account = endpoint.identity.partition("://")[2]
         self._dialect = policy.dialect or endpoint.vendor.batches
-        self._journal: Journal = journal(policy.journal, self._account, policy.keep_s)
-        self._estimator = TokenEstimator()
+        self._window_s = policy.window_s or (self._dialect.window_s if self._dialect else inf)
+        self._intake = BatchIntake(endpoint, self._dialect, policy)
+        self._journal: Journal = journal(policy.journal, self._intake.account, policy.keep_s)
         self._counts: Counter[str] = Counter()
         self._table = InFlightTable()
-        self._deadlines = DeadlineFallback(to, self._counts)
+        self._deadlines = DeadlineFallback(to, self._counts, observer)
         self._plan: BatchPlan[BatchWaiter] = BatchPlan(policy, size_limits(policy, self._dialect))
         self._batches: dict[str, BatchInFlight] = {}
         self._control: Control | None = None
@@ -143,10 +142,11 @@ class BatchApiActor(Actor):
             policy=self._policy,
             retry=self._retry,
             random=self.random,
-            encode=self._encode,
+            encode=self._intake.encode,
             deliver=self._deliver,
             known=lambda: {batch.job.batch_id for batch in self._batches.values()},
             observer=self._observer,
+            take_unrun=self._table.take_unrun,
         )
         for result in unclaimed:
             self._table.offer_result(result.key, result.custom_id)
@@ -172,12 +172,16 @@ class BatchApiActor(Actor):
     @defers(Complete)
     async def gather(self, message: Complete, slot: ReplySlot[Response]) -> None:
         """Reply to a request from the journal, add it to a batch, or forward it."""
-        waiter = None if self._dialect is None else self._waiter(message, slot)
+        waiter = self._intake.waiter(message, slot)
         if waiter is None:
             self._counts["live"] += 1
             await slot.forward(self._to, message)
             return
+        if self._dialect is None:
+            await self._turn_away(waiter, self._intake.refusal)
+            return
         slot.on_settled(partial(self._left, waiter))
+        waiter.maybe_billed = self._table.take_lost(waiter.key)
         if await self._results.find(waiter):
             return
         line = self._table.take_line(waiter.key)
@@ -189,6 +193,8 @@ class BatchApiActor(Actor):
             line.batch.waiting.add(waiter)
             line.batch.job.keep()
             self._watch(waiter)
+            await waiter.pay()
+            waiter.resume(line.custom_id)
 
     @handles(_Gathered)
     async def gathered(self, message: _Gathered) -> None:  # noqa: ARG002  # it has no fields
@@ -217,7 +223,7 @@ class BatchApiActor(Actor):
         """Send the requests live whose deadline is near."""
         self._due_timer = None
         while (waiter := self._deadlines.take(trio.current_time())) is not None:
-            await self._go_live(waiter)
+            await self._go_live(waiter, NEAR)
         self._watch(None)
 
     @handles(AcknowledgeResponses, urgent=True)
@@ -245,40 +251,33 @@ class BatchApiActor(Actor):
 
     # ---------------------------------------------------------------- requests
 
-    def _waiter(self, message: Complete, slot: ReplySlot[Response]) -> BatchWaiter | None:
-        """Return a waiter for a request; None if the request cannot be encoded."""
-        request, now = self._endpoint.request_there(message.request), trio.current_time()
-        try:
-            form = self._endpoint.format_for(request)
-            body = form.encode(request, stream=False)
-            text, path = dumps(body), form.path(request, stream=False)
-            key = content_key(self._account, path, body)
-        except (ValueError, TypeError):
-            return None  # the live call reports the error
-        tokens = self._estimator.estimate(request).input_tokens
-        due = now + (inf if request.deadline is None else request.deadline)
-        return BatchWaiter(
-            message=message,
-            slot=slot,
-            key=key,
-            group=BatchGroup(path, request.model),
-            size=LineSize(len(text) + _OVERHEAD_BYTES, tokens, len(request.inputs)),
-            due=due,
-            margin_s=self._policy.margin_s(min(due, slot.deadline) - now),
-        )
-
     async def _add(self, waiter: BatchWaiter) -> None:
         """Add a request to the next batch; or send it live, if it cannot be in one."""
         now = trio.current_time()
         waiter.line = None
         if waiter.slot.done or waiter.is_out:
             return
-        if waiter.live_at <= now or not self._plan.takes(waiter.group, waiter.size):
-            await self._go_live(waiter)
+        if why := self._intake.why_not(waiter):
+            await self._turn_away(waiter, why)
+            return
+        if not self._plan.takes(waiter.group, waiter.size):
+            await self._turn_away(waiter, TOO_LARGE, RequestTooLarge)
+            return
+        if waiter.live_at <= now:
+            await self._go_live(waiter, NEAR)
             return
         self._plan.add(waiter.group, waiter, waiter.size, now)
         self._watch(waiter)
         self._send_gathered()
+
+    async def _turn_away(
+        self, waiter: BatchWaiter, why: str, kind: type[CallFailed] = BatchUnavailable
+    ) -> None:
+        """Send a request live that no batch takes, or fail it."""
+        if self._policy.is_required:
+            self._fail(waiter, kind(why))
+        else:
+            await self._go_live(waiter, why)
 
     def _left(self, waiter: BatchWaiter, slot: ReplySlot[Response]) -> None:
         """A request has its response, or was cancelled."""
@@ -314,15 +313,15 @@ class BatchApiActor(Actor):
         if timer is None and due_at < inf:
             self._due_timer = self.send_at(due_at, _DeadlineNear())
 
-    async def _go_live(self, waiter: BatchWaiter, *, maybe_billed: int = 0) -> None:
+    async def _go_live(self, waiter: BatchWaiter, why: str, *, maybe_billed: int = 0) -> None:
         """Take a request out of its batch, and send it live."""
-        line = waiter.line
+        line, waiter.maybe_billed = waiter.line, waiter.maybe_billed + maybe_billed
         if line is not None and not line.is_over:
-            maybe_billed = 1  # the batch goes on, and may bill it as well
+            waiter.maybe_billed += 1  # the batch goes on, and may bill it as well
             self._let_go(line.batch, waiter, may_return=False)
         else:
             self._plan.discard(waiter)
-        await self._deadlines.send(waiter, maybe_billed=maybe_billed)
+        await self._deadlines.send(waiter, why)
 
     # ---------------------------------------------------------------- batches
 
@@ -341,7 +340,8 @@ class BatchApiActor(Actor):
         self._counts["batches"] += 1
         name = f"{self._name}-{self._counts['batches']}"
         waiters = {f"{name}-{at}": waiter for at, waiter in enumerate(gathered.lines)}
-        job = BatchJob(name, waiters, self._policy.window_s, self._policy.settle_s)
+        policy = self._policy
+        job = BatchJob(name, waiters, self._window_s, policy.settle_s, policy.late_s)
         batch = BatchInFlight(job, gathered.group, gathered.tokens, now)
         batch.waiting.update(waiters.values())
         for custom_id, waiter in waiters.items():
@@ -349,10 +349,6 @@ class BatchApiActor(Actor):
             waiter.line = batch.lines[custom_id] = line
         self._batches[name] = batch
         self._wake(batch, now)
-
-    def _encode(self, message: Complete) -> bytes:
-        request = self._endpoint.request_there(message.request)
-        return dumps(self._endpoint.format_for(request).encode(request, stream=False))
 
     def _resume(self, known: KnownBatch) -> None:
         """Go on with a batch of an earlier process; equal requests get the results of its lines."""
@@ -364,8 +360,9 @@ class BatchApiActor(Actor):
             mark=known.mark,
             batch_id=known.batch_id,
             is_certain=known.is_certain,
-            window_s=self._policy.window_s,
+            window_s=self._window_s,
             settle_s=self._policy.settle_s,
+            late_s=self._policy.late_s,
             now=now,
         )
         batch = BatchInFlight(job, known.group, known.tokens, now, is_intended=True)
@@ -393,7 +390,7 @@ class BatchApiActor(Actor):
             if why.is_retried:
                 if isinstance(why.error, MalformedResponse):  # asked for once more at most (L11)
                     waiter.message = attrs.evolve(waiter.message, may_ask_again=False)
-                await self._go_live(waiter, maybe_billed=int(why.maybe_billed))
+                await self._go_live(waiter, str(why.error), maybe_billed=int(why.maybe_billed))
             else:
                 self._fail(waiter, why.error)
 
@@ -406,32 +403,46 @@ class BatchApiActor(Actor):
             self._table.withdraw_line(line)
         if batch.is_intended:
             await self._journal.do(partial(JournalFile.finish, batch=batch.job.id))
-        after = handle_orphans(batch.job, left, batch.error)
+        after = handle_orphans(batch.job, left, batch.error, is_required=self._policy.is_required)
+        if batch.job.ending == "refused":
+            self._intake.refused(batch, after.why)
         self._plan.ended(batch.group, batch.tokens)
         if after.is_overflow:
             until = trio.current_time() + self._policy.max_poll_s
             self._plan.overflowed(batch.group, batch.tokens, after.stated_limit, until)
             for one in self._plan.oversize(batch.group):
-                await self._go_live(one)
-        if left and batch.job.ending in ("refused", "lost"):
-            ending, why = batch.job.ending, None if batch.error is None else str(batch.error)
+                await self._turn_away(one, TOO_LARGE, RequestTooLarge)
+        if left and batch.job.ending in ("refused", "lost", "results"):
             _log.warning(
-                "batch_lost", batch=batch.job.id, ending=ending, lines=len(left), error=why
+                "batch_lost",
+                batch=batch.job.id,
+                ending=batch.job.ending,
+                lines=len(left),
+                maybe_billed=after.maybe_billed,
+                error=None if batch.error is None else str(batch.error),
             )
-        for custom_id, line in left.items():
-            waiter = line.waiter
-            if waiter is None or waiter.is_out:
-                continue
-            if not after.maybe_billed:
-                waiter.refund()
-            if custom_id in after.again:
-                await self._add(waiter)
-            elif custom_id in after.live:
-                await self._go_live(waiter, maybe_billed=int(after.maybe_billed))
-            elif batch.error is not None:
-                self._fail(waiter, batch.error)
+        for line in left.values():
+            await self._end_line(line, after)
         self._send_gathered()
 
+    async def _end_line(self, line: BatchLine, after: OrphanHandling) -> None:
+        """Send a line without a result again, or fail it."""
+        waiter = line.waiter
+        if waiter is None and after.maybe_billed:
+            self._table.lose_line(line)
+        elif waiter is None:
+            self._table.drop_line(line.custom_id)
+        if waiter is None or waiter.is_out:
+            return
+        if not after.maybe_billed:
+            waiter.refund()
+        if line.custom_id in after.again:
+            await self._add(waiter)
+        elif line.custom_id in after.live:
+            await self._go_live(waiter, after.why, maybe_billed=int(after.maybe_billed))
+        elif after.error is not None:
+            self._fail(waiter, after.error)
+
     def _fail(self, waiter: BatchWaiter, error: CallFailed) -> None:
-        if waiter.slot.fail(error):
+        if waiter.slot.fail(waiter.billed(error)):
             self._counts["failed"] += 1

@@ -71,9 +71,11 @@ _HEADERS = {
     "user-agent": f"callsheet/{version('callsheet')}",
 }
 
+_GOOD = (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED)
 _CONNECTIONS = 10  # control calls in flight
 _MAX_FILE_BYTES = 16 * 1024**3  # of results: 50,000 embeddings of 3,072 floats are 3 GB
 _MAX_BYTES = 64 * 1024 * 1024  # of a response that is not a file
+_MAX_RESULTS_BYTES = 1024**3  # of a response that contains the results of a batch
 _MAX_PAGES = 100  # of the list of batches, the newest first
 
 
@@ -106,6 +108,7 @@ class Control:
         self._dialect = dialect
         self._failures = Failures(endpoint)
         self._form = next(iter(endpoint.vendor.formats.values()))  # reads errors
+        self._max_bytes = _MAX_BYTES if dialect.divide is None else _MAX_RESULTS_BYTES
         self._extensions = {"timeout": timeouts.by_httpx_name}
         self._transport = transport or transport_for(endpoint, _CONNECTIONS)
 
@@ -128,19 +131,22 @@ class Control:
         body, _ = await self._ask(self._dialect.prepare(content))
         return self._read(partial(self._dialect.read_mark, body))
 
-    async def create(self, *, mark: str, tag: str, path: str, content: bytes) -> BatchView:
+    async def create(
+        self, *, mark: str, tag: str, path: str, model: str, content: bytes
+    ) -> BatchView:
         """Create a batch.
 
         Args:
             mark: what `prepare` returned.
             tag: Callsheet's id of the batch, which the provider stores if it can.
             path: the path of the requests.
+            model: the model of the requests.
             content: the lines of the batch.
 
         Raises:
             AttemptFailed: the call failed. The batch may exist all the same.
         """
-        call = self._dialect.create(mark=mark, tag=tag, path=path, content=content)
+        call = self._dialect.create(mark=mark, tag=tag, path=path, model=model, content=content)
         return await self._ask_for_batch(call)
 
     async def poll(self, batch_id: str) -> BatchView:
@@ -151,13 +157,23 @@ class Control:
         """
         return await self._ask_for_batch(self._dialect.poll(batch_id))
 
-    async def cancel(self, batch_id: str) -> BatchView:
-        """Cancel a batch.
+    async def cancel(self, batch_id: str) -> BatchView | None:
+        """Cancel a batch, if the provider can.
+
+        Returns:
+            Its state; None if the provider does not report it.
 
         Raises:
             AttemptFailed: the call failed, and the batch may go on.
         """
-        return await self._ask_for_batch(self._dialect.cancel(batch_id))
+        call = self._dialect.cancel(batch_id)
+        if call is None:
+            return None
+        body, _ = await self._ask(call)
+        try:
+            return self._dialect.read_batch(body)
+        except ValueError:  # Gemini sends an empty object
+            return None
 
     async def batches(self, mark: str) -> AsyncGenerator[BatchView]:
         """Yield the batches that may have been created since a mark, the newest first.
@@ -180,9 +196,16 @@ class Control:
     async def lines(self, output: str) -> AsyncGenerator[bytes]:
         """Yield the lines of a file of results. Only one piece of the file is in memory.
 
+        Where the results are one JSON text, all of it is.
+
         Raises:
             AttemptFailed: the file cannot be read to its end.
         """
+        if (divide := self._dialect.divide) is not None:
+            document, _ = await self._ask(self._dialect.fetch(output))
+            for line in divide(document):
+                yield line
+            return
         splitter = LineSplitter()
         try:
             async with self._sent(self._dialect.fetch(output)) as body:
@@ -204,7 +227,7 @@ class Control:
     async def _ask(self, call: ControlCall) -> tuple[Json, Mapping[str, str]]:
         try:
             async with self._sent(call) as body:
-                document = loads(await body.read_all(_MAX_BYTES))
+                document = loads(await body.read_all(self._max_bytes))
                 return document, body.headers
         except httpx.RequestError as error:
             raise self._failures.no_response(error, 1) from self._failures.as_cause(error)
@@ -228,7 +251,7 @@ class Control:
         )
         response = HttpResponse.of(await self._transport.handle_async_request(request))
         try:
-            if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
+            if response.status not in _GOOD:
                 raise await self._failures.refused(response, self._form, 1)
             async with _Body(response, trio.current_time()) as body:
                 yield body

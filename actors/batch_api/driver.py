@@ -3,7 +3,7 @@
 A Batch API can only be polled: it does not report the end of a batch (an exception to L4).
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from functools import partial
 from random import Random
@@ -20,14 +20,15 @@ from ..request import AttemptFailed, RetryPolicy
 from ..vendors import BatchDialect, BatchView, LineResult, Malformed
 from .control import Control
 from .in_flight import BatchInFlight, BatchWaiter
-from .job import BatchStep, is_overflow
+from .job import BatchStep
 from .journal import Journal, JournalFile
+from .orphans import is_overflow
 from .policy import BatchApiPolicy
 from .results import LineResults
 
 _log = get_logger("callsheet.batches")
 
-_NOT_FOUND = 404
+_NOT_THERE = frozenset({404, 410})  # a file or a batch
 _GROWTH = 1.5  # factor of the pause between two polls
 _JITTER = 0.2  # part of the pause, to either side
 _CHUNK_BYTES = 1024 * 1024  # of results that are stored in one transaction
@@ -58,6 +59,7 @@ class BatchDriver:
         deliver: takes results; they are on disk when it returns.
         known: returns the provider's ids of the batches in flight.
         observer: receives an event for each call whose line is sent.
+        take_unrun: returns the lines of earlier calls that have certainly not run, once.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class BatchDriver:
         deliver: Callable[[BatchInFlight, LineResults], Awaitable[None]],
         known: Callable[[], Collection[str]],
         observer: Observer,
+        take_unrun: Callable[[], Sequence[str]],
     ) -> None:
         self._control = control
         self._dialect = dialect
@@ -84,6 +87,7 @@ class BatchDriver:
         self._deliver = deliver
         self._known = known
         self._observer = observer
+        self._take_unrun = take_unrun
         self._steps: dict[BatchStep, Callable[[BatchInFlight], Awaitable[None]]] = {
             "prepare": self._prepare,
             "create": self._create,
@@ -120,6 +124,7 @@ class BatchDriver:
             batch.is_intended = True
         if not batch.content:
             batch.content = await self._encode_lines(batch)
+            await self._note_lines(batch)
         mark = await self._control.prepare(batch.content)
         await self._journal.do(partial(JournalFile.mark, batch=job.id, mark=mark))
         job.prepared(mark)
@@ -140,12 +145,17 @@ class BatchDriver:
         job = batch.job
         for waiter in list(batch.waiting):
             await waiter.pay()
+        for waiter in batch.waiting:
             waiter.slot.start()  # from now on it may have run (R3)
             self._report_sent(waiter)
         job.creating(trio.current_time())
         try:
             view = await self._control.create(
-                mark=job.mark, tag=job.id, path=batch.group.path, content=batch.content
+                mark=job.mark,
+                tag=job.id,
+                path=batch.group.path,
+                model=batch.group.model,
+                content=batch.content,
             )
         except AttemptFailed as failed:
             if not _may_have_created(failed):
@@ -156,6 +166,17 @@ class BatchDriver:
             _log.warning("batch_may_exist", batch=job.id, error=str(failed.error))
             return
         await self._created(batch, view, is_certain=True)
+
+    async def _note_lines(self, batch: BatchInFlight) -> None:
+        """Note in the accounts of the calls, on disk, which line is whose (L3)."""
+        account, unrun = None, self._take_unrun()
+        for line in batch.lines.values():
+            if line.waiter is not None and line.waiter.message.account is not None:
+                account = line.waiter.message.account
+                account.note_line(line.custom_id, unrun=unrun)
+                unrun = ()
+        if account is not None:
+            await account.written()
 
     def _report_sent(self, waiter: BatchWaiter) -> None:
         self._observer(
@@ -178,7 +199,7 @@ class BatchDriver:
         if is_certain:
             batch.content = b""
         batch.pause_s = self._policy.poll_s
-        self._wait_to_poll(batch, view)
+        self._wait_to_poll(batch)
 
     async def _find(self, batch: BatchInFlight) -> None:
         """Look for the batch in the provider's list. The oldest candidate is tried first."""
@@ -199,22 +220,23 @@ class BatchDriver:
 
     async def _poll(self, batch: BatchInFlight) -> None:
         view = await self._control.poll(batch.job.batch_id)
-        batch.job.update(view)
-        self._wait_to_poll(batch, view)
+        batch.job.update(view, trio.current_time())
+        self._wait_to_poll(batch)
 
     async def _cancel(self, batch: BatchInFlight) -> None:
         view = await self._control.cancel(batch.job.batch_id)
         batch.job.is_cancelled = True
-        batch.job.update(view)
+        if view is None:  # it is polled as before
+            return
+        batch.job.update(view, trio.current_time())
         batch.pause_s = self._policy.poll_s
-        self._wait_to_poll(batch, view)
+        self._wait_to_poll(batch)
 
     async def _fetch(self, batch: BatchInFlight) -> None:
         """Read one file of results, and deliver them in chunks."""
         job = batch.job
-        if job.view is None:
+        if (output := job.output) is None:
             return
-        output = next(one for one in job.view.outputs if one not in job.fetched)
         chunk: LineResults = []
         size = torn = 0
         async with aclosing(self._control.lines(output)) as lines:
@@ -235,11 +257,12 @@ class BatchDriver:
             await self._deliver(batch, chunk)
         if not job.is_certain:
             await self._is_ours(batch, None)
-        elif torn and batch.failures + 1 < self._retry.max_attempts:
+        elif torn and job.lines and batch.failures + 1 < self._retry.max_attempts:
             text = f"{torn} lines of the results cannot be read"
             raise AttemptFailed(MalformedResponse(text, billed="maybe"))
         else:
-            job.fetched_all(output, is_whole=not torn)
+            job.fetched_all(output, trio.current_time(), is_whole=not torn)
+            self._wait_to_poll(batch)
 
     async def _is_ours(self, batch: BatchInFlight, result: LineResult | None) -> bool:
         """Find out from a result whether a batch with an uncertain id is the right one."""
@@ -264,11 +287,11 @@ class BatchDriver:
             job.finish("refused")
         elif step == "cancel" and failed.is_final:
             job.is_cancelled = True  # most likely it has ended meanwhile
-        elif step == "fetch" and error.status == _NOT_FOUND and job.view is not None:
-            output = next(one for one in job.view.outputs if one not in job.fetched)
-            job.fetched_all(output, is_whole=False)
+        elif step == "fetch" and error.status in _NOT_THERE and job.output is not None:
+            job.is_absent(job.output, now)
+            self._wait_to_poll(batch)
         else:
-            if step == "poll" and error.status == _NOT_FOUND:
+            if step == "poll" and error.status in _NOT_THERE:
                 job.vanished(now)
             until = now + self._back_off(batch, failed)
             if step == "cancel":
@@ -286,10 +309,15 @@ class BatchDriver:
             return self._jittered(self._policy.max_poll_s)
         return retry.backoff(batch.failures, server_s, self._random)
 
-    def _wait_to_poll(self, batch: BatchInFlight, view: BatchView) -> None:
-        if batch.job.phase == "running":
-            pause = max(self._pause(batch), view.wait_s or 0.0)
-            batch.job.wait(trio.current_time() + pause)
+    def _wait_to_poll(self, batch: BatchInFlight) -> None:
+        job, view = batch.job, batch.job.view
+        if job.phase != "running" or view is None:
+            return
+        if view.is_over and not batch.is_late:
+            batch.is_late = True
+            batch.pause_s = self._policy.poll_s
+            _log.warning("batch_results_late", batch=job.id, lines=len(job.lines))
+        job.wait(trio.current_time() + max(self._pause(batch), view.wait_s or 0.0))
 
     def _pause(self, batch: BatchInFlight) -> float:
         """Return the seconds until the next poll, which grow each time."""

@@ -4,11 +4,13 @@ import heapq
 import itertools
 from collections import Counter, defaultdict, deque
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from math import inf
 from typing import final
 
 import attrs
+import trio
 
 from ...runtime import (
     ActorStopped,
@@ -22,6 +24,7 @@ from ...runtime import (
 )
 from ..calls import Complete
 from ..errors import CallFailed
+from ..events import CallEvent, Observer
 from ..responses import Response
 from .job import BatchJob
 from .plan import BatchGroup, LineSize
@@ -40,6 +43,7 @@ class BatchWaiter:
         due: the request's deadline on Trio's clock.
         margin_s: seconds before its deadline at which it is sent live.
         line: the line of a batch whose result answers it.
+        maybe_billed: how many lines may have been billed for it, besides the call that answers it.
         is_out: whether it no longer waits for a batch.
         is_paid: whether its line is reserved for in the account of the call.
     """
@@ -52,6 +56,7 @@ class BatchWaiter:
     due: float = inf
     margin_s: float = 0.0
     line: "BatchLine | None" = None
+    maybe_billed: int = 0
     is_out: bool = False
     is_paid: bool = False
 
@@ -64,11 +69,23 @@ class BatchWaiter:
             await account.take()
             self.is_paid = True
 
+    def resume(self, line: str) -> None:
+        """Note in the account of the call that it has the line of an earlier call (L3)."""
+        if self.message.account is not None:
+            self.message.account.note_line(line, is_resumed=True)
+
     def refund(self) -> None:
         """Refund its line, which has certainly cost nothing."""
         if self.is_paid and self.message.account is not None:
             self.is_paid = False
             self.message.account.refund()
+
+    def billed(self, error: CallFailed) -> CallFailed:
+        """Return an error that says whether lines of the request may have been billed (L3)."""
+        if self.maybe_billed:
+            error = copy(error)  # other requests may fail with it as well
+            error.billed = "maybe"
+        return error
 
     @property
     def live_at(self) -> float:
@@ -111,6 +128,7 @@ class BatchInFlight:
         waiting: the requests that wait for it.
         is_intended: whether the journal contains it.
         is_left: whether a caller that waited for it was cancelled, and may return.
+        is_late: whether it has ended, and results that are missing are waited for.
         failures: the number of control calls that failed in a row.
         pause_s: seconds from the last poll to the next.
         error: the error of the last control call that failed.
@@ -127,6 +145,7 @@ class BatchInFlight:
     waiting: set[BatchWaiter] = attrs.field(factory=set[BatchWaiter], repr=False)
     is_intended: bool = False
     is_left: bool = False
+    is_late: bool = False
     failures: int = 0
     pause_s: float = 0.0
     error: CallFailed | None = None
@@ -144,6 +163,8 @@ class InFlightTable:
     def __init__(self) -> None:
         self._lines: defaultdict[str, deque[BatchLine]] = defaultdict(deque)
         self._results: defaultdict[str, deque[str]] = defaultdict(deque)
+        self._lost: Counter[str] = Counter()
+        self._unrun: list[str] = []
         self.unclaimed = 0  # the number of results
 
     def offer_line(self, line: BatchLine) -> None:
@@ -167,6 +188,23 @@ class InFlightTable:
         if not lines:
             del self._lines[key]
         return line
+
+    def lose_line(self, line: BatchLine) -> None:
+        """Note that a line without a waiter may have been billed and has no result."""
+        self._lost[line.key] += 1
+
+    def drop_line(self, custom_id: str) -> None:
+        """Note that a line without a waiter has certainly not been billed."""
+        self._unrun.append(custom_id)
+
+    def take_unrun(self) -> list[str]:
+        """Return, once, the lines that have certainly not been billed."""
+        unrun, self._unrun = self._unrun, []
+        return unrun
+
+    def take_lost(self, key: str) -> int:
+        """Return how many lines were lost that may have been billed for a request (L3)."""
+        return self._lost.pop(key, 0)
 
     def offer_result(self, key: str, custom_id: str) -> None:
         """Add a result that no caller has claimed."""
@@ -195,11 +233,13 @@ class DeadlineFallback:
     Args:
         to: the stage that sends requests live.
         counts: the counter of "live".
+        observer: receives an event for each request that is sent live.
     """
 
-    def __init__(self, to: Ref, counts: Counter[str]) -> None:
+    def __init__(self, to: Ref, counts: Counter[str], observer: Observer) -> None:
         self._to = to
         self._counts = counts
+        self._observer = observer
         self._near: list[tuple[float, int, BatchWaiter]] = []  # a heap
         self._numbers = itertools.count()
         self._tidy_at = _MIN_TIDIED
@@ -231,20 +271,29 @@ class DeadlineFallback:
             self.watch(waiter)  # its deadline has moved
         return None
 
-    async def send(self, waiter: BatchWaiter, *, maybe_billed: int) -> None:
-        """Send a request live.
+    async def send(self, waiter: BatchWaiter, why: str) -> None:
+        """Send a request live. The response reports what may have been billed besides it (L3).
 
         Args:
             waiter: the request that waits for a batch.
-            maybe_billed: how often the provider may have charged for it in a batch, or will. The
-                response reports it (L3).
+            why: the reason, for the observer.
         """
         if waiter.is_out:
             return
         waiter.is_out = True
         self._counts["live"] += 1
-        if maybe_billed:
-            await self._relay(waiter, maybe_billed)
+        message = waiter.message
+        self._observer(
+            CallEvent(
+                stage="rerouted",
+                at=trio.current_time(),
+                context=message.context,
+                model=message.request.model,
+                error=why,
+            )
+        )
+        if waiter.maybe_billed:
+            await self._relay(waiter, waiter.maybe_billed)
         else:
             await waiter.slot.forward(self._to, waiter.message)
 

@@ -1,19 +1,20 @@
-"""The state machine of one batch, and what happens to its lines without a result. Pure (R14).
+"""The state machine of one batch. Pure (R14).
 
-new -> marked -> running -> ended -> over
+new -> marked -> running <-> ended -> over
           |        ^  |
           v        |  v        unsure: the batch may have been created; it is looked for
         unsure ----+  over     from every phase: the provider refuses it, or it takes too long
+
+A batch that has ended is polled again while the provider may still deliver results: a file that it
+does not name yet, or that is not there yet.
 """
 
-import re
 from collections.abc import Iterable
 from math import inf
 from typing import Literal
 
 import attrs
 
-from ..errors import AuthenticationFailed, CallFailed, QuotaExhausted
 from ..vendors import BatchView
 
 BatchPhase = Literal["new", "marked", "unsure", "running", "ended", "over"]
@@ -22,7 +23,7 @@ BatchStep = Literal["prepare", "create", "find", "poll", "cancel", "fetch"]
 """The next step of a batch."""
 
 BatchEnding = Literal[
-    "results",  # it is complete; a line without a result may have run
+    "results",  # it has ended; a line without a result may have run
     "unrun",  # it was cut short; a line without a result has not run
     "refused",  # the provider refused it: no line has run
     "none",  # it was never created
@@ -47,6 +48,7 @@ class BatchJob:
         lines: the custom ids of the lines without a result.
         window_s: seconds after its creation at which it counts as over.
         settle_s: seconds for which a batch that may have been created is looked for.
+        late_s: seconds after its end for which results that are missing are waited for.
         is_found: whether it is from the journal of an earlier process; it is not created again.
         phase: the phase, see above.
         mark: the provider's name of its input; "" until `prepared`.
@@ -59,6 +61,7 @@ class BatchJob:
     lines: dict[str, None] = attrs.field(converter=_open)
     window_s: float
     settle_s: float
+    late_s: float
     is_found: bool = False
     phase: BatchPhase = "new"
     mark: str = ""
@@ -73,8 +76,11 @@ class BatchJob:
     is_whole: bool = True
     rejected: set[str] = attrs.field(factory=set[str])
     fetched: set[str] = attrs.field(factory=set[str])
+    _absent: set[str] = attrs.field(factory=set[str])  # outputs that were not there this time
     _began_at: float | None = None
     _asked_at: float = -inf
+    _over_at: float | None = None  # when the provider first reported its end
+    _unknown_since: float | None = None  # since when the provider does not know it
 
     def __attrs_post_init__(self) -> None:
         self.size = self.size or len(self.lines)
@@ -94,11 +100,12 @@ class BatchJob:
         is_certain: bool,
         window_s: float,
         settle_s: float,
+        late_s: float,
         now: float,
     ) -> "BatchJob":
         """Return the job of a batch that the journal of an earlier process contains."""
-        job = cls(job_id, lines, window_s, settle_s, is_found=True, mark=mark, batch_id=batch_id)
-        job.size = size
+        job = cls(job_id, lines, window_s, settle_s, late_s, is_found=True, mark=mark)
+        job.batch_id, job.size = batch_id, size
         job._began_at = job._asked_at = now
         if batch_id:
             job.phase, job.is_certain = "running", is_certain
@@ -170,7 +177,7 @@ class BatchJob:
             return
         self.batch_id, self.is_certain, self.phase = view.id, is_certain, "running"
         self._began_at = now
-        self.update(view)
+        self.update(view, now)
 
     def not_found(self, now: float) -> None:
         """It is not in the list. After `settle_s` that means that it does not exist."""
@@ -181,24 +188,28 @@ class BatchJob:
         else:
             self.phase = "marked"
 
-    def update(self, view: BatchView) -> None:
+    def update(self, view: BatchView, now: float) -> None:
         """The provider has reported its state."""
         if self.phase != "running" or view.id != self.batch_id:
             return
         self.view = view
+        self._unknown_since = None
         if not view.is_over:
             return
         if view.is_refused:
             self.finish("refused")
-        elif view.outputs:
-            self.phase = "ended"
-            self.not_before = -inf
-        else:
-            self.finish("results" if view.is_complete else "unrun")
+            return
+        if self._over_at is None:
+            self._over_at = now
+        self._absent.clear()
+        self._read_on(now)
 
     def vanished(self, now: float) -> None:
-        """The provider does not know it. Just after its creation that may be too early."""
-        is_early = self._began_at is not None and now < self._began_at + self.settle_s
+        """The provider does not know it. Just after its creation, or for a while, it may not."""
+        if self._unknown_since is None:
+            self._unknown_since = now
+        began_at = self._unknown_since if self._began_at is None else self._began_at
+        is_early = now < max(began_at, self._unknown_since) + self.settle_s
         if self.phase == "running" and not is_early:
             self.finish("lost")
 
@@ -206,22 +217,65 @@ class BatchJob:
         """Its results are those of another batch: it has the wrong id."""
         self.rejected.add(self.batch_id)
         self.batch_id, self.view, self.phase = "", None, "unsure"
+        self._over_at = None
         self.fetched.clear()
 
-    def fetched_all(self, output: str, *, is_whole: bool = True) -> None:
+    @property
+    def output(self) -> str | None:
+        """The file of results to read next; None if there is none."""
+        outputs = () if self.view is None else self.view.outputs
+        left = (one for one in outputs if one not in self.fetched and one not in self._absent)
+        return next(left, None)
+
+    def fetched_all(self, output: str, now: float, *, is_whole: bool = True) -> None:
         """One file of results has been read.
 
         Args:
             output: the path of the file at the provider.
+            now: the time on Trio's clock.
             is_whole: whether all of it could be read.
         """
-        if self.phase != "ended" or self.view is None:
-            return
-        self.fetched.add(output)
-        self.is_whole &= is_whole
-        if self.fetched >= set(self.view.outputs):
-            has_run = self.view.is_complete or not self.is_whole
-            self.finish("results" if has_run else "unrun")
+        if self.phase == "ended":
+            self.fetched.add(output)
+            self.is_whole &= is_whole
+            self._read_on(now)
+
+    def is_absent(self, output: str, now: float) -> None:
+        """One file of results is not there, at least not yet."""
+        if self.phase == "ended":
+            self._absent.add(output)
+            self._read_on(now)
+
+    def _read_on(self, now: float) -> None:
+        """Read the next file of results; after the last one, wait for more or finish."""
+        if self.output is not None:
+            self.phase, self.not_before = "ended", -inf
+        elif self._has_more and now < self._late_until:
+            self.phase = "running"
+        else:
+            may_have_run = self._has_more or not self.is_whole or self._is_complete
+            self.finish("results" if may_have_run else "unrun")
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.view is not None and self.view.is_complete
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether the provider may have results that were not read, by what it reports."""
+        view = self.view
+        if view is None or not self.lines:
+            return False
+        if self._absent:
+            return True
+        if view.done is not None and (view.done or view.outputs):
+            return view.done > self.size - len(self.lines)
+        # It reports no numbers: a batch that is complete has a result for each line.
+        return view.is_complete or (view.done is None and not view.outputs)
+
+    @property
+    def _late_until(self) -> float:
+        return -inf if self._over_at is None else self._over_at + self.late_s
 
     def finish(self, ending: BatchEnding) -> None:
         """It is over."""
@@ -255,71 +309,8 @@ class BatchJob:
         return self.phase in ("new", "marked")
 
     def _look_at_clock(self, now: float) -> None:
-        if self._began_at is not None and now >= self._began_at + self.window_s + self.settle_s:
+        if self._began_at is None:
+            return
+        ends_at = self._began_at + self.window_s + max(self.settle_s, self.late_s)
+        if now >= max(ends_at, self._late_until):
             self.finish("lost")
-
-
-_OF_THE_ACCOUNT = (AuthenticationFailed, QuotaExhausted)  # a live call would fail as well
-_OVERFLOW = re.compile(r"token_limit_exceeded|enqueued[ _]token", re.IGNORECASE)
-_LIMIT = re.compile(r"limit: *([\d,]+)", re.IGNORECASE)
-_NONE: frozenset[str] = frozenset()
-
-
-@attrs.frozen(kw_only=True)
-class OrphanHandling:
-    """What happens to the lines without a result; each is in one of the three sets.
-
-    Args:
-        again: custom ids of the lines that go into another batch.
-        live: custom ids of the lines that are sent live.
-        fails: custom ids of the lines that fail.
-        maybe_billed: whether the provider may have charged for the lines that are sent live (L3).
-        is_overflow: whether the batch was refused because too many tokens are in batches.
-        stated_limit: the limit of tokens, if the provider stated it.
-    """
-
-    again: frozenset[str] = _NONE
-    live: frozenset[str] = _NONE
-    fails: frozenset[str] = _NONE
-    maybe_billed: bool = False
-    is_overflow: bool = False
-    stated_limit: int | None = None
-
-
-def handle_orphans(job: BatchJob, left: Iterable[str], error: CallFailed | None) -> OrphanHandling:
-    """Decide what happens to the lines that a batch leaves without a result.
-
-    Args:
-        job: the batch, which is over.
-        left: custom ids of its lines without a result.
-        error: the error of the last control call that failed, if any.
-    """
-    everything = frozenset(left)
-    if job.ending == "none":
-        return OrphanHandling(again=everything)
-    if job.ending != "refused":
-        return OrphanHandling(live=everything, maybe_billed=job.ending != "unrun")
-    errors = () if job.view is None else job.view.errors
-    words = [f"{one.code} {one.message}" for one in errors]
-    words += [] if error is None else [str(error)]
-    overflow = next((one for one in words if is_overflow(one)), None)
-    if overflow is not None:
-        return OrphanHandling(
-            again=everything, is_overflow=True, stated_limit=_stated_limit(overflow)
-        )
-    if not errors and isinstance(error, _OF_THE_ACCOUNT):
-        return OrphanHandling(fails=everything)
-    # Lines that the provider names go live, where the error is precise; if it names none, all do.
-    # Each new batch has fewer lines, so this ends.
-    named = everything & {f"{job.id}-{one.position}" for one in errors if one.position is not None}
-    return OrphanHandling(live=named or everything, again=everything - named if named else _NONE)
-
-
-def is_overflow(words: str) -> bool:
-    """Return whether an error text states that too many tokens are in batches."""
-    return _OVERFLOW.search(words) is not None
-
-
-def _stated_limit(words: str) -> int | None:
-    found = _LIMIT.search(words)
-    return int(found[1].replace(",", "") or 0) or None if found else None

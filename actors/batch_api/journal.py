@@ -22,30 +22,40 @@ from ..storage import (
     InThread,
     in_place,
     in_worker_thread,
+    log_of,
     open_database,
 )
 from .plan import BatchGroup
 
+_BATCH = "id, account, path, model, tokens, size, mark, batch_id, is_certain, is_over"
+_LINE = "id, batch, position, key, result, stored_at"
 _JOURNAL = DatabaseFormat(
     noun="batch journal",
     application_id=0x43534A4C,  # "CSJL"
-    version=2,
+    version=3,
     schema=(
-        "CREATE TABLE serial (opened INTEGER NOT NULL)",
-        "INSERT INTO serial VALUES (0)",
+        "CREATE TABLE serial (opened INTEGER NOT NULL, crc INTEGER NOT NULL)",
+        "INSERT INTO serial VALUES (0, checksum(0))",
         """CREATE TABLE batches (
             id TEXT PRIMARY KEY, account TEXT NOT NULL, path TEXT NOT NULL, model TEXT NOT NULL,
             tokens INTEGER NOT NULL, size INTEGER NOT NULL, mark TEXT NOT NULL DEFAULT '',
             batch_id TEXT NOT NULL DEFAULT '', is_certain INTEGER NOT NULL DEFAULT 1,
-            is_over INTEGER NOT NULL DEFAULT 0
+            is_over INTEGER NOT NULL DEFAULT 0, crc INTEGER NOT NULL DEFAULT 0
         ) WITHOUT ROWID""",
         """CREATE TABLE lines (
             id TEXT PRIMARY KEY, batch TEXT NOT NULL, position INTEGER NOT NULL, key TEXT NOT NULL,
-            result BLOB, stored_at REAL
+            result BLOB, stored_at REAL, crc INTEGER NOT NULL DEFAULT 0
         ) WITHOUT ROWID""",
         "CREATE INDEX lines_of ON lines (batch, position)",
     ),
+    checked={"serial": "opened", "batches": _BATCH, "lines": _LINE},
 )
+_OPENED = """UPDATE serial SET opened = opened + 1, crc = checksum(opened + 1)
+    WHERE verified(crc, opened)"""
+_WHOLE_BATCH = f"verified(crc, {_BATCH})"
+_WHOLE_LINE = f"verified(crc, {_LINE})"
+_SEAL_BATCH = f"UPDATE batches SET crc = checksum({_BATCH}) WHERE id = ?"  # noqa: S608  # constants
+_SEAL_LINE = f"UPDATE lines SET crc = checksum({_LINE}) WHERE id = ?"  # noqa: S608  # constants
 
 
 @attrs.frozen(kw_only=True)
@@ -112,8 +122,14 @@ class JournalFile:
         self._wall_clock = wall_clock
         self._db: Database = open_database(path, _JOURNAL, owner="one process")
         try:
+            # The file has all but the last transaction, whatever becomes of its log. There are few
+            # transactions, and what is lost is paid for again.
+            self._db.execute("PRAGMA wal_autocheckpoint = 1")
             with self._db.transaction():
-                self._db.execute("UPDATE serial SET opened = opened + 1")
+                self._db.execute(
+                    "UPDATE serial SET opened = opened + 1 WHERE verified(crc, opened)"
+                )
+                self._db.execute("UPDATE serial SET crc = checksum(opened)")
                 oldest = wall_clock() - keep_s
                 self._db.execute("DELETE FROM lines WHERE stored_at < ?", (oldest,))
             self.opened = self._db.number("SELECT opened FROM serial")
@@ -136,8 +152,8 @@ class JournalFile:
     def _load(self) -> tuple[tuple[KnownBatch, ...], tuple[UnclaimedResult, ...]]:
         batches = list(
             self._db.rows(
-                "SELECT id, path, model, tokens, size, mark, batch_id, is_certain FROM batches"
-                " WHERE account = ? AND is_over = 0 ORDER BY id",
+                "SELECT id, path, model, tokens, size, mark, batch_id, is_certain,"  # noqa: S608  # constants
+                f" {_WHOLE_BATCH} FROM batches WHERE account = ? AND is_over = 0 ORDER BY id",
                 (self._account,),
             )
         )
@@ -152,7 +168,7 @@ class JournalFile:
                 is_certain=bool(is_certain),
                 lines=self._open_lines(batch),
             )
-            for batch, path, model, tokens, size, mark, batch_id, is_certain in batches
+            for batch, path, model, tokens, size, mark, batch_id, is_certain, _ in batches
         )
         unclaimed = self._db.rows(
             "SELECT lines.id, key, path, model FROM lines JOIN batches ON batches.id = batch"
@@ -181,23 +197,20 @@ class JournalFile:
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 (batch, self._account, group.path, group.model, tokens, len(lines)),
             )
+            self._db.execute(_SEAL_BATCH, (batch,))
             self._db.executemany(
                 "INSERT INTO lines (id, batch, position, key) VALUES (?, ?, ?, ?)",
                 [(custom_id, batch, at, key) for at, (custom_id, key) in enumerate(lines)],
             )
+            self._db.executemany(_SEAL_LINE, [(custom_id,) for custom_id, _ in lines])
 
     def mark(self, batch: str, mark: str) -> None:
         """Write down the mark of a batch, after the upload of its input."""
-        with self._db.transaction():
-            self._db.execute("UPDATE batches SET mark = ? WHERE id = ?", (mark, batch))
+        self._change(batch, "mark = ?", mark)
 
     def created(self, batch: str, batch_id: str, *, is_certain: bool) -> None:
         """Write down the provider's id of a batch; "" if an id turned out to be wrong."""
-        with self._db.transaction():
-            self._db.execute(
-                "UPDATE batches SET batch_id = ?, is_certain = ? WHERE id = ?",
-                (batch_id, int(is_certain), batch),
-            )
+        self._change(batch, "batch_id = ?, is_certain = ?", batch_id, int(is_certain))
 
     def store(self, results: Sequence[tuple[str, bytes]], failed: Iterable[str]) -> None:
         """Store the results of lines.
@@ -209,14 +222,18 @@ class JournalFile:
         now = self._wall_clock()
         with self._db.transaction():
             self._db.executemany(
-                "UPDATE lines SET result = ?, stored_at = ? WHERE id = ?",
+                f"UPDATE lines SET result = ?, stored_at = ? WHERE id = ? AND {_WHOLE_LINE}",  # noqa: S608  # constants
                 [(raw, now, custom_id) for custom_id, raw in results],
             )
+            self._db.executemany(_SEAL_LINE, [(custom_id,) for custom_id, _ in results])
             self._db.executemany("DELETE FROM lines WHERE id = ?", [(one,) for one in failed])
 
     def result(self, custom_id: str) -> bytes | None:
         """Return the stored result of a line; None if there is none."""
-        row = self._db.row("SELECT result FROM lines WHERE id = ?", (custom_id,))
+        row = self._db.row(
+            f"SELECT result, {_WHOLE_LINE} FROM lines WHERE id = ?",  # noqa: S608  # constants
+            (custom_id,),
+        )
         return None if row is None else cast("bytes | None", row[0])
 
     def claim(self, custom_ids: Iterable[str]) -> None:
@@ -228,7 +245,7 @@ class JournalFile:
         """Mark a batch as over, and delete its lines without a result."""
         with self._db.transaction():
             self._db.execute("DELETE FROM lines WHERE batch = ? AND result IS NULL", (batch,))
-            self._db.execute("UPDATE batches SET is_over = 1 WHERE id = ?", (batch,))
+            self._change(batch, "is_over = 1")
             self._db.execute(
                 "DELETE FROM batches WHERE is_over = 1 AND NOT EXISTS"
                 " (SELECT 1 FROM lines WHERE batch = batches.id)"
@@ -248,12 +265,22 @@ class JournalFile:
         """Close the file."""
         self._db.close()
 
+    def _change(self, batch: str, values: str, *parameters: object) -> None:
+        """Change a row of `batches`, unless it is damaged."""
+        with self._db.transaction():
+            self._db.execute(
+                f"UPDATE batches SET {values} WHERE id = ? AND {_WHOLE_BATCH}",  # noqa: S608  # constants
+                (*parameters, batch),
+            )
+            self._db.execute(_SEAL_BATCH, (batch,))
+
     def _open_lines(self, batch: str) -> tuple[tuple[str, str], ...]:
         found = self._db.rows(
-            "SELECT id, key FROM lines WHERE batch = ? AND result IS NULL ORDER BY position",
+            f"SELECT id, key, {_WHOLE_LINE} FROM lines"  # noqa: S608  # constants
+            " WHERE batch = ? AND result IS NULL ORDER BY position",
             (batch,),
         )
-        return tuple((custom_id, key) for custom_id, key in found)
+        return tuple((custom_id, key) for custom_id, key, _ in found)
 
 
 def lines_in(path: Path) -> int:
@@ -265,7 +292,7 @@ def lines_in(path: Path) -> int:
     Raises:
         StorageError: the file cannot be used; `FileInUse`, if another process has it open.
     """
-    if not path.exists():
+    if not (path.exists() or log_of(path).exists()):
         return 0
     with closing(
         open_database(path, _JOURNAL, owner="one process", wait_s=0.0, create=False)

@@ -12,10 +12,10 @@ import trio
 from callsheet.runtime import get_logger
 
 from ..calls import CallContext
-from ..errors import CallFailed, MalformedResponse, ProviderUnavailable
+from ..errors import Billed, CallFailed, MalformedResponse, ProviderUnavailable
 from ..json_value import Json
 from ..messages import Request
-from ..request import classify, is_retried, without_key
+from ..request import classify, is_retried, response_without_key, without_key
 from ..responses import Response, Usage
 from ..vendors import (
     ApiError,
@@ -111,12 +111,16 @@ def judge(
         endpoint: the endpoint; its key is removed from errors (L8).
     """
     said, is_paid = result.error, False
-    if result.status == 0:
+    if result.status == 0 and result.body is None:
         why = said or ApiError()
         words = _quoted(why.message or why.code or "no reason given", endpoint)
         text = f"{endpoint.host} did not run a line of a batch: {words}"
-        return FailedLine(ProviderUnavailable(text), is_retried=True)
-    if said is None and result.status == HTTPStatus.OK:
+        # Without a reason it is not certain that it did not.
+        billed: Billed = "maybe" if said is None else "no"
+        error = ProviderUnavailable(text, billed=billed)
+        return FailedLine(error, is_retried=True, maybe_billed=said is None)
+    # A whole body without a status is read, because it was paid for (L11).
+    if said is None and result.status in (0, HTTPStatus.OK):
         try:
             response = form.decode(result.body, request)
         except Malformed as error:
@@ -124,16 +128,17 @@ def judge(
             wrong = MalformedResponse(text + _quoted(str(error), endpoint), billed="maybe")
             return FailedLine(wrong, is_retried=True, maybe_billed=True)
         if isinstance(response, DecodedResponse):
-            return response
-        said, is_paid = response, True
+            return response_without_key(endpoint, response, is_quoted=False)
+        said, is_paid = response, result.status == HTTPStatus.OK
     said = said or form.decode_error(result.body)
-    kind, remedy = classify(result.status, said)
+    kind, remedy = classify(result.status or HTTPStatus.OK, said)
     words = _quoted(said.message or said.code or said.type or "no reason given", endpoint)
-    status = None if result.status == HTTPStatus.OK else result.status
+    status = None if result.status in (0, HTTPStatus.OK) else result.status
     number = "an error" if status is None else status
     failed = kind(
         f"{endpoint.host} answered {number} in a batch: {words}{remedy}",
         status=status,
+        billed="maybe" if is_paid else "no",
         body=without_key(endpoint, result.body),
         request_id=endpoint.scrub(result.request_id),
     )
@@ -145,6 +150,12 @@ def _quoted(words: str, endpoint: Endpoint) -> str:
     """Return a provider's text on one line, shortened, and without the key (L8)."""
     line = endpoint.scrub(" ".join(words.split()))
     return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}..."
+
+
+def _is_answer(result: LineResult) -> bool:
+    """Return whether a result is to be kept for a later caller, because it may be paid for."""
+    has_body = result.body is not None and result.error is None
+    return has_body and result.status in (0, HTTPStatus.OK)
 
 
 LineResults = list[tuple[LineResult, bytes]]
@@ -188,7 +199,11 @@ class BatchResults:
         self._claims = claims
 
     async def find(self, waiter: BatchWaiter) -> bool:
-        """Reply with an unclaimed result, if there is one. Return whether there is."""
+        """Reply with an unclaimed result, if there is one. Return whether there is.
+
+        A result that cannot be read is deleted; the request is sent again, and reports that it may
+        have been billed (L3).
+        """
         while (custom_id := self._table.take_result(waiter.key)) is not None:
             raw = await self._journal.do(partial(JournalFile.result, custom_id=custom_id))
             try:
@@ -198,8 +213,12 @@ class BatchResults:
             except Malformed:
                 result = None
             found = None if result is None else self._judge(waiter, result)
+            if isinstance(found, FailedLine):
+                waiter.maybe_billed += found.maybe_billed
+                await self._claim([custom_id])
             if result is not None and isinstance(found, DecodedResponse):
-                if waiter.slot.reply(self._response(waiter, result, found, 0.0, 0)):
+                waiter.resume(custom_id)
+                if waiter.slot.reply(self._response(waiter, result, found, 0.0)):
                     self._counts["answered"] += 1
                     self._counts["found"] += 1
                     if self._claims.deliver(custom_id, waiter.message.context):
@@ -225,18 +244,19 @@ class BatchResults:
         failed: list[tuple[BatchWaiter, FailedLine]] = []
         kept: list[tuple[str, bytes]] = []
         dropped: list[str] = []
-        for quoting, raw in results:
-            result = self._without_key(quoting, raw)
+        for quoting, text in results:
+            result, raw = self._without_key(quoting, text), self._stored(text)
             line = self._line(batch, result)
             if line is None:
                 continue
             waiter = line.waiter
             if waiter is None:
-                if result.status == HTTPStatus.OK and result.error is None:
+                if _is_answer(result):
                     kept.append((line.custom_id, raw))
                     self._table.offer_result(line.key, line.custom_id)
                 else:
                     dropped.append(line.custom_id)
+                    self._table.drop_line(line.custom_id)
                 continue
             found = self._judge(waiter, result)
             if isinstance(found, DecodedResponse):
@@ -261,6 +281,12 @@ class BatchResults:
             body=cast("Json", without_key(self._endpoint, result.body)),
             request_id=self._endpoint.scrub(result.request_id),
         )
+
+    def _stored(self, raw: bytes) -> bytes:
+        """Return the text of a result as the journal stores it, without the key (L8)."""
+        if not self._endpoint.is_quoted_in(raw):
+            return raw
+        return self._endpoint.scrub(raw.decode(errors="replace")).encode()
 
     def _line(self, batch: BatchInFlight, result: LineResult) -> BatchLine | None:
         """Take the line that a result belongs to; return None if there is none (L5)."""
@@ -287,8 +313,7 @@ class BatchResults:
         claimed: list[str] = []
         for line, waiter, result, decoded in answered:
             batch.waiting.discard(waiter)
-            billed = int(waiter.is_out)  # its live call is in flight
-            response = self._response(waiter, result, decoded, seconds, billed)
+            response = self._response(waiter, result, decoded, seconds)
             if waiter.slot.reply(response):
                 self._counts["answered"] += 1
                 self._counts["found"] += batch.job.is_found
@@ -317,7 +342,6 @@ class BatchResults:
         result: LineResult,
         decoded: DecodedResponse,
         seconds: float,
-        maybe_billed: int,
     ) -> Response:
         first = decoded.choices[0] if decoded.choices else None
         requested = waiter.message.request.model
@@ -341,7 +365,8 @@ class BatchResults:
             seconds=seconds,
             choices=decoded.choices,
             embeddings=decoded.embeddings,
-            maybe_billed=maybe_billed,
+            # If its live call is in flight, the line is what that call may have been billed beside.
+            maybe_billed=waiter.maybe_billed,
             host=self._host,
             route="batch",
             tier="batch",

@@ -12,6 +12,7 @@ from ..storage import (
     DatabaseFormat,
     StorageError,
     StorageUnavailable,
+    beside,
     in_worker_thread,
     open_database,
 )
@@ -25,21 +26,24 @@ _MAX_VALUE_BYTES = 100_000_000  # SQLite takes no value above a billion
 _CACHE = DatabaseFormat(
     noun="response cache",
     application_id=0x43534854,  # "CSHT"
-    version=2,
+    version=3,
     schema=(
         # The value is the last column, so that its pages are not read for the others.
         """CREATE TABLE responses (
             key TEXT PRIMARY KEY, written_at REAL NOT NULL, used_at REAL NOT NULL,
-            value BLOB NOT NULL
+            crc INTEGER NOT NULL, value BLOB NOT NULL
         )""",
         "CREATE INDEX by_use ON responses (used_at)",
         "CREATE INDEX by_age ON responses (written_at)",
     ),
+    checked={"responses": "key, written_at, value"},
 )
-_GET = "SELECT written_at, value FROM responses WHERE key = ? AND written_at > ?"
-_PUT = """INSERT INTO responses (key, written_at, used_at, value) VALUES (?, ?, ?, ?)
-    ON CONFLICT (key) DO UPDATE SET
-    written_at = excluded.written_at, used_at = excluded.used_at, value = excluded.value"""
+_GET = """SELECT written_at, value, verified(crc, key, written_at, value) FROM responses
+    WHERE key = ? AND written_at > ?"""
+_PUT = """INSERT INTO responses (key, written_at, used_at, value, crc)
+    VALUES (?1, ?2, ?3, ?4, checksum(?1, ?2, ?4))
+    ON CONFLICT (key) DO UPDATE SET written_at = excluded.written_at, used_at = excluded.used_at,
+    value = excluded.value, crc = excluded.crc"""
 _USE = "UPDATE responses SET used_at = ? WHERE key = ?"
 _EXPIRE = "DELETE FROM responses WHERE written_at <= ?"
 _LEAST_RECENTLY_USED = "SELECT key, length(value) FROM responses ORDER BY used_at"
@@ -115,6 +119,25 @@ class CacheFile:
         writer.execute("VACUUM")
         writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def set_aside(self) -> Path | None:
+        """Give a damaged file another name, so that the next program begins a new one.
+
+        Returns:
+            The new path; None if the file is not a cache of ours, or cannot be renamed.
+        """
+        if not _CACHE.is_in_header(self.path):
+            return None
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
+            number += 1
+        try:
+            for file, new in zip(reversed(beside(self.path)), reversed(beside(aside)), strict=True):
+                if file.exists():
+                    file.rename(new)
+        except OSError:
+            return None
+        return aside
+
     def close_reader(self) -> None:
         """Close the connection that reads."""
         reader, self._reader = self._reader, None
@@ -163,7 +186,7 @@ T = TypeVar("T")
 
 @final
 class SqliteStore:
-    """A `CacheStore` in a file. A file that cannot be used is not changed.
+    """A `CacheStore` in a file. A file that cannot be used is not changed, but may be renamed.
 
     Args:
         policy: the path, and the bounds.
@@ -217,6 +240,11 @@ class SqliteStore:
     async def clear(self) -> None:
         """See `CacheStore`."""
         await self._write(self._file.clear)
+
+    async def set_aside(self) -> str | None:
+        """See `CacheStore`."""
+        aside = await self._write(self._file.set_aside)
+        return None if aside is None else str(aside)
 
     async def close(self) -> None:
         """Close the file when running reads and writes have ended, even if cancelled."""

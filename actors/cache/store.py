@@ -8,7 +8,7 @@ import attrs
 from callsheet.runtime import get_logger
 
 from ..responses import Response
-from ..storage import StorageError
+from ..storage import DamagedFile, StorageError
 from .stored import decode, encode
 
 
@@ -82,6 +82,14 @@ class CacheStore(Protocol):
         """Delete all entries."""
         ...
 
+    async def set_aside(self) -> str | None:
+        """Move a damaged store away once it is closed, if it is certainly this cache's.
+
+        Returns:
+            Its new place, for logs; None if it is left where it is.
+        """
+        ...
+
     async def close(self) -> None:
         """Close the store; harmless if it is not open."""
         ...
@@ -101,8 +109,8 @@ class CachedResponse:
 class FailOpenStore:
     """Reads and writes responses in a store, and goes on without it when it fails.
 
-    The first error is logged as the event `cache_unavailable`, and the store is closed. From then
-    on lookups find nothing, and nothing is stored.
+    The first error is logged as the event `cache_unavailable`, and the store is closed; a damaged
+    one is set aside. From then on lookups find nothing, and nothing is stored.
 
     Args:
         store: the store; None for none.
@@ -181,8 +189,9 @@ class FailOpenStore:
 
     async def _give_up(self, error: StorageError) -> None:
         store, self._store = self._store, None
-        if store is not None:  # else another task has logged it
-            _log.warning(
-                "cache_unavailable", path=store.name, reason=error.reason, remedy=error.remedy
-            )
-            await store.close()
+        if store is None:  # another task has logged it
+            return
+        await store.close()
+        aside = await store.set_aside() if isinstance(error, DamagedFile) else None
+        remedy = error.remedy if aside is None else f"none is needed: it is moved to {aside}"
+        _log.warning("cache_unavailable", path=store.name, reason=error.reason, remedy=remedy)

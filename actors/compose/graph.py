@@ -12,7 +12,7 @@ import attrs
 from ..messages import Request
 from .recipe import Recipe, Step
 from .shape import EmptyResponse, StepResult, read_result
-from .template import TemplateError, render
+from .template import TemplateError, new_render_time, render
 
 StepState = Literal["waiting", "ready", "done", "failed", "skipped"]
 
@@ -136,6 +136,7 @@ class PostGraph:
         recipe: the steps of the post.
         topic: the topic, without white space at its ends.
         failure: why the post failed; None if it has not failed.
+        render_time: the processor time that is left for the templates of the post.
 
     Raises:
         ValueError: the topic is empty.
@@ -147,6 +148,7 @@ class PostGraph:
         self.recipe = recipe
         self.topic = topic.strip()
         self.failure: Failure | None = None
+        self.render_time = new_render_time()
         self._steps = {step.name: step for step in recipe.steps}
         self._started: dict[str, _StartedStep] = {}  # {step: its calls}
         self._calls: dict[str, StepCall] = {}  # {id: call}, each after those that it needs
@@ -287,7 +289,7 @@ class PostGraph:
         for at, (id_, item) in enumerate(items.items(), 1):
             index = None if item is None else at
             try:
-                prompt = _prompt(step, values, item, index)
+                prompt = self._prompt(step, values, item, index)
             except TemplateError as error:
                 if not self._record_failure(id_, step, error):
                     return
@@ -297,6 +299,20 @@ class PostGraph:
             self._states[id_] = "ready"
         started.ends = tuple(id_ for id_ in items if id_ in self._calls) or needs
         self._settle(step)  # a step without calls ends at once
+
+    def _prompt(
+        self, step: Step, values: dict[str, object], item: str | None, index: int | None
+    ) -> str:
+        """Render the template of a step.
+
+        Raises:
+            TemplateError: the template failed, or the prompt is empty.
+        """
+        extra = {} if item is None else {"item": item, "index": index}
+        prompt = render(step.prompt, values | extra, self.render_time)
+        if not prompt:
+            raise TemplateError("the rendered prompt is empty")
+        return prompt
 
     def _request(self, step: Step, prompt: str) -> Request:
         return Request.of(
@@ -343,16 +359,3 @@ class PostGraph:
             else:
                 for at, (id_, item) in enumerate(started.items.items(), 1):
                     yield StepCallState(id_, name, None if item is None else at, self._states[id_])
-
-
-def _prompt(step: Step, values: dict[str, object], item: str | None, index: int | None) -> str:
-    """Render the template of a step.
-
-    Raises:
-        TemplateError: the template failed, or the prompt is empty.
-    """
-    extra = {} if item is None else {"item": item, "index": index}
-    prompt = render(step.prompt, values | extra)
-    if not prompt:
-        raise TemplateError("the rendered prompt is empty")
-    return prompt

@@ -127,7 +127,7 @@ def _markdown(graph: PostGraph) -> str:
     values: dict[str, object] = {"topic": graph.topic}
     values |= {name: _json(result, graph.items.get(name)) for name, result in graph.results.items()}
     try:
-        return render(template, values) + "\n"
+        return render(template, values, graph.render_time) + "\n"
     except TemplateError as error:  # the texts are paid for, and must not be lost
         return f"<!-- recipe {graph.recipe.name}, field markdown: {error} -->\n\n{_plain(graph)}"
 

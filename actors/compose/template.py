@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
+    from .sandbox import RenderTime
+
 
 class TemplateError(ValueError):
     """A template cannot be parsed, or failed with the values that it was given."""
@@ -29,15 +31,10 @@ def _nothing_for_none(value: object) -> object:
 @functools.cache
 def _environment() -> "Environment":
     # Jinja2 is imported for the first template: a troupe that composes no post does not need it.
-    from jinja2 import StrictUndefined  # noqa: PLC0415
-    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
+    from .sandbox import BoundedEnvironment  # noqa: PLC0415
 
-    environment = ImmutableSandboxedEnvironment(
-        autoescape=False,  # the output is a prompt or Markdown, never HTML
-        undefined=StrictUndefined,
+    environment = BoundedEnvironment(
         finalize=_nothing_for_none,  # a prompt should not contain Python's "None"
-        trim_blocks=True,
-        lstrip_blocks=True,
     )
     environment.filters["quoted"] = _quoted
     return environment
@@ -70,17 +67,33 @@ def names_used(source: str) -> frozenset[str]:
     return frozenset(meta.find_undeclared_variables(tree))
 
 
-def render(source: str, values: Mapping[str, object]) -> str:
+def new_render_time() -> "RenderTime":
+    """Return the processor time that all templates of a post share: half a second."""
+    from .sandbox import RenderTime  # noqa: PLC0415  # see `_environment`
+
+    return RenderTime()
+
+
+def render(source: str, values: Mapping[str, object], within: "RenderTime | None" = None) -> str:
     """Render a template; white space at the ends is removed.
 
     Args:
         source: the text of a Jinja2 template.
         values: the values of its variables, by name.
+        within: the processor time that several templates share; None for half a second for
+            this one.
 
     Raises:
-        TemplateError: the template failed, for example because a value has the wrong type.
+        TemplateError: the template failed, for example because a value has the wrong type, or it
+            takes too long.
     """
+    from .sandbox import RenderTime, TooMuchWork  # noqa: PLC0415  # see `_environment`
+
+    template = _compiled(source)
     try:
-        return _compiled(source).render(values).strip()
+        with (within or RenderTime()).running():
+            return template.render(values).strip()
+    except TooMuchWork as error:
+        raise TemplateError(f"the template failed: {error}") from error
     except Exception as error:  # an expression in a template can raise anything
         raise TemplateError(f"the template failed: {type(error).__name__}: {error}") from error

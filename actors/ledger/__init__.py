@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from .bound import asked_tier
     from .budgets import Budget, LedgerPolicy
     from .entries import NOTHING, Amount
-    from .file import read_sums
+    from .file import read_sums, take_unwritten
+    from .unwritten import UnwrittenCosts
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -21,7 +22,8 @@ else:
         bound="asked_tier",
         budgets="Budget LedgerPolicy",
         entries="NOTHING Amount",
-        file="read_sums",
+        file="read_sums take_unwritten",
+        unwritten="UnwrittenCosts",
     )
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
     "GetCosts",
     "LedgerActor",
     "LedgerPolicy",
+    "UnwrittenCosts",
     "asked_tier",
     "read_sums",
+    "take_unwritten",
 ]

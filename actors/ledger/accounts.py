@@ -1,8 +1,10 @@
 """The accounts of a process: the book in memory, and the file that a group commit writes."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, final
 
@@ -15,6 +17,7 @@ from ..storage import GroupCommit, InThread, StorageError, in_worker_thread
 from .book import Book, CallOutcome, CostStatistics
 from .budgets import Excess, LedgerPolicy
 from .entries import Payer, Transaction, dollars
+from .unwritten import UnwrittenCosts
 
 if TYPE_CHECKING:
     from .file import LedgerFile
@@ -44,6 +47,7 @@ def unavailable(error: StorageError) -> LedgerUnavailable:
     return LedgerUnavailable(f"held back, because a budget needs the ledger: {error}")
 
 
+_Done = Transaction | list[Transaction] | CostStatistics | None
 _REFUND = CallOutcome(None, 0)
 _log = get_logger("callsheet.actors")
 
@@ -53,7 +57,7 @@ class _LedgerJob:
     """One operation on the book, and its result.
 
     Args:
-        work: does it; a `Transaction` that it returns is to be written.
+        work: does it; each `Transaction` that it returns is to be written.
         must_be_written: whether the operation fails if it cannot be written.
         needs_posts: whether it reads the sums of each post.
         undo: reverts it, if it was done and could not be written.
@@ -61,12 +65,12 @@ class _LedgerJob:
         result: what `work` returned.
     """
 
-    work: Callable[[Book, float], Transaction | CostStatistics | None]
+    work: Callable[[Book, float], _Done]
     must_be_written: bool = False
     needs_posts: bool = False
     undo: Callable[[Book, float], Transaction | None] | None = None
     error: CallFailed | None = None
-    result: Transaction | CostStatistics | None = None
+    result: _Done = None
 
 
 @final
@@ -97,8 +101,11 @@ class Accounts:
         self._seen = 0  # the id of the last entry of the file that the book contains
         # Posts of earlier runs are read only when they are needed: there may be many.
         self._has_posts = any(budget.per == "post" for budget in self.policy.budgets)
+        self._has_lines = False  # whether the book has the lines of earlier runs
         self._unwritten: list[Transaction] = []
         self._error: StorageError | None = None
+        self._why = ""  # the latest reason why something is unwritten
+        self._kept: UnwrittenCosts | None = None
         self._listener: Callable[[], None] | None = None
         self._keys = 0
 
@@ -125,13 +132,23 @@ class Accounts:
             await self._jobs.alone(self._open_file)
         self._listener = listener
 
-    async def leave(self) -> None:
-        """Write what is left. From now on `settle` writes what ends, since no actor does."""
+    async def leave(self, *, is_final: bool = False) -> None:
+        """Write what is left. From now on `settle` writes what ends, since no actor does.
+
+        Args:
+            is_final: whether no other incarnation of the actor follows. Then what cannot be written
+                is left to the next run, unless calls are still open.
+        """
         self._listener = None
         if self._unwritten:  # the disk may have room again
             self._jobs.add(_LedgerJob(_do_nothing))
         if self._jobs:
             await self.work()
+        if self._unwritten and self._file is not None:
+            await self._jobs.alone(partial(self._keep_unwritten, self._file))
+            self._report_unwritten()
+            if is_final and self._is_kept and not self._book.open_calls:
+                await self._jobs.alone(partial(self._begin_anew, self._file))
         self._close_if_idle()
 
     async def work(self) -> None:
@@ -177,9 +194,20 @@ class Accounts:
         if job.error is not None:
             raise job.error
 
+    def note_line(self, key: str, line: str, *, is_resumed: bool, unrun: Sequence[str]) -> None:
+        """Note that a reservation is for a line of a batch; see `LineNotes`."""
+        self._later(partial(self._attach, key, line, is_resumed=is_resumed, unrun=unrun))
+
+    async def written(self) -> None:
+        """Wait until everything that is queued is on disk."""
+        await self._do([_LedgerJob(_do_nothing)])
+
     def settle(self, key: str, outcome: CallOutcome) -> None:
         """End a reservation. Every later operation takes it into account."""
-        self._jobs.add(_LedgerJob(lambda book, at: book.settle(key, outcome, at)))
+        self._later(lambda book, at: book.settle(key, outcome, at))
+
+    def _later(self, work: Callable[[Book, float], _Done]) -> None:
+        self._jobs.add(_LedgerJob(work))
         if self.policy.path is None:
             self._jobs.do_now()
         elif self._listener is not None:
@@ -240,9 +268,32 @@ class Accounts:
                 self._revert(jobs, at, failed)
             else:
                 self._unwritten.clear()
+                if self._kept is not None:
+                    self._kept = None
+                    file.give_back()
         if self.policy.path is None:
             self._unwritten.clear()
         self._error = error
+        self._why = self._why if error is None else error.reason
+
+    def _keep_unwritten(self, file: "LedgerFile") -> None:
+        self._kept = file.keep(self._unwritten, self._why)
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether the next run gets what could not be written."""
+        kept = self._kept
+        has_keeper = self.policy.on_unwritten is not None
+        return kept is not None and (kept.kept_in is not None or has_keeper)
+
+    def _begin_anew(self, file: "LedgerFile") -> None:
+        """Let the run end as when its process ends, and forget what the next run will write."""
+        file.abandon()
+        self._file, self._seen, self._kept = None, 0, None
+        self._unwritten.clear()
+        self._book = Book(self.policy.budgets)
+        self._has_posts = any(budget.per == "post" for budget in self.policy.budgets)
+        self._has_lines = False
 
     def _begin(self, file: "LedgerFile | None") -> StorageError | None:
         if file is None:
@@ -266,6 +317,23 @@ class Accounts:
         self._has_posts = True
         return None
 
+    def _attach(
+        self,
+        key: str,
+        line: str,
+        book: Book,
+        at: float,
+        *,
+        is_resumed: bool,
+        unrun: Sequence[str],
+    ) -> list[Transaction]:
+        if (is_resumed or unrun) and self._file is not None and not self._has_lines:
+            with contextlib.suppress(StorageError):  # then the line counts twice, and not less
+                book.lines.add(self._file.line_debts())
+                self._has_lines = True
+        book.lines.forgive(unrun)
+        return book.attach(key, line, at)
+
     def _run(self, job: _LedgerJob, at: float, error: StorageError | None) -> None:
         if error is not None and job.must_be_written and self.policy.budgets:
             job.error = unavailable(error)
@@ -277,6 +345,8 @@ class Accounts:
         else:
             if isinstance(job.result, Transaction):
                 self._unwritten.append(job.result)
+            elif isinstance(job.result, list):
+                self._unwritten += job.result
 
     def _revert(self, jobs: Sequence[_LedgerJob], at: float, error: StorageError) -> None:
         """Revert what must be on disk before it is spent, and is not (L3)."""
@@ -293,6 +363,21 @@ class Accounts:
         error, self._error = self._error, None
         if error is not None:
             _log.warning("ledger_not_written", error=str(error), transactions=len(self._unwritten))
+
+    def _report_unwritten(self) -> None:
+        """Report what is missing in the file when the ledger is left."""
+        kept = self._kept
+        if kept is None:
+            return
+        _log.warning(
+            "ledger_incomplete",
+            path=str(kept.ledger),
+            transactions=kept.transactions,
+            reason=kept.reason,
+            kept_in=None if kept.kept_in is None else str(kept.kept_in),
+        )
+        if self.policy.on_unwritten is not None:
+            self.policy.on_unwritten(kept)
 
     def _close_if_idle(self) -> None:
         """Close the file, unless something is open: only an open run is recovered."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from typing import Any, cast
 
@@ -86,6 +87,7 @@ class LedgerActor(Actor):
         self._waiting: list[_OpenCall] = []  # for their reservation
         self._ready: list[_OpenCall] = []  # for room in the next stage
         self._timer: Timer | None = None
+        self._is_draining = False
 
     async def started(self) -> None:
         """Open the accounts.
@@ -101,7 +103,7 @@ class LedgerActor(Actor):
         """Write what is not written yet."""
         self._waiting.clear()
         self._ready.clear()  # the runtime has failed their asks, which ends the reservations
-        await self._accounts.leave()
+        await self._accounts.leave(is_final=self._is_draining)
 
     @defers(Complete)
     async def admit(self, message: Complete, slot: ReplySlot[Response]) -> None:
@@ -126,13 +128,14 @@ class LedgerActor(Actor):
 
     async def draining(self) -> None:
         """Forward what waits: no more calls arrive."""
+        self._is_draining = True
         await self._work()
 
     # ----------------------------------------------------------------
 
     async def _admit(self, message: Complete | Stream, slot: ReplySlot[Any]) -> None:
         accounts = self._accounts
-        account = CallAccount(accounts.new_key(), accounts.extend)
+        account = CallAccount(accounts.new_key(), accounts.extend, accounts)
         self._waiting.append(_OpenCall(message, slot, account, self._payers(message)))
         if accounts.policy.path is None:
             await self._work()
@@ -218,12 +221,19 @@ class LedgerActor(Actor):
         if not response.usage.total_tokens:  # not reported, and certainly not 0
             return CallOutcome(None, others + 1, endpoint=account.endpoint or None)
         return CallOutcome(
-            Amount.of(response.usage, response.cost_usd),
+            Amount.of(response.usage, response.cost_usd, self._usual_usd(call, response)),
             others,
             self._other_model(call, response.model),
             None if response.route == "live" else response.route,
             f"{response.host} {response.key_name}".strip() or None,
         )
+
+    def _usual_usd(self, call: _OpenCall, response: Response) -> Decimal | None:
+        """Return what the tokens of a response cost at the usual tier, and without a cache."""
+        usage = attrs.evolve(
+            response.usage, cached_tokens=0, cache_write_tokens=0, cache_write_1h_tokens=0
+        )
+        return self._prices.cost(response.model, usage, asked=call.message.request.model)
 
     def _other_model(self, call: _OpenCall, model: str) -> str | None:
         """Return the model that responded; None for the requested one and its dated names."""

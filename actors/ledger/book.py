@@ -19,6 +19,7 @@ from .entries import (
     Transaction,
     TransactionKind,
 )
+from .lines import LINE, LineDebts
 
 
 @attrs.frozen
@@ -106,6 +107,7 @@ class CallOutcome:
 class _Open:
     payers: Sequence[Payer]
     attempts: int  # the number that is reserved for
+    name: str  # the key, or the name of a line of a batch
 
 
 @final
@@ -125,6 +127,7 @@ class Book:
         # {values, in the order of COST_DIMENSIONS: sum}
         self._sums: dict[tuple[str, ...], CostTotals] = {}
         self._counters = [BudgetCounter(budget) for budget in budgets]
+        self.lines = LineDebts()
 
     def __repr__(self) -> str:
         return f"<Book {len(self._open)} open>"
@@ -148,8 +151,9 @@ class Book:
         """
         if key in self._open:
             raise ValueError(f"there is already a reservation {key}")
-        transaction = self._reserve("reserve", key, payers, at, calls=1)
-        self._open[key] = _Open(payers, 1)
+        reservation = _Open(payers, 1, key)
+        transaction = self._reserve("reserve", key, reservation, at, calls=1)
+        self._open[key] = reservation
         return transaction
 
     def extend(self, key: str, at: float) -> Transaction | None:
@@ -168,9 +172,33 @@ class Book:
         reservation = self._open.get(key)
         if reservation is None:
             return None
-        transaction = self._reserve("extend", key, reservation.payers, at, calls=0)
+        transaction = self._reserve("extend", key, reservation, at, calls=0)
         reservation.attempts += 1
         return transaction
+
+    def attach(self, key: str, line: str, at: float) -> list[Transaction]:
+        """Give a reservation the name of a line, and release what earlier calls have left for it.
+
+        Args:
+            key: of the reservation.
+            line: the custom id of the line.
+            at: Unix time in seconds.
+
+        Returns:
+            One transaction for each line that something is released for; none if the reservation
+            has ended.
+        """
+        reservation = self._open.get(key)
+        if reservation is None:
+            return []
+        payers, formerly = reservation.payers, reservation.name
+        reservation.name = f"{LINE}{line}"
+        names = {reservation.name: formerly} | {one: one for one in self.lines.unrun(payers)}
+        found: list[Transaction] = []
+        for name, former in names.items():
+            entries = tuple(self.lines.release(name, payers))
+            found.append(self._post(Transaction("attach", name, at, entries, former), ""))
+        return found
 
     def settle(self, key: str, outcome: CallOutcome, at: float) -> Transaction | None:
         """End a reservation; return None if it has ended before."""
@@ -182,7 +210,9 @@ class Book:
         entries: list[LedgerEntry] = []
         for payer, share in zip(payers, spent, strict=True):
             entries += _endings(payer, reservation.attempts, share, outcome)
-        transaction = self._post(Transaction(outcome.kind, key, at, tuple(entries)))
+        name = reservation.name
+        transaction = self._post(Transaction(outcome.kind, name, at, tuple(entries)), key)
+        self.lines.note(name, entries)
         for counter in self._counters:
             counter.close(key)
         return transaction
@@ -224,24 +254,24 @@ class Book:
         )
 
     def _reserve(
-        self, kind: TransactionKind, key: str, payers: Sequence[Payer], at: float, *, calls: int
+        self, kind: TransactionKind, key: str, reservation: _Open, at: float, *, calls: int
     ) -> Transaction:
         for counter in self._counters:
-            counter.check(payers, key)
+            counter.check(reservation.payers, key)
         entries: list[LedgerEntry] = []
-        for payer in payers:
+        for payer in reservation.payers:
             bound = payer.bound.of_calls(calls)
             entries.append(LedgerEntry("available", payer.label, bound.times(-1)))
             entries.append(LedgerEntry("reserved", payer.label, bound))
-        return self._post(Transaction(kind, key, at, tuple(entries)))
+        return self._post(Transaction(kind, reservation.name, at, tuple(entries)), key)
 
     def _add(self, entry: LedgerEntry) -> None:
         names = _names(entry.label)
         self._sums[names] = self._sums.get(names, _NONE).plus(entry.account, entry.amount)
 
-    def _post(self, transaction: Transaction) -> Transaction:
+    def _post(self, transaction: Transaction, key: str) -> Transaction:
         for entry in transaction.entries:
-            self.post(entry, transaction.reservation)
+            self.post(entry, key)
         return transaction
 
 

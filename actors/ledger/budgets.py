@@ -1,6 +1,6 @@
 """Budgets: how much may be spent, and how much of it is used. Pure (R14)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from os import PathLike
@@ -11,6 +11,7 @@ import attrs
 from attrs.validators import deep_iterable, gt, in_, instance_of
 
 from .entries import CostLabel, LedgerEntry, Payer, add_usd, dollars, subtract_usd
+from .unwritten import UnwrittenCosts
 
 Per = Literal["call", "post", "tenant", "model", "day", "total"]
 Period = Literal["ever", "month", "day"]
@@ -176,6 +177,8 @@ class LedgerPolicy:
             exist. None keeps the accounts in memory.
         max_output_tokens: tokens of a response that are reserved for, if the request sets no limit
             (`Request.max_tokens`).
+        on_unwritten: is called when the ledger is closed, if entries could not be written to the
+            file; None to only log it.
 
     Raises:
         ValueError, TypeError: a value is out of range; the message names the field.
@@ -186,3 +189,4 @@ class LedgerPolicy:
     )
     path: Path | None = attrs.field(default=None, converter=_path)
     max_output_tokens: int = attrs.field(default=4096, validator=[instance_of(int), gt(0)])
+    on_unwritten: Callable[[UnwrittenCosts], None] | None = attrs.field(default=None, eq=False)

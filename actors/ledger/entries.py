@@ -41,6 +41,8 @@ class Amount:
         unpriced_tokens: the part of all these tokens without a known price; not in `usd`.
         calls: the number of calls.
         unpriced_calls: the number of calls without a known price.
+        saved_usd: the USD that the same tokens would have cost in addition at the usual tier and
+            without the provider's cache; below 0 for a dearer tier.
     """
 
     usd: Decimal = Decimal(0)
@@ -50,15 +52,21 @@ class Amount:
     unpriced_tokens: int = 0
     calls: int = 0
     unpriced_calls: int = 0
+    saved_usd: Decimal = Decimal(0)
 
     @classmethod
-    def of(cls, usage: Usage, usd: Decimal | None) -> "Amount":
+    def of(cls, usage: Usage, usd: Decimal | None, usual_usd: Decimal | None = None) -> "Amount":
         """Return the amount of one call.
 
         Args:
             usage: the tokens that the call took.
             usd: its cost in USD; None if the price is not known.
+            usual_usd: the cost in USD at the usual tier and without the provider's cache; None if
+                it is not known, or the same.
         """
+        saved = Decimal(0)
+        if usd is not None and usual_usd is not None:
+            saved = subtract_usd(usual_usd, usd)
         return cls(
             Decimal(0) if usd is None else usd,
             usage.input_tokens,
@@ -67,6 +75,7 @@ class Amount:
             usage.total_tokens if usd is None else 0,
             1,
             1 if usd is None else 0,
+            saved,
         )
 
     def __add__(self, other: "Amount") -> "Amount":
@@ -78,6 +87,7 @@ class Amount:
             self.unpriced_tokens + other.unpriced_tokens,
             self.calls + other.calls,
             self.unpriced_calls + other.unpriced_calls,
+            _EXACT.add(self.saved_usd, other.saved_usd),
         )
 
     def __sub__(self, other: "Amount") -> "Amount":
@@ -93,6 +103,7 @@ class Amount:
             self.unpriced_tokens * factor,
             self.calls * factor,
             self.unpriced_calls * factor,
+            _EXACT.multiply(self.saved_usd, Decimal(factor)),
         )
 
     def of_calls(self, calls: int) -> "Amount":
@@ -105,6 +116,7 @@ class Amount:
             self.unpriced_tokens,
             calls,
             calls if self.unpriced_calls else 0,
+            self.saved_usd,
         )
 
     def split(self, shares: int) -> "tuple[Amount, ...]":
@@ -115,9 +127,10 @@ class Amount:
         if shares == 1:
             return (self,)
         return tuple(
-            Amount(*share, self.calls, self.unpriced_calls)
-            for share in zip(
+            Amount(usd, taken, given, cached, unpriced, self.calls, self.unpriced_calls, saved)
+            for usd, saved, taken, given, cached, unpriced in zip(
                 _split_usd(self.usd, shares),
+                _split_usd(self.saved_usd, shares),
                 _split(self.input_tokens, shares),
                 _split(self.output_tokens, shares),
                 _split(self.cached_tokens, shares),
@@ -146,8 +159,9 @@ ACCOUNTS: tuple[Account, ...] = ("available", "reserved", "spent", "maybe_billed
 """Not used yet, reserved for calls in flight, charged, or possibly charged by the provider.
 What leaves one account enters another (double entry)."""
 
-TransactionKind = Literal["reserve", "extend", "settle", "maybe", "refund"]
-"""The last three end a reservation: as charged, as possibly charged, or as not charged."""
+TransactionKind = Literal["reserve", "extend", "attach", "settle", "maybe", "refund"]
+"""The last three end a reservation: as charged, as possibly charged, or as not charged. "attach"
+gives it the name of a line of a batch, and releases what earlier calls have left for that line."""
 
 CostDimension = Literal["model", "tenant", "post", "day", "route", "endpoint"]
 COST_DIMENSIONS: tuple[CostDimension, ...] = (
@@ -213,15 +227,17 @@ class Transaction:
 
     Args:
         kind: the event that the entries record.
-        reservation: the key of the reservation.
+        reservation: the name of the reservation.
         at: Unix time in seconds.
         entries: the amounts that moved.
+        formerly: on "attach", the former name of the reservation.
     """
 
     kind: TransactionKind
     reservation: str
     at: float
     entries: tuple[LedgerEntry, ...]
+    formerly: str = ""
 
     @property
     def is_balanced(self) -> bool:

@@ -9,24 +9,43 @@ All of it blocks: run it in a worker thread, one at a time.
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import final
 
-from ..storage import Database, ProcessLock, StorageError, open_database
+from ..storage import (
+    DamagedFile,
+    Database,
+    FileInUse,
+    ProcessLock,
+    StorageError,
+    StorageUnavailable,
+    open_database,
+)
 from .entries import Account, Amount, CostDimension, LedgerEntry, Transaction
+from .format import LEDGER_FORMAT
 from .tables import (
-    LEDGER_FORMAT,
     LedgerWriter,
     check_dimension,
     last_entry,
+    line_debts,
     open_reservations,
     standing,
     sums,
     written_since,
 )
+from .unwritten import (
+    SpaceBeside,
+    UnwrittenCosts,
+    UnwrittenRun,
+    decode,
+    encode,
+    kept_beside,
+    remove,
+)
 
 _CHECKED_BYTES = 16 * 1024**2  # in some 20 ms: each command opens the ledger
+_ALWAYS_CHECKED = ("labels", "reservations", "sums")  # small, and budgets depend on them
 _WAIT_S = 10.0  # for another process that writes, which takes milliseconds
 
 
@@ -41,7 +60,7 @@ def open_ledger(path: Path, *, create: bool = False, read_only: bool = False) ->
     Raises:
         StorageError: the file cannot be used.
     """
-    return open_database(
+    database = open_database(
         path,
         LEDGER_FORMAT,
         owner="shared",
@@ -50,6 +69,12 @@ def open_ledger(path: Path, *, create: bool = False, read_only: bool = False) ->
         read_only=read_only,
         check_bytes=_CHECKED_BYTES,
     )
+    try:
+        database.verify(*_ALWAYS_CHECKED)
+    except StorageError:
+        database.close()
+        raise
+    return database
 
 
 @final
@@ -73,11 +98,13 @@ class LedgerFile:
         self.path = path
         self.seen = after
         self._lock: ProcessLock | None = None
+        self._began_at = now
+        self._space: SpaceBeside | None = None
         self._database = open_ledger(path, create=True)
         self._writer = LedgerWriter(self._database)
         try:
             with self._database.decoding(), self._database.transaction():
-                _end_dead_runs(self._database, path, now)
+                taken = _end_dead_runs(self._database, path, now)
                 cursor = self._database.execute(
                     "INSERT INTO runs (pid, began_at) VALUES (?, ?)", (os.getpid(), now)
                 )
@@ -87,6 +114,9 @@ class LedgerFile:
         except BaseException:
             self._release()
             raise
+        remove(taken)
+        self._space = SpaceBeside(path, self.run)
+        self._space.reserve()
 
     def begin(self, *, by_post: bool = False) -> list[LedgerEntry]:
         """Begin a transaction, and return what other runs have written since the last one.
@@ -129,6 +159,15 @@ class LedgerFile:
             self.roll_back()
             raise
 
+    def line_debts(self) -> dict[str, list[LedgerEntry]]:
+        """Return what other runs have left for lines of batches, by the name of the reservation.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        with self._database.decoding():
+            return line_debts(self._database, self.run)
+
     def commit(self, transactions: Iterable[Transaction]) -> None:
         """Write transactions, and end the transaction of the file; they are on disk then.
 
@@ -148,12 +187,33 @@ class LedgerFile:
         self._writer.forget()
         self._database.roll_back()
 
+    def keep(self, transactions: Sequence[Transaction], reason: str) -> UnwrittenCosts:
+        """Keep transactions that cannot be written, in the space beside the file.
+
+        Args:
+            transactions: all that are not written yet; they replace those that were kept before.
+            reason: why they cannot be written.
+        """
+        content = encode(UnwrittenRun(self.run, self._began_at, tuple(transactions)))
+        kept_in = None if self._space is None else self._space.keep(content)
+        return UnwrittenCosts(self.path, len(transactions), reason, content, kept_in)
+
+    def give_back(self) -> None:
+        """Drop what `keep` has kept: it is written now."""
+        if self._space is not None:
+            self._space.give_back()
+
     def close(self, now: float) -> None:
         """Mark the run as ended, and close the file. Nothing must be reserved any more."""
         with contextlib.suppress(StorageError):  # the next process finds no open reservation
             self._database.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (now, self.run))
         self._release()
+        self.give_back()
         _remove_lock(self.path, self.run)
+
+    def abandon(self) -> None:
+        """Close the file as the end of the process does: the next process ends the run."""
+        self._release()
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -176,7 +236,13 @@ def recover(path: Path, now: float) -> None:
 
 
 def read_sums(
-    path: Path, by: CostDimension | str, *, since: str = "", until: str = "9999", now: float
+    path: Path,
+    by: CostDimension | str,
+    *,
+    since: str = "",
+    until: str = "9999",
+    simulated: bool | None = None,
+    now: float,
 ) -> list[tuple[str, Account, Amount]]:
     """Return the sums of a ledger file, after the recovery of what ended processes left reserved.
 
@@ -187,6 +253,8 @@ def read_sums(
         by: what the sums are by: "model", "tenant", "post", "day", "route", "endpoint" or "call".
         since: the first day, such as "2026-11-26" (UTC); "" for the first day there is.
         until: the last day.
+        simulated: whether to return what endpoints on this machine cost, or what the others cost;
+            None for both.
         now: Unix time in seconds.
 
     Returns:
@@ -203,16 +271,53 @@ def read_sums(
         if not read_only:
             _recover(database, path, now)
         with database.decoding():
-            return list(sums(database, by, since, until))
+            return list(sums(database, by, since, until, simulated=simulated))
+
+
+def take_unwritten(path: Path, content: bytes, now: float) -> None:
+    """Write transactions into a ledger that an earlier run could not write; once at most.
+
+    Args:
+        path: the ledger file.
+        content: the encoded transactions, `UnwrittenCosts.content`.
+        now: Unix time in seconds.
+
+    Raises:
+        StorageError: the file cannot be used, or it is not the ledger of that run.
+        ValueError: the content is damaged.
+    """
+    found = decode(content)
+    if ProcessLock.is_held(_lock_path(path, found.run)):
+        raise FileInUse(f"the ledger {path}", f"run {found.run} has not ended")
+    with contextlib.closing(open_ledger(path)) as database:
+        with database.decoding(), database.transaction():
+            taken = _end_dead_runs(database, path, now, {found.run: found})
+        remove(taken)
 
 
 def _recover(database: Database, path: Path, now: float) -> None:
     with database.decoding(), database.transaction():
-        _end_dead_runs(database, path, now)
+        taken = _end_dead_runs(database, path, now)
+    remove(taken)
 
 
-def _end_dead_runs(database: Database, path: Path, now: float) -> None:
-    """End what is open of runs whose process has ended; inside a transaction."""
+def _end_dead_runs(
+    database: Database, path: Path, now: float, more: Mapping[int, UnwrittenRun] | None = None
+) -> list[Path]:
+    """End what is open of runs whose process has ended; inside a transaction.
+
+    What such a run could not write is written first: it tells how its calls have ended.
+
+    Returns:
+        The files that are to be removed once the transaction is committed.
+    """
+    kept, files = dict(more or {}), list[Path]()
+    for run, file in kept_beside(path):
+        if not ProcessLock.is_held(_lock_path(path, run)):
+            kept[run] = _read_unwritten(file)
+            files.append(file)
+    for run, found in kept.items():
+        _add_unwritten(database, path, run, found)
     runs = list(database.rows("SELECT id FROM runs WHERE ended_at IS NULL"))
     for (run,) in runs:
         if ProcessLock.is_held(_lock_path(path, run)):
@@ -220,6 +325,45 @@ def _end_dead_runs(database: Database, path: Path, now: float) -> None:
         LedgerWriter(database).write(run, open_reservations(database, run, now))
         database.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (now, run))
         _remove_lock(path, run)
+        SpaceBeside(path, run).give_back_reserve()
+    return files
+
+
+def _add_unwritten(database: Database, path: Path, run: int, found: UnwrittenRun) -> None:
+    """Write what a run could not write, unless an earlier process has.
+
+    Raises:
+        DamagedFile: this is the ledger of other runs, or an earlier copy.
+    """
+    known = (run, found.began_at)
+    row = database.row("SELECT has_all FROM runs WHERE id = ? AND began_at = ?", known)
+    if row is None:
+        kept = f"{path.name}.unwritten-{run}"
+        raise DamagedFile(
+            database.name,
+            f"it is not the ledger of the run whose costs wait in {kept}",
+            f"restore the ledger, or move {kept} away",
+        )
+    if not row[0]:
+        LedgerWriter(database).write(run, found.transactions)
+        database.execute("UPDATE runs SET has_all = 1 WHERE id = ?", (run,))
+
+
+def _read_unwritten(file: Path) -> UnwrittenRun:
+    """Read the transactions of a run that wait beside a ledger.
+
+    Raises:
+        StorageError: they cannot be read.
+    """
+    name = f"the file of unwritten costs {file}"
+    try:
+        return decode(file.read_bytes())
+    except OSError as error:
+        raise StorageUnavailable(name, error.strerror or str(error)) from None
+    except ValueError as error:
+        raise DamagedFile(
+            name, f"the file is damaged ({error})", "move it away; its costs are lost then"
+        ) from None
 
 
 def _lock_path(path: Path, run: int) -> Path:

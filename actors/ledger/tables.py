@@ -1,12 +1,12 @@
-"""The tables of a ledger file: how transactions are written, and how sums are read."""
+"""Statements on a ledger file: how transactions are written, and how sums are read."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
 from typing import cast, final
 
-from ..storage import Database, DatabaseFormat
+from ..storage import Database
+from .amount_columns import ADDED, AMOUNT, SUMMED, SUMS_OF_TWO, amount_of, columns_of
 from .entries import (
     NOTHING,
     Account,
@@ -15,169 +15,42 @@ from .entries import (
     CostLabel,
     LedgerEntry,
     Transaction,
-    TransactionKind,
-    add_usd,
 )
-
-_LABEL = ("tenant", "model", "day", "route", "endpoint")
-"""The columns of a label. The post is in a table of its own: each call may have another one."""
-
-_COUNTS = (
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "unpriced_tokens",
-    "calls",
-    "unpriced_calls",
-)
-_AMOUNT = ", ".join(("usd", *_COUNTS))
-_SUMMED = ", ".join(("exact_sum(usd)", *(f"sum({name})" for name in _COUNTS)))
-_ADDED = "usd = exact_add(usd, excluded.usd), " + ", ".join(
-    f"{name} = {name} + excluded.{name}" for name in _COUNTS
-)
-
-# The account "available" is not in the file: it is the negative sum of the others.
-_ACCOUNT_CODES: dict[Account, int] = {"reserved": 1, "spent": 2, "maybe_billed": 3}
-_ACCOUNTS: dict[int, Account] = {code: account for account, code in _ACCOUNT_CODES.items()}
-_KIND_CODES: dict[TransactionKind, int] = {
-    "reserve": 1,
-    "extend": 2,
-    "settle": 3,
-    "maybe": 4,
-    "refund": 5,
-}
-
-# USD are texts: SQLite's own numbers are not decimals.
-_AMOUNT_COLUMNS = "usd TEXT NOT NULL, " + ", ".join(f"{name} INTEGER NOT NULL" for name in _COUNTS)
-_TABLES = (
-    """
-    CREATE TABLE runs (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, began_at REAL NOT NULL,
-        ended_at REAL
-    )
-    """,
-    """
-    CREATE TABLE labels (
-        id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, model TEXT NOT NULL, day TEXT NOT NULL,
-        route TEXT NOT NULL, endpoint TEXT NOT NULL,
-        UNIQUE (tenant, model, day, route, endpoint)
-    )
-    """,
-    "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
-    """
-    CREATE TABLE transactions (
-        id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs, reservation TEXT NOT NULL,
-        kind INTEGER NOT NULL, -- 1 reserve, 2 extend, 3 settle, 4 maybe, 5 refund
-        at REAL NOT NULL
-    )
-    """,
-    f"""
-    CREATE TABLE entries (
-        id INTEGER PRIMARY KEY, entry_of INTEGER NOT NULL REFERENCES transactions,
-        account INTEGER NOT NULL, -- 1 reserved, 2 spent, 3 maybe_billed
-        label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
-        call TEXT NOT NULL, -- '' for account 1
-        {_AMOUNT_COLUMNS}
-    )
-    """,
-    # The reservations of calls in flight. A row is deleted when its reservation ends.
-    f"""
-    CREATE TABLE reservations (
-        run INTEGER NOT NULL REFERENCES runs, reservation TEXT NOT NULL, payer INTEGER NOT NULL,
-        label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
-        call TEXT NOT NULL, {_AMOUNT_COLUMNS}, PRIMARY KEY (run, reservation, payer)
-    ) WITHOUT ROWID
-    """,
-    # The sums of the entries of accounts 2 and 3, so that a reader need not add up all entries.
-    f"""
-    CREATE TABLE sums (
-        label INTEGER NOT NULL REFERENCES labels, account INTEGER NOT NULL, {_AMOUNT_COLUMNS},
-        PRIMARY KEY (label, account)
-    ) WITHOUT ROWID
-    """,
-    f"""
-    CREATE TABLE post_sums (
-        post INTEGER NOT NULL REFERENCES posts, label INTEGER NOT NULL REFERENCES labels,
-        account INTEGER NOT NULL, {_AMOUNT_COLUMNS}, PRIMARY KEY (post, label, account)
-    ) WITHOUT ROWID
-    """,
-)
-
-
-class ExactSum:
-    """The SQL aggregate `exact_sum`: adds USD without rounding, as Python's decimals do."""
-
-    def __init__(self) -> None:
-        self._sum = Decimal(0)
-
-    def step(self, usd: object) -> None:
-        """Add one amount."""
-        self._sum = add_usd(self._sum, Decimal(str(usd)))
-
-    def finalize(self) -> str:
-        """Return the sum, as text."""
-        return str(self._sum)
-
-
-def _exact_add(one: str, other: str) -> str:
-    return str(add_usd(Decimal(one), Decimal(other)))
-
-
-LEDGER_FORMAT = DatabaseFormat(
-    noun="ledger",
-    application_id=0x63616C6C,  # "call"
-    version=4,
-    schema=_TABLES,
-    functions={"exact_add": (2, _exact_add)},
-    aggregates={"exact_sum": (1, ExactSum)},
-)
-
-
-def _columns_of(amount: Amount) -> tuple[object, ...]:
-    return (
-        str(amount.usd),
-        amount.input_tokens,
-        amount.output_tokens,
-        amount.cached_tokens,
-        amount.unpriced_tokens,
-        amount.calls,
-        amount.unpriced_calls,
-    )
-
-
-def _amount_of(columns: Sequence[object]) -> Amount:
-    usd, *counts = columns
-    return Amount(Decimal(cast("str", usd)), *cast("list[int]", counts))
-
+from .format import ACCOUNT_CODES, ACCOUNTS, CHECKED, KIND_CODES, LABEL
+from .lines import LINE
 
 _MAX_CACHED_IDS = 10_000
 _ENDINGS = frozenset({"settle", "maybe", "refund"})
-_Label = tuple[str, str, str, str, str]  # as in _LABEL
+_Label = tuple[str, str, str, str, str]  # as in LABEL
 
 
-def _insert(table: str, columns: str, conflict: str = "") -> str:
-    marks = ", ".join("?" * (columns.count(",") + 1))
-    return f"INSERT INTO {table} ({columns}) VALUES ({marks}) {conflict}"  # noqa: S608  # constants
+def _insert(table: str, conflict: str = "") -> str:
+    columns = CHECKED[table]
+    marks = ", ".join(f"?{number}" for number in range(1, columns.count(",") + 2))
+    return f"INSERT INTO {table} ({columns}, crc) VALUES ({marks}, checksum({marks})) {conflict}"  # noqa: S608  # constants, here and below
 
 
-_TRANSACTION = _insert("transactions", "id, run, reservation, kind, at")
-_ENTRY = _insert("entries", f"id, entry_of, account, label, post, call, {_AMOUNT}")
-_RESERVED = _insert(
-    "reservations",
-    f"run, reservation, payer, label, post, call, {_AMOUNT}",
-    f"ON CONFLICT (run, reservation, payer) DO UPDATE SET {_ADDED}",
+def _add(table: str, key: str) -> str:
+    """Return the statement that inserts a sum, or adds to the one with the same key."""
+    columns = CHECKED[table]
+    added = columns.replace(AMOUNT, ", ".join(SUMS_OF_TWO))
+    return _insert(
+        table,
+        f"ON CONFLICT ({key}) DO UPDATE SET {ADDED}, crc = checksum({added}) "
+        f"WHERE verified(crc, {columns})",
+    )
+
+
+_TRANSACTION = _insert("transactions")
+_ENTRY = _insert("entries")
+_RESERVED = _add("reservations", "run, reservation, payer")
+_FOUND = (
+    f"SELECT verified(crc, {CHECKED['reservations']}), payer, label, post, call, {AMOUNT} "  # noqa: S608
+    "FROM reservations WHERE run = ? AND reservation = ?"
 )
 _ENDED = "DELETE FROM reservations WHERE run = ? AND reservation = ?"
-_SUM = _insert(
-    "sums",
-    f"label, account, {_AMOUNT}",
-    f"ON CONFLICT (label, account) DO UPDATE SET {_ADDED}",
-)
-_POST_SUM = _insert(
-    "post_sums",
-    f"post, label, account, {_AMOUNT}",
-    f"ON CONFLICT (post, label, account) DO UPDATE SET {_ADDED}",
-)
+_SUM = _add("sums", "label, account")
+_POST_SUM = _add("post_sums", "post, label, account")
 
 
 def last_entry(database: Database) -> int:
@@ -223,19 +96,20 @@ class LedgerWriter:
         entries: list[tuple[object, ...]] = []
         reserved: dict[str, list[tuple[object, ...]]] = {}  # {reservation: rows}
         ended: list[tuple[int, str]] = []
+        renamed: dict[str, str] = {}  # {name: the name that the file has}
         sums: dict[tuple[int, int, int], Amount] = {}  # {(post, label, account): sum}
         for transaction in transactions:
             number += 1
             kind, key = transaction.kind, transaction.reservation
-            heads.append((number, run, key, _KIND_CODES[kind], transaction.at))
+            heads.append((number, run, key, KIND_CODES[kind], transaction.at))
             is_end = kind in _ENDINGS
             payer = 0
             for entry in transaction.entries:
-                account = _ACCOUNT_CODES.get(entry.account)
+                account = ACCOUNT_CODES.get(entry.account)
                 if account is None:
                     continue
                 label, post = self._ids(entry.label)
-                columns = _columns_of(entry.amount)
+                columns = columns_of(entry.amount)
                 call = "" if account == 1 else _text(entry.label.call)
                 last += 1
                 entries.append((last, number, account, label, post, call, *columns))
@@ -248,12 +122,24 @@ class LedgerWriter:
                     row = (run, key, payer, label, post, call, *columns)
                     reserved.setdefault(key, []).append(row)
                     payer += 1
-            if is_end:
+            if kind == "attach":
+                former = transaction.formerly
+                renamed[key] = renamed.pop(former, former)
+                rows = [(run, key, *row[2:]) for row in reserved.pop(former, ())]
+                reserved.setdefault(key, []).extend(rows)
+            elif is_end:
                 reserved.pop(key, None)  # it begins and ends in this group
-                ended.append((run, key))
+                ended.append((run, renamed.pop(key, key)))
         database.executemany(_TRANSACTION, heads)
         database.executemany(_ENTRY, entries)
         database.executemany(_ENDED, ended)
+        moved = [
+            (run, new, *row[1:])
+            for new, old in renamed.items()
+            for row in database.rows(_FOUND, (run, old))
+        ]
+        database.executemany(_ENDED, [(run, old) for old in renamed.values()])
+        database.executemany(_RESERVED, moved)
         database.executemany(_RESERVED, [row for rows in reserved.values() for row in rows])
         self._add(sums)
         return last
@@ -264,15 +150,15 @@ class LedgerWriter:
             found = by_label.get((label, account))
             by_label[label, account] = amount if found is None else found + amount
         database = self._database
-        database.executemany(_SUM, [(*at, *_columns_of(sum_)) for at, sum_ in by_label.items()])
-        database.executemany(_POST_SUM, [(*at, *_columns_of(sum_)) for at, sum_ in sums.items()])
+        database.executemany(_SUM, [(*at, *columns_of(sum_)) for at, sum_ in by_label.items()])
+        database.executemany(_POST_SUM, [(*at, *columns_of(sum_)) for at, sum_ in sums.items()])
 
     def _ids(self, label: CostLabel) -> tuple[int, int]:
         """Return the ids of a label and of its post."""
         names = (label.tenant, label.model, label.day, label.route, label.endpoint)
         number = self._labels.get(names)
         if number is None:
-            number = self._labels[names] = self._id("labels", _LABEL, names)
+            number = self._labels[names] = self._id("labels", LABEL, names)
         post = self._posts.get(label.post)
         if post is None:
             post = self._posts[label.post] = self._id("posts", ("name",), (label.post,))
@@ -280,15 +166,18 @@ class LedgerWriter:
 
     def _id(self, table: str, columns: Sequence[str], names: Iterable[str]) -> int:
         values = tuple(map(_text, names))
-        insert = _insert(
-            table, ", ".join(columns), f"ON CONFLICT ({', '.join(columns)}) DO NOTHING"
-        )
-        self._database.execute(insert, values)
-        where = " AND ".join(f"{column} = ?" for column in columns)
-        return self._database.number(
-            f"SELECT id FROM {table} WHERE {where}",  # noqa: S608  # constants
-            values,
-        )
+        is_it = " AND ".join(f"{column} = ?" for column in columns)
+        checked = CHECKED[table]
+        select = f"SELECT id, verified(crc, {checked}) FROM {table} WHERE {is_it}"  # noqa: S608
+        if self._database.row(select, values) is None:
+            marks = ", ".join("?" * len(columns))
+            self._database.execute(
+                f"INSERT INTO {table} ({', '.join(columns)}, crc) VALUES ({marks}, 0)",  # noqa: S608
+                values,
+            )
+            seal = f"UPDATE {table} SET crc = checksum({checked}) WHERE {is_it}"  # noqa: S608
+            self._database.execute(seal, values)
+        return self._database.number(select, values)
 
 
 def _text(name: str) -> str:
@@ -296,8 +185,8 @@ def _text(name: str) -> str:
     return name if name.isascii() else name.encode(errors="replace").decode()
 
 
-_LABEL_COLUMNS = ", ".join(_LABEL)
-_BY = ("call", "post", *_LABEL)
+_LABEL_COLUMNS = ", ".join(LABEL)
+_BY = ("call", "post", *LABEL)
 _LABELED = "JOIN labels ON labels.id = label"
 _POSTED = "JOIN posts ON posts.id = post"
 
@@ -311,10 +200,12 @@ def standing(database: Database, *, by_post: bool) -> Iterator[LedgerEntry]:
         database: the ledger file.
         by_post: whether each post has entries of its own; else what has ended has the post "".
     """
+    if by_post:
+        database.verify("posts", "post_sums")
     post, ended = ("name", f"post_sums {_POSTED}") if by_post else ("''", "sums")
     rows = database.rows(
-        f"SELECT account, {post}, {_LABEL_COLUMNS}, {_AMOUNT} FROM {ended} {_LABELED} UNION ALL "  # noqa: S608  # constants
-        f"SELECT 1, name, {_LABEL_COLUMNS}, {_AMOUNT} FROM reservations {_POSTED} {_LABELED}"
+        f"SELECT account, {post}, {_LABEL_COLUMNS}, {AMOUNT} FROM {ended} {_LABELED} UNION ALL "  # noqa: S608  # constants
+        f"SELECT 1, name, {_LABEL_COLUMNS}, {AMOUNT} FROM reservations {_POSTED} {_LABELED}"
     )
     return map(_entry, rows)
 
@@ -329,18 +220,50 @@ def written_since(database: Database, entry: int, run: int) -> Iterator[LedgerEn
     """
     # CROSS keeps the order: from the new entries to their transactions.
     rows = database.rows(
-        f"SELECT account, name, {_LABEL_COLUMNS}, {_SUMMED} FROM entries "  # noqa: S608  # constants
+        f"SELECT account, name, {_LABEL_COLUMNS}, {SUMMED}, {_VERIFIED} FROM entries "  # noqa: S608  # constants
         "CROSS JOIN transactions ON transactions.id = entry_of "
         f"{_POSTED} {_LABELED} WHERE entries.id > ? AND run <> ? GROUP BY account, post, label",
         (entry, run),
     )
-    return map(_entry, rows)
+    return (_entry(row[:-1]) for row in rows)
+
+
+def _of(table: str) -> str:
+    return ", ".join(f"{table}.{name}" for name in CHECKED[table].split(", "))
+
+
+_VERIFIED = (
+    f"min(verified(entries.crc, {_of('entries')}) AND "
+    f"verified(transactions.crc, {_of('transactions')}))"
+)
+
+
+def line_debts(database: Database, run: int) -> dict[str, list[LedgerEntry]]:
+    """Return what runs other than `run` have left for lines, by name of the reservation."""
+    rows = database.rows(
+        f"SELECT {_VERIFIED}, reservation, call, name, {_LABEL_COLUMNS}, {SUMMED} "  # noqa: S608  # constants
+        f"FROM transactions JOIN entries ON entry_of = transactions.id {_POSTED} {_LABELED} "
+        "WHERE reservation LIKE ? AND account = 3 AND run <> ? "
+        "GROUP BY reservation, call, post, label",
+        (f"{LINE}%", run),
+    )
+    found: dict[str, list[LedgerEntry]] = {}
+    for _, reservation, *columns in rows:
+        label, amount = _labelled(columns)
+        if amount != NOTHING:
+            found.setdefault(reservation, []).append(LedgerEntry("maybe_billed", label, amount))
+    return found
 
 
 def _entry(row: tuple[object, ...]) -> LedgerEntry:
-    account, *found = row
-    names, amount = cast("list[str]", found[: 1 + len(_LABEL)]), found[1 + len(_LABEL) :]
-    return LedgerEntry(_ACCOUNTS[cast("int", account)], CostLabel("", *names), _amount_of(amount))
+    account, *columns = row
+    return LedgerEntry(ACCOUNTS[cast("int", account)], *_labelled(["", *columns]))
+
+
+def _labelled(columns: Sequence[object]) -> tuple[CostLabel, Amount]:
+    """Return the label and the amount of a row: call, post, the columns of a label, an amount."""
+    names = cast("Sequence[str]", columns[: 2 + len(LABEL)])
+    return CostLabel(*names), amount_of(columns[2 + len(LABEL) :])
 
 
 def open_reservations(database: Database, run: int, now: float) -> list[Transaction]:
@@ -352,16 +275,15 @@ def open_reservations(database: Database, run: int, now: float) -> list[Transact
         now: Unix time in seconds.
     """
     rows = database.rows(
-        f"SELECT reservation, call, name, {_LABEL_COLUMNS}, {_AMOUNT} FROM reservations "  # noqa: S608  # constants
+        f"SELECT reservation, call, name, {_LABEL_COLUMNS}, {AMOUNT} FROM reservations "  # noqa: S608  # constants
         f"{_POSTED} {_LABELED} WHERE run = ? ORDER BY reservation, payer",
         (run,),
     )
     found: list[Transaction] = []
     for key, payers in groupby(rows, itemgetter(0)):
         entries: list[LedgerEntry] = []
-        for _, *found_names in payers:
-            names = cast("list[str]", found_names[: 2 + len(_LABEL)])
-            label, amount = CostLabel(*names), _amount_of(found_names[2 + len(_LABEL) :])
+        for _, *columns in payers:
+            label, amount = _labelled(columns)
             entries.append(LedgerEntry("reserved", label, amount.times(-1)))
             entries.append(LedgerEntry("maybe_billed", label, amount))
         found.append(Transaction("maybe", key, now, tuple(entries)))
@@ -383,6 +305,8 @@ def sums(
     by: CostDimension | str,
     since: str = "",
     until: str = "9999",
+    *,
+    simulated: bool | None = None,
 ) -> Iterator[tuple[str, Account, Amount]]:
     """Yield the sums of everything, by name and account.
 
@@ -393,11 +317,15 @@ def sums(
         by: a dimension, or "call".
         since: the first day, such as "2026-11-26" (UTC).
         until: the last day.
+        simulated: whether to yield what endpoints on this machine cost, or what the others cost;
+            None for both.
 
     Raises:
         ValueError: there is no such dimension.
     """
     check_dimension(by)
+    if by in ("call", "post"):
+        database.verify(*(("entries",) if by == "call" else ("posts", "post_sums")))
     if by == "call":
         ended, name = "entries", "call"
         only = "account <> 1 AND"  # entries of account 1 have no call, and cancel out
@@ -405,18 +333,18 @@ def sums(
         ended, name, only = f"post_sums {_POSTED}", "name", ""
     else:
         ended, name, only = "sums", by, ""
-    days = "day >= ? AND day <= ?"
+    days = "day >= ? AND day <= ? AND is_simulated(endpoint) = ifnull(?, is_simulated(endpoint))"
     rows = database.rows(
-        f"SELECT name, account, {_SUMMED} FROM ("  # noqa: S608  # constants, and `by` is checked
-        f"SELECT {name} AS name, account, {_AMOUNT} FROM {ended} {_LABELED} WHERE {only} {days} "
-        f"UNION ALL SELECT {name}, 1, {_AMOUNT} FROM reservations {_POSTED} {_LABELED} WHERE {days}"
+        f"SELECT name, account, {SUMMED} FROM ("  # noqa: S608  # constants, and `by` is checked
+        f"SELECT {name} AS name, account, {AMOUNT} FROM {ended} {_LABELED} WHERE {only} {days} "
+        f"UNION ALL SELECT {name}, 1, {AMOUNT} FROM reservations {_POSTED} {_LABELED} WHERE {days}"
         ") GROUP BY name, account ORDER BY name, account",
-        (since, until, since, until),
+        (since, until, simulated) * 2,
     )
     for group, accounts in groupby(rows, itemgetter(0)):
         found: dict[Account, Amount] = {"reserved": NOTHING}
         for _, account, *columns in accounts:
-            found[_ACCOUNTS[account]] = _amount_of(columns)
+            found[ACCOUNTS[account]] = amount_of(columns)
         yield group, "available", sum(found.values(), NOTHING).times(-1)
         for name_of, amount in found.items():
             yield group, name_of, amount

@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from .actor import GetRequestStatistics, RequestActor, RequestStatistics
     from .breaker import BreakerPolicy, BreakerStatistics
     from .classification import classify, is_retried
-    from .failures import AttemptFailed, Failures, without_key
+    from .failures import AttemptFailed, Failures
     from .fallback import Target
     from .hedging import HedgePolicy
+    from .quoted_keys import response_without_key, without_key
     from .retry import RetryPolicy, ThrottlePolicy
 else:
     __getattr__, __dir__ = lazy_names(
@@ -18,9 +19,10 @@ else:
         actor="GetRequestStatistics RequestActor RequestStatistics",
         breaker="BreakerPolicy BreakerStatistics",
         classification="classify is_retried",
-        failures="AttemptFailed Failures without_key",
+        failures="AttemptFailed Failures",
         fallback="Target",
         hedging="HedgePolicy",
+        quoted_keys="response_without_key without_key",
         retry="RetryPolicy ThrottlePolicy",
     )
 
@@ -38,5 +40,6 @@ __all__ = [
     "ThrottlePolicy",
     "classify",
     "is_retried",
+    "response_without_key",
     "without_key",
 ]

@@ -1,7 +1,7 @@
 """One HTTP request to a provider and its response, whole or streamed."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import attrs
 import httpx
@@ -24,7 +24,8 @@ from ..vendors import (
     WireFormat,
     dumps,
 )
-from .failures import AttemptFailed, Failures, without_key
+from .failures import AttemptFailed, Failures
+from .quoted_keys import DeltaScrubber, response_without_key
 from .schema_spelling import with_schema_described
 from .spelling import AS_WRITTEN, Spelling
 from .watch import SendWatch
@@ -243,6 +244,7 @@ class Exchange:
             None,
             False,
         )
+        scrubber = DeltaScrubber(self._endpoint)
         tail = b""  # of what was read before, as long as the beginning of a key
         try:
             async with body:
@@ -259,13 +261,13 @@ class Exchange:
                     deltas = reader.feed(piece)
                     if reader.is_whole:
                         watch.received(piece)
-                    if deliver is not None and deltas:
-                        await _pass_on(deltas, deliver, watch)
+                    await _pass_on(deliver, filter(None, map(scrubber.feed, deltas)), watch)
                     if not piece:
                         break
                 else:
                     await body.skip()  # only at its end can the connection be used again
             decoded = reader.end()
+            await _pass_on(deliver, scrubber.end(), watch)
         except StreamFailed as failed:
             raise self._failures.failed_within(failed.error, attempt) from None
         except ValueError as error:
@@ -275,9 +277,7 @@ class Exchange:
             raise self._unreadable(error, body, reader, attempt) from None
         if isinstance(decoded, ApiError):  # OpenRouter reports generation errors so
             raise self._failures.failed_within(decoded, attempt)
-        if quotes_key:  # by a gateway that returns the request's headers
-            return attrs.evolve(decoded, body=without_key(self._endpoint, decoded.body))
-        return decoded
+        return response_without_key(self._endpoint, decoded, is_quoted=quotes_key)
 
     def _unreadable(
         self, error: ValueError, body: ResponseReader, reader: AnswerReader, attempt: int
@@ -294,7 +294,9 @@ class Exchange:
         return self._failures.malformed(why, attempt, reader.start)
 
 
-async def _pass_on(deltas: Sequence[Delta], deliver: _Deliver, watch: SendWatch) -> None:
-    with watch.paused():
+async def _pass_on(deliver: _Deliver | None, deltas: Iterable[Delta], watch: SendWatch) -> None:
+    """Deliver pieces of a response; the wait for their reader is no silence of the provider."""
+    if deliver is not None:
         for delta in deltas:
-            await deliver(delta)
+            with watch.paused():
+                await deliver(delta)

@@ -28,11 +28,11 @@ from ..http import (
     retry_after_s,
     should_retry,
 )
-from ..json_value import Json
 from ..permit import Refused, Throttled
 from ..rate_limit import read_refusal, read_reports
 from ..vendors import ApiError, BrokeOff, Endpoint, WireFormat, loads
 from .classification import classify, is_retried
+from .quoted_keys import without_key
 
 _MESSAGE_CHARS = 300  # of a provider's error text
 _MAX_ERROR_BYTES = 64 * 1024
@@ -238,30 +238,6 @@ class Failures:
     def _where_the_key_is(self) -> str:
         variables = self._endpoint.vendor.key_variables
         return f" ({variables[0]})" if variables else ""
-
-
-def without_key(endpoint: Endpoint, body: Json | Mapping[str, Json]) -> Mapping[str, Json] | None:
-    """Return a body without the endpoint's key (L8); None if it is no JSON object.
-
-    Args:
-        endpoint: whose key to remove.
-        body: the decoded JSON that a provider sent.
-    """
-    try:
-        scrubbed = _scrubbed(endpoint, dict(body) if isinstance(body, Mapping) else body)
-    except RecursionError:  # nested too deep for a real response
-        return None
-    return scrubbed if isinstance(scrubbed, dict) else None
-
-
-def _scrubbed(endpoint: Endpoint, value: Json) -> Json:
-    if isinstance(value, str):
-        return endpoint.scrub(value)
-    if isinstance(value, list):
-        return [_scrubbed(endpoint, item) for item in value]
-    if isinstance(value, dict):
-        return {endpoint.scrub(name): _scrubbed(endpoint, item) for name, item in value.items()}
-    return value
 
 
 def _throttled(

@@ -25,6 +25,7 @@ class Quote:
         expected_s: estimated seconds until the response.
         latest_s: the most seconds until the response; infinity without a guarantee.
         is_apart: whether the call does not count towards the limits of live calls.
+        is_only: whether the call may take no other route.
     """
 
     route: str
@@ -33,6 +34,7 @@ class Quote:
     expected_s: float
     latest_s: float
     is_apart: bool = False
+    is_only: bool = False
 
     def _rank(self) -> tuple[bool, Decimal, bool, float]:
         cost = self.factor if self.cost_usd is None else self.cost_usd
@@ -40,7 +42,7 @@ class Quote:
 
 
 def choose(quotes: Sequence[Quote], left_s: float) -> Quote:
-    """Return the cheapest quote that meets the deadline.
+    """Return the cheapest quote that meets the deadline, or the only one that is allowed.
 
     Of equal costs, one that does not use the limits of live calls is preferred, then the fastest.
     An unknown price is never treated as low: the documented factors decide only if no price is
@@ -55,6 +57,8 @@ def choose(quotes: Sequence[Quote], left_s: float) -> Quote:
     """
     if not quotes:
         raise ValueError("there is no route for the request")
+    if only := [quote for quote in quotes if quote.is_only]:
+        return only[0]
     in_time = [quote for quote in quotes if quote.expected_s <= left_s]
     if in_time:
         return min(in_time, key=Quote._rank)  # noqa: SLF001  # of this module
@@ -70,6 +74,8 @@ class Routing:
         flex_from_s: the shortest deadline for the flex tier, in seconds. Flex calls are slow, and
             the provider refuses them when it is busy.
         batch: use the provider's Batch API, if it has one.
+        batch_only: send every request with a deadline to the Batch API, whatever its price and its
+            deadline; with `BatchApiPolicy.is_required`, one that it cannot take fails.
         batch_from_s: the shortest deadline for the Batch API, in seconds. Providers guarantee a
             batch within 24 hours, and often complete it within one. A request without a result in
             time is sent live.
@@ -84,6 +90,7 @@ class Routing:
     flex: bool = attrs.field(default=True, validator=instance_of(bool))
     flex_from_s: float = attrs.field(default=900.0, validator=ge(0))
     batch: bool = attrs.field(default=True, validator=instance_of(bool))
+    batch_only: bool = attrs.field(default=False, validator=instance_of(bool))
     batch_from_s: float = attrs.field(default=3600.0, validator=ge(0))
     priority: bool = attrs.field(default=False, validator=instance_of(bool))
 
@@ -210,11 +217,13 @@ class BatchRoute:
         to: the Batch API actor. It sends requests live that have no result in time.
         prices: prices of models.
         from_s: the shortest deadline for this route, in seconds.
+        is_only: whether every request takes this route.
     """
 
     to: Ref
     prices: PriceBook
     from_s: float
+    is_only: bool = False
 
     name = "batch"
 
@@ -222,7 +231,8 @@ class BatchRoute:
         self, request: Request, usage: Usage, left_s: float, expected_s: float | None
     ) -> Quote | None:
         """See `Route`; it accepts requests that can wait and do not request a tier."""
-        if left_s < self.from_s or "service_tier" in request.extra_body:
+        can_take = left_s >= self.from_s and "service_tier" not in request.extra_body
+        if not (can_take or self.is_only):
             return None
         expected = self.from_s if expected_s is None else expected_s
         return Quote(
@@ -232,6 +242,7 @@ class BatchRoute:
             expected_s=min(left_s, expected),
             latest_s=left_s,
             is_apart=True,
+            is_only=self.is_only,
         )
 
     def adapt(self, request: Request) -> Request:

@@ -6,7 +6,7 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .commit import GroupCommit, InThread, in_place, in_worker_thread
-    from .database import Database, open_database
+    from .database import Database
     from .errors import (
         DamagedFile,
         DiskError,
@@ -18,18 +18,22 @@ if TYPE_CHECKING:
         StorageUnavailable,
     )
     from .format import DatabaseFormat
+    from .opening import open_database
     from .process_lock import ProcessLock
+    from .write_ahead_log import beside, log_of
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         commit="GroupCommit InThread in_place in_worker_thread",
-        database="Database open_database",
+        database="Database",
         errors=(
             "DamagedFile DiskError FileInUse ForeignFile OtherVersion StorageError StorageFull "
             "StorageUnavailable"
         ),
         format="DatabaseFormat",
+        opening="open_database",
         process_lock="ProcessLock",
+        write_ahead_log="beside log_of",
     )
 
 __all__ = [
@@ -46,7 +50,9 @@ __all__ = [
     "StorageError",
     "StorageFull",
     "StorageUnavailable",
+    "beside",
     "in_place",
     "in_worker_thread",
+    "log_of",
     "open_database",
 ]

@@ -1,12 +1,9 @@
-"""Database files: creation in one step, opening with checks, ownership, transactions, errors.
+"""An open database file: transactions, queries, checks of its contents, and its errors.
 
 Everything here blocks. Run it in a worker thread, and let one thread at a time use a `Database`.
 """
 
 import contextlib
-import errno
-import os
-import secrets
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -24,9 +21,9 @@ from .format import (
     DatabaseFormat,
     connect,
     error_name,
-    log_of,
     schema_of,
 )
+from .write_ahead_log import log_of
 
 if TYPE_CHECKING:  # sqlite3 is imported when a file is opened: most programs open none
     import sqlite3
@@ -38,7 +35,6 @@ Synchronous = Literal["full", "normal", "off"]
 _NO_CHECKPOINT_ON_CLOSE = 1006  # SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
 _BAD_VALUE = "the file is damaged (a stored value is not valid)"
 _BAD_VALUE_TEXTS = ("Could not decode", "user-defined")  # our SQL functions fail on nothing else
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # A quota, or a bound on the size of files, ends in these, as an error of the disk does.
 _CANNOT_GROW = ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")
 _ERRORS: dict[str, type[StorageError]] = {  # {SQLite's primary error name: class}
@@ -49,100 +45,6 @@ _ERRORS: dict[str, type[StorageError]] = {  # {SQLite's primary error name: clas
     "SQLITE_FULL": StorageFull,
     "SQLITE_IOERR": DiskError,
 }
-
-
-def open_database(
-    path: Path | None,
-    form: DatabaseFormat,
-    *,
-    owner: Owner,
-    synchronous: Synchronous = "full",
-    wait_s: float = 1.0,
-    create: bool = True,
-    read_only: bool = False,
-    check_bytes: int = 1024**3,
-) -> "Database":
-    """Open a database file, and create it if it does not exist.
-
-    A new file is complete before it has its name, and only its owner may read it (mode 0600). An
-    existing file that is damaged, foreign or of another version is refused and is not changed.
-
-    The checks are: the header, the size that it states, and the tables; and up to `check_bytes` the
-    structure of all pages. The values of rows are not checked: there are no checksums.
-
-    Args:
-        path: the file; None for a database in memory.
-        form: the format that the file must have.
-        owner: "one process" keeps every other process out until the database is closed; "shared"
-            lets several processes read and write.
-        synchronous: "full": a commit is on disk when it returns; "normal": a power cut may lose the
-            last commits; "off": it may also damage the file.
-        wait_s: seconds to wait for another process that holds a lock on the file.
-        create: whether to create a missing file, and its folder.
-        read_only: whether to open an existing file for reading alone, such as a file in a folder
-            that is not writable.
-        check_bytes: the size in bytes up to which the structure of the whole file is checked for
-            damage, which takes some 2 seconds for 1 GB.
-
-    Raises:
-        StorageError: the file cannot be used; the subclass and the message give the reason.
-    """
-    if path is not None:
-        try:
-            if not path.exists():
-                _check_log(path, form)
-                if not create or read_only:
-                    raise StorageUnavailable(form.name(path), "the file does not exist")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _create(path, form, owner)
-            form.check_header(path)
-        except OSError as error:
-            kind = StorageFull if error.errno in _FULL else StorageUnavailable
-            raise kind(form.name(path), error.strerror or str(error)) from None
-        for place, noun in () if read_only else ((path, "the file"), (path.parent, "its folder")):
-            if not os.access(place, os.W_OK):
-                raise StorageUnavailable(form.name(path), f"{noun} is not writable")
-    return Database(
-        path,
-        form,
-        owner=owner,
-        synchronous=synchronous,
-        wait_s=wait_s,
-        read_only=read_only,
-        check_bytes=check_bytes,
-    )
-
-
-def _check_log(path: Path, form: DatabaseFormat) -> None:
-    """Refuse to create a file whose log exists: SQLite would replay it into the new file."""
-    log = log_of(path)
-    # In this order: another process that creates the file gives it its name before its log.
-    if log.exists() and not path.exists():
-        raise DamagedFile(
-            form.name(path),
-            f"the file does not exist, but its log {log.name} does",
-            f"restore the file, or move {log.name} away",
-        )
-
-
-def _create(path: Path, form: DatabaseFormat, owner: Owner) -> None:
-    """Create the file under a temporary name, complete, then give it its name."""
-    unfinished = path.with_name(f"{path.name}.new-{secrets.token_hex(4)}")
-    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    try:
-        new = Database(unfinished, form, owner=owner, name=form.name(path), is_new=True)
-        try:
-            new.create_tables()
-        finally:
-            new.close()
-        try:
-            os.link(unfinished, path)
-        except FileExistsError:
-            pass  # another process was faster
-        except OSError:  # the file system has no hard links
-            unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _check_schema(database: "Database", form: DatabaseFormat) -> None:
@@ -170,8 +72,7 @@ class Database:
             last commits; "off": it may also damage the file.
         wait_s: seconds to wait for another process that holds a lock on the file.
         read_only: whether nothing will be written.
-        check_bytes: the size in bytes up to which the structure of the whole file is checked for
-            damage.
+        check_bytes: the size in bytes up to which the whole file is checked for damage.
         name: what messages call the file; None for what the format calls it.
         is_new: whether the file is empty, and gets its tables from `create_tables`.
 
@@ -263,6 +164,19 @@ class Database:
         row = self.row(sql, parameters)
         return 0 if row is None else int(row[0] or 0)
 
+    def verify(self, *tables: str) -> None:
+        """Compare all rows of checked tables with their checksums.
+
+        Args:
+            tables: names of tables in `DatabaseFormat.checked`.
+
+        Raises:
+            DamagedFile: a row has another checksum.
+        """
+        for table in tables:
+            columns = self._form.checked[table]
+            self.row(f"SELECT 1 FROM {table} WHERE NOT verified(crc, {columns})")  # noqa: S608  # constants
+
     @contextlib.contextmanager
     def decoding(self) -> Generator[None]:
         """Raise `DamagedFile` if the block cannot decode a value that it has read."""
@@ -345,10 +259,12 @@ class Database:
             self._connection.create_aggregate(name, arguments, aggregate)
 
     def _look_for_damage(self) -> None:
-        found = self.row("PRAGMA quick_check(1)")
+        found = self.row("PRAGMA integrity_check(1)")
         if found != ("ok",):
             text = " ".join(str(found[0] if found else "").split())
             raise DamagedFile(self.name, f"the file is damaged ({text})")
+        form = self._form
+        self.verify(*(table for table in form.checked if table not in form.checked_when_read))
 
     def _close_unchanged(self) -> None:
         """Close without copying the log into a file that was refused."""

@@ -24,8 +24,8 @@ class StorageError(Exception):
 class DamagedFile(StorageError):
     """The file is empty or damaged, or it is not a database.
 
-    What is detected is the damage of the file's header, size, schema and structure, and values that
-    cannot be decoded. A stored value that is changed into another valid value is not detected.
+    What is detected is the damage of the file's header, size, schema and structure, of its log, and
+    of rows that have a checksum.
     """
 
     default_remedy = "move the file away, or give another path"

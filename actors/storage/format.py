@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from .checksums import add_checksums
 from .errors import DamagedFile, ForeignFile, OtherVersion, StorageUnavailable
+from .write_ahead_log import log_of
 
 if TYPE_CHECKING:  # sqlite3 is imported when a file is opened: most programs open none
     import sqlite3
@@ -33,24 +35,21 @@ def connect(path: Path | None, options: str, wait_s: float = 0.0) -> "sqlite3.Co
     """
     import sqlite3  # noqa: PLC0415  # see above
 
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         ":memory:" if path is None else f"{path.absolute().as_uri()}?{options}",
         uri=path is not None,
         timeout=wait_s,
         isolation_level=None,  # transactions begin and end in `transaction`
         check_same_thread=False,  # one thread at a time, but not always the same one
     )
+    add_checksums(connection)
+    return connection
 
 
 def error_name(error: "sqlite3.Error | UnicodeDecodeError") -> str:
     """Return SQLite's primary error name, such as "SQLITE_BUSY"."""
     # Errors that Python itself finds have no name, such as the use of a closed database.
     return "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
-
-
-def log_of(path: Path) -> Path:
-    """Return the path of the write-ahead log of a file."""
-    return path.with_name(f"{path.name}-wal")
 
 
 @attrs.frozen(kw_only=True)
@@ -63,6 +62,9 @@ class DatabaseFormat:
         version: of the tables, from 1 to 9999 (SQLite's user_version); a file with another one is
             refused.
         schema: the SQL statements that create the tables; a file with other tables is refused.
+        checked: the columns of each table whose rows have a checksum, which is in the column `crc`.
+        checked_when_read: those of them that are so large that they are checked when they are read,
+            and not when the file is opened.
         functions: SQL functions by name: the number of arguments and the function.
         aggregates: SQL aggregates by name: the number of arguments and the class.
     """
@@ -71,8 +73,10 @@ class DatabaseFormat:
     application_id: int
     version: int
     schema: tuple[str, ...]
-    functions: Mapping[str, tuple[int, Callable[..., str]]] = attrs.field(
-        factory=dict[str, tuple[int, Callable[..., str]]]
+    checked: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    checked_when_read: frozenset[str] = frozenset()
+    functions: Mapping[str, tuple[int, Callable[..., str | int]]] = attrs.field(
+        factory=dict[str, tuple[int, Callable[..., str | int]]]
     )
     aggregates: Mapping[str, tuple[int, type]] = attrs.field(factory=dict[str, tuple[int, type]])
 
@@ -83,6 +87,21 @@ class DatabaseFormat:
             path: the file; None for a database in memory.
         """
         return f"the {self.noun} {'in memory' if path is None else path}"
+
+    def is_in_header(self, path: Path) -> bool:
+        """Return whether the header of a file says that it has this format, whatever follows.
+
+        Args:
+            path: the file, which may be damaged, or not exist.
+        """
+        import sqlite3  # noqa: PLC0415  # see above
+
+        try:
+            with contextlib.closing(connect(path, "mode=ro&immutable=1")) as header:
+                (application_id,) = header.execute("PRAGMA application_id").fetchone()
+        except sqlite3.Error:
+            return False
+        return bool(application_id == self.application_id)
 
     def check_header(self, path: Path) -> None:
         """Check the header and the size of an existing file, without locks, its log, or any change.

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import final
 
-from .errors import FileInUse, StorageUnavailable
-from .format import connect
+from .errors import DamagedFile, FileInUse, StorageUnavailable
+from .format import DAMAGE, connect, error_name
 
 
 @final
@@ -17,6 +17,7 @@ class ProcessLock:
         path: the file of the lock; it is created if it does not exist.
 
     Raises:
+        DamagedFile: the file has contents, which a lock never has.
         FileInUse: another process, or another `ProcessLock` of this one, holds the lock.
         StorageUnavailable: the file cannot be created or locked.
     """
@@ -34,15 +35,21 @@ class ProcessLock:
             self._connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:
             self._connection.close()
+            if error_name(error) in DAMAGE:  # SQLite reads the file only if it is not locked
+                raise DamagedFile(name, "the file is not empty") from error
             raise FileInUse(name, "another process has locked it") from error
 
     @staticmethod
     def is_held(path: Path) -> bool:
         """Return whether a running process holds the lock."""
+        if not path.exists():
+            return False
         try:
             ProcessLock(path).release()
         except FileInUse:
             return True
+        except DamagedFile:
+            pass  # no process holds it
         return False
 
     def release(self) -> None:

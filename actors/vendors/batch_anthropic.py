@@ -27,11 +27,13 @@ class AnthropicBatchDialect:
         name: the name in settings.
         max_requests: the most lines of one batch.
         max_bytes: the most bytes of one batch.
+        window_s: seconds within which a batch ends.
     """
 
     name: str = "anthropic"
     max_requests: int = 100_000
     max_bytes: int = 256 * 1000 * 1000  # it is not known whether 1 MB is 1000 or 1024 kB
+    window_s: float = 86_400.0
 
     @property
     def max_inputs(self) -> int:
@@ -42,6 +44,10 @@ class AnthropicBatchDialect:
     def is_certain(self) -> bool:
         """See `BatchDialect`."""
         return False
+
+    def takes(self, path: str) -> bool:
+        """See `BatchDialect`."""
+        return path == "/messages"
 
     def line(self, custom_id: str, path: str, body: bytes) -> bytes:  # noqa: ARG002  # there is only one path
         """See `BatchDialect`."""
@@ -60,7 +66,7 @@ class AnthropicBatchDialect:
         views = self.read_page(body).views
         return views[0].id if views else _NO_BATCH
 
-    def create(self, *, mark: str, tag: str, path: str, content: bytes) -> ControlCall:  # noqa: ARG002  # Anthropic accepts none
+    def create(self, *, mark: str, tag: str, path: str, model: str, content: bytes) -> ControlCall:  # noqa: ARG002  # Anthropic accepts none
         """See `BatchDialect`."""
         return ControlCall(method="POST", path=_PATH, body=content)
 
@@ -80,6 +86,10 @@ class AnthropicBatchDialect:
         """See `BatchDialect`."""
         return ControlCall(method="GET", path=output)
 
+    @property
+    def divide(self) -> None:
+        """See `BatchDialect`: the results have lines."""
+
     def read_batch(self, body: Json) -> BatchView:
         """See `BatchDialect`."""
         batch_id = text_of(body, "id") if isinstance(body, dict) else ""
@@ -96,6 +106,7 @@ class AnthropicBatchDialect:
             # Not `results_url`: the key must not be sent to an address in a response (L8).
             outputs=(f"{_PATH}/{batch_id}/results",) if is_over else (),
             size=sum(count_of(counts, name) or 0 for name in counts),
+            done=sum(count_of(counts, name) or 0 for name in counts if name != "processing"),
         )
 
     def read_page(self, body: Json) -> BatchPage:

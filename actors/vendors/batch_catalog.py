@@ -5,9 +5,20 @@ from types import MappingProxyType
 
 from .batch_anthropic import ANTHROPIC_BATCHES
 from .batch_dialect import BatchDialect
-from .batch_openai import OPENAI_BATCHES, TOGETHER_BATCHES
+from .batch_gemini import GEMINI_BATCHES
+from .batch_mistral import MISTRAL_BATCHES
+from .batch_openai import GROQ_BATCHES, OPENAI_BATCHES, TOGETHER_BATCHES
+from .batch_openrouter import OPENROUTER_BATCHES
 
-_DIALECTS: tuple[BatchDialect, ...] = (OPENAI_BATCHES, TOGETHER_BATCHES, ANTHROPIC_BATCHES)
+_DIALECTS: tuple[BatchDialect, ...] = (
+    OPENAI_BATCHES,
+    TOGETHER_BATCHES,
+    ANTHROPIC_BATCHES,
+    GEMINI_BATCHES,
+    GROQ_BATCHES,
+    MISTRAL_BATCHES,
+    OPENROUTER_BATCHES,
+)
 
 DIALECTS: Mapping[str, BatchDialect] = MappingProxyType({one.name: one for one in _DIALECTS})
 """The supported Batch APIs, by name."""

@@ -4,7 +4,7 @@ Like a wire format, a dialect knows nothing of addresses, keys and HTTP; `Vendor
 of each vendor.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import attrs
@@ -64,6 +64,7 @@ class BatchView:
         mark: id of the file it was created from; "" if the provider does not report it.
         tag: Callsheet's name of the batch; "" if the provider does not report it.
         size: number of lines; 0 if it is not known yet.
+        done: number of lines with a result, successful or not; None if it is not reported.
         wait_s: seconds to wait before the next poll, by the provider's request; None for no
             request.
     """
@@ -78,6 +79,7 @@ class BatchView:
     mark: str = ""
     tag: str = ""
     size: int = 0
+    done: int | None = None
     wait_s: float | None = None
 
 
@@ -100,7 +102,8 @@ class LineResult:
 
     Args:
         custom_id: id of the line.
-        status: HTTP status of the line's call; 0 if it was never called.
+        status: HTTP status of the line's call; 0 if none is reported. Without a body as well, the
+            line was not called if `error` gives a reason.
         body: body of the response; None if there is none.
         error: the error, if it is not in `body`; None without one.
         request_id: the provider's id of the call; "" if it is not reported.
@@ -142,8 +145,21 @@ class BatchDialect(Protocol):
         ...
 
     @property
+    def window_s(self) -> float:
+        """Seconds after its creation within which a batch ends."""
+        ...
+
+    @property
     def is_certain(self) -> bool:
         """Whether the list identifies a batch. If not, only its results do."""
+        ...
+
+    def takes(self, path: str) -> bool:
+        """Return whether a batch may have requests to this path.
+
+        Args:
+            path: what a single call would append to the base URL.
+        """
         ...
 
     def line(self, custom_id: str, path: str, body: bytes) -> bytes:
@@ -176,13 +192,14 @@ class BatchDialect(Protocol):
         """
         ...
 
-    def create(self, *, mark: str, tag: str, path: str, content: bytes) -> ControlCall:
+    def create(self, *, mark: str, tag: str, path: str, model: str, content: bytes) -> ControlCall:
         """Return the call of the second step.
 
         Args:
             mark: the mark of the first step.
             tag: Callsheet's name of the batch.
             path: path of its lines.
+            model: the provider's name of their model.
             content: content of the batch.
         """
         ...
@@ -191,8 +208,8 @@ class BatchDialect(Protocol):
         """Return the call for the state of a batch."""
         ...
 
-    def cancel(self, batch_id: str) -> ControlCall:
-        """Return the call that cancels a batch."""
+    def cancel(self, batch_id: str) -> ControlCall | None:
+        """Return the call that cancels a batch; None if the provider has no such call."""
         ...
 
     def list(self) -> ControlCall:
@@ -200,11 +217,16 @@ class BatchDialect(Protocol):
         ...
 
     def fetch(self, output: str) -> ControlCall:
-        """Return the call for results: one JSON text a line, in any order.
+        """Return the call for results: one JSON text a line, in any order; but see `divide`.
 
         Args:
             output: one of `BatchView.outputs`.
         """
+        ...
+
+    @property
+    def divide(self) -> Callable[[Json], Sequence[bytes]] | None:
+        """Returns the results in the body, if that is one JSON text; None if it has lines."""
         ...
 
     def read_batch(self, body: Json) -> BatchView:

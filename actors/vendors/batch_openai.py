@@ -6,11 +6,13 @@ import attrs
 
 from ..json_value import Json
 from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineResult
-from .decoding import count_of, dumps, object_of, read_error, read_object, text_of
-from .format import Malformed
+from .decoding import count_of, dumps, loads, object_of, read_error, read_object, text_of
+from .format import ApiError, Malformed
 
 _PAGE = "100"  # the most batches of one page
-_TAG = "callsheet"  # the member of the metadata that holds Callsheet's name of the batch
+TAG = "callsheet"  # the member of the metadata that holds Callsheet's name of the batch
+CHAT = "/chat/completions"
+_PATHS = frozenset({CHAT, "/completions", "/embeddings", "/moderations", "/responses"})
 _OVER = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
 
 
@@ -27,9 +29,11 @@ class OpenAIBatchDialect:
         lines_have_url: whether each line contains its URL.
         has_metadata: whether a batch can have a tag.
         window: the completion window, in the provider's notation.
+        window_s: the seconds of that window.
         max_requests: the most lines of one batch.
         max_bytes: the most bytes of one batch.
         max_inputs: the most texts to embed in one batch.
+        paths: the paths of the requests that a batch may have.
     """
 
     name: str = "openai"
@@ -38,14 +42,20 @@ class OpenAIBatchDialect:
     lines_have_url: bool = True
     has_metadata: bool = True
     window: str = "24h"
+    window_s: float = 86_400.0
     max_requests: int = 50_000
     max_bytes: int = 200 * 1024 * 1024
     max_inputs: int = 50_000
+    paths: frozenset[str] = _PATHS
 
     @property
     def is_certain(self) -> bool:
         """See `BatchDialect`."""
         return True
+
+    def takes(self, path: str) -> bool:
+        """See `BatchDialect`."""
+        return path in self.paths
 
     def line(self, custom_id: str, path: str, body: bytes) -> bytes:
         """See `BatchDialect`."""
@@ -73,7 +83,7 @@ class OpenAIBatchDialect:
             raise Malformed("the response to an upload has no file id")
         return mark
 
-    def create(self, *, mark: str, tag: str, path: str, content: bytes) -> ControlCall:  # noqa: ARG002  # it is in the uploaded file
+    def create(self, *, mark: str, tag: str, path: str, model: str, content: bytes) -> ControlCall:  # noqa: ARG002  # both are in the uploaded file
         """See `BatchDialect`."""
         body: dict[str, Json] = {
             "input_file_id": mark,
@@ -81,7 +91,7 @@ class OpenAIBatchDialect:
             "completion_window": self.window,
         }
         if self.has_metadata:
-            body["metadata"] = {_TAG: tag}
+            body["metadata"] = {TAG: tag}
         return ControlCall(method="POST", path="/batches", body=dumps(body))
 
     def poll(self, batch_id: str) -> ControlCall:
@@ -100,6 +110,10 @@ class OpenAIBatchDialect:
         """See `BatchDialect`."""
         return ControlCall(method="GET", path=output)
 
+    @property
+    def divide(self) -> None:
+        """See `BatchDialect`: a file has lines."""
+
     def read_batch(self, body: Json) -> BatchView:
         """See `BatchDialect`."""
         if not isinstance(body, dict):
@@ -111,17 +125,19 @@ class OpenAIBatchDialect:
         status = text_of(body, "status").lower()
         is_over = status in _OVER
         files = (text_of(body, "output_file_id"), text_of(body, "error_file_id"))
+        counts = object_of(body, "request_counts")
         return BatchView(
             id=batch_id,
             status=status,
             is_over=is_over,
-            is_refused=status == "failed" and not any(files),
+            is_refused=status == "failed" and not any(files) and not counts.get("completed"),
             is_complete=status == "completed",
             outputs=tuple(f"/files/{file}/content" for file in files if file) if is_over else (),
             errors=_errors(body),
             mark=text_of(body, "input_file_id"),
-            tag=text_of(object_of(body, "metadata"), _TAG),
-            size=count_of(object_of(body, "request_counts"), "total") or 0,
+            tag=text_of(object_of(body, "metadata"), TAG),
+            size=count_of(counts, "total") or 0,
+            done=done_of(counts),
         )
 
     def read_page(self, body: Json) -> BatchPage:
@@ -138,17 +154,7 @@ class OpenAIBatchDialect:
 
     def read_line(self, raw: bytes) -> LineResult:
         """See `BatchDialect`."""
-        line = read_object(raw, "a line")
-        custom_id = text_of(line, "custom_id")
-        response = line.get("response")
-        if isinstance(response, dict):
-            return LineResult(
-                custom_id,
-                count_of(response, "status_code") or 0,
-                response.get("body"),
-                request_id=text_of(response, "request_id"),
-            )
-        return LineResult(custom_id, 0, None, read_error(line))
+        return read_openai_line(raw)
 
     def may_be(self, view: BatchView, *, mark: str, tag: str, size: int) -> bool:  # noqa: ARG002  # the file identifies it
         """See `BatchDialect`."""
@@ -157,6 +163,51 @@ class OpenAIBatchDialect:
     def is_older(self, view: BatchView, *, mark: str) -> bool:  # noqa: ARG002  # the list does not show it
         """See `BatchDialect`."""
         return False
+
+
+def read_openai_line(raw: bytes) -> LineResult:
+    """Read the result of a line as OpenAI writes it; see `BatchDialect.read_line`.
+
+    Raises:
+        Malformed: it is not the result of a line.
+    """
+    line = read_object(raw, "a line")
+    custom_id = text_of(line, "custom_id")
+    response = line.get("response")
+    if isinstance(response, dict) and response:
+        request_id = text_of(response, "request_id")
+        status, body = response.get("status_code"), _body(response)
+        if status == 0 and body is None:  # such lines were reported: the call was not answered
+            return LineResult(custom_id, 0, None, ApiError("no response"), request_id)
+        return LineResult(custom_id, _status(response), body, request_id=request_id)
+    return LineResult(custom_id, 0, None, read_error(line) if line.get("error") else None)
+
+
+def done_of(counts: dict[str, Json]) -> int | None:
+    """Return the number of lines with a result; None if it is not reported."""
+    found = [count_of(counts, name) for name in ("completed", "failed")]
+    return None if found == [None, None] else sum(one or 0 for one in found)
+
+
+def _status(response: dict[str, Json]) -> int:
+    """Return the status of a line; 0 if it has none, whatever its body is."""
+    status = response.get("status_code")
+    if isinstance(status, str) and status.isdecimal():
+        return int(status[:4])
+    return count_of(response, "status_code") or 0
+
+
+def _body(response: dict[str, Json]) -> Json:
+    """Return the body of a line's response, where the line may be it, or may have it as a text."""
+    body = response.get("body")
+    if body is None and "status_code" not in response and "body" not in response:
+        return response
+    if isinstance(body, str):
+        try:
+            return loads(body.encode(errors="replace"))
+        except ValueError:
+            return body
+    return body
 
 
 def _errors(body: dict[str, Json]) -> tuple[LineError, ...]:
@@ -185,5 +236,11 @@ TOGETHER_BATCHES = OpenAIBatchDialect(
     upload_path="/files/upload",  # accepts a form; `/files` redirects to another address
     lines_have_url=False,
     has_metadata=False,
+    paths=frozenset({CHAT, "/completions"}),
     max_bytes=100 * 1000 * 1000,  # it is not known whether 1 MB is 1000 or 1024 kB
+)
+GROQ_BATCHES = OpenAIBatchDialect(  # evidence: docs/providers.md, Others: batches
+    name="groq",
+    paths=frozenset({CHAT}),  # the only one in its SDK
+    max_bytes=100 * 1000 * 1000,
 )

@@ -116,6 +116,7 @@ _ALL = (
         tiers=MappingProxyType({"flex": Decimal("0.5"), "priority": Decimal("1.8")}),
         tier_field="serviceTier",
         model="gemini-3.1-flash-lite",
+        batches="gemini",
         price_list="gemini",
     ),
     Vendor(
@@ -141,6 +142,7 @@ _ALL = (
         formats=_openai_formats(attrs.evolve(_OPENAI_CHAT, strict_tools=False, unknown=_NO_N)),
         tiers=MappingProxyType({"flex": Decimal(1)}),  # no discount is documented
         model="llama-3.1-8b-instant",
+        batches="groq",
         price_list="groq",
     ),
     Vendor(
@@ -155,6 +157,7 @@ _ALL = (
             OpenAICompletions(asks_for_usage=True, several_prompts=False, unknown=_NO_N),
             _EMBEDDINGS,
         ),
+        batches="openrouter",
         price_list="openrouter",
     ),
     Vendor(
@@ -177,6 +180,7 @@ _ALL = (
         # It has no stream_options: usage is in the last chunk anyway.
         formats=_openai_formats(OpenAIChat(seed_name="random_seed"), embeddings=_EMBEDDINGS),
         model="mistral-small-latest",
+        batches="mistral",
         price_list="mistral",
     ),
     Vendor(

@@ -390,6 +390,14 @@ class Endpoint:
             return self._secrets.is_quoted_in(raw)
         return any(member.is_quoted_in(raw) for member in self.members)
 
+    def held_back(self, text: str) -> int:
+        """Return how many characters at the end of a text may be the beginning of a key.
+
+        Args:
+            text: what has arrived so far of a text in a response.
+        """
+        return self._secrets.held_back(text)
+
     def scrub(self, text: str) -> str:
         """Return a text with "***" for every key that was sent, and every other secret (L8).
 

@@ -30,7 +30,8 @@ class SecretTexts:
         found |= {text for text in marked if len(text) >= _LEAST_MARKED}
         # The longest first, because one may contain another.
         self._texts = sorted(found, key=len, reverse=True)
-        self._starts = [text[:_CERTAIN].encode() for text in self._texts if len(text) >= _CERTAIN]
+        self._certain = [text for text in self._texts if len(text) >= _CERTAIN]
+        self._starts = [text[:_CERTAIN].encode() for text in self._certain]
 
     def scrub(self, text: str) -> str:
         """Return a text with "***" for every secret.
@@ -58,6 +59,14 @@ class SecretTexts:
         """
         return any(map(raw.__contains__, self._starts))
 
+    def held_back(self, text: str) -> int:
+        """Return how many characters at the end of a text may be the beginning of a secret.
+
+        Args:
+            text: what has arrived so far of a text. Short secrets are not searched for.
+        """
+        return max((_overlap(text, secret) for secret in self._certain), default=0)
+
 
 def _without(secret: str, text: str) -> str:
     text = text.replace(secret, HIDDEN)
@@ -67,3 +76,11 @@ def _without(secret: str, text: str) -> str:
             size += 1
         text = f"{text[:at]}{HIDDEN}{text[at + size :]}"
     return text
+
+
+def _overlap(text: str, secret: str) -> int:
+    """Return the length of the longest end of a text that a longer secret begins with."""
+    at = text.find(secret[0], max(0, len(text) - len(secret) + 1))
+    while at >= 0 and not secret.startswith(text[at:]):
+        at = text.find(secret[0], at + 1)
+    return len(text) - at if at >= 0 else 0

@@ -59,8 +59,8 @@ class Vendor:
         reports_cost: whether `cost` in its `usage` is what it charges in USD.
         model: the default chat model: small, and without an announced shutdown; None if each
             customer has other models.
-        batches: the Batch API, or the name of a supported one: "openai", "anthropic" or "together";
-            None if the vendor has none, or an unsupported one.
+        batches: the Batch API, or the name of a supported one, such as "openai"; None if the vendor
+            has none, or an unsupported one.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 import re
 import time
+from decimal import Decimal
 from random import Random
 
 import pytest
@@ -9,6 +10,8 @@ from bulk_processes import PATIENCE_S, die, finish
 from bulk_rows import MODEL, bodies, ids_of, lines_of, write_input
 from holding_proxy import holding_proxy
 from provider_process import provider_process
+
+from callsheet.actors import NOTHING, read_sums
 
 pytestmark = pytest.mark.sockets
 
@@ -48,6 +51,18 @@ def check_nothing_was_paid_twice(counts, outputs, rows):
         assert counts[name] == sum(line["callsheet"]["usage"][name] for line in lines)
 
 
+def check_the_books(ledger, output, rows):
+    """Check that the ledger has each line once, as paid, and none as possibly billed (L3)."""
+    spent, maybe, reserved = NOTHING, NOTHING, NOTHING
+    for _, account, amount in read_sums(ledger, "model", now=time.time()):
+        spent += amount if account == "spent" else NOTHING
+        maybe += amount if account == "maybe_billed" else NOTHING
+        reserved += amount if account == "reserved" else NOTHING
+    usd = sum(Decimal(str(line["callsheet"]["cost_usd"])) for line in lines_of(output))
+    assert (spent.usd, spent.calls) == (usd, rows)
+    assert (maybe.usd, reserved) == (0, NOTHING)
+
+
 def killed_at(start, proxy, command, call, moment):
     """Kill a run at that moment; return False if the run ended before."""
     held = proxy.hold(call, moment)
@@ -65,10 +80,11 @@ def test_a_run_that_is_killed_at_each_step_of_its_batch_can_be_resumed(start, st
     """After the upload, after the creation, while the batch runs, and amid the download (L7)."""
     source, output, undisturbed = (tmp_path / f"{name}.jsonl" for name in ("in", "out", "calm"))
     write_input(source, 40)
-    options = ("--batch-time", "2-2")
+    options = ("--batch-time", "8-8")  # longer than a run takes to start
     with provider_process(*options) as base_url, holding_proxy(base_url) as proxy:
         calm = start(source, undisturbed, "--base-url", base_url, *ROUTE)
-        command = (source, output, "--base-url", proxy.base_url, *ROUTE)
+        ledger = tmp_path / "ledger"
+        command = (source, output, "--base-url", proxy.base_url, *ROUTE, "--ledger", ledger)
         assert killed_at(start, proxy, command, UPLOAD, "after")
         assert killed_at(start, proxy, command, CREATE, "after")
         made_at = time.monotonic()
@@ -81,7 +97,7 @@ def test_a_run_that_is_killed_at_each_step_of_its_batch_can_be_resumed(start, st
         die(process)
         assert killed_at(start, proxy, command, POLL, "after")
         assert not ids_of(output)
-        time.sleep(max(0.0, made_at + 2.1 - time.monotonic()))
+        time.sleep(max(0.0, made_at + 8.1 - time.monotonic()))
         assert killed_at(start, proxy, command, FETCH, "half")
         told = finish(start(*command))
         assert "40 responses" in told
@@ -89,6 +105,7 @@ def test_a_run_that_is_killed_at_each_step_of_its_batch_can_be_resumed(start, st
         finish(calm)
         check_nothing_was_paid_twice(stats(base_url), (output, undisturbed), 2 * 40)
         assert stats(base_url)["batches"] == 2
+        check_the_books(ledger, output, 40)
     check_all_are_answered(output, 40)
     assert bodies(output) == bodies(undisturbed)
 

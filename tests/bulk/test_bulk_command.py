@@ -182,8 +182,22 @@ def test_an_input_that_does_not_exist_is_refused(quick_provider, tmp_path, outpu
         ("rpm = ", "is not valid TOML"),
         ("rps = 5", "unknown member 'rps'"),
         ("rpm = -1", "rpm"),
-        ('rpm = "many"', "limits.toml"),
+        ('rpm = "many"', "limits.toml: rpm must be a number, not a text"),
+        ("rpm = true", "rpm must be a number, not true or false"),
+        ("rpm = inf", "rpm must be a number of at most"),
+        ("tpm = nan", "tpm must be a number of at most"),
+        ("tpm = " + "9" * 400, "tpm must be a number of at most"),
+        ("tpm = " + "9" * 5000, "limits.toml cannot be read: Exceeds the limit"),
+        ("max_concurrency = 1.5", "max_concurrency must be a whole number, not a fraction"),
+        ("burst_s = 2026-11-26", "burst_s must be a number, not a date or a time"),
+        ("models = 5", "models must be a table, not a number"),
+        ("models = [[1, 2]]", "models must be a table, not an array"),
+        ("[models]\nx = 3", "the limits of x must be a table, not a number"),
+        ("rpm = " + "[" * 5000, "limits.toml is nested too deeply for a limits file"),
+        ("rpm = " + "{a=" * 5000, "limits.toml is nested too deeply for a limits file"),
+        ("a." * 5000 + "a = 1", "unknown member 'a'"),
     ],
+    ids=lambda value: value[:30],
 )
 def test_limits_that_make_no_sense_are_refused(source, output, tmp_path, text, words):
     limits = tmp_path / "limits.toml"

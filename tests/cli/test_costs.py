@@ -13,6 +13,7 @@ from callsheet.actors import Usage
 from callsheet.actors.ledger.book import Book, CallOutcome
 from callsheet.actors.ledger.entries import Amount, CostLabel, Payer
 from callsheet.actors.ledger.file import LedgerFile
+from callsheet.actors.ledger.simulated import is_simulated
 from callsheet.cli import main
 from callsheet.costs.report import default_ledger, read_costs
 
@@ -23,8 +24,9 @@ def heading(call, *, model="gpt-5", post="Ships", day="2026-11-26"):
     return CostLabel(call, post, "team", model, day, "live")
 
 
-def amount(usd):
-    return Amount.of(Usage(1000, 500, 200), None if usd is None else Decimal(usd))
+def amount(usd, usual="0"):
+    usual_usd = Decimal(usual) or None
+    return Amount.of(Usage(1000, 500, 200), None if usd is None else Decimal(usd), usual_usd)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def ledger(tmp_path):
     path = tmp_path / "ledger.sqlite3"
     store, book = LedgerFile(path, NOON), Book()
     ends = {
-        "a": CallOutcome(amount("0.0105"), 0),
+        "a": CallOutcome(amount("0.0105", "0.014"), 0),
         "b": CallOutcome(amount("1234.5"), 1),
         "c": CallOutcome(None, 1),
         "d": CallOutcome(amount(None), 0),
@@ -67,13 +69,13 @@ def test_a_table_shows_what_was_spent_and_what_is_not_certain(ledger):
     result = run("--ledger", ledger, env={"COLUMNS": "100"})
     assert result.exit_code == 0
     lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
-    assert lines["gpt-5"].split() == ["gpt-5", "3", "1,000", "200", "500", "$0.0105", "$0.2500",
+    assert lines["gpt-5"].split() == ["gpt-5", "3", "1,000", "500", "$0.0105", "$0.0035", "$0.2500",
                                       "$0.2500", "-"]  # fmt: skip
-    assert lines["gpt-5.6"].split()[-4:] == ["$1,234.50", "$0.2500", "-", "-"]
-    assert "unknown" in lines["new"]
-    assert "1 call" in lines["new"]
+    assert lines["gpt-5.6"].split()[-5:] == ["$1,234.50", "-", "$0.2500", "-", "-"]
+    assert lines["new"].split()[-5:] == ["unknown", "-", "-", "-", "1"]
     assert lines["total"].split()[1] == "5"
-    assert "the sums of dollars leave out 1,500 tokens of these calls" in result.stdout
+    assert "the sums of dollars leave out their 1,500 tokens" in result.stdout
+    assert "saved: against the usual tier" in result.stdout
 
 
 def test_what_others_named_is_shown_and_does_nothing(ledger):
@@ -87,6 +89,7 @@ def test_json_has_every_digit(ledger):
     found = json.loads(result.stdout)
     assert [row["call"] for row in found["rows"]] == ["a", "b", "c", "d", "e"]
     assert found["total"]["spent_usd"] == "1234.5105"
+    assert found["total"]["saved_usd"] == "0.0035"
     assert found["total"]["maybe_billed_usd"] == "0.50"
     assert found["total"]["reserved_usd"] == "0.25"
     assert found["total"]["spent_unpriced_tokens"] == 1500
@@ -148,3 +151,88 @@ def test_an_empty_ledger_is_one(tmp_path):
     LedgerFile(tmp_path / "ledger.sqlite3", NOON).close(NOON)
     assert read_costs(tmp_path / "ledger.sqlite3").rows == ()
     assert run("--ledger", tmp_path / "ledger.sqlite3").exit_code == 0
+
+
+# ---------------------------------------------------------------- simulated, and narrow terminals
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("127.0.0.1:8080", True),
+        ("127.8.9.1", True),
+        ("[::1]:4000 key 2", True),
+        ("::1", False),  # a host with colons is in brackets
+        ("localhost:11434", True),
+        ("api.localhost", True),
+        ("api.openai.com key 2", False),
+        ("10.0.0.7:8000", False),
+        ("localhost.example", False),
+        ("127.0.0.1.example", False),
+        ("", False),
+        ("[", False),
+    ],
+)
+def test_what_is_on_this_machine_is_simulated(endpoint, expected):
+    assert is_simulated(endpoint) is expected
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """Calls that were paid, and calls to servers on this machine, with the largest figures."""
+    path = tmp_path / "ledger.sqlite3"
+    store, book, done = LedgerFile(path, NOON), Book(), []
+    for number, endpoint in enumerate(["api.openai.com", "127.0.0.1:8080", "localhost:4000"]):
+        label = CostLabel(
+            f"c{number}", "", "team", "a-model-with-a-long-name-2026-11-26", "2026-11-26", "live",
+            endpoint,
+        )  # fmt: skip
+        usage = Usage(123_456_789, 98_765_432, 12_345_678)
+        bound = Amount.of(usage, Decimal("98765.4321"))
+        for key, outcome in (
+            (f"{number}-paid", CallOutcome(bound, 1)),
+            (f"{number}-unpriced", CallOutcome(Amount.of(usage, None), 0)),
+            (f"{number}-open", None),
+        ):
+            done.append(book.reserve(key, [Payer(label, bound)], NOON))
+            if outcome is not None:
+                done.append(book.settle(key, outcome, NOON))
+    store.begin()
+    store.commit(done)
+    yield path
+    store.close(NOON)
+
+
+def test_simulated_work_is_told_from_paid(mixed):
+    found = json.loads(run("--ledger", mixed, "--format", "json", "--by", "endpoint").stdout)
+    assert [row["endpoint"] for row in found["rows"]] == ["api.openai.com"]
+    assert [row["endpoint"] for row in found["simulated_rows"]] == [
+        "127.0.0.1:8080",
+        "localhost:4000",
+    ]
+    assert (found["total"]["calls"], found["simulated_total"]["calls"]) == (3, 6)
+    assert found["total"]["spent_usd"] == "98765.4321"
+    for by in ("model", "tenant", "post", "day", "route", "endpoint", "call"):
+        rows = list(
+            csv.DictReader(
+                io.StringIO(run("--ledger", mixed, "--format", "csv", "--by", by).stdout)
+            )
+        )
+        spent = {"no": Decimal(0), "yes": Decimal(0)}
+        for row in rows:
+            spent[row["simulated"]] += Decimal(row["spent_usd"])
+        assert spent == {"no": Decimal("98765.4321"), "yes": 2 * Decimal("98765.4321")}
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("by", ["model", "endpoint", "call"])
+def test_the_table_fits_and_cuts_no_figure(mixed, columns, by):
+    result = run("--ledger", mixed, "--by", by, env={"COLUMNS": str(columns)})
+    assert max(map(len, result.stdout.splitlines())) <= columns
+    assert "…" not in result.stdout
+    for figure in ("$98,765.43", "$197,530.86", "247M", "494M", "198M"):
+        assert figure in result.stdout
+    lines = [line.split() for line in result.stdout.splitlines() if line.strip()]
+    totals = {line[0]: line[1] for line in lines if line[0] in ("total", "simulated")}
+    assert totals == {"total": "3", "simulated": "6"}
+    assert "not paid" in result.stdout

@@ -12,8 +12,10 @@ import trio
 from ..actors import (
     CallEvent,
     InThread,
+    LedgerPolicy,
     Observer,
     TroupeSettings,
+    UnwrittenCosts,
     ignore,
     in_worker_thread,
     open_troupe,
@@ -81,15 +83,21 @@ async def bulk(
             observers=observers,
             in_thread=in_thread,
             wall_clock=wall_clock,
+            remark=plan.remark,
         )
         observer = _both(run.observe, plan.troupe.observer)
-        async with (
-            open_troupe(attrs.evolve(plan.troupe, observer=observer)) as cast,
-            open_collapsing_nursery() as nursery,
-        ):
-            nursery.start_soon(run.run, cast)
-            yield run
-            run.drain()
+        unwritten: list[UnwrittenCosts] = []
+        cast_of_run = attrs.evolve(
+            plan.troupe, observer=observer, ledger=_noting(plan.troupe.ledger, unwritten)
+        )
+        try:
+            async with open_troupe(cast_of_run) as cast, open_collapsing_nursery() as nursery:
+                nursery.start_soon(run.run, cast)
+                yield run
+                run.drain()
+        finally:
+            with trio.CancelScope(shield=True):
+                await in_thread(partial(_keep_unwritten, archive, unwritten, plan.troupe.ledger))
         may_remove_store = run.is_complete and not run.progress().failed and not settings.keep
     finally:
         with trio.CancelScope(shield=True):
@@ -105,3 +113,21 @@ def _both(first: Observer, second: Observer) -> Observer:
         second(event)
 
     return observe
+
+
+def _noting(ledger: LedgerPolicy | None, unwritten: list[UnwrittenCosts]) -> LedgerPolicy | None:
+    """Return the settings of a ledger that notes what it cannot write."""
+    return None if ledger is None else attrs.evolve(ledger, on_unwritten=unwritten.append)
+
+
+def _keep_unwritten(
+    archive: Archive, unwritten: Sequence[UnwrittenCosts], ledger: LedgerPolicy | None
+) -> None:
+    """Store in the archive what a ledger could not write, unless it waits beside the ledger."""
+    if not unwritten:
+        return
+    costs = unwritten[-1]  # has all earlier ones
+    if costs.kept_in is None and archive.keep_unwritten(costs):
+        costs = attrs.evolve(costs, kept_in=archive.paths.store)
+    if ledger is not None and ledger.on_unwritten is not None:
+        ledger.on_unwritten(costs)

@@ -10,9 +10,12 @@ MAKE_ROOM = "free space on the disk"
 RUN_AGAIN = "run the same command again to continue"
 """The remedy when a run ended before its input; completed rows are not sent again."""
 
-EndingKind = Literal["drained", "unpaid", "unanswered", "late", "disk", "damaged", "input"]
-"""The user stopped the run; the budget is spent; the provider does not respond; the deadline has
-passed; no file can be written; the run store is damaged; or the input cannot be read.
+EndingKind = Literal[
+    "drained", "unpaid", "unbatched", "unanswered", "late", "disk", "damaged", "input"
+]
+"""The user stopped the run; the budget is spent; the provider takes no batches; it does not
+respond; the deadline has passed; no file can be written; the run store is damaged; or the input
+cannot be read.
 """
 
 

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -14,6 +14,16 @@ _NAMES = {  # {name in the file: name in `Limits`}
     "tpm": "tpm",
     "max_concurrency": "in_flight",
     "burst_s": "burst_s",
+}
+
+_MOST = 10**15
+_KINDS: dict[type, str] = {
+    bool: "true or false",
+    dict: "a table",
+    float: "a fraction",
+    int: "a number",
+    list: "an array",
+    str: "a text",
 }
 
 
@@ -30,21 +40,56 @@ def read_limits(path: Path, usual: Limits) -> Limits:
         ValueError: the file cannot be read, or has a wrong value; the text names both.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from None
-    models = table.pop("models", {})
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply for a limits file") from None
+    except ValueError as error:  # a number of too many digits, or a zero byte in the path
+        raise ValueError(f"{path} cannot be read: {error}") from None
     try:
-        named = {name: _limits(values, Limits()) for name, values in dict(models).items()}
+        models = _table("models", table.pop("models", {}))
+        named = {
+            name: _limits(_table(f"the limits of {name}", values), Limits())
+            for name, values in models.items()
+        }
         return attrs.evolve(_limits(table, usual), models={**usual.models, **named})
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _limits(table: Mapping[str, Any], usual: Limits) -> Limits:
-    for name in table:
+def _table(name: str, value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} must be a table, not {_kind(value)}")
+    return cast("dict[str, object]", value)
+
+
+def _limits(table: Mapping[str, object], usual: Limits) -> Limits:
+    given: dict[str, Any] = {}
+    for name, value in table.items():
         if name not in _NAMES:
             raise ValueError(f"unknown member {name!r}; known are {', '.join(_NAMES)} and [models]")
-    return attrs.evolve(usual, **{_NAMES[name]: value for name, value in table.items()})
+        given[_NAMES[name]] = _number(name, value)
+    return attrs.evolve(usual, **given)
+
+
+def _number(name: str, value: object) -> float:
+    """Return a value that is a number: whole for a number of calls, and finite.
+
+    Raises:
+        TypeError, ValueError: the value is something else; the text names the member.
+    """
+    is_whole = name == "max_concurrency"
+    wanted = "a whole number" if is_whole else "a number"
+    if isinstance(value, bool) or not isinstance(value, int if is_whole else int | float):
+        raise TypeError(f"{name} must be {wanted}, not {_kind(value)}")
+    if not abs(value) <= _MOST:
+        raise ValueError(f"{name} must be a number of at most {_MOST:,}")
+    return value
+
+
+def _kind(value: object) -> str:
+    """Name the kind of a value of TOML."""
+    return _KINDS.get(type(value), "a date or a time")

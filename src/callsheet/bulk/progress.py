@@ -60,6 +60,7 @@ class Progress:
         retrying: rows that wait for a retry.
         requests: HTTP requests and lines of batches sent in this run, also for rows that have not
             ended.
+        rerouted: rows that were sent live in this run, and not in a batch.
         unwritten: rows that have ended and wait for an earlier row, because OUTPUT is ordered.
         window: the maximum of rows that are read and not written.
         usage: the tokens of this run's responses.
@@ -87,6 +88,7 @@ class Progress:
     in_flight: int = 0
     retrying: int = 0
     requests: int = 0
+    rerouted: int = 0
     unwritten: int = 0
     window: int = 0
     usage: Usage = attrs.field(factory=Usage)

@@ -10,7 +10,7 @@ from typing import TextIO, TypeVar
 import click
 import structlog
 
-from ..actors import VENDORS, PriceBook, PriceError, Timeouts, redact_secrets
+from ..actors import VENDORS, PriceBook, PriceError, Timeouts, UnwrittenCosts, redact_secrets
 from ..costs.price_table import current_prices, remark_on_age
 from ..costs.report import LEDGER_VARIABLE, default_ledger
 from ..endpoints import BUILTIN, EndpointChoice, ExtraHeaders, choose_endpoint
@@ -230,3 +230,16 @@ def _without_traceback(
     """Keep a crash on one line; `--verbose` shows its traceback."""
     event.pop("exception", None)
     return event
+
+
+def unwritten_remark(costs: UnwrittenCosts) -> str:
+    """Return a line on what could not be written to the ledger.
+
+    Args:
+        costs: what is missing in the ledger.
+    """
+    count = f"{costs.transactions:,} entr{'y' if costs.transactions == 1 else 'ies'}"
+    text = f"{count} of the ledger {costs.ledger} could not be written ({costs.reason})"
+    if costs.kept_in is None:
+        return f"Error: {text}, and there was no room to keep them: their costs are lost."
+    return f"Warning: {text}. They are kept in {costs.kept_in} and written by the next run."

@@ -5,7 +5,8 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -60,6 +61,8 @@ class CostReport:
         since: the first UTC day; "" for the first day in the ledger.
         until: the last UTC day; "" for the last day in the ledger.
         rows: the costs, sorted by name.
+        simulated: what endpoints on this machine would cost, such as the built-in provider; no
+            one is paid for them.
     """
 
     ledger: Path
@@ -67,19 +70,21 @@ class CostReport:
     since: str
     until: str
     rows: tuple[CostRow, ...]
+    simulated: tuple[CostRow, ...] = ()
 
     @property
     def total(self) -> CostRow:
-        """The sum of all rows."""
-        totals = [row.totals for row in self.rows]
-        return CostRow(
-            "total",
-            CostTotals(
-                sum((one.spent for one in totals), NOTHING),
-                sum((one.reserved for one in totals), NOTHING),
-                sum((one.maybe_billed for one in totals), NOTHING),
-            ),
-        )
+        """The sum of all rows, without the simulated ones."""
+        return _total("total", self.rows)
+
+    @property
+    def simulated_total(self) -> CostRow:
+        """The sum of the simulated rows."""
+        return _total("simulated", self.simulated)
+
+
+def _total(name: str, rows: Sequence[CostRow]) -> CostRow:
+    return CostRow(name, sum((row.totals for row in rows), CostTotals()))
 
 
 def read_costs(
@@ -108,21 +113,28 @@ def read_costs(
         raise NoLedger(
             f"there is no ledger at {ledger}; it is created with the first call that is counted"
         )
-    rows: dict[str, CostTotals] = {}
+
+    def rows(*, simulated: bool) -> tuple[CostRow, ...]:
+        days = {"since": since, "until": until or "9999"}
+        totals: dict[str, CostTotals] = {}
+        for name, account, amount in read_sums(
+            ledger, by, **days, simulated=simulated, now=clock()
+        ):
+            totals[name] = totals.get(name, CostTotals()).plus(account, amount)
+        found = (CostRow(name, one) for name, one in totals.items())
+        return tuple(row for row in found if row.calls or row.whole != NOTHING)  # not refunded
+
     try:
-        found = read_sums(ledger, by, since=since, until=until or "9999", now=clock())
+        return CostReport(
+            ledger=ledger,
+            by=by,
+            since=since,
+            until=until,
+            rows=rows(simulated=False),
+            simulated=rows(simulated=True),
+        )
     except StorageError as error:
         raise NoLedger(str(error)) from None
-    for name, account, amount in found:
-        rows[name] = rows.get(name, CostTotals()).plus(account, amount)
-    costs = tuple(CostRow(name, totals) for name, totals in rows.items())
-    return CostReport(
-        ledger=ledger,
-        by=by,
-        since=since,
-        until=until,
-        rows=tuple(row for row in costs if row.calls or row.whole != NOTHING),  # not refunded
-    )
 
 
 def _figures(row: CostRow) -> dict[str, str | int]:
@@ -130,6 +142,7 @@ def _figures(row: CostRow) -> dict[str, str | int]:
     totals = row.totals
     return {
         "calls": row.calls,
+        "saved_usd": f"{totals.spent.saved_usd:f}",
         **_amount("spent", totals.spent),
         **_amount("maybe_billed", totals.maybe_billed),
         **_amount("reserved", totals.reserved),
@@ -148,16 +161,18 @@ def _amount(account: str, amount: Amount) -> dict[str, str | int]:
 
 
 def to_csv(report: CostReport) -> str:
-    """Return the rows as CSV, with a header line and without the total.
+    """Return the rows as CSV, with a header line and without the totals.
 
     Args:
         report: the costs to write.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, [report.by, *_figures(report.total)], lineterminator="\n")
+    columns = [report.by, "simulated", *_figures(report.total)]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    for row in report.rows:
-        writer.writerow({report.by: row.name, **_figures(row)})
+    for rows, simulated in ((report.rows, "no"), (report.simulated, "yes")):
+        for row in rows:
+            writer.writerow({report.by: row.name, "simulated": simulated, **_figures(row)})
     return text.getvalue()
 
 
@@ -175,11 +190,14 @@ def to_json(report: CostReport) -> str:
             "until": report.until or None,
             "rows": [{report.by: row.name, **_figures(row)} for row in report.rows],
             "total": _figures(report.total),
+            "simulated_rows": [{report.by: row.name, **_figures(row)} for row in report.simulated],
+            "simulated_total": _figures(report.simulated_total),
         },
         indent=2,
     )
 
 
+_MILLION, _HUNDRED = 1_000_000, 100
 LEDGER_VARIABLE = "CALLSHEET_LEDGER"
 
 
@@ -196,15 +214,15 @@ def default_ledger(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def costs_table(report: CostReport) -> Table:
-    """Return the report as a table for a terminal, with a row for the total.
+    """Return the report as a table for a terminal of 80 columns, with a row for each total.
 
     Args:
         report: the costs to write.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
     table.add_column(report.by, overflow="fold", vertical="bottom")
-    under_way = report.total.totals.reserved.calls > 0
-    names = ("calls", "tokens\nin", "\ncached", "\nout", "spent", "may have\nbeen billed")
+    under_way = any(row.totals.reserved.calls for row in (*report.rows, *report.simulated))
+    names = ("calls", "tokens\nin", "\nout", "spent", "saved", "maybe\nbilled")
     for name in (*names, *(("in\nflight",) if under_way else ()), "price\nunknown"):
         table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
     for row in report.rows:
@@ -212,6 +230,14 @@ def costs_table(report: CostReport) -> Table:
         table.add_row(name, *_cells(row, under_way=under_way))
     table.add_section()
     table.add_row("total", *_cells(report.total, under_way=under_way), style="bold")
+    if not report.simulated:
+        return table
+    table.add_section()
+    for row in report.simulated:
+        name = Text(printable(row.name) or "-")
+        table.add_row(name, *_cells(row, under_way=under_way), style="dim")
+    table.add_section()
+    table.add_row("simulated", *_cells(report.simulated_total, under_way=under_way), style="dim")
     return table
 
 
@@ -219,15 +245,30 @@ def _cells(row: CostRow, *, under_way: bool) -> tuple[str, ...]:
     totals = row.totals
     spent, unknown = totals.spent, row.whole.unpriced_calls
     return (
-        f"{row.calls:,}",
-        f"{spent.input_tokens:,}",
-        f"{spent.cached_tokens:,}",
-        f"{spent.output_tokens:,}",
+        _count(row.calls),
+        _count(spent.input_tokens),
+        _count(spent.output_tokens),
         _money(spent),
+        _saved(spent.saved_usd),
         _money(totals.maybe_billed),
         *((_money(totals.reserved),) if under_way else ()),
-        f"{unknown:,} calls" if unknown > 1 else "1 call" if unknown else "-",
+        _count(unknown) if unknown else "-",
     )
+
+
+def _count(number: int) -> str:
+    """Return a number in at most seven characters."""
+    if number < _MILLION:
+        return f"{number:,}"
+    millions = number / _MILLION
+    return f"{millions:.2f}M" if millions < _HUNDRED else f"{millions:,.0f}M"
+
+
+def _saved(usd: Decimal) -> str:
+    """Return USD that were saved as text; with a minus, what a dearer tier has cost in addition."""
+    if not usd:
+        return "-"
+    return f"-{dollars(-usd)}" if usd < 0 else dollars(usd)
 
 
 def _money(amount: Amount) -> str:
@@ -243,14 +284,20 @@ def remarks(report: CostReport) -> list[str]:
     Args:
         report: the costs that the table shows.
     """
-    totals, found = report.total.totals, list[str]()
+    totals, found = report.total.totals + report.simulated_total.totals, list[str]()
     if totals.maybe_billed.calls or totals.maybe_billed.usd:
-        found.append("may have been billed: at most, for attempts without a response.")
+        found.append("maybe billed: at most, for attempts without a response.")
+    if totals.spent.saved_usd:
+        found.append("saved: against the usual tier, without the provider's cache.")
     if totals.reserved.calls:
         found.append("in flight: reserved for calls in flight, at most.")
-    unpriced = report.total.whole.unpriced_tokens
+    unpriced = (report.total.whole + report.simulated_total.whole).unpriced_tokens
     if unpriced:
         found.append(
-            f"price unknown: the sums of dollars leave out {unpriced:,} tokens of these calls."
+            f"price unknown: calls; the sums of dollars leave out their {unpriced:,} tokens."
+        )
+    if report.simulated:
+        found.append(
+            "simulated: by the built-in provider or another server on this machine; not paid."
         )
     return found

@@ -22,6 +22,7 @@ _BEGINS: dict[Stage, PhaseState] = {
     "admitted": "waiting",
     "sent": "in flight",
     "retrying": "retrying",
+    "rerouted": "waiting",
 }
 _ENDS: dict[Stage, CallState] = {
     "answered": "done",

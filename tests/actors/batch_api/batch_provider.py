@@ -43,7 +43,7 @@ class BatchProvider(httpx.AsyncBaseTransport):
     """Responds to control calls.
 
     Args:
-        kind: "openai", "together" or "anthropic".
+        kind: the name of the dialect.
         batch_s: the duration of a batch in seconds.
         fates: {prompt: outcome of its line}: "ok", "missing", "twice", "expired", "malformed", or
             an HTTP status.
@@ -72,6 +72,9 @@ class BatchProvider(httpx.AsyncBaseTransport):
         self.faults = {}  # {what: [fault of each call]}; "refuse-STATUS", "lose", "drop", "ok"
         self.enqueued_limit = None
         self.extra_lines = []
+        self.hidden_s = 0.0  # seconds after the end for which files of results are not named
+        self.reports_counts = True
+        self.odd = {}  # {prompt: makes an odd line of the usual one}
         self.retry_after = ""  # header of the responses to polls
         self.names = itertools.count(1)
         self.hook = None
@@ -112,13 +115,13 @@ class BatchProvider(httpx.AsyncBaseTransport):
             await self.hook(what, when)
 
     def _what(self, method, path):
-        if path.endswith("/cancel"):
+        if path.endswith(("/cancel", ":cancel")):
             return "cancel"
         if path.endswith(("/content", "/results")):
             return "fetch"
         if path.startswith("/files"):
             return "upload"
-        listed = path in ("/batches", "/messages/batches")
+        listed = path in ("/batches", "/messages/batches", "/batch/jobs")
         if method == "POST":
             return "create"
         return "list" if listed else "poll"
@@ -130,11 +133,11 @@ class BatchProvider(httpx.AsyncBaseTransport):
         if what == "upload":
             name = f"file-{next(self.names)}"
             form = parse_form(request.headers["content-type"], body)
-            assert form["purpose"] == ("batch" if self.kind == "openai" else "batch-api")
+            assert form["purpose"] == ("batch-api" if self.kind == "together" else "batch")
             self.files[name] = form["file"]
             return httpx.Response(200, json={"id": name, "object": "file"})
         if what == "create":
-            return self._create(body)
+            return self._create(path, body)
         if what == "list":
             return self._list(request.url.params)
         batch_id = re.search(r"(msgbatch|batch)-\w+", path)
@@ -150,21 +153,36 @@ class BatchProvider(httpx.AsyncBaseTransport):
             batch.cancelled_at = trio.current_time()
             batch.ends_at = min(batch.ends_at, trio.current_time() + 5.0)
             batch.final = "cancelled"
+            if self.kind == "gemini":
+                return httpx.Response(200, json={})
         if what == "fetch":
             return self._fetch(batch, path)
         return httpx.Response(200, json=self.shown(batch))
 
-    def _create(self, body):
+    def _create(self, path, body):
         said = json.loads(body)
         now = trio.current_time()
         name = f"{'msgbatch' if self.kind == 'anthropic' else 'batch'}-{next(self.names)}"
         if self.kind == "anthropic":
             lines = [(one["custom_id"], one["params"]) for one in said["requests"]]
             file, tag = "", ""
+        elif self.kind == "gemini":
+            assert path == f"/models/{MODEL}:batchGenerateContent"
+            found = said["batch"]["inputConfig"]["requests"]["requests"]
+            lines = [(one["metadata"]["key"], one["request"]) for one in found]
+            file, tag = "", said["batch"]["displayName"]
+        elif self.kind == "openrouter":
+            assert list(said) == ["endpoint", "model", "requests"]  # the others before the lines
+            assert (said["endpoint"], said["model"]) == ("/v1/chat/completions", MODEL)
+            lines = [(one["custom_id"], one["body"]) for one in said["requests"]]
+            file, tag = "", ""
         else:
+            if self.kind == "mistral":
+                assert (said["model"], said["timeout_hours"]) == (MODEL, 24)
+                said["input_file_id"] = said["input_files"][0]
             file, tag = said["input_file_id"], (said.get("metadata") or {}).get("callsheet", "")
             found = [json.loads(one) for one in self.files[file].splitlines()]
-            urls = {said["endpoint"]} if self.kind == "openai" else {None}
+            urls = {said["endpoint"]} if self.kind in ("openai", "groq") else {None}
             assert {one.get("url") for one in found} == urls
             lines = [(one["custom_id"], one["body"]) for one in found]
         assert len({custom_id for custom_id, _ in lines}) == len(lines)
@@ -179,12 +197,20 @@ class BatchProvider(httpx.AsyncBaseTransport):
                 batch.errors = [{"code": "token_limit_exceeded", "message": text, "line": None}]
         self.batches.append(batch)
         shown = self.shown(batch)
-        return httpx.Response(200, json={"job": shown} if self.kind == "together" else shown)
+        status = 202 if self.kind == "openrouter" else 200
+        return httpx.Response(status, json={"job": shown} if self.kind == "together" else shown)
 
     def _list(self, params):
         newest = [self.shown(one) for one in reversed(self.batches)]
         if self.kind == "together":
             return httpx.Response(200, json=newest)
+        if self.kind in ("mistral", "openrouter"):
+            return httpx.Response(200, json={"data": newest, "object": "list"})
+        if self.kind == "gemini":
+            start = int(params.get("pageToken", "0"))
+            page = {"operations": newest[start : start + 2]} if newest else {}
+            more = {"nextPageToken": str(start + 2)} if len(newest) > start + 2 else {}
+            return httpx.Response(200, json=page | more)
         after = params.get("after") or params.get("after_id")
         if after:
             newest = newest[[one["id"] for one in newest].index(after) + 1 :]
@@ -219,7 +245,15 @@ class BatchProvider(httpx.AsyncBaseTransport):
                 "results_url": "https://elsewhere/results" if is_over else None,
             }
         status = batch.final if is_over else ("cancelling" if batch.cancelled_at else "in_progress")
-        has = {is_bad for _, is_bad in batch.results} if is_over else set()
+        is_named = is_over and trio.current_time() >= batch.ends_at + self.hidden_s
+        has = {is_bad for _, is_bad in batch.results} if is_named else set()
+        results = [line for line, _ in batch.results]
+        counts = self._counts(batch)
+        if self.kind == "gemini":
+            return self._operation(batch, status, counts, results if is_named else None)
+        if self.kind == "openrouter":
+            shown = {"id": batch.id, "object": "batch", "status": status, "request_counts": counts}
+            return shown | ({"results": results} if is_named and status != "failed" else {})
         shown = {
             "id": batch.id,
             "object": "batch",
@@ -230,12 +264,68 @@ class BatchProvider(httpx.AsyncBaseTransport):
         }
         if self.kind == "together":
             return shown | {"status": status.upper(), "progress": 50.0}
+        if self.kind == "mistral":
+            return self._job(batch, shown, counts)
         errors = {"object": "list", "data": batch.errors} if status == "failed" else None
-        counts = {"total": len(batch.lines), "completed": 0, "failed": 0}
         return shown | {
             "metadata": {"callsheet": batch.tag},
             "errors": errors,
             "request_counts": counts,
+        }
+
+    def _counts(self, batch):
+        if not self.reports_counts:
+            return None
+        bad = sum(is_bad for _, is_bad in batch.results)
+        done = len(batch.results) - bad
+        return {"total": len(batch.lines), "completed": done, "failed": bad}
+
+    def _operation(self, batch, status, counts, results):
+        states = {"in_progress": "RUNNING", "cancelling": "RUNNING", "completed": "SUCCEEDED"}
+        about = {
+            "state": f"BATCH_STATE_{states.get(status, status.upper())}",
+            "displayName": batch.tag,
+            "model": f"models/{MODEL}",
+        }
+        if counts is not None:
+            about["batchStats"] = {
+                "requestCount": str(counts["total"]),
+                "successfulRequestCount": str(counts["completed"]),
+                "failedRequestCount": str(counts["failed"]),
+            }
+        shown = {"name": f"batches/{batch.id}", "metadata": about}
+        if status == "failed":
+            return shown | {"error": {"code": 3, "message": "No.", "status": "INVALID_ARGUMENT"}}
+        if results is None:
+            return shown
+        inlined = {"inlinedResponses": {"inlinedResponses": results}}
+        about["output"] = inlined
+        return shown | {"done": True, "response": inlined}
+
+    def _job(self, batch, shown, counts):
+        states = {
+            "in_progress": "RUNNING",
+            "cancelling": "CANCELLATION_REQUESTED",
+            "completed": "SUCCESS",
+            "expired": "TIMEOUT_EXCEEDED",
+        }
+        status = shown["status"]
+        job = {
+            "id": batch.id,
+            "object": "batch",
+            "status": states.get(status, status.upper()),
+            "input_files": [batch.file],
+            "output_file": shown["output_file_id"],
+            "error_file": shown["error_file_id"],
+            "metadata": {"callsheet": batch.tag},
+            "errors": [],
+        }
+        if counts is None:
+            return job
+        return job | {
+            "total_requests": counts["total"],
+            "succeeded_requests": counts["completed"],
+            "failed_requests": counts["failed"],
         }
 
     def _settle(self):
@@ -259,6 +349,7 @@ class BatchProvider(httpx.AsyncBaseTransport):
         if fate in ("ok", "twice", "malformed"):
             self.billed.append(prompt)
             line = self._line(custom_id, 200, {} if fate == "malformed" else self._said(prompt))
+            line = self.odd.get(prompt, lambda usual: usual)(line)
             batch.results += [(line, False)] * (2 if fate == "twice" else 1)
         elif isinstance(fate, int):
             error = {"error": {"message": "Sorry.", "type": "x", "code": None}}
@@ -268,6 +359,13 @@ class BatchProvider(httpx.AsyncBaseTransport):
 
     def _said(self, prompt):
         text, usage = answer_text(prompt), (10, 5)
+        if self.kind == "gemini":
+            content = {"role": "model", "parts": [{"text": text}]}
+            return {
+                "modelVersion": MODEL,
+                "candidates": [{"content": content, "finishReason": "STOP", "index": 0}],
+                "usageMetadata": {"promptTokenCount": usage[0], "candidatesTokenCount": usage[1]},
+            }
         if self.kind == "anthropic":
             return {
                 "type": "message",
@@ -285,6 +383,12 @@ class BatchProvider(httpx.AsyncBaseTransport):
         }
 
     def _line(self, custom_id, status, body):
+        if self.kind == "gemini":
+            if status == 200:
+                return {"metadata": {"key": custom_id}, "response": body}
+            code = {400: 3, 429: 8, 500: 13}.get(status, 2)
+            error = {"code": code, "message": "Sorry."}
+            return {"metadata": {"key": custom_id}, "error": error}
         if self.kind != "anthropic":
             response = {"status_code": status, "request_id": "r", "body": body}
             return {"id": "r", "custom_id": custom_id, "response": response, "error": None}
@@ -300,6 +404,9 @@ class BatchProvider(httpx.AsyncBaseTransport):
         if self.kind == "anthropic":
             kind = "canceled" if fate == "cancelled" else "expired"
             return {"custom_id": custom_id, "result": {"type": kind}}
+        if self.kind == "gemini":
+            error = {"code": 1, "message": "This request was not run."}
+            return {"metadata": {"key": custom_id}, "error": error}
         error = {"code": f"batch_{fate}", "message": "This request was not run."}
         return {"id": "r", "custom_id": custom_id, "response": None, "error": error}
 
@@ -316,6 +423,8 @@ class _ChunkedBody(httpx.AsyncByteStream):
 def prompt_of(body):
     if "input" in body:
         return body["input"][0]
+    if "contents" in body:
+        return body["contents"][-1]["parts"][0]["text"]
     return body["messages"][-1]["content"]
 
 

@@ -27,6 +27,7 @@ from callsheet.runtime import Actor, handles, open_runtime, streams
 from callsheet.runtime.testing.conservation import check_conservation
 
 KINDS = ["openai", "together", "anthropic"]
+MORE_KINDS = ["gemini", "groq", "mistral", "openrouter"]
 KEY = "sk-very-secret-1234567890"
 PRICES = PriceBook({MODEL: Price(*map(Decimal, ("2", "8", "1", "1", "4")))})
 LIVE_S = 3.0
@@ -62,8 +63,9 @@ class Live(Actor):
 
 
 class BatchStage:
-    def __init__(self, runtime, ref, provider, live):
+    def __init__(self, runtime, ref, provider, live, events=()):
         self.runtime, self.ref, self.provider, self.live = runtime, ref, provider, live
+        self.events = events
         self.count = partial(ref.ask, GetBatchApiStatistics())
 
     @property
@@ -73,7 +75,10 @@ class BatchStage:
     async def ask(self, prompt, *, timeout=86_400.0, **more):
         more.setdefault("deadline", 86_400.0)
         request = Request.of(prompt, model=MODEL, **more)
-        return await self.ref.ask(Complete(request, CallContext(prompt)), timeout=timeout)
+        return await self.send(request, prompt, timeout=timeout)
+
+    async def send(self, request, call="call", *, timeout=86_400.0):
+        return await self.ref.ask(Complete(request, CallContext(call)), timeout=timeout)
 
     async def ask_all(self, *prompts, **more):
         """Return each response or error by its prompt."""
@@ -97,9 +102,8 @@ async def batch_stage(
     provider=None, *, live_error=None, endpoint=None, journal=open_journal, **policy
 ):
     provider = provider or BatchProvider()
-    vendor = {"openai": "openai", "together": "together", "anthropic": "anthropic"}[provider.kind]
-    endpoint = endpoint or Endpoint(URL, KEY, vendor)
-    live = []
+    endpoint = endpoint or Endpoint(URL, KEY, provider.kind)
+    live, events = [], []
     async with open_runtime() as runtime:
         to = await runtime.spawn("live", partial(Live, live, live_error), concurrency=100)
         ref = await runtime.spawn(
@@ -110,12 +114,13 @@ async def batch_stage(
                 endpoint,
                 BatchApiPolicy(**policy),
                 prices=PRICES,
+                observer=events.append,
                 transport=provider,
                 journal=journal,
             ),
             concurrency=8,
         )
-        yield BatchStage(runtime, ref, provider, live)
+        yield BatchStage(runtime, ref, provider, live, events)
         await wait_all_tasks_blocked()
         snapshot = runtime.snapshot()
         check_conservation(snapshot)

@@ -17,6 +17,7 @@ from callsheet.actors import (
     Stream,
     Usage,
 )
+from callsheet.actors.batch_api.journal import JournalFile
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -43,6 +44,25 @@ async def test_the_key_goes_with_each_call_and_is_in_no_line(autojump_clock, log
         assert KEY.encode() not in body
     assert "Not now, Bearer ***." in str(log)
     assert KEY not in str(log)
+
+
+async def test_a_key_that_an_answer_quotes_is_in_no_response_and_not_in_the_journal(
+    autojump_clock, monkeypatch
+):
+    """L8, also where the provider escapes it."""
+    stored, store = [], JournalFile.store
+
+    def watch(file, results, failed):
+        stored.extend(raw for _, raw in results)
+        store(file, results, failed)
+
+    monkeypatch.setattr(JournalFile, "store", watch)
+    async with batch_stage() as here:
+        found = await here.ask_all(KEY, f"\u00e4 {KEY}")
+    assert {one.text for one in found.values()} == {"about ***", "about \u00e4 ***"}
+    assert KEY not in repr([(one, one.body) for one in found.values()])
+    assert len(stored) == 2
+    assert all(KEY.encode() not in raw and b"***" in raw for raw in stored)
 
 
 async def test_what_was_asked_is_in_the_line_as_it_would_be_sent(autojump_clock):

@@ -29,7 +29,7 @@ from callsheet.actors.batch_api.journal import Journal, JournalFile
 from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.runtime import Actor, handles, open_runtime
 
-KINDS = ["openai", "together", "anthropic"]
+KINDS = ["openai", "together", "anthropic", "gemini", "mistral", "openrouter"]
 PROMPTS = ["a", "b", "b", "c"]  # two requests are the same
 MAX_REQUESTS = 3  # so that there are two batches
 
@@ -133,7 +133,15 @@ def check(provider, found, prompts=PROMPTS):
 
 
 @pytest.mark.parametrize(
-    "kind", ["openai", "anthropic", pytest.param("together", marks=pytest.mark.slow)]
+    "kind",
+    [
+        "openai",
+        "anthropic",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("together", "gemini", "groq", "mistral", "openrouter")
+        ),
+    ],
 )
 async def test_a_death_at_any_step_costs_nothing(kind, autojump_clock, tmp_path):
     for at in itertools.count(1):
@@ -216,7 +224,7 @@ async def test_a_foreign_batch_with_as_many_lines_is_not_taken_for_ours(autojump
             death.scope.cancel()
             for name in ("x", "y"):
                 lines = [{"custom_id": f"{name}-0", "params": {"messages": [{"content": name}]}}]
-                provider._create(json.dumps({"requests": lines}).encode())
+                provider._create("/messages/batches", json.dumps({"requests": lines}).encode())
             await trio.sleep_forever()
 
     death.step = stranger_comes_and_we_die

@@ -53,13 +53,17 @@ def test_vendors_speak_what_they_speak():
         "openai": OPENAI_BATCHES,
         "anthropic": ANTHROPIC_BATCHES,
         "together": TOGETHER_BATCHES,
+        "gemini": DIALECTS["gemini"],
+        "groq": DIALECTS["groq"],
+        "mistral": DIALECTS["mistral"],
+        "openrouter": DIALECTS["openrouter"],
     }
 
 
 def test_any_other_server_can_be_configured_to_use_one():
     assert BatchApiPolicy(dialect="together").dialect is DIALECTS["together"]
-    with pytest.raises(ValueError, match="known are openai, together, anthropic"):
-        BatchApiPolicy(dialect="gemini")
+    with pytest.raises(ValueError, match="known are openai, together, anthropic, gemini, groq"):
+        BatchApiPolicy(dialect="fireworks")
 
 
 def test_a_policy_names_what_is_wrong_with_it():
@@ -85,7 +89,8 @@ def test_openai_reports_the_state_of_a_batch():
     over = OPENAI | {"status": "completed", "output_file_id": "o", "error_file_id": "e"}
     assert OPENAI_BATCHES.read_batch(over).outputs == ("/files/o/content", "/files/e/content")
     errors = {"data": [{"code": "x", "message": "y", "line": 2}, {"code": "z", "line": None}]}
-    view = OPENAI_BATCHES.read_batch(OPENAI | {"status": "failed", "errors": errors})
+    failed = OPENAI | {"status": "failed", "errors": errors, "request_counts": {"total": 3}}
+    view = OPENAI_BATCHES.read_batch(failed)
     assert (view.is_refused, [error.position for error in view.errors]) == (True, [1, None])
     half = OPENAI | {"status": "failed", "output_file_id": "o"}
     assert not OPENAI_BATCHES.read_batch(half).is_refused  # some of it has run
@@ -98,7 +103,9 @@ def test_together_reports_the_state_of_a_batch():
     assert [one.id for one in TOGETHER_BATCHES.read_page([body["job"]]).views] == ["b"]
     failed = TOGETHER_BATCHES.read_batch({"id": "b", "status": "FAILED", "error": "no such model"})
     assert [error.message for error in failed.errors] == ["no such model"]
-    call = TOGETHER_BATCHES.create(mark="f", tag="t", path="/chat/completions", content=b"")
+    call = TOGETHER_BATCHES.create(
+        mark="f", tag="t", path="/chat/completions", model="m", content=b""
+    )
     assert "metadata" not in json.loads(call.body)
     assert TOGETHER_BATCHES.prepare(b"x").form["purpose"] == "batch-api"
 
@@ -117,14 +124,18 @@ def test_anthropic_reports_the_state_of_a_batch():
 def test_a_line_is_whole_json_and_has_the_body_in_it(dialect):
     line = dialect.line("cs1-ab-0", "/chat/completions", b'{"model":"m"}')
     content = dialect.join([line, line])
-    assert json.loads(line)["custom_id"] == "cs1-ab-0"
-    if dialect.name == "anthropic":
-        assert [one["params"] for one in json.loads(content)["requests"]] == [{"model": "m"}] * 2
-    else:
-        lines = [json.loads(one) for one in content.splitlines()]
-        url = "/v1/chat/completions" if dialect.name == "openai" else None
-        assert [one.get("url") for one in lines] == [url] * 2
-        assert [one["body"] for one in lines] == [{"model": "m"}] * 2
+    read = json.loads(line)
+    assert (read.get("custom_id") or read["metadata"]["key"]) == "cs1-ab-0"
+    whole = {
+        "anthropic": lambda: json.loads(content)["requests"],
+        "gemini": lambda: json.loads(content)["requests"]["requests"],
+        "openrouter": lambda: json.loads(content),
+    }.get(dialect.name, lambda: [json.loads(one) for one in content.splitlines()])
+    assert whole() == [read, read]
+    bodies = {"anthropic": "params", "gemini": "request"}
+    assert read[bodies.get(dialect.name, "body")] == {"model": "m"}
+    has_url = dialect.name in ("openai", "groq")
+    assert read.get("url") == ("/v1/chat/completions" if has_url else None)
 
 
 def test_a_batch_is_known_again():
@@ -154,6 +165,13 @@ MEMBERS = [
     "message",
     "has_more",
     "custom_id",
+    "name",
+    "state",
+    "operations",
+    "results",
+    "batchStats",
+    "inlinedResponses",
+    "input_files",
 ]
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),

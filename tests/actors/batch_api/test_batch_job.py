@@ -2,12 +2,14 @@
 
 from math import inf
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import BadRequest, QuotaExhausted
-from callsheet.actors.batch_api.job import BatchJob, OrphanHandling, handle_orphans
+from callsheet.actors.batch_api.job import BatchJob
+from callsheet.actors.batch_api.orphans import OrphanHandling, handle_orphans
 from callsheet.actors.vendors.batch_dialect import BatchView, LineError
 
 IDS = ("b-0", "b-1", "b-2")
@@ -15,7 +17,7 @@ OUTPUTS = ("/files/out/content", "/files/err/content")
 
 
 def job(**more):
-    return BatchJob("b", IDS, window_s=1000.0, settle_s=10.0, **more)
+    return BatchJob("b", IDS, window_s=1000.0, settle_s=10.0, late_s=100.0, **more)
 
 
 def running(now=0.0):
@@ -30,7 +32,7 @@ def view(status, *, outputs=(), **more):
     return BatchView(id="p1", status=status, outputs=outputs, **more)
 
 
-OVER = view("completed", is_over=True, is_complete=True, outputs=OUTPUTS)
+OVER = view("completed", is_over=True, is_complete=True, outputs=OUTPUTS, done=1)
 
 
 def test_a_batch_goes_from_intent_to_results():
@@ -43,16 +45,16 @@ def test_a_batch_goes_from_intent_to_results():
     one.wait(5)
     assert one.next(0) == 5
     assert one.next(5) == "poll"
-    one.update(OVER)
+    one.update(OVER, 5)
     assert one.next(5) == "fetch"
     assert [one.take_result(custom_id) for custom_id in ("b-0", "b-0", "x-0")] == [
         "ours",
         "twice",
         "foreign",
     ]
-    one.fetched_all(OUTPUTS[0])
+    one.fetched_all(OUTPUTS[0], 5)
     assert one.next(5) == "fetch"
-    one.fetched_all(OUTPUTS[1])
+    one.fetched_all(OUTPUTS[1], 5)
     assert (one.next(5), one.ending, one.release()) == (inf, "results", ("b-1", "b-2"))
 
 
@@ -80,6 +82,7 @@ def test_what_a_journal_tells_of_is_not_made_again():
         is_certain=True,
         window_s=1000,
         settle_s=10,
+        late_s=100,
         now=0,
     )
     assert one.next(0) == "find"
@@ -97,6 +100,7 @@ def test_one_without_a_mark_was_never_made():
         is_certain=True,
         window_s=1000,
         settle_s=10,
+        late_s=100,
         now=0,
     )
     assert (one.next(0), one.ending) == (inf, "none")
@@ -109,7 +113,7 @@ def test_a_batch_without_callers_is_cancelled_once():
     assert (one.next(10), one.next(50)) == (50, "cancel")
     one.is_cancelled = True
     assert one.next(50) == 100
-    one.update(view("cancelled", is_over=True))
+    one.update(view("cancelled", is_over=True, done=0), 100)
     assert (one.next(100), one.ending) == (inf, "unrun")
 
 
@@ -126,7 +130,7 @@ def test_a_batch_that_is_not_certainly_ours_is_not_cancelled():
     one.is_certain = False
     one.abandon(0)
     assert one.next(1) == "poll"
-    one.update(OVER)
+    one.update(OVER, 1)
     one.is_foreign()
     assert (one.next(1), one.rejected) == ("find", {"p1"})
 
@@ -135,14 +139,86 @@ def test_a_batch_that_the_provider_does_not_know_is_lost_unless_it_is_new():
     one = running()
     one.vanished(9)
     assert one.next(9) == "poll"
-    one.vanished(10)
-    assert (one.next(10), one.ending) == (inf, "lost")
+    one.vanished(18)
+    assert one.next(18) == "poll"
+    one.vanished(19)
+    assert (one.next(19), one.ending) == (inf, "lost")
+
+
+def test_a_batch_that_the_provider_does_not_know_once_is_not_lost():
+    one = running()
+    one.vanished(50)
+    one.update(view("in_progress"), 55)
+    one.vanished(70)
+    assert one.next(70) == "poll"
 
 
 def test_a_batch_that_never_ends_is_lost_in_the_end():
     one = running()
-    assert one.next(1009) == "poll"
-    assert (one.next(1010), one.ending) == (inf, "lost")
+    assert one.next(1099) == "poll"
+    assert (one.next(1100), one.ending) == (inf, "lost")
+
+
+def test_a_batch_that_ends_late_has_time_to_deliver():
+    one = running()
+    one.update(OVER, 1090)
+    assert one.next(1189) == "fetch"
+    assert (one.next(1190), one.ending) == (inf, "lost")
+
+
+@pytest.mark.parametrize(
+    ("reported", "ending"),
+    [
+        ({"is_complete": True}, "results"),  # completed, and its file is not named yet
+        ({"is_complete": True, "done": 0}, "results"),
+        ({"is_complete": True, "done": 3}, "results"),
+        ({"done": 2}, "results"),  # expired, after it has run some of its lines
+        ({}, "results"),  # it does not say how many
+    ],
+)
+def test_results_that_are_not_named_yet_are_waited_for(reported, ending):
+    one, over = running(), view("over", is_over=True, **reported)
+    one.update(over, 10)
+    assert one.next(10) == "poll"
+    one.update(attrs.evolve(over, outputs=OUTPUTS), 50)
+    assert one.next(50) == "fetch"
+    other = running()
+    other.update(over, 10)
+    other.update(over, 109)
+    assert other.next(109) == "poll"
+    other.update(over, 110)
+    assert (other.next(110), other.ending) == (inf, ending)
+
+
+def test_a_batch_that_has_run_nothing_has_nothing_to_deliver():
+    one = running()
+    one.update(view("expired", is_over=True, done=0), 10)
+    assert (one.next(10), one.ending) == (inf, "unrun")
+
+
+def test_a_file_that_is_not_there_is_asked_for_again_and_another_one_only_once():
+    one = running()
+    one.update(OVER, 10)
+    one.is_absent(OUTPUTS[0], 10)
+    one.fetched_all(OUTPUTS[1], 10)
+    assert one.next(10) == "poll"
+    one.update(OVER, 20)
+    assert (one.next(20), one.output) == ("fetch", OUTPUTS[0])
+    one.is_absent(OUTPUTS[0], 110)
+    assert (one.next(110), one.ending) == (inf, "results")
+
+
+def test_results_that_the_provider_counts_and_does_not_deliver_are_waited_for():
+    one, over = running(), attrs.evolve(OVER, outputs=OUTPUTS[:1], done=2)
+    one.update(over, 10)
+    one.take_result("b-0")
+    one.fetched_all(OUTPUTS[0], 10)
+    assert one.next(10) == "poll"
+    one.update(attrs.evolve(over, outputs=OUTPUTS), 20)
+    assert (one.next(20), one.output) == ("fetch", OUTPUTS[1])
+    one.take_result("b-1")
+    one.fetched_all(OUTPUTS[1], 20)
+    assert (one.next(20), one.ending, one.release()) == (inf, "results", ("b-2",))
 
 
 @pytest.mark.parametrize("custom_id", ["b-7", "bb-1", "b", ""])
@@ -152,9 +228,9 @@ def test_a_name_is_ours_or_not(custom_id):
 
 def test_results_that_are_lost_may_have_been_paid_for():
     one = running()
-    one.update(view("expired", is_over=True, outputs=OUTPUTS))
-    one.fetched_all(OUTPUTS[0], is_whole=False)
-    one.fetched_all(OUTPUTS[1])
+    one.update(view("expired", is_over=True, outputs=OUTPUTS, done=0), 10)
+    one.fetched_all(OUTPUTS[0], 10, is_whole=False)
+    one.fetched_all(OUTPUTS[1], 10)
     assert one.ending == "results"
 
 
@@ -164,19 +240,21 @@ STATUSES = st.sampled_from(
 VIEWS = st.one_of(
     STATUSES.map(view),
     st.builds(
-        lambda status, outputs, refused, complete, name: BatchView(
+        lambda status, outputs, refused, complete, name, done: BatchView(
             id=name,
             status=status,
             is_over=True,
             is_refused=refused,
             is_complete=complete,
             outputs=outputs,
+            done=done,
         ),
         STATUSES,
         st.sampled_from([(), OUTPUTS[:1], OUTPUTS]),
         st.booleans(),
         st.booleans(),
         st.sampled_from(["p1", "p1", "p2"]),
+        st.sampled_from([None, 0, 1, 3, 4]),
     ),
 )
 EVENTS = st.one_of(
@@ -206,7 +284,7 @@ def test_whatever_happens_each_line_ends_once(events):  # noqa: PLR0912  # one b
             if isinstance(event, BatchView):
                 one.created(event, now, is_certain=event.id == "p1")
         elif step == "poll" and isinstance(event, BatchView):
-            one.update(event)
+            one.update(event, now)
         elif step == "poll" and event == "vanished":
             one.vanished(now)
         elif step == "cancel":
@@ -220,8 +298,10 @@ def test_whatever_happens_each_line_ends_once(events):  # noqa: PLR0912  # one b
                     ends.append(event)
             elif event == "foreign!" and not one.is_certain:
                 one.is_foreign()
+            elif event == "empty":
+                one.is_absent(one.output, now)
             else:
-                one.fetched_all(next(o for o in one.view.outputs if o not in one.fetched))
+                one.fetched_all(one.output, now, is_whole=event != "lost")
         if event == "abandon":
             one.abandon(now)
         elif event == "keep":

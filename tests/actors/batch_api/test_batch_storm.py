@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import trio
 from batch_provider import BatchProvider, answer_text
-from batch_stage import KINDS, LIVE_S, batch_stage
+from batch_stage import KINDS, LIVE_S, MORE_KINDS, batch_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -28,7 +28,7 @@ callers = st.lists(
 )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *MORE_KINDS])
 @settings(max_examples=25, deadline=None)
 @given(
     callers=callers,

@@ -65,6 +65,9 @@ class FakeStore:
         self._do("clear")
         self.kept.clear()
 
+    async def set_aside(self):
+        return None
+
     async def close(self):
         self.is_open = False
 

@@ -230,7 +230,7 @@ def rubbish(path):
 def another_version(path):
     file = CacheFile(path, None, MIB)
     file.open()
-    file._writer.execute("PRAGMA user_version = 3")
+    file._writer.execute("PRAGMA user_version = 4")
     close(file)
 
 
@@ -272,14 +272,60 @@ def below_a_file(path):
 
 BAD = {
     rubbish: ("not a database", "move the file away"),
-    another_version: ("format version 3, and this release reads version 2", "move the file away"),
+    another_version: ("format version 4, and this release reads version 3", "move the file away"),
     something_else: ("not a response cache of Callsheet", "give another path"),
-    a_damaged_schema: ("damaged (its tables cannot be read)", "move the file away"),
-    another_table: ("its tables are not those of a response cache", "move the file away"),
-    cut_off: ("and its header counts", "move the file away"),
     a_directory: ("Is a directory", "give another path"),
     below_a_file: ("exists", "give another path"),
 }
+
+
+def a_changed_answer(path):
+    file = CacheFile(path, None, MIB)
+    file.open()
+    file._writer.execute("INSERT INTO responses VALUES ('k', 1e12, 0, 7, x'00')")
+    close(file)
+
+
+DAMAGED = {
+    a_damaged_schema: "damaged (its tables cannot be read)",
+    another_table: "its tables are not those of a response cache",
+    cut_off: "and its header counts",
+    a_changed_answer: "a stored value is not valid",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED, ids=lambda damage: damage.__name__)
+async def test_a_damaged_cache_of_ours_is_set_aside_and_reported_once(path, damage, log):
+    path.parent.mkdir()
+    for number in (1, 2):
+        damage(path)
+        before = path.read_bytes()
+        answers, statistics = await ask_twice(path)
+        assert [answer.route for answer in answers] == ["live", "cache"]
+        assert not statistics.is_on_disk
+        aside = path.with_name(f"{path.name}.damaged-{number}")
+        assert aside.read_bytes() == before
+        assert not path.exists()
+        event = [event for event in log if event["event"] == "cache_unavailable"][number - 1 :]
+        assert len(event) == 1
+        assert DAMAGED[damage] in event[0]["reason"]
+        assert event[0]["remedy"] == f"none is needed: it is moved to {aside}"
+    answers, statistics = await ask_twice(path)
+    assert statistics.is_on_disk
+
+
+async def test_damage_that_a_lookup_meets_is_a_miss_and_reported(path, log, monkeypatch):
+    await ask_twice(path)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE responses SET value = value || x'00'")
+    database.close()
+    monkeypatch.setattr(module, "_CHECKED_BYTES", 0)  # a file too large to be checked at first
+    answers, statistics = await ask_twice(path)
+    assert [answer.route for answer in answers] == ["live", "cache"]
+    assert not statistics.is_on_disk
+    (event,) = [event for event in log if event["event"] == "cache_unavailable"]
+    assert "a stored value is not valid" in event["reason"]
+    assert path.with_name(f"{path.name}.damaged-1").exists()
 
 
 @pytest.mark.parametrize("damage", BAD, ids=lambda damage: damage.__name__)

@@ -22,7 +22,7 @@ from fakes import (
     refusal,
     requester,
 )
-from ledger_stage import BOUND, PAID, PRICES, asked, books, ledger, ledger_to, totals, usd
+from ledger_stage import BOUND, NOON, PAID, PRICES, asked, books, ledger, ledger_to, totals, usd
 
 from callsheet.actors import (
     BadRequest,
@@ -33,6 +33,7 @@ from callsheet.actors import (
     Limits,
     RateLimiterActor,
     Request,
+    Response,
     RetryPolicy,
     Stream,
     Usage,
@@ -40,6 +41,7 @@ from callsheet.actors import (
 from callsheet.actors.errors import BudgetExceeded
 from callsheet.actors.ledger.actor import GetCosts, LedgerActor
 from callsheet.actors.ledger.budgets import Budget
+from callsheet.actors.ledger.file import read_sums
 from callsheet.actors.vendors.prices import Price, PriceBook
 from callsheet.runtime import Actor, ActorCrashed, AskTimedOut, handles, open_runtime
 
@@ -278,3 +280,40 @@ async def test_a_model_that_may_answer_instead_is_reserved_for(autojump_clock):
         )
         with pytest.raises(BudgetExceeded, match=r"may cost \$0\.0100"):
             await first.ask(asked())
+
+
+class Cheap(Actor):
+    """A stage that answers at another price than the usual one."""
+
+    def __init__(self, cost):
+        self.cost = cost
+
+    @handles(Complete)
+    async def complete(self, message):
+        return Response(
+            text="x",
+            model=MODEL,
+            finish_reason="stop",
+            usage=Usage(10, 5, cached_tokens=8),
+            cost_usd=self.cost,
+            http_requests=1,
+            route="batch",
+        )
+
+
+@pytest.mark.parametrize(
+    ("cost", "saved"),
+    [("0.00003", "0.00003"), ("0.00006", "0"), ("0.0001", "-0.00004"), (None, "0")],
+)
+async def test_what_a_cheaper_route_saves_is_booked(autojump_clock, tmp_path, cost, saved):
+    path = tmp_path / "ledger"
+    accounts = books(path=path)
+    async with open_runtime() as runtime:
+        cost_usd = None if cost is None else Decimal(cost)
+        ref = await runtime.spawn("cheap", partial(Cheap, cost_usd))
+        stage = await ledger_to(runtime, ref, accounts)
+        await stage.ask(asked())
+        totals = (await accounts.statistics()).totals
+        assert totals.spent.saved_usd == Decimal(saved)
+    sums = [one for _, account, one in read_sums(path, "route", now=NOON) if account == "spent"]
+    assert sum((one.saved_usd for one in sums), Decimal(0)) == Decimal(saved)

@@ -7,6 +7,7 @@ from bulk_rows import ids_of, rows, stage, write_input
 from click.testing import CliRunner
 
 from callsheet.actors import DamagedFile
+from callsheet.actors.storage.checksums import add_checksums
 from callsheet.bulk.errors import BulkRefused, BulkStopped
 from callsheet.bulk.files.archive import Archive
 from callsheet.bulk.files.store import RunStore
@@ -16,9 +17,13 @@ from callsheet.cli import main
 REMEDY = "move it and OUTPUT away, or give another OUTPUT"
 
 
-def change_line(store, value):
+def change_line(store, value, *, seals=True):
+    """Change a line, and its checksum, too, as a faulty program would."""
     with sqlite3.connect(store) as database:
+        add_checksums(database)
         database.execute(f"UPDATE responses SET line = {value} WHERE id = 3")
+        if seals:
+            database.execute("UPDATE responses SET crc = checksum(key, line)")
     database.close()
 
 
@@ -50,6 +55,19 @@ async def test_a_damaged_line_ends_the_run_before_anything_is_sent(
         f"the run store {store} cannot be used: the file is damaged (the response"
     )
     assert text.endswith(f" is not valid JSON); {REMEDY}")
+    assert output.read_bytes() == written
+
+
+async def test_a_line_that_has_not_its_checksum_refuses_the_run(autojump_clock, tmp_path):
+    """A valid line with another text: only the checksum shows the damage."""
+    output = tmp_path / "out.jsonl"
+    async with stage() as it:
+        await it.run(rows(5), output, keep=True)
+        written = output.read_bytes()
+        change_line(Paths(output).store, "replace(line, 'assistant', 'assassins')", seals=False)
+        with pytest.raises(BulkRefused, match=rf"\(a stored value is not valid\); {REMEDY}"):
+            await it.run(rows(8), output, keep=True)
+        assert it.requests == 5
     assert output.read_bytes() == written
 
 

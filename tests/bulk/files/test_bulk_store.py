@@ -105,7 +105,7 @@ def test_a_later_version_is_left_alone(path):
     other.close()
     with (
         left_alone(path),
-        pytest.raises(BulkRefused, match="version 9, and this release reads version 2"),
+        pytest.raises(BulkRefused, match="version 9, and this release reads version 3"),
     ):
         RunStore(path)
 

@@ -11,6 +11,7 @@ import trio
 
 from ...actors import (
     AuthenticationFailed,
+    BatchUnavailable,
     BudgetExceeded,
     CallEvent,
     CallFailed,
@@ -38,7 +39,13 @@ from .reader import READ_AT_ONCE
 from .state import LATE, RunState
 
 _MIN_S = 0.001
-_FATAL = (AuthenticationFailed, QuotaExhausted, LedgerUnavailable, UnreadableEndpoint)
+_FATAL = (
+    AuthenticationFailed,
+    BatchUnavailable,
+    LedgerUnavailable,
+    QuotaExhausted,
+    UnreadableEndpoint,
+)
 """Errors that every other row would meet as well."""
 
 _TEMPORARY = (RateLimited, ProviderUnavailable, ConnectionFailed)
@@ -113,6 +120,8 @@ class Dispatcher:
                     self._state.wake_writer.set()  # written before the response arrives
             for context in event.context.shared_by or (event.context,):
                 queue.mark_sent(context.call)
+        elif event.stage == "rerouted":
+            self._state.rerouted += len(event.context.shared_by) or 1
         elif event.stage == "retrying":
             self._state.trouble = event.error or ""
             self._state.is_unreached = event.is_unreachable and self._state.answered_at == -inf
@@ -204,7 +213,7 @@ class Dispatcher:
             return
         if isinstance(error, _FATAL):
             state.queue.put_back(placed)
-            state.end(_unanswered(str(error)))
+            state.end(_fatal(error))
             return
         call = error if isinstance(error, CallFailed) else CallFailed(str(error))
         if state.due is not None and isinstance(error, (AskTimedOut, DeadlineTooShort)):
@@ -277,6 +286,13 @@ class Dispatcher:
 
 def _unanswered(why: str) -> RunEnding:
     return RunEnding("unanswered", why, f"afterwards {RUN_AGAIN}")
+
+
+def _fatal(error: Exception) -> RunEnding:
+    if isinstance(error, BatchUnavailable):
+        remedy = "choose another route (--route live)"
+        return RunEnding("unbatched", f"--route batch: {error}", remedy)
+    return _unanswered(str(error))
 
 
 def _unpaid(error: BudgetExceeded, most: Decimal | None, model: str) -> RunEnding:

@@ -38,12 +38,14 @@ class RunPlan:
         prepare: makes the request to send from a row's request and the seconds that are left.
         ahead: returns how many rows may be dispatched, from the number of calls in flight.
         is_recovered: True if calls survive the death of the process.
+        remark: a sentence about the route that the user may not expect; "" for none.
     """
 
     troupe: TroupeSettings
     prepare: Prepare
     ahead: Callable[[int], int]
     is_recovered: bool
+    remark: str = ""
 
 
 def plan_run(
@@ -64,7 +66,8 @@ def plan_run(
     troupe = _with_budget(troupe, settings, account, lane)
     window = settings.window_rows
     _see_to_batches(troupe, settings, journal)
-    has_batches = troupe.batches is not None or troupe.endpoint.vendor.batches is not None
+    named = None if troupe.batches is None else troupe.batches.dialect
+    has_batches = named is not None or troupe.endpoint.vendor.batches is not None
     if settings.route == "live":
         troupe = attrs.evolve(troupe, batches=None, routing=Routing(flex=False, batch=False))
         return RunPlan(troupe, _as_it_is, _a_call_each, is_recovered=False)
@@ -79,11 +82,17 @@ def plan_run(
     can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
     if settings.route == "auto" and not (has_batches and can_wait):
         prepare = _as_it_is if settings.deadline_s is None else _in_time
-        return RunPlan(troupe, prepare, _a_call_each, is_recovered=False)
+        title = troupe.endpoint.vendor.title
+        remark = f"Callsheet supports no Batch API of {title}; rows are sent live."
+        return RunPlan(
+            troupe, prepare, _a_call_each, is_recovered=False, remark=remark if can_wait else ""
+        )
     batches = troupe.batches or BatchApiPolicy(journal=journal)
-    troupe = attrs.evolve(troupe, batches=attrs.evolve(batches, is_acknowledged=True))
-    if settings.route == "batch":
-        troupe = attrs.evolve(troupe, routing=Routing(flex=False, batch_from_s=0.0))
+    is_required = settings.route == "batch"
+    batches = attrs.evolve(batches, is_acknowledged=True, is_required=is_required)
+    troupe = attrs.evolve(troupe, batches=batches)
+    if is_required:
+        troupe = attrs.evolve(troupe, routing=Routing(flex=False, batch_only=True))
     # All rows of the window are dispatched, so that batches are as large as possible.
     return RunPlan(troupe, _in_time, lambda _: window, is_recovered=_is_durable(troupe))
 

@@ -37,6 +37,7 @@ class BulkRun:
         observers: called for each row that has ended.
         in_thread: runs blocking disk access.
         wall_clock: returns the Unix time in seconds.
+        remark: a sentence about the route that the user may not expect; "" for none.
 
     Attributes:
         lost_before: HTTP requests of earlier runs that may have been billed without a response.
@@ -56,7 +57,9 @@ class BulkRun:
         observers: Sequence[RowObserver],
         in_thread: InThread,
         wall_clock: Callable[[], float],
+        remark: str = "",
     ) -> None:
+        self.remark = remark
         self._state = RunState(
             archive,
             settings,
@@ -154,6 +157,7 @@ class BulkRun:
             in_flight=queue.dispatched - len(queue.retrying),
             retrying=len(queue.retrying),
             requests=state.requests,
+            rerouted=state.rerouted,
             unwritten=window.waiting,
             window=window.rows,
             usage=counts.usage,

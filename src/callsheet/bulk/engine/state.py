@@ -73,6 +73,7 @@ class RunState:
         cancels_unsent: True if rows that are not in flight are cancelled rather than awaited.
         ending: why the run ends, or has ended, before its input; None if it does not.
         requests: the number of HTTP requests sent.
+        rerouted: the number of rows that were sent live, and not in a batch.
         answered_at: the time of the last response, on Trio's clock; -inf if there is none.
         trouble: the error of the last attempt, if no response has arrived since; else "".
         is_unreached: True if no response has arrived, and the last attempt had no connection.
@@ -120,7 +121,7 @@ class RunState:
         self.cost_usd = archive.account.cost_usd
         self.is_read = self.is_finished = self.discards_results = self.cancels_unsent = False
         self.ending: RunEnding | None = None
-        self.requests = 0
+        self.requests = self.rerouted = 0
         self.answered_at, self.trouble = -inf, ""
         self.is_unreached = False
         self.started_at = trio.current_time()

@@ -4,19 +4,20 @@ import contextlib
 import errno
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
 import attrs
 
-from ...actors import DamagedFile, StorageError, StorageFull
+from ...actors import DamagedFile, StorageError, StorageFull, UnwrittenCosts, take_unwritten
 from ..errors import MAKE_ROOM, BulkRefused
 from ..progress import RowEnded
 from ..row import BadRow, Row
 from ..settings import BulkSettings, Paths
 from .disk_reserve import Reserve
-from .lines import BAD_ROW, bad_line, with_id
+from .lines import BAD_ROW, bad_line, is_error_line, key_start, with_id
 from .lines_file import ChangedByOthers, LinesFile
 from .outcome import RowOutcome
 from .output import OrderedOutput, OutputFile, UnorderedOutput
@@ -24,6 +25,7 @@ from .reorder import ReorderWindow
 from .store import STORE_REMEDY, RunSpend, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2
+_LONGEST_HEAD = 100  # bytes of a line that show whose it is
 
 
 class ArchiveFailed(Exception):
@@ -94,6 +96,9 @@ class Archive:
         output: the path of the output file.
         settings: the settings of the run.
         provider: a stable name of the provider.
+
+    Attributes:
+        has_unwritten: whether the store has costs that are not in their ledger.
     """
 
     def __init__(self, output: Path, settings: BulkSettings, provider: str) -> None:
@@ -103,6 +108,7 @@ class Archive:
         self._reserve = Reserve(self.paths.reserve, _RESERVE_BYTES)
         self._places = 0
         self._trouble = ""
+        self.has_unwritten = False
         self.window = ReorderWindow(
             settings.window_rows, settings.window_bytes, ordered=settings.ordered
         )
@@ -129,6 +135,9 @@ class Archive:
                     undo.callback(paths.store.unlink, missing_ok=True)
                 undo.callback(self._store.close)
                 self._check_provider()
+                self._check_has_all()
+                _check_errors(paths.errors)
+                self._take_unwritten()
                 kind = OrderedOutput if self._settings.ordered else UnorderedOutput
                 self._output: OutputFile = kind(paths.output)
                 undo.callback(self._output.close)
@@ -216,6 +225,16 @@ class Archive:
         left, behind = self._pass(ended)
         return WrittenRows(left, trouble or behind)
 
+    def keep_unwritten(self, costs: UnwrittenCosts) -> bool:
+        """Store costs that a ledger has no room for; return whether there was room in the store."""
+        self._reserve.give_back()
+        try:
+            self._store.keep_unwritten(costs.ledger, costs.content)
+        except StorageError:
+            return False
+        self.has_unwritten = True
+        return True
+
     def finish(self) -> None:
         """Finish the files after every row has ended.
 
@@ -251,7 +270,7 @@ class Archive:
         if self._errors is not None:
             self._errors.close()
         self._store.close()
-        if remove:
+        if remove and not self.has_unwritten:
             self.paths.store.unlink(missing_ok=True)
 
     # ----------------------------------------------------------------
@@ -290,6 +309,41 @@ class Archive:
                 self._errors = LinesFile(self.paths.errors)
             self._errors.append(b"".join(errors))
         self._output.write([one.line for one in left if one.is_answer])
+
+    def _take_unwritten(self) -> None:
+        """Write into ledgers what an earlier run could not write there.
+
+        Raises:
+            StorageError: a ledger cannot be used.
+        """
+        for ledger, content in self._store.unwritten:
+            if not ledger.exists():
+                self.has_unwritten = True
+                continue
+            try:
+                take_unwritten(ledger, content, time.time())
+            except ValueError as error:
+                reason = f"the file is damaged (costs of {ledger}: {error})"
+                raise DamagedFile(f"the run store {self.paths.store}", reason) from None
+            self._store.keep_unwritten(ledger, b"")
+
+    def _check_has_all(self) -> None:
+        """Check that the store has each response that is in OUTPUT; OUTPUT is written after it.
+
+        A store that has lost its log, an earlier copy, and that of another run have not.
+        """
+        output, fsync = self.paths.output, self._settings.fsync
+        if fsync != "full" or not output.exists():  # otherwise a power cut may lose some
+            return
+        with output.open("rb") as lines:
+            missing = self._store.count_missing(filter(None, map(key_start, lines)))
+        if missing:
+            raise BulkRefused(
+                f"the run store {self.paths.store} cannot be used: {missing:,} responses of "
+                f"{output.name} are not in it; it is damaged, an earlier copy, or of another run",
+                "restore it; or, to pay for these rows again, move it and OUTPUT away, or continue "
+                "without these responses (--fsync normal)",
+            )
 
     def _check_provider(self) -> None:
         theirs = self._store.provider
@@ -330,6 +384,21 @@ def _check_place(output: Path) -> None:
             f"{output} cannot be written: {os.strerror(errno.EACCES)}",
             "make it writable, or give another OUTPUT",
         )
+
+
+def _check_errors(errors: Path) -> None:
+    """Check that an errors file may be overwritten.
+
+    Raises:
+        BulkRefused: Callsheet did not write it.
+    """
+    if errors.exists() and errors.stat().st_size:
+        with errors.open("rb") as lines:
+            if not is_error_line(lines.readline(_LONGEST_HEAD)):
+                raise BulkRefused(
+                    f"{errors} exists, but Callsheet did not write that file",
+                    "move the file away, or give another OUTPUT",
+                )
 
 
 def _twice(row: Row, before: int) -> BadRow:

@@ -1,5 +1,6 @@
 """The lines of OUTPUT and of the errors file, in the format of OpenAI's batch output files."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, cast
@@ -136,6 +137,25 @@ def with_id(line: object, row: Row) -> bytes:
     if line.startswith(head + b","):
         return line
     return _line({**answer, "custom_id": row.custom_id})
+
+
+_OWN_LINE = re.compile(rb'\{"id":"batch_req_([0-9a-f]{24})",')
+_ERROR_LINE = (b'{"id":"batch_req_', b'{"id":null,"custom_id":')
+
+
+def key_start(line: bytes) -> bytes | None:
+    """Return the first bytes of the key of the row that a line of OUTPUT belongs to.
+
+    Args:
+        line: the line, or its beginning; None is returned for one that Callsheet did not write.
+    """
+    found = _OWN_LINE.match(line)
+    return None if found is None else bytes.fromhex(found[1].decode())
+
+
+def is_error_line(line: bytes) -> bool:
+    """Return whether a line is one of an errors file that Callsheet has written."""
+    return line.startswith(_ERROR_LINE)
 
 
 def read_answer(line: bytes) -> Response:

@@ -2,6 +2,7 @@
 
     responses  {key: line of the response}, of all runs
     spend      one row: the provider, and what was sent and spent
+    unwritten  {ledger: costs that a run could not write to it}
 
 A response is on disk when `keep` returns (L7), as far as `fsync` asks for it. The ids of this run's
 rows are in a temporary table, so that an id that comes twice is found.
@@ -28,30 +29,44 @@ from ..errors import BulkRefused
 from ..settings import Fsync
 
 _CACHE_KIB = 2 * 1024
+_MAX_KEY_BYTES = 32
 _MAX_ID_BYTES = 64  # of an id that is stored as it is
 _WAIT_S = 0.5
 STORE_REMEDY = "move it and OUTPUT away, or give another OUTPUT"
 
+_SPENT = "name, opened, provider, cost_usd, sent, ended, lost"
 RUN_STORE = DatabaseFormat(
     noun="run store",
     application_id=0x43534255,  # "CSBU"
-    version=2,
+    version=3,
     schema=(
         """CREATE TABLE responses (
-            id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, line BLOB NOT NULL
+            id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, line BLOB NOT NULL,
+            crc INTEGER NOT NULL
         )""",
         """CREATE TABLE spend (
             name TEXT NOT NULL, opened INTEGER NOT NULL, provider TEXT NOT NULL,
             cost_usd TEXT NOT NULL, sent INTEGER NOT NULL, ended INTEGER NOT NULL,
-            lost INTEGER NOT NULL
+            lost INTEGER NOT NULL, crc INTEGER NOT NULL
         )""",
-        "INSERT INTO spend VALUES (lower(hex(randomblob(4))), 0, '', '0', 0, 0, 0)",
+        """CREATE TABLE unwritten (
+            ledger TEXT PRIMARY KEY, content BLOB NOT NULL, crc INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        "INSERT INTO spend VALUES (lower(hex(randomblob(4))), 0, '', '0', 0, 0, 0, 0)",
+        f"UPDATE spend SET crc = checksum({_SPENT})",  # noqa: S608  # constants, here and below
     ),
+    checked={"responses": "key, line", "spend": _SPENT, "unwritten": "ledger, content"},
 )
 _SEEN = "CREATE TEMP TABLE seen (id BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID"
-_STORE = """INSERT INTO responses (key, line) VALUES (?, ?)
-    ON CONFLICT (key) DO UPDATE SET line = excluded.line"""
-_SPEND = "UPDATE spend SET cost_usd = ?, sent = ?, ended = ?, lost = ?"
+_STORE = """INSERT INTO responses (key, line, crc) VALUES (?1, ?2, checksum(?1, ?2))
+    ON CONFLICT (key) DO UPDATE SET line = excluded.line, crc = excluded.crc"""
+_FIND = "SELECT line, verified(crc, key, line) FROM responses WHERE key = ?"
+_UNSPOILT = f"WHERE verified(crc, {_SPENT})"
+_SEAL = f"UPDATE spend SET crc = checksum({_SPENT})"  # noqa: S608
+# What a process that died has sent, and what has not ended, may have been charged.
+_BEGIN = f"""UPDATE spend SET lost = lost + sent - ended, sent = 0, ended = 0, opened = opened + 1
+    {_UNSPOILT}"""  # noqa: S608
+_SPEND = f"UPDATE spend SET cost_usd = ?, sent = ?, ended = ?, lost = ? {_UNSPOILT}"  # noqa: S608
 
 
 @attrs.frozen(kw_only=True)
@@ -97,11 +112,8 @@ class RunStore:
     def _begin_run(self) -> None:
         db = self._db
         with db.transaction():
-            # What a process that died has sent, and what has not ended, may have been charged.
-            db.execute(
-                "UPDATE spend SET lost = lost + sent - ended, sent = 0, ended = 0, "
-                "opened = opened + 1"
-            )
+            db.execute(_BEGIN)
+            db.execute(_SEAL)
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         db.execute("PRAGMA temp_store = FILE")
         db.execute("PRAGMA temp.journal_mode = OFF")
@@ -132,13 +144,15 @@ class RunStore:
 
     @provider.setter
     def provider(self, name: str) -> None:
-        self._db.execute("UPDATE spend SET provider = ?", (name,))
+        with self._db.transaction():
+            self._db.execute(f"UPDATE spend SET provider = ? {_UNSPOILT}", (name,))  # noqa: S608
+            self._db.execute(_SEAL)
 
     @property
     def spend(self) -> RunSpend:
         """What was sent and spent."""
         for cost_usd, sent, ended, lost in self._db.rows(
-            "SELECT cost_usd, sent, ended, lost FROM spend"
+            f"SELECT cost_usd, sent, ended, lost FROM spend {_UNSPOILT}"  # noqa: S608
         ):
             with self._db.decoding():
                 return RunSpend(
@@ -175,8 +189,21 @@ class RunStore:
         Raises:
             StorageError: the file cannot be read.
         """
-        rows = [self._db.row("SELECT line FROM responses WHERE key = ?", (key,)) for key in keys]
+        rows = [self._db.row(_FIND, (key,)) for key in keys]
         return [None if row is None else row[0] for row in rows]
+
+    def count_missing(self, starts: Iterable[bytes]) -> int:
+        """Count the keys that have no response.
+
+        Args:
+            starts: the first bytes of keys.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        has = "SELECT 1 FROM responses WHERE key BETWEEN ? AND ?"
+        ends = ((start, start + b"\xff" * _MAX_KEY_BYTES) for start in starts)
+        return sum(self._db.row(has, both) is None for both in ends)
 
     def keep(self, responses: Iterable[tuple[bytes, bytes]], spend: RunSpend) -> None:
         """Store responses, and what was sent and spent: all of it, or nothing.
@@ -192,6 +219,31 @@ class RunStore:
             self._db.executemany(_STORE, responses)
             cost = str(spend.cost_usd)
             self._db.execute(_SPEND, (cost, spend.sent, spend.ended, spend.lost))
+            self._db.execute(_SEAL)
+
+    @property
+    def unwritten(self) -> list[tuple[Path, bytes]]:
+        """Costs that an earlier run could not write to its ledger, with the ledger's path."""
+        found = self._db.rows(
+            "SELECT ledger, content, verified(crc, ledger, content) FROM unwritten"
+        )
+        return [(Path(ledger), content) for ledger, content, _ in found]
+
+    def keep_unwritten(self, ledger: Path, content: bytes) -> None:
+        """Store costs that could not be written to a ledger.
+
+        Args:
+            ledger: the path of the ledger.
+            content: the costs; none, once they are in the ledger.
+
+        Raises:
+            StorageError: nothing is stored.
+        """
+        with self._db.transaction():
+            self._db.execute("DELETE FROM unwritten WHERE ledger = ?", (str(ledger),))
+            if content:
+                insert = "INSERT INTO unwritten VALUES (?1, ?2, checksum(?1, ?2))"
+                self._db.execute(insert, (str(ledger), content))
 
     def close(self) -> None:
         """Close the file."""

@@ -25,6 +25,7 @@ from ...actors import (
     Timeouts,
     Troupe,
     TroupeSettings,
+    UnwrittenCosts,
     log_call,
     open_troupe,
 )
@@ -35,6 +36,7 @@ from ...trace import write_trace
 from ...trace.timeline import CallTotals, Timeline
 from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
+from ..options import unwritten_remark
 from .output import PostOutput
 from .reach import ConnectionWatch
 
@@ -78,6 +80,7 @@ class Composition:
         crash: the error that no supervisor handled.
         refused: the reason why the run did not start.
         unwritten: the error of the output; no further post is written.
+        unwritten_costs: what could not be written to the ledger.
         scope: contains the run. It is cancelled by a signal and by an error of the output.
         calls: contains the calls. It is cancelled if the provider cannot be reached.
     """
@@ -103,6 +106,7 @@ class Composition:
     crash: str | None = None
     refused: str | None = None
     unwritten: OSError | None = None
+    unwritten_costs: list[UnwrittenCosts] = attrs.field(factory=list[UnwrittenCosts])
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     calls: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
@@ -147,7 +151,11 @@ async def _with_provider(run: Composition) -> None:
                 breaker=_BREAKER,
                 recipe=run.recipe,
                 prices=run.prices,
-                ledger=None if run.ledger is None else LedgerPolicy(path=run.ledger),
+                ledger=(
+                    None
+                    if run.ledger is None
+                    else LedgerPolicy(path=run.ledger, on_unwritten=run.unwritten_costs.append)
+                ),
                 observer=_all_of(observers),
             )
             async with open_troupe(settings) as troupe, open_collapsing_nursery() as nursery:
@@ -259,6 +267,9 @@ def report(run: Composition) -> int:
         status = 1
     for line in _summary(run, posts):
         _print(line)
+    for costs in run.unwritten_costs:
+        _print(unwritten_remark(costs))
+        status = status if costs.kept_in is not None else max(status, 1)
     if run.crash is not None:
         _print(f"Error: {run.crash}. This is a bug in Callsheet; --verbose shows the traceback.")
     if run.interrupted:

@@ -11,7 +11,14 @@ import trio
 from rich.console import Console
 from rich.file_proxy import FileProxy
 
-from ...actors import CachePolicy, LedgerPolicy, Limits, TroupeSettings, default_recipe
+from ...actors import (
+    CachePolicy,
+    LedgerPolicy,
+    Limits,
+    TroupeSettings,
+    UnwrittenCosts,
+    default_recipe,
+)
 from ...bulk.errors import BulkRefused
 from ...bulk.files.known import open_known
 from ...bulk.forecast import forecast
@@ -280,6 +287,7 @@ def run(
                     found = forecast(rows, prices, known)
                     print_forecast(found, limits, settings, rows_in_batches(output))
                 return
+            unwritten: list[UnwrittenCosts] = []
             job = BulkJob(
                 source=source,
                 rows=strictly(rows) if strict else rows,
@@ -294,7 +302,11 @@ def run(
                     prices=prices,
                     # Most duplicates are not in flight at the same time.
                     cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,
-                    ledger=None if ledger_file is None else LedgerPolicy(path=ledger_file),
+                    ledger=(
+                        None
+                        if ledger_file is None
+                        else LedgerPolicy(path=ledger_file, on_unwritten=unwritten.append)
+                    ),
                 ),
                 reread=lambda: _limits(limits_file, defaults),
                 has_limits_file=limits_file is not None,
@@ -302,6 +314,7 @@ def run(
                 page=page,
                 is_verbose=verbose,
                 console=console,
+                unwritten=unwritten,
             )
             trio.run(run_job, job)
             status = report(job)

@@ -12,7 +12,16 @@ import trio
 from rich.console import Console
 from rich.text import Text
 
-from ...actors import Endpoint, Limits, StorageError, TroupeSettings, log_call
+from ...actors import (
+    CallEvent,
+    Endpoint,
+    Limits,
+    Observer,
+    StorageError,
+    TroupeSettings,
+    UnwrittenCosts,
+    log_call,
+)
 from ...bulk import bulk
 from ...bulk.engine.run import BulkRun
 from ...bulk.errors import BulkRefused, BulkStopped, RunEnding
@@ -24,6 +33,7 @@ from ...bulk.watching.series import Series
 from ...bulk.watching.watch import open_watch
 from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import RestartIntensityExceeded, open_collapsing_nursery
+from ...wording import printable
 
 _BUILT_IN = "the built-in provider"
 _PAUSE: int | None = getattr(signal, "SIGUSR1", None)  # not on Windows
@@ -47,6 +57,7 @@ class BulkJob:
         page: the file for a page about the run; None for none.
         is_verbose: whether every call is logged.
         console: where the display is drawn.
+        unwritten: gets what could not be written to the ledger.
         series: the sums and samples for the report.
         run: the run, once it has started.
         progress: the progress at the end.
@@ -71,6 +82,7 @@ class BulkJob:
     page: Path | None
     is_verbose: bool
     console: Console
+    unwritten: list[UnwrittenCosts]
     series: Series = attrs.field(factory=lambda: Series(0.0))
     run: BulkRun | None = None
     progress: Progress | None = None
@@ -106,6 +118,7 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
         troupe = job.troupe(endpoint)
         if job.is_verbose:
             troupe = attrs.evolve(troupe, observer=log_call)
+        troupe = attrs.evolve(troupe, observer=_reroutes_told(job, troupe.observer))
         name = _BUILT_IN if job.choice.endpoint is None else None
         job.series = series = Series(trio.current_time())
         with _event_log(job) as log:
@@ -119,6 +132,8 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
                 observers=[series.observe, *(one.observe for one in logs)],
             ) as run:
                 job.run = run
+                if run.remark:
+                    _print(job, run.remark)
                 watch = open_watch(
                     run.progress,
                     job.console,
@@ -128,6 +143,20 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
                 with contextlib.suppress(BulkStopped):
                     async with _signals_handled(job, run, scope), watch:
                         await run.wait()
+
+
+def _reroutes_told(job: BulkJob, observer: Observer) -> Observer:
+    """Return an observer that prints why a row is sent live, for the first such row."""
+    is_told = False
+
+    def observe(event: CallEvent) -> None:
+        nonlocal is_told
+        if event.stage == "rerouted" and not is_told:
+            is_told = True
+            _print(job, printable(f"Sent live, and not in a batch: {event.error}."))
+        observer(event)
+
+    return observe
 
 
 @contextlib.contextmanager

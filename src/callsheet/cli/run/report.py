@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ...actors import Limits, StorageError, lines_in
+from ...bulk.errors import BulkRefused
 from ...bulk.forecast import Forecast
 from ...bulk.progress import Progress
 from ...bulk.report import summary
@@ -16,6 +17,7 @@ from ...bulk.report.page import write_report
 from ...bulk.settings import BulkSettings, Paths
 from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
+from ..options import unwritten_remark
 from .job import BulkJob
 
 _REFUSED = 2
@@ -48,16 +50,19 @@ def report(job: BulkJob) -> int:
         return INTERRUPTED
     if job.ending is not None:
         _print(f"Error: {job.ending}")
-        if _nothing_was_paid(job):
+        if _cannot_start(job):
             return _REFUSED
+    for costs in job.unwritten:
+        _print(unwritten_remark(costs))
     is_whole = job.is_complete and now is not None and not now.failed and not now.bad
+    is_whole = is_whole and all(costs.kept_in is not None for costs in job.unwritten)
     return 0 if is_whole and has_page and job.crash is None else 1
 
 
-def _nothing_was_paid(job: BulkJob) -> bool:
-    """Whether --max-cost, or an unknown price, stopped the run before its first call."""
-    ending = job.ending
-    return ending is not None and ending.kind == "unpaid" and _nothing_was_sent(job.progress)
+def _cannot_start(job: BulkJob) -> bool:
+    """Whether --max-cost, an unknown price or --route stopped the run before its first call."""
+    kind = None if job.ending is None else job.ending.kind
+    return kind in ("unpaid", "unbatched") and _nothing_was_sent(job.progress)
 
 
 def _nothing_was_sent(now: Progress | None) -> bool:
@@ -94,11 +99,13 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
     if now.failed or now.bad:
         where = Paths(job.output).errors
         lines.append(f"{_rows(now.failed + now.bad)} failed, listed in {where} with the reason.")
-    if not job.is_complete and (count := rows_in_batches(job.output)):
+    if not job.is_complete and (count := _rows_left_in_batches(job.output)):
         lines.append(
             f"Rows in batches at the provider, which will be billed: {count:,}. Run the same "
             "command again to get the responses."
         )
+    if now.rerouted:
+        lines.append(f"{_rows(now.rerouted)} went live, and not in a batch, at the usual price.")
     if now.maybe_billed:
         lost = 0 if job.run is None else job.run.lost_before
         before = f", {lost:,} of them in earlier runs" if lost else ""
@@ -109,10 +116,22 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
 
 
 def rows_in_batches(output: Path) -> int:
-    """Count the rows in the journal of a run; 0 if the journal cannot be read."""
+    """Count the rows in the journal of a run.
+
+    Raises:
+        BulkRefused: the journal cannot be read.
+    """
     try:
         return lines_in(Paths(output).batches)
-    except StorageError:
+    except StorageError as error:
+        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
+
+
+def _rows_left_in_batches(output: Path) -> int:
+    """Count the rows in the journal after a run; 0 if it cannot be read (the run reports that)."""
+    try:
+        return rows_in_batches(output)
+    except BulkRefused:
         return 0
 
 

@@ -1,0 +1,105 @@
+"""The format of a ledger file: its tables, and the numbers that stand for names in them."""
+
+from ..storage import DatabaseFormat
+from .amount_columns import AMOUNT, AMOUNT_COLUMNS
+from .entries import Account, TransactionKind
+from .exact_sum import ExactSum, exact_add
+from .simulated import is_simulated
+
+LABEL = ("tenant", "model", "day", "route", "endpoint")
+"""The columns of a label. The post is in a table of its own: each call may have another one."""
+
+# The account "available" is not in the file: it is the negative sum of the others.
+ACCOUNT_CODES: dict[Account, int] = {"reserved": 1, "spent": 2, "maybe_billed": 3}
+ACCOUNTS: dict[int, Account] = {code: account for account, code in ACCOUNT_CODES.items()}
+KIND_CODES: dict[TransactionKind, int] = {
+    "reserve": 1,
+    "extend": 2,
+    "settle": 3,
+    "maybe": 4,
+    "refund": 5,
+    "attach": 6,
+}
+
+_TABLES = (
+    """
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, began_at REAL NOT NULL,
+        ended_at REAL,
+        has_all INTEGER NOT NULL DEFAULT 0 -- 1: what it could not write was written by a later run
+    )
+    """,
+    """
+    CREATE TABLE labels (
+        id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, model TEXT NOT NULL, day TEXT NOT NULL,
+        route TEXT NOT NULL, endpoint TEXT NOT NULL, crc INTEGER NOT NULL,
+        UNIQUE (tenant, model, day, route, endpoint)
+    )
+    """,
+    """
+    CREATE TABLE posts (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, crc INTEGER NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE transactions (
+        id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs, reservation TEXT NOT NULL,
+        kind INTEGER NOT NULL, -- 1 reserve, 2 extend, 3 settle, 4 maybe, 5 refund, 6 attach
+        at REAL NOT NULL, crc INTEGER NOT NULL
+    )
+    """,
+    f"""
+    CREATE TABLE entries (
+        id INTEGER PRIMARY KEY, entry_of INTEGER NOT NULL REFERENCES transactions,
+        account INTEGER NOT NULL, -- 1 reserved, 2 spent, 3 maybe_billed
+        label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
+        call TEXT NOT NULL, -- '' for account 1
+        {AMOUNT_COLUMNS}, crc INTEGER NOT NULL
+    )
+    """,
+    # The reservations of calls in flight. A row is deleted when its reservation ends.
+    f"""
+    CREATE TABLE reservations (
+        run INTEGER NOT NULL REFERENCES runs, reservation TEXT NOT NULL, payer INTEGER NOT NULL,
+        label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
+        call TEXT NOT NULL, {AMOUNT_COLUMNS}, crc INTEGER NOT NULL,
+        PRIMARY KEY (run, reservation, payer)
+    ) WITHOUT ROWID
+    """,
+    # The sums of the entries of accounts 2 and 3, so that a reader need not add up all entries.
+    f"""
+    CREATE TABLE sums (
+        label INTEGER NOT NULL REFERENCES labels, account INTEGER NOT NULL, {AMOUNT_COLUMNS},
+        crc INTEGER NOT NULL, PRIMARY KEY (label, account)
+    ) WITHOUT ROWID
+    """,
+    f"""
+    CREATE TABLE post_sums (
+        post INTEGER NOT NULL REFERENCES posts, label INTEGER NOT NULL REFERENCES labels,
+        account INTEGER NOT NULL, {AMOUNT_COLUMNS}, crc INTEGER NOT NULL,
+        PRIMARY KEY (post, label, account)
+    ) WITHOUT ROWID
+    """,
+)
+
+CHECKED = {
+    "labels": f"id, {', '.join(LABEL)}",
+    "posts": "id, name",
+    "transactions": "id, run, reservation, kind, at",
+    "entries": f"id, entry_of, account, label, post, call, {AMOUNT}",
+    "reservations": f"run, reservation, payer, label, post, call, {AMOUNT}",
+    "sums": f"label, account, {AMOUNT}",
+    "post_sums": f"post, label, account, {AMOUNT}",
+}
+"""The columns of each table whose rows have a checksum."""
+
+LEDGER_FORMAT = DatabaseFormat(
+    noun="ledger",
+    application_id=0x63616C6C,  # "call"
+    version=6,
+    schema=_TABLES,
+    checked=CHECKED,
+    checked_when_read=frozenset({"posts", "transactions", "entries", "post_sums"}),
+    functions={"exact_add": (2, exact_add), "is_simulated": (1, is_simulated)},
+    aggregates={"exact_sum": (1, ExactSum)},
+)

@@ -1,0 +1,19 @@
+"""Endpoints that cost nothing: those on this machine, as the built-in provider. Pure (R14)."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+
+def is_simulated(endpoint: str) -> bool:
+    """Return whether an endpoint is on this machine, so that its costs are not real.
+
+    Args:
+        endpoint: a host, with or without a port and the name of a key, as in `CostLabel.endpoint`.
+    """
+    where = endpoint.split(" ", 1)[0]
+    try:
+        host = urlsplit(f"//{where}").hostname or ""
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        name = where.rsplit(":", 1)[0].lower().rstrip(".")
+        return name == "localhost" or name.endswith(".localhost")

@@ -1,0 +1,119 @@
+"""What a provider may still deliver is waited for, and what may have been billed is reported."""
+
+import pytest
+import trio
+from batch_provider import BatchProvider
+from batch_stage import KINDS, about, batch_stage, leaving, texts
+from odd_lines import ODD, WITHOUT
+
+from callsheet.actors import BadRequest
+
+FILES = ["openai", "together"]
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("reports_counts", [True, False])
+async def test_a_completed_batch_whose_file_is_not_named_yet_is_waited_for(
+    kind, reports_counts, autojump_clock, log
+):
+    provider = BatchProvider(kind)
+    provider.hidden_s, provider.reports_counts = 900.0, reports_counts
+    async with batch_stage(provider) as here:
+        found = await here.ask_all("a", "b")
+    assert texts(found) == about("a", "b")
+    assert (here.sent_live, sorted(provider.billed)) == ([], ["a", "b"])
+    assert [event["event"] for event in log] == ["batch_results_late"]
+
+
+@pytest.mark.parametrize("final", ["expired", "cancelled"])
+async def test_a_batch_that_was_cut_short_may_name_its_files_late(final, autojump_clock):
+    provider = BatchProvider(finals=[final])
+    provider.hidden_s = 900.0
+    async with batch_stage(provider) as here:
+        found = await here.ask_all("a", "b")
+    assert texts(found) == about("a", "b")
+    assert len(provider.billed) + len(here.sent_live) == 2
+    assert all(one.maybe_billed == 0 for one in found.values())
+
+
+@pytest.mark.parametrize("kind", FILES)
+async def test_a_file_that_is_never_named_is_given_up_and_may_be_billed(kind, autojump_clock, log):
+    provider = BatchProvider(kind)
+    provider.hidden_s = 1e9
+    async with batch_stage(provider, late_s=600.0) as here:
+        found = await here.ask_all("a", "b")
+    assert (texts(found), sorted(here.sent_live)) == (about("a", "b"), ["a", "b"])
+    assert [one.maybe_billed for one in found.values()] == [1, 1]
+    lost = [event for event in log if event["event"] == "batch_lost"]
+    assert [(event["lines"], event["maybe_billed"]) for event in lost] == [(2, True)]
+    assert trio.current_time() == pytest.approx(700, abs=400)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("faults", [["refuse-404"], ["refuse-410", "refuse-503"] * 5])
+async def test_a_download_that_is_not_there_yet_is_repeated(kind, faults, autojump_clock):
+    provider = BatchProvider(kind)
+    provider.faults = {"fetch": list(faults)}
+    async with batch_stage(provider) as here:
+        found = await here.ask_all("a", "b")
+    assert (texts(found), here.sent_live) == (about("a", "b"), [])
+    assert all(one.maybe_billed == 0 for one in found.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_download_that_is_never_there_may_have_been_billed(kind, autojump_clock):
+    provider = BatchProvider(kind)
+    provider.faults = {"fetch": ["refuse-404"] * 1000}
+    async with batch_stage(provider) as here:
+        found = await here.ask("a")
+    assert (found.text, found.route, found.maybe_billed) == ("about a", "live", 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_batch_that_is_unknown_for_a_moment_is_not_lost(kind, autojump_clock):
+    async with batch_stage(BatchProvider(kind, batch_s=2000.0)) as here:
+        here.provider.faults = {"poll": ["ok"] * 6 + ["refuse-404"]}
+        assert (await here.ask("a")).route == "batch"
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_an_odd_line_that_was_paid_for_is_read(odd, autojump_clock):
+    provider = BatchProvider()
+    provider.odd = {"a": ODD[odd]}
+    async with batch_stage(provider) as here:
+        found = await here.ask("a")
+    assert (found.text, found.route, found.maybe_billed) == ("about a", "batch", 0)
+    assert here.sent_live == []
+
+
+@pytest.mark.parametrize("odd", WITHOUT)
+async def test_a_line_that_cannot_be_read_is_sent_live_and_reported(odd, autojump_clock):
+    provider = BatchProvider()
+    provider.odd = {"a": WITHOUT[odd]}
+    async with batch_stage(provider) as here:
+        found = await here.ask_all("a", "b")
+    assert (texts(found), here.sent_live) == (about("a", "b"), ["a"])
+    assert [found[prompt].maybe_billed for prompt in "ab"] == [1, 0]
+
+
+@pytest.mark.parametrize("fate", ["malformed", "missing"])
+async def test_what_a_caller_that_left_may_have_been_billed_for_is_reported_to_the_next(
+    fate, autojump_clock
+):
+    provider = BatchProvider("together", fates={"a": fate})
+    async with batch_stage(provider, late_s=60.0) as here:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leaving, 50.0, here.ask, "a")
+            nursery.start_soon(here.ask, "b")
+        await trio.sleep(1000)
+        provider.fates = {}
+        found = await here.ask("a")
+    assert (found.text, found.route, found.maybe_billed) == ("about a", "batch", 1)
+    assert len(provider.batches) == 2
+
+
+async def test_an_error_after_a_line_that_may_have_been_billed_says_so(autojump_clock):
+    provider = BatchProvider(fates={"a": "malformed"})
+    async with batch_stage(provider, live_error=BadRequest("no")) as here:
+        found = await here.ask_all("a")
+    assert (str(found["a"]), found["a"].billed) == ("no", "maybe")

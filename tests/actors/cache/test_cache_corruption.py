@@ -1,0 +1,76 @@
+"""A response cache with one changed bit: each lookup finds the right response, or none (L14)."""
+
+from random import Random
+
+import pytest
+
+from callsheet.actors import StorageError
+from callsheet.actors.cache.file import CacheFile
+from callsheet.actors.cache.store import CacheEntry
+
+MIB = 2**20
+KEYS = [f"{number:032x}" for number in range(40)]
+
+
+def value_of(key):
+    return f"the response to {key}".encode() * 20
+
+
+@pytest.fixture
+def whole(tmp_path):
+    file = CacheFile(tmp_path / "whole", None, MIB)
+    file.open()
+    file.put_many([CacheEntry(key, value_of(key), 1.0) for key in KEYS], [], 1.0)
+    file.close_reader()
+    file.close_writer()
+    return (tmp_path / "whole").read_bytes()
+
+
+def found_in(path):
+    file = CacheFile(path, None, MIB)
+    try:
+        file.open()
+        return file.get_many(KEYS, 2.0)
+    finally:
+        file.close_reader()
+        file.close_writer()
+
+
+def flipped(whole, random):
+    at = random.randrange(len(whole))
+    return whole[:at] + bytes([whole[at] ^ 1 << random.randrange(8)]) + whole[at + 1 :]
+
+
+def check_flips(whole, tmp_path, *, count, checks_all, monkeypatch):
+    if not checks_all:  # as with a file that is too large to be checked when it is opened
+        monkeypatch.setattr("callsheet.actors.cache.file._CHECKED_BYTES", 0)
+    random, refused = Random(7), 0
+    for number in range(count):
+        path = tmp_path / f"{number}"
+        path.write_bytes(flipped(whole, random))
+        try:
+            found = found_in(path)
+        except StorageError:
+            refused += 1
+        else:
+            assert all(entry.value == value_of(entry.key) for entry in found)
+            assert not checks_all or len(found) == len(KEYS)
+        path.unlink(missing_ok=True)
+    return refused
+
+
+@pytest.mark.parametrize("checks_all", [True, False], ids=["checked", "not checked"])
+def test_a_bit_that_is_changed_never_makes_another_response(
+    whole, tmp_path, monkeypatch, *, checks_all
+):
+    more = {"checks_all": checks_all, "monkeypatch": monkeypatch}
+    assert check_flips(whole, tmp_path, count=60, **more) > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checks_all", [True, False], ids=["checked", "not checked"])
+def test_many_bits_that_are_changed_never_make_another_response(
+    whole, tmp_path, monkeypatch, *, checks_all
+):
+    more = {"checks_all": checks_all, "monkeypatch": monkeypatch}
+    assert check_flips(whole, tmp_path, count=3000, **more) > 100

@@ -1,0 +1,118 @@
+"""The work of a template is bounded: nothing can interrupt it in the event loop."""
+
+import time
+
+import pytest
+import trio
+from fakes import MODEL, Script, requester
+
+from callsheet.actors import Compose, PostComposerActor, StepFailed
+from callsheet.actors.compose.recipe import Recipe, Step, default_recipe
+from callsheet.actors.compose.sandbox import RenderTime
+from callsheet.actors.compose.template import TemplateError, names_used, render
+from callsheet.runtime import AskTimedOut
+
+LOOPS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+LONG = {
+    "loops in loops": LOOPS,
+    "a macro that calls itself twice": (
+        "{% macro m(n) %}{% if n %}{{ m(n-1) }}{{ m(n-1) }}{% endif %}{% endmacro %}{{ m(60) }}"
+    ),
+    "a filter in a loop": "{% set r = range(99999) %}{% for i in r %}{{ r|sum }}{% endfor %}",
+    "a search in a loop": "{% set r = [1] * 99999 %}{% for i in r %}{{ '' in r }}{% endfor %}",
+    "a condition of a loop": "{% for i in range(99999) if range(99999)|sum %}{% endfor %}",
+    "a test of each item": "{{ range(99999)|map('string')|select('in', range(99999)|list)|list }}",
+    "many filters": "{{ range(99999)|sum }}" * 2000,
+}
+GROW = (
+    "{{% set n = namespace(x={start}) %}}{{% for i in range(99) %}}{{% set n.x = {next} %}}"
+    "{{% endfor %}}"
+)
+LARGE = {
+    "*": "{{ 'x' * 10000000000 }}",
+    "* of a list": "{{ 10000000000 * [1] }}",
+    "* again and again": GROW.format(start="9", next="n.x * n.x"),
+    "**": "{{ 9 ** 999999999 }}",
+    "~": GROW.format(start="'x'", next="n.x ~ n.x"),
+    "+": GROW.format(start="[1]", next="n.x + n.x"),
+}
+
+
+@pytest.mark.parametrize("source", LONG.values(), ids=LONG)
+def test_a_template_that_takes_too_long_fails(source):
+    names_used(source)  # it is valid
+    began = time.thread_time()
+    with pytest.raises(TemplateError, match=r"takes more than 0.05 s of processor time; make its"):
+        render(source, {}, RenderTime(0.05))
+    assert time.thread_time() - began < 1.0
+
+
+@pytest.mark.parametrize("source", LARGE.values(), ids=LARGE)
+def test_a_template_that_makes_a_value_that_is_too_large_fails(source):
+    names_used(source)  # constants are not computed here
+    with pytest.raises(TemplateError, match="is too large"):
+        render(source, {})
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{% for i in 'abc' %}{{ loop.index }}{{ i }}{{ loop.length }}{% endfor %}", "1a32b33c3"),
+        ("{% for i in [1, 2]|map('string') %}{{ i }}{{ loop.last }}{% endfor %}", "1False2True"),
+        ("{% for a, b in {'x': 1}.items() %}{{ a }}{{ b }}{% endfor %}", "x1"),
+        ("{% for i in [] %}{% else %}none{% endfor %}", "none"),
+        ("{% for i in [[1, []]] recursive %}{{ i[0] }}{{ loop(i[1]) }}{% endfor %}", "1"),
+        (
+            "{{ 2 ** 10 }}{{ 2 ** -1 }}{{ 'ab' * 2 }}{{ 1 + 1 }}{{ [1] + [2] }}",
+            "10240.5abab2[1, 2]",
+        ),
+        ("{{ 'a' ~ 1 ~ none ~ topic }}", "a1NoneTea"),
+        ("{% filter upper %}a{% endfilter %}{{ 'b'|upper|quoted }}", 'A"B"'),
+    ],
+)
+def test_what_other_templates_render_is_unchanged(source, text):
+    assert render(source, {"topic": "Tea"}) == text
+
+
+def test_templates_that_share_a_time_have_it_once():
+    left = RenderTime(0.1)
+    with pytest.raises(TemplateError, match="takes more than"):
+        render(LOOPS, {}, left)
+    with pytest.raises(TemplateError, match="takes more than"):
+        render("quick", {}, left)
+    assert render("quick", {}) == "quick"
+
+
+async def test_the_loops_of_a_recipe_obey_the_deadline_and_a_cancellation(autojump_clock):
+    """Its other steps end, and the post fails for the step; nothing hangs."""
+    steps = [Step("first", "Say x."), *(Step(f"s{n}", LOOPS, ("first",)) for n in range(9))]
+    recipe = Recipe("r", steps, model=MODEL)
+    began = time.thread_time()
+    async with requester(Script()) as (ref, runtime):
+        composer = await runtime.spawn("composer", lambda: PostComposerActor(ref, recipe))
+        with pytest.raises(StepFailed, match="step 's0' failed: the template failed: rendering"):
+            await composer.ask(Compose("Tea"))
+        with trio.move_on_after(0.5) as scope:
+            await composer.ask(Compose("Tea"))
+        with pytest.raises(AskTimedOut):
+            await composer.ask(Compose("Tea"), timeout=0.5)
+    assert scope.cancelled_caught
+    assert time.thread_time() - began < 5.0
+
+
+async def test_optional_steps_share_the_time_of_their_post(autojump_clock):
+    steps = [Step(f"s{number}", LOOPS, optional=True) for number in range(50)]
+    recipe = Recipe("r", [*steps, Step("last", "Say x.")], model=MODEL)
+    began = time.thread_time()
+    async with requester(Script()) as (ref, runtime):
+        composer = await runtime.spawn("composer", lambda: PostComposerActor(ref, recipe))
+        with pytest.raises(StepFailed, match="step 'last' failed"):  # no time is left for it
+            await composer.ask(Compose("Tea"))
+    assert time.thread_time() - began < 3.0
+
+
+def test_the_built_in_recipe_needs_little_of_the_time():
+    began = time.thread_time()
+    for step in default_recipe().steps:
+        names_used(step.prompt)
+    assert time.thread_time() - began < 0.5

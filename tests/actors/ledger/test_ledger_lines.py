@@ -1,0 +1,194 @@
+"""A line of a batch is in the ledger once, whoever sent it and whoever gets its result (L3)."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.actors import Usage
+from callsheet.actors.ledger.accounts import Accounts
+from callsheet.actors.ledger.book import CallOutcome
+from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
+from callsheet.actors.ledger.entries import NOTHING, Amount, CostLabel, Payer
+from callsheet.actors.ledger.file import read_sums
+from callsheet.actors.storage import in_place
+
+NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
+BOUND, PAID = Decimal("0.25"), Decimal("0.1")
+MAYBE = CallOutcome(None, 1)
+
+
+def payer(call="c", day="2026-11-26"):
+    label = CostLabel(call, "p", "t", "m", day, "live")
+    return Payer(label, Amount.of(Usage(10, 5), BOUND))
+
+
+def paid(maybe=0):
+    return CallOutcome(Amount.of(Usage(7, 3), PAID), maybe, route="batch")
+
+
+def books(path=None, *budgets):
+    policy = LedgerPolicy(budgets=budgets, path=path)
+    return Accounts(policy, clock=lambda: NOON, in_thread=in_place)
+
+
+async def opened(path, *budgets):
+    accounts = books(path, *budgets)
+    await accounts.open(lambda: None)
+    return accounts
+
+
+async def call(accounts, line, *, is_resumed=False, unrun=(), payers=None):
+    key = accounts.new_key()
+    assert await accounts.reserve([(key, payers or [payer()])]) == [None]
+    accounts.note_line(key, line, is_resumed=is_resumed, unrun=unrun)
+    await accounts.written()
+    return key
+
+
+def die(accounts):
+    """What the operating system does with a process that is killed."""
+    accounts._file._release()
+
+
+def found(path, by="model"):
+    sums = {}
+    for _, account, amount in read_sums(path, by, now=NOON):
+        sums[account] = sums.get(account, NOTHING) + amount
+    return {name: (one.usd, one.calls) for name, one in sums.items() if name != "available"}
+
+
+ONCE = {"spent": (PAID, 1), "maybe_billed": (0, 0), "reserved": (0, 0)}
+
+
+@pytest.mark.parametrize("is_in_file", [True, False])
+async def test_a_line_whose_caller_came_back_is_booked_once(autojump_clock, tmp_path, is_in_file):
+    accounts = await opened(tmp_path / "ledger" if is_in_file else None)
+    accounts.settle(await call(accounts, "x-1", is_resumed=False), MAYBE)
+    assert (await accounts.statistics()).totals.maybe_billed.usd == BOUND
+    accounts.settle(await call(accounts, "x-1", is_resumed=True), paid())
+    totals = (await accounts.statistics()).totals
+    assert (totals.spent.usd, totals.spent.calls) == (PAID, 1)
+    assert (totals.maybe_billed, totals.reserved) == (NOTHING, NOTHING)
+
+
+@pytest.mark.parametrize("deaths", [1, 4])
+async def test_a_line_that_several_processes_waited_for_is_booked_once(
+    autojump_clock, tmp_path, deaths
+):
+    path = tmp_path / "ledger"
+    for number in range(deaths):
+        accounts = await opened(path)
+        await call(accounts, "x-1", is_resumed=number > 0, payers=[payer(day=f"2026-11-2{number}")])
+        die(accounts)
+    assert found(path) == {"maybe_billed": (BOUND, 1), "reserved": (0, 0)}
+    accounts = await opened(path)
+    accounts.settle(await call(accounts, "x-1", is_resumed=True), paid())
+    await accounts.leave()
+    for by in ("model", "post", "day", "tenant", "route", "call"):
+        assert found(path, by) == ONCE
+
+
+async def test_what_an_earlier_process_sent_live_as_well_stays(autojump_clock, tmp_path):
+    path = tmp_path / "ledger"
+    accounts = await opened(path)
+    await accounts.extend(await call(accounts, "x-1", is_resumed=False))
+    die(accounts)
+    accounts = await opened(path)
+    accounts.settle(await call(accounts, "x-1", is_resumed=True), paid())
+    await accounts.leave()
+    assert found(path) == ONCE | {"maybe_billed": (BOUND, 0)}
+
+
+async def test_another_line_of_the_same_call_stays(autojump_clock, tmp_path):
+    path = tmp_path / "ledger"
+    accounts = await opened(path)
+    await call(accounts, "x-1", is_resumed=False)
+    die(accounts)
+    accounts = await opened(path)
+    accounts.settle(await call(accounts, "x-2", is_resumed=True), paid())
+    await accounts.leave()
+    assert found(path) == ONCE | {"maybe_billed": (BOUND, 1)}
+
+
+async def test_a_line_that_never_ran_is_released_with_the_next_one(autojump_clock, tmp_path):
+    path = tmp_path / "ledger"
+    for number in range(3):
+        accounts = await opened(path)
+        await call(accounts, f"x-{number}", unrun=[f"x-{number - 1}"])
+        die(accounts)
+    accounts = await opened(path)
+    other = await call(accounts, "y-1", unrun=["x-2", "z-9"], payers=[payer("another")])
+    accounts.settle(other, CallOutcome(None, 0))
+    accounts.settle(await call(accounts, "x-3"), paid())
+    await accounts.leave()
+    assert found(path, "call") == ONCE
+
+
+async def test_a_line_goes_into_another_batch(autojump_clock, tmp_path):
+    path = tmp_path / "ledger"
+    accounts = await opened(path)
+    key = await call(accounts, "x-1", is_resumed=False)
+    accounts.note_line(key, "x-2", is_resumed=False, unrun=())
+    accounts.note_line(key, "x-3", is_resumed=False, unrun=())
+    await accounts.written()
+    die(accounts)
+    accounts = await opened(path)
+    accounts.settle(await call(accounts, "x-3", is_resumed=True), paid())
+    await accounts.leave()
+    assert found(path) == ONCE
+
+
+async def test_a_budget_has_room_again_for_what_is_paid_once(autojump_clock, tmp_path):
+    path, budget = tmp_path / "ledger", Budget(2 * BOUND)
+    accounts = await opened(path, budget)
+    await call(accounts, "x-1", is_resumed=False)
+    die(accounts)
+    accounts = await opened(path, budget)
+    accounts.settle(await call(accounts, "x-1", is_resumed=True), paid())
+    (state,) = (await accounts.statistics()).budgets
+    assert state.used == PAID
+
+
+lives = st.lists(
+    st.tuples(
+        st.sampled_from(["dies", "leaves", "waits"]),
+        st.integers(0, 2),  # attempts that were sent live as well
+        st.booleans(),  # whether several calls of the process share a transaction
+    ),
+    max_size=5,
+)
+
+
+@given(lives=lives, lines=st.integers(1, 3))
+async def test_whoever_waited_and_died_each_line_is_booked_once(lives, lines, tmp_path_factory):
+    path = tmp_path_factory.mktemp("books") / "ledger"
+    names = [f"x-{number}" for number in range(lines)]
+    live = 0
+    for number, (end, extensions, is_together) in enumerate(lives):
+        accounts = await opened(path)
+        for name in names:
+            key = accounts.new_key()
+            await accounts.reserve([(key, [payer(name)])])
+            accounts.note_line(key, name, is_resumed=number > 0, unrun=())
+            if not is_together:
+                await accounts.written()
+            for _ in range(extensions):
+                await accounts.extend(key)
+                live += 1
+            if end == "leaves":
+                accounts.settle(key, CallOutcome(None, 1 + extensions))
+        await accounts.written()
+        if end == "waits":
+            await accounts.work()
+        die(accounts)
+    accounts = await opened(path)
+    for name in names:
+        accounts.settle(await call(accounts, name, is_resumed=bool(lives)), paid())
+    await accounts.leave()
+    for by in ("day", "post", "call"):
+        sums = found(path, by)
+        assert sums["spent"] == (PAID * lines, lines)
+        assert sums.get("maybe_billed", (0, 0))[0] == BOUND * live
+        assert sums["reserved"] == (0, 0)

@@ -1,0 +1,246 @@
+"""Each file of a run, damaged in each state, on each route: reported, and nothing is bought twice.
+
+A continuation either is refused before anything is sent, with one line, or does what it does with
+whole files. The tests use the virtual clock, for which the journal is written without threads.
+"""
+
+import shutil
+from random import Random
+
+import attrs
+import pytest
+import trio
+from bulk_rows import ids_of, row, stage
+from power_cut import log_of
+
+from callsheet.actors import StorageError
+from callsheet.actors.batch_api.policy import BatchApiPolicy
+from callsheet.bulk.errors import BulkRefused, BulkStopped
+from callsheet.bulk.settings import Paths
+
+pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
+
+ROWS, TOLD = 40, 25
+DAY_S = 86_400.0
+ROUTES = {
+    "live": {"route": "live"},
+    "pack": {"route": "pack"},
+    "auto": {"route": "auto"},
+    "auto, by batches": {"route": "auto", "deadline_s": DAY_S},
+    "batch": {"route": "batch"},
+}
+NAMES = {
+    "store": lambda paths: paths.store,
+    "log of the store": lambda paths: log_of(paths.store),
+    "journal": lambda paths: paths.batches,
+    "log of the journal": lambda paths: log_of(paths.batches),
+}
+CUTS = ("empty", "a byte", "half", "all but a byte")
+
+
+def rows():
+    return [row(number) for number in range(1, ROWS + 1)]
+
+
+@attrs.frozen
+class Scene:
+    """The files of a run in one state.
+
+    Args:
+        stage: the provider.
+        folder: the files, as a process that is killed leaves them.
+        told: the ids of the rows in OUTPUT.
+    """
+
+    stage: object
+    folder: object
+    told: frozenset
+
+    async def go_on(self, damage=lambda _: None, *, route="live"):
+        """Continue with damaged files; return what was sent, and the refusal if there was one."""
+        shutil.rmtree(after := self.folder.with_name("after"), ignore_errors=True)
+        shutil.copytree(self.folder, after)
+        output, stats = after / "out.jsonl", self.stage.provider.stats
+        damage(Paths(output))
+        before = {path.name: path.read_bytes() for path in after.iterdir()}
+        sent = stats.requests, stats.batch_lines
+        refused = None
+        try:
+            await self.stage.run(rows(), output, keep=True, **settings(output, route))
+        except* (BulkRefused, BulkStopped, StorageError) as errors:
+            refused = str(errors.exceptions[0])
+        sent = stats.requests - sent[0] + stats.batch_lines - sent[1]
+        if refused is None:
+            assert sorted(ids_of(output)) == sorted(one.custom_id for one in rows())
+        else:
+            assert sent == 0, refused
+            assert "\n" not in refused
+            kept = {path.name: path.read_bytes() for path in after.iterdir()}
+            assert kept[output.name] == before[output.name]
+        return sent, refused
+
+
+def settings(output, route):
+    troupe = {"batches": BatchApiPolicy(journal=Paths(output).batches)}
+    return ROUTES[route] | ({"troupe": troupe} if "batch" in route else {})
+
+
+async def scene(it, folder, state):
+    """Make the files of a run that is killed in a state."""
+    output, cut, told = folder / "out.jsonl", folder / "cut", set()
+
+    def copy():
+        cut.mkdir()
+        for path in folder.iterdir():
+            if path.is_file():
+                shutil.copy(path, cut)
+
+    def look(ended):
+        told.add(ended.custom_id)
+        if len(told) == TOLD and not cut.exists() and state == "half":
+            copy()
+
+    if state == "in batches":
+        async with it.open(rows(), output, keep=True, **settings(output, "batch")) as run:
+            await trio.sleep(5.0)  # in which the batch is created
+            assert it.provider.stats.batches
+            copy()
+            run.drain()
+    else:
+        await it.run(rows(), output, observers=[look], keep=True)
+        if state == "done":
+            copy()
+    return Scene(it, cut, frozenset(ids_of(cut / "out.jsonl")))
+
+
+def flips(path, count, seed):
+    """Return functions that change one bit of a file."""
+    random = Random(seed)
+    size = path.stat().st_size
+
+    def flip(at, bit):
+        def change(file):
+            whole = bytearray(file.read_bytes())
+            whole[at] ^= bit
+            file.write_bytes(whole)
+
+        return change
+
+    return [flip(random.randrange(size), 1 << random.randrange(8)) for _ in range(count)]
+
+
+def cut(kind):
+    def change(file):
+        whole = file.read_bytes()
+        ends = {"empty": 0, "a byte": 1, "half": len(whole) // 2, "all but a byte": len(whole) - 1}
+        file.write_bytes(whole[: ends[kind]])
+
+    return change
+
+
+def swapped(other):
+    return lambda file: shutil.copy(other, file)
+
+
+STATES = {
+    "half": ("store", "log of the store"),
+    "done": ("store",),
+    "in batches": ("store", "journal"),
+}
+CASES = [(state, name) for state, names in STATES.items() for name in names]
+
+
+@pytest.mark.parametrize(("state", "name"), CASES)
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_file_that_is_cut_or_swapped_stops_the_run(
+    autojump_clock, tmp_path, state, name, route
+):
+    async with stage() as it:
+        there = await scene(it, tmp_path, state)
+        whole, _ = await there.go_on(route=route)
+        other = tmp_path / "other"
+        other.mkdir()
+        strange = await scene(it, other, "in batches")
+        paths = Paths(strange.folder / "out.jsonl")
+        swaps = {  # files of another kind
+            "store": [paths.batches, paths.output],
+            "log of the store": [paths.output],
+            "journal": [paths.store, paths.output],
+        }[name]
+        for change in [*map(cut, CUTS), *map(swapped, swaps)]:
+            sent, refused = await there.go_on(
+                lambda files, change=change: change(NAMES[name](files)), route=route
+            )
+            if refused is None:
+                # A log may make up for its file; and a power cut may take the end of the log, whose
+                # rows are not in OUTPUT yet.
+                assert state != "done"
+                assert sent <= (whole if name == "store" else ROWS - len(there.told))
+
+
+@pytest.mark.parametrize("state", ["half", "done"])
+async def test_the_store_of_another_run_or_of_earlier_is_refused(autojump_clock, tmp_path, state):
+    """It has none of the responses that OUTPUT has."""
+    async with stage() as it:
+        there = await scene(it, tmp_path, state)
+        other = tmp_path / "other.jsonl"
+        await it.run([row(number, "Else.") for number in range(100, 120)], other, keep=True)
+
+        def swap(files):
+            log_of(files.store).unlink(missing_ok=True)
+            shutil.copy(Paths(other).store, files.store)
+
+        sent, refused = await there.go_on(swap)
+        assert sent == 0
+        assert f"{len(there.told)} responses of out.jsonl are not in it" in refused
+
+
+async def test_the_log_that_a_killed_run_leaves_may_not_be_lost(autojump_clock, tmp_path):
+    async with stage() as it:
+        there = await scene(it, tmp_path, "half")
+        _, refused = await there.go_on(lambda files: log_of(files.store).unlink())
+    assert "responses of out.jsonl are not in it; it is damaged, an earlier copy, or" in refused
+
+
+async def test_an_errors_file_of_another_origin_is_not_overwritten(autojump_clock, tmp_path):
+    output = tmp_path / "out.jsonl"
+    errors = Paths(output).errors
+    errors.write_text("my notes\n")
+    async with stage() as it:
+        with pytest.raises(BulkRefused, match="Callsheet did not write that file; move the file"):
+            await it.run(rows(), output)
+        assert it.requests == 0
+    assert errors.read_text() == "my notes\n"
+
+
+async def flipped(there, name, route, *, count):
+    """Continue with many flips of one file, and return how many of them were reported."""
+    whole, _ = await there.go_on(route=route)
+    path = NAMES[name](Paths(there.folder / "out.jsonl"))
+    reported = 0
+    for change in flips(path, count, f"{name} {route}"):
+        sent, refused = await there.go_on(
+            lambda files, change=change: change(NAMES[name](files)), route=route
+        )
+        reported += refused is not None
+        lost = ROWS - len(there.told) if name == "log of the store" else 0
+        assert sent <= max(whole, lost)
+    return reported
+
+
+@pytest.mark.parametrize(("state", "name"), CASES)
+async def test_a_bit_that_is_changed_is_reported_or_harmless(autojump_clock, tmp_path, state, name):
+    async with stage() as it:
+        reported = await flipped(await scene(it, tmp_path, state), name, "live", count=12)
+    assert reported or (name == "store" and state != "done")  # its log has all of it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("state", "name"), CASES)
+@pytest.mark.parametrize("route", ROUTES)
+async def test_many_bits_that_are_changed_are_reported_or_harmless(
+    autojump_clock, tmp_path, state, name, route
+):
+    async with stage() as it:
+        reported = await flipped(await scene(it, tmp_path, state), name, route, count=150)
+    assert reported > 30 or (name == "store" and state != "done")
