@@ -100,7 +100,7 @@ class BatchApiActor(Actor):
         self._prices = prices or default_prices()
         self._observer = observer
         self._transport = transport
-        self._account = endpoint.identity.partition("://")[2]
+        self._account = endpoint.identity
         self._dialect = policy.dialect or endpoint.vendor.batches
         self._journal: Journal = journal(policy.journal, self._account, policy.keep_s)
         self._estimator = TokenEstimator()

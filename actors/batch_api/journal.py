@@ -29,7 +29,7 @@ from .plan import BatchGroup
 _JOURNAL = DatabaseFormat(
     noun="batch journal",
     application_id=0x43534A4C,  # "CSJL"
-    version=2,
+    version=3,  # 2 has accounts by scheme, host and path alone: its lines would not be found
     schema=(
         "CREATE TABLE serial (opened INTEGER NOT NULL)",
         "INSERT INTO serial VALUES (0)",
