@@ -343,6 +343,7 @@ class BatchResults:
             embeddings=decoded.embeddings,
             maybe_billed=maybe_billed,
             host=self._host,
+            key_name=self._endpoint.key_name,
             route="batch",
             tier="batch",
             body=decoded.body,

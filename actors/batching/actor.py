@@ -197,7 +197,10 @@ class BatcherActor(Actor):
                 responses[place] = slot.value
                 if len(responses) == len(pieces):
                     ordered = [responses[at] for at in range(len(pieces))]
-                    whole.reply(join_pieces(group.strategy, request, ordered))
+                    try:
+                        whole.reply(join_pieces(group.strategy, request, ordered))
+                    except CallFailed as error:
+                        whole.fail(error)
             elif slot.error is not None:
                 whole.fail(slot.error)
 
