@@ -8,11 +8,15 @@ import attrs
 
 from ...runtime import AskFailed, Outcome, ReplySlot, Timer
 from ..calls import CallContext, Complete
+from ..errors import BadRequest, CallFailed, MalformedResponse
 from ..messages import Request
 from ..responses import Response, Usage
 from .former import BatchFormer, BatchWindow
 from .packing import Agreement
 from .strategy import BatchStrategy
+
+Payer = tuple[str, str | None]
+"""Who pays for a call: its lane and its post. Calls of one payer have the same budgets."""
 
 
 @attrs.frozen(eq=False)
@@ -26,6 +30,12 @@ class Waiter:
 
     message: Complete
     slot: ReplySlot[Response]
+
+    @property
+    def payer(self) -> Payer:
+        """Who pays if the call is made for this caller."""
+        context = self.message.context
+        return context.lane, context.post
 
 
 @attrs.frozen
@@ -160,12 +170,14 @@ class Combined:
         group: the group of the members.
         members: in the order of the call. A member without waiters keeps its position.
         request: the combined request.
+        payers: who pays for the call: the first waiter of each member when it was made.
         call: the call, once it is submitted.
     """
 
     group: Group
     members: Sequence[BatchMember]
     request: Request
+    payers: frozenset[Payer]
     call: ReplySlot[Response] | None = None
 
     @property
@@ -177,6 +189,25 @@ class Combined:
     def deadline(self) -> float:
         """The latest deadline of all waiters, on Trio's clock; infinity without waiters."""
         return max((member.deadline for member in self.members if member.waiters), default=inf)
+
+    def charge_failure(self, error: CallFailed) -> None:
+        """Charge the failed call to its first member.
+
+        Args:
+            error: why the call failed.
+        """
+        first = self.members[0]
+        maybe = error.attempts if error.billed == "maybe" else 0
+        first.spent = attrs.evolve(
+            first.spent,
+            http_requests=first.spent.http_requests + error.attempts,
+            maybe_billed=first.spent.maybe_billed + maybe,
+        )
+        # A refused list contains a bad text or exceeds a limit: this says nothing about other
+        # lists. A refused pack may mean that the model cannot process packs at all.
+        is_packed = self.group.strategy.check_share > 0 and isinstance(error, BadRequest)
+        if is_packed or isinstance(error, MalformedResponse):
+            self.group.agreement.count(0, len(self.members))
 
     @property
     def context(self) -> CallContext:

@@ -1,10 +1,11 @@
 """Single flight: identical requests share one call, and every caller gets its response."""
 
 from ...runtime import ReplySlot
+from ..errors import BudgetExceeded
 from ..messages import Request
 from ..responses import Response
 from .cost_shares import free_of_charge
-from .members import BatchMember, Waiter, error_of
+from .members import BatchMember, Payer, Waiter, error_of
 from .packing import answers_agree
 
 
@@ -58,6 +59,26 @@ class SingleFlight:
         for waiter in self._finish(member):
             waiter.slot.fail(error)
         member.release()
+
+    def refuse(self, member: BatchMember, error: BudgetExceeded, payer: Payer) -> bool:
+        """Give the error of a budget to the waiters that have the same budgets as who was to pay.
+
+        Args:
+            member: the member whose call was refused.
+            error: the refusal.
+            payer: who was to pay for the call.
+
+        Returns:
+            Whether other waiters are left, whose budgets may pay for the member.
+        """
+        refused = [waiter for waiter in member.waiters if waiter.payer == payer]
+        if len(refused) == len(member.waiters):
+            self.fail(member, error)
+            return False
+        member.call = None
+        for waiter in refused:
+            waiter.slot.fail(error)  # it leaves the member
+        return True
 
     def conclude(self, member: BatchMember) -> None:
         """Give the waiters the response, once both the combined call and the check have ended.
