@@ -65,7 +65,7 @@ class SingleFlight:
 
         Args:
             member: the member whose call was refused.
-            error: the refusal.
+            error: the refusal of the budget.
             payer: who was to pay for the call.
 
         Returns:
