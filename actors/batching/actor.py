@@ -270,7 +270,12 @@ class BatcherActor(Actor):
             return
         first = member.waiters[0]
         may_ask_again = first.message.may_ask_again and not member.is_second
-        message = attrs.evolve(first.message, request=member.request, may_ask_again=may_ask_again)
+        message = attrs.evolve(
+            first.message,
+            request=member.request,
+            may_ask_again=may_ask_again,
+            lanes=None if member.is_new else member.lanes,
+        )
         if member.is_new:
             if member.group is not None:
                 window = member.group.window
@@ -344,7 +349,7 @@ class BatcherActor(Actor):
             member.combined, member.check = combined, None
             member.combined_response, member.is_split = None, False
         # What cannot be read is asked for once more, but each member alone (L11).
-        message = Complete(request, combined.context, may_ask_again=False)
+        message = Complete(request, combined.context, may_ask_again=False, lanes=combined.lanes)
         call = await self._submit(message, combined.deadline, members)
         if call is None:
             return
@@ -364,7 +369,8 @@ class BatcherActor(Actor):
         for member in members if share else ():
             if not member.waiters or self.random.random() >= share:
                 continue
-            message = attrs.evolve(member.waiters[0].message, request=member.request)
+            first = member.waiters[0].message
+            message = attrs.evolve(first, request=member.request, lanes=member.lanes)
             call = await self._submit(message, member.deadline, (member,), is_check=True)
             if call is None:
                 return

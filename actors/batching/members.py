@@ -7,6 +7,7 @@ from math import inf
 import attrs
 
 from ...runtime import AskFailed, Outcome, ReplySlot, Timer
+from ..call_lanes import CallLanes
 from ..calls import CallContext, Complete
 from ..errors import BadRequest, CallFailed, MalformedResponse
 from ..messages import Request
@@ -32,10 +33,14 @@ class Waiter:
     slot: ReplySlot[Response]
 
     @property
+    def lane(self) -> str:
+        """The lane of the caller."""
+        return self.message.context.lane
+
+    @property
     def payer(self) -> Payer:
         """Who pays if the call is made for this caller."""
-        context = self.message.context
-        return context.lane, context.post
+        return self.lane, self.message.context.post
 
 
 @attrs.frozen
@@ -95,6 +100,7 @@ class BatchMember:
         spent: what earlier calls for it took.
         group: the group in which it waits for others.
         is_second: whether a response to it was paid for, and could not be read (L11).
+        lanes: the lanes of its waiters.
     """
 
     request: Request
@@ -108,6 +114,7 @@ class BatchMember:
     spent: Spent = attrs.field(factory=Spent)
     group: "Group | None" = None
     is_second: bool = False
+    lanes: CallLanes = attrs.field(factory=CallLanes)
 
     @property
     def deadline(self) -> float:
@@ -118,6 +125,34 @@ class BatchMember:
     def is_new(self) -> bool:
         """Whether it has a single waiter, cannot get another one, and was never sent."""
         return self.key is None and self.combined is None and len(self.waiters) == 1
+
+    def add(self, waiter: Waiter) -> None:
+        """Add a waiter, whose lane and deadline its calls take, too.
+
+        Args:
+            waiter: the caller that joins.
+        """
+        self.waiters.append(waiter)
+        for lanes in self._all_lanes:
+            lanes.join(waiter.lane)
+        combined = None if self.combined is None else self.combined.call
+        for call in (self.call, self.check, combined):
+            if call is not None:
+                call.postpone(waiter.slot.deadline)
+
+    def remove(self, waiter: Waiter) -> None:
+        """Remove a waiter, and the lane in which only that one waited.
+
+        Args:
+            waiter: one of the waiters, which leaves.
+        """
+        self.waiters.remove(waiter)
+        for lanes in self._all_lanes:
+            lanes.leave(waiter.lane)
+
+    @property
+    def _all_lanes(self) -> list[CallLanes]:
+        return [self.lanes] if self.combined is None else [self.lanes, self.combined.lanes]
 
     def release(self) -> None:
         """Drop its calls, once it has ended.
@@ -172,6 +207,7 @@ class Combined:
         request: the combined request.
         payers: who pays for the call: the first waiter of each member when it was made.
         call: the call, once it is submitted.
+        lanes: the lanes of all waiters of the members.
     """
 
     group: Group
@@ -179,6 +215,14 @@ class Combined:
     request: Request
     payers: frozenset[Payer]
     call: ReplySlot[Response] | None = None
+    lanes: CallLanes = attrs.field(
+        default=attrs.Factory(
+            lambda self: CallLanes(
+                *(waiter.lane for member in self.members for waiter in member.waiters)
+            ),
+            takes_self=True,
+        )
+    )
 
     @property
     def has_waiters(self) -> bool:

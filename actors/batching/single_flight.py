@@ -34,10 +34,6 @@ class SingleFlight:
             return False
         self.joined += 1
         self._add_waiter(member, waiter)
-        combined = None if member.combined is None else member.combined.call
-        for call in (member.call, member.check, combined):
-            if call is not None:
-                call.postpone(waiter.slot.deadline)
         return True
 
     def start(self, request: Request, key: str | None, waiter: Waiter) -> BatchMember:
@@ -116,7 +112,7 @@ class SingleFlight:
             self.fail(member, error)
 
     def _add_waiter(self, member: BatchMember, waiter: Waiter) -> None:
-        member.waiters.append(waiter)
+        member.add(waiter)
 
         def left(_: ReplySlot[Response]) -> None:
             self._leave(member, waiter)
@@ -126,7 +122,7 @@ class SingleFlight:
     def _leave(self, member: BatchMember, waiter: Waiter) -> None:
         if waiter not in member.waiters:
             return  # its slot was settled by `reply` or `fail`
-        member.waiters.remove(waiter)
+        member.remove(waiter)
         if member.waiters:
             return
         self._forget(member)
