@@ -14,7 +14,7 @@ import httpx
 from attrs.validators import and_, gt, in_, instance_of, lt, min_len, optional
 
 from ..messages import Api, Request
-from ..redaction import looks_like_key, shown_url
+from ..redaction import keys_in, shown_url
 from .catalog import vendor_at, vendor_named
 from .endpoint_identity import identity_of
 from .format import WireFormat
@@ -36,8 +36,8 @@ def _url(name: str, value: str) -> httpx.URL:
     try:
         return httpx.URL(value)
     except (httpx.InvalidURL, TypeError) as error:
-        # The reason may quote a part of the URL, which may be a part of a password (L8).
-        why = "" if "@" in str(value) else f" ({error})"
+        # The reason may quote a part of the URL, which may be a part of a secret (L8).
+        why = "" if shown_url(str(value)) != str(value) else f" ({error})"
         raise ValueError(f"{name} is not a URL: {_shown(value)}{why}") from None
 
 
@@ -427,5 +427,5 @@ class Endpoint:
             written = url.userinfo.decode("ascii")
             # Without a password, the name is a token.
             marked |= {url.password or url.username, written.partition(":")[2] or written}
-            keys |= set(filter(looks_like_key, url.path.split("/")))
+            keys |= set(keys_in(url.path))
         return SecretTexts(keys, marked)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
-from ..redaction import looks_like_key
+from ..redaction import looks_like_key, replace_keys
 
 # Headers and parameters that contain a key, by the end of their names. "x-portkey-config" does not.
 _KEY = re.compile(
@@ -62,7 +62,7 @@ def identity_of(
     """
     url = httpx.URL(base_url)
     host = url.netloc.decode("ascii").rpartition("@")[2]
-    path = "/".join(map(_segment, url.raw_path.decode("ascii").split("/")))
+    path = replace_keys(url.raw_path.decode("ascii"), _digest)
     parameters = [
         f"{quote(name, safe='')}={value}" for name, value in _public(query, secret_names).items()
     ]
@@ -85,10 +85,6 @@ def _public(values: Mapping[str, str], secret_names: Collection[str]) -> dict[st
         and name.lower() not in secret_names
         and not _KEY.search(name.lower())
     }  # fmt: skip
-
-
-def _segment(segment: str) -> str:
-    return _digest(segment) if looks_like_key(segment) else segment
 
 
 def _quoted(value: str) -> str:
