@@ -10,6 +10,7 @@ import trio
 from fakes import outcomes
 
 from callsheet.actors import (
+    BatchApiPolicy,
     BatchLimits,
     CachePolicy,
     Endpoint,
@@ -22,6 +23,9 @@ from callsheet.actors import (
     TroupeSettings,
     open_troupe,
 )
+from callsheet.simulator.app import Provider as SimulatedProvider
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
 
 FIRST = Endpoint("http://first/v1", "sk-first-0123456789", "openai")
 SECOND = Endpoint("http://second/v1", "sk-second-0123456789", "openai")
@@ -194,3 +198,21 @@ async def test_a_cached_answer_costs_a_fallback_nothing(autojump_clock):
         costs = await troupe.costs()
     paid = {name: totals.spent.calls for name, totals in costs.by["endpoint"].items()}
     assert paid == {"first": 1, "second": 1}
+
+
+async def test_the_answer_of_a_batch_is_that_of_the_member_whose_batch_api_is_used(autojump_clock):
+    """In a pool, the first member that has a Batch API is used, which need not be the first one."""
+    members = [
+        Endpoint("http://p/v1", f"sk-{name}-0123456789", vendor, deployment=name)
+        for name, vendor in (("a", "vllm"), ("b", "openai"))
+    ]
+    settings = {"endpoint": Endpoint.pool(members), "batches": BatchApiPolicy(gather_s=1.0)}
+    request = attrs.evolve(asked(), max_tokens=5000)
+    async with (
+        ProviderTransport(SimulatedProvider(ProviderSettings())) as transport,
+        troupe_of(transport, **settings) as troupe,
+    ):
+        response = await troupe.complete(attrs.evolve(request, deadline=86_400.0))
+        assert (response.route, response.key_name) == ("batch", "key 2")
+        assert (await troupe.complete(request)).route == "cache"
+    assert members[0].identity != members[1].identity
