@@ -29,7 +29,7 @@ from ..vendors import BatchWeight
 from .cost_shares import join_pieces, share_out
 from .former import Batch, Batching, BatchWindow, Reason
 from .groups import Groups
-from .members import BatchMember, Combined, Group, Payer, Waiter, error_of
+from .members import BatchMember, BudgetHolder, Combined, Group, Waiter, error_of
 from .single_flight import SingleFlight
 from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
 from .strategy import BatchStrategy
@@ -294,7 +294,9 @@ class BatcherActor(Actor):
         if slot.outcome is Outcome.REPLIED:
             window.served(trio.current_time() - sent_at)
 
-    def _single_ended(self, member: BatchMember, call: ReplySlot[Response], payer: Payer) -> None:
+    def _single_ended(
+        self, member: BatchMember, call: ReplySlot[Response], payer: BudgetHolder
+    ) -> None:
         if call.outcome is Outcome.REPLIED and call.value is not None:
             self._single_flight.reply(member, member.spent.on(call.value))
         elif isinstance(call.error, BudgetExceeded) and not self._is_stopped:

@@ -16,7 +16,7 @@ from .former import BatchFormer, BatchWindow
 from .packing import Agreement
 from .strategy import BatchStrategy
 
-Payer = tuple[str, str | None]
+BudgetHolder = tuple[str, str | None]
 """Who pays for a call: its lane and its post. Calls of one payer have the same budgets."""
 
 
@@ -38,7 +38,7 @@ class Waiter:
         return self.message.context.lane
 
     @property
-    def payer(self) -> Payer:
+    def payer(self) -> BudgetHolder:
         """Who pays if the call is made for this caller."""
         return self.lane, self.message.context.post
 
@@ -213,7 +213,7 @@ class Combined:
     group: Group
     members: Sequence[BatchMember]
     request: Request
-    payers: frozenset[Payer]
+    payers: frozenset[BudgetHolder]
     call: ReplySlot[Response] | None = None
     lanes: CallLanes = attrs.field(
         default=attrs.Factory(

@@ -5,7 +5,7 @@ from ..errors import BudgetExceeded
 from ..messages import Request
 from ..responses import Response
 from .cost_shares import free_of_charge
-from .members import BatchMember, Payer, Waiter, error_of
+from .members import BatchMember, BudgetHolder, Waiter, error_of
 from .packing import answers_agree
 
 
@@ -56,7 +56,7 @@ class SingleFlight:
             waiter.slot.fail(error)
         member.release()
 
-    def refuse(self, member: BatchMember, error: BudgetExceeded, payer: Payer) -> bool:
+    def refuse(self, member: BatchMember, error: BudgetExceeded, payer: BudgetHolder) -> bool:
         """Give the error of a budget to the waiters that have the same budgets as who was to pay.
 
         Args:
