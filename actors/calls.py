@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from ..runtime import Message, StreamOf
+from .call_lanes import CallLanes
 from .errors import CallFailed
 from .json_value import kind_of
 from .messages import Request
@@ -58,6 +59,8 @@ class Complete(Message[Response]):
         account: set by the ledger; without it, attempts reserve nothing.
         may_ask_again: whether a response that cannot be read may be requested once more (L11);
             False if this is the second request, or if the sender makes it in another form.
+        lanes: set by the batcher, if several callers may wait: the lanes of all of them. Without
+            it, the call waits in the lane of its context.
     """
 
     request: Request
@@ -65,6 +68,7 @@ class Complete(Message[Response]):
     permit: Permit | None = None
     account: "CallAccount | None" = None
     may_ask_again: bool = True
+    lanes: CallLanes | None = None
 
     def permitted(self, permit: Permit) -> "Complete":
         """Return the same message with a permit, three times as fast as `attrs.evolve`."""

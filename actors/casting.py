@@ -256,6 +256,11 @@ class _Casting:
                 settings.endpoint.identity,
                 settings.cache,
                 members={member.label: member.identity for member in settings.endpoint.members},
+                fallbacks=[
+                    (target.model, endpoint.identity)
+                    for target in settings.fallbacks
+                    for endpoint in target.endpoint.each
+                ],
             ),
             capacity=self.capacity,
             concurrency=8,

@@ -12,6 +12,7 @@ from .messages import Request
 
 # Fields that cannot change the response.
 _LEFT_OUT = ("cacheable", "deadline", "idempotency_key", "max_tokens_name")
+_CACHE_KEYS = b"callsheet cache2"  # 1 had responses of fallbacks under keys of the first target
 _FIELDS = tuple(field.name for field in attrs.fields(Request) if field.name not in _LEFT_OUT)
 
 
@@ -69,7 +70,9 @@ def cache_keys(scopes: Iterable[str], request: Request) -> tuple[str, ...]:
     if shared is None:
         return ()
     return tuple(
-        hashlib.blake2b(f"{scope}\n{shared}".encode(), digest_size=16).hexdigest()
+        hashlib.blake2b(
+            f"{scope}\n{shared}".encode(), digest_size=16, person=_CACHE_KEYS
+        ).hexdigest()
         for scope in scopes
     )
 

@@ -1,7 +1,7 @@
 """Remove secrets from log events (L8)."""
 
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import cast
 
 _HIDDEN = "***"
@@ -23,6 +23,10 @@ _SECRET_TEXT = re.compile(
 )
 # A segment of a path that is a random text, such as a key of a gateway.
 _RANDOM_SEGMENT = re.compile(r"(?=(?:\D*\d){4})(?=.*[A-Za-z])[A-Za-z0-9]{32,}")
+# A word of a path; after "=" all up to the next parameter is one.
+_WORD = re.compile(r"(?<==)[^;&/]+|[^;,:&=/]+")
+# What is in the place of a port, and is no number.
+_NO_PORT = re.compile(r"^((?:[^/:@]*://)?[^/:\[\]]*):(?!//)(?!\d*(?:/|$))[^/]*")
 _DEEPEST = 20  # levels; this also ends a structure that contains itself
 
 
@@ -35,17 +39,50 @@ def looks_like_key(text: str) -> bool:
     return _SECRET_TEXT.fullmatch(text) is not None or _RANDOM_SEGMENT.fullmatch(text) is not None
 
 
+def keys_in(path: str) -> list[str]:
+    """Return what may be a key in the path of a URL; see `replace_keys`.
+
+    Args:
+        path: the path, which may be malformed.
+    """
+    found: list[str] = []
+
+    def keep(key: str) -> str:
+        found.append(key)
+        return key
+
+    replace_keys(path, keep)
+    return found
+
+
+def replace_keys(path: str, replacement: Callable[[str], str]) -> str:
+    """Replace what may be a key in the path of a URL: by its form, or as in ``v1;key=...``.
+
+    Args:
+        path: the path, which may be malformed.
+        replacement: returns what to write instead of a key.
+    """
+
+    def replaced(word: re.Match[str]) -> str:
+        is_value = path[: word.start()].endswith("=")
+        return replacement(word[0]) if is_value or looks_like_key(word[0]) else word[0]
+
+    return _WORD.sub(replaced, path)
+
+
 def shown_url(url: str) -> str:
-    """Return a URL with ``***`` for user name, password, keys in its path, and query values.
+    """Return a URL with ``***`` for user, password, keys in its path, query values and fragment.
 
     Args:
         url: the URL, which may be malformed.
     """
     url = re.sub(r"^([^/@]*//)?.*@", rf"\1{_HIDDEN}@", url)
+    url, fragment_mark, fragment = url.partition("#")
     url, mark, query = url.partition("?")
-    segments = (_HIDDEN if looks_like_key(segment) else segment for segment in url.split("/"))
-    query = re.sub(r"(=|^)[^&=#]+(?=&|#|$)", rf"\1{_HIDDEN}", query)
-    return f"{'/'.join(segments)}{mark}{query}"
+    url = re.sub(_NO_PORT, rf"\1:{_HIDDEN}", url)  # such as a password without a host
+    query = re.sub(r"(=|^)[^&=]+(?=&|$)", rf"\1{_HIDDEN}", query)
+    path = replace_keys(url, lambda _: _HIDDEN)
+    return f"{path}{mark}{query}{fragment_mark}{fragment and _HIDDEN}"
 
 
 def redact_secrets(

@@ -149,6 +149,9 @@ class Response(Generic[ResultT_co]):
             a whole response.
         request_id: the provider's id of the HTTP request; empty if it reports none.
         key_name: the name of the endpoint's key, such as "key 2" in a pool; empty if it has none.
+        fallback: the number of the target that responded: 0 for `TroupeSettings.endpoint`, 1 for
+            the first of its `fallbacks`, and so on. Each member of a pool among them counts. None
+            if several targets responded to parts of it.
         parsed: the result: the text as a value of the class that `Request.returns` names. None if
             it names none, or if the response calls tools.
     """
@@ -173,6 +176,7 @@ class Response(Generic[ResultT_co]):
     reported_cost_usd: Decimal | None = None
     listed_cost_usd: Decimal | None = None
     key_name: str = ""
+    fallback: int | None = 0
     parsed: ResultT_co = attrs.field(default=cast("ResultT_co", None), hash=False)
 
     @property

@@ -242,3 +242,15 @@ def test_the_command_names_what_is_missing():
     result = CliRunner().invoke(main, ["compose", "Tea", "--provider", "anthropic"], env=env)
     assert result.exit_code == 2
     assert "set ANTHROPIC_API_KEY" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "HTTPS_PROXY", "AZURE_OPENAI_ENDPOINT"])
+@pytest.mark.parametrize(
+    "url", ["ftp://me:{}@gw", "http://gw:{}/v1", "http://[::1?api-key={}", "http://me:{}@gw:99999"]
+)
+def test_a_key_in_a_url_of_the_environment_is_in_no_error(name, url):
+    environ = {"OPENAI_BASE_URL": "https://gw/v1", name: url.format("hunter2secret")}
+    provider = "azure" if name.startswith("AZURE") else None
+    with pytest.raises(ValueError, match=name) as caught:
+        choose_endpoint(environ=environ, provider=provider)
+    assert "hunter2" not in str(caught.value)

@@ -41,7 +41,7 @@ class BatchIntake:
     def __init__(
         self, endpoint: Endpoint, dialect: BatchDialect | None, policy: BatchApiPolicy
     ) -> None:
-        self.account = endpoint.identity.partition("://")[2]
+        self.account = endpoint.identity
         self.refusal = ""
         if dialect is None:
             self.refusal = f"Callsheet supports no Batch API of {endpoint.vendor.title}"

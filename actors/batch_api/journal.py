@@ -32,7 +32,7 @@ _LINE = "id, batch, position, key, result, stored_at"
 _JOURNAL = DatabaseFormat(
     noun="batch journal",
     application_id=0x43534A4C,  # "CSJL"
-    version=3,
+    version=3,  # 2 has no checksums, and accounts by scheme, host and path alone
     schema=(
         "CREATE TABLE serial (opened INTEGER NOT NULL, crc INTEGER NOT NULL)",
         "INSERT INTO serial VALUES (0, checksum(0))",

@@ -368,6 +368,7 @@ class BatchResults:
             # If its live call is in flight, the line is what that call may have been billed beside.
             maybe_billed=waiter.maybe_billed,
             host=self._host,
+            key_name=self._endpoint.key_name,
             route="batch",
             tier="batch",
             body=decoded.body,

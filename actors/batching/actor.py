@@ -20,7 +20,7 @@ from ...runtime import (
 )
 from ..call_plan import SharedCall
 from ..calls import Complete, Stream
-from ..errors import BadRequest, CallFailed, MalformedResponse, RequestTooLarge
+from ..errors import BadRequest, BudgetExceeded, CallFailed, MalformedResponse, RequestTooLarge
 from ..identity import sharing_key
 from ..messages import Request
 from ..rate_limit import TokenEstimator
@@ -29,7 +29,7 @@ from ..vendors import BatchWeight
 from .cost_shares import join_pieces, share_out
 from .former import Batch, Batching, BatchWindow, Reason
 from .groups import Groups
-from .members import BatchMember, Combined, Group, Waiter, error_of
+from .members import BatchMember, BudgetHolder, Combined, Group, Waiter, error_of
 from .single_flight import SingleFlight
 from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
 from .strategy import BatchStrategy
@@ -55,6 +55,13 @@ class _CombinedEnded(Message[None]):
     combined: Combined
 
 
+@attrs.frozen
+class _OthersPay(Message[None]):
+    """The budget of one caller has refused the call of a member that others wait for."""
+
+    member: BatchMember
+
+
 class BatcherActor(Actor):
     """Combines requests into fewer calls; each member keeps its own result (L5).
 
@@ -64,7 +71,9 @@ class BatcherActor(Actor):
 
     A member whose callers have gone leaves its batch before the batch is sent. A call is cancelled
     when none of its callers is left. Each caller keeps its own deadline; a call has the latest of
-    them. Usage and cost of a call are divided among its members exactly.
+    them. The caller that came first pays for a shared call. If a budget of that caller refuses it,
+    the next one that has other budgets pays. Usage and cost of a call are divided among its members
+    exactly.
 
     Args:
         to: the next stage.
@@ -129,6 +138,11 @@ class BatcherActor(Actor):
     async def combined_ended(self, message: _CombinedEnded) -> None:
         """Give each member of a combined call its share of the result."""
         await self._split(message.combined)
+
+    @handles(_OthersPay)
+    async def others_pay(self, message: _OthersPay) -> None:
+        """Send a member again, for a caller that has other budgets."""
+        await self._send_alone(message.member)
 
     @handles(GetBatchingStatistics, urgent=True)
     async def statistics(self, message: GetBatchingStatistics) -> BatchingStatistics:  # noqa: ARG002  # it has no fields
@@ -197,7 +211,10 @@ class BatcherActor(Actor):
                 responses[place] = slot.value
                 if len(responses) == len(pieces):
                     ordered = [responses[at] for at in range(len(pieces))]
-                    whole.reply(join_pieces(group.strategy, request, ordered))
+                    try:
+                        whole.reply(join_pieces(group.strategy, request, ordered))
+                    except CallFailed as error:
+                        whole.fail(error)
             elif slot.error is not None:
                 whole.fail(slot.error)
 
@@ -253,7 +270,12 @@ class BatcherActor(Actor):
             return
         first = member.waiters[0]
         may_ask_again = first.message.may_ask_again and not member.is_second
-        message = attrs.evolve(first.message, request=member.request, may_ask_again=may_ask_again)
+        message = attrs.evolve(
+            first.message,
+            request=member.request,
+            may_ask_again=may_ask_again,
+            lanes=None if member.is_new else member.lanes,
+        )
         if member.is_new:
             if member.group is not None:
                 window = member.group.window
@@ -265,16 +287,21 @@ class BatcherActor(Actor):
             return
         member.call = call
         self._follow_waiters(call, (member,))
-        call.on_settled(lambda call: self._single_ended(member, call))
+        call.on_settled(lambda call: self._single_ended(member, call, first.payer))
 
     @staticmethod
     def _learn(window: BatchWindow, sent_at: float, slot: ReplySlot[Response]) -> None:
         if slot.outcome is Outcome.REPLIED:
             window.served(trio.current_time() - sent_at)
 
-    def _single_ended(self, member: BatchMember, call: ReplySlot[Response]) -> None:
+    def _single_ended(
+        self, member: BatchMember, call: ReplySlot[Response], payer: BudgetHolder
+    ) -> None:
         if call.outcome is Outcome.REPLIED and call.value is not None:
             self._single_flight.reply(member, member.spent.on(call.value))
+        elif isinstance(call.error, BudgetExceeded) and not self._is_stopped:
+            if self._single_flight.refuse(member, call.error, payer):
+                self.send_at(trio.current_time(), _OthersPay(member))
         else:
             self._single_flight.fail(member, error_of(call))
 
@@ -318,12 +345,13 @@ class BatcherActor(Actor):
             slots = [waiter.slot for member in members for waiter in member.waiters]
             deadline = max(_LEAST_DEADLINE_S, min(slot.deadline for slot in slots) - now)
         request = attrs.evolve(request, cacheable=False, deadline=deadline)
-        combined = Combined(group, members, request)
+        payers = frozenset(member.waiters[0].payer for member in members)
+        combined = Combined(group, members, request, payers)
         for member in members:
             member.combined, member.check = combined, None
             member.combined_response, member.is_split = None, False
         # What cannot be read is asked for once more, but each member alone (L11).
-        message = Complete(request, combined.context, may_ask_again=False)
+        message = Complete(request, combined.context, may_ask_again=False, lanes=combined.lanes)
         call = await self._submit(message, combined.deadline, members)
         if call is None:
             return
@@ -343,7 +371,8 @@ class BatcherActor(Actor):
         for member in members if share else ():
             if not member.waiters or self.random.random() >= share:
                 continue
-            message = attrs.evolve(member.waiters[0].message, request=member.request)
+            first = member.waiters[0].message
+            message = attrs.evolve(first, request=member.request, lanes=member.lanes)
             call = await self._submit(message, member.deadline, (member,), is_check=True)
             if call is None:
                 return
@@ -359,8 +388,10 @@ class BatcherActor(Actor):
         if call.outcome is Outcome.REPLIED and call.value is not None:
             missing, is_paid = self._distribute(combined, call.value), True
         elif isinstance(call.error, _CONCERNS_ONE) and call.error.status != _NOT_FOUND:
-            self._charge_failure(combined, call.error)
+            combined.charge_failure(call.error)
             missing, is_paid = list(combined.members), isinstance(call.error, MalformedResponse)
+        elif isinstance(call.error, BudgetExceeded) and call.error.billed == "no":
+            missing = self._refused(combined, call.error)
         else:
             missing = []
             for member in combined.members:
@@ -374,6 +405,16 @@ class BatcherActor(Actor):
                 await self._send_alone(member)
         else:
             await self._send_halves(group, unchecked)
+
+    def _refused(self, combined: Combined, error: BudgetExceeded) -> list[BatchMember]:
+        """Return the members that a budget of others has refused, to be sent again."""
+        first, *others = combined.payers
+        if others:
+            return list(combined.members)
+        refuse = self._single_flight.refuse
+        return [
+            member for member in combined.members if member.check or refuse(member, error, first)
+        ]
 
     def _distribute(self, combined: Combined, response: Response) -> list[BatchMember]:
         """Give each member its share of a response; return the members that have none."""
@@ -404,19 +445,3 @@ class BatcherActor(Actor):
             self._single_flight.conclude(member)
         group.agreement.count(len(members) - len(missing), len(missing))
         return missing
-
-    @staticmethod
-    def _charge_failure(combined: Combined, error: CallFailed) -> None:
-        """Charge a failed call to its first member."""
-        first = combined.members[0]
-        maybe = error.attempts if error.billed == "maybe" else 0
-        first.spent = attrs.evolve(
-            first.spent,
-            http_requests=first.spent.http_requests + error.attempts,
-            maybe_billed=first.spent.maybe_billed + maybe,
-        )
-        # A refused list contains a bad text or exceeds a limit: this says nothing about other
-        # lists. A refused pack may mean that the model cannot process packs at all.
-        is_packed = combined.group.strategy.check_share > 0 and isinstance(error, BadRequest)
-        if is_packed or isinstance(error, MalformedResponse):
-            combined.group.agreement.count(0, len(combined.members))

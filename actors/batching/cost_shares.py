@@ -92,6 +92,8 @@ def join_pieces(
         http_requests=0,
         maybe_billed=0,
     )
+    if any(response.fallback != joined.fallback for response in responses):
+        joined = attrs.evolve(joined, fallback=None)
     return spent.on(joined)
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 import attrs
 
+from ..errors import MalformedResponse
 from ..messages import Request
 from ..responses import Response
 from ..vendors import BatchLimits, BatchWeight
@@ -83,7 +84,22 @@ class ListStrategy:
         return found
 
     def join(self, request: Request, responses: Sequence[Response]) -> Response:  # noqa: ARG002  # see BatchStrategy
-        """Return one response with the items of all responses, in order."""
+        """Return one response with the items of all responses, in order.
+
+        Raises:
+            MalformedResponse: a fallback embedded some of the texts by another model.
+        """
+        models = sorted({one.model for one in responses})
+        if (
+            self.task == "embedding"
+            and len(models) > 1
+            and len({one.fallback for one in responses}) > 1
+        ):
+            raise MalformedResponse(
+                f"a fallback embedded some of the texts: the models are {' and '.join(models)}, "
+                "whose vectors cannot be compared",
+                billed="maybe",
+            )
         whole = attrs.evolve(
             responses[0],
             choices=tuple(choice for one in responses for choice in one.choices),

@@ -7,12 +7,17 @@ from math import inf
 import attrs
 
 from ...runtime import AskFailed, Outcome, ReplySlot, Timer
+from ..call_lanes import CallLanes
 from ..calls import CallContext, Complete
+from ..errors import BadRequest, CallFailed, MalformedResponse
 from ..messages import Request
 from ..responses import Response, Usage
 from .former import BatchFormer, BatchWindow
 from .packing import Agreement
 from .strategy import BatchStrategy
+
+BudgetHolder = tuple[str, str | None]
+"""Who pays for a call: its lane and its post. Calls of one payer have the same budgets."""
 
 
 @attrs.frozen(eq=False)
@@ -26,6 +31,16 @@ class Waiter:
 
     message: Complete
     slot: ReplySlot[Response]
+
+    @property
+    def lane(self) -> str:
+        """The lane of the caller."""
+        return self.message.context.lane
+
+    @property
+    def payer(self) -> BudgetHolder:
+        """Who pays if the call is made for this caller."""
+        return self.lane, self.message.context.post
 
 
 @attrs.frozen
@@ -85,6 +100,7 @@ class BatchMember:
         spent: what earlier calls for it took.
         group: the group in which it waits for others.
         is_second: whether a response to it was paid for, and could not be read (L11).
+        lanes: the lanes of its waiters.
     """
 
     request: Request
@@ -98,6 +114,7 @@ class BatchMember:
     spent: Spent = attrs.field(factory=Spent)
     group: "Group | None" = None
     is_second: bool = False
+    lanes: CallLanes = attrs.field(factory=CallLanes)
 
     @property
     def deadline(self) -> float:
@@ -108,6 +125,34 @@ class BatchMember:
     def is_new(self) -> bool:
         """Whether it has a single waiter, cannot get another one, and was never sent."""
         return self.key is None and self.combined is None and len(self.waiters) == 1
+
+    def add(self, waiter: Waiter) -> None:
+        """Add a waiter, whose lane and deadline its calls take, too.
+
+        Args:
+            waiter: the caller that joins.
+        """
+        self.waiters.append(waiter)
+        for lanes in self._all_lanes:
+            lanes.join(waiter.lane)
+        combined = None if self.combined is None else self.combined.call
+        for call in (self.call, self.check, combined):
+            if call is not None:
+                call.postpone(waiter.slot.deadline)
+
+    def remove(self, waiter: Waiter) -> None:
+        """Remove a waiter, and the lane in which only that one waited.
+
+        Args:
+            waiter: one of the waiters, which leaves.
+        """
+        self.waiters.remove(waiter)
+        for lanes in self._all_lanes:
+            lanes.leave(waiter.lane)
+
+    @property
+    def _all_lanes(self) -> list[CallLanes]:
+        return [self.lanes] if self.combined is None else [self.lanes, self.combined.lanes]
 
     def release(self) -> None:
         """Drop its calls, once it has ended.
@@ -160,13 +205,24 @@ class Combined:
         group: the group of the members.
         members: in the order of the call. A member without waiters keeps its position.
         request: the combined request.
+        payers: who pays for the call: the first waiter of each member when it was made.
         call: the call, once it is submitted.
+        lanes: the lanes of all waiters of the members.
     """
 
     group: Group
     members: Sequence[BatchMember]
     request: Request
+    payers: frozenset[BudgetHolder]
     call: ReplySlot[Response] | None = None
+    lanes: CallLanes = attrs.field(
+        default=attrs.Factory(
+            lambda self: CallLanes(
+                *(waiter.lane for member in self.members for waiter in member.waiters)
+            ),
+            takes_self=True,
+        )
+    )
 
     @property
     def has_waiters(self) -> bool:
@@ -177,6 +233,25 @@ class Combined:
     def deadline(self) -> float:
         """The latest deadline of all waiters, on Trio's clock; infinity without waiters."""
         return max((member.deadline for member in self.members if member.waiters), default=inf)
+
+    def charge_failure(self, error: CallFailed) -> None:
+        """Charge the failed call to its first member.
+
+        Args:
+            error: why the call failed.
+        """
+        first = self.members[0]
+        maybe = error.attempts if error.billed == "maybe" else 0
+        first.spent = attrs.evolve(
+            first.spent,
+            http_requests=first.spent.http_requests + error.attempts,
+            maybe_billed=first.spent.maybe_billed + maybe,
+        )
+        # A refused list contains a bad text or exceeds a limit: this says nothing about other
+        # lists. A refused pack may mean that the model cannot process packs at all.
+        is_packed = self.group.strategy.check_share > 0 and isinstance(error, BadRequest)
+        if is_packed or isinstance(error, MalformedResponse):
+            self.group.agreement.count(0, len(self.members))
 
     @property
     def context(self) -> CallContext:

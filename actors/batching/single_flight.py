@@ -1,10 +1,11 @@
 """Single flight: identical requests share one call, and every caller gets its response."""
 
 from ...runtime import ReplySlot
+from ..errors import BudgetExceeded
 from ..messages import Request
 from ..responses import Response
 from .cost_shares import free_of_charge
-from .members import BatchMember, Waiter, error_of
+from .members import BatchMember, BudgetHolder, Waiter, error_of
 from .packing import answers_agree
 
 
@@ -33,10 +34,6 @@ class SingleFlight:
             return False
         self.joined += 1
         self._add_waiter(member, waiter)
-        combined = None if member.combined is None else member.combined.call
-        for call in (member.call, member.check, combined):
-            if call is not None:
-                call.postpone(waiter.slot.deadline)
         return True
 
     def start(self, request: Request, key: str | None, waiter: Waiter) -> BatchMember:
@@ -58,6 +55,26 @@ class SingleFlight:
         for waiter in self._finish(member):
             waiter.slot.fail(error)
         member.release()
+
+    def refuse(self, member: BatchMember, error: BudgetExceeded, payer: BudgetHolder) -> bool:
+        """Give the error of a budget to the waiters that have the same budgets as who was to pay.
+
+        Args:
+            member: the member whose call was refused.
+            error: the refusal of the budget.
+            payer: who was to pay for the call.
+
+        Returns:
+            Whether other waiters are left, whose budgets may pay for the member.
+        """
+        refused = [waiter for waiter in member.waiters if waiter.payer == payer]
+        if len(refused) == len(member.waiters):
+            self.fail(member, error)
+            return False
+        member.call = None
+        for waiter in refused:
+            waiter.slot.fail(error)  # it leaves the member
+        return True
 
     def conclude(self, member: BatchMember) -> None:
         """Give the waiters the response, once both the combined call and the check have ended.
@@ -95,7 +112,7 @@ class SingleFlight:
             self.fail(member, error)
 
     def _add_waiter(self, member: BatchMember, waiter: Waiter) -> None:
-        member.waiters.append(waiter)
+        member.add(waiter)
 
         def left(_: ReplySlot[Response]) -> None:
             self._leave(member, waiter)
@@ -105,7 +122,7 @@ class SingleFlight:
     def _leave(self, member: BatchMember, waiter: Waiter) -> None:
         if waiter not in member.waiters:
             return  # its slot was settled by `reply` or `fail`
-        member.waiters.remove(waiter)
+        member.remove(waiter)
         if member.waiters:
             return
         self._forget(member)

@@ -1,7 +1,7 @@
 """The actor of the response cache, and the requests in flight by their cache key."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 
@@ -26,12 +26,13 @@ class MissInFlight:
     Attributes:
         key: their cache key.
         members: the number of them that are in flight.
-        is_answered: whether one of them has its response.
+        stored: the keys under which responses to them were stored. They differ when different
+            targets responded.
     """
 
     key: str
     members: int = 0
-    is_answered: bool = False
+    stored: set[str] = attrs.field(factory=set[str])
 
 
 class MissesInFlight:
@@ -56,23 +57,24 @@ class MissesInFlight:
         miss.members += 1
         return miss
 
-    def finish(self, miss: MissInFlight, *, is_answered: bool) -> bool:
+    def finish(self, miss: MissInFlight, key: str | None) -> bool:
         """Remove a request that has ended.
 
         Args:
             miss: what `join` returned for it.
-            is_answered: whether it has a response that can be stored.
+            key: the key under which its response can be stored; None if it cannot.
 
         Returns:
-            Whether to store that response. The first response to identical requests was
-            paid for; the others are copies of it.
+            Whether to store that response. The first response of a target to identical requests
+            was paid for; the others are copies of it.
         """
         miss.members -= 1
         if not miss.members:
             del self._by_key[miss.key]
-        is_first = is_answered and not miss.is_answered
-        miss.is_answered |= is_answered
-        return is_first
+        if key is None or key in miss.stored:
+            return False
+        miss.stored.add(key)
+        return True
 
 
 @attrs.frozen(kw_only=True)
@@ -163,6 +165,9 @@ class CacheActor(Actor):
         scope: identifies the endpoint, such as its base URL, without secrets; part of every key.
         members: such identities of the members of a pool, by host and name of the key. A response
             is stored by that of the member that sent it, and looked up by those of all.
+        fallbacks: the other targets that may respond, in order: the model that is used there, None
+            for the requested one, and the identity of the endpoint. A response from there is
+            stored as the response to a request of that model at that endpoint.
         policy: the file and the bounds; by default in memory only.
         store: used instead of the file that the policy names.
         now: Unix time in seconds. Trio's clock starts anew with every program, and the age of a
@@ -179,6 +184,7 @@ class CacheActor(Actor):
         policy: CachePolicy | None = None,
         *,
         members: Mapping[str, str] | None = None,
+        fallbacks: Sequence[tuple[str | None, str]] = (),
         store: CacheStore | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -191,6 +197,7 @@ class CacheActor(Actor):
             store = SqliteStore(policy)
         self._to = to
         self._members = members or {}
+        self._fallbacks = fallbacks
         self._scopes = tuple(dict.fromkeys(self._members.values())) or (scope,)
         self._now = now
         self._memory: MemoryCache[CachedResponse] = MemoryCache(
@@ -246,7 +253,7 @@ class CacheActor(Actor):
                 return
         key = keys[0]
         if key in self._in_flight or not self._store.is_usable:
-            self._miss(keys, slot)
+            self._miss(keys, message.request, slot)
             await slot.forward(self._to, message)
         elif key in self._waiting:
             self._waiting[key].append(_Waiter(message, slot, keys))
@@ -288,7 +295,7 @@ class CacheActor(Actor):
                     self._disk_hits += 1
                     self._hit(key, found[key], one.slot)
                 else:
-                    self._miss(one.keys, one.slot)
+                    self._miss(one.keys, one.message.request, one.slot)
                     missed.append(one)
         for one in missed:
             await one.slot.forward(self._to, one.message)
@@ -302,34 +309,49 @@ class CacheActor(Actor):
             if len(self._used) >= _MAX_USED:
                 self._write_soon()
 
-    def _miss(self, keys: tuple[str, ...], slot: ReplySlot[Response]) -> None:
+    def _miss(self, keys: tuple[str, ...], request: Request, slot: ReplySlot[Response]) -> None:
         self._misses += 1
         miss = self._in_flight.join(keys[0])
-        slot.on_settled(partial(self._finished, miss, keys))
+        slot.on_settled(partial(self._finished, miss, keys, request))
 
     # ---------------------------------------------------------------- responses
 
     def _finished(
-        self, miss: MissInFlight, keys: tuple[str, ...], slot: ReplySlot[Response]
+        self,
+        miss: MissInFlight,
+        keys: tuple[str, ...],
+        request: Request,
+        slot: ReplySlot[Response],
     ) -> None:
         """Store the response of a request that was forwarded and has ended."""
         response = slot.value if slot.outcome is Outcome.REPLIED else None
-        if response is not None and not is_storable(response):
-            response = None
-        is_first = self._in_flight.finish(miss, is_answered=response is not None)
+        key = None
+        if response is not None and is_storable(response):
+            key = self._key_of(response, keys, request)
+        is_first = self._in_flight.finish(miss, key)
         if not self._in_flight:
             self._all_finished.set()
-        if response is None or not is_first:
+        if response is None or key is None or not is_first:
             return
         self._stored += 1
-        cached, key = CachedResponse(for_storing(response), self._now()), keys[0]
-        if self._members:
-            sender = self._members.get(f"{response.host} {response.key_name}", self._scopes[0])
-            key = keys[self._scopes.index(sender)]
+        cached = CachedResponse(for_storing(response), self._now())
         self._remember(key, cached)
         if self._store.is_usable and not self._is_over:
             self._unwritten[key] = cached
             self._write_soon()
+
+    def _key_of(self, response: Response, keys: tuple[str, ...], request: Request) -> str | None:
+        """Return the key of the target that responded; None if it is not known."""
+        if response.fallback is None:
+            return None
+        if response.fallback:
+            model, identity = self._fallbacks[response.fallback - 1]
+            there = request if model is None else attrs.evolve(request, model=model)
+            return cache_keys((identity,), there)[0]
+        if not self._members:
+            return keys[0]
+        sender = self._members.get(f"{response.host} {response.key_name}")
+        return None if sender is None else keys[self._scopes.index(sender)]
 
     def _remember(self, key: str, cached: CachedResponse) -> None:
         size = size_in_memory(cached.response)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from ..redaction import shown_url
 from ..vendors import Endpoint
 
 _SCHEMES = {scheme: scheme for scheme in ("http", "https", "socks5", "socks5h")}
@@ -112,7 +113,7 @@ def _usable(name: str, value: str) -> str:
     Raises:
         ValueError: it is no URL of a proxy; the message has the name.
     """
-    shown = repr(re.sub(r"^(\w+://)?.*@", r"\1***@", value))
+    shown = repr(shown_url(value))
     scheme, mark, rest = value.rpartition("://")
     scheme = scheme.lower() if mark else "http"  # 127.0.0.1:3128, as curl takes it
     if scheme.startswith("socks4"):

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, handles
+from ..call_lanes import CallLanes
 from ..calls import Complete, Stream
 from ..errors import DeadlineTooShort, RequestTooLarge
 from ..events import CallEvent, Observer, Stage, ignore
@@ -75,17 +76,39 @@ class _Wake(Message[None]):
     """A call may be admitted now."""
 
 
+@attrs.define(eq=False)
+class _Places:
+    """The places of one call in the lanes of all callers that wait for it.
+
+    Args:
+        lanes: these lanes at present.
+        wanted: what the call needs, by whichever lane it is admitted.
+        entered: the lanes in which it has a place.
+        is_admitted: whether it was admitted by one of them, so that it leaves the others.
+    """
+
+    lanes: CallLanes
+    wanted: PermitRequest
+    entered: set[str] = attrs.field(factory=set[str])
+    is_admitted: bool = False
+
+
 @attrs.frozen(eq=False)
 class _PendingCall:
-    """A call that waits for admission."""
+    """A call that waits for admission, or its place in one of several lanes."""
 
     message: Complete | Stream
     slot: ReplySlot[Any]
     estimate: Estimate
+    lane: str = ""
+    places: _Places | None = None
 
     @property
     def done(self) -> bool:
-        return self.slot.done
+        if self.slot.done:
+            return True
+        places = self.places
+        return places is not None and (places.is_admitted or self.lane not in places.lanes)
 
 
 @attrs.frozen(eq=False)
@@ -107,7 +130,8 @@ class RateLimiterActor(Actor):
     reports, and the number of calls in flight. Its tokens and cost are estimated and reserved, and
     corrected when they are known (L3). It counts as in flight until its reply slot is settled, so
     that a cancellation or a crash in a later stage cannot lose a permit. A call in flight that
-    retries is admitted again before calls that wait.
+    retries is admitted again before calls that wait. A call that several callers wait for has a
+    place in the lane of each of them, and is admitted by the first that has its turn.
 
     Spawn it with a `max_deferred`: so many calls wait here, the next ones in the mailbox, and
     after them the callers.
@@ -173,7 +197,7 @@ class RateLimiterActor(Actor):
                     self._observe("queued", message)
                     await self._send(call, reservation)
                     return
-            is_new = self._limiter.push(call, wanted, now)
+            is_new = self._push(call, wanted, now)
         except Impossible as error:
             slot.fail(RequestTooLarge(str(error)))
             return
@@ -184,6 +208,53 @@ class RateLimiterActor(Actor):
         slot.on_settled(self._wait_settled)
         if is_new:
             await self._advance()
+
+    def _push(self, call: _PendingCall, wanted: PermitRequest, now: float) -> bool:
+        """Let a call wait in its lane, or in the lanes of all callers that wait for it.
+
+        Raises:
+            Impossible: the call exceeds a limit, so that it could never be admitted.
+            TooLate: it could not be admitted before its deadline by any of its lanes.
+        """
+        message = call.message
+        lanes = message.lanes if isinstance(message, Complete) else None
+        if lanes is None:
+            return self._limiter.push(call, wanted, now)
+        places = _Places(lanes, wanted)
+        call = attrs.evolve(call, places=places)
+        is_new, too_late = False, None
+        for lane in lanes:
+            try:
+                is_new |= self._enter(call, places, lane, wanted.deadline, now)
+            except TooLate as error:
+                too_late = error
+        if too_late is not None and not places.entered:
+            raise too_late
+        lanes.listener = partial(self._lanes_changed, call, places)
+        call.slot.on_settled(partial(_stop_listening, lanes))
+        return is_new
+
+    def _enter(
+        self, call: _PendingCall, places: _Places, lane: str, deadline: float, now: float
+    ) -> bool:
+        wanted = attrs.evolve(places.wanted, lane=lane, deadline=deadline)
+        is_new = self._limiter.push(attrs.evolve(call, lane=lane), wanted, now)
+        places.entered.add(lane)
+        return is_new
+
+    def _lanes_changed(self, call: _PendingCall, places: _Places) -> None:
+        """Apply that a caller has joined a call that waits, or has left it."""
+        if call.slot.done or places.is_admitted:
+            return
+        now = trio.current_time()
+        places.entered.intersection_update(places.lanes)
+        for lane in places.lanes:
+            if lane not in places.entered:
+                try:  # the other lanes may be faster: only the call's own deadline ends its wait
+                    self._enter(call, places, lane, inf, now)
+                except Impossible as error:  # by limits that have changed
+                    call.slot.fail(RequestTooLarge(str(error)))
+        self._wake_by(now)
 
     def _wait_settled(self, slot: ReplySlot[Any]) -> None:
         """Check for the next call when one that may have waited was cancelled or expired."""
@@ -304,6 +375,8 @@ class RateLimiterActor(Actor):
 
     async def _send(self, pending: _PendingCall, reservation: Reservation) -> None:
         message = pending.message
+        if pending.places is not None:
+            pending.places.is_admitted = True
         call = InFlightCall(message.request, pending.estimate, reservation)
         pending.slot.on_settled(partial(self._call_settled, call))
         self._observe("admitted", message)
@@ -352,3 +425,8 @@ class RateLimiterActor(Actor):
                 model=message.request.model,
             )
         )
+
+
+def _stop_listening(lanes: CallLanes, _: ReplySlot[Any]) -> None:
+    """Break the cycle of a call and its lanes: without this it stays until garbage is collected."""
+    lanes.listener = None

@@ -76,7 +76,7 @@ class CallRunner:
             deliver=deliver,
         )
         try:
-            exchanged = await self._over_targets(call)
+            exchanged, target = await self._over_targets(call)
         except AttemptFailed as failure:
             error, cause = failure.error, failure.__cause__
             may_repeat = not failure.is_final and call.may_repeat(error)
@@ -84,15 +84,15 @@ class CallRunner:
             if deliver is not None and not call.has_delivered:  # the response was not streamed
                 for index, choice in enumerate(exchanged.response.choices):
                     await call.deliver_piece(Delta.whole(choice, index))
-            return self._response(call, exchanged)
+            return self._response(call, exchanged, self._shared.fallback.number(target))
         error.attempts, error.maybe_billed = call.sent, call.maybe_billed
         error.is_transient = may_repeat and error.billed == "no"
         if call.maybe_billed:  # one attempt is enough (L3)
             error.billed = "maybe"
         raise error from cause  # outside the handler: its context may quote the key (L8)
 
-    async def _over_targets(self, call: CallProgress) -> Exchanged:
-        """Try one target after another.
+    async def _over_targets(self, call: CallProgress) -> tuple[Exchanged, Target]:
+        """Try one target after another; return the response, and which target it is from.
 
         Raises:
             AttemptFailed: no target has a response. The error is that of the last one.
@@ -107,7 +107,7 @@ class CallRunner:
                     target = following
                     continue
             try:
-                return await layer.send(call)
+                return await layer.send(call), target
             except AttemptFailed as failure:
                 following = self._shared.next_target(target, failure.error, call)
                 if following is None or not call.budget.take("fallback", trio.current_time()):
@@ -115,7 +115,7 @@ class CallRunner:
                 call.report("retrying", failure.error)
                 target = following
 
-    def _response(self, call: CallProgress, exchanged: Exchanged) -> Response:
+    def _response(self, call: CallProgress, exchanged: Exchanged, fallback: int) -> Response:
         """Put the response together; its cost settles the permit and the account."""
         decoded, request = exchanged.response, exchanged.request
         asked = request.model
@@ -154,6 +154,7 @@ class CallRunner:
             maybe_billed=call.maybe_billed,
             host=exchanged.host,
             key_name=exchanged.key_name,
+            fallback=fallback,
             tier=tier,
             body=decoded.body,
             is_assembled=decoded.is_assembled,

@@ -67,7 +67,7 @@ class Fallback(Generic[T]):
         Args:
             current: the target that is in use.
         """
-        return len(self.targets) - 1 - self._index(current)
+        return len(self.targets) - 1 - self.number(current)
 
     def after(
         self, current: T, outcome: TargetOutcome, *, attempts_left: int = 1, left_s: float = inf
@@ -87,14 +87,22 @@ class Fallback(Generic[T]):
         Raises:
             ValueError: `current` is not one of the targets.
         """
-        index = self._index(current)
+        index = self.number(current)
         if left_s <= 0:
             return None
         if outcome != "breaker_open" and (attempts_left < 1 or not issubclass(outcome, FALLS_BACK)):
             return None
         return self.targets[index + 1] if index + 1 < len(self.targets) else None
 
-    def _index(self, current: T) -> int:
+    def number(self, current: T) -> int:
+        """Return the number of a target, from 0 for the preferred one.
+
+        Args:
+            current: the target that is in use.
+
+        Raises:
+            ValueError: it is not one of the targets.
+        """
         try:
             return self.targets.index(current)
         except ValueError:

@@ -5,8 +5,8 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import sha256
 from math import inf
+from pathlib import Path
 from typing import cast
 
 import attrs
@@ -14,8 +14,9 @@ import httpx
 from attrs.validators import and_, gt, in_, instance_of, lt, min_len, optional
 
 from ..messages import Api, Request
-from ..redaction import looks_like_key, shown_url
+from ..redaction import keys_in, shown_url
 from .catalog import vendor_at, vendor_named
+from .endpoint_identity import identity_of
 from .format import WireFormat
 from .secret_texts import SecretTexts
 from .vendor import Vendor
@@ -35,8 +36,8 @@ def _url(name: str, value: str) -> httpx.URL:
     try:
         return httpx.URL(value)
     except (httpx.InvalidURL, TypeError) as error:
-        # The reason may quote a part of the URL, which may be a part of a password (L8).
-        why = "" if "@" in str(value) else f" ({error})"
+        # The reason may quote a part of the URL, which may be a part of a secret (L8).
+        why = "" if shown_url(str(value)) != str(value) else f" ({error})"
         raise ValueError(f"{name} is not a URL: {_shown(value)}{why}") from None
 
 
@@ -67,11 +68,6 @@ def _proxy_url(_: object, field: "attrs.Attribute[str]", value: str) -> None:
 def _shown(value: str | None) -> str:
     """Return a URL in quotes, without user name, password, keys and values of its query (L8)."""
     return repr(value and shown_url(str(value)))
-
-
-def _digest_of_key(segment: str) -> str:
-    """Return a segment of a path, or the digest of one that looks like a key."""
-    return sha256(segment.encode()).hexdigest()[:16] if looks_like_key(segment) else segment
 
 
 def _names_shown(values: Mapping[str, str]) -> str:
@@ -306,11 +302,22 @@ class Endpoint:
 
     @property
     def identity(self) -> str:
-        """A key of the endpoint for caches and journals, without secrets (L6, L8)."""
-        url = httpx.URL(self.base_url)
-        path = "/".join(map(_digest_of_key, url.path.split("/")))
-        more = "".join(f"#{name}" for name in (self.api, self.deployment) if name)
-        return f"{url.scheme}://{self.host}{path}{more}"
+        """A key of the endpoint for caches and journals: the whole way, without keys (L8, L12)."""
+        vendor, usual = self.vendor, vendor_at(self.base_url)
+        headers = dict(vendor.headers) | dict(self.headers)
+        headers.pop(vendor.key_header, None)
+        return identity_of(
+            self.base_url,
+            query=self.query,
+            headers=headers,
+            named={
+                "socket": None if self.uds is None else str(Path(self.uds).absolute()),
+                "vendor": None if vendor.name == usual.name else vendor.name,
+                "api": self.api,
+                "deployment": self.deployment,
+            },
+            secret_names=self.secret_names,
+        )
 
     @property
     def label(self) -> str:
@@ -437,5 +444,5 @@ class Endpoint:
             written = url.userinfo.decode("ascii")
             # Without a password, the name is a token.
             marked |= {url.password or url.username, written.partition(":")[2] or written}
-            keys |= set(filter(looks_like_key, url.path.split("/")))
+            keys |= set(keys_in(url.path))
         return SecretTexts(keys, marked)

@@ -150,14 +150,16 @@ def test_a_journal_with_a_damaged_schema_is_not_changed(tmp_path, old, new, reas
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_journal_of_another_kind_or_version_is_not_changed(tmp_path):
+@pytest.mark.parametrize("version", [2, 9])
+def test_a_journal_of_another_kind_or_version_is_not_changed(tmp_path, version):
+    """L12: version 2 knows accounts by host and path alone, so its lines would be bought again."""
     theirs, later = tmp_path / "theirs", tmp_path / "later"
     with sqlite3.connect(theirs) as other:
         other.execute("CREATE TABLE lines (x)")
     other.close()
     written(later).close()
     with sqlite3.connect(later) as other:
-        other.execute("PRAGMA user_version = 9")
+        other.execute(f"PRAGMA user_version = {version}")
     other.close()
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for path, error in ((theirs, ForeignFile), (later, OtherVersion)):

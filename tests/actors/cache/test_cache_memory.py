@@ -85,20 +85,20 @@ def test_only_what_makes_room_counts_as_evicted():
 
 
 @given(st.lists(st.tuples(KEYS, st.booleans(), st.integers(0, 10))))
-def test_of_identical_calls_one_response_is_stored_and_all_that_end_are_removed(steps):
+def test_of_identical_calls_each_target_stores_one_response_and_all_that_end_are_removed(steps):
     misses, joined, stored = MissesInFlight(), [], []
     for key, is_answered, at in steps:
         if at < len(joined):
             miss = joined.pop(at)
-            if misses.finish(miss, is_answered=is_answered):
-                stored.append(miss)
+            if misses.finish(miss, key if is_answered else None):
+                stored.append((miss, key))
         else:
             joined.append(misses.join(key))
         assert {miss.key for miss in joined} == {key for key in "abcdef" if key in misses}
         assert sum(miss.members for miss in set(joined)) == len(joined)
     assert len(stored) == len(set(stored))
     for miss in joined:
-        misses.finish(miss, is_answered=False)
+        misses.finish(miss, None)
     assert len(misses) == 0
 
 

@@ -1,6 +1,8 @@
 """Endpoints: which values are refused, and which are never shown."""
 
 import ssl
+import traceback
+from urllib.parse import unquote, urlsplit
 
 import attrs
 import pytest
@@ -215,6 +217,45 @@ def test_a_url_that_is_refused_is_shown_without_its_keys(url):
     with pytest.raises(ValueError, match="base_url") as caught:
         Endpoint(url)
     assert KEY not in str(caught.value)
+
+
+PASSWORD = "hunter2secret"  # which has not the form of a key
+PLACES = [
+    "https://gw/v1?code={}",
+    "https://gw/v1?a=1&api-key={}&b=2",
+    "https://gw/v1#{}",
+    "https://gw/v1?x#key={}",
+    "https://gw/v1;key={}",
+    "https://gw/v1/token={}/x",
+    "https://gw/v1%3Fapi-key={}",
+    "https://me:{}@gw/v1",
+    "https://me:{}@gw:99999/v1",
+    "https://me:{}/v1",
+    "me:{}",
+    "http://[::1/v1?key={}",
+    "ftp://me:{}@gw",
+    "https://gw/v1?key={}@gw",
+]
+
+
+def all_texts(**arguments):
+    """Return all that is shown of an endpoint, or of the error that refuses it."""
+    try:
+        endpoint = Endpoint(**arguments)
+    except ValueError as error:
+        return "".join(traceback.format_exception(error))
+    path = unquote(urlsplit(endpoint.base_url).path)
+    quoted = endpoint.scrub(f"no such path: {path}")
+    return repr((endpoint, endpoint.identity, endpoint.shown_url, endpoint.label, quoted))
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("secret", [KEY, PASSWORD])
+def test_a_key_anywhere_in_a_url_is_shown_by_no_error_and_no_text(place, secret):
+    """L8: also in the URL of a proxy, and where the URL is accepted."""
+    url = place.format(secret)
+    assert secret not in all_texts(base_url=url)
+    assert secret not in all_texts(base_url="http://gw/v1", proxy=url)
 
 
 def test_values_that_the_user_marks_are_shown_nowhere():

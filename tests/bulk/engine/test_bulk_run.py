@@ -160,12 +160,22 @@ async def test_rows_can_be_sent_in_batches(autojump_clock, output):
     assert {line["callsheet"]["route"] for line in lines_of(output)} == {"batch"}
 
 
-async def test_responses_of_another_provider_are_refused(autojump_clock, output):
-    elsewhere = {"endpoint": Endpoint("http://elsewhere/v1", None, "openai")}
+@pytest.mark.parametrize(
+    ("url", "more", "name"),
+    [
+        ("http://elsewhere/v1", {}, "http://elsewhere/v1#vendor=openai"),
+        ("http://provider/v1", {"uds": "/b.sock"}, "http://provider/v1#socket=/b.sock"),
+        ("http://provider/v1", {"headers": {"openai-project": "p"}}, "#openai-project:p"),
+    ],
+)
+async def test_responses_of_another_provider_are_refused(autojump_clock, output, url, more, name):
+    """L12: another socket or project is another provider, even at the same URL."""
+    elsewhere = {"endpoint": Endpoint(url, None, "openai", **more)}
     async with stage() as it:
         await it.run(rows(5), output)
-        with pytest.raises(BulkRefused, match="are from http://provider/v1, and http://elsewhere"):
+        with pytest.raises(BulkRefused, match="are from http://provider/v1") as caught:
             await it.run(rows(5), output, troupe=elsewhere)
+        assert name in str(caught.value)
         await it.run(rows(5), output, troupe=elsewhere, other_provider=True)
     assert it.requests == 5
 
