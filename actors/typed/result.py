@@ -75,12 +75,14 @@ class ResultType:
         bare: Json = {_VALUE: value}
         if not isinstance(value, dict) or _VALUE not in value:
             return self._member(bare)
+        # Beside other members, "value" is rather a member of the result itself.
+        first, second = (value, bare) if len(value) == 1 else (bare, value)
         try:
-            return self._member(value)
+            return self._member(first)
         except InvalidResult:
             with suppress(InvalidResult):
-                return self._member(bare)
-            raise
+                return self._member(second)
+        return self._member(value)  # the reason that helps the model
 
     def _member(self, wrapped: Json) -> object:
         return cast("dict[str, object]", self._value(wrapped))[_VALUE]

@@ -126,6 +126,12 @@ def test_classes_inside_a_class_are_built_too():
 
 
 @attrs.frozen
+class Entry:
+    value: int | None
+    next: int | None = None
+
+
+@attrs.frozen
 class Node:
     value: int
     next: "Node | None" = None
@@ -301,6 +307,12 @@ def test_an_object_with_the_member_of_the_one_around_it_is_read_both_ways():
     assert read(kind, {"value": {"value": 1}}) == read(kind, {"value": 1}) == {"value": 1}
     with pytest.raises(InvalidResult, match=r"Expected `int`, got `str` - at `\$.value`"):
         read(int, {"value": "a"})
+
+
+def test_a_member_named_value_beside_others_is_no_object_around_the_result():
+    bare = {"value": None, "next": None}
+    assert read(Entry | None, bare) == read(Entry | None, {"value": bare}) == Entry(None)
+    assert read(Entry | None, {"value": None}) is None
 
 
 def test_an_object_with_arbitrary_keys_is_described_but_not_strict():
