@@ -10,6 +10,9 @@ from ..responses import Response
 from ..vendors import BatchLimits, BatchWeight
 from .strategy import common_key
 
+_ITEMS = frozenset({"input", "inputs", "prompt", "n"})
+"""Members of a body that decide how many items the response has, and which."""
+
 
 @attrs.frozen
 class ListStrategy:
@@ -31,7 +34,9 @@ class ListStrategy:
     least_agreement = 0.5
 
     def key(self, request: Request) -> Hashable | None:
-        """Return all of the request except its texts."""
+        """Return all of the request except its texts; None if its extra body changes the items."""
+        if _ITEMS.intersection(request.extra_body):
+            return None
         return common_key(request, "inputs") if request.task == self.task else None
 
     def pieces(self, request: Request, weigh: Callable[[str], BatchWeight]) -> Sequence[Request]:

@@ -28,7 +28,7 @@ the answer to that item."""
 _TOKENS_PER_ITEM = 16  # around the response to one item: braces, names, id
 _TOKENS_PER_PACK = 16  # around all items
 
-_MORE_THAN_TEXT = frozenset(
+_FOR_ONE_ITEM = frozenset(
     {
         *("tools", "tool_choice", "functions", "function_call", "toolConfig", "tool_config"),
         *("logprobs", "top_logprobs", "responseLogprobs", "response_logprobs"),
@@ -36,9 +36,19 @@ _MORE_THAN_TEXT = frozenset(
         *("responseModalities", "response_modalities", "plugins", "mcp_servers"),
         *("web_search_options", "stop", "stop_sequences", "stopSequences"),
         *("include", "format", "conversation", "previous_response_id"),  # OpenAI's Responses
+        *("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"),
+        *("max_new_tokens", "min_tokens", "num_predict"),
+        *("response_format", "grammar", "guided_json", "guided_regex", "guided_choice"),
+        *("guided_grammar", "structured_outputs", "responseMimeType", "response_mime_type"),
+        *("responseSchema", "response_schema", "responseJsonSchema", "response_json_schema"),
+        *("logit_bias", "logitBias", "prediction"),
     }
 )
-"""Members of a body that request more than one text for each item, or would end a whole pack."""
+"""Members of a body that cannot apply to a whole pack.
+
+They request more than one text for each item, or bound the length, the form or the words of one
+response, which in a pack is the response to all items.
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -86,7 +96,7 @@ class Packing:
             or request.stop  # it would end the whole pack
             or request.tools
             or request.tool_choice is not None
-            or _wants_more_than_text(request.extra_body)
+            or _is_for_one_item(request.extra_body)
             or len(messages) < 2  # noqa: PLR2004  # instruction and item
             or messages[0].role not in ("system", "developer")
             or messages[-1].role != "user"
@@ -148,17 +158,17 @@ class Packing:
         return responses[0]
 
 
-def _wants_more_than_text(extra_body: Mapping[str, Json]) -> bool:
-    """Return whether an extra body, or a configuration in it, requests more than text."""
+def _is_for_one_item(extra_body: Mapping[str, Json]) -> bool:
+    """Return whether an extra body, or a configuration in it, cannot apply to a whole pack."""
     return any(
-        name in _MORE_THAN_TEXT
-        or (name in _CONFIGURATIONS and isinstance(value, Mapping) and _wants_more_than_text(value))
+        name in _FOR_ONE_ITEM
+        or (name in _CONFIGURATIONS and isinstance(value, Mapping) and _is_for_one_item(value))
         for name, value in extra_body.items()
     )
 
 
 _DEFINITIONS = ("$defs", "definitions")
-_CONFIGURATIONS = ("generationConfig", "generation_config", "text")
+_CONFIGURATIONS = ("generationConfig", "generation_config", "options", "text")
 
 
 def _schema(answer: OutputSchema | None) -> dict[str, Json]:
@@ -279,12 +289,38 @@ class Agreement:
 
 def answers_agree(one: Response, other: Response) -> bool:
     """Return whether two responses are equal as JSON, or as text without case and white space."""
+    first, second = _canonical(one.text), _canonical(other.text)
+    if first is not None and second is not None:
+        return first == second
     return _plain(one.text) == _plain(other.text)
 
 
-def _plain(text: str) -> object:
+def _canonical(text: str) -> str | None:
+    """Return JSON in one way of writing it; None for a text, also for one in quotation marks.
+
+    Python's own comparison takes `true` for 1, and NaN for unequal to itself.
+    """
+    try:
+        value: object = json.loads(text, parse_float=_number, parse_constant=_no_json)
+        return None if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _number(text: str) -> float:
+    """Return a whole number as an integer, so that 1.0 is written as 1 is."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def _no_json(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _plain(text: str) -> str:
+    """Return a text, or the text of a JSON string, without case, with single spaces."""
     try:
         value: object = json.loads(text)
     except (ValueError, RecursionError):
         value = text
-    return " ".join(value.split()).casefold() if isinstance(value, str) else value
+    return " ".join((value if isinstance(value, str) else text).split()).casefold()

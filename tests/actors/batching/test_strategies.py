@@ -115,6 +115,13 @@ def test_the_class_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
         item("a", api="responses", extra_body={"include": ["message.output_text.logprobs"]}),
         item("a", api="responses", extra_body={"text": {"format": {"type": "json_object"}}}),
         item("a", api="responses", extra_body={"previous_response_id": "resp_1"}),
+        item("a", extra_body={"max_completion_tokens": 5}),
+        item("a", extra_body={"max_tokens": 5}),
+        item("a", extra_body={"generationConfig": {"maxOutputTokens": 5}}),
+        item("a", extra_body={"options": {"num_predict": 5}}),
+        item("a", extra_body={"response_format": {"type": "json_object"}}),
+        item("a", extra_body={"text": {"format": {"type": "json_object"}}}),
+        item("a", extra_body={"logit_bias": {"1": 100}}),
         Request(
             model=MODEL,
             messages=[ChatMessage("system", "x"), ChatMessage("user", "y", extra={"name": "Ann"})],
@@ -134,12 +141,23 @@ def test_items_share_a_pack_only_if_all_but_the_item_is_the_same():
         item("a", max_tokens=5),
         item("a", temperature=0.0),
         item("a", extra_body={"top_k": 1}),
+        item("a", extra_body={"top_k": True}),
+        item("a", extra_body={"metadata": {"top_k": 1}}),
         attrs.evolve(item("a"), model="other"),
         attrs.evolve(
             item("a"), messages=[ChatMessage("system", "Else."), ChatMessage("user", "a")]
         ),
     ]
     assert len({pack.key(one) for one in [item("a"), *others]}) == len(others) + 1
+
+
+@pytest.mark.parametrize("name", ["n", "input", "prompt"])
+def test_a_request_whose_extra_body_changes_the_items_is_in_no_list(name):
+    """Its list would be paid for, and no share of the response could be told."""
+    lists = ListStrategy("completion", BatchLimits())
+    plain = Request(model=MODEL, task="completion", inputs=("a",))
+    assert lists.key(plain) is not None
+    assert lists.key(attrs.evolve(plain, extra_body={name: 2})) is None
 
 
 json_values = st.recursive(
@@ -349,6 +367,22 @@ def test_a_few_missing_answers_are_no_reason_and_many_are():
         ('{"a": 1, "b": 2}', '{"b":2,"a":1}', True),
         ("1", "2", False),
         ('"x"', "x", True),
+        ("true", "1", False),
+        ("false", "0.0", False),
+        ("[true]", "[1]", False),
+        ('{"a": {"b": true}}', '{"a": {"b": 1}}', False),
+        ("null", "0", False),
+        ("true", "True", True),
+        ('"true"', "true", True),
+        ("1", "1.0", True),
+        ("[1e2]", "[100]", True),
+        ("9007199254740993", "9007199254740992", False),
+        ("NaN", "NaN", True),
+        ("[NaN]", "[ NaN ]", False),  # no JSON, so as text
+        ("007", "7", False),
+        ('{"a": "X"}', '{"a": "x"}', False),
+        ("[" * 5000, "[" * 5000, True),
+        ("9" * 5000, "9" * 5000, True),
     ],
 )
 def test_answers_are_compared_as_a_reader_would(one, other, same):
