@@ -8,7 +8,7 @@ few of the two responses agree.
 
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import cast, final
+from typing import final
 
 import attrs
 from attrs.validators import ge, gt, instance_of, le
@@ -16,17 +16,12 @@ from attrs.validators import ge, gt, instance_of, le
 from ..json_value import Json
 from ..messages import ChatMessage, Request
 from ..responses import Choice, Response
-from ..typed import OutputSchema
 from ..vendors import BatchLimits, BatchWeight
+from .pack_form import form_for, write_items
 from .strategy import common_key
 
-_NOTE = """\
-The user sends a JSON array of items, each with an id and a text. Follow the instruction above for \
-each item by itself, as if it were the only one. Answer with one object for each id: the id, and \
-the answer to that item."""
-
-_TOKENS_PER_ITEM = 16  # around the response to one item: braces, names, id
 _TOKENS_PER_PACK = 16  # around all items
+_SPARE = 4  # times the tokens of the form: tokenizers differ, and some models indent JSON
 
 _FOR_ONE_ITEM = frozenset(
     {
@@ -119,39 +114,37 @@ class Packing:
         return (request.messages[-1].content,)
 
     def combine(self, requests: Sequence[Request]) -> Request:
-        """Return one request: instruction, note, and the items with ids from 1."""
+        """Return one request: instruction, note, and the items with numbers from 1."""
         first = requests[0]
         system, *more = first.messages[:-1]
-        items: list[Json] = [
-            {"id": number, "text": request.messages[-1].content}
-            for number, request in enumerate(requests, 1)
-        ]
+        form = form_for(first.output_schema)
         most = first.max_tokens
         if most is not None:
-            most = _TOKENS_PER_PACK + len(requests) * (most + _TOKENS_PER_ITEM)
-        text = json.dumps(items, ensure_ascii=False, separators=(",", ":"))
+            most = _TOKENS_PER_PACK + len(requests) * (most + _SPARE * form.tokens)
+        text = write_items([request.messages[-1].content for request in requests])
         return attrs.evolve(
             first,
             messages=(
-                attrs.evolve(system, content=f"{system.content.rstrip()}\n\n{_NOTE}"),
+                attrs.evolve(system, content=f"{system.content.rstrip()}\n\n{form.note}"),
                 *more,
                 ChatMessage("user", text),
             ),
             max_tokens=most,
-            json_schema=_schema(first.output_schema),
+            json_schema=form.schema,
             returns=None,
             packable=False,
         )
 
     def split(self, requests: Sequence[Request], response: Response) -> Sequence[Response | None]:
-        """Return the response to each item; None for an id that is missing or repeated (L5)."""
-        answers = _read(response.text)
-        found: list[Response | None] = []
-        for number, request in enumerate(requests, 1):
-            own = answers.get(number, [])
-            text = _text(own[0], request) if len(own) == 1 else None
-            found.append(None if text is None else _alone(response, text))
-        return found
+        """Return the response to each item; None for one without a valid answer (L5).
+
+        None for all if the model numbered its answers in any other way than the items are.
+        """
+        form = form_for(requests[0].output_schema)
+        return [
+            None if answer is None else _alone(response, form.text_of(answer))
+            for answer in form.read(response.text, len(requests))
+        ]
 
     def join(self, request: Request, responses: Sequence[Response]) -> Response:  # noqa: ARG002  # see BatchStrategy
         """Return the only response: an item is never split."""
@@ -167,56 +160,11 @@ def _is_for_one_item(extra_body: Mapping[str, Json]) -> bool:
     )
 
 
-_DEFINITIONS = ("$defs", "definitions")
 _CONFIGURATIONS = ("generationConfig", "generation_config", "options", "text")
 
 
-def _schema(answer: OutputSchema | None) -> dict[str, Json]:
-    """Return the JSON schema of a pack's response.
-
-    Args:
-        answer: schema of the response to one item; None for a text.
-    """
-    own: dict[str, Json] = {"type": "string"} if answer is None else dict(answer.schema)
-    # References lead to definitions at the root.
-    shared: dict[str, Json] = {name: own.pop(name) for name in _DEFINITIONS if name in own}
-    entry: dict[str, Json] = {
-        "type": "object",
-        "properties": {"id": {"type": "integer"}, "answer": own},
-        "required": ["id", "answer"],
-        "additionalProperties": False,
-    }
-    return {
-        **shared,
-        "type": "object",
-        "properties": {"answers": {"type": "array", "items": entry}},
-        "required": ["answers"],
-        "additionalProperties": False,
-    }
-
-
-def _read(text: str) -> dict[int, list[Json]]:
-    """Return {id: answers with that id}, without entries that do not match the schema."""
-    try:
-        whole = cast("Json", json.loads(text))
-    except (ValueError, RecursionError):
-        return {}
-    entries = whole.get("answers") if isinstance(whole, dict) else None
-    found: dict[int, list[Json]] = {}
-    for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict) and type(number := entry.get("id")) is int:
-            found.setdefault(number, []).append(entry.get("answer"))
-    return found
-
-
-def _text(answer: Json, request: Request) -> str | None:
-    """Return an answer as the text of a single call; None if it has the wrong type."""
-    if request.output_schema is not None:
-        return json.dumps(answer, ensure_ascii=False) if answer is not None else None
-    return answer if isinstance(answer, str) and answer.strip() else None
-
-
 def _alone(response: Response, text: str) -> Response:
+    """Return the response to one item as a single call would have it."""
     choice = Choice(text, "stop")
     return attrs.evolve(
         response, text=text, finish_reason="stop", choices=(choice,), body=None, is_assembled=False

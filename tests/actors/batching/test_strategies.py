@@ -1,6 +1,5 @@
 """How strategies combine requests, split responses and divide costs (L5)."""
 
-import json
 from decimal import Decimal
 
 import attrs
@@ -34,56 +33,6 @@ def weigh(text):
 
 
 # ------------------------------------------------------------------ packing
-
-
-def packed(*entries):
-    return said(json.dumps({"answers": list(entries)}))
-
-
-def entry(number, answer):
-    return {"id": number, "answer": answer}
-
-
-def test_a_pack_holds_the_instruction_once_and_every_item_under_its_number():
-    texts = ["one", 'two "quoted"', "three\nlines", "vier: äöü"]
-    whole = Packing().combine([item(text, max_tokens=5) for text in texts])
-    system, user = whole.messages
-    assert system.content.startswith(INSTRUCTION)
-    assert json.loads(user.content) == [
-        {"id": number, "text": text} for number, text in enumerate(texts, 1)
-    ]
-    assert whole.max_tokens >= 4 * 5
-    assert whole.json_schema["properties"]["answers"]["type"] == "array"
-    assert not whole.packable, "it is no item of another pack"
-
-
-def test_the_shape_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
-    own = {"type": "object", "properties": {"label": {"type": "string"}}}
-    items = [item("a", json_schema=own), item("b", json_schema=own)]
-    whole = Packing().combine(items)
-    entries = whole.json_schema["properties"]["answers"]["items"]["properties"]
-    assert entries["answer"] == own
-    first, second = Packing().split(items, packed(entry(2, {"label": "x"}), entry(1, {})))
-    assert (json.loads(first.text), json.loads(second.text)) == ({}, {"label": "x"})
-
-
-@attrs.frozen
-class Node:
-    name: str
-    next: "Node | None"
-
-
-def test_the_class_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
-    items = [item("a", returns=Node), item("b", returns=Node)]
-    assert Packing().key(items[0]) == Packing().key(items[1]) is not None
-    assert Packing().key(items[0]) != Packing().key(item("a"))
-    whole = Packing().combine(items)
-    assert whole.returns is None
-    entries = whole.json_schema["properties"]["answers"]["items"]["properties"]
-    assert list(entries["answer"]["properties"]) == ["name", "next"]
-    assert list(whole.json_schema["$defs"]) == ["Node"], "references lead to the root"
-    first, _ = Packing().split(items, packed(entry(1, {"name": "x", "next": None})))
-    assert json.loads(first.text) == {"name": "x", "next": None}
 
 
 @pytest.mark.parametrize(
@@ -165,57 +114,6 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=8,
 )
-wrong_entries = st.one_of(
-    st.fixed_dictionaries(
-        {"id": st.integers(-5, 12), "answer": json_values}
-    ),  # foreign, wrong type
-    st.fixed_dictionaries({"id": st.text(max_size=2) | st.booleans() | st.floats()}),
-    json_values,
-)
-
-
-@st.composite
-def answers_to(draw, size):
-    """Responses of a provider: the right entries, some missing, and wrong ones in between."""
-    right = [entry(number, f"answer {number}") for number in range(1, size + 1)]
-    kept = [one for one in right if draw(st.integers(0, 4))]
-    twice = [one for one in kept if not draw(st.integers(0, 5))]
-    entries = draw(st.permutations(kept + twice + draw(st.lists(wrong_entries, max_size=3))))
-    return list(entries)
-
-
-@given(st.data(), st.integers(1, 6))
-def test_whatever_a_provider_sends_no_member_gets_a_foreign_or_unclear_response(data, size):
-    entries = data.draw(answers_to(size))
-    items = [item(f"text {number}") for number in range(1, size + 1)]
-    text = json.dumps({"answers": entries})
-    if data.draw(st.integers(0, 9)) == 0:  # half a JSON
-        text = text[: data.draw(st.integers(0, len(text)))]
-    found = Packing().split(items, said(text))
-    assert len(found) == size
-    try:
-        known = json.loads(text)["answers"]
-    except ValueError:
-        known = []
-    for number, answer in enumerate(found, 1):
-        own = [
-            one.get("answer")
-            for one in known
-            if isinstance(one, dict) and type(one.get("id")) is int and one["id"] == number
-        ]
-        if answer is None:
-            assert len(own) != 1 or not isinstance(own[0], str) or not own[0].strip()
-        else:
-            assert [answer.text] == own, "exactly one entry has its number"
-            assert answer.choices == (Choice(answer.text, "stop"),)
-
-
-@given(st.text() | json_values.map(json.dumps))
-def test_a_response_that_is_no_pack_is_no_response_to_any_member(text):
-    items = [item("a"), item("b")]
-    assert Packing().split(items, said(text)) == [None, None]
-
-
 # ------------------------------------------------------------------ lists
 
 EMBED = ListStrategy("embedding", BatchLimits(max_size=4, max_tokens=40))
