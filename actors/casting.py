@@ -239,6 +239,7 @@ class _Casting:
                 self.settings.batching,
                 _strategies(self.settings),
                 deferred,
+                agreements=batching.Agreements(),
             ),
             capacity=self.capacity,
         )

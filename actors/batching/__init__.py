@@ -6,24 +6,27 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .actor import BatcherActor
+    from .agreement import Agreements, AgreementStatistics
     from .former import Batching
     from .lists import ListStrategy
-    from .packing import AgreementStatistics, Packing
+    from .packing import Packing
     from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
     from .strategy import BatchStrategy
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         actor="BatcherActor",
+        agreement="Agreements AgreementStatistics",
         former="Batching",
         lists="ListStrategy",
-        packing="AgreementStatistics Packing",
+        packing="Packing",
         statistics="BatchingStatistics BatchRecord ExplainBatching GetBatchingStatistics",
         strategy="BatchStrategy",
     )
 
 __all__ = [
     "AgreementStatistics",
+    "Agreements",
     "BatchRecord",
     "BatchStrategy",
     "BatcherActor",

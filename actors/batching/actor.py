@@ -26,6 +26,7 @@ from ..messages import Request
 from ..rate_limit import TokenEstimator
 from ..responses import Response
 from ..vendors import BatchWeight
+from .agreement import Agreements
 from .cost_shares import join_pieces, share_out
 from .former import Batch, Batching, BatchWindow, Reason
 from .groups import Groups
@@ -71,6 +72,7 @@ class BatcherActor(Actor):
         batching: when a batch is sent; by default `Batching()`.
         strategies: ways to combine requests, tried in this order.
         patient_to: the next stage for requests with a deadline; None sends them to `to` as well.
+        agreements: remembers across restarts which requests are not combined any more.
     """
 
     def __init__(
@@ -79,11 +81,12 @@ class BatcherActor(Actor):
         batching: Batching | None = None,
         strategies: Iterable[BatchStrategy] = (),
         patient_to: Ref | None = None,
+        agreements: Agreements | None = None,
     ) -> None:
         self._to = to
         self._patient_to = patient_to or to
         self._batching = batching or Batching()
-        self._groups = Groups(self._batching, strategies)
+        self._groups = Groups(self._batching, strategies, agreements)
         self._single_flight = SingleFlight()
         self._calls: set[ReplySlot[Response]] = set()
         self._estimator = TokenEstimator()

@@ -3,9 +3,9 @@
 from collections.abc import Hashable, Iterable, Iterator
 
 from ..messages import Request
+from .agreement import Agreements, AgreementStatistics
 from .former import BatchFormer, Batching, BatchWindow
 from .members import BatchMember, Group
-from .packing import Agreement, AgreementStatistics
 from .strategy import BatchStrategy
 
 _MAX_GROUPS = 1000  # each remembers how fast its members arrive, and its agreement
@@ -22,11 +22,18 @@ class Groups:
     Args:
         batching: when a batch is sent.
         strategies: ways to combine requests; the first that has a key for a request is used.
+        agreements: what is known about each group, from before a restart as well.
     """
 
-    def __init__(self, batching: Batching, strategies: Iterable[BatchStrategy]) -> None:
+    def __init__(
+        self,
+        batching: Batching,
+        strategies: Iterable[BatchStrategy],
+        agreements: Agreements | None = None,
+    ) -> None:
         self._batching = batching
         self._strategies = tuple(strategies)
+        self._agreements = Agreements() if agreements is None else agreements
         self._groups: dict[_GroupKey, Group] = {}  # the most recently used is the last
 
     def __iter__(self) -> Iterator[Group]:
@@ -45,16 +52,16 @@ class Groups:
         key, strategy = found
         group = self._groups.pop(key, None)
         if group is None:
-            group = self._create(strategy)
+            group = self._create(strategy, key)
         self._groups[key] = group
         return group if group.agreement.is_trusted else None
 
     def agreement(self) -> dict[str, tuple[AgreementStatistics, ...]]:
-        """Return the results of the checks, one entry a group, by name of the strategy."""
+        """Return the results of the checks, one entry an instruction, by name of the strategy."""
         found: dict[str, tuple[AgreementStatistics, ...]] = {}
-        for group in self._groups.values():
-            name = group.strategy.name
-            found[name] = (*found.get(name, ()), group.agreement.statistics())
+        for (number, _), agreement in self._agreements:
+            name = self._strategies[number].name
+            found[name] = (*found.get(name, ()), agreement.statistics())
         return found
 
     def _key(self, request: Request, lane: str) -> tuple[_GroupKey, BatchStrategy] | None:
@@ -64,11 +71,12 @@ class Groups:
                 return (number, common, lane, request.deadline is not None), strategy
         return None
 
-    def _create(self, strategy: BatchStrategy) -> Group:
+    def _create(self, strategy: BatchStrategy, key: _GroupKey) -> Group:
         if len(self._groups) >= _MAX_GROUPS:
             idle = next((key for key, it in self._groups.items() if not len(it.former)), None)
             if idle is not None:
                 del self._groups[idle]
         window = BatchWindow(self._batching.max_wait_s)
         former = BatchFormer[BatchMember](strategy.bounds.within(self._batching), window)
-        return Group(strategy, former, window, Agreement(strategy.least_agreement))
+        agreement = self._agreements.of(key[:2], strategy.least_agreement)
+        return Group(strategy, former, window, agreement)

@@ -10,8 +10,8 @@ from ...runtime import AskFailed, Outcome, ReplySlot, Timer
 from ..calls import CallContext, Complete
 from ..messages import Request
 from ..responses import Response, Usage
+from .agreement import Agreement
 from .former import BatchFormer, BatchWindow
-from .packing import Agreement
 from .strategy import BatchStrategy
 
 

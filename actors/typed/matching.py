@@ -32,8 +32,8 @@ class _Check:
         """Return whether a value matches a part of the schema.
 
         Args:
-            value: the value.
-            schema: the part.
+            value: the value to check, or a part of it.
+            schema: the part of the schema that it must match.
             depth: levels of the whole value above this one.
             followed: references that led here for the same value. None is followed again.
         """

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Request, Response, Tool, Usage
+from callsheet.actors.batching.agreement import Agreement, Agreements, answers_agree
 from callsheet.actors.batching.cost_shares import split_cost, split_count, split_usage
 from callsheet.actors.batching.lists import ListStrategy
-from callsheet.actors.batching.packing import Agreement, Packing, answers_agree
+from callsheet.actors.batching.packing import Packing
 from callsheet.actors.vendors.format import BatchLimits, BatchWeight, Malformed
 from callsheet.actors.vendors.openai_lists import OpenAIEmbeddings
 
@@ -285,3 +286,23 @@ def test_a_few_missing_answers_are_no_reason_and_many_are():
 )
 def test_answers_are_compared_as_a_reader_would(one, other, same):
     assert answers_agree(said(one), said(other)) == same
+
+
+def test_distrust_outlives_more_instructions_than_are_remembered():
+    """money.md 10: an instruction that was not to be packed any more was packed again later."""
+    agreements = Agreements()
+    agreements.of((0, "bad"), 0.9).count(0, 50)
+    for number in range(10_000):
+        agreements.of((0, number), 0.9)
+    assert not agreements.of((0, "bad"), 0.9).is_trusted
+    assert len(list(agreements)) <= 4000
+
+
+def test_distrusted_instructions_that_were_not_used_for_longest_are_forgotten_first():
+    agreements = Agreements()
+    for number in range(5_000):
+        agreements.of((0, number), 0.9).count(0, 50)
+        agreements.of((0, "in use"), 0.9).count(0, 50)
+    assert not agreements.of((0, "in use"), 0.9).is_trusted
+    assert not agreements.of((0, 4_999), 0.9).is_trusted
+    assert agreements.of((0, 0), 0.9).is_trusted
