@@ -24,12 +24,13 @@ from ..errors import BadRequest, CallFailed, MalformedResponse, RequestTooLarge
 from ..identity import sharing_key
 from ..messages import Request
 from ..rate_limit import TokenEstimator
-from ..responses import Response
-from ..vendors import BatchWeight
+from ..responses import Response, Usage
+from ..vendors import BatchWeight, PriceBook
 from .agreement import Agreements
+from .combined_cost import CombinedCost
 from .cost_shares import join_pieces, share_out
 from .former import Batch, Batching, BatchWindow, Reason
-from .groups import Groups
+from .groups import Groups, explain_sharing
 from .members import BatchMember, Combined, Group, Waiter, error_of
 from .single_flight import SingleFlight
 from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
@@ -72,6 +73,8 @@ class BatcherActor(Actor):
         batching: when a batch is sent; by default `Batching()`.
         strategies: ways to combine requests, tried in this order.
         patient_to: the next stage for requests with a deadline; None sends them to `to` as well.
+        prices: prices of models, from which it estimates whether a combined call is cheaper; None
+            if they are not known.
         agreements: remembers across restarts which requests are not combined any more.
     """
 
@@ -81,15 +84,22 @@ class BatcherActor(Actor):
         batching: Batching | None = None,
         strategies: Iterable[BatchStrategy] = (),
         patient_to: Ref | None = None,
+        *,
+        prices: PriceBook | None = None,
         agreements: Agreements | None = None,
     ) -> None:
         self._to = to
         self._patient_to = patient_to or to
         self._batching = batching or Batching()
-        self._groups = Groups(self._batching, strategies, agreements)
         self._single_flight = SingleFlight()
         self._calls: set[ReplySlot[Response]] = set()
         self._estimator = TokenEstimator()
+        self._groups = Groups(
+            self._batching,
+            strategies,
+            lambda strategy: CombinedCost(strategy, self._estimator, prices),
+            agreements,
+        )
         self._reasons: Counter[Reason] = Counter()
         self._latest: deque[BatchRecord] = deque(maxlen=_MAX_RECORDS)
         self._combined = 0
@@ -104,7 +114,7 @@ class BatcherActor(Actor):
         if self._single_flight.join(key, waiter):
             return
         group = self._groups.use(request, message.context.lane)
-        if group is None:
+        if group is None or group.cost.full_share(request) >= 1:
             if key is None:
                 await slot.forward(self._next(message), message)
             else:
@@ -153,13 +163,7 @@ class BatcherActor(Actor):
         if member is not None and (member.request.deadline is None or request.deadline is not None):
             return SharedCall(is_joined=True)
         group = self._groups.find(request, message.lane)
-        if group is None or not len(group.former) or not group.agreement.is_trusted:
-            return SharedCall()
-        members = len(group.former) + 1
-        alone = self._estimator.estimate(request).input_tokens
-        together = self._estimator.estimate(group.strategy.combine([request] * members))
-        share = together.input_tokens / (members * alone)
-        return SharedCall(strategy=group.strategy.name, members=members, share=share)
+        return SharedCall() if group is None else explain_sharing(group, request)
 
     async def draining(self) -> None:
         """Send all batches: no further member will arrive."""
@@ -235,9 +239,10 @@ class BatcherActor(Actor):
         await self._send(group, batch.members)
 
     async def _send(self, group: Group, members: Sequence[BatchMember]) -> None:
-        """Send members in one call, or alone if the group's combined calls do not agree."""
+        """Send members in one call, or alone if that is cheaper or its responses do not agree."""
         members = [member for member in members if member.waiters]
-        if len(members) > 1 and group.agreement.is_trusted:
+        may_combine = len(members) > 1 and group.agreement.is_trusted
+        if may_combine and group.cost.share([member.request for member in members]) < 1:
             await self._send_combined(group, members)
             return
         for member in members:
@@ -383,9 +388,7 @@ class BatcherActor(Actor):
         group, members = combined.group, combined.members
         strategy = group.strategy
         group.window.served(response.seconds)
-        self._estimator.learn(
-            combined.request, self._estimator.estimate(combined.request), response.usage
-        )
+        self._learn_tokens(combined, response.usage)
         found = strategy.split([member.request for member in members], response)
         shares = share_out(strategy, members, found, response)
         missing: list[BatchMember] = []
@@ -407,6 +410,15 @@ class BatcherActor(Actor):
             self._single_flight.conclude(member)
         group.agreement.count(len(members) - len(missing), len(missing))
         return missing
+
+    def _learn_tokens(self, combined: Combined, usage: Usage) -> None:
+        """Learn how long a prompt and the response to one member are."""
+        request = combined.request
+        if not request.inputs:  # of these the estimator knows the number of responses
+            each = usage.output_tokens // len(combined.members)
+            usage = attrs.evolve(usage, output_tokens=each)
+        self._estimator.learn(request, self._estimator.estimate(request), usage)
+        combined.group.cost.renew()
 
     @staticmethod
     def _charge_failure(combined: Combined, error: CallFailed) -> None:

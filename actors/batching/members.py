@@ -11,6 +11,7 @@ from ..calls import CallContext, Complete
 from ..messages import Request
 from ..responses import Response, Usage
 from .agreement import Agreement
+from .combined_cost import CombinedCost
 from .former import BatchFormer, BatchWindow
 from .strategy import BatchStrategy
 
@@ -142,6 +143,7 @@ class Group:
         former: collects the members of the next batch.
         window: how long the former waits for more members.
         agreement: whether combined calls give the same responses as single calls.
+        cost: compares the cost of combined and of single calls.
         timer: the next time at which the batcher checks whether a batch is due.
     """
 
@@ -149,6 +151,7 @@ class Group:
     former: BatchFormer[BatchMember]
     window: BatchWindow
     agreement: Agreement
+    cost: CombinedCost
     timer: Timer | None = None
 
 

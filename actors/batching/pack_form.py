@@ -49,7 +49,7 @@ class PackForm:
     Args:
         note: tells the model about the form; it follows the instruction.
         schema: the JSON schema of the whole response.
-        tokens: the output tokens around each answer, rounded up.
+        tokens: the output tokens around each answer, a little more than were counted above.
         read_entry: returns the number and the answer of an entry; None if it has another form.
         is_valid: returns whether an answer may be the response to an item.
         text_of: returns an answer as the text of a single call.
@@ -57,7 +57,7 @@ class PackForm:
 
     note: str
     schema: Mapping[str, Json]
-    tokens: int
+    tokens: float
     read_entry: Callable[[Json], _Entry | None]
     is_valid: Callable[[Json], bool]
     text_of: Callable[[Json], str]
@@ -108,7 +108,7 @@ def form_for(answer: OutputSchema | None) -> PackForm:
     """
     if answer is None:
         schema = _array_of({"type": "string"})
-        return PackForm(_ITEMS + _TEXTS, schema, 3, _read_text, _is_text, str)
+        return PackForm(_ITEMS + _TEXTS, schema, 2.5, _read_text, _is_text, str)
     own = dict(answer.schema)
     # References lead to definitions at the root.
     shared: dict[str, Json] = {name: own.pop(name) for name in _DEFINITIONS if name in own}
@@ -117,7 +117,7 @@ def form_for(answer: OutputSchema | None) -> PackForm:
     return PackForm(
         _ITEMS + _OBJECTS,
         {**shared, **_array_of(entry)},
-        4 if is_inline else 7,
+        3.5 if is_inline else 6.5,
         _read_inline if is_inline else _read_beside,
         lambda value: value is not None and matches_schema(value, answer.schema),
         partial(json.dumps, ensure_ascii=False),

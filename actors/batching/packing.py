@@ -7,6 +7,7 @@ few of the two responses agree.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from math import ceil
 
 import attrs
 from attrs.validators import ge, gt, instance_of, le
@@ -118,7 +119,8 @@ class Packing:
         form = form_for(first.output_schema)
         most = first.max_tokens
         if most is not None:
-            most = _TOKENS_PER_PACK + len(requests) * (most + _SPARE * form.tokens)
+            spare = ceil(_SPARE * form.tokens)
+            most = _TOKENS_PER_PACK + len(requests) * (most + spare)
         text = write_items([request.messages[-1].content for request in requests])
         return attrs.evolve(
             first,
@@ -132,6 +134,10 @@ class Packing:
             returns=None,
             packable=False,
         )
+
+    def form_tokens(self, request: Request) -> float:
+        """Return the output tokens of the form for each answer."""
+        return form_for(request.output_schema).tokens
 
     def split(self, requests: Sequence[Request], response: Response) -> Sequence[Response | None]:
         """Return the response to each item; None for one without a valid answer (L5).
