@@ -7,6 +7,7 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .actor import BatcherActor
     from .agreement import Agreements, AgreementStatistics
+    from .combined_cost import CombinedCost
     from .former import Batching
     from .lists import ListStrategy
     from .packing import Packing
@@ -17,6 +18,7 @@ else:
         __name__,
         actor="BatcherActor",
         agreement="Agreements AgreementStatistics",
+        combined_cost="CombinedCost",
         former="Batching",
         lists="ListStrategy",
         packing="Packing",
@@ -32,6 +34,7 @@ __all__ = [
     "BatcherActor",
     "Batching",
     "BatchingStatistics",
+    "CombinedCost",
     "ExplainBatching",
     "GetBatchingStatistics",
     "ListStrategy",
