@@ -19,14 +19,15 @@ and bill it as input.
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
 import attrs
 
+from .. import typed  # its names are loaded with the first class of a result
 from ..json_value import Json
-from ..typed import OutputSchema, matches_schema
+from ..messages import Request
 
 _ITEMS = """\
 The user sends a JSON array of items. Each begins with its number and a space. Follow the \
@@ -100,12 +101,13 @@ def write_items(texts: Sequence[str]) -> str:
     return json.dumps(numbered, ensure_ascii=False, separators=(",", ":"))
 
 
-def form_for(answer: OutputSchema | None) -> PackForm:
+def form_for(request: Request) -> PackForm:
     """Return the form of a pack.
 
     Args:
-        answer: schema of the response to one item; None for a text.
+        request: one of the requests in the pack.
     """
+    answer = request.output_schema
     if answer is None:
         schema = _array_of({"type": "string"})
         return PackForm(_ITEMS + _TEXTS, schema, 2.5, _read_text, _is_text, str)
@@ -119,8 +121,8 @@ def form_for(answer: OutputSchema | None) -> PackForm:
         {**shared, **_array_of(entry)},
         3.5 if is_inline else 6.5,
         _read_inline if is_inline else _read_beside,
-        lambda value: value is not None and matches_schema(value, answer.schema),
-        partial(json.dumps, ensure_ascii=False),
+        partial(_is_result, request),
+        _dumped,
     )
 
 
@@ -183,6 +185,24 @@ def _read_beside(entry: Json) -> _Entry | None:
     if not isinstance(entry, dict) or type(number := entry.get(_ID)) is not int:
         return None
     return number, entry.get(_ANSWER)
+
+
+def _is_result(request: Request, answer: Json) -> bool:
+    """Return whether an answer is one of the request's class, or else matches its schema."""
+    output = request.output_schema
+    if answer is None or output is None:
+        return False
+    if request.returns is None:
+        return typed.matches_schema(answer, output.schema)
+    try:  # as its caller will: a server without a strict mode may leave optional members out
+        typed.result_type(cast("Hashable", request.returns)).read(_dumped(answer))
+    except typed.InvalidResult:
+        return False
+    return True
+
+
+def _dumped(answer: Json) -> str:
+    return json.dumps(answer, ensure_ascii=False)
 
 
 def _is_text(answer: Json) -> bool:

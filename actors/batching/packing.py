@@ -116,7 +116,7 @@ class Packing:
         """Return one request: instruction, note, and the items with numbers from 1."""
         first = requests[0]
         system, *more = first.messages[:-1]
-        form = form_for(first.output_schema)
+        form = form_for(first)
         most = first.max_tokens
         if most is not None:
             spare = ceil(_SPARE * form.tokens)
@@ -137,14 +137,14 @@ class Packing:
 
     def form_tokens(self, request: Request) -> float:
         """Return the output tokens of the form for each answer."""
-        return form_for(request.output_schema).tokens
+        return form_for(request).tokens
 
     def split(self, requests: Sequence[Request], response: Response) -> Sequence[Response | None]:
         """Return the response to each item; None for one without a valid answer (L5).
 
         None for all if the model numbered its answers in any other way than the items are.
         """
-        form = form_for(requests[0].output_schema)
+        form = form_for(requests[0])
         return [
             None if answer is None else _alone(response, form.text_of(answer))
             for answer in form.read(response.text, len(requests))

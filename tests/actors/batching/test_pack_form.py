@@ -128,6 +128,21 @@ def test_the_built_in_provider_answers_every_form(kind):
     assert None not in texts_of(items, said(text))
 
 
+@attrs.frozen
+class Remark:
+    text: str
+    reason: str | None = None
+
+
+def test_an_answer_of_a_class_is_one_that_the_caller_can_read():
+    """A server without a strict mode leaves out what is optional; money.md 10."""
+    items = [item(text, returns=Remark) for text in "abc"]
+    entries = [{"id": 1, "text": "x"}, {"id": 2, "text": "x", "reason": None}, {"id": 3, "text": 1}]
+    first, second, third = Packing().split(items, packed(*entries))
+    assert None not in (first, second)
+    assert third is None
+
+
 @pytest.mark.parametrize(
     ("schema", "answers"),
     [
