@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         BatchingStatistics,
         BatchRecord,
         BatchStrategy,
+        CombinedCost,
         GetBatchingStatistics,
         ListStrategy,
         Packing,
@@ -184,7 +185,7 @@ else:
         batch_api="BatchApiActor BatchApiPolicy BatchApiStatistics GetBatchApiStatistics lines_in",
         batching=(
             "AgreementStatistics BatcherActor Batching BatchingStatistics BatchRecord "
-            "BatchStrategy GetBatchingStatistics ListStrategy Packing"
+            "BatchStrategy CombinedCost GetBatchingStatistics ListStrategy Packing"
         ),
         cache=(
             "CacheActor CachePolicy CacheStatistics CacheStore ClearCache GetCacheStatistics "
@@ -283,6 +284,7 @@ __all__ = [
     "ChatMessage",
     "Choice",
     "ClearCache",
+    "CombinedCost",
     "Complete",
     "Compose",
     "ConnectionFailed",

@@ -239,6 +239,8 @@ class _Casting:
                 self.settings.batching,
                 _strategies(self.settings),
                 deferred,
+                prices=_prices_at(self.settings, self.settings.endpoint),
+                agreements=batching.Agreements(),
             ),
             capacity=self.capacity,
         )
