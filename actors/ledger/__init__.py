@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .budgets import Budget, LedgerPolicy
     from .entries import NOTHING, Amount
     from .file import read_sums
+    from .judge import judge_usage
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -22,6 +23,7 @@ else:
         budgets="Budget LedgerPolicy",
         entries="NOTHING Amount",
         file="read_sums",
+        judge="judge_usage",
     )
 
 __all__ = [
@@ -35,5 +37,6 @@ __all__ = [
     "LedgerActor",
     "LedgerPolicy",
     "asked_tier",
+    "judge_usage",
     "read_sums",
 ]

@@ -26,26 +26,34 @@ from .encoding import add_extra, check_supported, expected_choices
 from .format import ApiError, DecodedResponse, Malformed, StreamDecoder
 from .openai_answers import ERROR, read_choice, read_failure
 from .openai_stream import ChunkDecoder
+from .token_counts import NO_COUNTS, TokenCounts, first_count
 from .tool_members import chat_tools
+from .usage_of_choices import for_all_choices
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """Read the tokens in OpenAI's `usage`; None if it has none. DeepSeek has its own word."""
+    """Read the tokens in OpenAI's `usage`; None if it has none."""
+    return read_counts(usage).usage
+
+
+def read_counts(usage: Json) -> TokenCounts:
+    """Read the numbers of tokens in OpenAI's `usage`. DeepSeek has its own word for one."""
     if not isinstance(usage, dict):
-        return None
+        return NO_COUNTS
     prompt, output = count_of(usage, "prompt_tokens"), count_of(usage, "completion_tokens")
     if prompt is None and output is None:  # gateways to other formats
         prompt, output = count_of(usage, "input_tokens"), count_of(usage, "output_tokens")
-    if prompt is None and output is None:
-        return None
     of_prompt = object_of(usage, "prompt_tokens_details")
     of_output = object_of(usage, "completion_tokens_details")
-    return Usage(
-        prompt or 0,
-        output or 0,
-        count_of(of_prompt, "cached_tokens") or count_of(usage, "prompt_cache_hit_tokens") or 0,
+    return TokenCounts(
+        prompt,
+        output,
+        first_count(
+            count_of(of_prompt, "cached_tokens"), count_of(usage, "prompt_cache_hit_tokens")
+        ),
         count_of(of_prompt, "cache_write_tokens") or 0,
         count_of(of_output, "reasoning_tokens") or 0,
+        count_of(usage, "total_tokens"),
     )
 
 
@@ -103,10 +111,12 @@ def read_choices(body: Json, expected: int, prompts: int = 1) -> DecodedResponse
     usage = members.get("usage")
     if usage is None and expected == 1 and isinstance(ordered[0], dict):
         usage = ordered[0].get("usage")  # Moonshot's, in a stream
+    counts = read_counts(usage)
     return DecodedResponse(
         choices=choices,
         model=text_of(members, "model") or None,
-        usage=read_usage(usage),
+        usage=counts.usage,
+        usage_doubt=counts.doubt,
         tier=text_of(members, "service_tier") or None,
         reported_cost_usd=read_cost(usage),
         body=members,
@@ -194,7 +204,8 @@ class OpenAIChat:
         Raises:
             Malformed: it is neither, or does not have exactly `request.n` choices.
         """
-        return read_choices(body, expected_choices(request))
+        response = read_choices(body, expected_choices(request))
+        return response if isinstance(response, ApiError) else for_all_choices(response, request)
 
     def decode_error(self, body: Json) -> ApiError:
         """Return the error in a body, in any of its shapes."""
@@ -202,8 +213,9 @@ class OpenAIChat:
 
     def stream_decoder(self, request: Request) -> StreamDecoder:
         """Return a decoder for one streamed response."""
-        expected = expected_choices(request)
-        return ChunkDecoder(expected, read_usage, lambda body: read_choices(body, expected))
+        return ChunkDecoder(
+            expected_choices(request), read_usage, lambda body: self.decode(body, request)
+        )
 
 
 def read_chat(body: Json, expected: int) -> DecodedResponse | ApiError:

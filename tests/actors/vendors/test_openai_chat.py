@@ -54,6 +54,7 @@ def test_an_answer_as_it_should_be():
     body = chat_body("Hi", model="gpt-4o-2024-08-06")
     body["usage"] |= {
         "prompt_tokens": 1500,
+        "total_tokens": 1505,
         "prompt_tokens_details": {"cached_tokens": 1024, "cache_write_tokens": 128},
         "completion_tokens_details": {"reasoning_tokens": 3},
     }
