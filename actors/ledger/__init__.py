@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .accounts import Accounts
     from .actor import GetCosts, LedgerActor
     from .book import CostStatistics, CostTotals
-    from .bound import asked_tier
+    from .bound import CostBound, asked_tier
     from .budgets import Budget, LedgerPolicy
     from .entries import NOTHING, Amount
     from .file import read_sums
@@ -19,7 +19,7 @@ else:
         accounts="Accounts",
         actor="GetCosts LedgerActor",
         book="CostStatistics CostTotals",
-        bound="asked_tier",
+        bound="CostBound asked_tier",
         budgets="Budget LedgerPolicy",
         entries="NOTHING Amount",
         file="read_sums",
@@ -31,6 +31,7 @@ __all__ = [
     "Accounts",
     "Amount",
     "Budget",
+    "CostBound",
     "CostStatistics",
     "CostTotals",
     "GetCosts",

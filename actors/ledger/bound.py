@@ -13,6 +13,8 @@ from ..vendors import FAST_MODE, PriceBook, TierPrice, dumps, tier_named
 
 # Members of `extra_body` that limit a response.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+MOST_OUTPUT = 4096
+"""Tokens of a response that are reserved for, if the request sets no limit."""
 _TOKENS_PER_MESSAGE = 16  # for the role and the marks around a message; 3 or 4 are usual
 _TOKENS_OF_TOOLS = 1024  # for the provider's own words about tools: Anthropic's are 300 to 600
 _TOKENS_PER_ATTACHMENT = 50_000
@@ -106,6 +108,39 @@ def most_usd(
             if peak is not None:  # it may begin before the response
                 most = max(most, _most(peak, request, usage))
     return most
+
+
+@attrs.frozen
+class CostBound:
+    """The most that one attempt of a call can cost, wherever it may be sent.
+
+    Args:
+        prices: the prices at the first target.
+        fallbacks: the other targets that may serve a call; see `most_usd`.
+        most_output: tokens of each response, if the request sets no limit.
+    """
+
+    prices: PriceBook
+    fallbacks: tuple[tuple[str | None, PriceBook], ...] = ()
+    most_output: int = MOST_OUTPUT
+
+    def usd(self, request: Request) -> Decimal | None:
+        """Return the most USD that an attempt can cost; None if one of the prices is not known.
+
+        Args:
+            request: the request to send.
+        """
+        return self.of(request, None)[1]
+
+    def of(self, request: Request, counter: TokenCounter | None) -> tuple[Usage, Decimal | None]:
+        """Return the most tokens and the most USD that an attempt can take.
+
+        Args:
+            request: the request to send.
+            counter: counts the tokens of a text exactly; None if there is none for the model.
+        """
+        usage = most_usage(request, counter, most_output=self.most_output)
+        return usage, most_usd(self.prices, request, usage, self.fallbacks)
 
 
 def _most(tier: TierPrice, request: Request, usage: Usage) -> Decimal:
