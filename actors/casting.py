@@ -273,7 +273,7 @@ class _Casting:
         )
 
 
-def cost_bound(settings: TroupeSettings) -> ledger.CostBound:
+def cost_bound(settings: TroupeSettings) -> "ledger.CostBound":
     """Return what bounds the cost of calls that are made with these settings.
 
     Args:
