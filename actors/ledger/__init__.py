@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .budgets import Budget, LedgerPolicy
     from .entries import NOTHING, Amount
     from .file import read_sums
-    from .judge import judge_usage
+    from .judge import MOST_USD, judge_usage
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -23,10 +23,11 @@ else:
         budgets="Budget LedgerPolicy",
         entries="NOTHING Amount",
         file="read_sums",
-        judge="judge_usage",
+        judge="MOST_USD judge_usage",
     )
 
 __all__ = [
+    "MOST_USD",
     "NOTHING",
     "Accounts",
     "Amount",

@@ -5,6 +5,8 @@ usage far above the bound of the request is replaced by the bound, so that it ca
 budgets and limits nor leave the range that a ledger's file has.
 """
 
+from decimal import Decimal
+
 import attrs
 
 from ..messages import Request
@@ -13,6 +15,8 @@ from .bound import most_usage
 
 _MOST_TOKENS = 10_000_000
 """Where the request has no bound; the largest context of a model has 2,000,000 tokens."""
+MOST_USD = Decimal(10_000)
+"""No call costs as much: a full context of the dearest model is below 2,000 USD."""
 _SLACK_TOKENS = 4_096  # for templates and system prompts of the server
 _FACTOR = 2
 # Members of `extra_body` that add nothing to the prompt beyond their own bytes.

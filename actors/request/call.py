@@ -6,7 +6,7 @@ from typing import Protocol, final
 import trio
 
 from ..calls import Complete, Stream
-from ..ledger import asked_tier, judge_usage
+from ..ledger import MOST_USD, asked_tier, judge_usage
 from ..responses import Delta, Response, Usage
 from ..vendors import tier_named
 from .context import CallProgress, RequestContext
@@ -132,7 +132,12 @@ class CallRunner:
             prices = self._shared.prices.at_vendor(exchanged.vendor.price_list)
             listed = prices.cost(model, usage, tier, asked=asked)
         reported = decoded.reported_cost_usd
-        is_believed = reported is not None and exchanged.vendor.reports_cost and judged.is_plausible
+        is_believed = (
+            reported is not None
+            and exchanged.vendor.reports_cost
+            and judged.is_plausible
+            and reported < MOST_USD
+        )
         cost = reported if is_believed else listed
         permit, account = call.message.permit, call.message.account
         if permit is not None:

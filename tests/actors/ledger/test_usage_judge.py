@@ -92,3 +92,19 @@ async def test_one_nonsense_usage_stops_neither_the_ledger_nor_the_limiter(count
     assert [answer.usage_doubt for answer in later] == [""] * 6
     assert costs.totals.spent.output_tokens == 50 + 6 * 5
     assert costs.totals.spent.usd < Decimal("0.01")
+
+
+async def test_a_nonsense_cost_is_not_believed(autojump_clock):
+    """OpenRouter's `usage.cost` counts where it can be one; else the table of prices does."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 5, "cost": 1e300}
+    reply = completion_json("hi", usage=usage)
+    settings = TroupeSettings(
+        endpoint=Endpoint("http://p/v1", "sk-x", vendor="openrouter"),
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, json=reply)),
+        streaming=False,
+        ledger=LedgerPolicy(),
+    )
+    async with open_troupe(settings) as troupe:
+        answer = await troupe.complete(HELLO)
+    assert answer.reported_cost_usd > 10**299
+    assert answer.cost_usd == answer.listed_cost_usd
