@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from .call_plan import CallPlan, SharedCall
     from .calls import CallContext, Complete, Stream
-    from .casting import cast_troupe, open_troupe
+    from .casting import cast_troupe, cost_bound, open_troupe
     from .chat_members import Role
     from .chat_message import ChatMessage
     from .compose import (
@@ -194,7 +194,7 @@ else:
         call_plan="CallPlan SharedCall",
         calls="CallContext Complete Stream",
         chat_members="Role",
-        casting="cast_troupe open_troupe",
+        casting="cast_troupe cost_bound open_troupe",
         compose=(
             "Compose Post PostComposerActor PostGraph PostStats Recipe RecipeError Step "
             "StepCall StepFailed StepResult TemplateError critical_path default_recipe "
@@ -399,6 +399,7 @@ __all__ = [
     "WireFormat",
     "cast_troupe",
     "check_environment",
+    "cost_bound",
     "critical_path",
     "default_prices",
     "default_recipe",

@@ -280,6 +280,20 @@ class _Casting:
         )
 
 
+def cost_bound(settings: TroupeSettings) -> "ledger.CostBound":
+    """Return what bounds the cost of calls that are made with these settings.
+
+    Args:
+        settings: the settings of the troupe.
+    """
+    policy = settings.ledger or ledger.LedgerPolicy()
+    return ledger.CostBound(
+        _prices_at(settings, settings.endpoint),
+        tuple(_other_prices(settings)),
+        policy.max_output_tokens,
+    )
+
+
 def _prices_at(settings: TroupeSettings, endpoint: Endpoint) -> PriceBook:
     """The prices that apply at an endpoint."""
     return settings.prices.at_vendor(endpoint.vendor.price_list)
