@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         BatchingStatistics,
         BatchRecord,
         BatchStrategy,
+        CombinedCost,
         GetBatchingStatistics,
         ListStrategy,
         Packing,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     )
     from .call_plan import CallPlan, SharedCall
     from .calls import CallContext, Complete, Stream
-    from .casting import cast_troupe, open_troupe
+    from .casting import cast_troupe, cost_bound, open_troupe
     from .chat_members import Role
     from .chat_message import ChatMessage
     from .compose import (
@@ -184,7 +185,7 @@ else:
         batch_api="BatchApiActor BatchApiPolicy BatchApiStatistics GetBatchApiStatistics lines_in",
         batching=(
             "AgreementStatistics BatcherActor Batching BatchingStatistics BatchRecord "
-            "BatchStrategy GetBatchingStatistics ListStrategy Packing"
+            "BatchStrategy CombinedCost GetBatchingStatistics ListStrategy Packing"
         ),
         cache=(
             "CacheActor CachePolicy CacheStatistics CacheStore ClearCache GetCacheStatistics "
@@ -193,7 +194,7 @@ else:
         call_plan="CallPlan SharedCall",
         calls="CallContext Complete Stream",
         chat_members="Role",
-        casting="cast_troupe open_troupe",
+        casting="cast_troupe cost_bound open_troupe",
         compose=(
             "Compose Post PostComposerActor PostGraph PostStats Recipe RecipeError Step "
             "StepCall StepFailed StepResult TemplateError critical_path default_recipe "
@@ -283,6 +284,7 @@ __all__ = [
     "ChatMessage",
     "Choice",
     "ClearCache",
+    "CombinedCost",
     "Complete",
     "Compose",
     "ConnectionFailed",
@@ -397,6 +399,7 @@ __all__ = [
     "WireFormat",
     "cast_troupe",
     "check_environment",
+    "cost_bound",
     "critical_path",
     "default_prices",
     "default_recipe",

@@ -191,6 +191,7 @@ class _CallEvents:
                 usage=None if response is None else response.usage,
                 cost_usd=None if response is None else response.cost_usd,
                 listed_cost_usd=None if response is None else response.listed_beside_reported,
+                usage_doubt="" if response is None else response.usage_doubt,
                 key_name="" if response is None else response.key_name,
                 error=None if error is None else str(error),
             )

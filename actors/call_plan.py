@@ -21,14 +21,19 @@ class SharedCall:
         strategy: the name of the strategy that would combine it with other requests; empty if it
             would be sent alone.
         members: how many requests would share the call, this one included.
-        share: its part of the prompt tokens of the shared call, divided by the prompt tokens that
-            it needs alone. 0.25 stands for a quarter.
+        share: its part of the cost of the shared call, the form of the response and the calls that
+            check it included, divided by its cost alone. 0.25 stands for a quarter.
+        could_be: the name of the strategy that would combine it with enough requests like it;
+            empty if that is not possible or not cheaper.
+        full_share: the same as `share`, if that call were full.
     """
 
     is_joined: bool = False
     strategy: str = ""
     members: int = 1
     share: float = 1.0
+    could_be: str = ""
+    full_share: float = 1.0
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +45,8 @@ class CallPlan:
         cost_usd: the cost in USD; None when the price is not known.
         expected_s: seconds until the response would probably arrive, waits included.
         latest_s: seconds until it would arrive at the latest; infinity if there is no bound.
-        quotes: the quote of each route that was compared, for a call that is not shared.
+        quotes: the quote of each route that was compared, for a call that is not shared, and of
+            the chosen one in a full shared call, such as "pack".
         sharing: the call that the request would share.
         limits: what the call would wait for if it were sent live.
         usage: the tokens that it would probably use if sent alone.
@@ -82,15 +88,37 @@ def plan_call(
         if not chosen.is_apart:
             expected_s += limits.wait_s
         if sharing.strategy:
-            route = sharing.strategy if route == "live" else f"{sharing.strategy}+{route}"
-            cost = None if cost is None else cost * Decimal(str(round(sharing.share, 6)))
+            route = _shared_route(sharing.strategy, route)
+            cost = None if cost is None else cost * _factor(sharing.share)
+    quotes = choice.quotes
+    if sharing.could_be:
+        quotes = (*quotes, _in_full_call(chosen, sharing))
     return CallPlan(
         route=route,
         cost_usd=cost,
         expected_s=expected_s,
         latest_s=latest_s,
-        quotes=choice.quotes,
+        quotes=quotes,
         sharing=sharing,
         limits=limits,
         usage=choice.usage,
     )
+
+
+def _in_full_call(chosen: "Quote", sharing: SharedCall) -> "Quote":
+    """Return the quote of a route for the call's part of a full shared call."""
+    factor, cost = _factor(sharing.full_share), chosen.cost_usd
+    return attrs.evolve(
+        chosen,
+        route=_shared_route(sharing.could_be, chosen.route),
+        cost_usd=None if cost is None else cost * factor,
+        factor=chosen.factor * factor,
+    )
+
+
+def _shared_route(strategy: str, route: str) -> str:
+    return strategy if route == "live" else f"{strategy}+{route}"
+
+
+def _factor(share: float) -> Decimal:
+    return Decimal(str(round(share, 6)))

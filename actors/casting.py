@@ -239,6 +239,8 @@ class _Casting:
                 self.settings.batching,
                 _strategies(self.settings),
                 deferred,
+                prices=_prices_at(self.settings, self.settings.endpoint),
+                agreements=batching.Agreements(),
             ),
             capacity=self.capacity,
         )
@@ -276,6 +278,20 @@ class _Casting:
             capacity=settings.max_concurrent_posts,
             concurrency=settings.max_concurrent_posts,
         )
+
+
+def cost_bound(settings: TroupeSettings) -> "ledger.CostBound":
+    """Return what bounds the cost of calls that are made with these settings.
+
+    Args:
+        settings: the settings of the troupe.
+    """
+    policy = settings.ledger or ledger.LedgerPolicy()
+    return ledger.CostBound(
+        _prices_at(settings, settings.endpoint),
+        tuple(_other_prices(settings)),
+        policy.max_output_tokens,
+    )
 
 
 def _prices_at(settings: TroupeSettings, endpoint: Endpoint) -> PriceBook:

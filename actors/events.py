@@ -43,6 +43,7 @@ class CallEvent:
         cost_usd: the cost in USD, on "answered"; None when the price is not known.
         listed_cost_usd: the cost in USD by the table of prices, on "answered", where `cost_usd` is
             what the provider reports; None otherwise.
+        usage_doubt: why `usage` is not what the provider reports, on "answered"; "" if it is.
         error: the error message, on "retrying" and "failed"; on "rerouted", the reason.
         delay: seconds until the next attempt, on "retrying".
         route: the route of the attempt, on "sent": "live" or "batch".
@@ -59,6 +60,7 @@ class CallEvent:
     usage: Usage | None = None
     cost_usd: Decimal | None = None
     listed_cost_usd: Decimal | None = None
+    usage_doubt: str = ""
     error: str | None = None
     delay: float | None = None
     route: str = "live"
@@ -105,5 +107,6 @@ def log_call(event: CallEvent) -> None:
         cost_usd=None if event.cost_usd is None else float(event.cost_usd),
         error=event.error,
         **({} if listed is None else {"listed_cost_usd": float(listed)}),
+        **({"usage_doubt": event.usage_doubt} if event.usage_doubt else {}),
         **({"key_name": event.key_name} if event.key_name else {}),
     )

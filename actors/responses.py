@@ -121,6 +121,8 @@ class Response(Generic[ResultT_co]):
         model: the model that generated it, as the provider names it.
         finish_reason: why the generation ended: "stop", "length", "content_filter" and so on.
         usage: the tokens that the provider reports; zero if it reports none.
+        usage_doubt: why `usage` is not what the provider reports, because that contradicts itself,
+            or because the request cannot have taken so much; "" if it is.
         cost_usd: the cost of the call in USD; None when the price of the model that generated it
             is not known.
         reported_cost_usd: the cost in USD that the provider itself reports; None if it reports
@@ -177,6 +179,7 @@ class Response(Generic[ResultT_co]):
     listed_cost_usd: Decimal | None = None
     key_name: str = ""
     fallback: int | None = 0
+    usage_doubt: str = ""
     parsed: ResultT_co = attrs.field(default=cast("ResultT_co", None), hash=False)
 
     @property

@@ -14,6 +14,7 @@ from callsheet.runtime import get_logger
 from ..calls import CallContext
 from ..errors import Billed, CallFailed, MalformedResponse, ProviderUnavailable
 from ..json_value import Json
+from ..ledger import judge_usage
 from ..messages import Request
 from ..request import classify, is_retried, response_without_key, without_key
 from ..responses import Response, Usage
@@ -350,9 +351,10 @@ class BatchResults:
             if decoded.model in (None, requested)
             else self._endpoint.scrub(decoded.model or "")
         )
-        usage = decoded.usage or Usage()
+        judged = judge_usage(decoded.usage, waiter.message.request, decoded.usage_doubt)
+        usage = judged.usage or Usage()
         cost = None  # not known without the tokens
-        if decoded.usage is not None:
+        if judged.usage is not None:
             prices = self._prices.at_vendor(self._endpoint.vendor.price_list)
             cost = prices.cost(model, usage, "batch", asked=requested)
         return Response(
@@ -360,6 +362,7 @@ class BatchResults:
             model=model,
             finish_reason=None if first is None else first.finish_reason,
             usage=usage,
+            usage_doubt=judged.doubt,
             cost_usd=cost,
             http_requests=1,  # its share of the batch's requests
             seconds=seconds,

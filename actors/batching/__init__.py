@@ -6,29 +6,35 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .actor import BatcherActor
+    from .agreement import Agreements, AgreementStatistics
+    from .combined_cost import CombinedCost
     from .former import Batching
     from .lists import ListStrategy
-    from .packing import AgreementStatistics, Packing
+    from .packing import Packing
     from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
     from .strategy import BatchStrategy
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         actor="BatcherActor",
+        agreement="Agreements AgreementStatistics",
+        combined_cost="CombinedCost",
         former="Batching",
         lists="ListStrategy",
-        packing="AgreementStatistics Packing",
+        packing="Packing",
         statistics="BatchingStatistics BatchRecord ExplainBatching GetBatchingStatistics",
         strategy="BatchStrategy",
     )
 
 __all__ = [
     "AgreementStatistics",
+    "Agreements",
     "BatchRecord",
     "BatchStrategy",
     "BatcherActor",
     "Batching",
     "BatchingStatistics",
+    "CombinedCost",
     "ExplainBatching",
     "GetBatchingStatistics",
     "ListStrategy",

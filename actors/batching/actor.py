@@ -25,11 +25,21 @@ from ..identity import sharing_key
 from ..messages import Request
 from ..rate_limit import TokenEstimator
 from ..responses import Response
-from ..vendors import BatchWeight
+from ..vendors import BatchWeight, PriceBook
+from .agreement import Agreements
+from .combined_cost import CombinedCost
 from .cost_shares import join_pieces, share_out
 from .former import Batch, Batching, BatchWindow, Reason
-from .groups import Groups
-from .members import BatchMember, BudgetHolder, Combined, Group, Waiter, error_of
+from .groups import Groups, explain_sharing
+from .members import (
+    BatchMember,
+    BudgetHolder,
+    Combined,
+    Group,
+    Waiter,
+    error_of,
+    follow_waiters,
+)
 from .single_flight import SingleFlight
 from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
 from .strategy import BatchStrategy
@@ -80,6 +90,9 @@ class BatcherActor(Actor):
         batching: when a batch is sent; by default `Batching()`.
         strategies: ways to combine requests, tried in this order.
         patient_to: the next stage for requests with a deadline; None sends them to `to` as well.
+        prices: prices of models, from which it estimates whether a combined call is cheaper; None
+            if they are not known.
+        agreements: remembers across restarts which requests are not combined any more.
     """
 
     def __init__(
@@ -88,14 +101,22 @@ class BatcherActor(Actor):
         batching: Batching | None = None,
         strategies: Iterable[BatchStrategy] = (),
         patient_to: Ref | None = None,
+        *,
+        prices: PriceBook | None = None,
+        agreements: Agreements | None = None,
     ) -> None:
         self._to = to
         self._patient_to = patient_to or to
         self._batching = batching or Batching()
-        self._groups = Groups(self._batching, strategies)
         self._single_flight = SingleFlight()
         self._calls: set[ReplySlot[Response]] = set()
         self._estimator = TokenEstimator()
+        self._groups = Groups(
+            self._batching,
+            strategies,
+            lambda strategy: CombinedCost(strategy, self._estimator, prices),
+            agreements,
+        )
         self._reasons: Counter[Reason] = Counter()
         self._latest: deque[BatchRecord] = deque(maxlen=_MAX_RECORDS)
         self._combined = 0
@@ -110,7 +131,7 @@ class BatcherActor(Actor):
         if self._single_flight.join(key, waiter):
             return
         group = self._groups.use(request, message.context.lane)
-        if group is None:
+        if group is None or group.cost.full_share(request) >= 1:
             if key is None:
                 await slot.forward(self._next(message), message)
             else:
@@ -164,13 +185,7 @@ class BatcherActor(Actor):
         if member is not None and (member.request.deadline is None or request.deadline is not None):
             return SharedCall(is_joined=True)
         group = self._groups.find(request, message.lane)
-        if group is None or not len(group.former) or not group.agreement.is_trusted:
-            return SharedCall()
-        members = len(group.former) + 1
-        alone = self._estimator.estimate(request).input_tokens
-        together = self._estimator.estimate(group.strategy.combine([request] * members))
-        share = together.input_tokens / (members * alone)
-        return SharedCall(strategy=group.strategy.name, members=members, share=share)
+        return SharedCall() if group is None else explain_sharing(group, request)
 
     async def draining(self) -> None:
         """Send all batches: no further member will arrive."""
@@ -249,9 +264,10 @@ class BatcherActor(Actor):
         await self._send(group, batch.members)
 
     async def _send(self, group: Group, members: Sequence[BatchMember]) -> None:
-        """Send members in one call, or alone if the group's combined calls do not agree."""
+        """Send members in one call, or alone if that is cheaper or its responses do not agree."""
         members = [member for member in members if member.waiters]
-        if len(members) > 1 and group.agreement.is_trusted:
+        may_combine = len(members) > 1 and group.agreement.is_trusted
+        if may_combine and group.cost.share([member.request for member in members]) < 1:
             await self._send_combined(group, members)
             return
         for member in members:
@@ -286,7 +302,7 @@ class BatcherActor(Actor):
         if call is None:
             return
         member.call = call
-        self._follow_waiters(call, (member,))
+        follow_waiters(call, (member,))
         call.on_settled(lambda call: self._single_ended(member, call, first.payer))
 
     @staticmethod
@@ -326,15 +342,6 @@ class BatcherActor(Actor):
         call.on_settled(self._calls.discard)
         return call
 
-    @staticmethod
-    def _follow_waiters(call: ReplySlot[Response], members: Sequence[BatchMember]) -> None:
-        """Apply what the waiters did while the next stage had no room for the call."""
-        waiters = [waiter for member in members for waiter in member.waiters]
-        if not waiters:
-            call.cancel()
-        for waiter in waiters:
-            call.postpone(waiter.slot.deadline)
-
     # ---------------------------------------------------------------- combined calls
 
     async def _send_combined(self, group: Group, members: Sequence[BatchMember]) -> None:
@@ -357,7 +364,7 @@ class BatcherActor(Actor):
             return
         combined.call = call
         self._combined += 1
-        self._follow_waiters(call, members)
+        follow_waiters(call, members)
         call.on_settled(lambda _: self._schedule_split(combined))
         await self._check_some(group, members)
 
@@ -377,7 +384,7 @@ class BatcherActor(Actor):
             if call is None:
                 return
             member.check = call
-            self._follow_waiters(call, (member,))
+            follow_waiters(call, (member,))
             call.on_settled(lambda _, member=member: self._single_flight.conclude(member))  # type: ignore[misc]  # bound here
 
     async def _split(self, combined: Combined) -> None:
@@ -421,9 +428,7 @@ class BatcherActor(Actor):
         group, members = combined.group, combined.members
         strategy = group.strategy
         group.window.served(response.seconds)
-        self._estimator.learn(
-            combined.request, self._estimator.estimate(combined.request), response.usage
-        )
+        group.cost.learn(combined.request, len(members), response.usage)
         found = strategy.split([member.request for member in members], response)
         shares = share_out(strategy, members, found, response)
         missing: list[BatchMember] = []
@@ -432,16 +437,7 @@ class BatcherActor(Actor):
                 member.spent = member.spent.plus(share)
                 missing.append(member)
                 continue
-            member.combined_response = attrs.evolve(
-                share,
-                text=own.text,
-                finish_reason=own.finish_reason,
-                choices=own.choices,
-                embeddings=own.embeddings,
-                body=None,  # that of the whole call is of all members
-                is_assembled=False,
-            )
-            member.is_split = True
+            member.take_share(own, share)
             self._single_flight.conclude(member)
         group.agreement.count(len(members) - len(missing), len(missing))
         return missing

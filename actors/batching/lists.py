@@ -65,6 +65,10 @@ class ListStrategy:
         texts = tuple(text for request in requests for text in request.inputs)
         return attrs.evolve(requests[0], inputs=texts)
 
+    def form_tokens(self, request: Request) -> float | None:  # noqa: ARG002  # see BatchStrategy
+        """Return None: a list has no form that costs tokens."""
+        return None
+
     def split(self, requests: Sequence[Request], response: Response) -> Sequence[Response | None]:
         """Return the share of each request; None for one whose generation failed.
 

@@ -12,8 +12,9 @@ from ..calls import CallContext, Complete
 from ..errors import BadRequest, CallFailed, MalformedResponse
 from ..messages import Request
 from ..responses import Response, Usage
+from .agreement import Agreement
+from .combined_cost import CombinedCost
 from .former import BatchFormer, BatchWindow
-from .packing import Agreement
 from .strategy import BatchStrategy
 
 BudgetHolder = tuple[str, str | None]
@@ -154,6 +155,24 @@ class BatchMember:
     def _all_lanes(self) -> list[CallLanes]:
         return [self.lanes] if self.combined is None else [self.lanes, self.combined.lanes]
 
+    def take_share(self, own: Response, share: Response) -> None:
+        """Take its part of the response of `combined`.
+
+        Args:
+            own: the response to it alone.
+            share: the response of the call, with its share of usage and cost.
+        """
+        self.combined_response = attrs.evolve(
+            share,
+            text=own.text,
+            finish_reason=own.finish_reason,
+            choices=own.choices,
+            embeddings=own.embeddings,
+            body=None,  # that of the whole call is of all members
+            is_assembled=False,
+        )
+        self.is_split = True
+
     def release(self) -> None:
         """Drop its calls, once it has ended.
 
@@ -187,6 +206,7 @@ class Group:
         former: collects the members of the next batch.
         window: how long the former waits for more members.
         agreement: whether combined calls give the same responses as single calls.
+        cost: compares the cost of combined and of single calls.
         timer: the next time at which the batcher checks whether a batch is due.
     """
 
@@ -194,6 +214,7 @@ class Group:
     former: BatchFormer[BatchMember]
     window: BatchWindow
     agreement: Agreement
+    cost: CombinedCost
     timer: Timer | None = None
 
 
@@ -265,3 +286,12 @@ class Combined:
 def error_of(call: ReplySlot[Response]) -> Exception:
     """Return why a call has no response; a cancelled call has no error of its own."""
     return call.error or AskFailed("the next stage", call.verdict, "gave the call up")
+
+
+def follow_waiters(call: ReplySlot[Response], members: Sequence[BatchMember]) -> None:
+    """Apply what the waiters did while the next stage had no room for the call."""
+    waiters = [waiter for member in members for waiter in member.waiters]
+    if not waiters:
+        call.cancel()
+    for waiter in waiters:
+        call.postpone(waiter.slot.deadline)

@@ -6,9 +6,8 @@ model may respond differently when it sees many items at a time. So a request mu
 few of the two responses agree.
 """
 
-import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import cast, final
+from math import ceil
 
 import attrs
 from attrs.validators import ge, gt, instance_of, le
@@ -17,17 +16,12 @@ from ..chat_message import ChatMessage
 from ..json_value import Json
 from ..messages import Request
 from ..responses import Choice, Response
-from ..typed import OutputSchema
 from ..vendors import BatchLimits, BatchWeight
+from .pack_form import form_for, write_items
 from .strategy import common_key
 
-_NOTE = """\
-The user sends a JSON array of items, each with an id and a text. Follow the instruction above for \
-each item by itself, as if it were the only one. Answer with one object for each id: the id, and \
-the answer to that item."""
-
-_TOKENS_PER_ITEM = 16  # around the response to one item: braces, names, id
 _TOKENS_PER_PACK = 16  # around all items
+_SPARE = 4  # times the tokens of the form: tokenizers differ, and some models indent JSON
 
 _FOR_ONE_ITEM = frozenset(
     {
@@ -120,39 +114,42 @@ class Packing:
         return (request.messages[-1].content,)
 
     def combine(self, requests: Sequence[Request]) -> Request:
-        """Return one request: instruction, note, and the items with ids from 1."""
+        """Return one request: instruction, note, and the items with numbers from 1."""
         first = requests[0]
         system, *more = first.messages[:-1]
-        items: list[Json] = [
-            {"id": number, "text": request.messages[-1].content}
-            for number, request in enumerate(requests, 1)
-        ]
+        form = form_for(first)
         most = first.max_tokens
         if most is not None:
-            most = _TOKENS_PER_PACK + len(requests) * (most + _TOKENS_PER_ITEM)
-        text = json.dumps(items, ensure_ascii=False, separators=(",", ":"))
+            spare = ceil(_SPARE * form.tokens)
+            most = _TOKENS_PER_PACK + len(requests) * (most + spare)
+        text = write_items([request.messages[-1].content for request in requests])
         return attrs.evolve(
             first,
             messages=(
-                attrs.evolve(system, content=f"{system.content.rstrip()}\n\n{_NOTE}"),
+                attrs.evolve(system, content=f"{system.content.rstrip()}\n\n{form.note}"),
                 *more,
                 ChatMessage("user", text),
             ),
             max_tokens=most,
-            json_schema=_schema(first.output_schema),
+            json_schema=form.schema,
             returns=None,
             packable=False,
         )
 
+    def form_tokens(self, request: Request) -> float:
+        """Return the output tokens of the form for each answer."""
+        return form_for(request).tokens
+
     def split(self, requests: Sequence[Request], response: Response) -> Sequence[Response | None]:
-        """Return the response to each item; None for an id that is missing or repeated (L5)."""
-        answers = _read(response.text)
-        found: list[Response | None] = []
-        for number, request in enumerate(requests, 1):
-            own = answers.get(number, [])
-            text = _text(own[0], request) if len(own) == 1 else None
-            found.append(None if text is None else _alone(response, text))
-        return found
+        """Return the response to each item; None for one without a valid answer (L5).
+
+        None for all if the model numbered its answers in any other way than the items are.
+        """
+        form = form_for(requests[0])
+        return [
+            None if answer is None else _alone(response, form.text_of(answer))
+            for answer in form.read(response.text, len(requests))
+        ]
 
     def join(self, request: Request, responses: Sequence[Response]) -> Response:  # noqa: ARG002  # see BatchStrategy
         """Return the only response: an item is never split."""
@@ -168,160 +165,12 @@ def _is_for_one_item(extra_body: Mapping[str, Json]) -> bool:
     )
 
 
-_DEFINITIONS = ("$defs", "definitions")
 _CONFIGURATIONS = ("generationConfig", "generation_config", "options", "text")
 
 
-def _schema(answer: OutputSchema | None) -> dict[str, Json]:
-    """Return the JSON schema of a pack's response.
-
-    Args:
-        answer: schema of the response to one item; None for a text.
-    """
-    own: dict[str, Json] = {"type": "string"} if answer is None else dict(answer.schema)
-    # References lead to definitions at the root.
-    shared: dict[str, Json] = {name: own.pop(name) for name in _DEFINITIONS if name in own}
-    entry: dict[str, Json] = {
-        "type": "object",
-        "properties": {"id": {"type": "integer"}, "answer": own},
-        "required": ["id", "answer"],
-        "additionalProperties": False,
-    }
-    return {
-        **shared,
-        "type": "object",
-        "properties": {"answers": {"type": "array", "items": entry}},
-        "required": ["answers"],
-        "additionalProperties": False,
-    }
-
-
-def _read(text: str) -> dict[int, list[Json]]:
-    """Return {id: answers with that id}, without entries that do not match the schema."""
-    try:
-        whole = cast("Json", json.loads(text))
-    except (ValueError, RecursionError):
-        return {}
-    entries = whole.get("answers") if isinstance(whole, dict) else None
-    found: dict[int, list[Json]] = {}
-    for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict) and type(number := entry.get("id")) is int:
-            found.setdefault(number, []).append(entry.get("answer"))
-    return found
-
-
-def _text(answer: Json, request: Request) -> str | None:
-    """Return an answer as the text of a single call; None if it has the wrong type."""
-    if request.output_schema is not None:
-        return json.dumps(answer, ensure_ascii=False) if answer is not None else None
-    return answer if isinstance(answer, str) and answer.strip() else None
-
-
 def _alone(response: Response, text: str) -> Response:
+    """Return the response to one item as a single call would have it."""
     choice = Choice(text, "stop")
     return attrs.evolve(
         response, text=text, finish_reason="stop", choices=(choice,), body=None, is_assembled=False
     )
-
-
-_LEAST_CHECKS = 5  # fewer are not significant
-_REMEMBERED = 50  # only the latest checks count, so that a change of the model shows
-
-
-@attrs.frozen
-class AgreementStatistics:
-    """Results of the checks of one group's combined calls.
-
-    Args:
-        checks: number of members that were sent both combined and alone.
-        agreed: number of checks with two equal responses.
-        answered: number of members that had a response in their combined call.
-        missed: number of members that had none.
-        is_trusted: whether the group still sends combined calls.
-    """
-
-    checks: int
-    agreed: int
-    answered: int
-    missed: int
-    is_trusted: bool
-
-
-@final
-class Agreement:
-    """Counts checks; trust ends when too few agree, or too many members have no response.
-
-    Args:
-        least: the least share, 0 to 1, of checks that agree and of members with a response.
-
-    Attributes:
-        is_trusted: whether combined calls may still be sent; once False, it stays False.
-    """
-
-    def __init__(self, least: float) -> None:
-        self._least = least
-        self._latest: list[bool] = []
-        self._checks = self._agreed = self._answered = self._missed = 0
-        self.is_trusted = True
-
-    def check(self, *, agrees: bool) -> None:
-        """Record whether a member's two responses agree."""
-        self._checks += 1
-        self._agreed += agrees
-        self._latest = [*self._latest[1 - _REMEMBERED :], agrees]
-        if len(self._latest) >= _LEAST_CHECKS:
-            share = sum(self._latest) / len(self._latest)
-            self.is_trusted = self.is_trusted and share >= self._least
-
-    def count(self, answered: int, missed: int) -> None:
-        """Record how many members of a combined call had a response, and how many had none."""
-        self._answered += answered
-        self._missed += missed
-        total = self._answered + self._missed
-        if total >= _REMEMBERED and self._answered < self._least * total:
-            self.is_trusted = False
-
-    def statistics(self) -> AgreementStatistics:
-        """Return the counters."""
-        return AgreementStatistics(
-            self._checks, self._agreed, self._answered, self._missed, self.is_trusted
-        )
-
-
-def answers_agree(one: Response, other: Response) -> bool:
-    """Return whether two responses are equal as JSON, or as text without case and white space."""
-    first, second = _canonical(one.text), _canonical(other.text)
-    if first is not None and second is not None:
-        return first == second
-    return _plain(one.text) == _plain(other.text)
-
-
-def _canonical(text: str) -> str | None:
-    """Return JSON in one way of writing it; None for a text, also for one in quotation marks.
-
-    Python's own comparison takes `true` for 1, and NaN for unequal to itself.
-    """
-    try:
-        value: object = json.loads(text, parse_float=_number, parse_constant=_no_json)
-        return None if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _number(text: str) -> float:
-    """Return a whole number as an integer, so that 1.0 is written as 1 is."""
-    number = float(text)
-    return int(number) if number.is_integer() else number
-
-
-def _no_json(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _plain(text: str) -> str:
-    """Return a text, or the text of a JSON string, without case, with single spaces."""
-    try:
-        value: object = json.loads(text)
-    except (ValueError, RecursionError):
-        value = text
-    return " ".join((value if isinstance(value, str) else text).split()).casefold()

@@ -4,9 +4,9 @@ from ...runtime import ReplySlot
 from ..errors import BudgetExceeded
 from ..messages import Request
 from ..responses import Response
+from .agreement import answers_agree
 from .cost_shares import free_of_charge
 from .members import BatchMember, BudgetHolder, Waiter, error_of
-from .packing import answers_agree
 
 
 class SingleFlight:

@@ -8,8 +8,8 @@ from ...runtime import Message
 from ..call_plan import SharedCall
 from ..messages import Request
 from ..vendors import BatchWeight
+from .agreement import AgreementStatistics
 from .former import Reason
-from .packing import AgreementStatistics
 
 
 @attrs.frozen

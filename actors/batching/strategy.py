@@ -76,6 +76,17 @@ class BatchStrategy(Protocol):
         """
         ...
 
+    def form_tokens(self, request: Request) -> float | None:
+        """Return the output tokens of a combined response for each request, besides its answer.
+
+        With them the batcher estimates whether a combined call is cheaper than single calls, and
+        combines only then. None: combining costs no tokens, and always saves calls.
+
+        Args:
+            request: a request that has a key.
+        """
+        ...
+
     def split(self, requests: Sequence[Request], response: Response) -> Sequence[Response | None]:
         """Return the response of each request; None if it is missing or ambiguous (L5).
 

@@ -8,10 +8,11 @@ if TYPE_CHECKING:
     from .accounts import Accounts
     from .actor import GetCosts, LedgerActor
     from .book import CostStatistics, CostTotals
-    from .bound import asked_tier
+    from .bound import CostBound, asked_tier
     from .budgets import Budget, LedgerPolicy
     from .entries import NOTHING, Amount
     from .file import read_sums, take_unwritten
+    from .judge import MOST_USD, judge_usage
     from .unwritten import UnwrittenCosts
 else:
     __getattr__, __dir__ = lazy_names(
@@ -19,18 +20,21 @@ else:
         accounts="Accounts",
         actor="GetCosts LedgerActor",
         book="CostStatistics CostTotals",
-        bound="asked_tier",
+        bound="CostBound asked_tier",
         budgets="Budget LedgerPolicy",
         entries="NOTHING Amount",
         file="read_sums take_unwritten",
+        judge="MOST_USD judge_usage",
         unwritten="UnwrittenCosts",
     )
 
 __all__ = [
+    "MOST_USD",
     "NOTHING",
     "Accounts",
     "Amount",
     "Budget",
+    "CostBound",
     "CostStatistics",
     "CostTotals",
     "GetCosts",
@@ -38,6 +42,7 @@ __all__ = [
     "LedgerPolicy",
     "UnwrittenCosts",
     "asked_tier",
+    "judge_usage",
     "read_sums",
     "take_unwritten",
 ]

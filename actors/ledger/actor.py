@@ -17,7 +17,7 @@ from ..responses import Response
 from ..vendors import PriceBook, default_prices
 from .accounts import Accounts
 from .book import CallOutcome, CostStatistics
-from .bound import asked_tier, most_usage, most_usd
+from .bound import CostBound, asked_tier
 from .entries import Amount, Payer, cost_labels
 
 _MAX_COUNTERS = 256  # models whose counter is cached
@@ -80,7 +80,7 @@ class LedgerActor(Actor):
         self._to = to
         self._accounts = accounts
         self._prices = prices or default_prices()
-        self._fallbacks = fallbacks
+        self._bound = CostBound(self._prices, fallbacks, accounts.policy.max_output_tokens)
         self._endpoint = endpoint
         self._counter_for = counter_for
         self._counters: dict[str, TokenCounter | None] = {}
@@ -145,9 +145,7 @@ class LedgerActor(Actor):
     def _payers(self, message: Complete | Stream) -> tuple[Payer, ...]:
         """Return who pays for a call, and the most that one attempt costs each payer."""
         request, accounts = message.request, self._accounts
-        counter, most_output = self._counter(request.model), accounts.policy.max_output_tokens
-        usage = most_usage(request, counter, most_output=most_output)
-        usd = most_usd(self._prices, request, usage, self._fallbacks)
+        usage, usd = self._bound.of(request, self._counter(request.model))
         day = datetime.fromtimestamp(accounts.clock(), UTC).date().isoformat()
         tier = asked_tier(request)
         labels = cost_labels(

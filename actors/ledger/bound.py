@@ -10,9 +10,10 @@ from ..rate_limit import TokenCounter
 from ..responses import Usage
 from ..tools import Tool
 from ..vendors import FAST_MODE, PriceBook, TierPrice, dumps, tier_named
+from .body_limits import read_limits
 
-# Members of `extra_body` that limit a response.
-_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+MOST_OUTPUT = 4096
+"""Tokens of a response that are reserved for, if the request sets no limit."""
 _TOKENS_PER_MESSAGE = 16  # for the role and the marks around a message; 3 or 4 are usual
 _TOKENS_OF_TOOLS = 1024  # for the provider's own words about tools: Anthropic's are 300 to 600
 _TOKENS_PER_ATTACHMENT = 50_000
@@ -35,7 +36,8 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
     """Return the most tokens that one attempt can take.
 
     Each token stands for at least one byte, so a text has no more tokens than bytes in UTF-8. That
-    is the bound where no exact counter exists.
+    is the bound where no exact counter exists. What the provider adds to a prompt by itself has no
+    bound: results of its own tools, earlier turns that it has stored, files by their address.
 
     Args:
         request: the request to send.
@@ -51,7 +53,10 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
         if message.extra:
             tokens += len(dumps(message.extra)) + message.attachments * _TOKENS_PER_ATTACHMENT
         if message.native:
-            tokens += len(dumps(message.native))
+            native = dumps(message.native)
+            files = native.count(b'"inlineData"') + native.count(b'"fileData"')
+            files += native.count(b'"inline_data"') + native.count(b'"file_data"')
+            tokens += len(native) + files * _TOKENS_PER_ATTACHMENT
     if (output := request.output_schema) is not None:
         tokens += len(dumps(output.schema))
     if request.tools:
@@ -60,11 +65,10 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
         tokens += len(dumps(request.extra_body))
     if request.task == "embedding":
         return Usage(tokens)
-    best_of = request.extra_body.get("best_of")
-    choices = max(request.n, best_of if isinstance(best_of, int) else 1)
-    limits = (request.max_tokens, *map(request.extra_body.get, _LIMITS))
-    each = max((most for most in limits if isinstance(most, int)), default=most_output)
-    return Usage(tokens, each * choices * max(1, len(request.inputs)))
+    limits = read_limits(request)
+    each = max(most_output, limits.least) if limits.tokens is None else limits.tokens
+    each += limits.predicted
+    return Usage(tokens, each * limits.choices * max(1, len(request.inputs)))
 
 
 def _bytes_of_tool(tool: Tool) -> int:
@@ -95,8 +99,11 @@ def most_usd(
             one, and the prices there.
     """
     most = Decimal(0)
-    for model, book in ((request.model, prices), *fallbacks):
-        price = book.price(model or request.model)
+    targets = [(model or request.model, book) for model, book in ((None, prices), *fallbacks)]
+    named = read_limits(request).models
+    targets += [(model, book) for _, book in targets for model in named]
+    for model, book in targets:
+        price = book.price(model)
         for name in dict.fromkeys((asked_tier(request), "default")):
             tier = None if price is None else price.at(name)
             if tier is None:
@@ -106,6 +113,39 @@ def most_usd(
             if peak is not None:  # it may begin before the response
                 most = max(most, _most(peak, request, usage))
     return most
+
+
+@attrs.frozen
+class CostBound:
+    """The most that one attempt of a call can cost, wherever it may be sent.
+
+    Args:
+        prices: the prices at the first target.
+        fallbacks: the other targets that may serve a call; see `most_usd`.
+        most_output: tokens of each response, if the request sets no limit.
+    """
+
+    prices: PriceBook
+    fallbacks: tuple[tuple[str | None, PriceBook], ...] = ()
+    most_output: int = MOST_OUTPUT
+
+    def usd(self, request: Request) -> Decimal | None:
+        """Return the most USD that an attempt can cost; None if one of the prices is not known.
+
+        Args:
+            request: the request to send.
+        """
+        return self.of(request, None)[1]
+
+    def of(self, request: Request, counter: TokenCounter | None) -> tuple[Usage, Decimal | None]:
+        """Return the most tokens and the most USD that an attempt can take.
+
+        Args:
+            request: the request to send.
+            counter: counts the tokens of a text exactly; None if there is none for the model.
+        """
+        usage = most_usage(request, counter, most_output=self.most_output)
+        return usage, most_usd(self.prices, request, usage, self.fallbacks)
 
 
 def _most(tier: TierPrice, request: Request, usage: Usage) -> Decimal:

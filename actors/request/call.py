@@ -6,7 +6,7 @@ from typing import Protocol, final
 import trio
 
 from ..calls import Complete, Stream
-from ..ledger import asked_tier
+from ..ledger import MOST_USD, asked_tier, judge_usage
 from ..responses import Delta, Response, Usage
 from ..vendors import tier_named
 from .context import CallProgress, RequestContext
@@ -124,25 +124,33 @@ class CallRunner:
         model = decoded.model or asked
         if model == exchanged.deployment:
             model = asked
-        usage = Usage() if decoded.usage is None else decoded.usage
+        judged = judge_usage(decoded.usage, request, decoded.usage_doubt)
+        usage = judged.usage or Usage()
         tier = tier_named(asked_tier(request) if decoded.tier is None else decoded.tier)
         listed = None  # unknown without the tokens (L13)
-        if decoded.usage is not None:
+        if judged.usage is not None:
             prices = self._shared.prices.at_vendor(exchanged.vendor.price_list)
             listed = prices.cost(model, usage, tier, asked=asked)
         reported = decoded.reported_cost_usd
-        is_believed = reported is not None and exchanged.vendor.reports_cost
+        is_believed = (
+            reported is not None
+            and exchanged.vendor.reports_cost
+            and judged.is_plausible
+            and reported < MOST_USD
+        )
         cost = reported if is_believed else listed
         permit, account = call.message.permit, call.message.account
         if permit is not None:
             usd = None if cost is None else float(cost)
-            permit.settle(decoded.usage, usd, exchanged.first_byte_s)
+            known = judged.usage if judged.is_plausible else None  # else the estimate stays
+            permit.settle(known, usd, exchanged.first_byte_s)
         first = decoded.choices[0] if decoded.choices else None
         response = Response(
             text="" if first is None else first.text,
             model=model,
             finish_reason=None if first is None else first.finish_reason,
             usage=usage,
+            usage_doubt=judged.doubt,
             cost_usd=cost,
             reported_cost_usd=reported,
             listed_cost_usd=listed,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .matching import matches_schema
     from .output import OutputSchema
     from .result import InvalidResult, ResultType, result_type
     from .schema import json_schema_of
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
+        matching="matches_schema",
         output="OutputSchema",
         result="InvalidResult ResultType result_type",
         schema="json_schema_of",
@@ -24,6 +26,7 @@ __all__ = [
     "OutputSchema",
     "ResultType",
     "json_schema_of",
+    "matches_schema",
     "result_type",
     "strict_schema",
 ]

@@ -37,6 +37,7 @@ from .openai_answers import Content, arguments_text
 from .price import FAST_MODE
 from .repeats import Repeats
 from .sse import ServerSentEvent
+from .token_counts import NO_COUNTS, TokenCounts
 from .tool_members import anthropic_tools
 
 _RESERVED = frozenset({"stream", "messages"})
@@ -133,7 +134,8 @@ class AnthropicMessages:
         return DecodedResponse(
             choices=(_choice(members),),
             model=text_of(members, "model") or None,
-            usage=_usage(usage),
+            usage=(counts := _counts(usage)).usage,
+            usage_doubt=counts.doubt,
             tier=_tier(usage),
             body=members,
         )
@@ -166,7 +168,7 @@ class _AnthropicDecoder:
     @property
     def usage(self) -> Usage | None:
         """The tokens that were reported so far."""
-        return _usage(self._counts)
+        return _counts(self._counts).usage
 
     def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
         """Return the deltas of one event."""
@@ -376,14 +378,14 @@ def _tier(usage: dict[str, Json]) -> str | None:
     return text_of(usage, "service_tier") or None
 
 
-def _usage(usage: dict[str, Json]) -> Usage | None:
+def _counts(usage: dict[str, Json]) -> TokenCounts:
     """Read the usage. Unlike OpenAI, Anthropic does not count cached tokens as input tokens."""
     fresh, output = count_of(usage, "input_tokens"), count_of(usage, "output_tokens")
     if fresh is None and output is None:
-        return None
+        return NO_COUNTS
     read = count_of(usage, "cache_read_input_tokens") or 0
     written = count_of(usage, "cache_creation_input_tokens") or 0
     for_an_hour = count_of(object_of(usage, "cache_creation"), "ephemeral_1h_input_tokens") or 0
     thought = count_of(object_of(usage, "output_tokens_details"), "thinking_tokens") or 0
     prompt = (fresh or 0) + read + written
-    return Usage(prompt, output or 0, read, written, thought, min(for_an_hour, written))
+    return TokenCounts(prompt, output, read, written, thought, kept_1h=for_an_hour)

@@ -100,13 +100,16 @@ def text_of(members: Mapping[str, Json], name: str) -> str:
 
 
 def count_of(members: Mapping[str, Json], name: str) -> int | None:
-    """Return a member that is a number of tokens; None for any other value, such as 1e30."""
+    """Return a member that is a number of tokens; None for any other value.
+
+    A number that no response has, such as 1e30, is cut: the request's own bound replaces it.
+    """
     value = members.get(name)
     if type(value) is int and 0 <= value <= _MOST_TOKENS:  # nearly always
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _MOST_TOKENS:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124  # NaN
         return None
-    return int(max(0, value))
+    return int(min(max(0, value), _MOST_TOKENS))
 
 
 def has_error(members: Mapping[str, Json]) -> bool:

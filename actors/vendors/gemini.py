@@ -33,6 +33,7 @@ from .format import (
 from .gemini_input import gemini_chat
 from .openai_answers import arguments_text, likely_tokens, notes_in, number_of
 from .sse import ServerSentEvent
+from .token_counts import NO_COUNTS, TokenCounts
 from .tool_members import gemini_tools
 
 _RESERVED = frozenset({"contents"})
@@ -114,10 +115,12 @@ class GeminiContent:
             if blocked is None:
                 raise Malformed('the response has no "candidates"')
             choices = (Choice("", "content_filter", refusal=blocked),) * expected
+        counts = _counts(object_of(members, "usageMetadata"))
         return DecodedResponse(
             choices=choices,
             model=text_of(members, "modelVersion") or None,
-            usage=_usage(object_of(members, "usageMetadata")),
+            usage=counts.usage,
+            usage_doubt=counts.doubt,
             body=members,
         )
 
@@ -154,7 +157,7 @@ class _GeminiDecoder:
         members = read_event(event)
         if members.get("error") or event.name == "error":
             raise StreamFailed(read_error(members))
-        self.usage = _usage(object_of(members, "usageMetadata")) or self.usage
+        self.usage = _counts(object_of(members, "usageMetadata")).usage or self.usage
         for name, value in members.items():
             if value is not None and name != "candidates":
                 self._body[name] = value
@@ -364,15 +367,16 @@ def _blocked(members: dict[str, Json]) -> str | None:
     return None if reason in _UNBLOCKED else text_of(feedback, "blockReasonMessage") or reason
 
 
-def _usage(usage: dict[str, Json]) -> Usage | None:
+def _counts(usage: dict[str, Json]) -> TokenCounts:
     """Read the usage. Google counts thoughts separately, and cached tokens as prompt tokens."""
     prompt, output = count_of(usage, "promptTokenCount"), count_of(usage, "candidatesTokenCount")
     if prompt is None and output is None:
-        return None
+        return NO_COUNTS
     thoughts = count_of(usage, "thoughtsTokenCount") or 0
-    return Usage(
+    return TokenCounts(
         (prompt or 0) + (count_of(usage, "toolUsePromptTokenCount") or 0),
         (output or 0) + thoughts,
         count_of(usage, "cachedContentTokenCount") or 0,
-        reasoning_tokens=thoughts,
+        reasoning=thoughts,
+        total=count_of(usage, "totalTokenCount"),
     )

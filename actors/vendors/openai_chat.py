@@ -26,26 +26,32 @@ from .encoding import add_extra, check_supported, expected_choices
 from .format import ApiError, DecodedResponse, Malformed, StreamDecoder
 from .openai_answers import ERROR, read_choice, read_failure
 from .openai_stream import ChunkDecoder
+from .token_counts import NO_COUNTS, TokenCounts
 from .tool_members import chat_tools
+from .usage_of_choices import for_all_choices
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """Read the tokens in OpenAI's `usage`; None if it has none. DeepSeek has its own word."""
+    """Read the tokens in OpenAI's `usage`; None if it has none."""
+    return read_counts(usage).usage
+
+
+def read_counts(usage: Json) -> TokenCounts:
+    """Read the numbers of tokens in OpenAI's `usage`. DeepSeek has its own word for one."""
     if not isinstance(usage, dict):
-        return None
+        return NO_COUNTS
     prompt, output = count_of(usage, "prompt_tokens"), count_of(usage, "completion_tokens")
     if prompt is None and output is None:  # gateways to other formats
         prompt, output = count_of(usage, "input_tokens"), count_of(usage, "output_tokens")
-    if prompt is None and output is None:
-        return None
     of_prompt = object_of(usage, "prompt_tokens_details")
     of_output = object_of(usage, "completion_tokens_details")
-    return Usage(
-        prompt or 0,
-        output or 0,
+    return TokenCounts(
+        prompt,
+        output,
         count_of(of_prompt, "cached_tokens") or count_of(usage, "prompt_cache_hit_tokens") or 0,
         count_of(of_prompt, "cache_write_tokens") or 0,
         count_of(of_output, "reasoning_tokens") or 0,
+        count_of(usage, "total_tokens"),
     )
 
 
@@ -109,10 +115,12 @@ def read_choices(
     usage = members.get("usage")
     if usage is None and expected == 1 and isinstance(ordered[0], dict):
         usage = ordered[0].get("usage")  # Moonshot's, in a stream
+    counts = read_counts(usage)
     return DecodedResponse(
         choices=choices,
         model=text_of(members, "model") or None,
-        usage=read_usage(usage),
+        usage=counts.usage,
+        usage_doubt=counts.doubt,
         tier=text_of(members, "service_tier") or None,
         reported_cost_usd=read_cost(usage),
         body=members,
@@ -201,7 +209,14 @@ class OpenAIChat:
         Raises:
             Malformed: it is neither, or does not have exactly `request.n` choices.
         """
-        return read_choices(body, expected_choices(request))
+        return self._decode(body, request)
+
+    @staticmethod
+    def _decode(
+        body: Json, request: Request, *, is_assembled: bool = False
+    ) -> DecodedResponse | ApiError:
+        response = read_choices(body, expected_choices(request), is_assembled=is_assembled)
+        return response if isinstance(response, ApiError) else for_all_choices(response, request)
 
     def decode_error(self, body: Json) -> ApiError:
         """Return the error in a body, in any of its shapes."""
@@ -209,9 +224,8 @@ class OpenAIChat:
 
     def stream_decoder(self, request: Request) -> StreamDecoder:
         """Return a decoder for one streamed response."""
-        expected = expected_choices(request)
-        decode = partial(read_choices, expected=expected, is_assembled=True)
-        return ChunkDecoder(expected, read_usage, decode)
+        decode = partial(self._decode, request=request, is_assembled=True)
+        return ChunkDecoder(expected_choices(request), read_usage, decode)
 
 
 def read_chat(body: Json, expected: int) -> DecodedResponse | ApiError:

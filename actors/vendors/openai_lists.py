@@ -20,13 +20,12 @@ from .format import (
     StreamDecoder,
     UnsupportedField,
 )
-from .openai_chat import read_choices, read_usage
+from .openai_chat import read_choices, read_counts, read_usage
 from .openai_stream import ChunkDecoder
+from .usage_of_choices import for_all_choices
 
 _COMPLETION_LIMITS = BatchLimits(max_size=100)
 _COMPLETION_RESERVED = frozenset({"n", "stream", "prompt"})
-_USUAL_CHARS, _MAX_CHARS = 4, 7  # characters per token, on the average of a longer text
-_LEAST_CHARS = 200  # length of a longer text
 
 
 @attrs.frozen(kw_only=True)
@@ -103,7 +102,7 @@ class OpenAICompletions:
         response = read_completion(
             body, expected_choices(request), len(request.inputs), is_assembled=is_assembled
         )
-        return response if isinstance(response, ApiError) else _corrected(response, request)
+        return response if isinstance(response, ApiError) else for_all_choices(response, request)
 
     def decode_error(self, body: Json) -> ApiError:
         """Return the error in a body, in any of its shapes."""
@@ -131,30 +130,6 @@ def read_completion(
             choices.
     """
     return read_choices(body, expected, prompts, is_assembled=is_assembled)
-
-
-def _corrected(response: DecodedResponse, request: Request) -> DecodedResponse:
-    """Correct the usage of a response with several choices, if it is that of one choice only.
-
-    Some servers report the usage of one prompt or choice. This shows in more characters per token
-    than any text has; then the tokens are estimated at four characters each.
-    """
-    if response.usage is None or expected_choices(request) == 1:
-        return response
-    sent = sum(map(len, request.inputs))
-    received = sum(len(choice.text) for choice in response.choices)
-    usage = attrs.evolve(
-        response.usage,
-        input_tokens=_corrected_count(response.usage.input_tokens, sent),
-        output_tokens=_corrected_count(response.usage.output_tokens, received),
-    )
-    return attrs.evolve(response, usage=usage)
-
-
-def _corrected_count(tokens: int, chars: int) -> int:
-    usual = -(-chars // _USUAL_CHARS)
-    is_credible = chars < _LEAST_CHARS or chars <= tokens * _MAX_CHARS
-    return tokens if is_credible else max(tokens, usual)
 
 
 Vector = tuple[float, ...]
@@ -208,7 +183,8 @@ class OpenAIEmbeddings:
         Raises:
             Malformed: it is neither, or does not have exactly one vector for each text.
         """
-        return read_embeddings(body, len(request.inputs))
+        response = read_embeddings(body, len(request.inputs))
+        return response if isinstance(response, ApiError) else for_all_choices(response, request)
 
     def decode_error(self, body: Json) -> ApiError:
         """Return the error in a body, in any of its shapes."""
@@ -248,7 +224,8 @@ def read_embeddings(body: Json, expected: int) -> DecodedResponse | ApiError:
     return DecodedResponse(
         embeddings=in_order(numbered, expected),
         model=text_of(members, "model") or None,
-        usage=read_usage(members.get("usage")),
+        usage=(counts := read_counts(members.get("usage"))).usage,
+        usage_doubt=counts.doubt,
         body=members,
     )
 

@@ -17,7 +17,8 @@ from ..responses import Choice, TokenLogprob, ToolCall, Usage
 from .decoding import count_of, object_of, read_members, text_of, within_depth
 from .format import ApiError, DecodedResponse, Malformed
 from .openai_answers import Content, arguments_text, flat_text, read_logprobs
-from .openai_chat import read_cost, read_usage
+from .openai_chat import read_cost, read_counts
+from .token_counts import NO_COUNTS, TokenCounts
 
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Types of the items that are tool calls, and the members that have their arguments."""
@@ -51,10 +52,12 @@ def read_response(body: Json) -> DecodedResponse | ApiError:
     is_cut = status == "incomplete" or bool(members.get("incomplete_details"))
     if output is None and not is_cut:
         raise Malformed('the response has no "output"')
+    counts = _counts(members.get("usage"))
     return DecodedResponse(
         choices=(_choice(listed(output), members, is_cut=is_cut),),
         model=text_of(members, "model") or None,
-        usage=read_tokens(members.get("usage")),
+        usage=counts.usage,
+        usage_doubt=counts.doubt,
         tier=text_of(members, "service_tier") or None,
         reported_cost_usd=read_cost(members.get("usage")),
         body=members,
@@ -130,23 +133,29 @@ def listed(value: Json) -> list[Json]:
 
 
 def read_tokens(usage: Json) -> Usage | None:
-    """Read the tokens in the `usage` of a response; None if it has none.
+    """Read the tokens in the `usage` of a response; None if it has none."""
+    return _counts(usage).usage
+
+
+def _counts(usage: Json) -> TokenCounts:
+    """Read the numbers of tokens in the `usage` of a response.
 
     Some servers use the names of a chat, and Perplexity has Anthropic's for the cache.
     """
     if not isinstance(usage, dict):
-        return None
+        return NO_COUNTS
     prompt, output = count_of(usage, "input_tokens"), count_of(usage, "output_tokens")
     if prompt is None and output is None:
-        return read_usage(usage)
+        return read_counts(usage)
     of_prompt = object_of(usage, "input_tokens_details")
     of_output = object_of(usage, "output_tokens_details")
-    return Usage(
-        prompt or 0,
-        output or 0,
+    return TokenCounts(
+        prompt,
+        output,
         count_of(of_prompt, "cached_tokens") or count_of(of_prompt, "cache_read_input_tokens") or 0,
         count_of(of_prompt, "cache_write_tokens")
         or count_of(of_prompt, "cache_creation_input_tokens")
         or 0,
         count_of(of_output, "reasoning_tokens") or 0,
+        count_of(usage, "total_tokens"),
     )

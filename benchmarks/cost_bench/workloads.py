@@ -16,18 +16,21 @@ __all__ = ["EmbeddingFigures", "ReviewFigures", "burst", "embeddings", "reviews"
 
 _DAY_S = 86_400.0
 _SCALE = 0.1
+_BRIEF = "Label the sentiment as positive, negative or neutral."
 _MOST_TEXTS, _MOST_TOKENS = 2_048, 300_000  # the most that OpenAI accepts in one call
 
 
 @attrs.frozen
 class ReviewFigures:
-    """W4 in four ways.
+    """W4 in each way.
 
     Args:
         each: the bill of one call for each review, by plain HTTP.
         joined: the bill where identical requests share a call.
         live: the bill where requests are also packed.
         batch: the bill where requests are packed and sent by the Batch API.
+        each_brief: the bill of one call for each review, with an instruction of eight words.
+        packed_brief: the same work where requests may be packed.
         same_live: number of labels of `live` that equal those of the single calls.
         same_batch: number of labels of `batch` that equal those of the single calls.
         labels: number of labels.
@@ -37,6 +40,8 @@ class ReviewFigures:
     joined: Bill
     live: Bill
     batch: Bill
+    each_brief: Bill
+    packed_brief: Bill
     same_live: int
     same_batch: int
     labels: int
@@ -58,7 +63,7 @@ class EmbeddingFigures:
 
 
 async def reviews() -> ReviewFigures:
-    """Label a thousand reviews: with a call each, joined, packed, and packed in a batch."""
+    """Label a thousand reviews in every way, and with an instruction of eight words."""
     workload = make_workload("reviews")
     requests = [item for item in workload.items if isinstance(item, Request)]
     async with running_provider(_SCALE) as base_url:
@@ -70,15 +75,27 @@ async def reviews() -> ReviewFigures:
         live_answers, live = await _answers(base_url, requests)
         patient = [attrs.evolve(request, deadline=_DAY_S) for request in requests]
         batch_answers, batch = await _answers(base_url, patient)
+        brief = [_under(_BRIEF, request) for request in requests]
+        lone = [attrs.evolve(request, packable=False, cacheable=False) for request in brief]
+        _, each_brief = await _answers(base_url, lone)
+        unlike = [attrs.evolve(request, cacheable=False) for request in brief]
+        _, packed_brief = await _answers(base_url, unlike)
     return ReviewFigures(
         each,
         joined,
         live,
         batch,
+        each_brief,
+        packed_brief,
         _same(expected, live_answers),
         _same(expected, batch_answers),
         len(expected),
     )
+
+
+def _under(instruction: str, request: Request) -> Request:
+    system, *more = request.messages
+    return attrs.evolve(request, messages=[attrs.evolve(system, content=instruction), *more])
 
 
 def _same(expected: Sequence[str], answers: Sequence[Response]) -> int:

@@ -16,6 +16,7 @@ from ..actors import (
     Observer,
     TroupeSettings,
     UnwrittenCosts,
+    cost_bound,
     ignore,
     in_worker_thread,
     open_troupe,
@@ -83,6 +84,7 @@ async def bulk(
             observers=observers,
             in_thread=in_thread,
             wall_clock=wall_clock,
+            bound=cost_bound(plan.troupe).usd,
             remark=plan.remark,
         )
         observer = _both(run.observe, plan.troupe.observer)

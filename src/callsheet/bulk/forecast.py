@@ -1,14 +1,16 @@
 """Estimate rows, tokens, cost and time of a run without sending anything."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from contextlib import closing
 from decimal import Decimal
 
 import attrs
 
 from ..actors import (
+    CombinedCost,
     Limits,
+    Packing,
     Price,
     PriceBook,
     Request,
@@ -33,14 +35,21 @@ class ModelForecast:
         usage: the estimated tokens.
         live_usd: the cost in USD at the usual price; None if the price is not known.
         batch_usd: the cost in USD by the Batch API; None if the price is not known.
+        pack_saves_usd: what packs save of `live_usd`, in USD.
     """
 
     rows: int = 0
     usage: Usage = attrs.field(factory=Usage)
     live_usd: Decimal | None = None
     batch_usd: Decimal | None = None
+    pack_saves_usd: Decimal = Decimal(0)
     _live: TierPrice | None = attrs.field(default=None, alias="live", repr=False)
     _batch: TierPrice | None = attrs.field(default=None, alias="batch", repr=False)
+
+    @property
+    def pack_usd(self) -> Decimal | None:
+        """The cost in USD in packs; None if the price is not known."""
+        return None if self.live_usd is None else self.live_usd - self.pack_saves_usd
 
     @classmethod
     def of(cls, price: Price | None) -> "ModelForecast":
@@ -58,18 +67,23 @@ class ModelForecast:
             batch=batch,
         )
 
-    def add(self, usage: Usage) -> None:
-        """Add a row. Each has its own price, which depends on the size of its prompt.
+    def add(self, usage: Usage) -> Decimal:
+        """Add a row, and return its cost in USD at the usual price; 0 if that is not known.
+
+        Each has its own price, which depends on the size of its prompt.
 
         Args:
             usage: the estimated tokens of the row.
         """
         self.rows += 1
         self.usage += usage
+        live_usd = Decimal(0)
         if self._live is not None:
-            self.live_usd = (self.live_usd or Decimal(0)) + self._live.cost(usage)
+            live_usd = self._live.cost(usage)
+            self.live_usd = (self.live_usd or Decimal(0)) + live_usd
         if self._batch is not None:
             self.batch_usd = (self.batch_usd or Decimal(0)) + self._batch.cost(usage)
+        return live_usd
 
 
 @attrs.define
@@ -113,11 +127,17 @@ class Forecast:
         """Return the estimated cost in USD; None if a price is not known.
 
         Args:
-            route: the route of the run; savings of "auto" and "pack" are not known in advance.
+            route: the route of the run; savings of "auto" are not known in advance.
         """
         found = Decimal(0)
         for model in self.models.values():
-            usd = model.batch_usd if route == "batch" else model.live_usd
+            match route:
+                case "batch":
+                    usd = model.batch_usd
+                case "pack":
+                    usd = model.pack_usd
+                case _:
+                    usd = model.live_usd
             if usd is None:
                 return None
             found += usd
@@ -137,6 +157,61 @@ class Forecast:
         return max(least, default=None)
 
 
+class _Packs:
+    """Forms packs of rows, as a run with the route "pack" would, and adds up what they save."""
+
+    def __init__(self, estimator: TokenEstimator, prices: PriceBook) -> None:
+        self._packing = Packing()
+        self._estimator = estimator
+        self._prices = prices
+        self._open: dict[Hashable, _OpenPack] = {}
+
+    def add(self, request: Request, live_usd: Decimal, model: ModelForecast) -> None:
+        """Add a row.
+
+        Args:
+            request: the request of the row.
+            live_usd: its cost in USD if it is sent alone.
+            model: gets what the pack of the row saves, as soon as the pack is full.
+        """
+        request = attrs.evolve(request, packable=True)
+        key = self._packing.key(request)
+        if key is None:
+            return
+        pack = self._open.get(key)
+        if pack is None:
+            if len(self._open) >= _MAX_OPEN:
+                self._open.pop(next(iter(self._open))).close()
+            cost = CombinedCost(self._packing, self._estimator, self._prices)
+            pack = self._open[key] = _OpenPack(cost, model)
+        pack.requests.append(request)
+        pack.live_usd += live_usd
+        if len(pack.requests) >= self._packing.max_items:
+            pack.close()
+
+    def close(self) -> None:
+        """Add what the packs save that are not full."""
+        for pack in self._open.values():
+            pack.close()
+
+
+_MAX_OPEN = 200  # instructions whose next pack is formed at the same time
+
+
+@attrs.define(eq=False)
+class _OpenPack:
+    cost: CombinedCost
+    model: ModelForecast
+    requests: list[Request] = attrs.field(factory=list[Request])
+    live_usd: Decimal = Decimal(0)
+
+    def close(self) -> None:
+        if len(self.requests) > 1:
+            share = Decimal(str(round(self.cost.share(self.requests), 6)))
+            self.model.pack_saves_usd += self.live_usd * max(Decimal(0), 1 - share)
+        self.requests, self.live_usd = [], Decimal(0)
+
+
 def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) -> Forecast:
     """Estimate a run. Blocks; the memory it takes does not grow with the number of rows.
 
@@ -146,6 +221,7 @@ def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) 
         known: the keys of rows that have a response.
     """
     found, estimator = Forecast(spent_usd=known.cost_usd), TokenEstimator()
+    packs = _Packs(estimator, prices)
     with closing(sqlite3.connect("", isolation_level=None)) as seen:  # a temporary file
         seen.execute("PRAGMA journal_mode = OFF")
         seen.execute("CREATE TABLE seen (what BLOB PRIMARY KEY) WITHOUT ROWID")
@@ -163,7 +239,9 @@ def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) 
                 if model is None:
                     model = ModelForecast.of(prices.price(row.request.model))
                     found.models[row.request.model] = model
-                model.add(Usage(estimate.input_tokens, estimate.output_tokens))
+                usd = model.add(Usage(estimate.input_tokens, estimate.output_tokens))
+                packs.add(row.request, usd, model)
+    packs.close()
     return found
 
 

@@ -68,6 +68,10 @@ class Progress:
         unpriced: responses of this run whose price is not known.
         maybe_billed: HTTP requests that may have been billed without a response, in this run and
             earlier ones.
+        unknown_usd: the most USD that responses without a known cost can have cost, in this run and
+            earlier ones; 0 where no price is known.
+        maybe_usd: the most USD that the requests in `maybe_billed` can have cost; 0 where no price
+            is known.
         errors: {kind of error: number of failed rows}
         slowest: custom ids and seconds of this run's slowest responses, the slowest first.
         limits: the limiter's state; None before it was asked for.
@@ -95,6 +99,8 @@ class Progress:
     cost_usd: Decimal = Decimal(0)
     unpriced: int = 0
     maybe_billed: int = 0
+    unknown_usd: Decimal = Decimal(0)
+    maybe_usd: Decimal = Decimal(0)
     errors: Mapping[str, int] = attrs.field(factory=dict[str, int])
     slowest: tuple[tuple[str, float], ...] = ()
     limits: LimiterSnapshot | None = None

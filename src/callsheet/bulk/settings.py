@@ -42,7 +42,8 @@ class BulkSettings:
         route: "auto" is the cheapest route within `deadline_s`; "live" sends each row at once;
             "batch" uses the provider's Batch API; "pack" sends many rows in one call.
         max_cost: the maximum cost in USD of all responses in OUTPUT, those of earlier runs
-            included. A call that might exceed it is not sent.
+            included. A call that might exceed it is not sent; what is not known counts at the
+            most that it can have cost.
         deadline_s: the maximum duration of the run in seconds; None for no limit.
         keep: True to keep the files beside OUTPUT after a complete run, so that a longer input
             sends only its new rows.

@@ -6,10 +6,23 @@ from random import Random
 
 import pytest
 import trio
-from fakes import Behaviour, Chorus, Journal, Stage, answer_to, asking, call, chorus_to, outcomes
+from fakes import (
+    MODEL,
+    Behaviour,
+    Chorus,
+    Journal,
+    Stage,
+    answer_to,
+    asking,
+    call,
+    chorus_to,
+    outcomes,
+)
 
-from callsheet.actors import BadRequest, ProviderUnavailable, Usage
+from callsheet.actors import BadRequest, ProviderUnavailable, Request, Usage
+from callsheet.actors.batching import Agreements, BatcherActor
 from callsheet.actors.batching.statistics import GetBatchingStatistics
+from callsheet.actors.calls import CallContext, Complete
 from callsheet.actors.vendors.format import BatchLimits
 from callsheet.runtime import Instrument, MessageSent, open_runtime
 
@@ -118,6 +131,25 @@ async def test_a_group_whose_answers_lack_too_much_is_sent_alone_from_then_on(au
         journal.began.clear()
         await outcomes(*asking(batcher, "x", "y"))
     assert [prompt for prompt, _ in journal.began] == ["x", "y"]
+
+
+async def test_distrust_is_shared_by_all_lanes_and_survives_a_restart(autojump_clock):
+    journal, agreements = Journal(), Agreements()
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("stage", partial(Stage, journal), concurrency=100)
+        many = Chorus(BatchLimits(max_size=50))
+        for number in range(2):
+            make = partial(BatcherActor, stage, None, [many], agreements=agreements)
+            batcher = await runtime.spawn(f"batcher-{number}", make)
+            if number == 0:
+                await outcomes(*asking(batcher, *(f"mute{number}" for number in range(50))))
+            journal.began.clear()
+            other_lane = [
+                partial(batcher.ask, Complete(Request.of(it, model=MODEL), CallContext(it, "two")))
+                for it in "xy"
+            ]
+            await outcomes(*asking(batcher, "a", "b"), *other_lane)
+            assert sorted(prompt for prompt, _ in journal.began) == ["a", "b", "x", "y"]
 
 
 async def test_a_request_too_large_for_a_call_is_sent_in_pieces(autojump_clock):

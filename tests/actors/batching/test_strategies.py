@@ -1,6 +1,5 @@
 """How strategies combine requests, split responses and divide costs (L5)."""
 
-import json
 from decimal import Decimal
 
 import attrs
@@ -10,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Request, Response, Tool, Usage
+from callsheet.actors.batching.agreement import Agreement, Agreements, answers_agree
 from callsheet.actors.batching.cost_shares import split_cost, split_count, split_usage
 from callsheet.actors.batching.lists import ListStrategy
-from callsheet.actors.batching.packing import Agreement, Packing, answers_agree
+from callsheet.actors.batching.packing import Packing
 from callsheet.actors.vendors.format import BatchLimits, BatchWeight, Malformed
 from callsheet.actors.vendors.openai_lists import OpenAIEmbeddings
 
@@ -34,56 +34,6 @@ def weigh(text):
 
 
 # ------------------------------------------------------------------ packing
-
-
-def packed(*entries):
-    return said(json.dumps({"answers": list(entries)}))
-
-
-def entry(number, answer):
-    return {"id": number, "answer": answer}
-
-
-def test_a_pack_holds_the_instruction_once_and_every_item_under_its_number():
-    texts = ["one", 'two "quoted"', "three\nlines", "vier: äöü"]
-    whole = Packing().combine([item(text, max_tokens=5) for text in texts])
-    system, user = whole.messages
-    assert system.content.startswith(INSTRUCTION)
-    assert json.loads(user.content) == [
-        {"id": number, "text": text} for number, text in enumerate(texts, 1)
-    ]
-    assert whole.max_tokens >= 4 * 5
-    assert whole.json_schema["properties"]["answers"]["type"] == "array"
-    assert not whole.packable, "it is no item of another pack"
-
-
-def test_the_shape_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
-    own = {"type": "object", "properties": {"label": {"type": "string"}}}
-    items = [item("a", json_schema=own), item("b", json_schema=own)]
-    whole = Packing().combine(items)
-    entries = whole.json_schema["properties"]["answers"]["items"]["properties"]
-    assert entries["answer"] == own
-    first, second = Packing().split(items, packed(entry(2, {"label": "x"}), entry(1, {})))
-    assert (json.loads(first.text), json.loads(second.text)) == ({}, {"label": "x"})
-
-
-@attrs.frozen
-class Node:
-    name: str
-    next: "Node | None"
-
-
-def test_the_class_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
-    items = [item("a", returns=Node), item("b", returns=Node)]
-    assert Packing().key(items[0]) == Packing().key(items[1]) is not None
-    assert Packing().key(items[0]) != Packing().key(item("a"))
-    whole = Packing().combine(items)
-    assert whole.returns is None
-    entries = whole.json_schema["properties"]["answers"]["items"]["properties"]
-    assert list(entries["answer"]["properties"]) == ["name", "next"]
-    assert list(whole.json_schema["$defs"]) == ["Node"], "references lead to the root"
-    first, _ = Packing().split(items, packed(entry(1, {"name": "x", "next": None})))
-    assert json.loads(first.text) == {"name": "x", "next": None}
 
 
 @pytest.mark.parametrize(
@@ -165,57 +115,6 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=8,
 )
-wrong_entries = st.one_of(
-    st.fixed_dictionaries(
-        {"id": st.integers(-5, 12), "answer": json_values}
-    ),  # foreign, wrong type
-    st.fixed_dictionaries({"id": st.text(max_size=2) | st.booleans() | st.floats()}),
-    json_values,
-)
-
-
-@st.composite
-def answers_to(draw, size):
-    """Responses of a provider: the right entries, some missing, and wrong ones in between."""
-    right = [entry(number, f"answer {number}") for number in range(1, size + 1)]
-    kept = [one for one in right if draw(st.integers(0, 4))]
-    twice = [one for one in kept if not draw(st.integers(0, 5))]
-    entries = draw(st.permutations(kept + twice + draw(st.lists(wrong_entries, max_size=3))))
-    return list(entries)
-
-
-@given(st.data(), st.integers(1, 6))
-def test_whatever_a_provider_sends_no_member_gets_a_foreign_or_unclear_response(data, size):
-    entries = data.draw(answers_to(size))
-    items = [item(f"text {number}") for number in range(1, size + 1)]
-    text = json.dumps({"answers": entries})
-    if data.draw(st.integers(0, 9)) == 0:  # half a JSON
-        text = text[: data.draw(st.integers(0, len(text)))]
-    found = Packing().split(items, said(text))
-    assert len(found) == size
-    try:
-        known = json.loads(text)["answers"]
-    except ValueError:
-        known = []
-    for number, answer in enumerate(found, 1):
-        own = [
-            one.get("answer")
-            for one in known
-            if isinstance(one, dict) and type(one.get("id")) is int and one["id"] == number
-        ]
-        if answer is None:
-            assert len(own) != 1 or not isinstance(own[0], str) or not own[0].strip()
-        else:
-            assert [answer.text] == own, "exactly one entry has its number"
-            assert answer.choices == (Choice(answer.text, "stop"),)
-
-
-@given(st.text() | json_values.map(json.dumps))
-def test_a_response_that_is_no_pack_is_no_response_to_any_member(text):
-    items = [item("a"), item("b")]
-    assert Packing().split(items, said(text)) == [None, None]
-
-
 # ------------------------------------------------------------------ lists
 
 EMBED = ListStrategy("embedding", BatchLimits(max_size=4, max_tokens=40))
@@ -387,3 +286,23 @@ def test_a_few_missing_answers_are_no_reason_and_many_are():
 )
 def test_answers_are_compared_as_a_reader_would(one, other, same):
     assert answers_agree(said(one), said(other)) == same
+
+
+def test_distrust_outlives_more_instructions_than_are_remembered():
+    """money.md 10: an instruction that was not to be packed any more was packed again later."""
+    agreements = Agreements()
+    agreements.of((0, "bad"), 0.9).count(0, 50)
+    for number in range(10_000):
+        agreements.of((0, number), 0.9)
+    assert not agreements.of((0, "bad"), 0.9).is_trusted
+    assert len(list(agreements)) <= 4000
+
+
+def test_distrusted_instructions_that_were_not_used_for_longest_are_forgotten_first():
+    agreements = Agreements()
+    for number in range(5_000):
+        agreements.of((0, number), 0.9).count(0, 50)
+        agreements.of((0, "in use"), 0.9).count(0, 50)
+    assert not agreements.of((0, "in use"), 0.9).is_trusted
+    assert not agreements.of((0, 4_999), 0.9).is_trusted
+    assert agreements.of((0, 0), 0.9).is_trusted

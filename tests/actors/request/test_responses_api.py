@@ -335,7 +335,7 @@ async def test_items_are_packed_into_one_response(autojump_clock):
         asks = [
             partial(
                 under_test.troupe.complete,
-                Request.of(text, system="Label it.", model=MODEL, packable=True),
+                Request.of(text, system="Label it. " * 60, model=MODEL, packable=True),
             )
             for text in ("good", "bad", "so-so")
         ]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import Choice, Request, Usage
+from callsheet.actors.ledger import judge_usage
 from callsheet.actors.vendors.decoding import loads
 from callsheet.actors.vendors.format import ApiError, DecodedResponse, Malformed, UnsupportedField
 from callsheet.actors.vendors.openai_chat import OpenAIChat
@@ -54,6 +55,7 @@ def test_an_answer_as_it_should_be():
     body = chat_body("Hi", model="gpt-4o-2024-08-06")
     body["usage"] |= {
         "prompt_tokens": 1500,
+        "total_tokens": 1505,
         "prompt_tokens_details": {"cached_tokens": 1024, "cache_write_tokens": 128},
         "completion_tokens_details": {"reasoning_tokens": 3},
     }
@@ -197,10 +199,14 @@ def test_any_number_of_tokens_in_json_does_not_lose_the_response(number):
     assert decode(loads(body.encode())).choices[0].text == "Hello"
 
 
-def test_a_number_of_tokens_that_no_response_has_is_none():
-    """L13: a ledger could not even write it."""
+def test_a_number_of_tokens_that_no_response_has_is_cut():
+    """L13: a ledger could not even write it, and the judge replaces it by the request's bound."""
     usage = {"prompt_tokens": 1e30, "completion_tokens": 10**19}
-    assert decode(chat_body("Hello", usage=usage)).usage is None
+    decoded = decode(chat_body("Hello", usage=usage))
+    assert decoded.usage == Usage(10**12, 10**12)
+    judged = judge_usage(decoded.usage, Request.of("Hi", model="m", max_tokens=5))
+    assert judged.usage.total_tokens < 200
+    assert not judged.is_plausible
 
 
 # ------------------------------------------------------------------ several answers

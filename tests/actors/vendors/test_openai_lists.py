@@ -70,7 +70,7 @@ def test_each_prompt_gets_its_own_answers_in_whatever_order_they_come(prompts, n
     random.shuffle(choices)
     answer = COMPLETIONS.decode(texts_body(*choices), request)
     assert [choice.text for choice in answer.choices] == expected
-    assert (answer.model, answer.usage) == ("m-1", Usage(6, 4))
+    assert answer.model == "m-1"
 
 
 @pytest.mark.parametrize(

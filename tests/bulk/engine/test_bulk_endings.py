@@ -10,7 +10,7 @@ from bulk_rows import ids, ids_of, lines_of, rows, stage
 from callsheet.actors import Limits
 from callsheet.actors.responses import Usage
 from callsheet.actors.vendors.prices import default_prices
-from callsheet.bulk.errors import BulkStopped
+from callsheet.bulk.errors import BulkRefused, BulkStopped
 from callsheet.bulk.files.store import RunStore
 from callsheet.bulk.settings import Paths
 from callsheet.simulator.faults import Faults
@@ -104,6 +104,34 @@ async def test_no_more_is_billed_than_the_budget(autojump_clock, output, route, 
             with pytest.raises(BulkStopped, match="the next call may cost"):
                 await it.run(rows(1000), output, max_cost=most, route=route)
             assert most * 8 / 10 < billed_usd(it) <= most
+
+
+async def test_resumes_without_a_usage_stay_within_the_budget(autojump_clock, output):
+    """What is not known counts at its bound in every later run, too (L13)."""
+    most = Decimal("0.003")
+    async with stage(faults=Faults({"no_usage": 1.0})) as it:
+        for expected in ("the next call may cost", "may have been billed", "may have been billed"):
+            with pytest.raises((BulkStopped, BulkRefused), match=expected):
+                await it.run(rows(1000), output, max_cost=most)
+            assert 0 < billed_usd(it) <= most
+    store = RunStore(Paths(output).store)
+    spend = store.spend
+    store.close()
+    assert (spend.cost_usd, spend.maybe_usd) == (0, 0)
+    assert billed_usd(it) <= spend.unknown_usd <= most
+
+
+async def test_requests_that_may_be_billed_count_at_their_bound_in_the_next_run(
+    autojump_clock, output
+):
+    async with stage() as it:
+        with trio.move_on_after(5.5):
+            async with it.open(rows(500), output, troupe={"limits": Limits(in_flight=5)}) as run:
+                await run.wait()
+        maybe = run.progress().maybe_usd
+        async with it.open(rows(3), output, max_cost="0.01") as again:
+            assert again.progress().maybe_usd == maybe > 0
+            await again.wait()
 
 
 class Refusing(httpx.AsyncBaseTransport):

@@ -46,6 +46,15 @@ def test_an_answer_can_be_read_again(cost):
     assert read_answer(answer_line(row(1), answer, 0)) == answer
 
 
+def test_a_line_says_what_was_wrong_with_the_usage():
+    """Rule L13: a usage that is not believed is shown."""
+    answer = response(usage_doubt="the total of 736 tokens is not 36 + 10")
+    line = answer_line(row(1), answer, 0)
+    assert json.loads(line)["callsheet"]["usage_doubt"] == answer.usage_doubt
+    assert read_answer(line).usage_doubt == answer.usage_doubt
+    assert "usage_doubt" not in json.loads(answer_line(row(1), response(), 0))["callsheet"]
+
+
 def test_vectors_and_completions_have_their_own_shapes():
     for request, answer in [
         (

@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 from decimal import Decimal
 
+import attrs
 import pytest
 
 from callsheet.actors import DamagedFile, Endpoint, StorageFull, TroupeSettings
@@ -30,10 +31,12 @@ def test_answers_are_found_by_their_keys(path):
 
 def test_what_was_sent_and_has_not_ended_is_lost_with_the_process(path):
     store = RunStore(path)
-    store.keep([], RunSpend(cost_usd=Decimal("0.25"), sent=10, ended=7, lost=2))
+    known = RunSpend(cost_usd=Decimal("0.25"), lost=2, unknown_usd=Decimal("0.5"))
+    store.keep([], attrs.evolve(known, sent=10, ended=7, each_usd=Decimal("0.02")))
     store.close()
     again = RunStore(path)
-    assert again.spend == RunSpend(cost_usd=Decimal("0.25"), lost=5)
+    assert again.spend == attrs.evolve(known, lost=5, maybe_usd=Decimal("0.06"))
+    assert again.spend.at_most_usd == Decimal("0.81")
     assert again.opened == 2
     again.close()
     third = RunStore(path)

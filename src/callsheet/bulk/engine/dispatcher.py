@@ -163,7 +163,7 @@ class Dispatcher:
                 maybe_billed = (
                     state.queue.is_in_flight(row.custom_id) + self._maybe_billed[row.custom_id]
                 )
-                state.lost += maybe_billed
+                state.lose(row.request, maybe_billed)
                 state.queue.put_back(placed)
                 raise
             except (CallFailed, AskFailed, ValueError) as error:
@@ -197,19 +197,19 @@ class Dispatcher:
             usage=answer.usage,
             cost_usd=answer.cost_usd,
         )
-        self._state.cost_usd += answer.cost_usd or 0
-        self._state.lost += answer.maybe_billed
+        self._state.pay(row.request, answer)
+        self._state.lose(row.request, answer.maybe_billed)
         line = answer_line(row, answer, int(self._wall_clock()))
         self._over(placed, RowOutcome(placed.place, line, event, row.key))
 
     def _failed(self, placed: Placed, error: Exception, began_at: float) -> None:
         """Record a failed row, defer it, or end the run, according to the error."""
         state, row = self._state, placed.row
-        state.lost += self._count_maybe_billed(row.custom_id, error)
+        state.lose(row.request, self._count_maybe_billed(row.custom_id, error))
         if isinstance(error, BudgetExceeded):
             state.queue.put_back_over_budget(placed)
             if state.queue.is_spent:
-                state.end(_unpaid(error, state.settings.max_cost, row.request.model))
+                state.end(_unpaid(error, state, row.request.model))
             return
         if isinstance(error, _FATAL):
             state.queue.put_back(placed)
@@ -237,7 +237,7 @@ class Dispatcher:
         self._earlier.pop(row.custom_id, None)
         paid = error.response if isinstance(error, ResultNotValid) else None
         if paid is not None:
-            state.cost_usd += paid.cost_usd or 0
+            state.pay(row.request, paid)
         event = RowEnded(
             at=trio.current_time(),
             number=row.number,
@@ -295,13 +295,16 @@ def _fatal(error: Exception) -> RunEnding:
     return _unanswered(str(error))
 
 
-def _unpaid(error: BudgetExceeded, most: Decimal | None, model: str) -> RunEnding:
+def _unpaid(error: BudgetExceeded, state: RunState, model: str) -> RunEnding:
+    most = state.settings.max_cost
     if most is None or error.left_usd is None:  # a budget other than the run's own
         return RunEnding("unpaid", str(error), RUN_AGAIN)
     if error.needs_usd is None:
         reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
         return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
     left = f"${error.left_usd} of ${most} is left"
+    if open_usd := state.unknown_usd + state.maybe_usd:
+        left += f" (up to ${open_usd} may have been billed for what told no cost)"
     return RunEnding(
         "unpaid",
         f"the next call may cost up to ${error.needs_usd}, and {left}",

@@ -63,7 +63,7 @@ class Reader:
         state.is_read = taken.is_end
         if taken.error is not None:
             state.end(_unread(taken.error))
-        state.queue.add(admitted.to_ask)
+        state.admit(admitted.to_ask)
         state.report(admitted.ended, admitted.left)
         state.stop_on_disk_error(admitted.trouble)
         state.wake_dispatcher.set()

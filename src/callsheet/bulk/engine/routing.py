@@ -153,12 +153,12 @@ def _with_budget(
     """Add a budget with what is left of `max_cost`."""
     if settings.max_cost is None:
         return troupe
-    left = settings.max_cost - account.cost_usd
+    left = settings.max_cost - account.at_most_usd
     if left <= 0:
-        raise BulkRefused(
-            f"${account.cost_usd} of ${settings.max_cost} are spent",
-            "raise --max-cost",
-        )
+        spent = f"${account.cost_usd} of ${settings.max_cost} are spent"
+        if unknown := account.unknown_usd + account.maybe_usd:
+            spent += f", and up to ${unknown} may have been billed for what told no cost"
+        raise BulkRefused(spent, "raise --max-cost")
     policy = troupe.ledger or LedgerPolicy()
     # A ledger may hold other calls too; the budget applies to the lane of this run.
     budget = Budget(left, per="tenant", match=escape(lane))

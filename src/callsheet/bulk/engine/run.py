@@ -1,6 +1,7 @@
 """A bulk run, and the methods by which the caller controls it."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from decimal import Decimal
 from typing import final
 
 import trio
@@ -37,6 +38,8 @@ class BulkRun:
         observers: called for each row that has ended.
         in_thread: runs blocking disk access.
         wall_clock: returns the Unix time in seconds.
+        bound: returns the most USD that one attempt of a request can cost; None if the price is
+            not known.
         remark: a sentence about the route that the user may not expect; "" for none.
 
     Attributes:
@@ -57,6 +60,7 @@ class BulkRun:
         observers: Sequence[RowObserver],
         in_thread: InThread,
         wall_clock: Callable[[], float],
+        bound: Callable[[Request], Decimal | None],
         remark: str = "",
     ) -> None:
         self.remark = remark
@@ -67,6 +71,7 @@ class BulkRun:
             in_flight=in_flight,
             is_recovered=is_recovered,
             observers=observers,
+            bound=bound,
         )
         self._reader = Reader(self._state, rows, in_thread)
         self._dispatcher = Dispatcher(self._state, prepare, archive.lane, wall_clock)
@@ -164,6 +169,8 @@ class BulkRun:
             cost_usd=counts.cost_usd,
             unpriced=counts.unpriced,
             maybe_billed=state.lost,
+            unknown_usd=state.unknown_usd,
+            maybe_usd=state.maybe_usd,
             errors=dict(counts.errors),
             slowest=tuple(counts.slowest),
             limits=self._limits,

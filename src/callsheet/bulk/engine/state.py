@@ -2,13 +2,15 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from decimal import Decimal
 from math import inf
 from typing import final
 
 import trio
 
+from ...actors import Request, Response
 from ..errors import RUN_AGAIN, RunEnding
-from ..files.archive import Archive, ArchiveFailed
+from ..files.archive import Archive, ArchiveFailed, Placed
 from ..files.outcome import RowOutcome
 from ..progress import RowObserver
 from ..settings import BulkSettings
@@ -39,6 +41,10 @@ DRAINED = RunEnding("drained", "the run was stopped", RUN_AGAIN)
 LATE = RunEnding("late", "the deadline of the run has passed", RUN_AGAIN)
 
 
+def _no_bound(request: Request) -> None:
+    """Bound nothing."""
+
+
 @final
 class RunState:
     """The state of a run.
@@ -51,6 +57,8 @@ class RunState:
         is_recovered: True if calls survive the death of the process, through the Batch API's
             journal.
         observers: called for each row that has ended.
+        bound: returns the most USD that one attempt of a request can cost; None if the price is
+            not known.
 
     Attributes:
         queue: the rows to dispatch.
@@ -67,6 +75,9 @@ class RunState:
         lost: HTTP requests that may have been billed without a response, in this run and earlier
             ones.
         cost_usd: the cost in USD of all responses, of this run and earlier ones.
+        unknown_usd: the most USD that responses without a known cost can have cost.
+        maybe_usd: the most USD that the requests in `lost` can have cost.
+        each_usd: the most USD that one request of the rows that were read can cost.
         is_read: True if the input has ended.
         is_finished: True if no row will be dispatched and none is in flight.
         discards_results: True if the caller does not iterate over the results.
@@ -90,6 +101,7 @@ class RunState:
         in_flight: int,
         is_recovered: bool,
         observers: Sequence[RowObserver],
+        bound: Callable[[Request], Decimal | None] = _no_bound,
     ) -> None:
         self.archive = archive
         self.settings = settings
@@ -119,6 +131,10 @@ class RunState:
         )
         self.lost = archive.account.lost
         self.cost_usd = archive.account.cost_usd
+        self.unknown_usd = archive.account.unknown_usd
+        self.maybe_usd = archive.account.maybe_usd
+        self.each_usd = Decimal(0)
+        self._bound = bound
         self.is_read = self.is_finished = self.discards_results = self.cancels_unsent = False
         self.ending: RunEnding | None = None
         self.requests = self.rerouted = 0
@@ -152,6 +168,30 @@ class RunState:
         return (
             room if self.discards_results else min(room, settings.window_rows - len(self.results))
         )
+
+    def admit(self, rows: Sequence[Placed]) -> None:
+        """Add rows to dispatch."""
+        for placed in rows:
+            self.each_usd = max(self.each_usd, self._bound(placed.row.request) or Decimal(0))
+        self.queue.add(rows)
+
+    def pay(self, request: Request, response: Response) -> None:
+        """Count what a response has cost; without a known cost, it is the most that it can be."""
+        if response.cost_usd is not None:
+            self.cost_usd += response.cost_usd
+        elif response.http_requests:
+            self.unknown_usd += self._bound(request) or Decimal(0)
+
+    def lose(self, request: Request, count: int) -> None:
+        """Count requests that may have been billed without a response.
+
+        Args:
+            request: what was requested.
+            count: the number of HTTP requests.
+        """
+        if count:
+            self.lost += count
+            self.maybe_usd += count * (self._bound(request) or Decimal(0))
 
     def take_result(self) -> RowOutcome:
         """Remove and return the next result."""

@@ -46,6 +46,9 @@ class Writer:
             sent=queue.finished + state.at_risk(bound) if state.is_recovered else bound,
             ended=queue.finished,
             lost=state.lost,
+            unknown_usd=state.unknown_usd,
+            maybe_usd=state.maybe_usd,
+            each_usd=state.each_usd,
         )
         keep = partial(state.archive.keep, ended, account)
         try:

@@ -60,6 +60,8 @@ def _answer_members(row: Row, response: Response, created: int) -> dict[str, Jso
         ours["reported_cost_usd"] = float(response.reported_cost_usd)
         listed = response.listed_cost_usd
         ours["listed_cost_usd"] = None if listed is None else float(listed)
+    if response.usage_doubt:
+        ours["usage_doubt"] = response.usage_doubt
     name = row.key.hex()[:24]
     body = own_body(row, response)
     if body is None:
@@ -200,6 +202,7 @@ def _answer(line: Any) -> Response:  # noqa: ANN401  # JSON; a missing member ra
         host=ours["host"],
         route=ours["route"],
         tier=ours["tier"],
+        usage_doubt=ours.get("usage_doubt", ""),
         body=ours.get(_PROVIDERS_OWN, body),
         request_id="" if request_id.startswith(_MADE_ID) else request_id,
     )

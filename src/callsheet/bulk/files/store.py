@@ -34,7 +34,8 @@ _MAX_ID_BYTES = 64  # of an id that is stored as it is
 _WAIT_S = 0.5
 STORE_REMEDY = "move it and OUTPUT away, or give another OUTPUT"
 
-_SPENT = "name, opened, provider, cost_usd, sent, ended, lost"
+_COLUMNS = ("cost_usd", "sent", "ended", "lost", "unknown_usd", "maybe_usd", "each_usd")
+_SPENT = f"name, opened, provider, {', '.join(_COLUMNS)}"
 RUN_STORE = DatabaseFormat(
     noun="run store",
     application_id=0x43534255,  # "CSBU"
@@ -47,12 +48,14 @@ RUN_STORE = DatabaseFormat(
         """CREATE TABLE spend (
             name TEXT NOT NULL, opened INTEGER NOT NULL, provider TEXT NOT NULL,
             cost_usd TEXT NOT NULL, sent INTEGER NOT NULL, ended INTEGER NOT NULL,
-            lost INTEGER NOT NULL, crc INTEGER NOT NULL
+            lost INTEGER NOT NULL, unknown_usd TEXT NOT NULL, maybe_usd TEXT NOT NULL,
+            each_usd TEXT NOT NULL, crc INTEGER NOT NULL
         )""",
         """CREATE TABLE unwritten (
             ledger TEXT PRIMARY KEY, content BLOB NOT NULL, crc INTEGER NOT NULL
         ) WITHOUT ROWID""",
-        "INSERT INTO spend VALUES (lower(hex(randomblob(4))), 0, '', '0', 0, 0, 0, 0)",
+        """INSERT INTO spend
+            VALUES (lower(hex(randomblob(4))), 0, '', '0', 0, 0, 0, '0', '0', '0', 0)""",
         f"UPDATE spend SET crc = checksum({_SPENT})",  # noqa: S608  # constants, here and below
     ),
     checked={"responses": "key, line", "spend": _SPENT, "unwritten": "ledger, content"},
@@ -63,10 +66,9 @@ _STORE = """INSERT INTO responses (key, line, crc) VALUES (?1, ?2, checksum(?1, 
 _FIND = "SELECT line, verified(crc, key, line) FROM responses WHERE key = ?"
 _UNSPOILT = f"WHERE verified(crc, {_SPENT})"
 _SEAL = f"UPDATE spend SET crc = checksum({_SPENT})"  # noqa: S608
-# What a process that died has sent, and what has not ended, may have been charged.
-_BEGIN = f"""UPDATE spend SET lost = lost + sent - ended, sent = 0, ended = 0, opened = opened + 1
-    {_UNSPOILT}"""  # noqa: S608
-_SPEND = f"UPDATE spend SET cost_usd = ?, sent = ?, ended = ?, lost = ? {_UNSPOILT}"  # noqa: S608
+_BEGIN = f"UPDATE spend SET opened = opened + 1 {_UNSPOILT}"  # noqa: S608
+_READ = f"SELECT {', '.join(_COLUMNS)} FROM spend {_UNSPOILT}"  # noqa: S608
+_SPEND = f"UPDATE spend SET {', '.join(f'{name} = ?' for name in _COLUMNS)} {_UNSPOILT}"  # noqa: S608
 
 
 @attrs.frozen(kw_only=True)
@@ -78,12 +80,38 @@ class RunSpend:
         sent: rows of this run that may have been sent.
         ended: of these, rows that have ended, or were not sent after all.
         lost: HTTP requests of all runs that may have been billed without a response.
+        unknown_usd: the most USD that responses without a known cost can have cost.
+        maybe_usd: the most USD that the requests in `lost` can have cost.
+        each_usd: the most USD that one request of this run can cost.
     """
 
     cost_usd: Decimal = Decimal(0)
     sent: int = 0
     ended: int = 0
     lost: int = 0
+    unknown_usd: Decimal = Decimal(0)
+    maybe_usd: Decimal = Decimal(0)
+    each_usd: Decimal = Decimal(0)
+
+    @property
+    def at_most_usd(self) -> Decimal:
+        """The most USD that everything can have cost (L13)."""
+        return self.cost_usd + self.unknown_usd + self.maybe_usd
+
+    def after_death(self) -> "RunSpend":
+        """Return what is spent if the process that has written this has died.
+
+        What it has sent, and what has not ended, may have been charged.
+        """
+        lost = self.sent - self.ended
+        return attrs.evolve(
+            self,
+            sent=0,
+            ended=0,
+            lost=self.lost + lost,
+            maybe_usd=self.maybe_usd + lost * self.each_usd,
+            each_usd=Decimal(0),
+        )
 
 
 @final
@@ -114,6 +142,7 @@ class RunStore:
         with db.transaction():
             db.execute(_BEGIN)
             db.execute(_SEAL)
+            self._write(self.spend.after_death())
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         db.execute("PRAGMA temp_store = FILE")
         db.execute("PRAGMA temp.journal_mode = OFF")
@@ -151,14 +180,21 @@ class RunStore:
     @property
     def spend(self) -> RunSpend:
         """What was sent and spent."""
-        for cost_usd, sent, ended, lost in self._db.rows(
-            f"SELECT cost_usd, sent, ended, lost FROM spend {_UNSPOILT}"  # noqa: S608
-        ):
-            with self._db.decoding():
-                return RunSpend(
-                    cost_usd=Decimal(cost_usd), sent=int(sent), ended=int(ended), lost=int(lost)
-                )
-        return RunSpend()
+        row = self._db.row(_READ)
+        if row is None:
+            return RunSpend()
+        with self._db.decoding():
+            cost, sent, ended, lost, *others = row
+            unknown, maybe, each = map(Decimal, others)
+            return RunSpend(
+                cost_usd=Decimal(cost),
+                sent=int(sent),
+                ended=int(ended),
+                lost=int(lost),
+                unknown_usd=unknown,
+                maybe_usd=maybe,
+                each_usd=each,
+            )
 
     def meet(self, ids: Sequence[tuple[str, int]]) -> list[int | None]:
         """Note the ids of rows, and find those that an earlier row of this run has.
@@ -217,9 +253,7 @@ class RunStore:
         """
         with self._db.transaction():
             self._db.executemany(_STORE, responses)
-            cost = str(spend.cost_usd)
-            self._db.execute(_SPEND, (cost, spend.sent, spend.ended, spend.lost))
-            self._db.execute(_SEAL)
+            self._write(spend)
 
     @property
     def unwritten(self) -> list[tuple[Path, bytes]]:
@@ -250,6 +284,11 @@ class RunStore:
         self._db.close()
 
     # ----------------------------------------------------------------
+
+    def _write(self, spend: RunSpend) -> None:
+        values = (getattr(spend, name) for name in _COLUMNS)
+        self._db.execute(_SPEND, [str(one) if isinstance(one, Decimal) else one for one in values])
+        self._db.execute(_SEAL)
 
     def _text(self, column: str) -> str:
         row = self._db.row(f"SELECT {column} FROM spend")  # noqa: S608  # a constant

@@ -60,10 +60,20 @@ def _lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
     if progress.unpriced:
         cost += f", and {progress.unpriced:,} responses with unknown price"
     lines.append(("cost", cost))
+    lines += _bounds(progress)
     if len(series.routes) > 1:
         routes = (f"{printable(name)} {count:,}" for name, count in series.routes.most_common())
         lines.append(("routes", ", ".join(routes)))
     return lines
+
+
+def _bounds(progress: Progress) -> list[tuple[str, str]]:
+    """Return the most that is not known to have been billed, of this run and earlier ones (L13)."""
+    named = (
+        ("unknown", progress.unknown_usd, "for responses that do not tell their cost"),
+        ("maybe", progress.maybe_usd, "for requests that may have been billed"),
+    )
+    return [(name, f"at most {dollars(usd)} {why}") for name, usd, why in named if usd]
 
 
 def _errors(series: Series) -> Table:

@@ -184,6 +184,8 @@ def _sums(progress: Progress) -> dict[str, object]:
         "output_tokens": progress.usage.output_tokens,
         "cost_usd": str(progress.cost_usd),
         "unpriced": progress.unpriced,
+        "unknown_usd": str(progress.unknown_usd),
+        "maybe_usd": str(progress.maybe_usd),
         "maybe_billed": progress.maybe_billed,
         "errors": dict(progress.errors),
     }

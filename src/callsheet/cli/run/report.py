@@ -160,7 +160,7 @@ def print_forecast(
     console = Console(highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("model")
-    for name in ("rows", "input tokens", "output tokens", "live", "by batches"):
+    for name in ("rows", "tokens in", "tokens out", "live", "batch", "pack"):
         table.add_column(name, justify="right")
     for name, model in sorted(found.models.items()):
         table.add_row(
@@ -170,6 +170,7 @@ def print_forecast(
             f"{model.usage.output_tokens:,}",
             dollars(model.live_usd),
             dollars(model.batch_usd),
+            dollars(model.pack_usd),
         )
     if found.models:
         console.print(table)

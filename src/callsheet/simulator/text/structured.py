@@ -9,12 +9,16 @@ from ..wire import Json
 
 WriteAnswer = Callable[[str, dict[str, Json] | None], Json]
 
-_ID = "id"
+_ID, _ANSWER = "id", "answer"
+_MOST_DIGITS = 9
 _DEFINITIONS = ("$defs", "definitions")
 
 
 def answer_items(schema: dict[str, Json], user: str, answer: WriteAnswer) -> dict[str, Json] | None:
     """Return the responses to all items; None if the prompt or the schema is not packed.
+
+    The items are strings that begin with a number. The schema has an array, either of strings, of
+    objects with "id" and "answer", or of objects with "id" and the members of a response.
 
     Args:
         schema: the schema of the whole response.
@@ -22,43 +26,38 @@ def answer_items(schema: dict[str, Json], user: str, answer: WriteAnswer) -> dic
         answer: writes the response to one item's text; its second argument is the schema of the
             response, None for text.
     """
-    place, items = _place(schema), _items(user)
-    if place is None or not items:
+    items, properties = _items(user), _object(schema.get("properties"))
+    if not items or len(properties) != 1:
         return None
-    array, name, own = place
-    shape = None if own.get("type") == "string" and "enum" not in own else own
-    if shape is not None:  # its references lead to the definitions of the whole schema
-        shape = {**{name: schema[name] for name in _DEFINITIONS if name in schema}, **shape}
-    entries: list[Json] = [{_ID: number, name: answer(text, shape)} for number, text in items]
-    return {array: entries}
+    array, shape = next(iter(properties.items()))
+    entry = _object(_object(shape).get("items"))
+    if entry.get("type") == "string":
+        return {array: [f"{number} {answer(text, None)}" for number, text in items]}
+    members = {name: it for name, it in _object(entry.get("properties")).items() if name != _ID}
+    if _ID not in _object(entry.get("properties")) or not members:
+        return None
+    # References lead to the definitions of the whole schema.
+    shared = {name: schema[name] for name in _DEFINITIONS if name in schema}
+    if members.keys() == {_ANSWER}:
+        own = {**shared, **_object(members[_ANSWER])}
+        return {array: [{_ID: number, _ANSWER: answer(text, own)} for number, text in items]}
+    inline: dict[str, Json] = {**shared, **entry, "properties": members}
+    return {array: [{_ID: number, **_object(answer(text, inline))} for number, text in items]}
 
 
-def _items(user: str) -> list[tuple[Json, str]]:
-    """Return the id and the text of each item."""
+def _items(user: str) -> list[tuple[int, str]]:
+    """Return the number and the text of each item."""
     try:
         found = cast("Json", json.loads(user))
     except (ValueError, RecursionError):
         return []
-    items: list[tuple[Json, str]] = []
+    items: list[tuple[int, str]] = []
     for item in found if isinstance(found, list) else ():
-        texts = [value for key, value in _object(item).items() if key != _ID]
-        if len(texts) != 1 or not isinstance(texts[0], str) or _ID not in _object(item):
+        number, space, text = item.partition(" ") if isinstance(item, str) else ("", "", "")
+        if not (space and number.isdecimal() and len(number) <= _MOST_DIGITS):
             return []
-        items.append((_object(item)[_ID], texts[0]))
+        items.append((int(number), text))
     return items
-
-
-def _place(schema: dict[str, Json]) -> tuple[str, str, dict[str, Json]] | None:
-    """Return the name of the array, the name of an entry's response, and its schema."""
-    properties = _object(schema.get("properties"))
-    if len(properties) != 1:
-        return None
-    array, shape = next(iter(properties.items()))
-    entry = _object(_object(_object(shape).get("items")).get("properties"))
-    others = [name for name in entry if name != _ID]
-    if _ID not in entry or len(others) != 1:
-        return None
-    return array, others[0], _object(entry[others[0]])
 
 
 def _object(value: Json) -> dict[str, Json]:

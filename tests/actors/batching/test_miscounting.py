@@ -1,0 +1,88 @@
+"""A model that miscounts the items of a pack: no item gets the answer of another (L5)."""
+
+import json
+from functools import partial
+
+import pytest
+from fakes import MODEL, Journal, Stage, answer_to, batcher_to, outcomes
+
+from callsheet.actors import Packing, Request
+from callsheet.actors.batching import GetBatchingStatistics
+from callsheet.actors.calls import CallContext, Complete
+from callsheet.runtime import open_runtime
+
+INSTRUCTION = "Answer with the label of the text. " * 30
+
+
+class Miscounting(Stage):
+    """A model that rewrites the entries of each pack."""
+
+    rewrite = None
+
+    def answer(self, prompt):
+        if not prompt.startswith("["):
+            return answer_to(prompt)
+        numbered = (item.partition(" ") for item in json.loads(prompt))
+        entries = [(int(number), f"about {text}") for number, _, text in numbered]
+        rewritten = [f"{number} {text}" for number, text in type(self).rewrite(entries)]
+        return answer_to(prompt, text=json.dumps({"answers": rewritten}))
+
+
+def from_zero(entries):
+    return [(number - 1, text) for number, text in entries]
+
+
+def one_left_out_and_counted_on(entries):
+    texts = [text for _, text in entries]
+    return list(enumerate(texts[:20] + texts[21:], 1))
+
+
+def answers_of_the_next(entries):
+    texts = [text for _, text in entries]
+    return list(zip(range(2, 52), texts, strict=True))
+
+
+def one_twice(entries):
+    return [*entries[:7], *entries[6:]]
+
+
+def backwards(entries):
+    return entries[::-1]
+
+
+def packable(text):
+    request = Request.of(text, system=INSTRUCTION, model=MODEL, max_tokens=5, packable=True)
+    return Complete(request, CallContext(text))
+
+
+async def label(rewrite, journal, names):
+    async with open_runtime() as runtime:
+        kind = type("Model", (Miscounting,), {"rewrite": staticmethod(rewrite)})
+        stage = await runtime.spawn("model", partial(kind, journal), concurrency=99)
+        packing = Packing(max_items=50, check_share=0)
+        batcher = await batcher_to(runtime, journal, stage=stage, strategies=[packing])
+        found = await outcomes(*(partial(batcher.ask, packable(name)) for name in names))
+        statistics = await batcher.ask(GetBatchingStatistics())
+    return found, statistics
+
+
+async def test_a_model_that_counts_as_it_should_answers_all_in_one_call(autojump_clock):
+    journal, names = Journal(), [f"text {number}" for number in range(50)]
+    found, _ = await label(list, journal, names)
+    assert [one.text for one in found] == [f"about {name}" for name in names]
+    assert len(journal.began) == 1
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [from_zero, one_left_out_and_counted_on, answers_of_the_next, one_twice, backwards],
+)
+async def test_no_item_gets_the_answer_of_another_and_packing_ends(autojump_clock, rewrite):
+    """money.md 10: of a pack that was numbered from 0, 48 of the first 50 answers were wrong."""
+    journal, names = Journal(), [f"text {number}" for number in range(150)]
+    found, statistics = await label(rewrite, journal, names)
+    assert [one.text for one in found] == [f"about {name}" for name in names]
+    assert not statistics.agreement["pack"][0].is_trusted
+    packs = sum(prompt.startswith("[") for prompt, _ in journal.began)
+    assert packs <= 3, "those that were sent before the first one came back"
+    assert len(journal.began) == 150 + packs, "L11: nothing is bought a third time"
