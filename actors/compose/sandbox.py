@@ -146,6 +146,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         found: nodes.Template = _Bounding().visit(tree)
         return found
 
+    # Jinja declares these arguments as `Any`, and the overrides must take what it passes.
     def call(
         __self,  # noqa: N805  # as in Jinja2: any name may be a keyword of the call
         __context: Context,  # noqa: PYI063

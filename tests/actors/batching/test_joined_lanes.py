@@ -155,7 +155,7 @@ callers = st.tuples(
 
 
 @given(st.lists(callers, min_size=1, max_size=12))
-def test_every_caller_that_stays_is_answered_whoever_joins_and_leaves(them):
+def test_every_caller_that_stays_is_answered_while_others_join_and_leave(them):
     provider = Provider()
 
     async def main():

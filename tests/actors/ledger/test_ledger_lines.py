@@ -1,4 +1,4 @@
-"""A line of a batch is in the ledger once, whoever sent it and whoever gets its result (L3)."""
+"""Each line of a batch is in the ledger once, also if several processes send and await it (L3)."""
 
 from decimal import Decimal
 
@@ -162,7 +162,9 @@ lives = st.lists(
 
 
 @given(lives=lives, lines=st.integers(1, 3))
-async def test_whoever_waited_and_died_each_line_is_booked_once(lives, lines, tmp_path_factory):
+async def test_each_line_is_booked_once_after_deaths_of_processes_that_wait(
+    lives, lines, tmp_path_factory
+):
     path = tmp_path_factory.mktemp("books") / "ledger"
     names = [f"x-{number}" for number in range(lines)]
     live = 0

@@ -1,4 +1,4 @@
-"""A result is the same value whichever way its response takes, and whoever sends it (L10)."""
+"""A result is the same value on every way of its response and from every provider (L10)."""
 
 from functools import partial
 from typing import Literal
