@@ -217,13 +217,17 @@ class LedgerActor(Actor):
             return CallOutcome(None, account.taken)
         others = max(account.taken - 1, response.maybe_billed)
         if not response.usage.total_tokens:  # not reported, and certainly not 0
-            return CallOutcome(None, others + 1, endpoint=account.endpoint or None)
+            spent, is_unknown = None, True
+        else:
+            usual = self._usual_usd(call, response)
+            spent, is_unknown = Amount.of(response.usage, response.cost_usd, usual), False
         return CallOutcome(
-            Amount.of(response.usage, response.cost_usd, self._usual_usd(call, response)),
+            spent,
             others,
             self._other_model(call, response.model),
             None if response.route == "live" else response.route,
             f"{response.host} {response.key_name}".strip() or None,
+            is_unknown,
         )
 
     def _usual_usd(self, call: _OpenCall, response: Response) -> Decimal | None:
