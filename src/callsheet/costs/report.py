@@ -221,12 +221,12 @@ class _Column:
     Args:
         name: its heading, with a line break where the table breaks it.
         cell: returns its text in a row.
-        account: the account that it is about, without which it is left out; None to show it always.
+        account: the account that it shows, which is left out if it is empty; None for no account.
     """
 
     name: str
     cell: Callable[[CostRow], str]
-    account: Literal["unknown", "maybe_billed", "reserved"] | None = None
+    account: Literal["reserved"] | None = None
 
 
 _COLUMNS = (
@@ -235,8 +235,8 @@ _COLUMNS = (
     _Column("\nout", lambda row: _count(row.totals.spent.output_tokens)),
     _Column("spent", lambda row: _money(row.totals.spent)),
     _Column("saved", lambda row: _saved(row.totals.spent.saved_usd)),
-    _Column("unknown", lambda row: _money(row.totals.unknown), "unknown"),
-    _Column("maybe\nbilled", lambda row: _money(row.totals.maybe_billed), "maybe_billed"),
+    _Column("unknown", lambda row: _money(row.totals.unknown)),
+    _Column("maybe\nbilled", lambda row: _money(row.totals.maybe_billed)),
     _Column("in\nflight", lambda row: _money(row.totals.reserved), "reserved"),
     _Column("price\nunknown", lambda row: _unpriced(row.whole.unpriced_calls)),
 )
