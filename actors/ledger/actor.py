@@ -18,7 +18,7 @@ from ..vendors import PriceBook, default_prices
 from .accounts import Accounts
 from .book import CallOutcome, CostStatistics
 from .bound import CostBound, asked_tier
-from .entries import Amount, Payer, cost_labels
+from .entries import NOTHING, Amount, Payer, cost_labels
 
 _MAX_COUNTERS = 256  # models whose counter is cached
 _ROUTES = ("flex", "batch")  # tiers that are routes of their own
@@ -216,11 +216,14 @@ class LedgerActor(Actor):
         if not response.http_requests:  # another call shares it, and pays
             return CallOutcome(None, account.taken)
         others = max(account.taken - 1, response.maybe_billed)
-        if not response.usage.total_tokens:  # not reported, and certainly not 0
+        usage, cost = response.usage, response.cost_usd
+        bound = sum((payer.bound for payer in call.payers), NOTHING)
+        if not usage.total_tokens:  # not reported, and certainly not 0
             spent, is_unknown = None, True
+        elif cost is None and not bound.unpriced_calls:  # another model or tier than was reserved
+            spent, is_unknown = Amount.of(usage, bound.usd), True
         else:
-            usual = self._usual_usd(call, response)
-            spent, is_unknown = Amount.of(response.usage, response.cost_usd, usual), False
+            spent, is_unknown = Amount.of(usage, cost, self._usual_usd(call, response)), False
         return CallOutcome(
             spent,
             others,

@@ -11,6 +11,7 @@ import attrs
 
 from ..messages import Request
 from ..responses import Usage
+from .body_limits import read_limits
 from .bound import most_usage
 
 _MOST_TOKENS = 10_000_000
@@ -65,20 +66,30 @@ class JudgedUsage:
     is_plausible: bool = True
 
 
-def judge_usage(usage: Usage | None, request: Request, doubt: str = "") -> JudgedUsage:
+def judge_usage(
+    usage: Usage | None, request: Request, doubt: str = "", *, has_text: bool = False
+) -> JudgedUsage:
     """Return the usage of a response, at most what the request can have taken.
 
     Reasoning may be beyond the limit of a response: at some providers the limit is for the text.
+    Some servers ignore the limit, so a text that is a little longer than it is believed, and
+    reported.
 
     Args:
         usage: the tokens that the provider reports; None if it reports none.
         request: the request as it was sent.
         doubt: what is known to be wrong with the usage already; "" for nothing.
+        has_text: whether the response has a text or calls of tools, which no model makes of 0
+            tokens.
     """
     if usage is None:
         return JudgedUsage(None, doubt)
-    if usage.total_tokens <= _SLACK_TOKENS:
-        return JudgedUsage(usage, doubt)  # small enough for any request
+    if not usage.total_tokens:
+        return JudgedUsage(None, _joined(doubt, "0 tokens are reported"))
+    if has_text and not usage.output_tokens:
+        return JudgedUsage(None, _joined(doubt, "0 tokens are reported for the response"))
+    if usage.total_tokens <= _SLACK_TOKENS:  # small enough for any request
+        return JudgedUsage(usage, _joined(doubt, _above_limit(usage, request)))
     bound = most_usage(request, None, most_output=_MOST_TOKENS)
     most_input = _MOST_TOKENS if _is_open(request) else bound.input_tokens
     most_output = min(bound.output_tokens, _MOST_TOKENS)
@@ -93,7 +104,7 @@ def judge_usage(usage: Usage | None, request: Request, doubt: str = "") -> Judge
         wrong.append(f"{given} tokens of the response are more than its {most_output}")
         given = most_output
     if not wrong:
-        return JudgedUsage(usage, doubt)
+        return JudgedUsage(usage, _joined(doubt, _above_limit(usage, request)))
     cached = min(usage.cached_tokens, taken)
     written = min(usage.cache_write_tokens, taken - cached)
     bounded = Usage(
@@ -104,7 +115,21 @@ def judge_usage(usage: Usage | None, request: Request, doubt: str = "") -> Judge
         min(usage.reasoning_tokens, given),
         min(usage.cache_write_1h_tokens, written),
     )
-    return JudgedUsage(bounded, "; ".join(filter(None, (doubt, *wrong))), is_plausible=False)
+    return JudgedUsage(bounded, _joined(doubt, *wrong), is_plausible=False)
+
+
+def _above_limit(usage: Usage, request: Request) -> str:
+    """Return how a response is longer than the request allows; "" if it is not."""
+    limits = read_limits(request)
+    if limits.tokens is None or request.task == "embedding":
+        return ""
+    most = (limits.tokens + limits.predicted) * limits.choices * max(1, len(request.inputs))
+    text = usage.output_tokens - usage.reasoning_tokens
+    return f"{text} tokens of the response are more than its {most}" if text > most else ""
+
+
+def _joined(*doubts: str) -> str:
+    return "; ".join(filter(None, doubts))
 
 
 def _is_open(request: Request) -> bool:

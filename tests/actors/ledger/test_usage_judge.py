@@ -29,10 +29,23 @@ HUGE = 2**63
 
 
 def test_a_usage_that_is_possible_stays_as_it_is():
-    for usage in (Usage(5, 50), Usage(3000, 60), Usage(5, 40_000, reasoning_tokens=39_960)):
+    for usage in (Usage(5, 50), Usage(3000, 40), Usage(5, 40_000, reasoning_tokens=39_960)):
         judged = judge_usage(usage, HELLO)
         assert (judged.usage, judged.doubt, judged.is_plausible) == (usage, "", True)
     assert judge_usage(None, HELLO).usage is None
+
+
+def test_a_little_more_than_the_limit_is_believed_and_reported():
+    """Some servers ignore the limit, and charge for what they have generated."""
+    judged = judge_usage(Usage(5, 1000), HELLO)
+    assert (judged.usage, judged.is_plausible) == (Usage(5, 1000), True)
+    assert judged.doubt == "1000 tokens of the response are more than its 50"
+
+
+def test_a_response_of_no_tokens_is_not_known():
+    assert judge_usage(Usage(), HELLO).usage is None
+    assert judge_usage(Usage(5, 0), HELLO, has_text=True).usage is None
+    assert judge_usage(Usage(5, 0), HELLO).usage == Usage(5, 0)
 
 
 def test_more_than_the_request_allows_is_bounded():
@@ -60,7 +73,7 @@ COUNT = st.one_of(st.integers(0, 10**5), st.integers(0, 2**70))
 def test_no_usage_leaves_the_range_of_a_file(counts):
     """The sums of 10**11 such calls fit into the 64 bits of SQLite."""
     request = Request.of("Hello", model="m")  # without any limit
-    judged = judge_usage(counts.usage, request).usage
+    judged = judge_usage(counts.usage, request).usage or Usage()
     assert max(attrs.astuple(judged)) <= 2 * 10_000_000
     assert judged.input_tokens <= counts.usage.input_tokens
     assert judged.output_tokens <= counts.usage.output_tokens
