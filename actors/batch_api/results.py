@@ -353,10 +353,7 @@ class BatchResults:
             else self._endpoint.scrub(decoded.model or "")
         )
         judged = judge_usage(
-            decoded.usage,
-            waiter.message.request,
-            decoded.usage_doubt,
-            has_text=decoded.has_text,
+            decoded.usage, waiter.message.request, decoded.usage_doubt, decoded.choices
         )
         usage = judged.usage or Usage()
         cost = None  # not known without the tokens

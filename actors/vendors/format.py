@@ -45,11 +45,6 @@ class DecodedResponse:
     body: Mapping[str, Json] | None = attrs.field(default=None, repr=False, eq=False)
     is_assembled: bool = attrs.field(default=False, repr=False, eq=False)
 
-    @property
-    def has_text(self) -> bool:
-        """Whether a choice has a text, a reasoning or calls of tools."""
-        return any(one.text or one.reasoning or one.tool_calls for one in self.choices)
-
 
 @attrs.frozen
 class ApiError:

@@ -222,7 +222,8 @@ def test_audio_has_no_known_price(changes):
 
 def test_audio_in_a_message_has_no_known_price():
     part = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
-    request = Request.of([{"role": "user", "content": [part]}], model=CHEAP, max_tokens=5)
+    message = {"role": "user", "content": [part]}
+    request = Request(model=CHEAP, messages=[message], max_tokens=5)
     assert CostBound(BOOK).usd(request) is None
     said = Request.of('"type":"input_audio"', model=CHEAP, max_tokens=5)
     assert CostBound(BOOK).usd(said) is not None
