@@ -211,7 +211,7 @@ def _troubles(progress: Progress, width: int, *, is_over: bool) -> Iterator[_Lin
             ),
         )
     if most := bounds(progress):
-        yield 5, _line("", f"of the cost, {', '.join(most)}", "yellow")
+        yield 5, _line("", f"in addition, {', '.join(most)}", "yellow")
     if words := errors_text(progress):
         yield 4, _line("errors", words, "red")
 
