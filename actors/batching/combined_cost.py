@@ -76,7 +76,7 @@ class CombinedCost:
         Args:
             request: one of its requests.
         """
-        texts, most = self._texts(request), self._strategy.bounds
+        texts, most = self._texts(request), self._strategy.bounds_for(request)
         members = most.max_size or _MANY
         if most.max_tokens is not None:
             members = min(members, most.max_tokens // max(1, texts))

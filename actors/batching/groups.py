@@ -52,7 +52,7 @@ class Groups:
         if found is None:
             return None
         key, strategy = found
-        return self._groups.get(key) or self._create(strategy, key)
+        return self._groups.get(key) or self._create(strategy, key, request)
 
     def use(self, request: Request, lane: str) -> Group | None:
         """Return the group of a request; None if the request must be sent alone."""
@@ -63,7 +63,7 @@ class Groups:
         group = self._groups.pop(key, None)
         if group is None:
             self._make_room()
-            group = self._create(strategy, key)
+            group = self._create(strategy, key, request)
         self._groups[key] = group
         return group if group.agreement.is_trusted else None
 
@@ -88,9 +88,10 @@ class Groups:
             if idle is not None:
                 del self._groups[idle]
 
-    def _create(self, strategy: BatchStrategy, key: _GroupKey) -> Group:
+    def _create(self, strategy: BatchStrategy, key: _GroupKey, request: Request) -> Group:
         window = BatchWindow(self._batching.max_wait_s)
-        former = BatchFormer[BatchMember](strategy.bounds.within(self._batching), window)
+        bounds = strategy.bounds_for(request).within(self._batching)
+        former = BatchFormer[BatchMember](bounds, window)
         agreement = self._agreements.of(key[:2], strategy.least_agreement)
         return Group(strategy, former, window, agreement, self._cost_of(strategy))
 

@@ -183,10 +183,11 @@ class _Packs:
             if len(self._open) >= _MAX_OPEN:
                 self._open.pop(next(iter(self._open))).close()
             cost = CombinedCost(self._packing, self._estimator, self._prices)
-            pack = self._open[key] = _OpenPack(cost, model)
+            most = self._packing.bounds_for(request).max_size
+            pack = self._open[key] = _OpenPack(cost, model, most)
         pack.requests.append(request)
         pack.live_usd += live_usd
-        if len(pack.requests) >= self._packing.max_items:
+        if len(pack.requests) == pack.max_items:
             pack.close()
 
     def close(self) -> None:
@@ -202,6 +203,7 @@ _MAX_OPEN = 200  # instructions whose next pack is formed at the same time
 class _OpenPack:
     cost: CombinedCost
     model: ModelForecast
+    max_items: int | None
     requests: list[Request] = attrs.field(factory=list[Request])
     live_usd: Decimal = Decimal(0)
 
