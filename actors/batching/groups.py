@@ -6,7 +6,7 @@ import attrs
 
 from ..call_plan import SharedCall
 from ..messages import Request
-from .agreement import Agreements, AgreementStatistics
+from .agreement import Agreements, AgreementStatistics, CheckPlan
 from .combined_cost import CombinedCost
 from .former import BatchFormer, Batching, BatchWindow
 from .members import BatchMember, Group
@@ -26,7 +26,7 @@ class Groups:
     Args:
         batching: when a batch is sent.
         strategies: ways to combine requests; the first that has a key for a request is used.
-        cost_of: returns what compares the costs of a new group.
+        cost_of: returns what compares the costs of a new group, whose checks are planned.
         agreements: what is known about each group, from before a restart as well.
     """
 
@@ -34,7 +34,7 @@ class Groups:
         self,
         batching: Batching,
         strategies: Iterable[BatchStrategy],
-        cost_of: Callable[[BatchStrategy], CombinedCost],
+        cost_of: Callable[[BatchStrategy, CheckPlan], CombinedCost],
         agreements: Agreements | None = None,
     ) -> None:
         self._batching = batching
@@ -92,8 +92,9 @@ class Groups:
         window = BatchWindow(self._batching.max_wait_s)
         bounds = strategy.bounds_for(request).within(self._batching)
         former = BatchFormer[BatchMember](bounds, window)
-        agreement = self._agreements.of(key[:2], strategy.least_agreement)
-        return Group(strategy, former, window, agreement, self._cost_of(strategy))
+        agreement = self._agreements.of(key[:2], strategy.least_agreement, strategy.check_share)
+        cost = self._cost_of(strategy, agreement.checks)
+        return Group(strategy, former, window, agreement, cost)
 
 
 def explain_sharing(group: Group, request: Request) -> SharedCall:

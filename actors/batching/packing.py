@@ -61,7 +61,8 @@ class Packing:
         max_item_tokens: the most tokens of one item. A longer one is sent alone, because packing
             it would save little.
         check_share: the share of items, 0 to 1, that are sent alone as well. The caller gets the
-            response of the single call.
+            response of the single call. While all agree, checks become rarer, down to a tenth of
+            it (see `CheckPlan`); 1 checks all items, always.
         least_agreement: the share of checked items, above 0 to 1, whose two responses must be the
             same, except for case and white space. Below it the instruction is not packed any more.
 

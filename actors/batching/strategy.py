@@ -30,7 +30,7 @@ class BatchStrategy(Protocol):
 
     @property
     def check_share(self) -> float:
-        """The share of members, 0 to 1, that are sent alone as well, to compare the responses."""
+        """The share of members, 0 to 1, that are sent alone as well at first (see `CheckPlan`)."""
         ...
 
     @property

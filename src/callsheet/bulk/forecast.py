@@ -4,10 +4,12 @@ import sqlite3
 from collections.abc import Hashable, Iterable
 from contextlib import closing
 from decimal import Decimal
+from random import Random
 
 import attrs
 
 from ..actors import (
+    CheckPlan,
     CombinedCost,
     Limits,
     Packing,
@@ -182,9 +184,10 @@ class _Packs:
         if pack is None:
             if len(self._open) >= _MAX_OPEN:
                 self._open.pop(next(iter(self._open))).close()
-            cost = CombinedCost(self._packing, self._estimator, self._prices)
+            checks = CheckPlan(self._packing.check_share)
+            cost = CombinedCost(self._packing, checks, self._estimator, self._prices)
             most = self._packing.bounds_for(request).max_size
-            pack = self._open[key] = _OpenPack(cost, model, most)
+            pack = self._open[key] = _OpenPack(cost, checks, model, most)
         pack.requests.append(request)
         pack.live_usd += live_usd
         if len(pack.requests) == pack.max_items:
@@ -199,9 +202,13 @@ class _Packs:
 _MAX_OPEN = 200  # instructions whose next pack is formed at the same time
 
 
+_ANY = Random(0)  # noqa: S311  # which members are checked does not matter here
+
+
 @attrs.define(eq=False)
 class _OpenPack:
     cost: CombinedCost
+    checks: CheckPlan
     model: ModelForecast
     max_items: int | None
     requests: list[Request] = attrs.field(factory=list[Request])
@@ -210,7 +217,9 @@ class _OpenPack:
     def close(self) -> None:
         if len(self.requests) > 1:
             share = Decimal(str(round(self.cost.share(self.requests), 6)))
-            self.model.pack_saves_usd += self.live_usd * max(Decimal(0), 1 - share)
+            if share < 1:
+                self.model.pack_saves_usd += self.live_usd * (1 - share)
+                self.checks.choose(len(self.requests), _ANY)
         self.requests, self.live_usd = [], Decimal(0)
 
 
