@@ -104,6 +104,17 @@ def test_a_dry_run_counts_what_was_spent_before(quick_provider, source, output):
     assert "Cost: about $0.000400, in addition to $0.000400 spent." in dry(source, output)
 
 
+def test_a_dry_run_takes_responses_to_be_as_long_as_those_of_earlier_runs(
+    quick_provider, source, output
+):
+    run(source, output, "--base-url", quick_provider)
+    usages = [line["callsheet"]["usage"]["output_tokens"] for line in lines_of(output)]
+    mean = sum(usages) / 30
+    source.write_text(source.read_text().replace("Say", "Tell").replace("20}", "200}"))
+    words = dry(source, output).split()
+    assert words[words.index("gpt-4o-mini") + 3] == f"{30 * int(mean):,}"
+
+
 def test_money_that_cannot_be_counted_is_not_spent(quick_provider, source, output, stats):
     before = stats(quick_provider)["requests"]
     source.write_text(source.read_text().replace("gpt-4o-mini", "somebodys-own"))

@@ -251,7 +251,7 @@ def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) 
     Args:
         rows: the rows of the input.
         prices: the prices of models.
-        known: the keys of rows that have a response.
+        known: the keys of rows that have a response, and how long the responses are.
     """
     found, estimator = Forecast(spent_usd=known.cost_usd), TokenEstimator()
     packs = _Packs(estimator, prices)
@@ -267,11 +267,13 @@ def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) 
                 found.answered += 1
             else:
                 found.duplicates += not _is_new(seen, row.request)
-                estimate = estimator.estimate(row.request)
-                model = found.models.get(row.request.model)
+                name = row.request.model
+                model = found.models.get(name)
                 if model is None:
-                    model = ModelForecast.of(prices.price(row.request.model))
-                    found.models[row.request.model] = model
+                    model = found.models[name] = ModelForecast.of(prices.price(name))
+                    if (usual := known.output_tokens(name)) is not None:
+                        estimator.assume_output(name, usual)
+                estimate = estimator.estimate(row.request)
                 usd = model.add(Usage(estimate.input_tokens, estimate.output_tokens))
                 packs.add(row.request, usd, model)
     packs.close()

@@ -210,8 +210,8 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
     lines += _cost(found, settings, route)
     lines.append(f"Route: {_route(settings, route, vendor)}")
     lines.append(
-        "Tokens and cost are estimates. A response counts max_tokens, or 256 tokens without it. "
-        "Nothing was sent."
+        "Tokens and cost are estimates. A response is taken to be as long as the latest ones in "
+        "OUTPUT, or else to have max_tokens, or else 256 tokens. Nothing was sent."
     )
     return lines
 
