@@ -222,12 +222,13 @@ def _cheapest(found: Forecast, settings: BulkSettings, vendor: Vendor) -> Priced
         return settings.route
     usual, left_s = Routing(), settings.deadline_s or 0.0
     from_s = {"live": 0.0, "batch": usual.batch_from_s, "flex": usual.flex_from_s, "pack": inf}
-    costs = {
+    costs: dict[PricedRoute, Decimal] = {
         route: usd
         for route in _routes(vendor)
         if left_s >= from_s[route] and (usd := found.usd(route)) is not None
     }
-    return min(costs, key=costs.__getitem__, default="live")
+    usual_route: PricedRoute = "live"
+    return min(costs, key=lambda route: costs[route], default=usual_route)
 
 
 def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[str]:
