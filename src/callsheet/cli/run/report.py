@@ -1,5 +1,6 @@
 """Report how `callsheet run` ended, or print the estimate of `callsheet run --dry-run`."""
 
+from decimal import Decimal
 from math import inf
 from pathlib import Path
 
