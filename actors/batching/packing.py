@@ -1,4 +1,4 @@
-"""Packing: many small items under one instruction, in one call with structured output. Pure (R14).
+"""Packing: many small items under one instruction, in one call. Pure (R14).
 
 An instruction that is sent with every item is billed with every item. Packing sends it once. A
 model may respond differently when it sees many items at a time. So a request must allow packing
@@ -10,17 +10,18 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from math import ceil
 
 import attrs
-from attrs.validators import ge, gt, instance_of, le
+from attrs.validators import ge, gt, instance_of, le, optional
 
 from ..chat_message import ChatMessage
 from ..json_value import Json
 from ..messages import Request
 from ..responses import Choice, Response
 from ..vendors import BatchLimits, BatchWeight
-from .pack_form import form_for, write_items
+from .pack_form import form_for, has_short_answer, write_items
 from .strategy import common_key
 
 _TOKENS_PER_PACK = 16  # around all items
+_SHORT_ITEMS, _ITEMS = 100, 50  # of a call, where its answers are short, and elsewhere
 _SPARE = 4  # times the tokens of the form: tokenizers differ, and some models indent JSON
 
 _FOR_ONE_ITEM = frozenset(
@@ -54,12 +55,14 @@ class Packing:
     message, the item. All messages before the item are the instruction, and must be identical.
 
     Args:
-        max_items: the most items of a call. Models make more errors with many.
+        max_items: the most items of a call. Models make more errors with many. None: 100 if the
+            answer to an item is a text of at most 32 tokens (its `max_tokens`), else 50.
         max_tokens: the most tokens of all items of a call.
         max_item_tokens: the most tokens of one item. A longer one is sent alone, because packing
             it would save little.
         check_share: the share of items, 0 to 1, that are sent alone as well. The caller gets the
-            response of the single call.
+            response of the single call. While all agree, checks become rarer, down to a tenth of
+            it (see `CheckPlan`); 1 checks all items, always.
         least_agreement: the share of checked items, above 0 to 1, whose two responses must be the
             same, except for case and white space. Below it the instruction is not packed any more.
 
@@ -68,7 +71,7 @@ class Packing:
         TypeError: a value has the wrong type; the message names it.
     """
 
-    max_items: int = attrs.field(default=50, validator=[instance_of(int), ge(1)])
+    max_items: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
     max_tokens: int = attrs.field(default=16_000, validator=[instance_of(int), ge(1)])
     max_item_tokens: int = attrs.field(default=500, validator=[instance_of(int), ge(1)])
     check_share: float = attrs.field(default=0.02, validator=[ge(0), le(1)])
@@ -76,10 +79,10 @@ class Packing:
 
     name = "pack"
 
-    @property
-    def bounds(self) -> BatchLimits:
-        """The limits of one call."""
-        return BatchLimits(max_size=self.max_items, max_tokens=self.max_tokens)
+    def bounds_for(self, request: Request) -> BatchLimits:
+        """Return the limits of a call: more items if each answer is short."""
+        usual = _SHORT_ITEMS if has_short_answer(request) else _ITEMS
+        return BatchLimits(max_size=self.max_items or usual, max_tokens=self.max_tokens)
 
     def key(self, request: Request) -> Hashable | None:
         """Return all of the request except the item; None for a request that a pack cannot hold."""
@@ -143,9 +146,12 @@ class Packing:
     def split(self, requests: Sequence[Request], response: Response) -> Sequence[Response | None]:
         """Return the response to each item; None for one without a valid answer (L5).
 
-        None for all if the model numbered its answers in any other way than the items are.
+        None for all if the model numbered its answers in any other way than the items are, or if
+        the response may have been cut off.
         """
         form = form_for(requests[0])
+        if form.schema is None and response.finish_reason != "stop":
+            return [None] * len(requests)  # only this shows that the last line is complete
         return [
             None if answer is None else _alone(response, form.text_of(answer))
             for answer in form.read(response.text, len(requests))

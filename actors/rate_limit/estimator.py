@@ -201,6 +201,17 @@ class TokenEstimator:
         reported = (usage.input_tokens, usage.output_tokens // choices)
         model.learn(_size(request), estimated, reported)
 
+    def assume_output(self, model: str, tokens: float) -> None:
+        """Take a length of responses for the usual one of a model, as far as requests allow it.
+
+        Args:
+            model: the provider's name of the model.
+            tokens: the mean tokens of a response.
+        """
+        known = self._models.setdefault(model, _Model())
+        known.calls += 1
+        known.output, known.deviation = tokens, 0.0
+
     def _counter(self, model: str) -> TokenCounter | None:
         try:
             return self._counters[model]

@@ -113,6 +113,8 @@ class Database:
                 _check_schema(self, form)
                 if self.bytes_used <= check_bytes:
                     self._look_for_damage()
+                if form.earlier and not read_only:
+                    self._renew_version()
         except BaseException:
             self._close_unchanged()
             raise
@@ -265,6 +267,11 @@ class Database:
             raise DamagedFile(self.name, f"the file is damaged ({text})")
         form = self._form
         self.verify(*(table for table in form.checked if table not in form.checked_when_read))
+
+    def _renew_version(self) -> None:
+        """Give a file of an earlier version with the same tables the version of this release."""
+        if self.number("PRAGMA user_version") in self._form.earlier:
+            self.execute(f"PRAGMA user_version = {self._form.version}")
 
     def _close_unchanged(self) -> None:
         """Close without copying the log into a file that was refused."""
