@@ -294,6 +294,8 @@ class Database:
             return DamagedFile(self.name, reason)
         kind = _ERRORS.get(code, StorageUnavailable)
         reason = "another process has locked it" if kind is FileInUse else str(error)
+        if kind is DamagedFile:
+            reason = f"the file is damaged ({reason})"
         return kind(self.name, " ".join(reason.split()))
 
 

@@ -101,6 +101,7 @@ class DatabaseFormat:
 
         try:
             with contextlib.closing(connect(path, "mode=ro&immutable=1")) as header:
+                header.execute("PRAGMA writable_schema = ON")  # see `check_header`
                 (application_id,) = header.execute("PRAGMA application_id").fetchone()
         except sqlite3.Error:
             return False
@@ -136,10 +137,9 @@ class DatabaseFormat:
         has_log = log_of(path).exists()
         try:
             with contextlib.closing(connect(path, "mode=ro&immutable=1")) as header:
-                if has_log:
-                    # The header may count pages that a process, before it died, had not copied from
-                    # the log yet. With this setting SQLite reads such a file.
-                    header.execute("PRAGMA writable_schema = ON")
+                # The header may count pages that were cut off, or that a process, before it died,
+                # had not copied from the log yet. With this setting SQLite reads such a file.
+                header.execute("PRAGMA writable_schema = ON")
                 (application_id,) = header.execute("PRAGMA application_id").fetchone()
                 (version,) = header.execute("PRAGMA user_version").fetchone()
                 is_ours = application_id == self.application_id

@@ -228,8 +228,11 @@ def _cheapest(found: Forecast, settings: BulkSettings, vendor: Vendor) -> Priced
         for route in _routes(vendor)
         if left_s >= from_s[route] and (usd := found.usd(route)) is not None
     }
-    usual_route: PricedRoute = "live"
-    return min(costs, key=lambda route: costs[route], default=usual_route)
+    found_route: PricedRoute = "live"
+    for route, usd in costs.items():
+        if found_route not in costs or usd < costs[found_route]:
+            found_route = route
+    return found_route
 
 
 def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[str]:
