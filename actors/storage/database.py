@@ -295,6 +295,8 @@ class Database:
         kind = _ERRORS.get(code, StorageUnavailable)
         reason = "another process has locked it" if kind is FileInUse else str(error)
         if kind is DamagedFile:
+            is_schema = reason.startswith("malformed database schema")  # it quotes what is there
+            reason = "its tables cannot be read" if is_schema else reason
             reason = f"the file is damaged ({reason})"
         return kind(self.name, " ".join(reason.split()))
 

@@ -287,7 +287,7 @@ def a_changed_answer(path):
 
 
 DAMAGED = {
-    a_damaged_schema: "the file is damaged (malformed",
+    a_damaged_schema: "damaged (its tables cannot be read)",
     another_table: "its tables are not those of a response cache",
     cut_off: "and its header counts",
     a_changed_answer: "a stored value is not valid",
