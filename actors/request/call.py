@@ -143,7 +143,9 @@ class CallRunner:
         if permit is not None:
             usd = None if cost is None else float(cost)
             known = judged.usage if judged.is_plausible else None  # else the estimate stays
-            permit.settle(known, usd, exchanged.first_byte_s)
+            is_free = known is not None and not exchanged.vendor.counts_cached_tokens
+            uncounted = usage.cached_tokens if is_free else 0
+            permit.settle(known, usd, exchanged.first_byte_s, uncounted_tokens=uncounted)
         first = decoded.choices[0] if decoded.choices else None
         response = Response(
             text="" if first is None else first.text,
