@@ -23,6 +23,7 @@ _KEY = "prompt_cache_key"
 _OPTIONS = "prompt_cache_options"
 _CACHE_CONTROL: CacheMark = "cache_control"
 _BREAKPOINT: CacheMark = "prompt_cache_breakpoint"
+_ASKING = frozenset({"system", "developer", "user"})
 _MARKS = frozenset({_CACHE_CONTROL, _BREAKPOINT})
 # OpenAI refuses its older member for how long a cache lives beside the newer options.
 _WHOLE = frozenset({_KEY, _OPTIONS, "prompt_cache_retention", "cachedContent", "cached_content"})
@@ -101,8 +102,11 @@ def with_mark(
     if terms.mark is None:
         return request
     if place.message < 0:
-        return _with_marked_tools(request) if terms.mark == _CACHE_CONTROL else request
-    messages = _marked(request.messages, place, terms.mark)
+        return request if terms.on_parts_only else _with_marked_tools(request)
+    if terms.on_parts_only and request.messages[place.message].role not in _ASKING:
+        return request
+    at_anthropic = not terms.on_parts_only
+    messages = _marked(request.messages, place, terms.mark, joins_system=at_anthropic)
     if messages is None:
         return request
     extra_body = dict(request.extra_body)
@@ -127,12 +131,12 @@ def _with_marked_tools(request: Request[ResultT_co]) -> Request[ResultT_co]:
 
 
 def _marked(
-    messages: tuple[ChatMessage, ...], place: PromptPlace, mark: CacheMark
+    messages: tuple[ChatMessage, ...], place: PromptPlace, mark: CacheMark, *, joins_system: bool
 ) -> tuple[ChatMessage, ...] | None:
     """Return the messages with a mark at a place; None if there can be none."""
     at = place.message
     leading = list(takewhile(_is_text_of_system, messages))
-    if mark == _CACHE_CONTROL and 1 < len(leading) > at and place.chars is None:
+    if joins_system and 1 < len(leading) > at and place.chars is None:
         # Anthropic gets them as one text, which a mark must not change.
         texts = [message.content for message in leading]
         before, after = "\n\n".join(texts[: at + 1]), "\n\n".join(texts[at + 1 :])
@@ -151,7 +155,7 @@ def _is_text_of_system(message: ChatMessage) -> bool:
 def _marked_message(
     message: ChatMessage, place: PromptPlace, mark: CacheMark
 ) -> ChatMessage | None:
-    if message.role not in ("system", "developer", "user"):
+    if message.role not in _ASKING:
         return _marked_turn(message, mark) if place == (place.message, None, None) else None
     if message.native is not None:
         return None
@@ -184,8 +188,6 @@ def _marked_parts(parts: list[Json], place: PromptPlace, mark: CacheMark) -> lis
 
 def _marked_turn(message: ChatMessage, mark: CacheMark) -> ChatMessage | None:
     """Return an answer or the result of a tool with Anthropic's mark at its end."""
-    if mark != _CACHE_CONTROL:
-        return None
     if message.native is None:
         is_empty = not message.content and not message.extra
         return None if is_empty else attrs.evolve(message, extra=_with(message.extra or {}, mark))

@@ -35,6 +35,8 @@ class CacheTerms:
         readable: when a beginning that a request wrote can be read: when its response has "begun"
             or "ended".
         mark: the member that marks the end of a beginning; None if there are no marks.
+        on_parts_only: whether it can be on parts of system and user messages only; otherwise it can
+            be on tools, answers and their results too.
         takes_key: whether ``prompt_cache_key`` leads requests to the same cache.
         needs_key: whether nothing is cached without such a key.
         key_per_minute: how many requests with one beginning and key a minute reach the same cache;
@@ -48,6 +50,7 @@ class CacheTerms:
         default="begun", validator=in_(("begun", "ended"))
     )
     mark: CacheMark | None = None
+    on_parts_only: bool = False
     takes_key: bool = False
     needs_key: bool = False
     key_per_minute: int | None = attrs.field(default=None, validator=optional(ge(1)))
@@ -85,7 +88,13 @@ def _openai(model: str) -> CacheTerms | None:
     older = CacheTerms(minimum=1024, step=128, takes_key=True, key_per_minute=_KEY_PER_MINUTE)
     if not _OPENAI_AT_MARKS.match(model.removeprefix("ft:")):
         return older
-    return attrs.evolve(older, step=None, life_s=30 * _MINUTE_S, mark="prompt_cache_breakpoint")
+    return attrs.evolve(
+        older,
+        step=None,
+        life_s=30 * _MINUTE_S,
+        mark="prompt_cache_breakpoint",
+        on_parts_only=True,
+    )
 
 
 # {pattern of the name: minimum}; the first one that is found counts.
@@ -137,7 +146,8 @@ def _groq(model: str) -> CacheTerms | None:
 def _openrouter(model: str) -> CacheTerms | None:
     maker, _, name = model.partition("/")
     find = _BY_MAKER.get(maker)
-    return None if find is None else find(name.partition(":")[0])
+    terms = None if find is None else find(name.partition(":")[0])
+    return None if terms is None else attrs.evolve(terms, on_parts_only=True)
 
 
 _BY_MAKER: Mapping[str, Callable[[str], CacheTerms | None]] = MappingProxyType(

@@ -192,6 +192,7 @@ def test_one_of_several_parts_is_marked():
         (PromptPlace(-1), NEW_GPT),  # none on tools
         (PromptPlace(-1), CLAUDE),  # no tools
         (PromptPlace(2), NEW_GPT),  # an answer
+        (PromptPlace(2), cache_terms("openrouter", "anthropic/claude-sonnet-4.5")),
         (PromptPlace(0, 3), CLAUDE),  # no such part
         (PromptPlace(0, None, 0), CLAUDE),  # nothing before it
         (PromptPlace(3), CLAUDE),  # an empty text
