@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     )
     from .messages import Request, Task
     from .permit import Dimension, Permit, Throttled
+    from .prompt_cache_use import PromptCacheUse
     from .pool_health import PoolHealth
     from .rate_limit import (
         BucketState,
@@ -220,6 +221,7 @@ else:
         tool_loop="ToolCostExceeded ToolRoundsExceeded ToolRun ToolRunStopped ToolRunTimedOut",
         tools="Tool ToolLike ToolResult",
         permit="Dimension Permit Throttled",
+        prompt_cache_use="PromptCacheUse",
         pool_health="PoolHealth",
         rate_limit=(
             "BucketState ChangeLimits Explain Explanation GetLimiterStatistics Lane "

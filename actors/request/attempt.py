@@ -78,7 +78,9 @@ class SingleAttempt:
         has_ended = False
         # A ticket that is no probe is settled at the end: a response may still break off.
         on_head = partial(breaker.confirm, ticket) if ticket.is_probe else None
-        watch, attempt = SendWatch(self._timeouts, on_head), call.sent
+        use = call.message.cache_use
+        on_begin = None if use is None else partial(use.began, self._exchange.label, model)
+        watch, attempt = SendWatch(self._timeouts, on_head, on_begin), call.sent
         try:
             with watch.scope:
                 exchanged = await self._exchange.send(
@@ -92,6 +94,8 @@ class SingleAttempt:
                 )
                 has_ended = True
                 self._streaks.clear(model)
+                if on_begin is not None:  # the response may not have been a stream
+                    on_begin()
                 return exchanged
             raise watch.error(self._exchange.label, attempt)
         except AttemptFailed as failure:
