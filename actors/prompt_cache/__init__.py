@@ -1,17 +1,44 @@
-"""Prompt caches of providers: the beginnings of prompts that they keep, and what that saves."""
+"""Prompt caches of providers: `PromptCacheActor` sends the first of similar calls ahead."""
 
 from typing import TYPE_CHECKING
 
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .actor import PromptCacheActor
     from .marks import PromptPlace, is_marked, with_key, with_mark
-    from .terms import CacheTerms, cache_terms
+    from .planning import PromptCaching
+    from .statistics import (
+        ExplainPromptCache,
+        GetPromptCacheStatistics,
+        PromptCachePlan,
+        PromptCacheStatistics,
+    )
+    from .terms import CacheTerms, cache_terms, has_prompt_cache
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
+        actor="PromptCacheActor",
         marks="PromptPlace is_marked with_key with_mark",
-        terms="CacheTerms cache_terms",
+        planning="PromptCaching",
+        statistics=(
+            "ExplainPromptCache GetPromptCacheStatistics PromptCachePlan PromptCacheStatistics"
+        ),
+        terms="CacheTerms cache_terms has_prompt_cache",
     )
 
-__all__ = ["CacheTerms", "PromptPlace", "cache_terms", "is_marked", "with_key", "with_mark"]
+__all__ = [
+    "CacheTerms",
+    "ExplainPromptCache",
+    "GetPromptCacheStatistics",
+    "PromptCacheActor",
+    "PromptCachePlan",
+    "PromptCacheStatistics",
+    "PromptCaching",
+    "PromptPlace",
+    "cache_terms",
+    "has_prompt_cache",
+    "is_marked",
+    "with_key",
+    "with_mark",
+]

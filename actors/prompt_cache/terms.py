@@ -73,6 +73,15 @@ def cache_terms(vendor: str, model: str) -> CacheTerms | None:
     return None if find is None else find(model)
 
 
+def has_prompt_cache(vendor: str) -> bool:
+    """Return whether a vendor caches the prompts of any of its models.
+
+    Args:
+        vendor: name of the vendor, such as "openai".
+    """
+    return vendor in _BY_VENDOR
+
+
 # Models from before OpenAI cached prompts, and those that write no text.
 _OPENAI_UNCACHED = re.compile(
     r"(gpt-3|gpt-4(-|$)|gpt-4o-2024-05|davinci|babbage|.*(embedding|moderation|tts|whisper|image))"

@@ -79,7 +79,10 @@ class SingleAttempt:
         # A ticket that is no probe is settled at the end: a response may still break off.
         on_head = partial(breaker.confirm, ticket) if ticket.is_probe else None
         use = call.message.cache_use
-        on_begin = None if use is None else partial(use.began, self._exchange.label, model)
+        on_begin = None
+        if use is not None:
+            use.sent(self._exchange.label, model, streams=prepared.stream)
+            on_begin = partial(use.began, self._exchange.label, model)
         watch, attempt = SendWatch(self._timeouts, on_head, on_begin), call.sent
         try:
             with watch.scope:

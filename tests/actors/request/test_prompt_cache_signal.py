@@ -32,12 +32,16 @@ class Recorder:
 
     wants_stream: bool = False
     at: str = "provider"
+    sends: list = attrs.field(factory=list)
     began_at: list = attrs.field(factory=list)
     ends: list = attrs.field(factory=list)
     refusals: list = attrs.field(factory=list)
 
     def request_at(self, endpoint, request):
         return attrs.evolve(request, extra_body=MARK) if endpoint == self.at else request
+
+    def sent(self, endpoint, model, *, streams):
+        self.sends.append((endpoint, model, streams))
 
     def began(self, endpoint, model):
         self.began_at.append((endpoint, model, trio.current_time()))
@@ -80,6 +84,7 @@ async def test_a_whole_response_begins_with_its_end_unless_other_calls_wait(auto
             await at.troupe.requester.ask(call(use, max_tokens=20))
             assert use.began_at[0][2] == began
             assert json.loads(at.sent[-1].body).get("stream", False) is wants
+            assert use.sends == [("provider", MODEL, wants)]
 
 
 async def test_an_event_that_only_says_that_the_request_has_arrived_is_no_beginning(autojump_clock):
