@@ -7,7 +7,7 @@ import attrs
 import trio
 
 from callsheet import ChatMessage, Endpoint, Limits, Request, TroupeSettings, open_troupe
-from callsheet.actors import CallEvent, PromptCaching, Usage, default_prices
+from callsheet.actors import CallEvent, Json, PromptCaching, Usage, default_prices
 from callsheet.compare.workloads import make_workload
 from callsheet.runtime.testing import run_virtual
 from callsheet.simulator import BilledTokens, Provider, ProviderSettings, ProviderTransport
@@ -25,6 +25,7 @@ MODELS: Mapping[str, str] = {
 _INSTRUCTION_TOKENS = 2_000
 _CHARACTERS = 4  # of a token of the provider's
 _IN_FLIGHT = 100
+_MARK: Mapping[str, Json] = {"cache_control": {"type": "ephemeral"}}
 
 
 @attrs.frozen
@@ -56,17 +57,18 @@ class CachingFigures:
         return self.longest_wait_s / self.first_token_s
 
 
-def prompt_caching(model: str, mode: PromptCaching) -> CachingFigures:
+def prompt_caching(model: str, mode: PromptCaching, *, own_marks: bool = False) -> CachingFigures:
     """Label a thousand reviews by an instruction of 2,000 tokens, in virtual time.
 
     Args:
         model: the model, one of `MODELS`.
         mode: how far prompt caching is planned.
+        own_marks: whether each request has Anthropic's mark on its instruction.
     """
-    return run_virtual(_measure, model, mode)
+    return run_virtual(_measure, model, mode, _MARK if own_marks else None)
 
 
-def _requests(model: str) -> list[Request]:
+def _requests(model: str, mark: Mapping[str, Json] | None) -> list[Request]:
     items = [item for item in make_workload("reviews").items if isinstance(item, Request)]
     system, *_ = items[0].messages
     rules = (
@@ -76,7 +78,8 @@ def _requests(model: str) -> list[Request]:
     text = system.content
     while len(text) < _INSTRUCTION_TOKENS * _CHARACTERS:
         text += next(rules)
-    instruction = ChatMessage("system", text[: _INSTRUCTION_TOKENS * _CHARACTERS])
+    text = text[: _INSTRUCTION_TOKENS * _CHARACTERS]
+    instruction = ChatMessage("system", text, extra=mark)
     return [
         attrs.evolve(
             item,
@@ -89,7 +92,9 @@ def _requests(model: str) -> list[Request]:
     ]
 
 
-async def _measure(model: str, mode: PromptCaching) -> CachingFigures:
+async def _measure(
+    model: str, mode: PromptCaching, mark: Mapping[str, Json] | None
+) -> CachingFigures:
     provider = Provider(ProviderSettings())
     begun, queued = trio.current_time(), list[float]()
 
@@ -106,7 +111,7 @@ async def _measure(model: str, mode: PromptCaching) -> CachingFigures:
             prompt_caching=mode,
         )
         async with open_troupe(settings) as troupe, trio.open_nursery() as nursery:
-            for request in _requests(model):
+            for request in _requests(model, mark):
                 nursery.start_soon(troupe.complete, request)
     billed = provider.stats.billed[model]["default"]
     tokens = billed.input_tokens, billed.output_tokens
