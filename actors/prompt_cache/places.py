@@ -23,7 +23,7 @@ from ..vendors import dumps
 from .marks import PromptPlace
 
 _MARKS = ("cache_control", "prompt_cache_breakpoint")
-_STEP_CHARS = 512  # between two places in a text; 128 tokens are a usual step of providers
+_STEP_CHARS = 1024  # between two places in a text
 _STEP_SHARE = 8  # of a long beginning, an eighth may be missed
 _BYTES_OF_ATTACHMENT = 3060  # 765 tokens, as the limiter estimates them
 _TTL_S = {"1h": 3600.0, "5m": 300.0, "30m": 1800.0, "12h": 43_200.0, "24h": 86_400.0}
@@ -103,7 +103,8 @@ def read_places(request: Request, scope: str, first: int) -> PromptPlaces:
     Args:
         request: the request to send.
         scope: the identity of the endpoint, and what else tells its caches apart.
-        first: the characters before the first place within a text.
+        first: the characters of the part of the prompt that decides on its key. The first place
+            within a text is after twice as many.
     """
     reader = _PlaceReader(_header(request, scope), first)
     reader.read_tools(request)
@@ -146,12 +147,12 @@ class _PlaceReader:
 
     Args:
         header: what the cache depends on besides the messages.
-        first: the characters before the first place within a text.
+        first: the characters of the first part; see `read_places`.
     """
 
     def __init__(self, header: bytes, first: int) -> None:
         self._digest = blake2b(header, digest_size=16)
-        self._origin_at = self._next_at = first
+        self._next_at = first
         self._chars = self._size = self._blocks = 0
         self.places: list[HashedPlace] = []
         self.origin = b""
@@ -218,22 +219,22 @@ class _PlaceReader:
 
     def _read_text(self, text: str, where: PromptPlace) -> None:
         """Read a text, and add the places within it."""
-        done = 0
-        end_of_text = self._chars + len(text)
-        while self._next_at <= end_of_text:
-            at = max(0, self._next_at - self._chars)
-            if self._next_at == self._origin_at and not self.origin:
-                before = self._digest.copy()
-                before.update(text[done:at].encode("utf-8", "surrogatepass"))
-                self.origin = before.digest()
+        done, begin = 0, self._chars
+        self._chars = end = begin + len(text)
+        while self._next_at <= end:
+            at = max(0, self._next_at - begin)
+            if not self.origin:
+                self._next_at *= 2
+                self._update(text[:at])
+                self.origin, done = self._digest.copy().digest(), at
+                continue
             self._next_at += max(_STEP_CHARS, self._next_at // _STEP_SHARE)
             cut = max(text.rfind("\n", done, at), text.rfind(" ", done, at)) + 1 or at
             if done < cut < len(text):
                 self._update(text[done:cut])
                 done = cut
                 self._add(PromptPlace(where.message, where.part, cut))
-        self._update(text[done:])
-        self._chars = end_of_text
+        self._update(text[done:] if done else text)
 
     def _update(self, text: str) -> None:
         written = text.encode("utf-8", "surrogatepass")

@@ -5,6 +5,7 @@ when it comes again.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal, final
@@ -68,7 +69,6 @@ class CachePlan:
         terms: how the provider caches its prompts.
         prices: what that costs.
         prompt: the places of its prompt.
-        tokens: the tokens of the whole prompt.
         marks: the places at which marks are added.
         key: the key that is added; "" for none.
         number: the number of that key.
@@ -80,7 +80,6 @@ class CachePlan:
     terms: CacheTerms
     prices: CachePrices
     prompt: PromptPlaces = attrs.field(repr=False)
-    tokens: int
     marks: tuple[PromptPlace, ...] = ()
     key: str = ""
     number: int = 0
@@ -166,20 +165,8 @@ class CachePlanner:
             request: the request of the call.
             now: the time in seconds.
         """
-        if request.task != "chat":
-            return "only the prompts of chats are cached"
-        known = self._model(request.model)
-        if known.terms is None:
-            return "no prompt cache of this model is known"
-        if known.raised_until <= now:
-            known.minimum, known.raised_until = known.terms.minimum, math.inf
-        if known.tokens(most_bytes(request)) < known.minimum:
-            return f"the prompt is shorter than {known.minimum} tokens, the least that is cached"
-        if self._prices_of(request.model) is None:
-            return "no lower price for cached tokens of this model is known"
-        if any(name in request.extra_body for name in _STORED):
-            return "the request names what is cached itself"
-        return ""
+        found = self._checked(request, now)
+        return found if isinstance(found, str) else ""
 
     def plan(self, request: Request, lane: str, now: float) -> CachePlan | None:
         """Return the plan of a call that comes now; None if its prompt cannot be cached.
@@ -191,47 +178,37 @@ class CachePlanner:
             lane: the lane of the call.
             now: the time in seconds.
         """
-        if self.why_not(request, now):
+        checked = self._checked(request, now)
+        if isinstance(checked, str):
             return None
-        known, prices = self._model(request.model), self._prices_of(request.model)
-        terms = known.terms
-        if terms is None or prices is None:
-            return None
+        known, terms, prices = checked
         prompt = read_places(request, self._scope, terms.minimum)
-        if known.tokens(prompt.places[-1].size) < known.minimum:
+        tokens = [known.tokens(place.size) for place in prompt.places]
+        if tokens[-1] < known.minimum:
             return None
-        usable = [one for one in prompt.places if known.tokens(one.size) >= known.minimum]
-        is_users = is_marked(request)
+        first = bisect_left(tokens, known.minimum)
+        usable, is_users = prompt.places[first:], is_marked(request)
         adds = self._is_auto and not is_users and not known.refuses
         key, number = "", 0
         if adds and terms.takes_key:
             number = self._keys.next_number(prompt.origin, terms.key_per_minute, now)
             key = f"{prompt.origin.hex()[:16]}-{number}"
-        marks: list[HashedPlace] = []
-        if terms.step is not None:
-            is_cached = not terms.needs_key or key or "prompt_cache_key" in request.extra_body
-            written = readable = usable if is_cached else []
-        elif is_users:
-            written = [one for one in usable if one.mark_s is not None]
-            written += self._written_unmarked(request, terms, usable, written)
-            readable = _compared(usable, written)
-        else:
-            if adds:
-                needed = max(1, prices.sightings)
-                marks = self._marks(request, terms, prompt, usable, needed=needed, now=now)
-            written = marks or self._written_unmarked(request, terms, usable, ())
-            readable = _compared(usable, written)
-        life_s = max([terms.life_s, *(one.mark_s or 0.0 for one in written)])
-
-        def beginnings(places: Sequence[HashedPlace]) -> tuple[Beginning, ...]:
-            suffix = key.encode()
-            return tuple(Beginning(one.key + suffix, known.tokens(one.size)) for one in places)
-
+        marks: Sequence[HashedPlace] = ()
+        if adds and terms.mark is not None:
+            needed = max(1, prices.sightings)
+            marks = self._marks(request, terms, prompt, usable, needed=needed, now=now)
+        written = marks or _written(request, terms, usable, has_key=bool(key))
+        readable = usable if terms.step is not None and written else _compared(usable, written)
+        suffix = key.encode()
+        beginnings = {
+            place: Beginning(place.key + suffix, size)
+            for place, size in zip(usable, tokens[first:], strict=True)
+        }
         return CachePlan(
             wish=CacheWish(
-                readable=beginnings(readable),
-                written=beginnings(written),
-                life_s=life_s,
+                readable=tuple([beginnings[place] for place in readable]),
+                written=tuple([beginnings[place] for place in written]),
+                life_s=max([terms.life_s, *[place.mark_s or 0.0 for place in written]]),
                 lane=lane,
                 least=_LEAST_TOKENS,
             ),
@@ -239,8 +216,7 @@ class CachePlanner:
             terms=terms,
             prices=prices,
             prompt=prompt,
-            tokens=known.tokens(prompt.places[-1].size),
-            marks=tuple(one.where for one in marks),
+            marks=tuple([place.where for place in marks]),
             key=key,
             number=number,
             has_marks=bool(marks) or prompt.is_marked,
@@ -259,20 +235,6 @@ class CachePlanner:
             places = plan.prompt.places
             keys = (one.key for one in places)
             self._sightings.add(keys, places[-1].key, now, plan.wish.life_s)
-
-    def _written_unmarked(
-        self,
-        request: Request,
-        terms: CacheTerms,
-        usable: Sequence[HashedPlace],
-        marked: Sequence[HashedPlace],
-    ) -> list[HashedPlace]:
-        """Return what is cached without a mark: by OpenAI's newer models, the whole prompt."""
-        options = request.extra_body.get("prompt_cache_options")
-        is_explicit = isinstance(options, dict) and options.get("mode") == "explicit"
-        if terms.mark != "prompt_cache_breakpoint" or is_explicit or not usable:
-            return []
-        return [] if usable[-1] in marked else [usable[-1]]
 
     def _marks(
         self,
@@ -348,6 +310,26 @@ class CachePlanner:
 
     # ----------------------------------------------------------------
 
+    def _checked(
+        self, request: Request, now: float
+    ) -> "str | tuple[_Learned, CacheTerms, CachePrices]":
+        """Return what a plan of a request is based on, or why there can be none."""
+        if request.task != "chat":
+            return "only the prompts of chats are cached"
+        known = self._model(request.model)
+        if known.terms is None:
+            return "no prompt cache of this model is known"
+        if known.raised_until <= now:
+            known.minimum, known.raised_until = known.terms.minimum, math.inf
+        if known.tokens(most_bytes(request)) < known.minimum:
+            return f"the prompt is shorter than {known.minimum} tokens, the least that is cached"
+        prices = self._prices_of(request.model)
+        if prices is None:
+            return "no lower price for cached tokens of this model is known"
+        if any(name in request.extra_body for name in _STORED):
+            return "the request names what is cached itself"
+        return known, known.terms, prices
+
     def _model(self, name: str) -> _Learned:
         known = self._models.get(name)
         if known is None:
@@ -367,11 +349,27 @@ class CachePlanner:
         return CachePrices(usd, float(price.cached / price.input), float(write / price.input))
 
 
+def _written(
+    request: Request, terms: CacheTerms, usable: Sequence[HashedPlace], *, has_key: bool
+) -> Sequence[HashedPlace]:
+    """Return the places up to which a request that gets no marks has its prompt written."""
+    if terms.step is not None:
+        is_cached = not terms.needs_key or has_key or "prompt_cache_key" in request.extra_body
+        return usable if is_cached else ()
+    written = [place for place in usable if place.mark_s is not None]
+    options = request.extra_body.get("prompt_cache_options")
+    is_explicit = isinstance(options, dict) and options.get("mode") == "explicit"
+    if terms.mark == "prompt_cache_breakpoint" and not is_explicit and usable[-1] not in written:
+        written.append(usable[-1])  # OpenAI's newer models write the whole prompt
+    return written
+
+
 def _compared(usable: Sequence[HashedPlace], written: Sequence[HashedPlace]) -> list[HashedPlace]:
     """Return the places that a provider compares with earlier prompts: those close before marks."""
-    found: list[HashedPlace] = []
-    for place in usable:
-        is_end = place.where.chars is None or place in written
-        if is_end and any(0 <= mark.block - place.block < _LOOK_BACK for mark in written):
-            found.append(place)
-    return found
+    blocks = [place.block for place in written]
+    return [
+        place
+        for place in usable
+        if (place.where.chars is None or place in written)
+        and any(0 <= block - place.block < _LOOK_BACK for block in blocks)
+    ]
