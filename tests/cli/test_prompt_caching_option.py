@@ -22,16 +22,18 @@ STEPS = [
 def bill(provider, monkeypatch):
     """Run a command at the provider; return the tokens that it bills."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-0123456789")
-    root = provider.removesuffix("/v1")
+    root, told = provider.removesuffix("/v1"), []
 
     def billed(*arguments):
         httpx.post(f"{root}/callsheet/reset", trust_env=False)
         reached = ("--provider", "anthropic", "--base-url", provider, "--model", MODEL)
         result = CliRunner().invoke(main, [*map(str, arguments), *reached])
         assert result.exit_code == 0, result.output
+        told.append(result.stderr)
         stats = httpx.get(f"{root}/callsheet/stats", trust_env=False).json()
         return stats["billed"][MODEL]["default"]
 
+    billed.told = told
     return billed
 
 
@@ -56,6 +58,9 @@ def test_auto_adds_marks_and_the_default_adds_nothing(bill, tmp_path, name):
     found = bill(*command, "--prompt-caching", "auto")
     assert 1900 < found["written_tokens"] < 3000, "one write"
     assert found["cached_tokens"] > 0.6 * found["input_tokens"]
+    if name == "compose":
+        assert f"({found['cached_tokens']:,} from the cache)" in bill.told[-1]
+        assert "from the cache" not in bill.told[0]
 
 
 def test_other_words_are_refused():

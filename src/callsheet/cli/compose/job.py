@@ -320,9 +320,10 @@ def _summary(run: Composition, posts: dict[str, Post]) -> list[str]:
         price = f"{dollars(totals.cost_usd)} at OpenAI's prices (the built-in provider is free)"
     else:
         price = f"{dollars(totals.cost_usd)} (prices as of {run.prices.as_of})"
+    cached = f" ({totals.cached_tokens:,} from the cache)" if totals.cached_tokens else ""
     took = (
         f"{_count(totals.calls, 'call')}, {_count(totals.http_requests, 'HTTP request')}{retries}, "
-        f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out; {price}"
+        f"{totals.input_tokens:,} tokens in{cached}, {totals.output_tokens:,} out; {price}"
     )
     lines = [took]
     if posts:
