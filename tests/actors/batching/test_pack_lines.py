@@ -84,6 +84,8 @@ def test_the_built_in_provider_answers_in_lines(size):
         ["1. a", "2. b", "3. c"],  # a numbered list in Markdown
         ["1) a", "2) b", "3) c"],
         ["1: a", "2: b", "3: c"],
+        ["```", "1 a", "2 b", "3 c", "```"],
+        ["```text", "1 a", "2 b", "", "3 c", "``` "],
     ],
 )
 def test_a_line_is_read_as_models_write_numbered_lists(entries):
@@ -96,7 +98,9 @@ def test_a_line_is_read_as_models_write_numbered_lists(entries):
         ["Here are the answers:", "1 a", "2 b", "3 c"],
         ["1 a", "2 b", "3 c", "Let me know if you need more."],
         ["1 a", "and more", "2 b", "3 c"],
-        ["```", "1 a", "2 b", "3 c", "```"],
+        ["```", "1 a", "2 b", "3 c"],
+        ["1 a", "2 b", "3 c", "```"],
+        ["```", "1 a", "```", "2 b", "3 c", "```"],
         ["0 a", "1 b", "2 c"],
         ["1 a", "2 c"],
         ["1 a", "2 b", "2 c", "3 d"],
