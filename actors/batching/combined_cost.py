@@ -98,10 +98,18 @@ class CombinedCost:
             self._overhead = self._measure(request)
         over, price = self._overhead, self._output_price(request.model)
         answers = price * members * self._estimator.estimate(request).output_tokens
-        alone = members * over.alone + texts + answers
+        alone = members * self._alone(over) + texts + answers
         combined = over.fixed + members * over.member + texts + answers
         combined += price * (_AROUND + members * form)
         return combined / max(1.0, alone) + self._checks.share
+
+    def _alone(self, over: "_Overhead") -> float:
+        """Return what a single call is expected to cost besides its text and its answer.
+
+        Args:
+            over: the prompt tokens besides the texts.
+        """
+        return over.alone
 
     def _measure(self, request: Request) -> "_Overhead":
         combine, texts = self._strategy.combine, self._texts(request)
