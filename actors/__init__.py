@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         BatchingStatistics,
         BatchRecord,
         BatchStrategy,
+        CheckPlan,
         CombinedCost,
         GetBatchingStatistics,
         ListStrategy,
@@ -193,7 +194,7 @@ else:
         batch_api="BatchApiActor BatchApiPolicy BatchApiStatistics GetBatchApiStatistics lines_in",
         batching=(
             "AgreementStatistics BatcherActor Batching BatchingStatistics BatchRecord "
-            "BatchStrategy CombinedCost GetBatchingStatistics ListStrategy Packing"
+            "BatchStrategy CheckPlan CombinedCost GetBatchingStatistics ListStrategy Packing"
         ),
         cache=(
             "CacheActor CachePolicy CacheStatistics CacheStore ClearCache GetCacheStatistics "
@@ -295,6 +296,7 @@ __all__ = [
     "CallPlan",
     "ChangeLimits",
     "ChatMessage",
+    "CheckPlan",
     "Choice",
     "ClearCache",
     "CombinedCost",

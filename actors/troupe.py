@@ -29,7 +29,7 @@ from .asking import ResponseStream, ask_for, stream_for
 from .calls import CallContext
 from .events import Observer
 from .messages import Request
-from .responses import Response, ResultT_co
+from .responses import Response, ResultT_co, Usage
 
 if TYPE_CHECKING:
     from .batch_api import BatchApiStatistics
@@ -298,7 +298,9 @@ class Troupe:
             lane: the lane in which the call would wait.
         """
         limits = await self.limiter.ask(rate_limit.Explain(request, lane))
-        choice = await self.router.ask(routing.ExplainRoute(request))
+        # The limiter learns from every call, the router only from those with a deadline.
+        usage = Usage(int(limits.cost.input_tokens), int(limits.cost.output_tokens))
+        choice = await self.router.ask(routing.ExplainRoute(request, usage))
         sharing = await self.batcher.ask(batching.ExplainBatching(request, lane))
         is_cached = self.cache is not None and await self.cache.ask(cache.PeekCache(request))
         caching = None

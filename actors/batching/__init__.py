@@ -6,7 +6,7 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .actor import BatcherActor
-    from .agreement import Agreements, AgreementStatistics
+    from .agreement import Agreements, AgreementStatistics, CheckPlan
     from .combined_cost import CombinedCost
     from .former import Batching
     from .lists import ListStrategy
@@ -17,7 +17,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         actor="BatcherActor",
-        agreement="Agreements AgreementStatistics",
+        agreement="Agreements AgreementStatistics CheckPlan",
         combined_cost="CombinedCost",
         former="Batching",
         lists="ListStrategy",
@@ -34,6 +34,7 @@ __all__ = [
     "BatcherActor",
     "Batching",
     "BatchingStatistics",
+    "CheckPlan",
     "CombinedCost",
     "ExplainBatching",
     "GetBatchingStatistics",

@@ -114,7 +114,7 @@ class BatcherActor(Actor):
         self._groups = Groups(
             self._batching,
             strategies,
-            lambda strategy: CombinedCost(strategy, self._estimator, prices),
+            lambda strategy, checks: CombinedCost(strategy, checks, self._estimator, prices),
             agreements,
         )
         self._reasons: Counter[Reason] = Counter()
@@ -373,10 +373,12 @@ class BatcherActor(Actor):
             self.send_at(trio.current_time(), _CombinedEnded(combined))
 
     async def _check_some(self, group: Group, members: Sequence[BatchMember]) -> None:
-        """Send a random share of the members alone as well, to compare the responses."""
-        share = group.strategy.check_share
-        for member in members if share else ():
-            if not member.waiters or self.random.random() >= share:
+        """Send some of the members alone as well, to compare the responses."""
+        checks = group.agreement.checks
+        for position in checks.choose(len(members), self.random):
+            member = members[position]
+            if not member.waiters:
+                checks.without_result()
                 continue
             first = member.waiters[0].message
             message = attrs.evolve(first, request=member.request, lanes=member.lanes)

@@ -10,6 +10,7 @@ from ..messages import Request
 from ..rate_limit import TokenEstimator
 from ..responses import Usage
 from ..vendors import PriceBook
+from .agreement import CheckPlan
 from .strategy import BatchStrategy
 
 _AROUND = 6  # output tokens around all answers of a combined response
@@ -26,14 +27,20 @@ class CombinedCost:
 
     Args:
         strategy: combines the requests of the group.
+        checks: the plan of the checks, whose cost is part of that of a combined call.
         estimator: estimates the tokens of requests.
         prices: prices of models; None if they are not known.
     """
 
     def __init__(
-        self, strategy: BatchStrategy, estimator: TokenEstimator, prices: PriceBook | None = None
+        self,
+        strategy: BatchStrategy,
+        checks: CheckPlan,
+        estimator: TokenEstimator,
+        prices: PriceBook | None = None,
     ) -> None:
         self._strategy = strategy
+        self._checks = checks
         self._estimator = estimator
         self._prices = prices
         self._overhead: _Overhead | None = None
@@ -76,7 +83,7 @@ class CombinedCost:
         Args:
             request: one of its requests.
         """
-        texts, most = self._texts(request), self._strategy.bounds
+        texts, most = self._texts(request), self._strategy.bounds_for(request)
         members = most.max_size or _MANY
         if most.max_tokens is not None:
             members = min(members, most.max_tokens // max(1, texts))
@@ -91,10 +98,18 @@ class CombinedCost:
             self._overhead = self._measure(request)
         over, price = self._overhead, self._output_price(request.model)
         answers = price * members * self._estimator.estimate(request).output_tokens
-        alone = members * over.alone + texts + answers
+        alone = members * self._alone(over) + texts + answers
         combined = over.fixed + members * over.member + texts + answers
         combined += price * (_AROUND + members * form)
-        return combined / max(1.0, alone) + self._strategy.check_share
+        return combined / max(1.0, alone) + self._checks.share
+
+    def _alone(self, over: "_Overhead") -> float:
+        """Return what a single call is expected to cost besides its text and its answer.
+
+        Args:
+            over: the prompt tokens besides the texts.
+        """
+        return over.alone
 
     def _measure(self, request: Request) -> "_Overhead":
         combine, texts = self._strategy.combine, self._texts(request)

@@ -6,7 +6,7 @@ import attrs
 
 from ..call_plan import SharedCall
 from ..messages import Request
-from .agreement import Agreements, AgreementStatistics
+from .agreement import Agreements, AgreementStatistics, CheckPlan
 from .combined_cost import CombinedCost
 from .former import BatchFormer, Batching, BatchWindow
 from .members import BatchMember, Group
@@ -26,7 +26,7 @@ class Groups:
     Args:
         batching: when a batch is sent.
         strategies: ways to combine requests; the first that has a key for a request is used.
-        cost_of: returns what compares the costs of a new group.
+        cost_of: returns what compares the costs of a new group, whose checks are planned.
         agreements: what is known about each group, from before a restart as well.
     """
 
@@ -34,7 +34,7 @@ class Groups:
         self,
         batching: Batching,
         strategies: Iterable[BatchStrategy],
-        cost_of: Callable[[BatchStrategy], CombinedCost],
+        cost_of: Callable[[BatchStrategy, CheckPlan], CombinedCost],
         agreements: Agreements | None = None,
     ) -> None:
         self._batching = batching
@@ -52,7 +52,7 @@ class Groups:
         if found is None:
             return None
         key, strategy = found
-        return self._groups.get(key) or self._create(strategy, key)
+        return self._groups.get(key) or self._create(strategy, key, request)
 
     def use(self, request: Request, lane: str) -> Group | None:
         """Return the group of a request; None if the request must be sent alone."""
@@ -63,7 +63,7 @@ class Groups:
         group = self._groups.pop(key, None)
         if group is None:
             self._make_room()
-            group = self._create(strategy, key)
+            group = self._create(strategy, key, request)
         self._groups[key] = group
         return group if group.agreement.is_trusted else None
 
@@ -88,11 +88,13 @@ class Groups:
             if idle is not None:
                 del self._groups[idle]
 
-    def _create(self, strategy: BatchStrategy, key: _GroupKey) -> Group:
+    def _create(self, strategy: BatchStrategy, key: _GroupKey, request: Request) -> Group:
         window = BatchWindow(self._batching.max_wait_s)
-        former = BatchFormer[BatchMember](strategy.bounds.within(self._batching), window)
-        agreement = self._agreements.of(key[:2], strategy.least_agreement)
-        return Group(strategy, former, window, agreement, self._cost_of(strategy))
+        bounds = strategy.bounds_for(request).within(self._batching)
+        former = BatchFormer[BatchMember](bounds, window)
+        agreement = self._agreements.of(key[:2], strategy.least_agreement, strategy.check_share)
+        cost = self._cost_of(strategy, agreement.checks)
+        return Group(strategy, former, window, agreement, cost)
 
 
 def explain_sharing(group: Group, request: Request) -> SharedCall:

@@ -40,6 +40,10 @@ class ListStrategy:
             return None
         return common_key(request, "inputs") if request.task == self.task else None
 
+    def bounds_for(self, request: Request) -> BatchLimits:  # noqa: ARG002  # see BatchStrategy
+        """Return the limits of the endpoint."""
+        return self.bounds
+
     def pieces(self, request: Request, weigh: Callable[[str], BatchWeight]) -> Sequence[Request]:
         """Split the texts, in order, into pieces that each fit into one call."""
         pieces: list[list[str]] = []

@@ -85,9 +85,12 @@ class SingleFlight:
         if not member.is_split or (check is not None and not check.done):
             return
         own = member.check_response()
-        if combined_response is not None and own is not None and member.combined is not None:
+        if check is not None and member.combined is not None:
             agreement = member.combined.group.agreement
-            agreement.check(agrees=answers_agree(combined_response, own))
+            if combined_response is None or own is None:
+                agreement.checks.without_result()
+            else:
+                agreement.check(agrees=answers_agree(combined_response, own))
         if own is not None:
             spent = member.spent
             if combined_response is not None:

@@ -29,13 +29,8 @@ class BatchStrategy(Protocol):
         ...
 
     @property
-    def bounds(self) -> BatchLimits:
-        """The limits of one call."""
-        ...
-
-    @property
     def check_share(self) -> float:
-        """The share of members, 0 to 1, that are sent alone as well, to compare the responses."""
+        """The share of members, 0 to 1, that are sent alone as well at first (see `CheckPlan`)."""
         ...
 
     @property
@@ -48,6 +43,14 @@ class BatchStrategy(Protocol):
 
         Args:
             request: the request to classify.
+        """
+        ...
+
+    def bounds_for(self, request: Request) -> BatchLimits:
+        """Return the limits of one call.
+
+        Args:
+            request: a request that has a key; they are the same for all that have this key.
         """
         ...
 

@@ -130,7 +130,9 @@ class _Model:
         if output_tokens:
             off = abs(estimated[1] - output_tokens) / output_tokens
             self.output_error += gain * (off - self.output_error)
-            self.deviation += gain * (abs(output_tokens - self.output) - self.deviation)
+            # Nothing but a guess is known before the first response (RFC 6298, 2.2).
+            spread = output_tokens / 2 if self.calls == 1 else abs(output_tokens - self.output)
+            self.deviation += gain * (spread - self.deviation)
             self.output += gain * (output_tokens - self.output)
 
 
@@ -200,6 +202,17 @@ class TokenEstimator:
         estimated = (estimate.input_tokens, estimate.output_tokens // choices)
         reported = (usage.input_tokens, usage.output_tokens // choices)
         model.learn(_size(request), estimated, reported)
+
+    def assume_output(self, model: str, tokens: float) -> None:
+        """Take a length of responses for the usual one of a model, as far as requests allow it.
+
+        Args:
+            model: the provider's name of the model.
+            tokens: the mean tokens of a response.
+        """
+        known = self._models.setdefault(model, _Model())
+        known.calls += 1
+        known.output, known.deviation = tokens, 0.0
 
     def _counter(self, model: str) -> TokenCounter | None:
         try:

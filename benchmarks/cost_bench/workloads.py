@@ -1,4 +1,10 @@
-"""Measure the cost of the workloads W4 and W5, and the time of a burst (W3)."""
+"""Measure the cost of the workloads W4 and W5, and the time of a burst (W3).
+
+The provider counts a token for four characters. By o200k_base, OpenAI's tokenizer, packing takes
+0.22 of W4 where the provider bills 0.20: the instruction has 200 tokens instead of 248, and the
+number and the line break of an answer 2.0 instead of 0.9, while the label itself has 1.0 instead of
+1.9. (Both were counted for the three seeds, with the calls that the benchmark makes.)
+"""
 
 from collections.abc import Sequence
 from math import ceil
@@ -12,11 +18,12 @@ from callsheet.compare.run import run_mode
 from callsheet.compare.workloads import make_workload
 from cost_bench.provider import Bill, read_bill, reset, running_provider
 
-__all__ = ["EmbeddingFigures", "ReviewFigures", "burst", "embeddings", "reviews"]
+__all__ = ["SEEDS", "EmbeddingFigures", "ReviewFigures", "burst", "embeddings", "reviews"]
 
 _DAY_S = 86_400.0
 _SCALE = 0.1
 _BRIEF = "Label the sentiment as positive, negative or neutral."
+SEEDS = (0, 1, 2)  # of the reviews
 _MOST_TEXTS, _MOST_TOKENS = 2_048, 300_000  # the most that OpenAI accepts in one call
 
 
@@ -62,23 +69,28 @@ class EmbeddingFigures:
     fewest: int
 
 
-async def reviews() -> ReviewFigures:
-    """Label a thousand reviews in every way, and with an instruction of eight words."""
-    workload = make_workload("reviews")
+async def reviews(seed: int) -> ReviewFigures:
+    """Label a thousand reviews in every way, and with an instruction of eight words.
+
+    Args:
+        seed: determines the reviews.
+    """
+    workload = make_workload("reviews", seed)
     requests = [item for item in workload.items if isinstance(item, Request)]
+    alone = [attrs.evolve(request, packable=False) for request in requests]
+    patient = [attrs.evolve(request, deadline=_DAY_S) for request in requests]
+    brief = [_under(_BRIEF, request) for request in requests]
+    lone = [attrs.evolve(request, packable=False, cacheable=False) for request in brief]
+    unlike = [attrs.evolve(request, cacheable=False) for request in brief]
     async with running_provider(_SCALE) as base_url:
         single = await run_mode("staged", workload, base_url, time_scale=_SCALE)
         each = await read_bill(base_url)
         expected = [str(result["answer"]) for result in single.results]
-        alone = [attrs.evolve(request, packable=False) for request in requests]
+        batch_answers, batch = await _answers(base_url, patient)
+        _, each_brief = await _answers(base_url, lone)
+    async with running_provider(1.0) as base_url:  # shared calls depend on what is in flight
         _, joined = await _answers(base_url, alone)
         live_answers, live = await _answers(base_url, requests)
-        patient = [attrs.evolve(request, deadline=_DAY_S) for request in requests]
-        batch_answers, batch = await _answers(base_url, patient)
-        brief = [_under(_BRIEF, request) for request in requests]
-        lone = [attrs.evolve(request, packable=False, cacheable=False) for request in brief]
-        _, each_brief = await _answers(base_url, lone)
-        unlike = [attrs.evolve(request, cacheable=False) for request in brief]
         _, packed_brief = await _answers(base_url, unlike)
     return ReviewFigures(
         each,

@@ -329,6 +329,9 @@ class Chorus:
         self.check_share = check_share
         self.least_agreement = least_agreement
 
+    def bounds_for(self, request):
+        return self.bounds
+
     def key(self, request):
         return None if "alone" in self.texts(request)[0] else common_key(request, "messages")
 

@@ -76,13 +76,43 @@ def test_a_dry_run_reports_an_insufficient_budget_and_time(source, output):
     words = dry(source, output, "--max-cost", "0.0001", "--deadline", "20", "--rpm", "60")
     assert "--max-cost 0.0001 would stop the run before its last row." in words
     assert "--deadline 20 would stop the run before its last row." in words
-    assert "Cost: about $0.000200." in dry(source, output, "--route", "batch")
+    at_openai = ("--provider", "openai", "--route", "batch")
+    assert "Cost: about $0.000200." in dry(source, output, *at_openai)
+
+
+def test_a_dry_run_prices_the_routes_that_the_vendor_offers(source, output):
+    """money.md 10, 12: one price for all routes, and an estimate for batches that no one takes."""
+    words = dry(source, output)
+    assert "rows in out live pack" in words
+    assert "Route: live; with a --deadline of an hour" in words
+    words = dry(source, output, "--deadline", "86400")
+    assert "Route: live, because Callsheet supports no Batch API of an OpenAI-comp" in words
+    words = dry(source, output, "--provider", "openai", "--deadline", "86400")
+    assert "rows in out live batch flex pack" in words
+    assert "Cost: about $0.000200." in words
+    assert "Route: batch, the cheapest that meets the deadline." in words
+    options = ("--base-url", "http://127.0.0.1:9/v1", "--dry-run", "--route", "batch")
+    result = run(source, output, *options)
+    assert result.exit_code == 2
+    assert "Error: Callsheet supports no Batch API of an OpenAI-compatible API" in result.stderr
+    assert not result.stdout
 
 
 def test_a_dry_run_counts_what_was_spent_before(quick_provider, source, output):
     run(source, output, "--base-url", quick_provider)
     write_input(source, 60)
     assert "Cost: about $0.000400, in addition to $0.000400 spent." in dry(source, output)
+
+
+def test_a_dry_run_takes_responses_to_be_as_long_as_those_of_earlier_runs(
+    quick_provider, source, output
+):
+    run(source, output, "--base-url", quick_provider)
+    usages = [line["callsheet"]["usage"]["output_tokens"] for line in lines_of(output)]
+    mean = sum(usages) / 30
+    source.write_text(source.read_text().replace("Say", "Tell").replace("20}", "200}"))
+    words = dry(source, output).split()
+    assert words[words.index("gpt-4o-mini") + 3] == f"{30 * int(mean):,}"
 
 
 def test_money_that_cannot_be_counted_is_not_spent(quick_provider, source, output, stats):

@@ -4,10 +4,13 @@ import sqlite3
 from collections.abc import Hashable, Iterable
 from contextlib import closing
 from decimal import Decimal
+from random import Random
+from typing import Literal
 
 import attrs
 
 from ..actors import (
+    CheckPlan,
     CombinedCost,
     Limits,
     Packing,
@@ -21,9 +24,11 @@ from ..actors import (
 )
 from .files.known import KnownKeys
 from .row import BadRow, Row
-from .settings import RunRoute
 
 _MINUTE_S = 60.0
+
+PricedRoute = Literal["live", "batch", "flex", "pack"]
+"""A route whose cost is estimated."""
 
 
 @attrs.define
@@ -35,6 +40,7 @@ class ModelForecast:
         usage: the estimated tokens.
         live_usd: the cost in USD at the usual price; None if the price is not known.
         batch_usd: the cost in USD by the Batch API; None if the price is not known.
+        flex_usd: the cost in USD at the flex tier; None if the price is not known.
         pack_saves_usd: what packs save of `live_usd`, in USD.
     """
 
@@ -42,9 +48,11 @@ class ModelForecast:
     usage: Usage = attrs.field(factory=Usage)
     live_usd: Decimal | None = None
     batch_usd: Decimal | None = None
+    flex_usd: Decimal | None = None
     pack_saves_usd: Decimal = Decimal(0)
     _live: TierPrice | None = attrs.field(default=None, alias="live", repr=False)
     _batch: TierPrice | None = attrs.field(default=None, alias="batch", repr=False)
+    _flex: TierPrice | None = attrs.field(default=None, alias="flex", repr=False)
 
     @property
     def pack_usd(self) -> Decimal | None:
@@ -58,14 +66,34 @@ class ModelForecast:
         Args:
             price: the prices of the model; None if they are not known.
         """
-        live, batch = (None, None) if price is None else (price.at(), price.at("batch"))
+        live, batch, flex = (
+            None if price is None else price.at(tier) for tier in ("default", "batch", "flex")
+        )
         free = Decimal(0)
         return cls(
             live_usd=None if live is None else free,
             batch_usd=None if batch is None else free,
+            flex_usd=None if flex is None else free,
             live=live,
             batch=batch,
+            flex=flex,
         )
+
+    def usd(self, route: PricedRoute) -> Decimal | None:
+        """Return the cost in USD of a route; None if the price is not known.
+
+        Args:
+            route: the name of the route.
+        """
+        match route:
+            case "live":
+                return self.live_usd
+            case "batch":
+                return self.batch_usd
+            case "flex":
+                return self.flex_usd
+            case "pack":
+                return self.pack_usd
 
     def add(self, usage: Usage) -> Decimal:
         """Add a row, and return its cost in USD at the usual price; 0 if that is not known.
@@ -83,6 +111,8 @@ class ModelForecast:
             self.live_usd = (self.live_usd or Decimal(0)) + live_usd
         if self._batch is not None:
             self.batch_usd = (self.batch_usd or Decimal(0)) + self._batch.cost(usage)
+        if self._flex is not None:
+            self.flex_usd = (self.flex_usd or Decimal(0)) + self._flex.cost(usage)
         return live_usd
 
 
@@ -123,21 +153,15 @@ class Forecast:
         """The models whose price is not known."""
         return sorted(name for name, model in self.models.items() if model.live_usd is None)
 
-    def usd(self, route: RunRoute) -> Decimal | None:
+    def usd(self, route: PricedRoute) -> Decimal | None:
         """Return the estimated cost in USD; None if a price is not known.
 
         Args:
-            route: the route of the run; savings of "auto" are not known in advance.
+            route: the name of the route.
         """
         found = Decimal(0)
         for model in self.models.values():
-            match route:
-                case "batch":
-                    usd = model.batch_usd
-                case "pack":
-                    usd = model.pack_usd
-                case _:
-                    usd = model.live_usd
+            usd = model.usd(route)
             if usd is None:
                 return None
             found += usd
@@ -182,11 +206,13 @@ class _Packs:
         if pack is None:
             if len(self._open) >= _MAX_OPEN:
                 self._open.pop(next(iter(self._open))).close()
-            cost = CombinedCost(self._packing, self._estimator, self._prices)
-            pack = self._open[key] = _OpenPack(cost, model)
+            checks = CheckPlan(self._packing.check_share)
+            cost = CombinedCost(self._packing, checks, self._estimator, self._prices)
+            most = self._packing.bounds_for(request).max_size
+            pack = self._open[key] = _OpenPack(cost, checks, model, most)
         pack.requests.append(request)
         pack.live_usd += live_usd
-        if len(pack.requests) >= self._packing.max_items:
+        if len(pack.requests) == pack.max_items:
             pack.close()
 
     def close(self) -> None:
@@ -198,17 +224,24 @@ class _Packs:
 _MAX_OPEN = 200  # instructions whose next pack is formed at the same time
 
 
+_ANY = Random(0)  # noqa: S311  # which members are checked does not matter here
+
+
 @attrs.define(eq=False)
 class _OpenPack:
     cost: CombinedCost
+    checks: CheckPlan
     model: ModelForecast
+    max_items: int | None
     requests: list[Request] = attrs.field(factory=list[Request])
     live_usd: Decimal = Decimal(0)
 
     def close(self) -> None:
         if len(self.requests) > 1:
             share = Decimal(str(round(self.cost.share(self.requests), 6)))
-            self.model.pack_saves_usd += self.live_usd * max(Decimal(0), 1 - share)
+            if share < 1:
+                self.model.pack_saves_usd += self.live_usd * (1 - share)
+                self.checks.choose(len(self.requests), _ANY)
         self.requests, self.live_usd = [], Decimal(0)
 
 
@@ -218,7 +251,7 @@ def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) 
     Args:
         rows: the rows of the input.
         prices: the prices of models.
-        known: the keys of rows that have a response.
+        known: the keys of rows that have a response, and how long the responses are.
     """
     found, estimator = Forecast(spent_usd=known.cost_usd), TokenEstimator()
     packs = _Packs(estimator, prices)
@@ -234,11 +267,13 @@ def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) 
                 found.answered += 1
             else:
                 found.duplicates += not _is_new(seen, row.request)
-                estimate = estimator.estimate(row.request)
-                model = found.models.get(row.request.model)
+                name = row.request.model
+                model = found.models.get(name)
                 if model is None:
-                    model = ModelForecast.of(prices.price(row.request.model))
-                    found.models[row.request.model] = model
+                    model = found.models[name] = ModelForecast.of(prices.price(name))
+                    if (usual := known.output_tokens(name)) is not None:
+                        estimator.assume_output(name, usual)
+                estimate = estimator.estimate(row.request)
                 usd = model.add(Usage(estimate.input_tokens, estimate.output_tokens))
                 packs.add(row.request, usd, model)
     packs.close()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import (
+    CheckPlan,
     Endpoint,
     Packing,
     Price,
@@ -40,7 +41,9 @@ def book(output_usd, input_usd=1):
 
 
 def cost_at(prices, packing=None):
-    return CombinedCost(packing or Packing(), TokenEstimator(lambda _: None), prices)
+    packing = packing or Packing()
+    checks = CheckPlan(packing.check_share)
+    return CombinedCost(packing, checks, TokenEstimator(lambda _: None), prices)
 
 
 def test_the_dearer_output_is_the_less_a_pack_saves():

@@ -17,7 +17,7 @@ INSTRUCTION = "Answer with the label of the text. " * 30
 class Miscounting(Stage):
     """A model that rewrites the entries of each pack."""
 
-    rewrite = None
+    rewrite, is_short = None, True
 
     def answer(self, prompt):
         if not prompt.startswith("["):
@@ -25,7 +25,8 @@ class Miscounting(Stage):
         numbered = (item.partition(" ") for item in json.loads(prompt))
         entries = [(int(number), f"about {text}") for number, _, text in numbered]
         rewritten = [f"{number} {text}" for number, text in type(self).rewrite(entries)]
-        return answer_to(prompt, text=json.dumps({"answers": rewritten}))
+        text = "\n".join(rewritten) if self.is_short else json.dumps({"answers": rewritten})
+        return answer_to(prompt, text=text)
 
 
 def from_zero(entries):
@@ -50,37 +51,46 @@ def backwards(entries):
     return entries[::-1]
 
 
-def packable(text):
-    request = Request.of(text, system=INSTRUCTION, model=MODEL, max_tokens=5, packable=True)
+def packable(text, is_short):
+    most = 5 if is_short else 50
+    request = Request.of(text, system=INSTRUCTION, model=MODEL, max_tokens=most, packable=True)
     return Complete(request, CallContext(text))
 
 
-async def label(rewrite, journal, names):
+async def label(rewrite, journal, names, is_short):
     async with open_runtime() as runtime:
-        kind = type("Model", (Miscounting,), {"rewrite": staticmethod(rewrite)})
+        more = {"rewrite": staticmethod(rewrite), "is_short": is_short}
+        kind = type("Model", (Miscounting,), more)
         stage = await runtime.spawn("model", partial(kind, journal), concurrency=99)
         packing = Packing(max_items=50, check_share=0)
         batcher = await batcher_to(runtime, journal, stage=stage, strategies=[packing])
-        found = await outcomes(*(partial(batcher.ask, packable(name)) for name in names))
+        found = await outcomes(*(partial(batcher.ask, packable(name, is_short)) for name in names))
         statistics = await batcher.ask(GetBatchingStatistics())
     return found, statistics
 
 
-async def test_a_model_that_counts_as_it_should_answers_all_in_one_call(autojump_clock):
+either_form = pytest.mark.parametrize("is_short", [True, False], ids=["lines", "JSON"])
+
+
+@either_form
+async def test_a_model_that_counts_as_it_should_answers_all_in_one_call(autojump_clock, is_short):
     journal, names = Journal(), [f"text {number}" for number in range(50)]
-    found, _ = await label(list, journal, names)
+    found, _ = await label(list, journal, names, is_short)
     assert [one.text for one in found] == [f"about {name}" for name in names]
     assert len(journal.began) == 1
 
 
+@either_form
 @pytest.mark.parametrize(
     "rewrite",
     [from_zero, one_left_out_and_counted_on, answers_of_the_next, one_twice, backwards],
 )
-async def test_no_item_gets_the_answer_of_another_and_packing_ends(autojump_clock, rewrite):
+async def test_no_item_gets_the_answer_of_another_and_packing_ends(
+    autojump_clock, rewrite, is_short
+):
     """money.md 10: of a pack that was numbered from 0, 48 of the first 50 answers were wrong."""
     journal, names = Journal(), [f"text {number}" for number in range(150)]
-    found, statistics = await label(rewrite, journal, names)
+    found, statistics = await label(rewrite, journal, names, is_short)
     assert [one.text for one in found] == [f"about {name}" for name in names]
     assert not statistics.agreement["pack"][0].is_trusted
     packs = sum(prompt.startswith("[") for prompt, _ in journal.began)

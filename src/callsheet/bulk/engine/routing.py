@@ -17,11 +17,12 @@ from ...actors import (
     Routing,
     StorageError,
     TroupeSettings,
+    Vendor,
     lines_in,
 )
 from ..errors import BulkRefused
 from ..files.store import RunSpend
-from ..settings import BulkSettings
+from ..settings import BulkSettings, RunRoute
 
 _DAY_S = 86_400.0
 _PER_PACK = 32  # rows dispatched per call in flight: enough for several packs
@@ -74,11 +75,8 @@ def plan_run(
     if settings.route == "pack":
         troupe = attrs.evolve(troupe, batches=None, routing=Routing(flex=False, batch=False))
         return RunPlan(troupe, _packed, partial(_some_packs, window), is_recovered=False)
-    if settings.route == "batch" and not has_batches:
-        raise BulkRefused(
-            f"Callsheet supports no Batch API of {troupe.endpoint.vendor.title}",
-            "name the provider (--provider), or choose another route (--route live)",
-        )
+    if not has_batches:
+        check_batches(settings.route, troupe.endpoint.vendor)
     can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
     if settings.route == "auto" and not (has_batches and can_wait):
         prepare = _as_it_is if settings.deadline_s is None else _in_time
@@ -95,6 +93,23 @@ def plan_run(
         troupe = attrs.evolve(troupe, routing=Routing(flex=False, batch_only=True))
     # All rows of the window are dispatched, so that batches are as large as possible.
     return RunPlan(troupe, _in_time, lambda _: window, is_recovered=_is_durable(troupe))
+
+
+def check_batches(route: RunRoute, vendor: Vendor) -> None:
+    """Refuse a route that requires a Batch API, if the vendor has none.
+
+    Args:
+        route: the route of a run.
+        vendor: the vendor of its endpoint.
+
+    Raises:
+        BulkRefused: the route is not available.
+    """
+    if route == "batch" and vendor.batches is None:
+        raise BulkRefused(
+            f"Callsheet supports no Batch API of {vendor.title}",
+            "name the provider (--provider), or choose another route (--route live)",
+        )
 
 
 def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: Path) -> None:

@@ -1,9 +1,12 @@
 """Reads what a store of earlier runs contains, without changing it."""
 
+import json
+import re
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
+from statistics import fmean
 from typing import final
 
 from ...actors import DamagedFile, Database, StorageError
@@ -36,6 +39,32 @@ class KnownKeys:
             return Decimal(0)
         with self._database.decoding():
             return Decimal(row[0])
+
+    def output_tokens(self, model: str) -> float | None:
+        """Return the mean tokens of the latest responses of a model; None without a response.
+
+        Args:
+            model: the model of the requests.
+        """
+        if self._database is None:
+            return None
+        found: list[int] = []
+        with self._database.decoding():
+            for (line,) in self._database.rows(_LATEST):
+                told = json.loads(line)["callsheet"]
+                tokens = told["usage"]["output_tokens"]
+                # A response that was shared or cached has no tokens of its own.
+                if tokens and _is_version(told["model"], model):
+                    found.append(tokens)
+        return fmean(found) if found else None
+
+
+def _is_version(name: str, model: str) -> bool:
+    """Return whether a model is the one that was requested, or a dated version of it."""
+    return re.fullmatch(rf"{re.escape(model)}(-\d[\d-]*)?", name) is not None
+
+
+_LATEST = "SELECT line FROM responses ORDER BY id DESC LIMIT 200"
 
 
 @contextmanager

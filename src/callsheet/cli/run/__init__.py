@@ -18,8 +18,11 @@ from ...actors import (
     PromptCaching,
     TroupeSettings,
     UnwrittenCosts,
+    Vendor,
     default_recipe,
+    vendor_named,
 )
+from ...bulk.engine.routing import check_batches
 from ...bulk.errors import BulkRefused
 from ...bulk.files.known import open_known
 from ...bulk.forecast import forecast
@@ -287,9 +290,11 @@ def run(
     try:
         with open_rows(source, reading) as rows:
             if dry_run:
+                vendor = _vendor(choice)
+                check_batches(route, vendor)
                 with open_known(Paths(output).store) as known:
                     found = forecast(rows, prices, known)
-                    print_forecast(found, limits, settings, rows_in_batches(output))
+                    print_forecast(found, limits, settings, rows_in_batches(output), vendor)
                 return
             unwritten: list[UnwrittenCosts] = []
             job = BulkJob(
@@ -348,6 +353,10 @@ def _check_route(route: RunRoute, choice: EndpointChoice) -> None:
             "with it. Run 'callsheet simulate' in another terminal, and add --provider openai "
             "--base-url http://127.0.0.1:8080/v1; or choose --route live"
         )
+
+
+def _vendor(choice: EndpointChoice) -> Vendor:
+    return vendor_named("compatible") if choice.endpoint is None else choice.endpoint.vendor
 
 
 def _model(choice: EndpointChoice) -> str | None:

@@ -1,5 +1,6 @@
 """Report how `callsheet run` ended, or print the estimate of `callsheet run --dry-run`."""
 
+from math import inf
 from pathlib import Path
 
 import click
@@ -7,9 +8,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ...actors import Limits, StorageError, lines_in
+from ...actors import Limits, Routing, StorageError, Vendor, lines_in
 from ...bulk.errors import BulkRefused
-from ...bulk.forecast import Forecast
+from ...bulk.forecast import Forecast, PricedRoute
 from ...bulk.progress import Progress
 from ...bulk.report import summary
 from ...bulk.report.meta import ReportMeta
@@ -143,11 +144,8 @@ def _print(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
-_BATCH_FROM_S = 3600.0
-
-
 def print_forecast(
-    found: Forecast, limits: Limits, settings: BulkSettings, in_batches: int
+    found: Forecast, limits: Limits, settings: BulkSettings, in_batches: int, vendor: Vendor
 ) -> None:
     """Print the estimate of a run.
 
@@ -156,11 +154,13 @@ def print_forecast(
         limits: the rate limits of the run.
         settings: the settings of the run.
         in_batches: the number of rows that are in batches at the provider already.
+        vendor: the vendor of the endpoint, which may have a Batch API and a flex tier.
     """
     console = Console(highlight=False)
+    routes = _routes(vendor)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("model")
-    for name in ("rows", "tokens in", "tokens out", "live", "batch", "pack"):
+    for name in ("rows", "in", "out", *routes):
         table.add_column(name, justify="right")
     for name, model in sorted(found.models.items()):
         table.add_row(
@@ -168,19 +168,28 @@ def print_forecast(
             f"{model.rows:,}",
             f"{model.usage.input_tokens:,}",
             f"{model.usage.output_tokens:,}",
-            dollars(model.live_usd),
-            dollars(model.batch_usd),
-            dollars(model.pack_usd),
+            *(dollars(model.usd(route)) for route in routes),
         )
     if found.models:
         console.print(table)
     if in_batches:
         console.print(f"Rows in batches at the provider already: {in_batches:,}.")
-    for line in _words(found, limits, settings):
+    for line in _words(found, limits, settings, vendor):
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _words(found: Forecast, limits: Limits, settings: BulkSettings) -> list[str]:
+def _routes(vendor: Vendor) -> list[PricedRoute]:
+    """Return the routes that a vendor offers."""
+    offered: dict[PricedRoute, bool] = {
+        "live": True,
+        "batch": vendor.batches is not None,
+        "flex": "flex" in vendor.tiers,
+        "pack": True,
+    }
+    return [route for route, is_offered in offered.items() if is_offered]
+
+
+def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vendor) -> list[str]:
     known = f"{found.answered:,} have a response already, and {found.bad:,} cannot be read"
     lines = [
         f"Rows: {found.read:,}, of which {found.to_send:,} would be sent, {known}.",
@@ -197,14 +206,32 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings) -> list[str]
     )
     if settings.deadline_s is not None and least_s is not None and least_s > settings.deadline_s:
         lines.append(f"--deadline {settings.deadline_s:g} would stop the run before its last row.")
-    lines += _cost(found, settings)
-    lines.append(f"Route: {_route(settings)}")
-    lines.append("Tokens and cost are estimates. Nothing was sent.")
+    route = _cheapest(found, settings, vendor)
+    lines += _cost(found, settings, route)
+    lines.append(f"Route: {_route(settings, route, vendor)}")
+    lines.append(
+        "Tokens and cost are estimates. A response is taken to be as long as the latest ones in "
+        "OUTPUT, or else to have max_tokens, or else 256 tokens. Nothing was sent."
+    )
     return lines
 
 
-def _cost(found: Forecast, settings: BulkSettings) -> list[str]:
-    usd, most = found.usd(settings.route), settings.max_cost
+def _cheapest(found: Forecast, settings: BulkSettings, vendor: Vendor) -> PricedRoute:
+    """Return the route that a run takes; of "auto" the cheapest that the deadline allows."""
+    if settings.route != "auto":
+        return settings.route
+    usual, left_s = Routing(), settings.deadline_s or 0.0
+    from_s = {"live": 0.0, "batch": usual.batch_from_s, "flex": usual.flex_from_s, "pack": inf}
+    costs = {
+        route: usd
+        for route in _routes(vendor)
+        if left_s >= from_s[route] and (usd := found.usd(route)) is not None
+    }
+    return min(costs, key=costs.__getitem__, default="live")
+
+
+def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[str]:
+    usd, most = found.usd(route), settings.max_cost
     if found.unpriced:
         names = ", ".join(map(printable, found.unpriced))
         lines = [f"Cost: unknown, because no price is known for {names} (add one with --prices)."]
@@ -217,9 +244,11 @@ def _cost(found: Forecast, settings: BulkSettings) -> list[str]:
     return lines
 
 
-def _route(settings: BulkSettings) -> str:
+def _route(settings: BulkSettings, route: PricedRoute, vendor: Vendor) -> str:
     if settings.route != "auto":
-        return f"{settings.route}, as --route states."
-    if settings.deadline_s is None or settings.deadline_s < _BATCH_FROM_S:
-        return "live; with a --deadline of an hour or more, the cheapest route that meets it."
-    return "the cheapest that meets the deadline; the Batch API where the provider has one."
+        return f"{route}, as --route states."
+    if settings.deadline_s is None or settings.deadline_s < Routing().batch_from_s:
+        return f"{route}; with a --deadline of an hour or more, the cheapest route that meets it."
+    if vendor.batches is None:
+        return f"{route}, because Callsheet supports no Batch API of {vendor.title}."
+    return f"{route}, the cheapest that meets the deadline."

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from typing import cast
 
 import attrs
 
@@ -9,7 +10,7 @@ from ..chance import random_of
 from ..wire import Json
 from .ask import TextKind, read_ask
 from .prose import write_text
-from .structured import answer_items, value_for
+from .structured import answer_items, answer_lines, value_for
 
 __all__ = ["prose_about", "subject_in", "value_for", "write_answer"]
 
@@ -36,17 +37,24 @@ def write_answer(
     """
     ask = read_ask(system, user)
     chance = random_of("answer", seed, choice, system, user)
+
+    def answer(text: str, own: dict[str, Json] | None) -> Json:
+        if own is None:
+            return alone(text)
+        said = write_answer(system, text, seed=seed, choice=choice, schema=own)
+        return cast("Json", json.loads(said))
+
+    def alone(text: str) -> str:
+        return write_text(read_ask(system, text), random_of("answer", seed, choice, system, text))
+
     if schema is None:
-        return write_text(ask, chance)
+        lines = answer_lines(system, user, alone)
+        return write_text(ask, chance) if lines is None else lines
 
     def say(name: str) -> str:
         kind = _KINDS.get(name.lower())
         wanted = ask if kind is None else attrs.evolve(ask, kind=kind)
         return write_text(wanted, chance)
-
-    def answer(text: str, own: dict[str, Json] | None) -> Json:
-        said = write_answer(system, text, seed=seed, choice=choice, schema=own)
-        return said if own is None else json.loads(said)
 
     packed = answer_items(schema, user, answer)
     value = value_for(schema, say, chance) if packed is None else packed

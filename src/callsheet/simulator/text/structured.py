@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -43,6 +44,22 @@ def answer_items(schema: dict[str, Json], user: str, answer: WriteAnswer) -> dic
         return {array: [{_ID: number, _ANSWER: answer(text, own)} for number, text in items]}
     inline: dict[str, Json] = {**shared, **entry, "properties": members}
     return {array: [{_ID: number, **_object(answer(text, inline))} for number, text in items]}
+
+
+def answer_lines(system: str, user: str, answer: Callable[[str], str]) -> str | None:
+    """Return the responses to all items, each on a line; None if the prompt is not packed.
+
+    Args:
+        system: the text of the system messages, which asks for lines with numbers.
+        user: the last user message.
+        answer: writes the response to one item's text.
+    """
+    if _LINES.search(system) is None or not (items := _items(user)):
+        return None
+    return "\n".join(f"{number} {' '.join(answer(text).split())}" for number, text in items)
+
+
+_LINES = re.compile(r"\bJSON array\b.*\bon a line\b.*\bnumber\b", re.DOTALL)
 
 
 def _items(user: str) -> list[tuple[int, str]]:
