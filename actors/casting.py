@@ -1,6 +1,6 @@
 """Cast a troupe: spawn its actors and connect each stage to the next."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from functools import partial
@@ -23,7 +23,7 @@ from . import (
     routing,
 )
 from .batching import BatchStrategy
-from .messages import Task
+from .messages import Request, Task
 from .pool_health import PoolHealth
 from .routing import Route
 from .settings import TroupeSettings
@@ -277,6 +277,7 @@ class _Casting:
                 deferred,
                 prices=_prices_at(self.settings, self.settings.endpoint),
                 agreements=batching.Agreements(),
+                beginning_share=_beginning_share(self.settings),
             ),
             capacity=self.capacity,
         )
@@ -327,6 +328,20 @@ def cost_bound(settings: TroupeSettings) -> "ledger.CostBound":
         _prices_at(settings, settings.endpoint),
         tuple(_other_prices(settings)),
         policy.max_output_tokens,
+    )
+
+
+def _beginning_share(settings: TroupeSettings) -> Callable[[Request, int], float] | None:
+    """Return what the shared beginnings of prompts cost; None where no cache is planned for."""
+    endpoint, caching = settings.endpoint, settings.prompt_caching
+    has_cache = prompt_cache.has_prompt_cache(endpoint.vendor.name)
+    if caching == "off" or endpoint.members or not has_cache:
+        return None
+    return partial(
+        prompt_cache.beginning_share,
+        vendor=endpoint.vendor.name,
+        prices=_prices_at(settings, endpoint),
+        adds_marks=caching == "auto",
     )
 
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .actor import PromptCacheActor
     from .marks import PromptPlace, is_marked, with_key, with_mark
     from .planning import PromptCaching
+    from .saving import beginning_share
     from .statistics import (
         ExplainPromptCache,
         GetPromptCacheStatistics,
@@ -21,6 +22,7 @@ else:
         actor="PromptCacheActor",
         marks="PromptPlace is_marked with_key with_mark",
         planning="PromptCaching",
+        saving="beginning_share",
         statistics=(
             "ExplainPromptCache GetPromptCacheStatistics PromptCachePlan PromptCacheStatistics"
         ),
@@ -36,6 +38,7 @@ __all__ = [
     "PromptCacheStatistics",
     "PromptCaching",
     "PromptPlace",
+    "beginning_share",
     "cache_terms",
     "has_prompt_cache",
     "is_marked",
