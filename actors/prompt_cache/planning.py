@@ -28,6 +28,7 @@ _LEAST_TOKENS = 512  # for fewer, no call waits
 _LOOK_BACK = 20  # blocks before a mark in which a provider looks for an earlier one
 _USUAL_BYTES = 4.0  # per token, until usage was reported
 _GAIN = 0.1  # weight of one observation, after the first ten
+_MOST_MARKS = 3  # of the four that a request may have; the last one is for the end
 _MOST_MISSES = 8  # in a row, of calls that should have read
 _MARGIN = 1.05  # of a minimum that usage has shown: tokens are estimated
 _AGAIN_S = 3600.0  # after which that minimum is tried again
@@ -71,7 +72,7 @@ class CachePlan:
         prompt: the places of its prompt.
         marks: the places at which marks are added.
         key: the key that is added; "" for none.
-        number: the number of that key.
+        number: the number of that key; without one, of the machine that the call goes to.
         has_marks: whether the provider will see marks, those of the user included.
     """
 
@@ -189,16 +190,17 @@ class CachePlanner:
         first = bisect_left(tokens, known.minimum)
         usable, is_users = prompt.places[first:], is_marked(request)
         adds = self._is_auto and not is_users and not known.refuses
-        key, number = "", 0
-        if adds and terms.takes_key:
-            number = self._keys.next_number(prompt.origin, terms.key_per_minute, now)
-            key = f"{prompt.origin.hex()[:16]}-{number}"
+        number = self._keys.next_number(prompt.origin, terms.key_per_minute, now)
+        key = f"{prompt.origin.hex()[:16]}-{number}" if adds and terms.takes_key else ""
         marks: Sequence[HashedPlace] = ()
         if adds and terms.mark is not None:
             needed = max(1, prices.sightings)
-            marks = self._marks(request, terms, prompt, usable, needed=needed, now=now)
+            least = _LEAST_TOKENS * known.bytes_per_token
+            marks = self._marks(request, terms, prompt, usable, needed=needed, least=least, now=now)
         written = marks or _written(request, terms, usable, has_key=bool(key))
         readable = usable if terms.step is not None and written else _compared(usable, written)
+        if number and not key:
+            readable = ()  # the call goes to another machine than those before it
         suffix = key.encode()
         beginnings = {
             place: Beginning(place.key + suffix, size)
@@ -229,7 +231,7 @@ class CachePlanner:
             plan: the plan of the call.
             now: the time in seconds.
         """
-        if plan.key:
+        if plan.terms.key_per_minute is not None:
             self._keys.use(plan.prompt.origin, plan.number, now)
         if self._is_auto and plan.terms.mark is not None:
             places = plan.prompt.places
@@ -244,25 +246,39 @@ class CachePlanner:
         usable: Sequence[HashedPlace],
         *,
         needed: int,
+        least: float,
         now: float,
     ) -> list[HashedPlace]:
         """Return the places at which marks are added.
 
-        That is the longest beginning that has come before, often enough for a write to pay. The
-        prompt that continues an earlier one is marked at its end as well: the next one will
-        continue it. Where an unmarked prompt is written as a whole, the instructions are marked
-        from the first call on, which costs less.
+        That is the longest beginning that has come before, often enough for a write to pay; and,
+        before it, those that come more often, which are read meanwhile. One that comes more often
+        and is shorter by less than `least` bytes takes its place: the difference is not worth a
+        write. The prompt that continues an earlier one is marked at its end as well: the next one
+        will continue it. Where an unmarked prompt is written as a whole, the instructions are
+        marked from the first call on, which costs less.
         """
-        end = prompt.places[-1]
+        end, found, seen, floor = prompt.places[-1], list[HashedPlace](), needed - 1, math.inf
         for place in reversed(usable):
-            if self._sightings.times(place.key, now) < needed:
+            times = self._sightings.times(place.key, now)
+            if times <= seen or with_mark(request, place.where, terms) is request:
                 continue
-            if with_mark(request, place.where, terms) is request:
-                continue  # there can be none
-            continues = place is not end and self._sightings.was_whole(place.key)
+            if place.size <= floor:
+                if len(found) == _MOST_MARKS:
+                    break
+                found.insert(0, place)
+                floor = place.size - least
+            elif found[0] is end or not self._sightings.was_whole(found[0].key):
+                found[0] = place
+            else:
+                continue  # the longer one was the end of an earlier turn, and is in the cache
+            seen = times
+        if found:
+            last = found[-1]
+            continues = last is not end and self._sightings.was_whole(last.key)
             if continues and with_mark(request, end.where, terms) is not request:
-                return [place, end]
-            return [place]
+                found.append(end)
+            return found
         if terms.mark != "prompt_cache_breakpoint" or prompt.is_dialogue:
             return []
         leading = [one for one in prompt.places[: prompt.leading] if one in usable]

@@ -45,11 +45,13 @@ def command_of(name, folder):
         return ("compose", "Tea", "--recipe", recipe)
     source = folder / "in.csv"
     source.write_text("\n".join(["text", *(f"Soup {number}." for number in range(12))]))
-    asked = ("--template", "{{ text }}", "--system", INSTRUCTION, "--max-tokens", 5)
-    return ("run", source, folder / "out.jsonl", *asked)
+    asked = ("--template", "{{ text }}", "--system", INSTRUCTION)
+    if name == "template":  # one text, whose beginning the rows share
+        asked = ("--template", f"{INSTRUCTION}\n\n{{{{ text }}}}")
+    return ("run", source, folder / "out.jsonl", *asked, "--max-tokens", 5)
 
 
-@pytest.mark.parametrize("name", ["run", "compose"])
+@pytest.mark.parametrize("name", ["run", "template", "compose"])
 def test_auto_adds_marks_and_the_default_adds_nothing(bill, tmp_path, name):
     command = command_of(name, tmp_path)
     assert "cached_tokens" not in bill(*command)
