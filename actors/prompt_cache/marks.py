@@ -172,8 +172,8 @@ def _marked_message(
 
 
 def _marked_parts(parts: list[Json], place: PromptPlace, mark: CacheMark) -> list[Json] | None:
-    # A text that has a mark already is in two parts. The place is in the first one then, since marks
-    # are set from the last one to the first one.
+    # Marks are set from the last to the first, so a text that has one already is in two parts, and
+    # the place is in the first of them.
     whole = len(parts) - 1 if place.chars is None else 0
     at = whole if place.part is None else place.part
     part = parts[at] if 0 <= at < len(parts) else None
