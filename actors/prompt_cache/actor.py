@@ -27,21 +27,8 @@ from .statistics import (
 from .use import CacheCall, PlannedUse
 from .warmth import SentCall, WarmBeginnings
 
-_MOST_WAIT_S = 15.0  # for the first token of a long prompt
-_LEAST_WAIT_S = 1.0  # a first token rarely takes less
-_WAIT_SHARE = 0.25  # of the time until the deadline
 _BEGUN_S = 2.0  # after which a response that is sent whole is presumed to have begun
 _log = get_logger("callsheet.prompt_cache")
-
-
-def patience_s(left_s: float) -> float:
-    """Return how many seconds a call may wait for the response to another one to begin.
-
-    Args:
-        left_s: seconds until the deadline of the call.
-    """
-    share = _WAIT_SHARE * left_s
-    return min(_MOST_WAIT_S, share) if share >= _LEAST_WAIT_S else 0.0
 
 
 @attrs.frozen
@@ -66,9 +53,10 @@ class PromptCacheActor(Actor):
 
     Providers can read a beginning of a prompt from their caches only once a first response to it
     has begun. Calls that are sent before pay for all of it. So the first call leads, and the others
-    wait here until its response begins. A call waits no longer than 15 seconds, and no longer than
-    a quarter of the time until its deadline; then it is sent whatever the leader does. Calls whose
-    prompts are too short, or where nothing would be saved, are forwarded at once.
+    wait here until its response begins: after the leader was sent, no longer than 15 seconds and
+    no longer than a quarter of the time until their deadlines. Then they are sent, whatever the
+    leader does. Calls whose prompts are too short, or where nothing would be saved, are forwarded
+    at once.
 
     With "auto", it also adds marks and keys to requests of which the user has marked nothing (L15).
 
@@ -168,8 +156,9 @@ class PromptCacheActor(Actor):
         self._planner.note(plan, now)
         self._planned += 1
         call = CacheCall(message, slot, plan, now)
-        wait_s = 0.0 if self._is_draining else patience_s(slot.deadline - now)
-        sent = self._beginnings.arrive(call, plan.wish, now, until=now + wait_s)
+        sent = self._beginnings.arrive(
+            call, plan.wish, now, deadline=slot.deadline, may_wait=not self._is_draining
+        )
         if sent is not None:
             self._prepare([sent])
             await self._send_ready()
@@ -229,10 +218,13 @@ class PromptCacheActor(Actor):
 
     # ---------------------------------------------------------------- reports
 
-    def sent_whole(self, use: PlannedUse) -> None:
-        """Let the followers of a call wait for a while: only its end will be seen."""
-        if use.lead is not None and use.plan.terms.readable == "begun":
-            self.send_after(_BEGUN_S, _Begun(use))
+    def sent(self, use: PlannedUse, *, streams: bool) -> None:
+        """Let the followers of a call wait from now on no longer than its first token may take."""
+        if (lead := use.lead) is not None:
+            self._release(self._beginnings.sent(lead, trio.current_time()))
+            self._set_timer()
+            if not streams and use.plan.terms.readable == "begun":
+                self.send_after(_BEGUN_S, _Begun(use))
 
     def began(self, use: PlannedUse) -> None:
         """Let the followers of a call go: what it has written can be read."""

@@ -9,6 +9,7 @@ the shared instruction and the text that differs into one string. Places within 
 distances from the start of the prompt, so that prompts with one beginning have the same ones.
 """
 
+import sys
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import final
@@ -26,6 +27,7 @@ _MARKS = ("cache_control", "prompt_cache_breakpoint")
 _STEP_CHARS = 1024  # between two places in a text
 _STEP_SHARE = 8  # of a long beginning, an eighth may be missed
 _BYTES_OF_ATTACHMENT = 3060  # 765 tokens, as the limiter estimates them
+_LONG = 10_000  # characters of an image or a file; it takes 10 ms to hash 5 MB
 _TTL_S = {"1h": 3600.0, "5m": 300.0, "30m": 1800.0, "12h": 43_200.0, "24h": 86_400.0}
 # Members of the body that do not change what a provider caches.
 _BESIDES = frozenset(
@@ -82,19 +84,24 @@ def most_bytes(request: Request) -> int:
     Args:
         request: the request to send.
     """
-    size = sum([_most_bytes_of(message.content) for message in request.messages])
+    size = sum([_most_bytes(message.content) for message in request.messages])
     for message in request.messages:
-        if message.extra is not None:
-            size += len(dumps(message.extra)) + message.attachments * _BYTES_OF_ATTACHMENT
-        if message.native is not None:
-            size += len(dumps(message.native))
+        if message.extra is not None or message.native is not None:
+            size += _most_bytes(message.extra) + _most_bytes(message.native)
+            size += message.attachments * _BYTES_OF_ATTACHMENT
     for tool in request.tools:
-        size += len(dumps(tool.told))
+        size += _most_bytes(tool.told)
     return size
 
 
-def _most_bytes_of(text: str) -> int:
-    return len(text) if text.isascii() else 4 * len(text)  # `isascii` reads a flag
+def _most_bytes(value: Json | Mapping[str, Json]) -> int:
+    if isinstance(value, str):
+        return len(value) if value.isascii() else 4 * len(value)  # `isascii` reads a flag
+    if isinstance(value, Mapping):
+        return sum([len(name) + 8 + _most_bytes(it) for name, it in value.items()])
+    if isinstance(value, list):
+        return sum([1 + _most_bytes(it) for it in value])
+    return 24  # a number has no more digits
 
 
 def read_places(request: Request, scope: str, first: int) -> PromptPlaces:
@@ -210,7 +217,7 @@ class _PlaceReader:
                 self._feed(dumps(others))
             self._read_text(text, where)
             return
-        written = dumps(_unmarked(part))
+        written = dumps(_unmarked(part, _LONG))
         self._digest.update(written)
         is_attachment = ChatMessage("user", "", extra={"content": [part]}).attachments
         counted = _BYTES_OF_ATTACHMENT if is_attachment else len(written)
@@ -256,13 +263,28 @@ class _PlaceReader:
         self.places.append(place)
 
 
-def _unmarked(members: Mapping[str, Json]) -> dict[str, Json]:
-    """Return an object without marks, which move from one turn of a dialogue to the next."""
-    found: dict[str, Json] = {}
-    for name, value in members.items():
-        if name not in _MARKS:
-            found[name] = _unmarked(value) if isinstance(value, Mapping) else value
-    return found
+def _unmarked(members: Mapping[str, Json], longest: int = sys.maxsize) -> dict[str, Json]:
+    """Return an object without marks, which move from one turn of a dialogue to the next.
+
+    Args:
+        members: the object.
+        longest: characters above which samples of a text stand for it.
+    """
+    return {
+        name: _value_unmarked(value, longest)
+        for name, value in members.items()
+        if name not in _MARKS
+    }
+
+
+def _value_unmarked(value: Json, longest: int) -> Json:
+    if isinstance(value, dict):
+        return _unmarked(value, longest)
+    if isinstance(value, list):
+        return [_value_unmarked(one, longest) for one in value]
+    if isinstance(value, str) and len(value) > longest:
+        return f"{len(value)} {value[:1000]} {value[:: len(value) // 1000]} {value[-1000:]}"
+    return value
 
 
 def _mark_of(members: Mapping[str, Json]) -> float | None:

@@ -20,7 +20,8 @@ class PromptCacheStatistics:
         followed: those that waited for the response to another call to begin.
         late: those of them that waited in vain, and were sent because their time was up.
         waiting: calls that wait now.
-        longest_wait_s: the longest wait of a call in seconds.
+        longest_wait_s: the longest wait of a call in seconds, while its leader waited for the
+            limiter included.
     """
 
     planned: int

@@ -15,8 +15,8 @@ from .warmth import Lead, SentCall
 class UseListener(Protocol):
     """Receives what the last stage reports of calls. `PromptCacheActor` does."""
 
-    def sent_whole(self, use: "PlannedUse") -> None:
-        """Note that a call is sent of which only the end of the response will be seen."""
+    def sent(self, use: "PlannedUse", *, streams: bool) -> None:
+        """Note that a call is sent, and whether the beginning of its response will be seen."""
         ...
 
     def began(self, use: "PlannedUse") -> None:
@@ -105,8 +105,8 @@ class PlannedUse:
 
     def sent(self, endpoint: str, model: str, *, streams: bool) -> None:
         """See `PromptCacheUse`."""
-        if self.listener is not None and not streams and self._is_here(endpoint, model):
-            self.listener.sent_whole(self)
+        if self.listener is not None and self._is_here(endpoint, model):
+            self.listener.sent(self, streams=streams)
 
     def began(self, endpoint: str, model: str) -> None:
         """See `PromptCacheUse`."""

@@ -5,8 +5,8 @@ until the provider's response shows that it can be read, and warm from then on f
 provider keeps it. A call that could read a beginning that is warming follows the leader: it waits
 until the beginning is warm. If the leader fails or is cancelled before, the first follower leads.
 
-Each lane has leaders of its own. A leader may wait for the limiter, and no lane waits there for
-another one.
+A wait ends 15 seconds after the leader was sent at the latest. While the leader itself waits for
+the limiter, its followers would wait there as well, behind it. So each lane has its own leaders.
 """
 
 from collections.abc import Hashable
@@ -20,6 +20,19 @@ T = TypeVar("T", bound=Hashable)
 
 _MAX_KNOWN = 20_000  # beginnings; beyond it, the one that was unused for the longest is forgotten
 _MOST_LOST = 2  # leaders in a row that failed; then no call waits for another one
+_MOST_WAIT_S = 15.0  # for the first token of a long prompt
+_LEAST_WAIT_S = 1.0  # a first token rarely takes less
+_WAIT_SHARE = 0.25  # of the time until the deadline
+
+
+def patience_s(left_s: float) -> float:
+    """Return how many seconds a call may wait for the response to another one to begin.
+
+    Args:
+        left_s: seconds until the deadline of the call.
+    """
+    share = _WAIT_SHARE * left_s
+    return min(_MOST_WAIT_S, share) if share >= _LEAST_WAIT_S else 0.0
 
 
 @attrs.frozen
@@ -62,6 +75,7 @@ class Lead(Generic[T]):
         written: what it writes that was cold.
         wish: the wish of the call.
         lost_before: how many leaders have failed in a row before it.
+        is_sent: whether it has been sent to the provider.
         followers: the calls that wait for it, in the order in which they came.
         is_over: whether what it writes is warm, or the call has ended without that.
     """
@@ -69,6 +83,7 @@ class Lead(Generic[T]):
     written: tuple[Beginning, ...]
     wish: CacheWish
     lost_before: int = 0
+    is_sent: bool = False
     followers: "dict[T, HeldCall[T]]" = attrs.field(factory=dict[T, "HeldCall[T]"], repr=False)
     is_over: bool = False
 
@@ -80,14 +95,16 @@ class HeldCall(Generic[T]):
     Attributes:
         call: what the caller of this module knows it by.
         wish: what it could read and would write.
-        until: when it is sent at the latest, in seconds on Trio's clock.
+        deadline: when its response is due, in seconds on Trio's clock.
         lead: the leader that it follows.
+        until: when it is sent at the latest, in seconds; infinity until the leader is sent.
     """
 
     call: T
     wish: CacheWish
-    until: float
+    deadline: float
     lead: Lead[T]
+    until: float = inf
 
 
 @attrs.frozen
@@ -143,26 +160,51 @@ class WarmBeginnings(Generic[T]):
     @property
     def due_at(self) -> float:
         """When the first of the calls that wait is to be sent at the latest; infinity if none."""
-        while self._due and self._held.get(self._due[0][2].call) is not self._due[0][2]:
+        while self._due:
+            until, _, held = self._due[0]
+            if self._held.get(held.call) is held and held.until == until:
+                return until
             heappop(self._due)
-        return self._due[0][0] if self._due else inf
+        return inf
 
     # ---------------------------------------------------------------- what happens
 
-    def arrive(self, call: T, wish: CacheWish, now: float, *, until: float) -> SentCall[T] | None:
+    def arrive(
+        self, call: T, wish: CacheWish, now: float, *, deadline: float = inf, may_wait: bool = True
+    ) -> SentCall[T] | None:
         """Send a call or let it follow a leader; None if it follows.
 
         Args:
             call: the call, by which it is found again.
             wish: what it could read and would write.
             now: the time in seconds.
-            until: when it is sent at the latest, in seconds; at once if that is not after `now`.
+            deadline: when its response is due, in seconds; with too little time it does not wait.
+            may_wait: whether it may wait at all.
         """
-        lead = self._leader(wish, now) if until > now else None
+        lead = self._leader(wish, now) if may_wait and patience_s(deadline - now) else None
         if lead is None:
             return self._send(call, wish, now)
-        self._follow(HeldCall(call, wish, until, lead))
+        held = HeldCall(call, wish, deadline, lead)
+        self._held[call] = held
+        self._follow(held, lead, now)
         return None
+
+    def sent(self, lead: Lead[T], now: float) -> list[SentCall[T]]:
+        """Note that a leader is sent; return those of its followers that cannot wait any more.
+
+        Args:
+            lead: the leader that the limiter has let through.
+            now: the time in seconds.
+        """
+        if lead.is_sent or lead.is_over:
+            return []
+        lead.is_sent = True
+        hurried: list[HeldCall[T]] = []
+        for held in lead.followers.values():
+            self._limit(held, now)
+            if held.until <= now:
+                hurried.append(held)
+        return [self._let_go(held, now) for held in hurried]
 
     def began(self, lead: Lead[T], now: float) -> list[SentCall[T]]:
         """Note that what a leader writes can be read; return its followers, which go now.
@@ -211,9 +253,7 @@ class WarmBeginnings(Generic[T]):
         """
         found: list[SentCall[T]] = []
         while self.due_at <= now:
-            held = heappop(self._due)[2]
-            self.leave(held.call)
-            found.append(self._send(held.call, held.wish, now))
+            found.append(self._let_go(heappop(self._due)[2], now))
         return found
 
     def release(self, now: float) -> list[SentCall[T]]:
@@ -287,11 +327,24 @@ class WarmBeginnings(Generic[T]):
         self._forget()
         return SentCall(call, lead, is_warm)
 
-    def _follow(self, held: HeldCall[T]) -> None:
-        held.lead.followers[held.call] = held
-        self._held[held.call] = held
-        self._count += 1
-        heappush(self._due, (held.until, self._count, held))
+    def _follow(self, held: HeldCall[T], lead: Lead[T], now: float) -> None:
+        held.lead = lead
+        lead.followers[held.call] = held
+        if lead.is_sent:
+            self._limit(held, now)
+
+    def _limit(self, held: HeldCall[T], now: float) -> None:
+        """Limit the wait of a call whose leader is sent; a limit is never put off."""
+        until = now + patience_s(held.deadline - now)
+        if until < held.until:
+            held.until = until
+            self._count += 1
+            heappush(self._due, (until, self._count, held))
+
+    def _let_go(self, held: HeldCall[T], now: float) -> SentCall[T]:
+        """Send a call that has waited long enough."""
+        self.leave(held.call)
+        return self._send(held.call, held.wish, now)
 
     def _end(self, lead: Lead[T]) -> None:
         lead.is_over = True
@@ -307,8 +360,7 @@ class WarmBeginnings(Generic[T]):
         for held in followers:
             next_lead = self._leader(held.wish, now) if lost < _MOST_LOST else None
             if next_lead is not None and held.until > now:
-                held.lead = next_lead
-                next_lead.followers[held.call] = held
+                self._follow(held, next_lead, now)
             else:
                 del self._held[held.call]
                 sent.append(self._send(held.call, held.wish, now, lost))

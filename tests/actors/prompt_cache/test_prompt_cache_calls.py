@@ -41,6 +41,7 @@ from callsheet.actors import (
 )
 from callsheet.actors.prompt_cache import ExplainPromptCache
 from callsheet.runtime import ActorCrashed, AskFailed, AskTimedOut
+from callsheet.simulator import ProviderSettings
 
 
 async def counts(at):
@@ -327,6 +328,17 @@ async def test_a_leader_that_waits_at_the_limiter_is_still_followed(autojump_clo
         found = await all_of(at, many(3, marked=True))
         assert (sum(writes(found)), sum(reads(found))) == (1, 2)
         assert times(at) == [0.0, 3.0, 6.0]
+
+
+async def test_marks_are_kept_while_the_leader_waits_at_the_limiter_however_long(autojump_clock):
+    """Its followers would wait there behind it, and read what it has written."""
+    slow = ProviderSettings(latency_s=(30.0, 30.0))
+    settings = {"prompt_caching": "auto", "limits": Limits(in_flight=1), "provider": slow}
+    async with house(vendor="anthropic", **settings) as at:
+        found = await all_of(at, [asking("Other", system="Short."), *many(5)])
+        assert times(at) == [0.0, 30.0, 60.0, 90.0, 120.0, 150.0]
+        assert (sum(writes(found)), sum(reads(found))) == (1, 3)
+        assert (await counts(at)).late == 0
 
 
 # ------------------------------------------------------------------------------ crashes and drains

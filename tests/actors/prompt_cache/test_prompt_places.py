@@ -165,6 +165,20 @@ def test_a_long_prompt_has_few_places():
     assert len(keys(request)) < 60
 
 
+def test_large_files_are_told_apart_by_their_size_and_samples():
+    def request(data):
+        file = {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{data}"}}
+        return chat({"role": "user", "content": [file]})
+
+    data = "AbCd" * 500_000
+    one = request(data)
+    assert keys(one) == keys(request(str(data)))
+    assert common(one, request(f"{data}A")) == 0
+    assert common(one, request(f"x{data[1:]}")) == 0
+    assert common(one, request(f"{data[:-1]}x")) == 0
+    assert common(one, request(f"{data[:900_000]}{'x' * 5000}{data[905_000:]}")) == 0
+
+
 def test_an_image_counts_by_its_tokens_and_the_same_image_is_the_same():
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 9000}}
     one = chat({"role": "user", "content": [image, {"type": "text", "text": "What?"}]})

@@ -24,9 +24,9 @@ def calls_of(sent):
     return [one.call for one in sent]
 
 
-def arriving(warm, *calls, at=0.0, until=inf, **more):
+def arriving(warm, *calls, at=0.0, deadline=inf, **more):
     """Return those of the calls that go at once."""
-    found = (warm.arrive(call, wish("a", **more), at, until=until) for call in calls)
+    found = (warm.arrive(call, wish("a", **more), at, deadline=deadline) for call in calls)
     return [one for one in found if one is not None]
 
 
@@ -81,29 +81,50 @@ def test_a_lane_does_not_wait_for_the_leader_of_another_one_but_reads_what_it_wr
 
 def test_the_longest_beginning_counts_and_a_gain_that_is_too_small_is_not_waited_for():
     warm = WarmBeginnings()
-    root = warm.arrive(1, wish("a"), 0.0, until=inf)
+    root = warm.arrive(1, wish("a"), 0.0)
     warm.began(root.lead, 0.0)
-    doc = warm.arrive(2, wish("a", "ab"), 1.0, until=inf)
+    doc = warm.arrive(2, wish("a", "ab"), 1.0)
     assert doc.is_warm
     assert [one.key for one in doc.lead.written] == [b"ab"]
-    assert warm.arrive(3, wish("a", "ab", least=1001), 1.0, until=inf) is not None
-    assert warm.arrive(4, wish("a", "ab", least=1000), 1.0, until=inf) is None
+    assert warm.arrive(3, wish("a", "ab", least=1001), 1.0) is not None
+    assert warm.arrive(4, wish("a", "ab", least=1000), 1.0) is None
     assert warm.warmth(wish("a", "ab"), 1.0) == ("warming", Beginning(b"ab", 2000))
     assert warm.warmth(wish("a", "ac"), 1.0) == ("warm", Beginning(b"a", 1000))
     assert warm.warmth(wish("b"), 1.0) == ("cold", None)
 
 
 def test_a_call_with_no_time_to_wait_goes_and_one_that_waits_goes_in_time():
+    """L1: a wait takes 15 seconds at most, and a quarter of the time that is left."""
     warm = WarmBeginnings()
-    arriving(warm, 1)
-    [hurried] = arriving(warm, 2, at=5.0, until=5.0)
+    [first] = arriving(warm, 1)
+    [hurried] = arriving(warm, 2, at=5.0, deadline=8.9)
     assert hurried.lead is None, "a beginning has one leader"
-    assert arriving(warm, 3, until=9.0) == arriving(warm, 4, until=8.0) == []
-    assert warm.due_at == 8.0
-    assert warm.expire(7.9) == []
-    assert calls_of(warm.expire(8.0)) == [4]
+    assert arriving(warm, 3, 4) == arriving(warm, 5, deadline=40.0) == []
+    assert warm.due_at == inf, "they would wait for the limiter behind the leader"
+    assert warm.sent(first.lead, 8.0) == []
+    assert warm.due_at == 16.0
+    assert warm.expire(15.9) == []
+    assert calls_of(warm.expire(16.0)) == [5]
     warm.leave(3)
+    assert warm.due_at == 23.0
+    assert calls_of(warm.expire(23.0)) == [4]
     assert (warm.due_at, len(warm)) == (inf, 0)
+
+
+def test_a_follower_whose_time_has_passed_at_the_limiter_goes_with_the_leader():
+    warm = WarmBeginnings()
+    [first] = arriving(warm, 1, 2, deadline=20.0)
+    assert calls_of(warm.sent(first.lead, 17.0)) == [2]
+    assert warm.sent(first.lead, 17.0) == []
+
+
+def test_a_wait_is_not_prolonged_by_another_leader():
+    warm = WarmBeginnings()
+    [first] = arriving(warm, 1, 2, 3)
+    warm.sent(first.lead, 0.0)
+    [second] = warm.lost(first.lead, 10.0)
+    warm.sent(second.lead, 10.0)
+    assert warm.due_at == 15.0
 
 
 def test_a_drain_lets_all_go_in_order():
@@ -118,9 +139,7 @@ def test_memory_is_bounded(names):
     warm = WarmBeginnings(max_known=5)
     for number, name in enumerate(names):
         one = Beginning(bytes([name]), 1000)
-        sent = warm.arrive(
-            number, CacheWish(readable=(one,), written=(one,), life_s=9.0), 0.0, until=inf
-        )
+        sent = warm.arrive(number, CacheWish(readable=(one,), written=(one,), life_s=9.0), 0.0)
         assert sent is None or sent.call == number
         assert len(warm._known) <= 5
 
@@ -138,24 +157,34 @@ class Calls(RuleBasedStateMachine):
 
     def sent(self, found):
         for one in found:
-            assert self.until.pop(one.call, inf) >= self.now, "no call waits longer than it may"
+            assert self.until.pop(one.call) >= self.now, "no call waits longer than it may"
             if one.lead is not None:
                 self.leads.append(one.lead)
 
     @rule(
         name=st.sampled_from(["a", "ab", "ac", "abd", "b"]),
         lane=st.sampled_from(["", "x"]),
-        waits=st.sampled_from([0.0, 1.0, 5.0, inf]),
+        left_s=st.sampled_from([0.0, 3.0, 10.0, 30.0, inf]),
         least=st.sampled_from([1, 1500]),
     )
-    def arrive(self, name, lane, waits, least):
+    def arrive(self, name, lane, left_s, least):
         self.count += 1
         names = [name[: size + 1] for size in range(len(name))]
         one = wish(*names, lane=lane, least=least)
-        self.until[self.count] = self.now + waits
-        sent = self.warm.arrive(self.count, one, self.now, until=self.now + waits)
+        self.until[self.count] = inf
+        sent = self.warm.arrive(self.count, one, self.now, deadline=self.now + left_s)
         if sent is not None:
             self.sent([sent])
+        else:
+            assert left_s > 3.0
+
+    @precondition(lambda self: self.leads)
+    @rule(data=st.data())
+    def send(self, data):
+        lead = data.draw(st.sampled_from(self.leads))
+        for call in lead.followers:
+            self.until[call] = min(self.until[call], self.now + 15.0)
+        self.sent(self.warm.sent(lead, self.now))
 
     @precondition(lambda self: self.leads)
     @rule(data=st.data(), end=st.sampled_from(["began", "failed", "cancelled"]))
