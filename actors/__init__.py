@@ -96,6 +96,14 @@ if TYPE_CHECKING:
     from .messages import Request, Task
     from .permit import Dimension, Permit, Throttled
     from .pool_health import PoolHealth
+    from .prompt_cache import (
+        GetPromptCacheStatistics,
+        PromptCacheActor,
+        PromptCachePlan,
+        PromptCacheStatistics,
+        PromptCaching,
+    )
+    from .prompt_cache_use import PromptCacheUse
     from .rate_limit import (
         BucketState,
         ChangeLimits,
@@ -221,6 +229,11 @@ else:
         tool_loop="ToolCostExceeded ToolRoundsExceeded ToolRun ToolRunStopped ToolRunTimedOut",
         tools="Tool ToolLike ToolResult",
         permit="Dimension Permit Throttled",
+        prompt_cache=(
+            "GetPromptCacheStatistics PromptCacheActor PromptCachePlan PromptCacheStatistics "
+            "PromptCaching"
+        ),
+        prompt_cache_use="PromptCacheUse",
         pool_health="PoolHealth",
         rate_limit=(
             "BucketState ChangeLimits Explain Explanation GetLimiterStatistics Lane "
@@ -309,6 +322,7 @@ __all__ = [
     "GetCacheStatistics",
     "GetCosts",
     "GetLimiterStatistics",
+    "GetPromptCacheStatistics",
     "GetRequestStatistics",
     "HedgePolicy",
     "InThread",
@@ -340,6 +354,11 @@ __all__ = [
     "Price",
     "PriceBook",
     "PriceError",
+    "PromptCacheActor",
+    "PromptCachePlan",
+    "PromptCacheStatistics",
+    "PromptCacheUse",
+    "PromptCaching",
     "ProviderUnavailable",
     "QuotaExhausted",
     "Quote",

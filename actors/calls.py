@@ -17,6 +17,7 @@ from .errors import CallFailed
 from .json_value import kind_of
 from .messages import Request
 from .permit import Permit
+from .prompt_cache_use import PromptCacheUse
 from .responses import Delta, Response
 
 
@@ -61,6 +62,7 @@ class Complete(Message[Response]):
             False if this is the second request, or if the sender makes it in another form.
         lanes: set by the batcher, if several callers may wait: the lanes of all of them. Without
             it, the call waits in the lane of its context.
+        cache_use: set by the stage of the prompt cache; without it, nothing is planned.
     """
 
     request: Request
@@ -69,10 +71,23 @@ class Complete(Message[Response]):
     account: "CallAccount | None" = None
     may_ask_again: bool = True
     lanes: CallLanes | None = None
+    cache_use: PromptCacheUse | None = None
 
     def permitted(self, permit: Permit) -> "Complete":
         """Return the same message with a permit, three times as fast as `attrs.evolve`."""
-        return Complete(self.request, self.context, permit, self.account, self.may_ask_again)
+        return Complete(
+            self.request,
+            self.context,
+            permit,
+            self.account,
+            self.may_ask_again,
+            None,  # it waits in no lane any more
+            self.cache_use,
+        )
+
+    def planned(self, cache_use: PromptCacheUse) -> "Complete":
+        """Return the same message with what is planned for the prompt cache."""
+        return attrs.evolve(self, cache_use=cache_use)
 
 
 @attrs.frozen
@@ -86,6 +101,7 @@ class Stream(StreamOf[Delta | Response]):
         account: set by the ledger; without it, attempts reserve nothing.
         may_ask_again: whether a response that cannot be read may be requested once more (L11);
             False if this is the second request, or if the sender makes it in another form.
+        cache_use: set by the stage of the prompt cache; without it, nothing is planned.
     """
 
     request: Request
@@ -93,10 +109,17 @@ class Stream(StreamOf[Delta | Response]):
     permit: Permit | None = None
     account: "CallAccount | None" = None
     may_ask_again: bool = True
+    cache_use: PromptCacheUse | None = None
 
     def permitted(self, permit: Permit) -> "Stream":
         """Return the same message with a permit; see `Complete`."""
-        return Stream(self.request, self.context, permit, self.account, self.may_ask_again)
+        return Stream(
+            self.request, self.context, permit, self.account, self.may_ask_again, self.cache_use
+        )
+
+    def planned(self, cache_use: PromptCacheUse) -> "Stream":
+        """Return the same message with what is planned for the prompt cache."""
+        return attrs.evolve(self, cache_use=cache_use)
 
 
 class LineNotes(Protocol):

@@ -1,7 +1,7 @@
 """The batcher: combines requests into fewer calls, and sends identical requests once."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import attrs
@@ -93,6 +93,7 @@ class BatcherActor(Actor):
         prices: prices of models, from which it estimates whether a combined call is cheaper; None
             if they are not known.
         agreements: remembers across restarts which requests are not combined any more.
+        beginning_share: what prompts that begin alike cost, as for `CombinedCost`.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class BatcherActor(Actor):
         *,
         prices: PriceBook | None = None,
         agreements: Agreements | None = None,
+        beginning_share: Callable[[Request, int], float] | None = None,
     ) -> None:
         self._to = to
         self._patient_to = patient_to or to
@@ -114,7 +116,9 @@ class BatcherActor(Actor):
         self._groups = Groups(
             self._batching,
             strategies,
-            lambda strategy, checks: CombinedCost(strategy, checks, self._estimator, prices),
+            lambda strategy, checks: CombinedCost(
+                strategy, checks, self._estimator, prices, beginning_share
+            ),
             agreements,
         )
         self._reasons: Counter[Reason] = Counter()

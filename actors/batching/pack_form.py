@@ -153,15 +153,20 @@ def has_short_answer(request: Request) -> bool:
 
 
 def _lines(text: str) -> Sequence[Json]:
-    """Return the lines that are not blank."""
-    return [line for line in text.split("\n") if line.strip()]
+    """Return the lines that are not blank, without a fence around all of them."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    is_fenced = len(lines) > 1 and lines[0].startswith(_FENCE) and lines[-1].strip() == _FENCE
+    return lines[1:-1] if is_fenced else lines
+
+
+_FENCE = "```"
 
 
 def _listed(text: str) -> Sequence[Json]:
-    """Return the members of the only array of an object."""
+    """Return the members of the only array of an object, read as a single response is (L10)."""
     try:
-        whole = cast("Json", json.loads(text))
-    except (ValueError, RecursionError):
+        whole = typed.read_json(text)
+    except typed.InvalidResult:
         return ()
     listed = whole.get(_ANSWERS) if isinstance(whole, dict) else None
     return listed if isinstance(listed, list) else ()
@@ -174,6 +179,25 @@ def _array_of(entry: dict[str, Json]) -> dict[str, Json]:
         "required": [_ANSWERS],
         "additionalProperties": False,
     }
+
+
+def has_own_root(schema: Json) -> bool:
+    """Return whether a schema refers to itself by its place, which is another one in a pack.
+
+    Args:
+        schema: the schema of an answer.
+    """
+    if isinstance(schema, list):
+        return any(map(has_own_root, schema))
+    if not isinstance(schema, dict):
+        return False
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and not reference.startswith(_SHARED):
+        return True
+    return any(map(has_own_root, schema.values()))
+
+
+_SHARED = tuple(f"#/{name}/" for name in _DEFINITIONS)
 
 
 def _has_room_for_id(own: Mapping[str, Json]) -> bool:

@@ -74,6 +74,18 @@ async def bill(requests, route):
     return sum(one.cost_usd for one in found), tokens / len(found)
 
 
+async def explained(requests, first):
+    """Return what `explain` states and what is billed for the requests after the first ones."""
+    async with ProviderTransport(Provider(ProviderSettings())) as transport:
+        settings = TroupeSettings(endpoint=Endpoint("http://provider/v1"), transport=transport)
+        async with open_troupe(settings) as troupe:
+            for request in requests[:first]:
+                await troupe.complete(request)
+            plans = [await troupe.explain(request) for request in requests[first:]]
+            found = [await troupe.complete(request) for request in requests[first:]]
+    return sum(plan.cost_usd for plan in plans), sum(one.cost_usd for one in found)
+
+
 def row_of(number, request):
     return Row(
         number=number,
@@ -110,4 +122,15 @@ async def test_an_estimate_is_within_15_percent_once_some_rows_have_a_response(
     billed, _ = await bill(requests[30:], route)
     rows = [row_of(number, request) for number, request in enumerate(requests[30:])]
     estimated = forecast(rows, default_prices(), Known(mean)).usd(route)
+    assert float(estimated / billed) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("max_tokens", [5, 60, None])
+async def test_explain_learns_from_calls_without_a_deadline(autojump_clock, reviews, max_tokens):
+    """The router, which quotes, sees only calls that may wait: it knew nothing of the others."""
+    requests = [
+        Request.of(review, system=INSTRUCTION, model=MODEL, max_tokens=max_tokens)
+        for review in reviews[:40]
+    ]
+    estimated, billed = await explained(requests, 20)
     assert float(estimated / billed) == pytest.approx(1, abs=0.15)

@@ -244,3 +244,8 @@ def test_the_table_fits_and_cuts_no_figure(mixed, columns, by):
     totals = {line[0]: line[1] for line in lines if line[0] in ("total", "simulated")}
     assert totals == {"total": "4", "simulated": "8"}
     assert "not paid" in result.stdout
+
+
+def test_a_note_says_how_much_of_the_prompts_the_provider_had_in_its_cache(ledger):
+    result = CliRunner().invoke(main, ["costs", "--ledger", str(ledger)])
+    assert "tokens in: 600 of 3,000 are from the provider's cache." in result.stdout

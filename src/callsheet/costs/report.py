@@ -328,6 +328,10 @@ def remarks(report: CostReport) -> list[str]:
         found.append(
             f"price unknown: calls; the sums of dollars leave out their {unpriced:,} tokens."
         )
+    spent = totals.spent
+    if spent.cached_tokens:
+        cached, taken = f"{spent.cached_tokens:,}", f"{spent.input_tokens:,}"
+        found.append(f"tokens in: {cached} of {taken} are from the provider's cache.")
     if report.simulated:
         found.append(
             "simulated: by the built-in provider or another server on this machine; not paid."

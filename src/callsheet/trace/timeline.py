@@ -184,6 +184,7 @@ class CallTotals:
         output_tokens: the tokens of the responses, as reported.
         cost_usd: the cost in USD; None if the price of a completed call is not known.
         sequential_s: the sum of the seconds of each call's last HTTP request.
+        cached_tokens: the tokens of the prompts that the provider read from its cache.
     """
 
     calls: int
@@ -195,6 +196,7 @@ class CallTotals:
     output_tokens: int
     cost_usd: Decimal | None
     sequential_s: float
+    cached_tokens: int = 0
 
     @classmethod
     def of(cls, calls: Iterable[CallRecord], now: float) -> "CallTotals":
@@ -219,6 +221,7 @@ class CallTotals:
             output_tokens=sum(usage.output_tokens for usage in usages),
             cost_usd=sum(known, Decimal(0)) if len(known) == len(costs) else None,
             sequential_s=sum(call.working(now) for call in calls),
+            cached_tokens=sum(usage.cached_tokens for usage in usages),
         )
 
 

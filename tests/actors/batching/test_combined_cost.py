@@ -69,6 +69,20 @@ def test_checks_are_part_of_the_cost():
     assert all_checked > 1
 
 
+def test_a_pack_is_compared_with_calls_whose_instruction_is_cached():
+    request = labelling("Good.", INSTRUCTION * 12)
+
+    def share(read):
+        checks, estimator = CheckPlan(0), TokenEstimator(lambda _: None)
+        cost = CombinedCost(Packing(check_share=0), checks, estimator, book(8), lambda *_: read)
+        return cost.full_share(request)
+
+    shares = [share(read) for read in (1, 0.1, 0.001)]
+    assert shares[0] == cost_at(book(8), Packing(check_share=0)).full_share(request)
+    assert shares == sorted(shares)
+    assert shares[0] < 0.1 < shares[1] < 1 < shares[2]
+
+
 @given(st.integers(1, 60), st.text(st.characters(codec="ascii"), max_size=200))
 def test_more_members_never_make_a_pack_of_alike_items_dearer(members, text):
     cost, request = cost_at(book(4)), labelling(text)
@@ -123,3 +137,21 @@ async def test_explain_prices_a_full_pack_beside_single_calls(autojump_clock, re
     live, pack = plan.quotes
     assert (live.route, pack.route) == ("live", "pack")
     assert pack.cost_usd / live.cost_usd == pytest.approx(packed / alone, abs=Decimal("0.1"))
+
+
+@pytest.mark.parametrize("caching", ["off", "order"])
+async def test_no_pack_is_made_where_the_cache_of_the_provider_is_cheaper(
+    autojump_clock, reviews, caching
+):
+    prices = PriceBook({MODEL: Price(Decimal(1), Decimal(40), cached=Decimal(0))})
+    async with ProviderTransport(Provider(ProviderSettings())) as transport:
+        settings = TroupeSettings(
+            endpoint=Endpoint(URL, vendor="openai"),
+            prices=prices,
+            prompt_caching=caching,
+            transport=transport,
+        )
+        async with open_troupe(settings) as troupe:
+            requests = [labelling(review, INSTRUCTION * 5) for review in reviews[:30]]
+            answers = await outcomes(*(partial(troupe.complete, it) for it in requests))
+    assert ("pack" in {answer.route for answer in answers}) is (caching == "off")

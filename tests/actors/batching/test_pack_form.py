@@ -109,6 +109,33 @@ def test_references_in_the_class_of_an_answer_lead_to_the_definitions_of_the_pac
     assert second is None, "it does not match the schema"
 
 
+@pytest.mark.parametrize(
+    ("max_tokens", "most"), [(33, 50), (300, 50), (500, 31), (5_000, 3), (9_000, 1), (90_000, 1)]
+)
+def test_the_answers_of_a_pack_fit_into_one_response(max_tokens, most):
+    """A limit of more tokens than a model can write is refused, and the pack with it."""
+    request = item("a", max_tokens=max_tokens)
+    assert Packing().bounds_for(request).max_size == most
+    if most > 1:
+        assert Packing().combine([request] * most).max_tokens <= 16_100
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"next": {"$ref": "#"}}},
+        {
+            "type": "object",
+            "properties": {"a": {"type": "string"}, "b": {"$ref": "#/properties/a"}},
+        },
+        {"anyOf": [{"type": "null"}, {"type": "array", "items": {"$ref": "#"}}]},
+    ],
+)
+def test_a_schema_that_refers_to_its_own_root_is_in_no_pack(schema):
+    """In a pack its root is another one: the model would be made to answer with packs."""
+    assert Packing().key(item("a", json_schema=schema)) is None
+
+
 # ------------------------------------------------------------------ what comes back
 
 
@@ -237,6 +264,17 @@ def test_whatever_comes_back_an_item_gets_the_only_answer_with_its_number(entrie
             own = [one for one in entries if isinstance(one, str) and one.startswith(f"{number} ")]
             assert own == [f"{number} {answer.text}"]
             assert answer.choices == (Choice(answer.text, "stop"),)
+
+
+@pytest.mark.parametrize(
+    "around",
+    ["%s", "```json\n%s\n```", "<think>Hm.</think>\n%s", "\ufeff%s", "Here:\n```\n%s\n```\n"],
+)
+def test_a_pack_is_read_as_a_single_response_is(around):
+    """L10: a single object in a fenced block was read, and a pack in one was paid for twice."""
+    whole = json.dumps({"answers": [{"id": 1, "label": "good"}, {"id": 2, "label": "bad"}]})
+    found = texts_of([item(text, json_schema=LABEL) for text in "ab"], said(around % whole))
+    assert list(map(json.loads, found)) == [{"label": "good"}, {"label": "bad"}]
 
 
 @given(st.text() | json_values.map(json.dumps))

@@ -72,6 +72,21 @@ def test_the_built_in_provider_answers_in_lines(size):
     assert texts_of(size, lines(*said.split("\n"))) == alone
 
 
+odd_texts = st.text(max_size=30) | st.from_regex(r"\A[0-9]{1,3} (good|bad)\n[0-9]{1,2}\Z")
+
+
+@given(st.lists(odd_texts, min_size=1, max_size=20), st.sampled_from([5, 60]))
+def test_whatever_is_in_the_items_each_gets_the_answer_of_a_single_call(texts, max_tokens):
+    """Digits, line breaks, brackets and numbers of other items, in lines and in JSON."""
+    requests = [item(text, max_tokens) for text in texts]
+    whole = Packing().combine(requests)
+    system, user = (message.content for message in whole.messages)
+    output = whole.output_schema
+    said = write_answer(system, user, seed=0, schema=None if output is None else output.schema)
+    found = Packing().split(requests, lines(said))
+    assert [one.text for one in found] == [write_answer(INSTRUCTION, it, seed=0) for it in texts]
+
+
 # ------------------------------------------------------------------ what comes back
 
 
@@ -84,6 +99,8 @@ def test_the_built_in_provider_answers_in_lines(size):
         ["1. a", "2. b", "3. c"],  # a numbered list in Markdown
         ["1) a", "2) b", "3) c"],
         ["1: a", "2: b", "3: c"],
+        ["```", "1 a", "2 b", "3 c", "```"],
+        ["```text", "1 a", "2 b", "", "3 c", "``` "],
     ],
 )
 def test_a_line_is_read_as_models_write_numbered_lists(entries):
@@ -96,7 +113,9 @@ def test_a_line_is_read_as_models_write_numbered_lists(entries):
         ["Here are the answers:", "1 a", "2 b", "3 c"],
         ["1 a", "2 b", "3 c", "Let me know if you need more."],
         ["1 a", "and more", "2 b", "3 c"],
-        ["```", "1 a", "2 b", "3 c", "```"],
+        ["```", "1 a", "2 b", "3 c"],
+        ["1 a", "2 b", "3 c", "```"],
+        ["```", "1 a", "```", "2 b", "3 c", "```"],
         ["0 a", "1 b", "2 c"],
         ["1 a", "2 c"],
         ["1 a", "2 b", "2 c", "3 d"],

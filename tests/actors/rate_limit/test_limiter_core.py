@@ -166,6 +166,16 @@ def test_tokens_are_corrected_only_where_the_provider_counts_what_was_used(charg
     assert (limiter.try_admit(asking(tokens=50), 0.0) is not None) is ready
 
 
+@pytest.mark.parametrize(("charge", "tokens"), [("max", 10.0), ("sum", 10.0), ("used", 5.0)])
+def test_what_a_prompt_cache_gave_is_taken_back_where_it_does_not_count(charge, tokens):
+    rates = [Rate("input_tokens", 600, burst_s=10.0), Rate("tokens", 600, burst_s=10.0)]
+    limiter = limiter_of(rates=rates, token_charge=charge)
+    reservation = limiter.try_admit(asking(input_tokens=90, tokens=99), 0.0)
+    limiter.settle(reservation, Usage(90, 4, cached_tokens=89), None, 0.0, uncounted=89)
+    used = {state.dimension: state.used for state in limiter.snapshot(0.0).buckets}
+    assert used == {"input_tokens": 1.0, "tokens": tokens}
+
+
 def test_what_it_cost_is_what_counts():
     limiter = limiter_of(rates=[Rate("usd", 6.0, burst_s=10.0)])  # one at once
     limiter.settle(limiter.try_admit(asking(usd=1.0), 0.0), Usage(1, 1), 0.25, 0.0)

@@ -15,6 +15,7 @@ from ...actors import (
     CachePolicy,
     LedgerPolicy,
     Limits,
+    PromptCaching,
     TroupeSettings,
     UnwrittenCosts,
     Vendor,
@@ -39,6 +40,7 @@ from ..options import (
     ledger_option,
     limit_options,
     prices_option,
+    prompt_caching_option,
     provider_options,
     set_up_logging,
     timeout_option,
@@ -134,6 +136,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     help="How rows are sent. live: one call per row. batch: the provider's Batch API. pack: many "
     "rows per call. auto: the cheapest route that meets --deadline.",
 )
+@prompt_caching_option
 @option(
     "--dry-run",
     section="Cost",
@@ -214,6 +217,7 @@ def run(
     max_cost: Decimal | None,
     deadline: float | None,
     route: RunRoute,
+    prompt_caching: PromptCaching,
     unordered: bool,
     window: int,
     fsync: Fsync,
@@ -304,6 +308,7 @@ def run(
                     limits=limits,
                     timeouts=timeouts_of(timeout),
                     max_in_flight=None if limits_file is None else _MAX_IN_FLIGHT,
+                    prompt_caching=prompt_caching,
                     prices=prices,
                     # Most duplicates are not in flight at the same time.
                     cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,
