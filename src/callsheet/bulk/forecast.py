@@ -9,6 +9,7 @@ import attrs
 
 from ..actors import (
     CombinedCost,
+    CostBound,
     Limits,
     Packing,
     Price,
@@ -20,6 +21,7 @@ from ..actors import (
     sharing_key,
 )
 from .files.known import KnownKeys
+from .files.spend import RunSpend
 from .row import BadRow, Row
 from .settings import RunRoute
 
@@ -95,7 +97,7 @@ class Forecast:
         bad: lines that are not valid requests.
         answered: rows with a response from an earlier run.
         duplicates: rows with the same request as an earlier row, under another custom id.
-        spent_usd: the cost in USD of the responses of earlier runs, as far as it is known.
+        spent: what earlier runs have spent.
         first_bad: the first of the invalid rows.
         models: the estimates, by model.
     """
@@ -104,7 +106,7 @@ class Forecast:
     bad: int = 0
     answered: int = 0
     duplicates: int = 0
-    spent_usd: Decimal = Decimal(0)
+    spent: RunSpend = attrs.field(factory=RunSpend)
     first_bad: BadRow | None = None
     models: dict[str, ModelForecast] = attrs.field(factory=dict[str, ModelForecast])
 
@@ -220,7 +222,8 @@ def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) 
         prices: the prices of models.
         known: the keys of rows that have a response.
     """
-    found, estimator = Forecast(spent_usd=known.cost_usd), TokenEstimator()
+    spent = known.spend.priced(CostBound(prices).usd_of_tokens)
+    found, estimator = Forecast(spent=spent), TokenEstimator()
     packs = _Packs(estimator, prices)
     with closing(sqlite3.connect("", isolation_level=None)) as seen:  # a temporary file
         seen.execute("PRAGMA journal_mode = OFF")
