@@ -11,6 +11,8 @@ if TYPE_CHECKING:
         BatchApiPolicy,
         BatchApiStatistics,
         GetBatchApiStatistics,
+        JournalOwner,
+        claim_journal,
         lines_in,
     )
     from .batching import (
@@ -183,7 +185,10 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         asking="ResponseStream",
-        batch_api="BatchApiActor BatchApiPolicy BatchApiStatistics GetBatchApiStatistics lines_in",
+        batch_api=(
+            "BatchApiActor BatchApiPolicy BatchApiStatistics GetBatchApiStatistics JournalOwner "
+            "claim_journal lines_in"
+        ),
         batching=(
             "AgreementStatistics BatcherActor Batching BatchingStatistics BatchRecord "
             "BatchStrategy CombinedCost GetBatchingStatistics ListStrategy Packing"
@@ -312,6 +317,7 @@ __all__ = [
     "GetRequestStatistics",
     "HedgePolicy",
     "InThread",
+    "JournalOwner",
     "Json",
     "Lane",
     "LeanTransport",
@@ -401,6 +407,7 @@ __all__ = [
     "WireFormat",
     "cast_troupe",
     "check_environment",
+    "claim_journal",
     "cost_bound",
     "critical_path",
     "default_prices",

@@ -12,11 +12,13 @@ from ...actors import (
     BatchApiPolicy,
     Budget,
     FileInUse,
+    JournalOwner,
     LedgerPolicy,
     Request,
     Routing,
     StorageError,
     TroupeSettings,
+    claim_journal,
     lines_in,
 )
 from ..errors import BulkRefused
@@ -25,6 +27,20 @@ from ..settings import BulkSettings
 
 _DAY_S = 86_400.0
 _PER_PACK = 32  # rows dispatched per call in flight: enough for several packs
+
+
+@attrs.frozen
+class RunJournal:
+    """The journal of a run's batches.
+
+    Args:
+        path: the file, beside OUTPUT.
+        owner: the run, as its store knows it.
+    """
+
+    path: Path
+    owner: JournalOwner
+
 
 Prepare = Callable[[Request, float | None], Request]
 
@@ -49,7 +65,11 @@ class RunPlan:
 
 
 def plan_run(
-    troupe: TroupeSettings, settings: BulkSettings, account: RunSpend, journal: Path, lane: str
+    troupe: TroupeSettings,
+    settings: BulkSettings,
+    account: RunSpend,
+    journal: RunJournal,
+    lane: str,
 ) -> RunPlan:
     """Plan how a run sends its rows.
 
@@ -57,7 +77,7 @@ def plan_run(
         troupe: the settings of the troupe, as the user gave them.
         settings: the settings of the run.
         account: what earlier runs have spent.
-        journal: the path of the Batch API's journal, if the troupe names none.
+        journal: the Batch API's journal, if the troupe names none.
         lane: the lane of the run's calls.
 
     Raises:
@@ -89,7 +109,7 @@ def plan_run(
         return RunPlan(
             troupe, prepare, _a_call_each, is_recovered=False, remark=remark if can_wait else ""
         )
-    batches = troupe.batches or BatchApiPolicy(journal=journal)
+    batches = troupe.batches or BatchApiPolicy(journal=journal.path)
     is_required = settings.route == "batch"
     batches = attrs.evolve(batches, is_acknowledged=True, is_required=is_required)
     troupe = attrs.evolve(troupe, batches=batches)
@@ -99,26 +119,29 @@ def plan_run(
     return RunPlan(troupe, _in_time, lambda _: window, is_recovered=_is_durable(troupe))
 
 
-def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: Path) -> None:
-    """Refuse to send rows live that are already in a batch and will be billed.
+def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: RunJournal) -> None:
+    """Check the journal, and refuse to send rows live that are in a batch and will be billed.
 
     Raises:
-        BulkRefused: there are such rows.
+        BulkRefused: there are such rows, or the journal cannot be used.
     """
     can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
-    if settings.route == "batch" or (settings.route == "auto" and can_wait):
-        return
-    if troupe.batches is not None and troupe.batches.journal is not None:
-        journal = troupe.batches.journal
+    has_route = settings.route == "batch" or (settings.route == "auto" and can_wait)
+    own = None if troupe.batches is None else troupe.batches.journal
     try:
-        count = lines_in(journal)
+        if own is not None:
+            count = 0 if has_route else lines_in(own)
+        elif has_route or journal.path.exists():
+            count = claim_journal(journal.path, journal.owner)
+        else:
+            count = lines_in(journal.path)  # it may have a log, and lines there
     except FileInUse:
         return  # then the number of rows is not known
     except StorageError as error:
         raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
-    if count:
+    if count and not has_route:
         raise BulkRefused(
-            f"{count:,} rows are in batches at the provider ({journal.name})",
+            f"{count:,} rows are in batches at the provider ({(own or journal.path).name})",
             "continue with --route batch, or remove that file and pay for these rows again",
         )
 

@@ -285,7 +285,7 @@ def run(
             if dry_run:
                 with open_known(Paths(output).store) as known:
                     found = forecast(rows, prices, known)
-                    print_forecast(found, limits, settings, rows_in_batches(output))
+                    print_forecast(found, limits, settings, rows_in_batches(output, known.owner))
                 return
             unwritten: list[UnwrittenCosts] = []
             job = BulkJob(
