@@ -11,6 +11,8 @@ if TYPE_CHECKING:
         BatchApiPolicy,
         BatchApiStatistics,
         GetBatchApiStatistics,
+        JournalOwner,
+        claim_journal,
         lines_in,
     )
     from .batching import (
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
         NOTHING,
         Amount,
         Budget,
+        CostBound,
         CostStatistics,
         CostTotals,
         GetCosts,
@@ -191,7 +194,10 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         asking="ResponseStream",
-        batch_api="BatchApiActor BatchApiPolicy BatchApiStatistics GetBatchApiStatistics lines_in",
+        batch_api=(
+            "BatchApiActor BatchApiPolicy BatchApiStatistics GetBatchApiStatistics JournalOwner "
+            "claim_journal lines_in"
+        ),
         batching=(
             "AgreementStatistics BatcherActor Batching BatchingStatistics BatchRecord "
             "BatchStrategy CheckPlan CombinedCost GetBatchingStatistics ListStrategy Packing"
@@ -219,7 +225,7 @@ else:
         http="LeanTransport check_environment",
         identity="sharing_key",
         ledger=(
-            "NOTHING Amount Budget CostStatistics CostTotals GetCosts LedgerActor "
+            "NOTHING Amount Budget CostBound CostStatistics CostTotals GetCosts LedgerActor "
             "LedgerPolicy UnwrittenCosts read_sums take_unwritten"
         ),
         json_value="Json kind_of",
@@ -303,6 +309,7 @@ __all__ = [
     "Complete",
     "Compose",
     "ConnectionFailed",
+    "CostBound",
     "CostStatistics",
     "CostTotals",
     "DamagedFile",
@@ -326,6 +333,7 @@ __all__ = [
     "GetRequestStatistics",
     "HedgePolicy",
     "InThread",
+    "JournalOwner",
     "Json",
     "Lane",
     "LeanTransport",
@@ -420,6 +428,7 @@ __all__ = [
     "WireFormat",
     "cast_troupe",
     "check_environment",
+    "claim_journal",
     "cost_bound",
     "critical_path",
     "default_prices",

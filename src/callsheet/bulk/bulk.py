@@ -22,7 +22,7 @@ from ..actors import (
     open_troupe,
 )
 from ..runtime import open_collapsing_nursery
-from .engine.routing import plan_run
+from .engine.routing import RunJournal, plan_run
 from .engine.run import BulkRun
 from .files.archive import Archive
 from .progress import RowObserver
@@ -71,7 +71,10 @@ async def bulk(
     await in_thread(archive.open)
     may_remove_store = False
     try:
-        plan = plan_run(troupe, settings, archive.account, archive.paths.batches, archive.lane)
+        bound = cost_bound(troupe)
+        archive.account = archive.account.priced(bound.usd_of_tokens)
+        journal = RunJournal(archive.paths.batches, archive.owner)
+        plan = plan_run(troupe, settings, archive.account, journal, archive.lane)
         run = BulkRun(
             iter(rows),
             archive,
@@ -84,7 +87,7 @@ async def bulk(
             observers=observers,
             in_thread=in_thread,
             wall_clock=wall_clock,
-            bound=cost_bound(plan.troupe).usd,
+            bound=bound,
             remark=plan.remark,
         )
         observer = _both(run.observe, plan.troupe.observer)

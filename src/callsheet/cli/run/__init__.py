@@ -294,7 +294,8 @@ def run(
                 check_batches(route, vendor)
                 with open_known(Paths(output).store) as known:
                     found = forecast(rows, prices, known)
-                    print_forecast(found, limits, settings, rows_in_batches(output), vendor)
+                    batched = rows_in_batches(output, known.owner)
+                    print_forecast(found, limits, settings, batched, vendor)
                 return
             unwritten: list[UnwrittenCosts] = []
             job = BulkJob(

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ...actors import Limits, Routing, StorageError, Vendor, lines_in
+from ...actors import JournalOwner, Limits, Routing, StorageError, Vendor, lines_in
 from ...bulk.errors import BulkRefused
 from ...bulk.forecast import Forecast, PricedRoute
 from ...bulk.progress import Progress
@@ -117,14 +117,18 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
     return lines
 
 
-def rows_in_batches(output: Path) -> int:
+def rows_in_batches(output: Path, owner: JournalOwner | None = None) -> int:
     """Count the rows in the journal of a run.
+
+    Args:
+        output: OUTPUT of the run.
+        owner: the run whose journal it must be; None for any.
 
     Raises:
         BulkRefused: the journal cannot be read.
     """
     try:
-        return lines_in(Paths(output).batches)
+        return lines_in(Paths(output).batches, owner)
     except StorageError as error:
         raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
 
@@ -242,9 +246,11 @@ def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[s
         lines = [f"Cost: unknown, because no price is known for {names} (add one with --prices)."]
         refused = f"With --max-cost {most}, no call of unknown price would be sent."
         return lines if most is None else [*lines, refused]
-    before = f", in addition to {dollars(found.spent_usd)} spent" if found.spent_usd else ""
+    spent = found.spent
+    before = f", in addition to {dollars(spent.cost_usd)} spent" if spent.at_most_usd else ""
+    before += f" and up to {dollars(spent.open_usd)} not known" if spent.open_usd else ""
     lines = [f"Cost: about {dollars(usd)}{before}."]
-    if most is not None and usd is not None and found.spent_usd + usd > most:
+    if most is not None and usd is not None and spent.at_most_usd + usd > most:
         lines.append(f"--max-cost {most} would stop the run before its last row.")
     return lines
 
