@@ -351,7 +351,9 @@ class BatchResults:
             if decoded.model in (None, requested)
             else self._endpoint.scrub(decoded.model or "")
         )
-        judged = judge_usage(decoded.usage, waiter.message.request, decoded.usage_doubt)
+        judged = judge_usage(
+            decoded.usage, waiter.message.request, decoded.usage_doubt, decoded.choices
+        )
         usage = judged.usage or Usage()
         cost = None  # not known without the tokens
         if judged.usage is not None:

@@ -5,12 +5,13 @@ usage far above the bound of the request is replaced by the bound, so that it ca
 budgets and limits nor leave the range that a ledger's file has.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import attrs
 
 from ..messages import Request
-from ..responses import Usage
+from ..responses import Choice, Usage
 from .bound import most_usage
 
 _MOST_TOKENS = 10_000_000
@@ -65,18 +66,26 @@ class JudgedUsage:
     is_plausible: bool = True
 
 
-def judge_usage(usage: Usage | None, request: Request, doubt: str = "") -> JudgedUsage:
+def judge_usage(
+    usage: Usage | None, request: Request, doubt: str = "", choices: Sequence[Choice] = ()
+) -> JudgedUsage:
     """Return the usage of a response, at most what the request can have taken.
 
     Reasoning may be beyond the limit of a response: at some providers the limit is for the text.
+    A response that is not empty has output tokens: if none are reported, each byte counts as one.
 
     Args:
         usage: the tokens that the provider reports; None if it reports none.
         request: the request as it was sent.
         doubt: what is known to be wrong with the usage already; "" for nothing.
+        choices: what the model has generated.
     """
     if usage is None:
         return JudgedUsage(None, doubt)
+    if usage.total_tokens and not usage.output_tokens and (written := _bytes_of(choices)):
+        reason = f"no tokens are reported for a response of {written} bytes"
+        counted = attrs.evolve(usage, output_tokens=written)
+        return JudgedUsage(counted, _joined(doubt, reason), is_plausible=False)
     if usage.total_tokens <= _SLACK_TOKENS:
         return JudgedUsage(usage, doubt)  # small enough for any request
     bound = most_usage(request, None, most_output=_MOST_TOKENS)
@@ -104,7 +113,20 @@ def judge_usage(usage: Usage | None, request: Request, doubt: str = "") -> Judge
         min(usage.reasoning_tokens, given),
         min(usage.cache_write_1h_tokens, written),
     )
-    return JudgedUsage(bounded, "; ".join(filter(None, (doubt, *wrong))), is_plausible=False)
+    return JudgedUsage(bounded, _joined(doubt, *wrong), is_plausible=False)
+
+
+def _joined(*doubts: str) -> str:
+    return "; ".join(filter(None, doubts))
+
+
+def _bytes_of(choices: Sequence[Choice]) -> int:
+    """Return the bytes that a model has generated, which are no fewer than its tokens."""
+    texts: list[str] = []
+    for choice in choices:
+        texts += [choice.text, choice.reasoning, choice.refusal or ""]
+        texts += [text for call in choice.tool_calls for text in (call.name, call.arguments)]
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def _is_open(request: Request) -> bool:

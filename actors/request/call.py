@@ -124,7 +124,7 @@ class CallRunner:
         model = decoded.model or asked
         if model == exchanged.deployment:
             model = asked
-        judged = judge_usage(decoded.usage, request, decoded.usage_doubt)
+        judged = judge_usage(decoded.usage, request, decoded.usage_doubt, decoded.choices)
         usage = judged.usage or Usage()
         tier = tier_named(asked_tier(request) if decoded.tier is None else decoded.tier)
         listed = None  # unknown without the tokens (L13)

@@ -35,7 +35,7 @@ class TokenCounts:
         """The tokens of the call, never less than any of the numbers; None if there are none.
 
         A detail that is larger than the sum it belongs to is beside that sum. Tokens that are in
-        the total alone are output, the dearer kind, unless the response has no output at all.
+        the total alone are output, the dearer kind.
         """
         if self.input is None and self.output is None:
             return None
@@ -44,11 +44,7 @@ class TokenCounts:
             prompt += self.cached + self.written
         if self.reasoning > output:
             output += self.reasoning
-        missing = max(0, (self.total or 0) - prompt - output)
-        if self.output is None:
-            prompt += missing
-        else:
-            output += missing
+        output += max(0, (self.total or 0) - prompt - output)
         return Usage(
             prompt,
             output,
@@ -57,6 +53,13 @@ class TokenCounts:
             self.reasoning,
             min(self.kept_1h, self.written),
         )
+
+    @property
+    def usage_of_texts(self) -> Usage | None:
+        """The tokens of a call that generates nothing: the total, too, is of its texts."""
+        if self.input is None and self.output is None:
+            return None
+        return Usage(max(self.input or 0, (self.total or 0) - (self.output or 0)), self.output or 0)
 
     @property
     def doubt(self) -> str:

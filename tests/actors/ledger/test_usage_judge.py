@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from callsheet.actors import (
     Budget,
+    Choice,
     Endpoint,
     LedgerPolicy,
     Limits,
     Request,
+    ToolCall,
     TroupeSettings,
     Usage,
     open_troupe,
@@ -51,6 +53,39 @@ def test_a_prompt_that_the_provider_adds_to_has_a_far_bound():
     assert judge_usage(Usage(400_000, 5), Request.of("x", model="perplexity/sonar")).is_plausible
     assert not judge_usage(Usage(400_000, 5), Request.of("x", model="m")).is_plausible
     assert not judge_usage(Usage(HUGE, 5), searching).is_plausible
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 5, "completion_tokens": 0},
+        {"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5},
+        {"prompt_tokens": 5},
+        {"prompt_tokens": 5, "completion_tokens": "many"},
+    ],
+)
+@pytest.mark.parametrize("text", ["Twelve bytes", ""])
+async def test_a_text_has_tokens_whatever_is_reported(autojump_clock, usage, text):
+    """Each byte counts as one token, since no token has less than a byte."""
+
+    def answer(_):
+        return httpx.Response(200, json=completion_json(text, usage=usage))
+
+    settings = {"transport": httpx.MockTransport(answer), "ledger": LedgerPolicy()}
+    async with open_troupe(TroupeSettings(endpoint=Endpoint("http://p"), **settings)) as troupe:
+        response = await troupe.complete(HELLO)
+        costs = (await troupe.costs()).totals
+    assert response.usage == Usage(5, len(text))
+    assert bool(response.usage_doubt) == bool(text)
+    assert costs.spent.output_tokens == len(text)
+
+
+def test_calls_of_tools_and_reasoning_are_output_too():
+    said = Choice("", reasoning="Hm", tool_calls=(ToolCall("add", "{}"),))
+    judged = judge_usage(Usage(5), HELLO, "a doubt", (said,))
+    assert (judged.usage.output_tokens, judged.is_plausible) == (7, False)
+    assert judged.doubt == "a doubt; no tokens are reported for a response of 7 bytes"
+    assert judge_usage(Usage(), HELLO, "", (said,)).usage == Usage(), "nothing is known (L13)"
 
 
 COUNT = st.one_of(st.integers(0, 10**5), st.integers(0, 2**70))

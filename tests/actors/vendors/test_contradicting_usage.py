@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import Request
+from callsheet.actors import Request, Usage
 from callsheet.actors.vendors import default_prices
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.decoding import dumps
@@ -54,7 +54,7 @@ def test_tokens_beside_the_sum_are_paid_for():
         (TokenCounts(36, 700, reasoning=690, total=1426), (36, 1390), "the total of 1426"),
         (TokenCounts(36, 10, total=12), (36, 10), "the total of 12"),
         (TokenCounts(3, 10, cached=100, written=50), (153, 10), "150 tokens of the cache"),
-        (TokenCounts(8, None, total=80), (80, 0), "the total of 80"),
+        (TokenCounts(8, None, total=80), (8, 72), "the total of 80"),
         (TokenCounts(None, None, total=80), None, ""),
     ],
 )
@@ -63,6 +63,14 @@ def test_each_contradiction_is_read_upwards_and_named(counts, tokens, doubt):
     assert tokens == (None if usage is None else (usage.input_tokens, usage.output_tokens))
     assert counts.doubt.startswith(doubt)
     assert bool(counts.doubt) == bool(doubt)
+
+
+def test_all_tokens_of_texts_to_embed_are_of_the_prompt():
+    """Output tokens of embeddings cost nothing."""
+    for output in (None, 0):
+        assert TokenCounts(8, output, total=80).usage_of_texts == Usage(80)
+    assert TokenCounts(80, None).usage_of_texts == Usage(80)
+    assert TokenCounts(None, None, total=80).usage_of_texts is None
 
 
 COUNTS = st.integers(0, 10**6)
