@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         BudgetExceeded,
         CallFailed,
         ConnectionFailed,
+        ContentFiltered,
         DeadlineTooShort,
         LedgerUnavailable,
         MalformedResponse,
@@ -203,9 +204,9 @@ else:
         ),
         errors=(
             "AuthenticationFailed BadRequest BatchUnavailable BudgetExceeded CallFailed "
-            "ConnectionFailed DeadlineTooShort LedgerUnavailable MalformedResponse "
-            "ProviderUnavailable QuotaExhausted RateLimited RequestTooLarge SendTimedOut "
-            "UnreadableEndpoint"
+            "ConnectionFailed ContentFiltered DeadlineTooShort LedgerUnavailable "
+            "MalformedResponse ProviderUnavailable QuotaExhausted RateLimited RequestTooLarge "
+            "SendTimedOut UnreadableEndpoint"
         ),
         events="CallEvent Observer Stage ignore log_call",
         http="LeanTransport check_environment",
@@ -290,6 +291,7 @@ __all__ = [
     "Complete",
     "Compose",
     "ConnectionFailed",
+    "ContentFiltered",
     "CostStatistics",
     "CostTotals",
     "DamagedFile",
