@@ -67,7 +67,7 @@ class PackForm:
     Args:
         note: tells the model about the form; it follows the instruction.
         schema: the JSON schema of the whole response; None for lines.
-        tokens: the output tokens around each answer, a little more than were counted above.
+        tokens: the output tokens around each answer, no fewer than were counted above.
         entries: returns the entries of a text; none of a text in another form.
         read_entry: returns the number and the answer of an entry; None if it has another form.
         is_valid: returns whether an answer may be the response to an item.

@@ -1,5 +1,6 @@
 """Report how `callsheet run` ended, or print the estimate of `callsheet run --dry-run`."""
 
+from decimal import Decimal
 from math import inf
 from pathlib import Path
 
@@ -221,13 +222,18 @@ def _cheapest(found: Forecast, settings: BulkSettings, vendor: Vendor) -> Priced
     if settings.route != "auto":
         return settings.route
     usual, left_s = Routing(), settings.deadline_s or 0.0
-    from_s = {"live": 0.0, "batch": usual.batch_from_s, "flex": usual.flex_from_s, "pack": inf}
-    costs = {
+    from_s: dict[PricedRoute, float] = {
+        "live": 0.0,
+        "batch": usual.batch_from_s,
+        "flex": usual.flex_from_s,
+        "pack": inf,
+    }
+    costs: dict[PricedRoute, Decimal] = {
         route: usd
         for route in _routes(vendor)
         if left_s >= from_s[route] and (usd := found.usd(route)) is not None
     }
-    return min(costs, key=costs.__getitem__, default="live")
+    return min(costs, key=costs.__getitem__) if costs else "live"
 
 
 def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[str]:
