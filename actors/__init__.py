@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         BudgetExceeded,
         CallFailed,
         ConnectionFailed,
+        ContentFiltered,
         DeadlineTooShort,
         LedgerUnavailable,
         MalformedResponse,
@@ -217,9 +218,9 @@ else:
         ),
         errors=(
             "AuthenticationFailed BadRequest BatchUnavailable BudgetExceeded CallFailed "
-            "ConnectionFailed DeadlineTooShort LedgerUnavailable MalformedResponse "
-            "ProviderUnavailable QuotaExhausted RateLimited RequestTooLarge SendTimedOut "
-            "UnreadableEndpoint"
+            "ConnectionFailed ContentFiltered DeadlineTooShort LedgerUnavailable "
+            "MalformedResponse ProviderUnavailable QuotaExhausted RateLimited RequestTooLarge "
+            "SendTimedOut UnreadableEndpoint"
         ),
         events="CallEvent Observer Stage ignore log_call",
         http="LeanTransport check_environment",
@@ -309,6 +310,7 @@ __all__ = [
     "Complete",
     "Compose",
     "ConnectionFailed",
+    "ContentFiltered",
     "CostBound",
     "CostStatistics",
     "CostTotals",

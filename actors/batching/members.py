@@ -9,7 +9,7 @@ import attrs
 from ...runtime import AskFailed, Outcome, ReplySlot, Timer
 from ..call_lanes import CallLanes
 from ..calls import CallContext, Complete
-from ..errors import BadRequest, CallFailed, MalformedResponse
+from ..errors import BadRequest, CallFailed, ContentFiltered, MalformedResponse
 from ..messages import Request
 from ..responses import Response, Usage
 from .agreement import Agreement
@@ -269,9 +269,12 @@ class Combined:
             maybe_billed=first.spent.maybe_billed + maybe,
         )
         # A refused list contains a bad text or exceeds a limit: this says nothing about other
-        # lists. A refused pack may mean that the model cannot process packs at all.
-        is_packed = self.group.strategy.check_share > 0 and isinstance(error, BadRequest)
-        if is_packed or isinstance(error, MalformedResponse):
+        # lists. A refused pack may mean that the model cannot process packs at all, unless one of
+        # its items was refused for its content: that one is found by halves.
+        strategy = self.group.strategy
+        is_packed = strategy.check_share > 0 or strategy.form_tokens(self.request) is not None
+        is_refused = isinstance(error, BadRequest) and not isinstance(error, ContentFiltered)
+        if (is_packed and is_refused) or isinstance(error, MalformedResponse):
             self.group.agreement.count(0, len(self.members))
 
     @property

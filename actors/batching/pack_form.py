@@ -67,7 +67,7 @@ class PackForm:
     Args:
         note: tells the model about the form; it follows the instruction.
         schema: the JSON schema of the whole response; None for lines.
-        tokens: the output tokens around each answer, a little more than were counted above.
+        tokens: the output tokens around each answer, no fewer than were counted above.
         entries: returns the entries of a text; none of a text in another form.
         read_entry: returns the number and the answer of an entry; None if it has another form.
         is_valid: returns whether an answer may be the response to an item.
@@ -153,13 +153,25 @@ def has_short_answer(request: Request) -> bool:
 
 
 def _lines(text: str) -> Sequence[Json]:
-    """Return the lines that are not blank, without a fence around all of them."""
+    """Return the lines that begin with a number, of whatever form.
+
+    A line without one may go on with the answer before it, or remark on all: so that answer is
+    left out. Before the first answer, or as a fence around all of them, it changes nothing.
+    """
     lines = [line for line in text.split("\n") if line.strip()]
-    is_fenced = len(lines) > 1 and lines[0].startswith(_FENCE) and lines[-1].strip() == _FENCE
-    return lines[1:-1] if is_fenced else lines
+    if lines and lines[-1].strip() == _FENCE and lines[0].startswith(_FENCE):
+        lines.pop()
+    entries: list[Json] = []
+    for line in lines:
+        if _BEGINS_WITH_DIGIT.match(line):
+            entries.append(line)
+        elif entries and (found := _NUMBERED.fullmatch(str(entries[-1]))):
+            entries[-1] = f"{found[1]} "
+    return entries
 
 
 _FENCE = "```"
+_BEGINS_WITH_DIGIT = re.compile(r"\W*\d")
 
 
 def _listed(text: str) -> Sequence[Json]:

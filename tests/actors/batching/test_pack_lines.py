@@ -101,6 +101,7 @@ def test_whatever_is_in_the_items_each_gets_the_answer_of_a_single_call(texts, m
         ["1: a", "2: b", "3: c"],
         ["```", "1 a", "2 b", "3 c", "```"],
         ["```text", "1 a", "2 b", "", "3 c", "``` "],
+        ["Here are the answers:", "", "1 a", "2 b", "3 c"],
     ],
 )
 def test_a_line_is_read_as_models_write_numbered_lists(entries):
@@ -110,12 +111,9 @@ def test_a_line_is_read_as_models_write_numbered_lists(entries):
 @pytest.mark.parametrize(
     "entries",
     [
-        ["Here are the answers:", "1 a", "2 b", "3 c"],
-        ["1 a", "2 b", "3 c", "Let me know if you need more."],
-        ["1 a", "and more", "2 b", "3 c"],
-        ["```", "1 a", "2 b", "3 c"],
-        ["1 a", "2 b", "3 c", "```"],
-        ["```", "1 a", "```", "2 b", "3 c", "```"],
+        ["3 answers:", "1 a", "2 b", "3 c"],
+        ["1 a", "2 apples", "2 b", "3 c"],
+        ["1 a", "b", "c"],
         ["0 a", "1 b", "2 c"],
         ["1 a", "2 c"],
         ["1 a", "2 b", "2 c", "3 d"],
@@ -130,9 +128,23 @@ def test_a_line_is_read_as_models_write_numbered_lists(entries):
         [],
     ],
 )
-def test_any_other_line_or_number_makes_the_pack_answer_no_item(entries):
-    """A remark after the last line would otherwise be a part of the last answer."""
+def test_lines_with_a_numbering_of_their_own_answer_no_item(entries):
     assert texts_of(3, lines(*entries)) == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("entries", "answers"),
+    [
+        (["1 a", "2 b", "3 c", "Let me know if you need more."], ["a", "b", None]),
+        (["1 a", "and more", "and more", "2 b", "3 c"], [None, "b", "c"]),
+        (["1 a", "b", "3 c"], [None, None, "c"]),
+        (["1 a", "2 b", "3 c", "```"], ["a", "b", None]),
+        (["```", "1 a", "```", "2 b", "3 c", "```"], [None, "b", "c"]),
+    ],
+)
+def test_an_answer_that_another_line_may_belong_to_is_left_out(entries, answers):
+    """A remark after the last line would otherwise be a part of the last answer."""
+    assert texts_of(3, lines(*entries)) == answers
 
 
 @pytest.mark.parametrize("ended", ["length", "content_filter", "error", None])

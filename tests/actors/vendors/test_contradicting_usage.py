@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import Request, Usage
+from callsheet.actors import Request
 from callsheet.actors.vendors import default_prices
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.decoding import dumps

@@ -27,7 +27,7 @@ from ..files.spend import RunSpend
 from ..settings import BulkSettings, RunRoute
 
 _DAY_S = 86_400.0
-_PER_PACK = 32  # rows dispatched per call in flight: enough for several packs
+_PER_PACK = 200  # rows dispatched per call in flight: enough for several packs
 
 
 @attrs.frozen
