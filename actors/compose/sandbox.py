@@ -123,6 +123,10 @@ def _joined(values: list[object]) -> str:
     return "".join(map(str, values))
 
 
+def _length(value: object) -> int:
+    return len(cast("Sized", value)) if isinstance(value, _ITEMS) else 0
+
+
 def _bounded(name: str, function: Callable[..., object]) -> Callable[..., object]:
     """Return a filter that looks at the time, and at the size of its result before it makes it."""
     passes = getattr(getattr(function, "jinja_pass_arg", None), "name", "")
@@ -148,8 +152,7 @@ def _bounded(name: str, function: Callable[..., object]) -> Callable[..., object
         found = function(*passed, value, *args, **named)
         if isinstance(found, Iterator):
             return iter(_TimedIterable(cast("Iterator[object]", found)))
-        if isinstance(found, _ITEMS):
-            _check_size(len(found), what)
+        _check_size(_length(found), what)
         return found
 
     return bounded
@@ -179,9 +182,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
         )
         del self.globals["lipsum"]  # it takes as long as its argument says
-        every = cast("dict[str, Callable[..., object]]", self.filters) | dict(filters)
-        self.filters.update({name: _bounded(name, function) for name, function in every.items()})
-        self.filters.update({_TIMED: _TimedIterable, _JOINED: _joined})
+        own = cast("dict[str, Callable[..., object]]", self.filters)
+        own |= {name: _bounded(name, function) for name, function in (own | dict(filters)).items()}
+        own |= {_TIMED: _TimedIterable, _JOINED: _joined}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
