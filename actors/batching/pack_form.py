@@ -85,23 +85,21 @@ class PackForm:
     def read(self, text: str, size: int) -> list[Json | None]:
         """Return the answer to each item; None for an item without a valid one.
 
-        The numbers must ascend within 1 to `size`, and the last one must be `size`. Otherwise the
-        model counted in a way of its own (from 0, or on past an item that it left out), or
-        repeated itself. Then no entry can be assigned to an item with certainty, and none is.
+        The numbers must be those from 1 to `size`, in order. Otherwise the model counted in a way
+        of its own, and no entry can be assigned to an item with certainty: where a number is
+        missing, it may have left out that item, or numbered the answer to it as the next one.
 
         Args:
             text: the text of the response.
             size: the number of items.
         """
-        nothing: list[Json | None] = [None] * size
-        answers = list[Json | None](nothing)
-        last = 0
-        for entry in map(self.read_entry, self.entries(text)):
-            if entry is None or not last < entry[0] <= size:
-                return nothing
-            last, answer = entry
-            answers[last - 1] = answer if self.is_valid(answer) else None
-        return answers if last == size else nothing
+        entries = [self.read_entry(entry) for entry in self.entries(text)]
+        answers: list[Json | None] = []
+        for number, entry in enumerate(entries, 1):
+            if entry is None or entry[0] != number:
+                return [None] * size
+            answers.append(entry[1] if self.is_valid(entry[1]) else None)
+        return answers if len(answers) == size else [None] * size
 
 
 def write_items(texts: Sequence[str]) -> str:

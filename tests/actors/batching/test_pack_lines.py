@@ -114,6 +114,9 @@ def test_a_line_is_read_as_models_write_numbered_lists(entries):
         ["3 answers:", "1 a", "2 b", "3 c"],
         ["1 a", "2 apples", "2 b", "3 c"],
         ["1 a", "b", "c"],
+        ["1 a", "b", "3 c"],
+        ["2 a", "3 b"],
+        ["1 a", "3 c"],
         ["0 a", "1 b", "2 c"],
         ["1 a", "2 c"],
         ["1 a", "2 b", "2 c", "3 d"],
@@ -137,7 +140,7 @@ def test_lines_with_a_numbering_of_their_own_answer_no_item(entries):
     [
         (["1 a", "2 b", "3 c", "Let me know if you need more."], ["a", "b", None]),
         (["1 a", "and more", "and more", "2 b", "3 c"], [None, "b", "c"]),
-        (["1 a", "b", "3 c"], [None, None, "c"]),
+        (["1 a", "b", "2 b", "3 c"], [None, "b", "c"]),
         (["1 a", "2 b", "3 c", "```"], ["a", "b", None]),
         (["```", "1 a", "```", "2 b", "3 c", "```"], [None, "b", "c"]),
     ],
@@ -153,8 +156,7 @@ def test_a_response_that_may_have_been_cut_off_answers_no_item(ended):
     assert texts_of(2, lines("1 negative", "2 posi", ended=ended)) == [None, None]
 
 
-def test_an_item_that_is_left_out_with_its_number_or_its_answer_is_asked_for_alone():
-    assert texts_of(3, lines("1 a", "3 c")) == ["a", None, "c"]
+def test_an_item_without_an_answer_after_its_number_is_asked_for_alone():
     assert texts_of(3, lines("1 a", "2 ", "3 c")) == ["a", None, "c"]
 
 
@@ -168,6 +170,33 @@ def test_any_wrong_numbering_is_found(size, data):
     entries = [f"{number} item {own}" for own, number in zip(right, numbers, strict=True)]
     expected = [f"item {own}" for own in right] if numbers == right else [None] * size
     assert texts_of(size, lines(*entries)) == expected
+
+
+errors = st.sampled_from(["leave out", "repeat", "count on", "count back", "no number", "remark"])
+
+
+@given(st.integers(1, 12), st.lists(st.tuples(errors, st.integers(0, 11)), max_size=2))
+def test_a_model_that_makes_two_errors_gives_no_item_the_answer_of_another(size, mistakes):
+    """Numbers from 2 up to that of the last item gave each item the answer of the one before."""
+    written = [(number, f"item {number}") for number in range(1, size + 1)]
+    for error, place in mistakes:
+        before, rest = written[:place], written[place:]
+        match error:
+            case "leave out":
+                written = before + rest[1:]
+            case "repeat":
+                written = before + rest[:1] + rest
+            case "count on" | "count back":
+                by = 1 if error == "count on" else -1
+                rest = [(number if number is None else number + by, it) for number, it in rest]
+                written = before + rest
+            case "no number":
+                written = before + [(None, it) for _, it in rest[:1]] + rest[1:]
+            case _:
+                written = [*before, (None, "And so on."), *rest]
+    entries = [it if number is None else f"{number} {it}" for number, it in written]
+    for number, found in enumerate(texts_of(size, lines(*entries)), 1):
+        assert found in (None, f"item {number}")
 
 
 @given(st.text())
