@@ -274,7 +274,7 @@ def _unmarked(members: Mapping[str, Json], longest: int = sys.maxsize) -> dict[s
     """Return an object without marks, which move from one turn of a dialogue to the next.
 
     Args:
-        members: the object.
+        members: the members of the object, by their names.
         longest: characters above which samples of a text stand for it.
     """
     return {
