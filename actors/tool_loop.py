@@ -221,11 +221,17 @@ class ToolLoop(Generic[ResultT_co]):
         )
 
     async def _check_cost(self, request: Request[ResultT_co]) -> None:
-        most, spent = self._max_cost_usd, self._done().cost_usd
+        most, spent = self._max_cost_usd, self._spent_at_most()
         if most is None:
             return
-        next_usd = None if spent is None else await self._estimate(request)
-        if spent is None or next_usd is None:
+        if spent is None:
+            raise ToolCostExceeded(
+                f"the cost of round {len(self._rounds)} is not known, so max_cost_usd cannot be "
+                "kept; leave it out, or use a provider that reports its tokens and known prices",
+                self._done(),
+            )
+        next_usd = await self._estimate(request)
+        if next_usd is None:
             raise ToolCostExceeded(
                 f"the price of {request.model} is not known, so max_cost_usd cannot be kept; "
                 "leave it out, or add the price",
@@ -237,6 +243,15 @@ class ToolLoop(Generic[ResultT_co]):
                 f"max_cost_usd is {most}",
                 self._done(),
             )
+
+    def _spent_at_most(self) -> Decimal | None:
+        """Return what the rounds cost, with attempts that may have been billed as well (L13)."""
+        total = Decimal(0)
+        for response in self._rounds:
+            if response.cost_usd is None:
+                return None
+            total += response.cost_usd * (1 + response.maybe_billed)
+        return total
 
     def _is_last(self, response: Response[ResultT_co], calls: Sequence[ToolCall]) -> bool:
         """Return whether a response ends the run: it has no calls, or some that cannot be run."""

@@ -246,6 +246,9 @@ class BatchDriver:
                 except Malformed:
                     torn += 1
                     continue
+                if not result.custom_id:  # it may be the result of any line
+                    torn += 1
+                    continue
                 if not job.is_certain and not await self._is_ours(batch, result):
                     return
                 chunk.append((result, raw))

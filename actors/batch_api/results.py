@@ -14,7 +14,7 @@ from callsheet.runtime import get_logger
 from ..calls import CallContext
 from ..errors import Billed, CallFailed, MalformedResponse, ProviderUnavailable
 from ..json_value import Json
-from ..ledger import judge_usage
+from ..ledger import judge_usage, listed_usd
 from ..messages import Request
 from ..request import classify, is_retried, response_without_key, without_key
 from ..responses import Response, Usage
@@ -293,6 +293,7 @@ class BatchResults:
         """Take the line that a result belongs to; return None if there is none (L5)."""
         owner = batch.job.take_result(result.custom_id)
         if owner == "foreign":
+            batch.job.is_whole = False  # it may be one of its lines under a wrong id
             _log.warning(
                 "batch_has_foreign_result",
                 batch=batch.job.id,
@@ -351,12 +352,17 @@ class BatchResults:
             if decoded.model in (None, requested)
             else self._endpoint.scrub(decoded.model or "")
         )
-        judged = judge_usage(decoded.usage, waiter.message.request, decoded.usage_doubt)
+        judged = judge_usage(
+            decoded.usage, waiter.message.request, decoded.usage_doubt, decoded.choices
+        )
         usage = judged.usage or Usage()
         cost = None  # not known without the tokens
         if judged.usage is not None:
             prices = self._prices.at_vendor(self._endpoint.vendor.price_list)
-            cost = prices.cost(model, usage, "batch", asked=requested)
+            cost = listed_usd(
+                prices, waiter.message.request, usage, "batch", model=model, asked=requested
+            )
+            cost = None if cost is None else cost + decoded.beside_usd
         return Response(
             text="" if first is None else first.text,
             model=model,

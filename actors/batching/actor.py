@@ -420,14 +420,12 @@ class BatcherActor(Actor):
             await self._send_halves(group, unchecked)
 
     def _refused(self, combined: Combined, error: BudgetExceeded) -> list[BatchMember]:
-        """Return the members that a budget of others has refused, to be sent again."""
-        first, *others = combined.payers
-        if others:
-            return list(combined.members)
+        """Return the members that the budget may have room for without the others."""
+        members, (payer, *_) = combined.members, combined.payers
+        if len(members) > 1:
+            return list(members)
         refuse = self._single_flight.refuse
-        return [
-            member for member in combined.members if member.check or refuse(member, error, first)
-        ]
+        return [member for member in members if member.check or refuse(member, error, payer)]
 
     def _distribute(self, combined: Combined, response: Response) -> list[BatchMember]:
         """Give each member its share of a response; return the members that have none."""

@@ -264,6 +264,18 @@ class Recipe:
             known = {"topic", *(step.name for step in self.steps)}
             _check_template(self.markdown, known, fault, field="markdown", remedy="")
 
+    def with_max_tokens(self, tokens: int) -> "Recipe":
+        """Return the recipe with the same limit for every step.
+
+        Args:
+            tokens: the most tokens of a response, which replaces the limits of single steps.
+
+        Raises:
+            RecipeError: the limit is below 1.
+        """
+        steps = tuple(attrs.evolve(step, max_tokens=None) for step in self.steps)
+        return attrs.evolve(self, steps=steps, max_tokens=tokens)  # type: ignore[arg-type]  # mypy cannot solve its generic converter
+
     def graph(self) -> "TopologicalSorter[str]":
         """Return a sorter of the names of the steps by what they wait for, not prepared yet."""
         return TopologicalSorter({step.name: step.waits_for for step in self.steps})

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .accounts import Accounts
     from .actor import GetCosts, LedgerActor
     from .book import CostStatistics, CostTotals
-    from .bound import CostBound, asked_tier
+    from .bound import CostBound, asked_tier, listed_usd
     from .budgets import Budget, LedgerPolicy
     from .entries import NOTHING, Amount
     from .file import read_sums, take_unwritten
@@ -20,7 +20,7 @@ else:
         accounts="Accounts",
         actor="GetCosts LedgerActor",
         book="CostStatistics CostTotals",
-        bound="CostBound asked_tier",
+        bound="CostBound asked_tier listed_usd",
         budgets="Budget LedgerPolicy",
         entries="NOTHING Amount",
         file="read_sums take_unwritten",
@@ -43,6 +43,7 @@ __all__ = [
     "UnwrittenCosts",
     "asked_tier",
     "judge_usage",
+    "listed_usd",
     "read_sums",
     "take_unwritten",
 ]

@@ -30,8 +30,9 @@ def exceeded(excess: Excess) -> BudgetExceeded:
     budget = f"the budget of {state.budget.name}{whose}"
     if needs is None:
         text = (
-            f"held back: no price is known for {excess.model}, and {budget} allows only calls with "
-            "a known price; add the price (PriceBook.load), or set allow_unknown on the budget"
+            f"held back: no price is known for {excess.model} at its tier, or for another model "
+            f"that may answer, and {budget} allows only calls with a known price; add the price "
+            "(PriceBook.load), or set allow_unknown on the budget"
         )
     else:
         left = dollars(max(state.left, Decimal(0)))

@@ -18,7 +18,7 @@ from ..vendors import PriceBook, default_prices
 from .accounts import Accounts
 from .book import CallOutcome, CostStatistics
 from .bound import CostBound, asked_tier
-from .entries import Amount, Payer, cost_labels
+from .entries import NOTHING, Amount, Payer, cost_labels
 
 _MAX_COUNTERS = 256  # models whose counter is cached
 _ROUTES = ("flex", "batch")  # tiers that are routes of their own
@@ -216,14 +216,21 @@ class LedgerActor(Actor):
         if not response.http_requests:  # another call shares it, and pays
             return CallOutcome(None, account.taken)
         others = max(account.taken - 1, response.maybe_billed)
-        if not response.usage.total_tokens:  # not reported, and certainly not 0
-            return CallOutcome(None, others + 1, endpoint=account.endpoint or None)
+        usage, cost = response.usage, response.cost_usd
+        bound = sum((payer.bound for payer in call.payers), NOTHING)
+        if not usage.total_tokens:  # not reported, and certainly not 0
+            spent, is_unknown = None, True
+        elif cost is None and not bound.unpriced_calls:  # another model or tier than was reserved
+            spent, is_unknown = Amount.of(usage, bound.usd), True
+        else:
+            spent, is_unknown = Amount.of(usage, cost, self._usual_usd(call, response)), False
         return CallOutcome(
-            Amount.of(response.usage, response.cost_usd, self._usual_usd(call, response)),
+            spent,
             others,
             self._other_model(call, response.model),
             None if response.route == "live" else response.route,
             f"{response.host} {response.key_name}".strip() or None,
+            is_unknown,
         )
 
     def _usual_usd(self, call: _OpenCall, response: Response) -> Decimal | None:

@@ -30,29 +30,40 @@ class CostTotals:
         spent: what the provider has charged.
         reserved: the most that calls in flight can cost.
         maybe_billed: the most that may have been charged for attempts without a response.
+        unknown: the most that was charged for responses that do not tell their tokens.
     """
 
     spent: Amount = NOTHING
     reserved: Amount = NOTHING
     maybe_billed: Amount = NOTHING
+    unknown: Amount = NOTHING
 
     def __add__(self, other: "CostTotals") -> "CostTotals":
         return CostTotals(
             self.spent + other.spent,
             self.reserved + other.reserved,
             self.maybe_billed + other.maybe_billed,
+            self.unknown + other.unknown,
         )
+
+    @property
+    def at_most(self) -> Amount:
+        """The most that everything can cost in the end."""
+        return self.spent + self.unknown + self.maybe_billed + self.reserved
 
     def plus(self, account: Account, amount: Amount) -> "CostTotals":
         """Return the sums after one more entry."""
         if account == "available":
             return self
-        spent, reserved, maybe = self.spent, self.reserved, self.maybe_billed
+        spent, reserved = self.spent, self.reserved
+        maybe, unknown = self.maybe_billed, self.unknown
         if account == "spent":
-            return CostTotals(spent + amount, reserved, maybe)
+            return CostTotals(spent + amount, reserved, maybe, unknown)
         if account == "reserved":
-            return CostTotals(spent, reserved + amount, maybe)
-        return CostTotals(spent, reserved, maybe + amount)
+            return CostTotals(spent, reserved + amount, maybe, unknown)
+        if account == "unknown":
+            return CostTotals(spent, reserved, maybe, unknown + amount)
+        return CostTotals(spent, reserved, maybe + amount, unknown)
 
 
 @attrs.frozen(kw_only=True)
@@ -87,6 +98,8 @@ class CallOutcome:
         route: the route that the response took; None for the one that was reserved for.
         endpoint: the endpoint that responded, or where the last attempt was sent; None for the one
             that was reserved for.
+        is_unknown: whether its response does not tell what it cost: then it costs `spent` at most,
+            or what was reserved for one attempt.
     """
 
     spent: Amount | None
@@ -94,11 +107,12 @@ class CallOutcome:
     model: str | None = None
     route: str | None = None
     endpoint: str | None = None
+    is_unknown: bool = False
 
     @property
     def kind(self) -> TransactionKind:
         """The kind of transaction that it results in."""
-        if self.spent is not None:
+        if self.spent is not None or self.is_unknown:
             return "settle"
         return "maybe" if self.maybe else "refund"
 
@@ -289,11 +303,14 @@ def _endings(
     rest = reserved
     if outcome.endpoint is not None:
         label = attrs.evolve(label, endpoint=outcome.endpoint)
+    if share is None and outcome.is_unknown:
+        share = payer.bound.of_calls(0) + _calls_of(payer.bound)
     if share is not None:
+        account: Account = "unknown" if outcome.is_unknown else "spent"
         paid = attrs.evolve(
             label, model=outcome.model or label.model, route=outcome.route or label.route
         )
-        entries.append(LedgerEntry("spent", paid, share))
+        entries.append(LedgerEntry(account, paid, share))
         rest -= share
     if outcome.maybe:
         maybe = payer.bound.of_calls(0).times(outcome.maybe)

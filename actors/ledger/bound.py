@@ -1,10 +1,12 @@
 """The most that one attempt of a call can cost, which is what is reserved for it. Pure (R14)."""
 
-from collections.abc import Iterable
-from decimal import Decimal
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Context, Decimal, Inexact
 
 import attrs
 
+from ..json_value import Json
 from ..messages import Request
 from ..rate_limit import TokenCounter
 from ..responses import Usage
@@ -15,9 +17,12 @@ from .body_limits import read_limits
 MOST_OUTPUT = 4096
 """Tokens of a response that are reserved for, if the request sets no limit."""
 _TOKENS_PER_MESSAGE = 16  # for the role and the marks around a message; 3 or 4 are usual
-_TOKENS_OF_TOOLS = 1024  # for the provider's own words about tools: Anthropic's are 300 to 600
+_TOKENS_OF_TOOLS = 1024  # for the provider's own words about tools: Anthropic's are 300 to 750
 _TOKENS_PER_ATTACHMENT = 50_000
 """For an image: OpenAI bills at most 48,169 tokens. Larger files have no bound."""
+_AUDIO_PART = re.compile(rb'"type":"input_audio"|:"audio/')
+_AUDIO_ASKED = re.compile(rb'"(response)?modalities":\[[^]]*"audio"', re.IGNORECASE)
+_EXACT = Context(prec=1000, traps=[Inexact])  # no product of prices has 1,000 digits
 
 
 def asked_tier(request: Request) -> str:
@@ -62,13 +67,32 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
     if request.tools:
         tokens += _TOKENS_OF_TOOLS + sum(map(_bytes_of_tool, request.tools))
     if request.extra_body:  # tools, for example, are part of the prompt
-        tokens += len(dumps(request.extra_body))
+        tokens += len(dumps(request.extra_body)) + _words_about_tools(request.extra_body)
     if request.task == "embedding":
         return Usage(tokens)
     limits = read_limits(request)
     each = max(most_output, limits.least) if limits.tokens is None else limits.tokens
     each += limits.predicted
     return Usage(tokens, each * limits.choices * max(1, len(request.inputs)))
+
+
+def _words_about_tools(extra_body: Mapping[str, Json]) -> int:
+    """Return tokens for what the provider says about tools that the body names by itself.
+
+    A provider's own tools, such as a computer or an editor, are described at length there.
+    """
+    found = 0
+    for name in ("tools", "functions"):
+        tools = extra_body.get(name)
+        if tools:
+            own = [one for one in tools if _is_own_tool(one)] if isinstance(tools, list) else ()
+            found += _TOKENS_OF_TOOLS * (1 + len(own))
+    return found
+
+
+def _is_own_tool(tool: Json) -> bool:
+    kind = tool.get("type", "function") if isinstance(tool, dict) else None
+    return kind not in ("function", "custom")
 
 
 def _bytes_of_tool(tool: Tool) -> int:
@@ -98,6 +122,8 @@ def most_usd(
         fallbacks: the other targets that may serve it: the model there, None for the requested
             one, and the prices there.
     """
+    if has_audio(request):
+        return None
     most = Decimal(0)
     targets = [(model or request.model, book) for model, book in ((None, prices), *fallbacks)]
     named = read_limits(request).models
@@ -112,7 +138,50 @@ def most_usd(
             peak = None if price is None or price.peak is None else price.peak[1].at(name)
             if peak is not None:  # it may begin before the response
                 most = max(most, _most(peak, request, usage))
-    return most
+    return _EXACT.multiply(most, place_factor(request))
+
+
+def place_factor(request: Request) -> Decimal:
+    """Return the factor of all prices for the place that a request names.
+
+    Anthropic charges 1.1 times the price for inference in one country.
+
+    Args:
+        request: the request to send.
+    """
+    place = request.extra_body.get("inference_geo")
+    return Decimal(1) if place in (None, "global") else Decimal("1.1")
+
+
+def has_audio(request: Request) -> bool:
+    """Return whether a request sends or asks for audio, whose tokens cost more than those of texts.
+
+    Args:
+        request: the request to send.
+    """
+    if "audio" in request.model:
+        return True
+    if request.extra_body and _AUDIO_ASKED.search(dumps(request.extra_body)):
+        return True
+    parts = (message.extra or message.native for message in request.messages)
+    return any(_AUDIO_PART.search(dumps(part)) for part in parts if part)
+
+
+def listed_usd(
+    prices: PriceBook, request: Request, usage: Usage, tier: str, *, model: str, asked: str
+) -> Decimal | None:
+    """Return the cost of a response in USD, by the table of prices; None if it is not known.
+
+    Args:
+        prices: the prices at the endpoint that has responded.
+        request: the request as it was sent there.
+        usage: the tokens that it took.
+        tier: the service tier that served it.
+        model: the model that has responded.
+        asked: the model that was requested.
+    """
+    cost = None if has_audio(request) else prices.cost(model, usage, tier, asked=asked)
+    return None if cost is None else _EXACT.multiply(cost, place_factor(request))
 
 
 @attrs.frozen

@@ -154,10 +154,10 @@ def _split_usd(usd: Decimal, shares: int) -> list[Decimal]:
 
 NOTHING = Amount()
 
-Account = Literal["available", "reserved", "spent", "maybe_billed"]
-ACCOUNTS: tuple[Account, ...] = ("available", "reserved", "spent", "maybe_billed")
-"""Not used yet, reserved for calls in flight, charged, or possibly charged by the provider.
-What leaves one account enters another (double entry)."""
+Account = Literal["available", "reserved", "spent", "unknown", "maybe_billed"]
+ACCOUNTS: tuple[Account, ...] = ("available", "reserved", "spent", "unknown", "maybe_billed")
+"""Not used yet, reserved for calls in flight, charged, charged by an unknown amount, or possibly
+charged by the provider. What leaves one account enters another (double entry)."""
 
 TransactionKind = Literal["reserve", "extend", "attach", "settle", "maybe", "refund"]
 """The last three end a reservation: as charged, as possibly charged, or as not charged. "attach"

@@ -10,7 +10,8 @@ LABEL = ("tenant", "model", "day", "route", "endpoint")
 """The columns of a label. The post is in a table of its own: each call may have another one."""
 
 # The account "available" is not in the file: it is the negative sum of the others.
-ACCOUNT_CODES: dict[Account, int] = {"reserved": 1, "spent": 2, "maybe_billed": 3}
+# The tables are those of version 6, and so is the text of their comments, which has no account 4.
+ACCOUNT_CODES: dict[Account, int] = {"reserved": 1, "spent": 2, "maybe_billed": 3, "unknown": 4}
 ACCOUNTS: dict[int, Account] = {code: account for account, code in ACCOUNT_CODES.items()}
 KIND_CODES: dict[TransactionKind, int] = {
     "reserve": 1,
@@ -66,7 +67,7 @@ _TABLES = (
         PRIMARY KEY (run, reservation, payer)
     ) WITHOUT ROWID
     """,
-    # The sums of the entries of accounts 2 and 3, so that a reader need not add up all entries.
+    # The sums of the entries of all accounts but 1, so that a reader need not add up all entries.
     f"""
     CREATE TABLE sums (
         label INTEGER NOT NULL REFERENCES labels, account INTEGER NOT NULL, {AMOUNT_COLUMNS},
@@ -96,7 +97,8 @@ CHECKED = {
 LEDGER_FORMAT = DatabaseFormat(
     noun="ledger",
     application_id=0x63616C6C,  # "call"
-    version=6,
+    version=7,
+    earlier=frozenset({6}),  # it has no entries of account 4
     schema=_TABLES,
     checked=CHECKED,
     checked_when_read=frozenset({"posts", "transactions", "entries", "post_sums"}),

@@ -5,12 +5,14 @@ usage far above the bound of the request is replaced by the bound, so that it ca
 budgets and limits nor leave the range that a ledger's file has.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import attrs
 
 from ..messages import Request
-from ..responses import Usage
+from ..responses import Choice, Usage
+from .body_limits import read_limits
 from .bound import most_usage
 
 _MOST_TOKENS = 10_000_000
@@ -67,20 +69,32 @@ class JudgedUsage:
     is_plausible: bool = True
 
 
-def judge_usage(usage: Usage | None, request: Request, doubt: str = "") -> JudgedUsage:
+def judge_usage(
+    usage: Usage | None, request: Request, doubt: str = "", choices: Sequence[Choice] = ()
+) -> JudgedUsage:
     """Return the usage of a response, at most what the request can have taken.
 
     Reasoning may be beyond the limit of a response: at some providers the limit is for the text.
+    Some servers ignore the limit, so a text that is a little longer than it is believed, and
+    reported. A response that is not empty has output tokens: if none are reported, each byte counts
+    as one.
 
     Args:
         usage: the tokens that the provider reports; None if it reports none.
         request: the request as it was sent.
         doubt: what is known to be wrong with the usage already; "" for nothing.
+        choices: what the model has generated.
     """
     if usage is None:
         return JudgedUsage(None, doubt)
-    if usage.total_tokens <= _SLACK_TOKENS:
-        return JudgedUsage(usage, doubt)  # small enough for any request
+    if not usage.total_tokens:
+        return JudgedUsage(None, _joined(doubt, "0 tokens are reported"))
+    if not usage.output_tokens and (written := _bytes_of(choices)):
+        reason = f"no tokens are reported for a response of {written} bytes"
+        counted = attrs.evolve(usage, output_tokens=written)
+        return JudgedUsage(counted, _joined(doubt, reason), is_plausible=False)
+    if usage.total_tokens <= _SLACK_TOKENS:  # small enough for any request
+        return JudgedUsage(usage, _joined(doubt, _above_limit(usage, request)))
     bound = most_usage(request, None, most_output=_MOST_TOKENS)
     most_input = _MOST_TOKENS if _is_open(request) else bound.input_tokens
     most_output = min(bound.output_tokens, _MOST_TOKENS)
@@ -95,7 +109,7 @@ def judge_usage(usage: Usage | None, request: Request, doubt: str = "") -> Judge
         wrong.append(f"{given} tokens of the response are more than its {most_output}")
         given = most_output
     if not wrong:
-        return JudgedUsage(usage, doubt)
+        return JudgedUsage(usage, _joined(doubt, _above_limit(usage, request)))
     cached = min(usage.cached_tokens, taken)
     written = min(usage.cache_write_tokens, taken - cached)
     bounded = Usage(
@@ -106,7 +120,30 @@ def judge_usage(usage: Usage | None, request: Request, doubt: str = "") -> Judge
         min(usage.reasoning_tokens, given),
         min(usage.cache_write_1h_tokens, written),
     )
-    return JudgedUsage(bounded, "; ".join(filter(None, (doubt, *wrong))), is_plausible=False)
+    return JudgedUsage(bounded, _joined(doubt, *wrong), is_plausible=False)
+
+
+def _above_limit(usage: Usage, request: Request) -> str:
+    """Return how a response is longer than the request allows; "" if it is not."""
+    limits = read_limits(request)
+    if limits.tokens is None or request.task == "embedding":
+        return ""
+    most = (limits.tokens + limits.predicted) * limits.choices * max(1, len(request.inputs))
+    text = usage.output_tokens - usage.reasoning_tokens
+    return f"{text} tokens of the response are more than its {most}" if text > most else ""
+
+
+def _joined(*doubts: str) -> str:
+    return "; ".join(filter(None, doubts))
+
+
+def _bytes_of(choices: Sequence[Choice]) -> int:
+    """Return the bytes that a model has generated, which are no fewer than its tokens."""
+    texts: list[str] = []
+    for choice in choices:
+        texts += [choice.text, choice.reasoning, choice.refusal or ""]
+        texts += [text for call in choice.tool_calls for text in (call.name, call.arguments)]
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def _is_open(request: Request) -> bool:

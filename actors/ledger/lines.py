@@ -17,7 +17,7 @@ LINE = "line:"
 
 @final
 class LineDebts:
-    """What is booked as possibly billed for lines whose result may still arrive."""
+    """What is booked without a known amount for lines whose result may still arrive."""
 
     def __init__(self) -> None:
         self._left: dict[str, list[LedgerEntry]] = {}  # {name: entries}
@@ -34,7 +34,7 @@ class LineDebts:
             entries: those with which it has ended.
         """
         if name.startswith(LINE):
-            found = [one for one in entries if one.account == "maybe_billed"]
+            found = [one for one in entries if one.account in ("maybe_billed", "unknown")]
             if found:
                 self._left.setdefault(name, []).extend(found)
 
@@ -74,7 +74,7 @@ class LineDebts:
         attempts = _attempts(left, payers)
         for entry in left:
             share = entry.amount.split(attempts)[0]
-            entries.append(LedgerEntry("maybe_billed", entry.label, share.times(-1)))
+            entries.append(LedgerEntry(entry.account, entry.label, share.times(-1)))
             entries.append(LedgerEntry("available", entry.label, share))
         return entries
 

@@ -12,8 +12,9 @@ def is_simulated(endpoint: str) -> bool:
     """
     where = endpoint.split(" ", 1)[0]
     try:
-        host = urlsplit(f"//{where}").hostname or ""
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(urlsplit(f"//{where}").hostname or "")
+        inner = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return any(one.is_loopback or one.is_unspecified for one in (address, inner or address))
     except ValueError:
         name = where.rsplit(":", 1)[0].lower().rstrip(".")
         return name == "localhost" or name.endswith(".localhost")

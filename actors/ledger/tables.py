@@ -241,17 +241,18 @@ _VERIFIED = (
 def line_debts(database: Database, run: int) -> dict[str, list[LedgerEntry]]:
     """Return what runs other than `run` have left for lines, by name of the reservation."""
     rows = database.rows(
-        f"SELECT {_VERIFIED}, reservation, call, name, {_LABEL_COLUMNS}, {SUMMED} "  # noqa: S608  # constants
+        f"SELECT {_VERIFIED}, reservation, account, call, name, {_LABEL_COLUMNS}, {SUMMED} "  # noqa: S608  # constants
         f"FROM transactions JOIN entries ON entry_of = transactions.id {_POSTED} {_LABELED} "
-        "WHERE reservation LIKE ? AND account = 3 AND run <> ? "
-        "GROUP BY reservation, call, post, label",
+        "WHERE reservation LIKE ? AND account IN (3, 4) AND run <> ? "
+        "GROUP BY reservation, account, call, post, label",
         (f"{LINE}%", run),
     )
     found: dict[str, list[LedgerEntry]] = {}
-    for _, reservation, *columns in rows:
+    for _, reservation, account, *columns in rows:
         label, amount = _labelled(columns)
         if amount != NOTHING:
-            found.setdefault(reservation, []).append(LedgerEntry("maybe_billed", label, amount))
+            entry = LedgerEntry(ACCOUNTS[account], label, amount)
+            found.setdefault(reservation, []).append(entry)
     return found
 
 

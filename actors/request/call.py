@@ -1,12 +1,13 @@
 """One whole call: fallback over targets, delivery to the caller, and the response with its cost."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
 from typing import Protocol, final
 
 import trio
 
 from ..calls import Complete, Stream
-from ..ledger import MOST_USD, asked_tier, judge_usage
+from ..ledger import MOST_USD, asked_tier, judge_usage, listed_usd
 from ..responses import Delta, Response, Usage
 from ..vendors import tier_named
 from .context import CallProgress, RequestContext
@@ -14,6 +15,8 @@ from .exchange import Exchanged
 from .failures import AttemptFailed
 from .fallback import Target
 from .retry import RetryBudget
+
+_FAR = 4  # times the listed cost, or a part of it: the hosts of one model differ less
 
 
 class TargetLayer(Protocol):
@@ -124,13 +127,14 @@ class CallRunner:
         model = decoded.model or asked
         if model == exchanged.deployment:
             model = asked
-        judged = judge_usage(decoded.usage, request, decoded.usage_doubt)
+        judged = judge_usage(decoded.usage, request, decoded.usage_doubt, decoded.choices)
         usage = judged.usage or Usage()
         tier = tier_named(asked_tier(request) if decoded.tier is None else decoded.tier)
         listed = None  # unknown without the tokens (L13)
         if judged.usage is not None:
             prices = self._shared.prices.at_vendor(exchanged.vendor.price_list)
-            listed = prices.cost(model, usage, tier, asked=asked)
+            listed = listed_usd(prices, request, usage, tier, model=model, asked=asked)
+            listed = None if listed is None else listed + decoded.beside_usd
         reported = decoded.reported_cost_usd
         is_believed = (
             reported is not None
@@ -139,6 +143,9 @@ class CallRunner:
             and reported < MOST_USD
         )
         cost = reported if is_believed else listed
+        doubts = [judged.doubt]
+        if exchanged.vendor.reports_cost and reported is not None:
+            doubts.append(_doubt_of_cost(reported, listed, is_believed=is_believed))
         permit, account = call.message.permit, call.message.account
         known = judged.usage if judged.is_plausible else None  # else the estimate stays
         if (use := call.message.cache_use) is not None:
@@ -154,7 +161,7 @@ class CallRunner:
             model=model,
             finish_reason=None if first is None else first.finish_reason,
             usage=usage,
-            usage_doubt=judged.doubt,
+            usage_doubt="; ".join(filter(None, doubts)),
             cost_usd=cost,
             reported_cost_usd=reported,
             listed_cost_usd=listed,
@@ -175,3 +182,12 @@ class CallRunner:
         if account is not None:
             account.response = response
         return response
+
+
+def _doubt_of_cost(reported: Decimal, listed: Decimal | None, *, is_believed: bool) -> str:
+    """Return what is wrong with a cost that a provider reports; "" for nothing."""
+    if not is_believed:
+        return f"the reported cost of ${reported} is not believed"
+    if listed is not None and not listed / _FAR <= reported <= listed * _FAR:
+        return f"the reported cost of ${reported} is far from the listed ${listed}"
+    return ""

@@ -113,6 +113,8 @@ class Database:
                 _check_schema(self, form)
                 if self.bytes_used <= check_bytes:
                     self._look_for_damage()
+                if form.earlier and not read_only:
+                    self._renew_version()
         except BaseException:
             self._close_unchanged()
             raise
@@ -266,6 +268,11 @@ class Database:
         form = self._form
         self.verify(*(table for table in form.checked if table not in form.checked_when_read))
 
+    def _renew_version(self) -> None:
+        """Give a file of an earlier version with the same tables the version of this release."""
+        if self.number("PRAGMA user_version") in self._form.earlier:
+            self.execute(f"PRAGMA user_version = {self._form.version}")
+
     def _close_unchanged(self) -> None:
         """Close without copying the log into a file that was refused."""
         configure = getattr(self._connection, "setconfig", None)  # Python 3.12 and later
@@ -287,6 +294,10 @@ class Database:
             return DamagedFile(self.name, reason)
         kind = _ERRORS.get(code, StorageUnavailable)
         reason = "another process has locked it" if kind is FileInUse else str(error)
+        if kind is DamagedFile:
+            is_schema = reason.startswith("malformed database schema")  # it quotes what is there
+            reason = "its tables cannot be read" if is_schema else reason
+            reason = f"the file is damaged ({reason})"
         return kind(self.name, " ".join(reason.split()))
 
 

@@ -61,6 +61,8 @@ class DatabaseFormat:
         application_id: a 32-bit number, different for each kind of file (SQLite's application_id).
         version: of the tables, from 1 to 9999 (SQLite's user_version); a file with another one is
             refused.
+        earlier: versions with the same tables, of which a file becomes one of this version when it
+            is opened for writing.
         schema: the SQL statements that create the tables; a file with other tables is refused.
         checked: the columns of each table whose rows have a checksum, which is in the column `crc`.
         checked_when_read: those of them that are so large that they are checked when they are read,
@@ -72,6 +74,7 @@ class DatabaseFormat:
     noun: str
     application_id: int
     version: int
+    earlier: frozenset[int] = frozenset()
     schema: tuple[str, ...]
     checked: Mapping[str, str] = attrs.field(factory=dict[str, str])
     checked_when_read: frozenset[str] = frozenset()
@@ -98,6 +101,7 @@ class DatabaseFormat:
 
         try:
             with contextlib.closing(connect(path, "mode=ro&immutable=1")) as header:
+                header.execute("PRAGMA writable_schema = ON")  # see `check_header`
                 (application_id,) = header.execute("PRAGMA application_id").fetchone()
         except sqlite3.Error:
             return False
@@ -133,10 +137,9 @@ class DatabaseFormat:
         has_log = log_of(path).exists()
         try:
             with contextlib.closing(connect(path, "mode=ro&immutable=1")) as header:
-                if has_log:
-                    # The header may count pages that a process, before it died, had not copied from
-                    # the log yet. With this setting SQLite reads such a file.
-                    header.execute("PRAGMA writable_schema = ON")
+                # The header may count pages that were cut off, or that a process, before it died,
+                # had not copied from the log yet. With this setting SQLite reads such a file.
+                header.execute("PRAGMA writable_schema = ON")
                 (application_id,) = header.execute("PRAGMA application_id").fetchone()
                 (version,) = header.execute("PRAGMA user_version").fetchone()
                 is_ours = application_id == self.application_id
@@ -149,7 +152,7 @@ class DatabaseFormat:
             raise ForeignFile(name, f"the file is a database, but not a {self.noun} of Callsheet")
         if not 1 <= version <= _MAX_VERSION:
             raise DamagedFile(name, f"the file is damaged (its header has the version {version})")
-        if version != self.version:
+        if version != self.version and version not in self.earlier:
             raise OtherVersion(
                 name, f"the file has format version {version}, and this release reads version "
                 f"{self.version}"

@@ -5,6 +5,7 @@ import errno
 import os
 import secrets
 import time
+from glob import escape
 from pathlib import Path
 
 from .database import Database, Owner, Synchronous
@@ -17,6 +18,7 @@ _OTHERS = 0o077  # rights of the group and of others
 _MAX_LOG_BYTES = 64 * 1024**2  # of a log that is checked, in some 0.9 s; it has 4 MiB as a rule
 _READINGS = 3
 _BETWEEN_READINGS_S = 0.05
+_LEFT_S = 3600.0
 
 
 def open_database(
@@ -155,6 +157,7 @@ def _create(path: Path, form: DatabaseFormat, owner: Owner) -> None:
     """Create the file under a temporary name, complete, then give it its name."""
     unfinished = path.with_name(f"{path.name}.new-{secrets.token_hex(4)}")
     os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    _remove_left(path, unfinished)
     try:
         new = Database(unfinished, form, owner=owner, name=form.name(path), is_new=True)
         try:
@@ -169,3 +172,12 @@ def _create(path: Path, form: DatabaseFormat, owner: Owner) -> None:
             unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _remove_left(path: Path, unfinished: Path) -> None:
+    """Remove what processes left that died while they created the file, an hour ago or longer."""
+    made_at = unfinished.stat().st_mtime
+    for left in path.parent.glob(f"{escape(path.name)}.new-*"):
+        with contextlib.suppress(OSError):  # another process removes it
+            if made_at - left.stat().st_mtime > _LEFT_S:
+                left.unlink()

@@ -1,6 +1,7 @@
 """Anthropic's messages format."""
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from operator import itemgetter
 from typing import ClassVar, final
 
@@ -37,11 +38,12 @@ from .openai_answers import Content, arguments_text
 from .price import FAST_MODE
 from .repeats import Repeats
 from .sse import ServerSentEvent
-from .token_counts import NO_COUNTS, TokenCounts
+from .token_counts import TokenCounts
 from .tool_members import anthropic_tools
 
 _RESERVED = frozenset({"stream", "messages"})
 _TOOL_USE = "tool_use"
+_SEARCH_USD = Decimal("0.01")  # for a web search; docs/providers.md, Anthropic
 _REFUSAL = "refusal"
 _NOT_OF_BODY = frozenset({"usage", "content", "delta"})
 _PIECES = frozenset({"text", "thinking", "signature", "input", "citations"})
@@ -131,11 +133,13 @@ class AnthropicMessages:
         if members.get("content") is None and not members.get("stop_reason"):
             raise Malformed('the response has no "content"')
         usage = object_of(members, "usage")
+        searches = object_of(usage, "server_tool_use")
         return DecodedResponse(
             choices=(_choice(members),),
             model=text_of(members, "model") or None,
             usage=(counts := _counts(usage)).usage,
             usage_doubt=counts.doubt,
+            beside_usd=_SEARCH_USD * (count_of(searches, "web_search_requests") or 0),
             tier=_tier(usage),
             body=members,
         )
@@ -381,11 +385,11 @@ def _tier(usage: dict[str, Json]) -> str | None:
 def _counts(usage: dict[str, Json]) -> TokenCounts:
     """Read the usage. Unlike OpenAI, Anthropic does not count cached tokens as input tokens."""
     fresh, output = count_of(usage, "input_tokens"), count_of(usage, "output_tokens")
-    if fresh is None and output is None:
-        return NO_COUNTS
     read = count_of(usage, "cache_read_input_tokens") or 0
-    written = count_of(usage, "cache_creation_input_tokens") or 0
-    for_an_hour = count_of(object_of(usage, "cache_creation"), "ephemeral_1h_input_tokens") or 0
+    creation = object_of(usage, "cache_creation")
+    for_an_hour = count_of(creation, "ephemeral_1h_input_tokens") or 0
+    split = for_an_hour + (count_of(creation, "ephemeral_5m_input_tokens") or 0)
+    written = max(count_of(usage, "cache_creation_input_tokens") or 0, split)
     thought = count_of(object_of(usage, "output_tokens_details"), "thinking_tokens") or 0
-    prompt = (fresh or 0) + read + written
+    prompt = None if fresh is None else fresh + read + written
     return TokenCounts(prompt, output, read, written, thought, kept_1h=for_an_hour)

@@ -5,6 +5,7 @@ default then, or raise `Malformed`.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import ParamSpec, TypeVar, cast
@@ -102,14 +103,15 @@ def text_of(members: Mapping[str, Json], name: str) -> str:
 def count_of(members: Mapping[str, Json], name: str) -> int | None:
     """Return a member that is a number of tokens; None for any other value.
 
-    A number that no response has, such as 1e30, is cut: the request's own bound replaces it.
+    A number that no response has, such as 1e30, is cut: the request's own bound replaces it. A part
+    of a token counts as a whole one.
     """
     value = members.get(name)
     if type(value) is int and 0 <= value <= _MOST_TOKENS:  # nearly always
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124  # NaN
         return None
-    return int(min(max(0, value), _MOST_TOKENS))
+    return None if value < 0 else math.ceil(min(value, _MOST_TOKENS))
 
 
 def has_error(members: Mapping[str, Json]) -> bool:

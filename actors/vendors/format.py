@@ -28,6 +28,7 @@ class DecodedResponse:
         usage: the tokens that the provider reports; None if it reports none.
         tier: the service tier that the provider reports; None if it reports none.
         reported_cost_usd: the cost in USD that the provider reports; None if it reports none.
+        beside_usd: the cost in USD of what is not billed by tokens, such as searches.
         usage_doubt: why `usage` is not what the provider reports; "" if it is.
         body: the whole body.
         is_assembled: whether the body was put together from the events of a stream.
@@ -39,6 +40,7 @@ class DecodedResponse:
     usage: Usage | None = None
     tier: str | None = None
     reported_cost_usd: Decimal | None = None
+    beside_usd: Decimal = Decimal(0)
     usage_doubt: str = ""
     body: Mapping[str, Json] | None = attrs.field(default=None, repr=False, eq=False)
     is_assembled: bool = attrs.field(default=False, repr=False, eq=False)

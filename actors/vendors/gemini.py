@@ -33,7 +33,7 @@ from .format import (
 from .gemini_input import gemini_chat
 from .openai_answers import arguments_text, likely_tokens, notes_in, number_of
 from .sse import ServerSentEvent
-from .token_counts import NO_COUNTS, TokenCounts
+from .token_counts import TokenCounts
 from .tool_members import gemini_tools
 
 _RESERVED = frozenset({"contents"})
@@ -370,12 +370,14 @@ def _blocked(members: dict[str, Json]) -> str | None:
 def _counts(usage: dict[str, Json]) -> TokenCounts:
     """Read the usage. Google counts thoughts separately, and cached tokens as prompt tokens."""
     prompt, output = count_of(usage, "promptTokenCount"), count_of(usage, "candidatesTokenCount")
-    if prompt is None and output is None:
-        return NO_COUNTS
+    if prompt is not None:
+        prompt += count_of(usage, "toolUsePromptTokenCount") or 0
+        if "candidatesTokenCount" not in usage:  # Google leaves out numbers that are 0
+            output = 0
     thoughts = count_of(usage, "thoughtsTokenCount") or 0
     return TokenCounts(
-        (prompt or 0) + (count_of(usage, "toolUsePromptTokenCount") or 0),
-        (output or 0) + thoughts,
+        prompt,
+        None if output is None else output + thoughts,
         count_of(usage, "cachedContentTokenCount") or 0,
         reasoning=thoughts,
         total=count_of(usage, "totalTokenCount"),

@@ -52,6 +52,7 @@ def read_counts(usage: Json) -> TokenCounts:
         count_of(of_prompt, "cache_write_tokens") or 0,
         count_of(of_output, "reasoning_tokens") or 0,
         count_of(usage, "total_tokens"),
+        predicted=count_of(of_output, "rejected_prediction_tokens") or 0,
     )
 
 

@@ -224,7 +224,7 @@ def read_embeddings(body: Json, expected: int) -> DecodedResponse | ApiError:
     return DecodedResponse(
         embeddings=in_order(numbered, expected),
         model=text_of(members, "model") or None,
-        usage=(counts := read_counts(members.get("usage"))).usage,
+        usage=(counts := read_counts(members.get("usage")).without_output).usage,
         usage_doubt=counts.doubt,
         body=members,
     )

@@ -20,6 +20,7 @@ class TokenCounts:
         reasoning: tokens of reasoning.
         total: all tokens; None if it is not reported.
         kept_1h: those of `written` that the cache keeps for an hour.
+        predicted: tokens of a predicted output that the response does not have, which are billed.
     """
 
     input: int | None
@@ -29,26 +30,28 @@ class TokenCounts:
     reasoning: int = 0
     total: int | None = None
     kept_1h: int = 0
+    predicted: int = 0
 
     @property
     def usage(self) -> Usage | None:
-        """The tokens of the call, never less than any of the numbers; None if there are none.
+        """The tokens of the call, never less than any of the numbers; None if they are not known.
 
-        A detail that is larger than the sum it belongs to is beside that sum. Tokens that are in
-        the total alone are output, the dearer kind, unless the response has no output at all.
+        They are not known if those of the prompt or of the response are missing, and in no total
+        either. A detail that is larger than the sum it belongs to is beside that sum. Tokens that
+        are in the total alone are output, the dearer kind, unless those of the prompt are missing.
         """
-        if self.input is None and self.output is None:
+        if self._missing:
             return None
         prompt, output = self.input or 0, self.output or 0
         if self.cached + self.written > prompt:
             prompt += self.cached + self.written
-        if self.reasoning > output:
-            output += self.reasoning
-        missing = max(0, (self.total or 0) - prompt - output)
-        if self.output is None:
-            prompt += missing
+        if self.reasoning + self.predicted > output:
+            output += self.reasoning + self.predicted
+        rest = max(0, (self.total or 0) - prompt - output)
+        if self.input is None:
+            prompt += rest
         else:
-            output += missing
+            output += rest
         return Usage(
             prompt,
             output,
@@ -59,18 +62,37 @@ class TokenCounts:
         )
 
     @property
+    def without_output(self) -> "TokenCounts":
+        """The same numbers of a call whose response has no tokens, if they tell anything else."""
+        is_empty = self.input is None and self.total is None
+        return self if is_empty or self.output is not None else attrs.evolve(self, output=0)
+
+    @property
     def doubt(self) -> str:
         """How the numbers contradict each other; "" if they do not."""
-        if self.input is None and self.output is None:
-            return ""
+        if self._missing:
+            both = self.input is None and self.output is None
+            return "" if both else f"the tokens of the {self._missing} are not reported"
         prompt, output = self.input or 0, self.output or 0
-        if self.total is not None and self.total != prompt + output:
+        is_whole = self.input is not None and self.output is not None
+        if self.total is not None and is_whole and self.total != prompt + output:
             return f"the total of {self.total} tokens is not {prompt} + {output}"
         if self.cached + self.written > prompt:
             return f"{self.cached + self.written} tokens of the cache are more than {prompt}"
         if self.reasoning > output:
             return f"{self.reasoning} tokens of reasoning are more than the {output} of the output"
+        if self.reasoning + self.predicted > output:
+            return f"{self.predicted} tokens of a prediction are more than {output} of the output"
         return ""
+
+    @property
+    def _missing(self) -> str:
+        """What the numbers do not tell: "prompt", "response" or "call"; "" if they tell both."""
+        if self.input is None and self.output is None:
+            return "call"
+        if self.total is not None:
+            return ""
+        return "prompt" if self.input is None else "response" if self.output is None else ""
 
 
 NO_COUNTS = TokenCounts(None, None)

@@ -87,6 +87,17 @@ async def test_a_bound_on_the_cost_needs_a_price(autojump_clock):
     assert script.sent == []
 
 
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 0, "completion_tokens": 0}])
+async def test_a_round_of_unknown_cost_ends_a_run_with_a_bound(autojump_clock, usage):
+    """L13: rounds without a usage were once free, and the bound was never reached."""
+    blind = requesting(function_call(city="Oslo"), usage=usage)
+    script, opening = play(*[blind] * 4)
+    async with opening as troupe:
+        with pytest.raises(ToolCostExceeded, match="the cost of round 1 is not known"):
+            await troupe.run_tools(asking(tool_of(Weather())), max_cost_usd="1")
+    assert len(script.sent) == 1
+
+
 @pytest.mark.parametrize("by", ["timeout", "deadline"])
 async def test_a_run_ends_in_time_and_what_runs_is_cancelled(autojump_clock, by):
     """L1, R4: the total deadline counts rounds and tools."""

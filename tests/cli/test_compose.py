@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from provider_process import provider_process
 
+import callsheet.cli.compose as command
 from callsheet.actors import VENDORS
 from callsheet.cli import main
 
@@ -135,6 +136,29 @@ def test_a_recipe_of_the_user_sets_the_model_for_every_provider(provider, tmp_pa
         "Tea", "--provider", "openai", "--base-url", provider, "--recipe", recipe, "--verbose"
     )
     assert "model='own-model'" in result.stderr
+
+
+def test_one_limit_holds_for_every_step(provider):
+    result = compose("Tea", "--base-url", provider, "--max-tokens", "5", "--json")
+    stats = json.loads(result.stdout)["stats"]
+    assert 0 < stats["output_tokens"] <= 5 * stats["calls"]
+
+
+@pytest.mark.parametrize(
+    ("options", "headline"),
+    [((), 100), (("--model", "gpt-4o"), 500), (("--model", "gpt-4o", "--max-tokens", "9"), 9)],
+)
+def test_a_model_that_may_reason_gets_the_largest_limit(monkeypatch, options, headline):
+    seen = []
+
+    async def look(run):
+        seen.append(run.recipe)
+
+    monkeypatch.setattr(command, "compose_all", look)
+    monkeypatch.setattr(command, "report", lambda _: 0)
+    CliRunner().invoke(main, ["compose", "Tea", "--provider", "builtin", *options])
+    (recipe,) = seen
+    assert (recipe.steps[0].max_tokens or recipe.max_tokens) == headline
 
 
 def test_a_model_without_a_price_costs_null_with_a_note(provider):

@@ -31,7 +31,7 @@ def amount(usd, usual="0"):
 
 @pytest.fixture
 def ledger(tmp_path):
-    """Three calls paid, one perhaps billed, one without a price, one under way."""
+    """Three calls paid, one perhaps billed, one untold, one without a price, one under way."""
     path = tmp_path / "ledger.sqlite3"
     store, book = LedgerFile(path, NOON), Book()
     ends = {
@@ -41,6 +41,7 @@ def ledger(tmp_path):
         "d": CallOutcome(amount(None), 0),
         "refunded": CallOutcome(None, 0),
         "e": None,
+        "f": CallOutcome(None, 0, is_unknown=True),
     }
     headings = {
         "a": heading("a", day="2026-11-25"),
@@ -69,11 +70,12 @@ def test_a_table_shows_what_was_spent_and_what_is_not_certain(ledger):
     result = run("--ledger", ledger, env={"COLUMNS": "100"})
     assert result.exit_code == 0
     lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
-    assert lines["gpt-5"].split() == ["gpt-5", "3", "1,000", "500", "$0.0105", "$0.0035", "$0.2500",
-                                      "$0.2500", "-"]  # fmt: skip
-    assert lines["gpt-5.6"].split()[-5:] == ["$1,234.50", "-", "$0.2500", "-", "-"]
-    assert lines["new"].split()[-5:] == ["unknown", "-", "-", "-", "1"]
-    assert lines["total"].split()[1] == "5"
+    assert lines["gpt-5"].split() == ["gpt-5", "4", "1,000", "500", "$0.0105", "$0.0035", "$0.2500",
+                                      "$0.2500", "$0.2500", "-"]  # fmt: skip
+    assert lines["gpt-5.6"].split()[-6:] == ["$1,234.50", "-", "-", "$0.2500", "-", "-"]
+    assert lines["new"].split()[-6:] == ["unknown", "-", "-", "-", "-", "1"]
+    assert lines["total"].split()[1] == "6"
+    assert "unknown: at most, for responses that do not tell their tokens." in result.stdout
     assert "the sums of dollars leave out their 1,500 tokens" in result.stdout
     assert "saved: against the usual tier" in result.stdout
 
@@ -87,9 +89,10 @@ def test_what_others_named_is_shown_and_does_nothing(ledger):
 def test_json_has_every_digit(ledger):
     result = run("--ledger", ledger, "--by", "call", "--format", "json")
     found = json.loads(result.stdout)
-    assert [row["call"] for row in found["rows"]] == ["a", "b", "c", "d", "e"]
+    assert [row["call"] for row in found["rows"]] == ["a", "b", "c", "d", "e", "f"]
     assert found["total"]["spent_usd"] == "1234.5105"
     assert found["total"]["saved_usd"] == "0.0035"
+    assert found["total"]["unknown_usd"] == "0.25"
     assert found["total"]["maybe_billed_usd"] == "0.50"
     assert found["total"]["reserved_usd"] == "0.25"
     assert found["total"]["spent_unpriced_tokens"] == 1500
@@ -102,7 +105,7 @@ def test_csv_adds_up_to_the_same_by_anything(ledger):
         rows = list(csv.DictReader(io.StringIO(result.stdout)))
         assert by in rows[0]
         assert sum(Decimal(row["spent_usd"]) for row in rows) == Decimal("1234.5105")
-        assert sum(int(row["calls"]) for row in rows) == 5
+        assert sum(int(row["calls"]) for row in rows) == 6
         assert sum(int(row["spent_output_tokens"]) for row in rows) == 1500
 
 
@@ -166,6 +169,10 @@ def test_an_empty_ledger_is_one(tmp_path):
         ("localhost:11434", True),
         ("api.localhost", True),
         ("api.openai.com key 2", False),
+        ("0.0.0.0:8000", True),
+        ("[::]:8000", True),
+        ("[::ffff:127.0.0.1]:8000", True),
+        ("[::ffff:10.0.0.7]:8000", False),
         ("10.0.0.7:8000", False),
         ("localhost.example", False),
         ("127.0.0.1.example", False),
@@ -192,6 +199,7 @@ def mixed(tmp_path):
         for key, outcome in (
             (f"{number}-paid", CallOutcome(bound, 1)),
             (f"{number}-unpriced", CallOutcome(Amount.of(usage, None), 0)),
+            (f"{number}-untold", CallOutcome(None, 0, is_unknown=True)),
             (f"{number}-open", None),
         ):
             done.append(book.reserve(key, [Payer(label, bound)], NOON))
@@ -210,7 +218,7 @@ def test_simulated_work_is_told_from_paid(mixed):
         "127.0.0.1:8080",
         "localhost:4000",
     ]
-    assert (found["total"]["calls"], found["simulated_total"]["calls"]) == (3, 6)
+    assert (found["total"]["calls"], found["simulated_total"]["calls"]) == (4, 8)
     assert found["total"]["spent_usd"] == "98765.4321"
     for by in ("model", "tenant", "post", "day", "route", "endpoint", "call"):
         rows = list(
@@ -230,11 +238,11 @@ def test_the_table_fits_and_cuts_no_figure(mixed, columns, by):
     result = run("--ledger", mixed, "--by", by, env={"COLUMNS": str(columns)})
     assert max(map(len, result.stdout.splitlines())) <= columns
     assert "…" not in result.stdout
-    for figure in ("$98,765.43", "$197,530.86", "247M", "494M", "198M"):
+    for figure in ("$98,765", "$197,531", "247M", "494M", "198M"):
         assert figure in result.stdout
     lines = [line.split() for line in result.stdout.splitlines() if line.strip()]
     totals = {line[0]: line[1] for line in lines if line[0] in ("total", "simulated")}
-    assert totals == {"total": "3", "simulated": "6"}
+    assert totals == {"total": "4", "simulated": "8"}
     assert "not paid" in result.stdout
 
 

@@ -33,7 +33,7 @@ class CostRow:
 
     Args:
         name: of the model, tenant and so on; "" for calls without one (calls without a post).
-        totals: what is spent, reserved and possibly billed.
+        totals: what is spent, unknown, possibly billed and reserved.
     """
 
     name: str
@@ -42,13 +42,12 @@ class CostRow:
     @property
     def calls(self) -> int:
         """The number of calls that have ended or are in flight."""
-        found = self.totals
-        return found.spent.calls + found.maybe_billed.calls + found.reserved.calls
+        return self.whole.calls
 
     @property
     def whole(self) -> Amount:
-        """The sum of what is spent, possibly billed and reserved."""
-        return self.totals.spent + self.totals.maybe_billed + self.totals.reserved
+        """The sum of what is spent, unknown, possibly billed and reserved."""
+        return self.totals.at_most
 
 
 @attrs.frozen(kw_only=True)
@@ -144,6 +143,7 @@ def _figures(row: CostRow) -> dict[str, str | int]:
         "calls": row.calls,
         "saved_usd": f"{totals.spent.saved_usd:f}",
         **_amount("spent", totals.spent),
+        **_amount("unknown", totals.unknown),
         **_amount("maybe_billed", totals.maybe_billed),
         **_amount("reserved", totals.reserved),
     }
@@ -198,6 +198,7 @@ def to_json(report: CostReport) -> str:
 
 
 _MILLION, _HUNDRED = 1_000_000, 100
+_MOST_WITH_CENTS = 10_000  # USD
 LEDGER_VARIABLE = "CALLSHEET_LEDGER"
 
 
@@ -213,6 +214,34 @@ def default_ledger(environment: Mapping[str, str] = os.environ) -> Path:
     return platformdirs.user_data_path("callsheet") / "ledger.sqlite3"
 
 
+@attrs.frozen
+class _Column:
+    """One column of the table.
+
+    Args:
+        name: its heading, with a line break where the table breaks it.
+        cell: returns its text in a row.
+        account: the account that it shows, which is left out if it is empty; None for no account.
+    """
+
+    name: str
+    cell: Callable[[CostRow], str]
+    account: Literal["reserved"] | None = None
+
+
+_COLUMNS = (
+    _Column("calls", lambda row: _count(row.calls)),
+    _Column("tokens\nin", lambda row: _count(row.totals.spent.input_tokens)),
+    _Column("\nout", lambda row: _count(row.totals.spent.output_tokens)),
+    _Column("spent", lambda row: _money(row.totals.spent)),
+    _Column("saved", lambda row: _saved(row.totals.spent.saved_usd)),
+    _Column("unknown", lambda row: _money(row.totals.unknown)),
+    _Column("maybe\nbilled", lambda row: _money(row.totals.maybe_billed)),
+    _Column("in\nflight", lambda row: _money(row.totals.reserved), "reserved"),
+    _Column("price\nunknown", lambda row: _unpriced(row.whole.unpriced_calls)),
+)
+
+
 def costs_table(report: CostReport) -> Table:
     """Return the report as a table for a terminal of 80 columns, with a row for each total.
 
@@ -221,39 +250,31 @@ def costs_table(report: CostReport) -> Table:
     """
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
     table.add_column(report.by, overflow="fold", vertical="bottom")
-    under_way = any(row.totals.reserved.calls for row in (*report.rows, *report.simulated))
-    names = ("calls", "tokens\nin", "\nout", "spent", "saved", "maybe\nbilled")
-    for name in (*names, *(("in\nflight",) if under_way else ()), "price\nunknown"):
-        table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
+    whole = report.total.totals + report.simulated_total.totals
+    columns = [
+        column
+        for column in _COLUMNS
+        if column.account is None or getattr(whole, column.account) != NOTHING
+    ]
+    for column in columns:
+        table.add_column(column.name, justify="right", no_wrap=True, vertical="bottom")
+
+    def add(name: str, row: CostRow, style: str = "") -> None:
+        cells = (column.cell(row) for column in columns)
+        table.add_row(Text(printable(name) or "-"), *cells, style=style)
+
     for row in report.rows:
-        name = Text(printable(row.name) or "-")
-        table.add_row(name, *_cells(row, under_way=under_way))
+        add(row.name, row)
     table.add_section()
-    table.add_row("total", *_cells(report.total, under_way=under_way), style="bold")
+    add("total", report.total, "bold")
     if not report.simulated:
         return table
     table.add_section()
     for row in report.simulated:
-        name = Text(printable(row.name) or "-")
-        table.add_row(name, *_cells(row, under_way=under_way), style="dim")
+        add(row.name, row, "dim")
     table.add_section()
-    table.add_row("simulated", *_cells(report.simulated_total, under_way=under_way), style="dim")
+    add("simulated", report.simulated_total, "dim")
     return table
-
-
-def _cells(row: CostRow, *, under_way: bool) -> tuple[str, ...]:
-    totals = row.totals
-    spent, unknown = totals.spent, row.whole.unpriced_calls
-    return (
-        _count(row.calls),
-        _count(spent.input_tokens),
-        _count(spent.output_tokens),
-        _money(spent),
-        _saved(spent.saved_usd),
-        _money(totals.maybe_billed),
-        *((_money(totals.reserved),) if under_way else ()),
-        _count(unknown) if unknown else "-",
-    )
 
 
 def _count(number: int) -> str:
@@ -264,18 +285,27 @@ def _count(number: int) -> str:
     return f"{millions:.2f}M" if millions < _HUNDRED else f"{millions:,.0f}M"
 
 
+def _unpriced(calls: int) -> str:
+    return _count(calls) if calls else "-"
+
+
 def _saved(usd: Decimal) -> str:
     """Return USD that were saved as text; with a minus, what a dearer tier has cost in addition."""
     if not usd:
         return "-"
-    return f"-{dollars(-usd)}" if usd < 0 else dollars(usd)
+    return f"-{_dollars(-usd)}" if usd < 0 else _dollars(usd)
 
 
 def _money(amount: Amount) -> str:
     """Return USD as text; an unknown price is not "$0"."""
     if amount.unpriced_tokens and not amount.usd:
         return dollars(None)
-    return dollars(amount.usd) if amount.usd or amount.calls else "-"
+    return _dollars(amount.usd) if amount.usd or amount.calls else "-"
+
+
+def _dollars(usd: Decimal) -> str:
+    """Return USD in at most eight characters, below a million: large amounts without cents."""
+    return dollars(usd) if usd < _MOST_WITH_CENTS else f"${usd:,.0f}"
 
 
 def remarks(report: CostReport) -> list[str]:
@@ -285,11 +315,13 @@ def remarks(report: CostReport) -> list[str]:
         report: the costs that the table shows.
     """
     totals, found = report.total.totals + report.simulated_total.totals, list[str]()
-    if totals.maybe_billed.calls or totals.maybe_billed.usd:
+    if totals.unknown != NOTHING:
+        found.append("unknown: at most, for responses that do not tell their tokens.")
+    if totals.maybe_billed != NOTHING:
         found.append("maybe billed: at most, for attempts without a response.")
     if totals.spent.saved_usd:
         found.append("saved: against the usual tier, without the provider's cache.")
-    if totals.reserved.calls:
+    if totals.reserved != NOTHING:
         found.append("in flight: reserved for calls in flight, at most.")
     unpriced = (report.total.whole + report.simulated_total.whole).unpriced_tokens
     if unpriced:

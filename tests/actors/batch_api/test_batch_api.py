@@ -157,6 +157,18 @@ async def test_lines_that_an_expired_batch_has_not_run_are_sent_live(kind, autoj
     assert all(one.maybe_billed == 0 for one in found.values())
 
 
+@pytest.mark.parametrize("name", [None, "", "x", 5])
+async def test_a_result_without_its_line_may_be_that_of_any_line(autojump_clock, name):
+    """Rule L3: rows that have no result of their own are not bought again in silence."""
+    provider = BatchProvider(finals=["expired"])
+    provider.odd = {"a": lambda line: line | {"custom_id": name}}
+    async with batch_stage(provider) as here:
+        found = await here.ask_all("a", "b")
+    assert (here.provider.billed, sorted(here.sent_live)) == (["a"], ["a", "b"])
+    assert found["a"].maybe_billed == 1
+    assert found["b"].maybe_billed == 0  # its own result says that it expired
+
+
 async def test_a_batch_rejected_for_a_line_is_sent_again_without_it(autojump_clock):
     provider = BatchProvider(finals=["failed", "completed"])
     provider.errors = [{"code": "invalid_json", "message": "no", "line": 2}]

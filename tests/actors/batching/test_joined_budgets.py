@@ -26,6 +26,8 @@ from callsheet.actors import (
 from callsheet.runtime.testing import run_virtual
 
 MODEL = "gpt-4o"
+SMALL = "text-embedding-3-small"
+TEXTS = [text * 200 for text in "abcd"]  # at most 232 tokens each, for $0.00000464
 POOR = Budget("0.000001", per="tenant", match="poor*")
 
 
@@ -129,6 +131,23 @@ async def test_a_list_of_two_posts_is_refused_for_one_of_them_only(autojump_cloc
         ]
         found = await outcomes(*(partial(troupe.batcher.ask, one) for one in messages))
     assert [kind == "refused" for kind in kinds(found)] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("budget", "answered"), [(Budget("0.000006", per="call"), 4), (Budget("0.000015"), 3)]
+)
+async def test_members_that_a_budget_has_room_for_are_not_refused_with_the_others(
+    autojump_clock, budget, answered
+):
+    """Together they would cost more than a call may, or than is left."""
+    provider = Provider()
+    async with troupe_of(provider, budget) as troupe:
+        requests = [Request.embedding(text, model=SMALL) for text in TEXTS]
+        found = await outcomes(*(partial(troupe.complete, one) for one in requests))
+        costs = await troupe.costs()
+    assert kinds(found).count("refused") == 4 - answered
+    assert costs.totals.spent.calls == answered
+    assert all(state.left >= 0 for state in costs.budgets)
 
 
 async def test_who_left_is_not_asked_to_pay_again(autojump_clock):

@@ -49,6 +49,24 @@ def test_the_packaged_prompts_begin_with_what_is_asked_for():
     assert beginnings["sections"].startswith('Write the section "{{ item }}" of a blog post titled')
 
 
+def test_each_step_of_the_packaged_recipe_has_a_limit_that_fits_what_it_asks_for():
+    recipe = default_recipe()
+    limits = {step.name: step.max_tokens or recipe.max_tokens for step in recipe.steps}
+    # Twice the most that a prompt asks for, at 4/3 tokens a word or a quarter of a token a letter.
+    asked = {"headline": 12 * 4 / 3, "image_prompt": 60 * 4 / 3, "social_blurb": 280 / 4}
+    asked |= {"outline": 5 * (3 + 8 * 4 / 3), "meta_description": 155 / 4, "keywords": 10 * 10}
+    assert all(limits[name] >= 2 * tokens for name, tokens in asked.items())
+    assert limits["headline"] < limits["intro"] < limits["sections"] == recipe.max_tokens == 500
+
+
+def test_one_limit_can_be_set_for_every_step():
+    found = default_recipe().with_max_tokens(4000)
+    assert {step.max_tokens or found.max_tokens for step in found.steps} == {4000}
+    assert [step.prompt for step in found.steps] == [it.prompt for it in default_recipe().steps]
+    with pytest.raises(RecipeError, match="field max_tokens"):
+        default_recipe().with_max_tokens(0)
+
+
 def test_lists_become_tuples_and_a_changed_copy_is_checked_again():
     made = Recipe("r", [OUTLINE, Step("b", "{{ outline }}", ["outline"])])
     assert made.steps[1].needs == ("outline",)

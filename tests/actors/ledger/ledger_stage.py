@@ -59,4 +59,5 @@ async def totals(accounts):
 
 
 def usd(found):
-    return found.spent.usd, found.reserved.usd, found.maybe_billed.usd
+    """What is spent, reserved, and not known for certain: without usage, or without a response."""
+    return found.spent.usd, found.reserved.usd, found.unknown.usd + found.maybe_billed.usd

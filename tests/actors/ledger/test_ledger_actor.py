@@ -25,6 +25,7 @@ from fakes import (
 from ledger_stage import BOUND, NOON, PAID, PRICES, asked, books, ledger, ledger_to, totals, usd
 
 from callsheet.actors import (
+    NOTHING,
     BadRequest,
     CallContext,
     CallFailed,
@@ -128,8 +129,8 @@ async def test_a_response_without_usage_may_have_cost_the_whole_reservation(
     async with ledger(Script(Reply(body=completion_json(usage=None)))) as (ref, accounts, _):
         await ref.ask(asked())
         found = await totals(accounts)
-        assert usd(found) == (0, 0, BOUND)
-        assert found.maybe_billed.calls == 1
+        assert (found.unknown.usd, found.unknown.calls) == (BOUND, 1)
+        assert (found.spent, found.maybe_billed) == (NOTHING, NOTHING)
 
 
 async def test_the_copy_that_loses_a_race_may_have_been_billed(autojump_clock):
@@ -208,8 +209,20 @@ async def test_another_model_that_answers_is_the_one_that_is_paid(autojump_clock
         assert list((await accounts.statistics()).by["model"]) == [MODEL]
         await ref.ask(asked())
         found = await accounts.statistics()
-    assert found.by["model"]["other"].spent.calls == 1
+    assert found.by["model"]["other"].unknown.calls == 1
     assert found.by["model"][MODEL].reserved.calls == 0
+
+
+@pytest.mark.parametrize("extra", [{"model": "other"}, {"service_tier": "turbo"}])
+async def test_a_response_of_unknown_price_counts_at_its_bound(autojump_clock, extra):
+    """Rule L13: a gateway that names its own model once used up no budget at all."""
+    script = Script(Reply(body=completion_json() | extra))
+    async with ledger(script, Budget(3 * BOUND)) as (ref, accounts, _):
+        found = await outcomes(*(partial(ref.ask, asked()) for _ in range(20)))
+        totals_now = await totals(accounts)
+    assert sum(not isinstance(error, BudgetExceeded) for error in found) == 3
+    assert totals_now.unknown.usd == 3 * BOUND
+    assert totals_now.unknown.input_tokens == 3 * 10  # as reported
 
 
 async def test_an_unknown_price_is_not_zero(autojump_clock):
@@ -262,7 +275,7 @@ async def test_attempts_that_cost_nothing_use_nothing_up(autojump_clock):
 async def test_an_unknown_price_does_not_pass_a_budget(autojump_clock):
     message = Complete(Request.of("x", model="new", max_tokens=100), CallContext("n"))
     async with ledger(Script(), Budget(1)) as (ref, _, _):
-        with pytest.raises(BudgetExceeded, match=r"no price is known for new, .* add the price"):
+        with pytest.raises(BudgetExceeded, match=r"no price is known for new at .* add the price"):
             await ref.ask(message)
     async with ledger(Script(), Budget(1, allow_unknown=True)) as (ref, accounts, _):
         await ref.ask(message)

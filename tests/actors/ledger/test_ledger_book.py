@@ -129,12 +129,13 @@ class Books(RuleBasedStateMachine):
         key=keys,
         spent=st.none() | amounts,
         maybe=st.integers(0, 3),
-        model=st.none() | st.just("other"),
-        route=st.none() | st.just("batch"),
+        is_unknown=st.booleans(),
+        response=st.tuples(st.none() | st.just("other"), st.none() | st.just("batch")),
     )
-    def settle(self, key, spent, maybe, model, route):
+    def settle(self, key, spent, maybe, is_unknown, response):
         """Settle a call; a second settlement has no effect."""
-        transaction = self.book.settle(key, CallOutcome(spent, maybe, model, route), 1.0)
+        outcome = CallOutcome(spent, maybe, *response, is_unknown=is_unknown)
+        transaction = self.book.settle(key, outcome, 1.0)
         if key not in self.open:
             assert transaction is None
             return
@@ -143,11 +144,14 @@ class Books(RuleBasedStateMachine):
         booked = dict.fromkeys(ACCOUNTS, NOTHING)
         for entry in transaction.entries:
             booked[entry.account] += entry.amount
-        paid = NOTHING if spent is None else spent
-        assert booked["spent"].of_calls(0) == paid.of_calls(0)
         bound = total(line.bound for line in lines)
+        paid = (bound if is_unknown else NOTHING) if spent is None else spent
+        account, other = ("unknown", "spent") if is_unknown else ("spent", "unknown")
+        assert booked[account].of_calls(0) == paid.of_calls(0)
+        assert booked[other] == NOTHING
         assert booked["maybe_billed"].of_calls(0) == bound.of_calls(0).times(maybe)
-        ended = "spent" if spent is not None else "maybe_billed" if maybe else "available"
+        has_response = spent is not None or is_unknown
+        ended = account if has_response else "maybe_billed" if maybe else "available"
         assert booked[ended].calls >= len(lines)
 
     @rule(key=consumes(keys))
@@ -188,7 +192,7 @@ class Books(RuleBasedStateMachine):
             return
         statistics = self.book.statistics()
         for dimension in COST_DIMENSIONS:
-            for account in ("spent", "reserved", "maybe_billed"):
+            for account in ("spent", "reserved", "unknown", "maybe_billed"):
                 parts = (getattr(sums, account) for sums in statistics.by[dimension].values())
                 whole = getattr(statistics.totals, account)
                 assert total(parts) == whole

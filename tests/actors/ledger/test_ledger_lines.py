@@ -73,6 +73,20 @@ async def test_a_line_whose_caller_came_back_is_booked_once(autojump_clock, tmp_
     assert (totals.maybe_billed, totals.reserved) == (NOTHING, NOTHING)
 
 
+async def test_a_line_that_told_no_tokens_is_booked_once_when_it_is_read_again(
+    autojump_clock, tmp_path
+):
+    path = tmp_path / "ledger"
+    accounts = await opened(path)
+    accounts.settle(await call(accounts, "x-1"), CallOutcome(None, 0, is_unknown=True))
+    await accounts.leave()
+    assert found(path) == {"unknown": (BOUND, 1), "reserved": (0, 0)}
+    accounts = await opened(path)
+    accounts.settle(await call(accounts, "x-1", is_resumed=True), paid())
+    await accounts.leave()
+    assert found(path) == {"unknown": (0, 0), "spent": (PAID, 1), "reserved": (0, 0)}
+
+
 @pytest.mark.parametrize("deaths", [1, 4])
 async def test_a_line_that_several_processes_waited_for_is_booked_once(
     autojump_clock, tmp_path, deaths

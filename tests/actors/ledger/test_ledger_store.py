@@ -310,9 +310,33 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path):
 def test_a_ledger_of_another_version_is_left_alone(tmp_path):
     path = tmp_path / "ledger.sqlite3"
     connection = open_ledger(path, create=True)
-    connection.execute("PRAGMA user_version = 7")
+    connection.execute("PRAGMA user_version = 8")
     connection.close()
-    assert "format version 7, and this release reads version 6" in unusable(path)
+    assert "format version 8, and this release reads version 7" in unusable(path)
+
+
+async def test_a_ledger_of_the_version_before_becomes_one_of_this_version(tmp_path):
+    path = tmp_path / "ledger.sqlite3"
+    accounts = await opened(path)
+    await accounts.reserve([("1", [line()])])
+    accounts.settle("1", paid())
+    await accounts.leave()
+    with closing(open_ledger(path)) as database:
+        database.execute("PRAGMA user_version = 6")
+    with closing(open_ledger(path, read_only=True)) as database:
+        assert database.number("PRAGMA user_version") == 6, "a reader changes nothing"
+    accounts = await opened(path)
+    await accounts.reserve([("2", [line()])])
+    accounts.settle("2", CallOutcome(None, 0, is_unknown=True))
+    await accounts.leave()
+    with closing(open_ledger(path)) as database:
+        assert database.number("PRAGMA user_version") == 7
+    assert on_disk(path) == {
+        "available": Decimal("-0.35"),
+        "spent": Decimal("0.1"),
+        "unknown": Decimal("0.25"),
+        "reserved": 0,
+    }
 
 
 def test_a_ledger_with_a_schema_that_is_no_text_is_left_alone(tmp_path):

@@ -20,7 +20,7 @@ from callsheet.actors import (
     open_troupe,
 )
 from callsheet.actors.ledger.body_limits import read_limits
-from callsheet.actors.ledger.bound import CostBound, most_usage
+from callsheet.actors.ledger.bound import CostBound, listed_usd, most_usage
 from callsheet.actors.responses import Usage
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.gemini import GeminiContent
@@ -50,6 +50,7 @@ BOOK = PriceBook(
         DEAR: Price(Decimal(20), Decimal(100)),
     }
 )
+DEAR_USD = Decimal(9)
 DEFAULT = 40  # tokens of a response without a limit
 
 texts = st.text(max_size=120)
@@ -177,6 +178,55 @@ def test_a_limit_that_no_format_has_never_lowers_what_is_reserved():
     extra = {"thinking": {"budget_tokens": 10}, "options": {"num_predict": 5}}
     request = Request.of("x", model=CHEAP, extra_body=extra)
     assert most_usage(request, None, most_output=4096).output_tokens == 4096
+
+
+def test_tools_in_the_body_count_as_those_of_the_request():
+    """The provider's own words about tools are part of the prompt: 346 tokens and more."""
+    plain = most_usage(Request.of("x", model=CHEAP), None, most_output=1).input_tokens
+    for tools, least in (
+        ([{"name": "look", "input_schema": {"type": "object"}}], 346),
+        ([{"type": "text_editor_20250728", "name": "e"}], 700 + 346),
+        ([{"type": "computer_20250124", "name": "c"}, {"type": "bash_20250124"}], 735 + 245 + 346),
+    ):
+        request = Request.of("x", model=CHEAP, extra_body={"tools": tools})
+        assert most_usage(request, None, most_output=1).input_tokens >= plain + least
+
+
+def test_inference_in_one_country_costs_more():
+    bound = CostBound(BOOK)
+    request = Request.of("x", model=CHEAP, max_tokens=5)
+    there = attrs.evolve(request, extra_body={"inference_geo": "us"})
+    assert bound.usd(there) > bound.usd(request) * Decimal("1.1")
+    usage = Usage(10, 5)
+    cost = listed_usd(BOOK, there, usage, "default", model=CHEAP, asked=CHEAP)
+    assert cost == BOOK.cost(CHEAP, usage) * Decimal("1.1")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "cheap-audio-preview"},
+        {"extra_body": {"modalities": ["text", "audio"], "audio": {"voice": "ash"}}},
+        {"extra_body": {"generationConfig": {"responseModalities": ["AUDIO"]}}},
+    ],
+)
+def test_audio_has_no_known_price(changes):
+    """A token of audio costs several times as much as one of a text."""
+    book = attrs.evolve(
+        BOOK, models={**BOOK.models, "cheap-audio-preview": Price(DEAR_USD, DEAR_USD)}
+    )
+    request = attrs.evolve(Request.of("x", model=CHEAP, max_tokens=5), **changes)
+    assert CostBound(book).usd(request) is None
+    assert listed_usd(book, request, Usage(9, 9), "default", model=CHEAP, asked=CHEAP) is None
+
+
+def test_audio_in_a_message_has_no_known_price():
+    part = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    message = {"role": "user", "content": [part]}
+    request = Request(model=CHEAP, messages=[message], max_tokens=5)
+    assert CostBound(BOOK).usd(request) is None
+    said = Request.of('"type":"input_audio"', model=CHEAP, max_tokens=5)
+    assert CostBound(BOOK).usd(said) is not None
 
 
 def test_a_model_in_the_body_is_priced():

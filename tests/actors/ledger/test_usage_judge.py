@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from callsheet.actors import (
     Budget,
+    Choice,
     Endpoint,
     LedgerPolicy,
     Limits,
     Request,
+    ToolCall,
     TroupeSettings,
     Usage,
     open_troupe,
@@ -29,10 +31,22 @@ HUGE = 2**63
 
 
 def test_a_usage_that_is_possible_stays_as_it_is():
-    for usage in (Usage(5, 50), Usage(3000, 60), Usage(5, 40_000, reasoning_tokens=39_960)):
+    for usage in (Usage(5, 50), Usage(3000, 40), Usage(5, 40_000, reasoning_tokens=39_960)):
         judged = judge_usage(usage, HELLO)
         assert (judged.usage, judged.doubt, judged.is_plausible) == (usage, "", True)
     assert judge_usage(None, HELLO).usage is None
+
+
+def test_a_little_more_than_the_limit_is_believed_and_reported():
+    """Some servers ignore the limit, and charge for what they have generated."""
+    judged = judge_usage(Usage(5, 1000), HELLO)
+    assert (judged.usage, judged.is_plausible) == (Usage(5, 1000), True)
+    assert judged.doubt == "1000 tokens of the response are more than its 50"
+
+
+def test_a_response_of_no_tokens_is_not_known():
+    assert judge_usage(Usage(), HELLO).usage is None
+    assert judge_usage(Usage(5, 0), HELLO).usage == Usage(5, 0)
 
 
 def test_more_than_the_request_allows_is_bounded():
@@ -53,6 +67,37 @@ def test_a_prompt_that_the_provider_adds_to_has_a_far_bound():
     assert not judge_usage(Usage(HUGE, 5), searching).is_plausible
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 5, "completion_tokens": 0},
+        {"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5},
+    ],
+)
+@pytest.mark.parametrize("text", ["Twelve bytes", ""])
+async def test_a_text_has_tokens_whatever_is_reported(autojump_clock, usage, text):
+    """Each byte counts as one token, since no token has less than a byte."""
+
+    def answer(_):
+        return httpx.Response(200, json=completion_json(text, usage=usage))
+
+    settings = {"transport": httpx.MockTransport(answer), "ledger": LedgerPolicy()}
+    async with open_troupe(TroupeSettings(endpoint=Endpoint("http://p"), **settings)) as troupe:
+        response = await troupe.complete(HELLO)
+        costs = (await troupe.costs()).totals
+    assert response.usage == Usage(5, len(text))
+    assert bool(response.usage_doubt) == bool(text)
+    assert costs.spent.output_tokens == len(text)
+
+
+def test_calls_of_tools_and_reasoning_are_output_too():
+    said = Choice("", reasoning="Hm", tool_calls=(ToolCall("add", "{}"),))
+    judged = judge_usage(Usage(5), HELLO, "a doubt", (said,))
+    assert (judged.usage.output_tokens, judged.is_plausible) == (7, False)
+    assert judged.doubt == "a doubt; no tokens are reported for a response of 7 bytes"
+    assert judge_usage(Usage(), HELLO, "", (said,)).usage is None, "nothing is known (L13)"
+
+
 COUNT = st.one_of(st.integers(0, 10**5), st.integers(0, 2**70))
 
 
@@ -60,7 +105,7 @@ COUNT = st.one_of(st.integers(0, 10**5), st.integers(0, 2**70))
 def test_no_usage_leaves_the_range_of_a_file(counts):
     """The sums of 10**11 such calls fit into the 64 bits of SQLite."""
     request = Request.of("Hello", model="m")  # without any limit
-    judged = judge_usage(counts.usage, request).usage
+    judged = judge_usage(counts.usage, request).usage or Usage()
     assert max(attrs.astuple(judged)) <= 2 * 10_000_000
     assert judged.input_tokens <= counts.usage.input_tokens
     assert judged.output_tokens <= counts.usage.output_tokens

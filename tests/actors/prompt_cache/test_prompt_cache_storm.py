@@ -48,7 +48,7 @@ calls = st.lists(
         }
     ),
     min_size=1,
-    max_size=12,
+    max_size=9,
 )
 
 

@@ -191,6 +191,26 @@ def test_a_file_that_is_cut_off_anywhere_is_refused(tmp_path, seed):
     refused(path, DamagedFile, "")
 
 
+@pytest.mark.parametrize("pages", [1, 2, 3])
+def test_a_file_of_ours_that_is_cut_off_at_a_page_is_known_as_ours(tmp_path, pages):
+    path = tmp_path / "notes"
+    path.write_bytes(written(path)[: 4096 * pages])
+    assert NOTES.is_in_header(path)
+    refused(path, DamagedFile, "the file is damaged")
+
+
+def test_what_a_dead_process_left_is_removed_after_an_hour(tmp_path):
+    old, new, other = (tmp_path / name for name in ("notes.new-1a", "notes.new-2b", "note.new-3c"))
+    for left in (old, new, other):
+        left.write_bytes(b"x")
+    for left in (old, other):
+        os.utime(left, (1, 1))
+    written(tmp_path / "notes")
+    assert not old.exists()
+    assert new.exists()
+    assert other.exists()
+
+
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), flips=st.integers(1, 20))
 def test_a_file_with_flipped_bits_is_refused_or_read_and_sqlite_raises_nothing_itself(

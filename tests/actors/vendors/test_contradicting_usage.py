@@ -54,8 +54,12 @@ def test_tokens_beside_the_sum_are_paid_for():
         (TokenCounts(36, 700, reasoning=690, total=1426), (36, 1390), "the total of 1426"),
         (TokenCounts(36, 10, total=12), (36, 10), "the total of 12"),
         (TokenCounts(3, 10, cached=100, written=50), (153, 10), "150 tokens of the cache"),
-        (TokenCounts(8, None, total=80), (80, 0), "the total of 80"),
+        (TokenCounts(8, None, total=80), (8, 72), ""),
+        (TokenCounts(None, 5, total=80), (75, 5), ""),
+        (TokenCounts(8, None), None, "the tokens of the response are not reported"),
+        (TokenCounts(None, 8), None, "the tokens of the prompt are not reported"),
         (TokenCounts(None, None, total=80), None, ""),
+        (TokenCounts(36, 5, predicted=80), (36, 85), "80 tokens of a prediction"),
     ],
 )
 def test_each_contradiction_is_read_upwards_and_named(counts, tokens, doubt):
@@ -63,6 +67,59 @@ def test_each_contradiction_is_read_upwards_and_named(counts, tokens, doubt):
     assert tokens == (None if usage is None else (usage.input_tokens, usage.output_tokens))
     assert counts.doubt.startswith(doubt)
     assert bool(counts.doubt) == bool(doubt)
+
+
+@pytest.mark.parametrize("count", [None, "50", -50, True, [50], {"a": 1}])
+@pytest.mark.parametrize("missing", ["prompt_tokens", "completion_tokens"])
+def test_half_a_usage_is_none(missing, count):
+    """Rule L13: the half that cannot be read was once counted as 0 tokens."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 5, missing: count}
+    answer = CHAT.decode(chat(usage), Request.of("x", model="m"))
+    assert answer.usage is None
+    assert "are not reported" in answer.usage_doubt
+
+
+@pytest.mark.parametrize(
+    "usage", [{"input_tokens": 5, "output_tokens": None}, {"input_tokens": -5, "output_tokens": 5}]
+)
+def test_half_a_usage_of_a_response_is_none(usage):
+    body = {"id": "r", "object": "response", "status": "completed", "output": [], "usage": usage}
+    answer = OpenAIResponses().decode(body, Request.of("x", model="m", api="responses"))
+    assert answer.usage is None
+
+
+def test_a_part_of_a_token_is_a_token():
+    usage = {"prompt_tokens": 5.5, "completion_tokens": 5}
+    answer = CHAT.decode(chat(usage), Request.of("x", model="m"))
+    assert answer.usage.input_tokens == 6
+
+
+def test_google_leaves_out_what_is_0():
+    empty = {"content": {"parts": []}, "finishReason": "MAX_TOKENS"}
+    body = {
+        "candidates": [empty],
+        "usageMetadata": {"promptTokenCount": 8, "thoughtsTokenCount": 5},
+    }
+    answer = GeminiContent().decode(body, Request.of("x", model="m"))
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (8, 5)
+    body["usageMetadata"]["candidatesTokenCount"] = "50"
+    assert GeminiContent().decode(body, Request.of("x", model="m")).usage is None
+
+
+def test_an_embedding_has_no_tokens_of_a_response():
+    body = {"data": [{"index": 0, "embedding": [1.0]}], "model": "m"}
+    request = Request.embedding("x", model="m")
+    for usage in ({"prompt_tokens": 8}, {"total_tokens": 8}):
+        assert OpenAIEmbeddings().decode(body | {"usage": usage}, request).usage.input_tokens == 8
+
+
+def test_tokens_that_anthropic_keeps_for_an_hour_are_written():
+    usage = {"input_tokens": 5, "output_tokens": 1}
+    usage["cache_creation"] = {"ephemeral_1h_input_tokens": 20}
+    body = {"content": [{"type": "text", "text": "x"}], "usage": usage, "stop_reason": "end_turn"}
+    answer = AnthropicMessages().decode(body, Request.of("x", model="claude-sonnet-4-5"))
+    assert answer.usage.input_tokens == 25
+    assert (answer.usage.cache_write_tokens, answer.usage.cache_write_1h_tokens) == (20, 20)
 
 
 COUNTS = st.integers(0, 10**6)

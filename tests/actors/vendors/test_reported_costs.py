@@ -71,6 +71,12 @@ def test_anthropic_tells_the_lifetime_of_cache_writes():
     assert decoded.usage == Usage(31, 1, 0, 30, 0, 20)
 
 
+def test_anthropics_searches_are_billed_beside_the_tokens():
+    usage = {"input_tokens": 1, "output_tokens": 1, "server_tool_use": {"web_search_requests": 5}}
+    decoded = AnthropicMessages().decode({"content": [], "usage": usage}, HI)
+    assert decoded.beside_usd == Decimal("0.05")
+
+
 def test_anthropics_fast_mode_has_prices_of_its_own():
     usage = {"input_tokens": 10**6, "output_tokens": 0, "service_tier": "standard", "speed": "fast"}
     decoded = AnthropicMessages().decode({"content": [], "usage": usage}, HI)

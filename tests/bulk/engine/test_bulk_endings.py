@@ -2,12 +2,13 @@
 
 from decimal import Decimal
 
+import attrs
 import httpx
 import pytest
 import trio
-from bulk_rows import ids, ids_of, lines_of, rows, stage
+from bulk_rows import MODEL, ids, ids_of, lines_of, rows, stage
 
-from callsheet.actors import Limits
+from callsheet.actors import Limits, Request
 from callsheet.actors.responses import Usage
 from callsheet.actors.vendors.prices import default_prices
 from callsheet.bulk.errors import BulkRefused, BulkStopped
@@ -119,6 +120,30 @@ async def test_resumes_without_a_usage_stay_within_the_budget(autojump_clock, ou
     store.close()
     assert (spend.cost_usd, spend.maybe_usd) == (0, 0)
     assert billed_usd(it) <= spend.unknown_usd <= most
+
+
+@pytest.mark.parametrize("faults", ["no_usage=1.0", "lost=0.5"])
+async def test_resumes_of_packs_stay_within_the_budget(autojump_clock, output, faults):
+    """The bound of a pack is that of its call, not that of one of its rows (L13)."""
+    most, instruction = Decimal("0.002"), "Label each review as good or bad, with great care. " * 15
+    requests = [
+        Request.of(f"Review {at}: it was good.", system=instruction, model=MODEL, max_tokens=5)
+        for at in range(1500)
+    ]
+    packed = [
+        attrs.evolve(row, request=request)
+        for row, request in zip(rows(len(requests)), requests, strict=True)
+    ]
+    async with stage(faults=Faults.parse(faults)) as it:
+        for _ in range(3):
+            with pytest.raises(BulkStopped, match="the next call may cost"):
+                await it.run(packed, output, max_cost=most, route="pack")
+            assert 0 < it.requests < 50
+            store = RunStore(Paths(output).store)
+            spend = store.spend
+            store.close()
+            assert billed_usd(it) <= spend.at_most_usd <= most
+            assert spend.at_most_usd > most * 8 / 10
 
 
 async def test_requests_that_may_be_billed_count_at_their_bound_in_the_next_run(

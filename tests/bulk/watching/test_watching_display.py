@@ -197,10 +197,19 @@ def test_on_a_narrow_screen_the_words_of_a_limit_give_way_and_its_name_does_not(
 
 
 def test_money_that_may_be_lost_and_unknown_prices_are_shown():
-    lines = drawn(stands(unpriced=5, maybe_billed=2))
+    run = stands(
+        unpriced=5,
+        maybe_billed=2,
+        unknown_usd=Decimal("0.05"),
+        maybe_usd=Decimal("0.02"),
+    )
+    lines = drawn(run)
     assert line_of(lines, "cost") == (
         "cost $1.25 so far, at least $10.13 in total; 5 with unknown price"
     )
+    assert "           in addition, unknown at most $0.0500, maybe at most $0.0200" in lines
+    line = log_line(run, outlook(History(run)))
+    assert "unknown at most $0.0500, maybe at most $0.0200" in line
     assert "           2 may have been billed without a response" in lines
 
 

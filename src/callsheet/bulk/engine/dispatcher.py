@@ -198,7 +198,7 @@ class Dispatcher:
             cost_usd=answer.cost_usd,
         )
         self._state.pay(row.request, answer)
-        self._state.lose(row.request, answer.maybe_billed)
+        self._state.lose(row.request, answer.maybe_billed, self._maybe_billed[row.custom_id])
         line = answer_line(row, answer, int(self._wall_clock()))
         self._over(placed, RowOutcome(placed.place, line, event, row.key))
 
@@ -303,7 +303,8 @@ def _unpaid(error: BudgetExceeded, state: RunState, model: str) -> RunEnding:
         reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
         return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
     left = f"${error.left_usd} of ${most} is left"
-    if open_usd := state.unknown_usd + state.maybe_usd:
+    open_usd = state.unknown_usd + state.maybe_usd
+    if open_usd := min(open_usd, max(Decimal(0), most - error.left_usd - state.cost_usd)):
         left += f" (up to ${open_usd} may have been billed for what told no cost)"
     return RunEnding(
         "unpaid",

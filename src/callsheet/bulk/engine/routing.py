@@ -74,6 +74,8 @@ def plan_run(
         return RunPlan(troupe, _as_it_is, _a_call_each, is_recovered=False)
     if settings.route == "pack":
         troupe = attrs.evolve(troupe, batches=None, routing=Routing(flex=False, batch=False))
+        if troupe.ledger is None:  # it knows what a pack costs at most, and not each row
+            troupe = attrs.evolve(troupe, ledger=LedgerPolicy())
         return RunPlan(troupe, _packed, partial(_some_packs, window), is_recovered=False)
     if not has_batches:
         check_batches(settings.route, troupe.endpoint.vendor)

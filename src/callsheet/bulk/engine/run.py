@@ -1,12 +1,23 @@
 """A bulk run, and the methods by which the caller controls it."""
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import final
 
 import trio
 
-from ...actors import CallEvent, InThread, LimiterSnapshot, Limits, Request, Troupe
+from ...actors import (
+    CallEvent,
+    CallFailed,
+    CostTotals,
+    InThread,
+    LimiterSnapshot,
+    Limits,
+    Request,
+    Troupe,
+)
+from ...runtime import AskFailed
 from ..errors import BulkStopped, RunEnding
 from ..files.archive import Archive
 from ..files.outcome import Result
@@ -18,6 +29,7 @@ from .reader import Reader
 from .state import DRAINED, LATE, RunState
 from .writer import Writer
 
+_LEDGER_S = 5.0  # for an answer of the ledger, whose disk may be slow
 _QUIET_S = 2.0  # without a response, after which the reason is shown
 
 
@@ -74,6 +86,7 @@ class BulkRun:
             bound=bound,
         )
         self._reader = Reader(self._state, rows, in_thread)
+        self._lane = archive.lane
         self._dispatcher = Dispatcher(self._state, prepare, archive.lane, wall_clock)
         self._writer = Writer(self._state, in_thread)
         self._ahead = ahead
@@ -246,6 +259,7 @@ class BulkRun:
             # However the run ends: store what was received, and report what was not.
             state.is_finished = True
             with trio.CancelScope(shield=True):
+                await self._count_exactly(troupe)
                 await self._writer.keep_all()
                 await self._writer.finish()
             self._has_ended = True
@@ -254,6 +268,14 @@ class BulkRun:
     def observe(self, event: CallEvent) -> None:
         """Record a call event; this method is an `Observer`."""
         self._dispatcher.observe(event)
+
+    async def _count_exactly(self, troupe: Troupe) -> None:
+        """Read from the ledger, if there is one, what the calls of this run may have cost."""
+        if troupe.ledger is None:
+            return
+        with trio.move_on_after(_LEDGER_S), contextlib.suppress(AskFailed, CallFailed):
+            tenants = (await troupe.costs()).by["tenant"]
+            self._state.count_exactly(tenants.get(self._lane, CostTotals()))
 
     async def _poll_limits(self, troupe: Troupe) -> None:
         """Ask for the limiter's statistics whenever `progress` was called."""

@@ -8,7 +8,7 @@ from typing import final
 
 import trio
 
-from ...actors import Request, Response
+from ...actors import CostTotals, Request, Response
 from ..errors import RUN_AGAIN, RunEnding
 from ..files.archive import Archive, ArchiveFailed, Placed
 from ..files.outcome import RowOutcome
@@ -129,6 +129,7 @@ class RunState:
             WakeEvent(),
             WakeEvent(),
         )
+        self._before = archive.account  # what earlier runs have spent
         self.lost = archive.account.lost
         self.cost_usd = archive.account.cost_usd
         self.unknown_usd = archive.account.unknown_usd
@@ -176,22 +177,39 @@ class RunState:
         self.queue.add(rows)
 
     def pay(self, request: Request, response: Response) -> None:
-        """Count what a response has cost; without a known cost, it is the most that it can be."""
+        """Count what a response has cost; without a known cost, it is the most that it can be.
+
+        Each row of a pack counts as a call of its own, until `count_exactly` corrects that.
+        """
         if response.cost_usd is not None:
             self.cost_usd += response.cost_usd
-        elif response.http_requests:
+        else:
             self.unknown_usd += self._bound(request) or Decimal(0)
 
-    def lose(self, request: Request, count: int) -> None:
+    def lose(self, request: Request, count: int, of_packs: int = 0) -> None:
         """Count requests that may have been billed without a response.
 
         Args:
             request: what was requested.
             count: the number of HTTP requests.
+            of_packs: the number of HTTP requests that may have been billed for this row and others.
         """
-        if count:
-            self.lost += count
-            self.maybe_usd += count * (self._bound(request) or Decimal(0))
+        self.lost += count
+        if attempts := max(count, of_packs):
+            self.maybe_usd += attempts * (self._bound(request) or Decimal(0))
+
+    def count_exactly(self, booked: CostTotals) -> None:
+        """Replace the bounds of this run by what the ledger has of it.
+
+        What a cancelled row has cost is known there alone, and counts as possibly billed here.
+
+        Args:
+            booked: the sums of the run's lane.
+        """
+        before, open_usd = self._before, booked.maybe_billed.usd + booked.reserved.usd
+        self.unknown_usd = before.unknown_usd + booked.unknown.usd
+        unseen = booked.spent.usd - (self.cost_usd - before.cost_usd)
+        self.maybe_usd = before.maybe_usd + open_usd + max(unseen, Decimal(0))
 
     def take_result(self) -> RowOutcome:
         """Remove and return the next result."""

@@ -15,7 +15,7 @@ from ...wording import amount, dollars, duration, printable, rate, retries, seco
 from ..progress import Progress
 from ..watching.histogram import RELATIVE_ERROR
 from ..watching.outlook import mean_rate
-from ..watching.panel import invalid_rows, run_state
+from ..watching.panel import bounds, invalid_rows, run_state
 from ..watching.series import Series
 from .meta import ReportMeta
 from .picture import has_matplotlib
@@ -108,6 +108,7 @@ def _figures(series: Series, progress: Progress) -> Iterator[PageFigure]:
 
 def _cost_note(progress: Progress) -> str:
     notes = [f"{progress.unpriced:,} with unknown price"] if progress.unpriced else []
+    notes += bounds(progress)
     if progress.maybe_billed:
         notes.append(f"{progress.maybe_billed:,} may have been billed without a response")
     return "; ".join(notes)

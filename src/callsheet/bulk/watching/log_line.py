@@ -4,7 +4,7 @@ from ...wording import dollars, duration, percent, printable, rate
 from ..progress import Progress
 from .limit_use import limit_name
 from .outlook import Outlook
-from .panel import errors_text, rows_text, run_state
+from .panel import bounds, errors_text, rows_text, run_state
 
 
 def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str:
@@ -40,6 +40,7 @@ def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str
         parts.append(f"no responses: {printable(progress.trouble)}")
     if progress.unpriced:
         parts.append(f"{progress.unpriced:,} with unknown price")
+    parts += bounds(progress)
     if progress.maybe_billed:
         parts.append(f"{progress.maybe_billed:,} may have been billed without a response")
     if errors := errors_text(progress):

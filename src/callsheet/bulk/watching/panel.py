@@ -86,6 +86,12 @@ def cost_text(progress: Progress, look: Outlook, *, is_over: bool) -> str:
     return f"{words}; {progress.unpriced:,} with unknown price" if progress.unpriced else words
 
 
+def bounds(progress: Progress) -> list[str]:
+    """Format the most that is not known to have been billed, of this run and earlier ones (L13)."""
+    named = (("unknown", progress.unknown_usd), ("maybe", progress.maybe_usd))
+    return [f"{name} at most {dollars(usd)}" for name, usd in named if usd]
+
+
 def errors_text(progress: Progress) -> str:
     """Format the number of failed rows by kind of error; "" if none failed."""
     kinds = sorted(
@@ -204,6 +210,8 @@ def _troubles(progress: Progress, width: int, *, is_over: bool) -> Iterator[_Lin
                 "", f"{progress.maybe_billed:,} may have been billed without a response", "yellow"
             ),
         )
+    if most := bounds(progress):
+        yield 5, _line("", f"in addition, {', '.join(most)}", "yellow")
     if words := errors_text(progress):
         yield 4, _line("errors", words, "red")
 

@@ -62,6 +62,14 @@ __all__ = ["compose"]
     help="A TOML or JSON file of steps and prompts. Default: the built-in recipe.",
 )
 @option(
+    "--max-tokens",
+    section="Post",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="The most tokens of each response. Default: as the recipe has it for each step; for "
+    "another model than the built-in recipe's, its largest limit.",
+)
+@option(
     "--output",
     section="Post",
     metavar="PATH",
@@ -104,6 +112,7 @@ def compose(
     timeout: float,
     model: str | None,
     recipe_file: str | None,
+    max_tokens: int | None,
     price_file: str | None,
     prompt_caching: PromptCaching,
     deadline: float | None,
@@ -125,7 +134,7 @@ def compose(
     choice = chosen_endpoint(base_url, provider)
     run = Composition(
         jobs=_jobs(topics),
-        recipe=_recipe(recipe_file, model, choice),
+        recipe=_recipe(recipe_file, model, max_tokens, choice),
         prices=chosen_prices(price_file, choice),
         limits=Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency),
         timeouts=timeouts_of(timeout),
@@ -158,13 +167,19 @@ def _jobs(topics: tuple[str, ...]) -> tuple[TopicJob, ...]:
     return tuple(jobs)
 
 
-def _recipe(file: str | None, model: str | None, choice: EndpointChoice) -> Recipe:
+def _recipe(
+    file: str | None, model: str | None, max_tokens: int | None, choice: EndpointChoice
+) -> Recipe:
     try:
         recipe = default_recipe() if file is None else load_recipe(file)
     except RecipeError as error:
         raise click.UsageError(str(error)) from None
     if model is None and file is None:
         model = default_model(choice)
+    if max_tokens is None and file is None and model not in (None, recipe.model):
+        max_tokens = recipe.max_tokens  # a model that reasons needs more tokens than the text has
+    if max_tokens is not None:
+        recipe = recipe.with_max_tokens(max_tokens)
     return recipe if model is None else attrs.evolve(recipe, model=model)
 
 

@@ -1,5 +1,6 @@
 """Report how `callsheet run` ended, or print the estimate of `callsheet run --dry-run`."""
 
+from decimal import Decimal
 from math import inf
 from pathlib import Path
 
@@ -222,12 +223,16 @@ def _cheapest(found: Forecast, settings: BulkSettings, vendor: Vendor) -> Priced
         return settings.route
     usual, left_s = Routing(), settings.deadline_s or 0.0
     from_s = {"live": 0.0, "batch": usual.batch_from_s, "flex": usual.flex_from_s, "pack": inf}
-    costs = {
+    costs: dict[PricedRoute, Decimal] = {
         route: usd
         for route in _routes(vendor)
         if left_s >= from_s[route] and (usd := found.usd(route)) is not None
     }
-    return min(costs, key=costs.__getitem__, default="live")
+    found_route: PricedRoute = "live"
+    for route, usd in costs.items():
+        if found_route not in costs or usd < costs[found_route]:
+            found_route = route
+    return found_route
 
 
 def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[str]:

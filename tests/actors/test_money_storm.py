@@ -1,0 +1,160 @@
+"""A storm of calls with every stage that deals in money switched on.
+
+Tenants with budgets, lanes, joined calls, packs, lists, batches, a cache, fallbacks and hedges meet
+refusals, resets, lost responses, odd usages, callers who leave, deadlines and crashes. The storms
+run in virtual time, in an order that a seed decides, so failures are reproducible.
+"""
+
+from collections import Counter
+from random import Random
+
+import pytest
+import trio
+from storm_calls import POOR, POOR_MODEL, StormCallers, storm_calls
+from storm_house import (
+    POOR_USD,
+    TENANT_USD,
+    Bills,
+    StormFiles,
+    storm_house,
+    storm_providers,
+    vectors_of,
+)
+
+from callsheet.actors import NOTHING, Usage
+from callsheet.runtime.testing.virtual import run_virtual
+from callsheet.simulator.faults import FAULT_KINDS
+
+CALLS = 700
+REFUSALS = dict.fromkeys(("429", "500", "503", "529"), 0.05)
+ALL = dict.fromkeys(FAULT_KINDS.keys() - {"401", "quota"}, 0.02)
+CRASHES = {"requester": 900, "ledger": 400, "batches": 100}
+
+ROUTES = {"live", "pack", "list", "batch", "pack+batch", "cache", "joined"}
+
+seeds = pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 21))]
+)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Files that are written without threads, which virtual time does not wait for."""
+
+    async def run_sync(function, *args, abandon_on_cancel=False, limiter=None):
+        await trio.lowlevel.checkpoint()
+        return function(*args)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+    return StormFiles(tmp_path)
+
+
+async def callers_of(calls):
+    marks = [call.mark for call in calls if call.kind == "listed"]
+    return StormCallers(await vectors_of(marks))
+
+
+async def end(house, callers, providers):
+    """Wait for the end of a storm, check what is left of it, and return the books and the bills."""
+    await house.rest()
+    providers.check_idle()
+    assert callers.wrong == callers.late == []
+    assert Counter(callers.reported.values()) == {1: CALLS}
+    books, bills = await house.troupe.costs(), Bills.of(providers)
+    check_books(books, bills, callers)
+    check_budgets(books, bills)
+    return books, bills
+
+
+def check_books(books, bills, callers):
+    """Check that the books and the bills agree, as far as anything is known (L3, L13)."""
+    spent, maybe = books.totals.spent, books.totals.maybe_billed
+    assert (books.open_calls, books.totals.reserved, books.unwritten) == (0, NOTHING, 0)
+    billed = sum(bills.usage.values(), Usage())
+    assert spent.usd >= callers.usd
+    assert spent.usd <= sum(bills.usd.values()) <= spent.usd + maybe.usd
+    for kind in ("input_tokens", "output_tokens"):
+        known = getattr(spent, kind)
+        assert getattr(callers.usage, kind) <= known <= getattr(billed, kind)
+        assert getattr(billed, kind) <= known + getattr(maybe, kind)
+    for sums in books.by.values():
+        for account in ("spent", "reserved", "maybe_billed"):
+            parts = [getattr(part, account) for part in sums.values()]
+            assert sum(parts, NOTHING) == getattr(books.totals, account)
+
+
+def check_budgets(books, bills):
+    assert all(state.left >= 0 for state in books.budgets), books.budgets
+    assert bills.usd.get(POOR_MODEL, 0) <= POOR_USD, "no other tenant uses this model"
+    for tenant, sums in books.by["tenant"].items():
+        most = POOR_USD if tenant == POOR else TENANT_USD
+        assert sums.spent.usd + sums.maybe_billed.usd <= most
+
+
+@seeds
+def test_where_nothing_is_unknown_the_books_are_the_bills(files, seed):
+    """What is refused before the work is never billed: the books have each token (L3)."""
+
+    async def main():
+        calls = storm_calls(CALLS, Random(seed), is_patient=True)
+        callers = await callers_of(calls)
+        async with (
+            storm_providers(REFUSALS) as providers,
+            storm_house(files, providers, hedging=None) as house,
+        ):
+            await callers.run(house.troupe, calls)
+            books, bills = await end(house, callers, providers)
+        spent = books.totals.spent
+        assert books.totals.maybe_billed == NOTHING
+        assert spent.usd == sum(bills.usd.values()) == callers.usd
+        used = sum(bills.usage.values(), Usage())
+        assert (spent.input_tokens, spent.output_tokens) == (used.input_tokens, used.output_tokens)
+        assert spent.cached_tokens == used.cached_tokens > 0
+        assert {model: books.by["model"][model].spent.usd for model in bills.usd} == bills.usd
+        assert set(callers.routes) == ROUTES
+        assert callers.from_fallbacks
+        assert callers.ends["BudgetExceeded"]
+
+    run_virtual(main, seed=seed)
+
+
+@seeds
+def test_what_is_unknown_stays_inside_its_bounds(files, seed):
+    """Every fault, crash, cancellation and odd usage: no more is billed than the books allow."""
+
+    async def main():
+        calls = storm_calls(CALLS, Random(seed))
+        callers = await callers_of(calls)
+        async with storm_providers(ALL) as providers:
+            providers.transport.odd = 0.05
+            async with storm_house(files, providers, crashes=CRASHES) as house:
+                await callers.run(house.troupe, calls)
+                await end(house, callers, providers)
+                hedges = (await house.troupe.request_statistics()).hedges
+        assert set(callers.routes) >= {"live", "pack", "list", "batch", "cache"}
+        assert sum(each.hedges for each in hedges)
+        for name in ("ActorCrashed", "AskTimedOut", "BudgetExceeded", "left"):
+            assert callers.ends[name], name
+
+    run_virtual(main, seed=seed)
+
+
+@seeds
+def test_a_storm_that_is_cut_off_goes_on_with_the_same_files(files, seed):
+    """What a first troupe has reserved, cached and put into batches is there for the next one."""
+
+    async def main():
+        calls = storm_calls(CALLS, Random(seed))
+        callers = await callers_of(calls)
+        async with storm_providers(ALL) as providers:
+            providers.transport.odd = 0.05
+            for seconds in (4.0, 11.0, 23.0):
+                with trio.move_on_after(seconds) as scope:
+                    async with storm_house(files, providers) as house:
+                        await callers.run(house.troupe, calls)
+                assert scope.cancelled_caught
+            async with storm_house(files, providers) as house:
+                await callers.run(house.troupe, calls)
+                await end(house, callers, providers)
+
+    run_virtual(main, seed=seed)
