@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.file_proxy import FileProxy
 
 from ...actors import (
+    CacheForecast,
     CachePolicy,
     LedgerPolicy,
     Limits,
+    PriceBook,
     PromptCaching,
     TroupeSettings,
     UnwrittenCosts,
@@ -293,7 +295,7 @@ def run(
                 vendor = _vendor(choice)
                 check_batches(route, vendor)
                 with open_known(Paths(output).store) as known:
-                    found = forecast(rows, prices, known)
+                    found = forecast(rows, prices, known, _cache(choice, prices, prompt_caching))
                     print_forecast(found, limits, settings, rows_in_batches(output), vendor)
                 return
             unwritten: list[UnwrittenCosts] = []
@@ -337,6 +339,12 @@ def run(
         click.echo(f"Error: {error}", err=True)
         sys.exit(_REFUSED)
     sys.exit(status)
+
+
+def _cache(
+    choice: EndpointChoice, prices: PriceBook, caching: PromptCaching
+) -> CacheForecast | None:
+    return None if choice.endpoint is None else CacheForecast(choice.endpoint, prices, caching)
 
 
 def _check_page(page: Path | None) -> None:

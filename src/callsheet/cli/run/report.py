@@ -244,9 +244,17 @@ def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[s
         return lines if most is None else [*lines, refused]
     before = f", in addition to {dollars(found.spent_usd)} spent" if found.spent_usd else ""
     lines = [f"Cost: about {dollars(usd)}{before}."]
+    if route == "live" and found.cache_saves_usd:
+        lines.append(_of_cache(found.cache_saves_usd, found.cache_reads))
     if most is not None and usd is not None and found.spent_usd + usd > most:
         lines.append(f"--max-cost {most} would stop the run before its last row.")
     return lines
+
+
+def _of_cache(saved: Decimal, reads: int) -> str:
+    if saved < 0:
+        return f"Prompt cache: writing to it costs about {dollars(-saved)} in addition."
+    return f"Prompt cache: saves about {dollars(saved)} of that; {_rows(reads)} read from it."
 
 
 def _route(settings: BulkSettings, route: PricedRoute, vendor: Vendor) -> str:
