@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from .permit import Dimension, Permit, Throttled
     from .pool_health import PoolHealth
     from .prompt_cache import (
+        CacheForecast,
         GetPromptCacheStatistics,
         PromptCacheActor,
         PromptCachePlan,
@@ -237,7 +238,8 @@ else:
         tools="Tool ToolLike ToolResult",
         permit="Dimension Permit Throttled",
         prompt_cache=(
-            "GetPromptCacheStatistics PromptCacheActor PromptCachePlan PromptCacheStatistics "
+            "CacheForecast GetPromptCacheStatistics PromptCacheActor PromptCachePlan "
+            "PromptCacheStatistics "
             "PromptCaching"
         ),
         prompt_cache_use="PromptCacheUse",
@@ -294,6 +296,7 @@ __all__ = [
     "Budget",
     "BudgetExceeded",
     "CacheActor",
+    "CacheForecast",
     "CachePolicy",
     "CacheStatistics",
     "CacheStore",

@@ -15,7 +15,6 @@ from hashlib import blake2b
 from typing import final
 
 import attrs
-import orjson
 
 from ..chat_message import ChatMessage
 from ..json_value import Json
@@ -98,8 +97,8 @@ def _most_bytes(value: Json | Mapping[str, Json]) -> int:
     if isinstance(value, str):
         return len(value) if value.isascii() else 4 * len(value)  # `isascii` reads a flag
     if isinstance(value, Mapping):
-        return sum([len(name) + 8 + _most_bytes(it) for name, it in value.items()])
-    if isinstance(value, list):
+        return sum([len(str(name)) + 8 + _most_bytes(it) for name, it in value.items()])
+    if isinstance(value, list | tuple):
         return sum([1 + _most_bytes(it) for it in value])
     return 24  # a number has no more digits
 
@@ -112,6 +111,9 @@ def read_places(request: Request, scope: str, first: int) -> PromptPlaces:
         scope: the identity of the endpoint, and what else tells its caches apart.
         first: the characters of the part of the prompt that decides on its key. The first place
             within a text is after twice as many.
+
+    Raises:
+        TypeError, ValueError: a value cannot be written as JSON.
     """
     reader = _PlaceReader(_header(request, scope), first)
     reader.read_tools(request)
@@ -137,15 +139,17 @@ def read_places(request: Request, scope: str, first: int) -> PromptPlaces:
 def _header(request: Request, scope: str) -> bytes:
     """Return what a cache depends on besides the messages."""
     output = request.output_schema
-    written = [
-        scope,
-        request.model,
-        request.api,
-        request.tool_choice,
-        None if output is None else [output.name, output.schema],
-        {name: value for name, value in request.extra_body.items() if name not in _BESIDES},
-    ]
-    return orjson.dumps(written, default=dict, option=orjson.OPT_SORT_KEYS)
+    extra = request.extra_body
+    return dumps(
+        {
+            "scope": scope,
+            "model": request.model,
+            "api": request.api,
+            "choice": request.tool_choice,
+            "schema": None if output is None else [output.name, dict(output.schema)],
+            "extra": {name: extra[name] for name in sorted(extra) if name not in _BESIDES},
+        }
+    )
 
 
 @final
@@ -193,7 +197,10 @@ class _PlaceReader:
         if others:
             self._feed(dumps(others))
         if not isinstance(content, list):
-            self._read_text(content if isinstance(content, str) else "", PromptPlace(at))
+            if isinstance(content, str):
+                self._read_text(content, PromptPlace(at))
+            elif content is not None:
+                self._feed(dumps({"content": content}))
             self._end_block(PromptPlace(at), mark)
             return
         is_user = message.role in ("system", "developer", "user") and message.native is None
@@ -267,7 +274,7 @@ def _unmarked(members: Mapping[str, Json], longest: int = sys.maxsize) -> dict[s
     """Return an object without marks, which move from one turn of a dialogue to the next.
 
     Args:
-        members: the object.
+        members: the members of the object, by their names.
         longest: characters above which samples of a text stand for it.
     """
     return {

@@ -183,7 +183,10 @@ class CachePlanner:
         if isinstance(checked, str):
             return None
         known, terms, prices = checked
-        prompt = read_places(request, self._scope, terms.minimum)
+        try:
+            prompt = read_places(request, self._scope, terms.minimum)
+        except (TypeError, ValueError):
+            return None  # the last stage refuses it in words
         tokens = [known.tokens(place.size) for place in prompt.places]
         if tokens[-1] < known.minimum:
             return None

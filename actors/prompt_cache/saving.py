@@ -1,9 +1,15 @@
-"""What a beginning that many calls share costs on average. Pure (R14)."""
+"""What a provider's prompt cache saves of calls that are not sent yet. Pure (R14)."""
+
+from decimal import Decimal
+from typing import final
 
 from ..messages import Request
-from ..vendors import PriceBook
+from ..vendors import Endpoint, PriceBook
 from .marks import is_marked
-from .terms import cache_terms
+from .planning import CachePlanner, PromptCaching
+from .terms import cache_terms, has_prompt_cache
+
+_MAX_WRITTEN = 20_000  # beginnings; then the one that was written first is forgotten
 
 
 def beginning_share(
@@ -35,3 +41,50 @@ def beginning_share(
         return min(1.0, read)
     write = 1.0 if price.cache_write is None else float(price.cache_write / price.input)
     return min(1.0, read + (write - read) / terms.key_per_minute)
+
+
+@final
+class CacheForecast:
+    """Adds up what the prompt cache would save of calls that are sent one after another at once.
+
+    Args:
+        endpoint: where the calls would be sent.
+        prices: prices of models.
+        caching: how far prompt caching would be planned.
+
+    Attributes:
+        saved_usd: what is saved in USD, less what writing costs in addition.
+        calls: the number of calls that read a beginning.
+    """
+
+    def __init__(self, endpoint: Endpoint, prices: PriceBook, caching: PromptCaching) -> None:
+        self.saved_usd, self.calls = Decimal(0), 0
+        self._written: dict[bytes, None] = {}
+        self._planner: CachePlanner | None = None
+        if caching != "off" and not endpoint.members and has_prompt_cache(endpoint.vendor.name):
+            there = prices.at_vendor(endpoint.vendor.price_list)
+            self._planner = CachePlanner(endpoint, there, caching)
+
+    def __repr__(self) -> str:
+        return f"<CacheForecast {self.calls} calls, {self.saved_usd} USD saved>"
+
+    def add(self, request: Request[object]) -> None:
+        """Add a call.
+
+        Args:
+            request: the request of the call.
+        """
+        planner = self._planner
+        plan = None if planner is None else planner.plan(request, "", 0.0)
+        if planner is None or plan is None:
+            return
+        planner.note(plan, 0.0)
+        wish, prices = plan.wish, plan.prices
+        read = max((one.tokens for one in wish.readable if one.key in self._written), default=0)
+        to_write = max((one.tokens for one in wish.written), default=0)
+        saved = read * (1 - prices.read) - max(0, to_write - read) * max(0.0, prices.write - 1)
+        self.saved_usd += prices.usd * Decimal(str(round(saved, 3)))
+        self.calls += read > 0
+        self._written.update(dict.fromkeys(one.key for one in wish.written))
+        while len(self._written) > _MAX_WRITTEN:
+            del self._written[next(iter(self._written))]

@@ -91,9 +91,10 @@ class PlannedUse:
 
     @property
     def wants_stream(self) -> bool:
-        """See `PromptCacheUse`: who marks a beginning expects it to come again."""
-        lead = self.lead
-        return lead is not None and (bool(lead.followers) or self.plan.has_marks)
+        """See `PromptCacheUse`: who marks a beginning, or adds another key, expects it again."""
+        lead, plan = self.lead, self.plan
+        is_expected = plan.has_marks or (plan.key != "" and plan.number > 0)
+        return lead is not None and (bool(lead.followers) or is_expected)
 
     def request_at(self, endpoint: str, request: Request[ResultT_co]) -> Request[ResultT_co]:
         """See `PromptCacheUse`."""

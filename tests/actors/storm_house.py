@@ -76,7 +76,7 @@ class StormFiles:
 
 
 def storm_settings(files, **more):
-    """Return the settings of a troupe that has all of it on; caching of prompts belongs here."""
+    """Return the settings of a troupe that has all of it on."""
     settings = {
         "endpoint": Endpoint(URL, "sk-one-0123456789", "openai"),
         "fallbacks": [Target(Endpoint(OTHER_URL, "sk-two-0123456789", "openai"), OTHER_MODEL)],
@@ -85,6 +85,7 @@ def storm_settings(files, **more):
         "timeouts": Timeouts(first_byte_s=10),
         "breaker": BreakerPolicy(),
         "hedging": HedgePolicy(min_calls=10, max_share=0.3),
+        "prompt_caching": "auto",
     }
     return TroupeSettings(**(settings | files.policies() | more))
 

@@ -65,6 +65,31 @@ def test_auto_adds_marks_and_the_default_adds_nothing(bill, tmp_path, name):
         assert "from the cache" not in bill.told[0]
 
 
+@pytest.mark.parametrize(
+    ("model", "caching", "expected"),
+    [
+        (MODEL, "auto", "Prompt cache: saves about $"),
+        ("gpt-5.6-luna", "order", "Prompt cache: writing to it costs about $"),
+        (MODEL, "order", None),
+        (MODEL, "off", None),
+    ],
+)
+def test_a_dry_run_says_what_is_saved(tmp_path, model, caching, expected, monkeypatch):
+    vendor = "anthropic" if model == MODEL else "openai"
+    monkeypatch.setenv(f"{vendor.upper()}_API_KEY", "sk-ant-0123456789")
+    options = ("--dry-run", "--provider", vendor, "--model", model, "--prompt-caching", caching)
+    command = (*command_of("run", tmp_path), *options)
+    result = CliRunner().invoke(main, list(map(str, command)))
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stdout.splitlines() if line.startswith("Prompt cache")]
+    if expected is None:
+        assert not lines
+    else:
+        [line] = lines
+        assert line.startswith(expected)
+        assert ("10 rows read from it" in line) is (caching == "auto")
+
+
 def test_other_words_are_refused():
     result = CliRunner().invoke(main, ["compose", "Tea", "--prompt-caching", "always"])
     assert result.exit_code == 2

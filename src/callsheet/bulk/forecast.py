@@ -10,6 +10,7 @@ from typing import Literal
 import attrs
 
 from ..actors import (
+    CacheForecast,
     CheckPlan,
     CombinedCost,
     CostBound,
@@ -130,6 +131,8 @@ class Forecast:
         spent: what earlier runs have spent.
         first_bad: the first of the invalid rows.
         models: the estimates, by model.
+        cache_saves_usd: what the provider's prompt cache saves of the cost of live calls, in USD.
+        cache_reads: the rows whose prompts it reads in part.
     """
 
     read: int = 0
@@ -139,6 +142,8 @@ class Forecast:
     spent: RunSpend = attrs.field(factory=RunSpend)
     first_bad: BadRow | None = None
     models: dict[str, ModelForecast] = attrs.field(factory=dict[str, ModelForecast])
+    cache_saves_usd: Decimal = Decimal(0)
+    cache_reads: int = 0
 
     @property
     def to_send(self) -> int:
@@ -247,13 +252,19 @@ class _OpenPack:
         self.requests, self.live_usd = [], Decimal(0)
 
 
-def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) -> Forecast:
+def forecast(
+    rows: Iterable[Row | BadRow],
+    prices: PriceBook,
+    known: KnownKeys,
+    cache: CacheForecast | None = None,
+) -> Forecast:
     """Estimate a run. Blocks; the memory it takes does not grow with the number of rows.
 
     Args:
         rows: the rows of the input.
         prices: the prices of models.
         known: the keys of rows that have a response, and how long the responses are.
+        cache: adds up what the provider's prompt cache saves; None to leave that out.
     """
     spent = known.spend.priced(CostBound(prices).usd_of_tokens)
     found, estimator = Forecast(spent=spent), TokenEstimator()
@@ -279,7 +290,11 @@ def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) 
                 estimate = estimator.estimate(row.request)
                 usd = model.add(Usage(estimate.input_tokens, estimate.output_tokens))
                 packs.add(row.request, usd, model)
+                if cache is not None:
+                    cache.add(row.request)
     packs.close()
+    if cache is not None:
+        found.cache_saves_usd, found.cache_reads = cache.saved_usd, cache.calls
     return found
 
 

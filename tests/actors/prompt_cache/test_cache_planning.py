@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import ChatMessage, Endpoint, Request, Usage, default_prices
+from callsheet.actors import ChatMessage, Endpoint, Request, Tool, Usage, default_prices
 from callsheet.actors.prompt_cache.marks import PromptPlace, is_marked
 from callsheet.actors.prompt_cache.planning import CachePlanner, CachePrices
 from callsheet.actors.prompt_cache.sightings import KeySpread, Sightings
@@ -99,6 +99,16 @@ def test_a_cache_that_needs_a_key_is_used_with_one_only():
     found = plan(planner_at("mistral", "auto"), request)
     assert found.wish.written != ()
     assert found.applied(request).extra_body == {"prompt_cache_key": found.key}
+
+
+def test_a_request_that_cannot_be_sent_gets_no_plan():
+    planner = planner_at("openai")
+    assert planner.plan(asking(model=OLDER, extra_body={"n": 2**70}), "", 0.0) is not None
+    bad = Tool(name="f", parameters={"type": "object"})
+    object.__setattr__(bad, "parameters", {"type": {1, 2}})
+    assert planner.plan(asking(model=OLDER, tools=[bad]), "", 0.0) is None
+    odd = asking("\ud800" * 9, model=OLDER, extra_body={"x": "\ud800"})
+    assert planner.plan(odd, "", 0.0) is not None
 
 
 # ------------------------------------------------------------------------------------------ marks

@@ -1,5 +1,7 @@
 """The places of a prompt: two prompts have those in common up to which they are the same (R14)."""
 
+from types import MappingProxyType
+
 import attrs
 import pytest
 from hypothesis import given
@@ -177,6 +179,18 @@ def test_large_files_are_told_apart_by_their_size_and_samples():
     assert common(one, request(f"x{data[1:]}")) == 0
     assert common(one, request(f"{data[:-1]}x")) == 0
     assert common(one, request(f"{data[:900_000]}{'x' * 5000}{data[905_000:]}")) == 0
+
+
+def test_what_stands_in_the_place_of_lists_and_objects_is_read_as_well():
+    def request(text):
+        part = MappingProxyType({"type": "text", "text": text})
+        return Request(
+            model=MODEL, messages=(ChatMessage("user", "", extra={"content": (part, {1: "x"})}),)
+        )
+
+    assert common(request("Tea"), request("Milk")) == 0
+    assert common(request("Tea"), request("Tea")) == 1
+    assert most_bytes(request("word " * 1000)) > 5000
 
 
 def test_an_image_counts_by_its_tokens_and_the_same_image_is_the_same():

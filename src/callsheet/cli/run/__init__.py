@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.file_proxy import FileProxy
 
 from ...actors import (
+    CacheForecast,
     CachePolicy,
     LedgerPolicy,
     Limits,
+    PriceBook,
     PromptCaching,
     TroupeSettings,
     UnwrittenCosts,
@@ -293,7 +295,8 @@ def run(
                 vendor = _vendor(choice)
                 check_batches(route, vendor)
                 with open_known(Paths(output).store) as known:
-                    found = forecast(rows, prices, known)
+                    cached = _cache(choice, prices, prompt_caching)
+                    found = forecast(rows, prices, known, cached)
                     batched = rows_in_batches(output, known.owner)
                     print_forecast(found, limits, settings, batched, vendor)
                 return
@@ -338,6 +341,12 @@ def run(
         click.echo(f"Error: {error}", err=True)
         sys.exit(_REFUSED)
     sys.exit(status)
+
+
+def _cache(
+    choice: EndpointChoice, prices: PriceBook, caching: PromptCaching
+) -> CacheForecast | None:
+    return None if choice.endpoint is None else CacheForecast(choice.endpoint, prices, caching)
 
 
 def _check_page(page: Path | None) -> None:

@@ -251,9 +251,17 @@ def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[s
     before = f", in addition to {dollars(spent.cost_usd)} spent" if spent.at_most_usd else ""
     before += f" and up to {dollars(spent.open_usd)} not known" if spent.open_usd else ""
     lines = [f"Cost: about {dollars(usd)}{before}."]
+    if route == "live" and found.cache_saves_usd:
+        lines.append(_of_cache(found.cache_saves_usd, found.cache_reads))
     if most is not None and usd is not None and spent.at_most_usd + usd > most:
         lines.append(f"--max-cost {most} would stop the run before its last row.")
     return lines
+
+
+def _of_cache(saved: Decimal, reads: int) -> str:
+    if saved < 0:
+        return f"Prompt cache: writing to it costs about {dollars(-saved)} in addition."
+    return f"Prompt cache: saves about {dollars(saved)} of that; {_rows(reads)} read from it."
 
 
 def _route(settings: BulkSettings, route: PricedRoute, vendor: Vendor) -> str:
