@@ -84,6 +84,7 @@ if TYPE_CHECKING:
         NOTHING,
         Amount,
         Budget,
+        CostBound,
         CostStatistics,
         CostTotals,
         GetCosts,
@@ -211,7 +212,7 @@ else:
         http="LeanTransport check_environment",
         identity="sharing_key",
         ledger=(
-            "NOTHING Amount Budget CostStatistics CostTotals GetCosts LedgerActor "
+            "NOTHING Amount Budget CostBound CostStatistics CostTotals GetCosts LedgerActor "
             "LedgerPolicy UnwrittenCosts read_sums take_unwritten"
         ),
         json_value="Json kind_of",
@@ -290,6 +291,7 @@ __all__ = [
     "Complete",
     "Compose",
     "ConnectionFailed",
+    "CostBound",
     "CostStatistics",
     "CostTotals",
     "DamagedFile",

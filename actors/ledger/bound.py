@@ -198,14 +198,6 @@ class CostBound:
     fallbacks: tuple[tuple[str | None, PriceBook], ...] = ()
     most_output: int = MOST_OUTPUT
 
-    def usd(self, request: Request) -> Decimal | None:
-        """Return the most USD that an attempt can cost; None if one of the prices is not known.
-
-        Args:
-            request: the request to send.
-        """
-        return self.of(request, None)[1]
-
     def of(self, request: Request, counter: TokenCounter | None) -> tuple[Usage, Decimal | None]:
         """Return the most tokens and the most USD that an attempt can take.
 
@@ -215,6 +207,27 @@ class CostBound:
         """
         usage = most_usage(request, counter, most_output=self.most_output)
         return usage, most_usd(self.prices, request, usage, self.fallbacks)
+
+    def tier_of(self, request: Request) -> str:
+        """Return the service tier by which a request is priced, for `usd_of_tokens`.
+
+        Args:
+            request: the request to send.
+        """
+        return asked_tier(request)
+
+    def usd_of_tokens(self, model: str, tier: str, usage: Usage) -> Decimal | None:
+        """Return the most USD that tokens can cost; None if one of the prices is not known.
+
+        Args:
+            model: the model that was requested.
+            tier: the service tier that was requested, such as "default"; see `tier_of`.
+            usage: the most tokens.
+        """
+        named = {"speed": "fast"} if tier == FAST_MODE else {"service_tier": tier}
+        cached: dict[str, Json] = {"cache_control": {"ttl": "1h"}}  # the dearest way to write it
+        request = Request.of("", model=model, extra_body={**named, **cached})
+        return most_usd(self.prices, request, usage, self.fallbacks)
 
 
 def _most(tier: TierPrice, request: Request, usage: Usage) -> Decimal:

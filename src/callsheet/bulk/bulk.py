@@ -71,6 +71,8 @@ async def bulk(
     await in_thread(archive.open)
     may_remove_store = False
     try:
+        bound = cost_bound(troupe)
+        archive.account = archive.account.priced(bound.usd_of_tokens)
         plan = plan_run(troupe, settings, archive.account, archive.paths.batches, archive.lane)
         run = BulkRun(
             iter(rows),
@@ -84,7 +86,7 @@ async def bulk(
             observers=observers,
             in_thread=in_thread,
             wall_clock=wall_clock,
-            bound=cost_bound(plan.troupe).usd,
+            bound=bound,
             remark=plan.remark,
         )
         observer = _both(run.observe, plan.troupe.observer)

@@ -12,6 +12,7 @@ import attrs
 from ..actors import (
     CheckPlan,
     CombinedCost,
+    CostBound,
     Limits,
     Packing,
     Price,
@@ -23,6 +24,7 @@ from ..actors import (
     sharing_key,
 )
 from .files.known import KnownKeys
+from .files.spend import RunSpend
 from .row import BadRow, Row
 
 _MINUTE_S = 60.0
@@ -125,7 +127,7 @@ class Forecast:
         bad: lines that are not valid requests.
         answered: rows with a response from an earlier run.
         duplicates: rows with the same request as an earlier row, under another custom id.
-        spent_usd: the cost in USD of the responses of earlier runs, as far as it is known.
+        spent: what earlier runs have spent.
         first_bad: the first of the invalid rows.
         models: the estimates, by model.
     """
@@ -134,7 +136,7 @@ class Forecast:
     bad: int = 0
     answered: int = 0
     duplicates: int = 0
-    spent_usd: Decimal = Decimal(0)
+    spent: RunSpend = attrs.field(factory=RunSpend)
     first_bad: BadRow | None = None
     models: dict[str, ModelForecast] = attrs.field(factory=dict[str, ModelForecast])
 
@@ -253,7 +255,8 @@ def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) 
         prices: the prices of models.
         known: the keys of rows that have a response, and how long the responses are.
     """
-    found, estimator = Forecast(spent_usd=known.cost_usd), TokenEstimator()
+    spent = known.spend.priced(CostBound(prices).usd_of_tokens)
+    found, estimator = Forecast(spent=spent), TokenEstimator()
     packs = _Packs(estimator, prices)
     with closing(sqlite3.connect("", isolation_level=None)) as seen:  # a temporary file
         seen.execute("PRAGMA journal_mode = OFF")

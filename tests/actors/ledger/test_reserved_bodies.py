@@ -232,9 +232,9 @@ def test_audio_in_a_message_has_no_known_price():
 def test_a_model_in_the_body_is_priced():
     for extra in ({"model": DEAR}, {"models": [DEAR]}):
         request = Request.of("x", model=CHEAP, max_tokens=100, extra_body=extra)
-        assert CostBound(BOOK).usd(request) > Decimal("0.01")
+        assert CostBound(BOOK).of(request, None)[1] > Decimal("0.01")
     unknown = Request.of("x", model=CHEAP, extra_body={"models": ["unknown"]})
-    assert CostBound(BOOK).usd(unknown) is None
+    assert CostBound(BOOK).of(unknown, None)[1] is None
 
 
 def gemini_json(tokens):

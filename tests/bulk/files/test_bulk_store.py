@@ -7,12 +7,13 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from callsheet.actors import DamagedFile, Endpoint, StorageFull, TroupeSettings
+from callsheet.actors import DamagedFile, Endpoint, StorageFull, TroupeSettings, Usage
 from callsheet.actors.batch_api.journal import JournalFile
 from callsheet.bulk.engine.routing import plan_run
 from callsheet.bulk.errors import BulkRefused
 from callsheet.bulk.files.known import open_known
-from callsheet.bulk.files.store import RunSpend, RunStore
+from callsheet.bulk.files.spend import RunSpend, UnpricedTokens
+from callsheet.bulk.files.store import RunStore
 from callsheet.bulk.settings import BulkSettings
 
 
@@ -42,6 +43,30 @@ def test_what_was_sent_and_has_not_ended_is_lost_with_the_process(path):
     third = RunStore(path)
     assert third.spend.lost == 5
     third.close()
+
+
+def test_tokens_without_a_price_are_stored_and_priced_when_a_price_is_known(path):
+    """What is not known counts at its bound in every later run, too (L13)."""
+    store = RunStore(path)
+    one, other = ("m", "default"), ("m", "flex")
+    known = UnpricedTokens({one: Usage(100, 20)})
+    each = UnpricedTokens({one: Usage(10, 5), other: Usage(1, 50)})
+    store.keep([], RunSpend(sent=5, ended=3, unpriced=known, each_unpriced=each))
+    store.close()
+    again = RunStore(path)
+    spend = again.spend
+    again.close()
+    assert spend.unpriced.by_model == {one: Usage(120, 30), other: Usage(2, 100)}
+    assert spend.unpriced.models == ["m"]
+    assert (spend.each_unpriced, spend.at_most_usd) == (UnpricedTokens(), 0)
+
+    def price(model, tier, usage):
+        return Decimal(usage.total_tokens) if tier == "default" else None
+
+    priced = spend.priced(price)
+    assert (priced.unknown_usd, priced.at_most_usd) == (150, 150)
+    assert priced.unpriced.by_model == {other: Usage(2, 100)}
+    assert priced.priced(lambda *_: None) == priced
 
 
 def test_no_two_openings_have_the_same_name(path):
@@ -108,7 +133,7 @@ def test_a_later_version_is_left_alone(path):
     other.close()
     with (
         left_alone(path),
-        pytest.raises(BulkRefused, match="version 9, and this release reads version 3"),
+        pytest.raises(BulkRefused, match="version 9, and this release reads version 4"),
     ):
         RunStore(path)
 
@@ -133,7 +158,7 @@ def test_a_cost_that_is_no_number_is_damage(path):
         pytest.raises(BulkRefused, match=r"is not valid.; move it and OUTPUT away"),
         open_known(path) as known,
     ):
-        _ = known.cost_usd
+        _ = known.spend
 
 
 def test_ids_are_met_once_in_a_run(path):

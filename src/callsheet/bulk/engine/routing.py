@@ -21,7 +21,7 @@ from ...actors import (
     lines_in,
 )
 from ..errors import BulkRefused
-from ..files.store import RunSpend
+from ..files.spend import RunSpend
 from ..settings import BulkSettings, RunRoute
 
 _DAY_S = 86_400.0
@@ -170,11 +170,18 @@ def _with_budget(
     """Add a budget with what is left of `max_cost`."""
     if settings.max_cost is None:
         return troupe
+    if account.unpriced:
+        names = ", ".join(account.unpriced.models)
+        raise BulkRefused(
+            f"no price is known for {names}, which earlier runs have used, so the limit of "
+            f"${settings.max_cost} cannot be kept",
+            "give the price (--prices), or leave out --max-cost",
+        )
     left = settings.max_cost - account.at_most_usd
     if left <= 0:
         spent = f"${account.cost_usd} of ${settings.max_cost} are spent"
-        if unknown := account.unknown_usd + account.maybe_usd:
-            spent += f", and up to ${unknown} may have been billed for what told no cost"
+        if account.open_usd:
+            spent += f", and up to ${account.open_usd} may have been billed for what told no cost"
         raise BulkRefused(spent, "raise --max-cost")
     policy = troupe.ledger or LedgerPolicy()
     # A ledger may hold other calls too; the budget applies to the lane of this run.

@@ -22,7 +22,8 @@ from .lines_file import ChangedByOthers, LinesFile
 from .outcome import RowOutcome
 from .output import OrderedOutput, OutputFile, UnorderedOutput
 from .reorder import ReorderWindow
-from .store import STORE_REMEDY, RunSpend, RunStore
+from .spend import RunSpend
+from .store import STORE_REMEDY, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2
 _LONGEST_HEAD = 100  # bytes of a line that show whose it is

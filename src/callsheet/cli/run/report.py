@@ -242,9 +242,11 @@ def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[s
         lines = [f"Cost: unknown, because no price is known for {names} (add one with --prices)."]
         refused = f"With --max-cost {most}, no call of unknown price would be sent."
         return lines if most is None else [*lines, refused]
-    before = f", in addition to {dollars(found.spent_usd)} spent" if found.spent_usd else ""
+    spent = found.spent
+    before = f", in addition to {dollars(spent.cost_usd)} spent" if spent.at_most_usd else ""
+    before += f" and up to {dollars(spent.open_usd)} not known" if spent.open_usd else ""
     lines = [f"Cost: about {dollars(usd)}{before}."]
-    if most is not None and usd is not None and found.spent_usd + usd > most:
+    if most is not None and usd is not None and spent.at_most_usd + usd > most:
         lines.append(f"--max-cost {most} would stop the run before its last row.")
     return lines
 
