@@ -11,6 +11,8 @@ if TYPE_CHECKING:
         BatchApiPolicy,
         BatchApiStatistics,
         GetBatchApiStatistics,
+        JournalOwner,
+        claim_journal,
         lines_in,
     )
     from .batching import (
@@ -184,7 +186,10 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         asking="ResponseStream",
-        batch_api="BatchApiActor BatchApiPolicy BatchApiStatistics GetBatchApiStatistics lines_in",
+        batch_api=(
+            "BatchApiActor BatchApiPolicy BatchApiStatistics GetBatchApiStatistics JournalOwner "
+            "claim_journal lines_in"
+        ),
         batching=(
             "AgreementStatistics BatcherActor Batching BatchingStatistics BatchRecord "
             "BatchStrategy CheckPlan CombinedCost GetBatchingStatistics ListStrategy Packing"
@@ -314,6 +319,7 @@ __all__ = [
     "GetRequestStatistics",
     "HedgePolicy",
     "InThread",
+    "JournalOwner",
     "Json",
     "Lane",
     "LeanTransport",
@@ -403,6 +409,7 @@ __all__ = [
     "WireFormat",
     "cast_troupe",
     "check_environment",
+    "claim_journal",
     "cost_bound",
     "critical_path",
     "default_prices",

@@ -22,7 +22,7 @@ from ..actors import (
     open_troupe,
 )
 from ..runtime import open_collapsing_nursery
-from .engine.routing import plan_run
+from .engine.routing import RunJournal, plan_run
 from .engine.run import BulkRun
 from .files.archive import Archive
 from .progress import RowObserver
@@ -73,7 +73,8 @@ async def bulk(
     try:
         bound = cost_bound(troupe)
         archive.account = archive.account.priced(bound.usd_of_tokens)
-        plan = plan_run(troupe, settings, archive.account, archive.paths.batches, archive.lane)
+        journal = RunJournal(archive.paths.batches, archive.owner)
+        plan = plan_run(troupe, settings, archive.account, journal, archive.lane)
         run = BulkRun(
             iter(rows),
             archive,

@@ -7,9 +7,20 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from callsheet.actors import DamagedFile, Endpoint, StorageFull, TroupeSettings, Usage
+from callsheet.actors import (
+    DamagedFile,
+    Endpoint,
+    ForeignFile,
+    JournalOwner,
+    StorageFull,
+    TroupeSettings,
+    Usage,
+    claim_journal,
+    lines_in,
+)
 from callsheet.actors.batch_api.journal import JournalFile
-from callsheet.bulk.engine.routing import plan_run
+from callsheet.actors.batch_api.plan import BatchGroup
+from callsheet.bulk.engine.routing import RunJournal, plan_run
 from callsheet.bulk.errors import BulkRefused
 from callsheet.bulk.files.known import open_known
 from callsheet.bulk.files.spend import RunSpend, UnpricedTokens
@@ -204,8 +215,36 @@ def test_a_journal_that_cannot_be_read_stops_a_run_before_anything_is_sent(tmp_p
     journal, settings = tmp_path / "journal", BulkSettings(route="live")
     troupe = TroupeSettings(endpoint=Endpoint("http://provider/v1"))
     journal.write_bytes(b"not a database" * 100)
+    place = RunJournal(journal, JournalOwner("run", is_new=True))
     with pytest.raises(BulkRefused, match=r"the batch journal .* cannot be used: .*move the file"):
-        plan_run(troupe, settings, RunSpend(), journal, "lane")
+        plan_run(troupe, settings, RunSpend(), place, "lane")
     journal.unlink()
     JournalFile(journal, "me", 1.0, lambda: 0.0).close()
-    assert plan_run(troupe, settings, RunSpend(), journal, "lane").troupe.batches is None
+    assert plan_run(troupe, settings, RunSpend(), place, "lane").troupe.batches is None
+
+
+@pytest.mark.parametrize("route", ["live", "auto", "pack", "batch"])
+@pytest.mark.parametrize("has_lines", [True, False])
+def test_the_journal_of_another_run_stops_a_run_before_anything_is_sent(tmp_path, route, has_lines):
+    """Files that were swapped: the rows of the own journal would be paid for twice (L14)."""
+    journal, settings = tmp_path / "journal", BulkSettings(route=route, deadline_s=86_400.0)
+    troupe = TroupeSettings(endpoint=Endpoint("http://provider/v1", None, "openai"))
+    assert claim_journal(journal, JournalOwner("another")) == 0
+    if has_lines:
+        file = JournalFile(journal, "me", 1.0, lambda: 0.0)
+        file.intend("b", BatchGroup("/v1/chat/completions", "m"), 9, [("x-1", "key")])
+        file.close()
+    before = journal.read_bytes()
+    place = RunJournal(journal, JournalOwner("run"))
+    with pytest.raises(BulkRefused, match="it is the journal of another run; restore the journal"):
+        plan_run(troupe, settings, RunSpend(), place, "lane")
+    assert journal.read_bytes() == before
+
+
+def test_a_run_takes_over_a_journal_without_lines_when_it_begins(tmp_path):
+    journal, owner = tmp_path / "journal", JournalOwner("run", is_new=True)
+    assert claim_journal(journal, JournalOwner("another")) == 0
+    assert claim_journal(journal, owner) == 0
+    assert lines_in(journal, JournalOwner("run")) == 0
+    with pytest.raises(ForeignFile):
+        lines_in(journal, JournalOwner("another"))

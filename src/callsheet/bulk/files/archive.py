@@ -145,6 +145,7 @@ class Archive:
                 paths.errors.unlink(missing_ok=True)
                 self._errors: LinesFile | None = None
                 self.account = self._store.spend
+                self.owner = self._store.owner
                 self.lane = f"{paths.output.name}#{self._store.name}"
             except BlockingIOError:
                 raise BulkRefused(

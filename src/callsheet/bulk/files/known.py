@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import final
 
-from ...actors import DamagedFile, Database, StorageError
+from ...actors import DamagedFile, Database, JournalOwner, StorageError
 from ..errors import BulkRefused
 from .spend import RunSpend
 from .store import STORE_REMEDY, open_store, read_spend
@@ -30,6 +30,12 @@ class KnownKeys:
         if self._database is None:
             return False
         return self._database.row("SELECT 1 FROM responses WHERE key = ?", (key,)) is not None
+
+    @property
+    def owner(self) -> JournalOwner | None:
+        """The run, as its journal of batches knows it; None if there is no store."""
+        row = None if self._database is None else self._database.row("SELECT name FROM spend")
+        return None if row is None else JournalOwner(str(row[0]))
 
     @property
     def spend(self) -> RunSpend:

@@ -20,6 +20,7 @@ from ...actors import (
     DatabaseFormat,
     FileInUse,
     ForeignFile,
+    JournalOwner,
     OtherVersion,
     open_database,
 )
@@ -120,6 +121,11 @@ class RunStore:
     def name(self) -> str:
         """A name that is unique to this opening of this store, for a ledger that runs share."""
         return f"{self._text('name')}-{self.opened}"
+
+    @property
+    def owner(self) -> JournalOwner:
+        """The run as its journal of batches knows it, whichever process continues it."""
+        return JournalOwner(self._text("name"), is_new=self.opened == 1)
 
     @property
     def responses(self) -> int:

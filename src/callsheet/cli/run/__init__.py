@@ -290,7 +290,8 @@ def run(
                 check_batches(route, vendor)
                 with open_known(Paths(output).store) as known:
                     found = forecast(rows, prices, known)
-                    print_forecast(found, limits, settings, rows_in_batches(output), vendor)
+                    in_batches = rows_in_batches(output, known.owner)
+                    print_forecast(found, limits, settings, in_batches, vendor)
                 return
             unwritten: list[UnwrittenCosts] = []
             job = BulkJob(

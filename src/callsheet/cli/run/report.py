@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ...actors import Limits, Routing, StorageError, Vendor, lines_in
+from ...actors import JournalOwner, Limits, Routing, StorageError, Vendor, lines_in
 from ...bulk.errors import BulkRefused
 from ...bulk.forecast import Forecast, PricedRoute
 from ...bulk.progress import Progress
@@ -117,14 +117,18 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
     return lines
 
 
-def rows_in_batches(output: Path) -> int:
+def rows_in_batches(output: Path, owner: JournalOwner | None = None) -> int:
     """Count the rows in the journal of a run.
+
+    Args:
+        output: OUTPUT of the run.
+        owner: the run whose journal it must be; None for any.
 
     Raises:
         BulkRefused: the journal cannot be read.
     """
     try:
-        return lines_in(Paths(output).batches)
+        return lines_in(Paths(output).batches, owner)
     except StorageError as error:
         raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
 
