@@ -165,8 +165,12 @@ class LedgerFile:
         Raises:
             StorageError: the file cannot be read.
         """
-        with self._database.decoding():
-            return line_debts(self._database, self.run)
+        try:
+            with self._database.decoding():
+                return line_debts(self._database, self.run)
+        except StorageError:
+            self.roll_back()
+            raise
 
     def commit(self, transactions: Iterable[Transaction]) -> None:
         """Write transactions, and end the transaction of the file; they are on disk then.
