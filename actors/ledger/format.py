@@ -1,10 +1,8 @@
 """The format of a ledger file: its tables, and the numbers that stand for names in them."""
 
 from ..storage import DatabaseFormat, FormatUpgrade
-from .amount_columns import AMOUNT, AMOUNT_COLUMNS
-from .entries import Account, TransactionKind
-from .exact_sum import ExactSum, exact_add
-from .simulated import is_simulated
+from .amount_columns import AMOUNT, AMOUNT_COLUMNS, ExactSum, exact_add
+from .entries import Account, TransactionKind, is_simulated
 
 LABEL = ("tenant", "model", "day", "route", "endpoint")
 """The columns of a label. The post is in a table of its own: each call may have another one."""

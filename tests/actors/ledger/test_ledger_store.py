@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from callsheet.actors import Usage
 from callsheet.actors.errors import BudgetExceeded
 from callsheet.actors.ledger.accounts import Accounts
+from callsheet.actors.ledger.amount_columns import ExactSum
 from callsheet.actors.ledger.book import CallOutcome
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
 from callsheet.actors.ledger.entries import Amount, CostLabel, Payer
-from callsheet.actors.ledger.exact_sum import ExactSum
 from callsheet.actors.ledger.file import open_ledger, read_sums, recover
 from callsheet.actors.ledger.format import LEDGER_FORMAT
 from callsheet.actors.ledger.tables import sums
