@@ -118,13 +118,13 @@ def _check_size(size: float, what: str) -> None:
         raise TooMuchWork(f"{what} is too large (more than {_MAX_ITEMS:,} characters or items)")
 
 
+def _items_of(value: object) -> int:
+    return len(cast("Sized", value)) if isinstance(value, _ITEMS) else 0
+
+
 def _joined(values: list[object]) -> str:
     _check_size(text_size(values, _MAX_ITEMS), "a result of ~")
     return "".join(map(str, values))
-
-
-def _length(value: object) -> int:
-    return len(cast("Sized", value)) if isinstance(value, _ITEMS) else 0
 
 
 def _bounded(name: str, function: Callable[..., object]) -> Callable[..., object]:
@@ -152,7 +152,7 @@ def _bounded(name: str, function: Callable[..., object]) -> Callable[..., object
         found = function(*passed, value, *args, **named)
         if isinstance(found, Iterator):
             return iter(_TimedIterable(cast("Iterator[object]", found)))
-        _check_size(_length(found), what)
+        _check_size(_items_of(found), what)
         return found
 
     return bounded
@@ -182,9 +182,10 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
         )
         del self.globals["lipsum"]  # it takes as long as its argument says
-        own = cast("dict[str, Callable[..., object]]", self.filters)
-        own |= {name: _bounded(name, function) for name, function in (own | dict(filters)).items()}
-        own |= {_TIMED: _TimedIterable, _JOINED: _joined}
+        every = cast("dict[str, Callable[..., object]]", self.filters)
+        every |= filters
+        every |= {name: _bounded(name, function) for name, function in every.items()}
+        every |= {_TIMED: _TimedIterable, _JOINED: _joined}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)

@@ -23,7 +23,7 @@ from ..storage import (
     open_database,
 )
 from .entries import Account, Amount, CostDimension, LedgerEntry, Transaction
-from .format import LEDGER_FORMAT
+from .format import CHECKED, LEDGER_FORMAT
 from .tables import (
     LedgerWriter,
     check_dimension,
@@ -44,6 +44,7 @@ from .unwritten import (
     remove,
 )
 
+_SEAL_RUN = f"UPDATE runs SET crc = checksum({CHECKED['runs']}) WHERE id = ?"  # noqa: S608
 _CHECKED_BYTES = 16 * 1024**2  # in some 20 ms: each command opens the ledger
 _ALWAYS_CHECKED = ("labels", "reservations", "sums")  # small, and budgets depend on them
 _WAIT_S = 10.0  # for another process that writes, which takes milliseconds
@@ -71,6 +72,8 @@ def open_ledger(path: Path, *, create: bool = False, read_only: bool = False) ->
     )
     try:
         database.verify(*_ALWAYS_CHECKED)
+        if not read_only:  # a reader takes what is there, also in a file of an earlier version
+            database.verify("runs")
     except StorageError:
         database.close()
         raise
@@ -106,9 +109,11 @@ class LedgerFile:
             with self._database.decoding(), self._database.transaction():
                 taken = _end_dead_runs(self._database, path, now)
                 cursor = self._database.execute(
-                    "INSERT INTO runs (pid, began_at) VALUES (?, ?)", (os.getpid(), now)
+                    "INSERT INTO runs (pid, began_at, has_all, crc) VALUES (?, ?, 0, 0)",
+                    (os.getpid(), now),
                 )
                 self.run: int = cursor.lastrowid or 0
+                self._database.execute(_SEAL_RUN, (self.run,))
                 # Locked before the commit, when other processes see the run.
                 self._lock = ProcessLock(_lock_path(path, self.run))
         except BaseException:
@@ -165,8 +170,12 @@ class LedgerFile:
         Raises:
             StorageError: the file cannot be read.
         """
-        with self._database.decoding():
-            return line_debts(self._database, self.run)
+        try:
+            with self._database.decoding():
+                return line_debts(self._database, self.run)
+        except StorageError:
+            self.roll_back()
+            raise
 
     def commit(self, transactions: Iterable[Transaction]) -> None:
         """Write transactions, and end the transaction of the file; they are on disk then.
@@ -205,8 +214,9 @@ class LedgerFile:
 
     def close(self, now: float) -> None:
         """Mark the run as ended, and close the file. Nothing must be reserved any more."""
-        with contextlib.suppress(StorageError):  # the next process finds no open reservation
-            self._database.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (now, self.run))
+        # If it fails, the next process finds no open reservation.
+        with contextlib.suppress(StorageError), self._database.transaction():
+            _change_run(self._database, self.run, "ended_at = ?", now)
         self._release()
         self.give_back()
         _remove_lock(self.path, self.run)
@@ -323,10 +333,17 @@ def _end_dead_runs(
         if ProcessLock.is_held(_lock_path(path, run)):
             continue
         LedgerWriter(database).write(run, open_reservations(database, run, now))
-        database.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (now, run))
+        _change_run(database, run, "ended_at = ?", now)
         _remove_lock(path, run)
         SpaceBeside(path, run).give_back_reserve()
     return files
+
+
+def _change_run(database: Database, run: int, change: str, value: float) -> None:
+    """Change the row of a run, unless it is damaged; inside a transaction."""
+    whole = f"verified(crc, {CHECKED['runs']})"
+    database.execute(f"UPDATE runs SET {change} WHERE id = ? AND {whole}", (value, run))  # noqa: S608  # constants
+    database.execute(_SEAL_RUN, (run,))
 
 
 def _add_unwritten(database: Database, path: Path, run: int, found: UnwrittenRun) -> None:
@@ -346,7 +363,7 @@ def _add_unwritten(database: Database, path: Path, run: int, found: UnwrittenRun
         )
     if not row[0]:
         LedgerWriter(database).write(run, found.transactions)
-        database.execute("UPDATE runs SET has_all = 1 WHERE id = ?", (run,))
+        _change_run(database, run, "has_all = ?", 1)
 
 
 def _read_unwritten(file: Path) -> UnwrittenRun:

@@ -292,8 +292,9 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """Host and port, for texts."""
-        return httpx.URL(self.base_url).netloc.decode("ascii").rpartition("@")[2]
+        """Host and port, and the Unix socket if it has one, for texts and ledgers."""
+        host = httpx.URL(self.base_url).netloc.decode("ascii").rpartition("@")[2]
+        return host if self.uds is None else f"{host} ({Path(self.uds).absolute()})"
 
     @property
     def shown_url(self) -> str:

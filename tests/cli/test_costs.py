@@ -11,9 +11,8 @@ from click.testing import CliRunner
 
 from callsheet.actors import Usage
 from callsheet.actors.ledger.book import Book, CallOutcome
-from callsheet.actors.ledger.entries import Amount, CostLabel, Payer
+from callsheet.actors.ledger.entries import Amount, CostLabel, Payer, is_simulated
 from callsheet.actors.ledger.file import LedgerFile
-from callsheet.actors.ledger.simulated import is_simulated
 from callsheet.cli import main
 from callsheet.costs.report import default_ledger, read_costs
 

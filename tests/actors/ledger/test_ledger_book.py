@@ -373,6 +373,8 @@ def test_what_is_dearest_of_what_may_happen_is_reserved():
     fast = attrs.evolve(flex, extra_body={"service_tier": "fast"})
     assert most_usd(default_prices(), fast, million) == Decimal("2.5")
     assert most_usd(default_prices(), attrs.evolve(fast, model="o1-pro"), million) is None
+    auto = attrs.evolve(flex, extra_body={"service_tier": "auto"})
+    assert most_usd(default_prices(), auto, million) == Decimal("2.5"), "the project decides"
 
 
 def test_totals_know_nothing_of_what_is_available():

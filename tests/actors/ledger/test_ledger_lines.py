@@ -1,17 +1,19 @@
 """Each line of a batch is in the ledger once, also if several processes send and await it (L3)."""
 
+from contextlib import closing
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from callsheet.actors import Usage
 from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.book import CallOutcome
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
 from callsheet.actors.ledger.entries import NOTHING, Amount, CostLabel, Payer
-from callsheet.actors.ledger.file import read_sums
+from callsheet.actors.ledger.file import open_ledger, read_sums, recover
 from callsheet.actors.storage import in_place
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
@@ -102,6 +104,27 @@ async def test_a_line_that_several_processes_waited_for_is_booked_once(
     await accounts.leave()
     for by in ("model", "post", "day", "tenant", "route", "call"):
         assert found(path, by) == ONCE
+
+
+async def test_what_cannot_be_read_of_earlier_runs_holds_calls_back(autojump_clock, tmp_path):
+    """A debt that is not found would be booked beside what the line costs (L14)."""
+    path = tmp_path / "ledger"
+    accounts = await opened(path)
+    await call(accounts, "x-1")
+    die(accounts)
+    recover(path, NOON)
+    with closing(open_ledger(path)) as database:
+        database.execute("UPDATE transactions SET at = at + 1 WHERE reservation LIKE 'line:%'")
+    accounts = await opened(path, Budget(10))
+    key = accounts.new_key()
+    assert await accounts.reserve([(key, [payer()])]) == [None]
+    with capture_logs() as logs:
+        accounts.note_line(key, "x-1", is_resumed=True, unrun=())
+        await accounts.written()
+        (refusal,) = await accounts.reserve([(accounts.new_key(), [payer()])])
+    assert "a stored value is not valid" in str(refusal)
+    assert {one["event"] for one in logs} == {"ledger_not_written"}
+    die(accounts)
 
 
 async def test_what_an_earlier_process_sent_live_as_well_stays(autojump_clock, tmp_path):

@@ -350,6 +350,14 @@ def test_a_task_that_the_vendor_does_not_take_is_refused():
 # ------------------------------------------------------------------ the way there
 
 
+def test_two_sockets_under_one_url_have_names_of_their_own():
+    """They are two servers: a ledger has a line for each, as caches and journals have (L12)."""
+    one, other = (Endpoint("http://gw/v1", "sk-0123456789", uds=f"/{name}.sock") for name in "ab")
+    assert (one.host, one.label) == ("gw (/a.sock)", "gw (/a.sock)")
+    assert other.label == "gw (/b.sock)"
+    assert attrs.evolve(one, key_name="key 2").label == "gw (/a.sock) key 2"
+
+
 def test_a_unix_socket_is_on_this_machine():
     endpoint = Endpoint("http://provider/v1", uds="/run/provider.sock", http2=True)
     assert endpoint.is_loopback

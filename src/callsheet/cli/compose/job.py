@@ -311,11 +311,16 @@ def _wrote_trace(run: Composition, posts: dict[str, Post]) -> bool:
 def _summary(run: Composition, posts: dict[str, Post]) -> list[str]:
     """Sum up all calls, those of failed posts included, because they are paid for as well."""
     totals = CallTotals.of(run.timeline.calls, run.timeline.ended_at)
-    if not totals.output_tokens:
+    if not totals.output_tokens and not totals.unknown_costs:
         return []
     retries = f" ({_count(totals.retries, 'retry', 'retries')})" if totals.retries else ""
     if totals.cost_usd is None:
-        price = f"cost unknown: no price for {run.recipe.model} (add one with --prices)"
+        price = "cost unknown"
+        if totals.known_usd:
+            count = _count(totals.unknown_costs, "call")
+            price = f"{dollars(totals.known_usd)}, and {count} of unknown cost"
+        if run.prices.price(run.recipe.model) is None:
+            price += f": no price for {run.recipe.model} (add one with --prices)"
     elif run.choice.endpoint is None:
         price = f"{dollars(totals.cost_usd)} at OpenAI's prices (the built-in provider is free)"
     else:
