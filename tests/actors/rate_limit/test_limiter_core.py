@@ -72,6 +72,15 @@ def test_what_is_for_a_day_may_be_used_in_the_morning():
     assert limiter.next_at(0.0) == pytest.approx(3_600)
 
 
+@pytest.mark.parametrize(("amount", "per_s"), [(5, 86_400.0), (1, 86_400.0), (300, 3_600.0)])
+def test_all_of_a_long_limit_goes_at_once(amount, per_s):
+    """No call of the amount waits, and the next one waits for its share of the period."""
+    limiter = limiter_of(rates=[Rate("requests", amount, per_s)], in_flight=1000)
+    *first, last = instants(limiter, [asking()] * (amount + 1))
+    assert set(first) == {0}
+    assert last == pytest.approx(per_s / amount)
+
+
 def test_a_rate_that_was_found_long_ago_delays_no_call():
     limiter = Limiter(Limits(), 0.0)
     calls = [limiter.try_admit(PermitRequest("m", Cost()), 0.0) for _ in range(10)]
