@@ -56,20 +56,26 @@ class Scene:
     folder: object
     told: frozenset
 
+    @property
+    def sent(self):
+        """The number of rows that the provider has worked on."""
+        stats = self.stage.provider.stats
+        return stats.requests + stats.batch_lines
+
     async def go_on(self, damage=lambda _: None, *, route="live"):
         """Continue with damaged files; return what was sent, and the refusal if there was one."""
         shutil.rmtree(after := self.folder.with_name("after"), ignore_errors=True)
         shutil.copytree(self.folder, after)
-        output, stats = after / "out.jsonl", self.stage.provider.stats
+        output = after / "out.jsonl"
         damage(Paths(output))
         before = {path.name: path.read_bytes() for path in after.iterdir()}
-        sent = stats.requests, stats.batch_lines
+        sent_before = self.sent
         refused = None
         try:
             await self.stage.run(rows(), output, keep=True, **settings(output, route))
         except* (BulkRefused, BulkStopped, StorageError) as errors:
             refused = str(errors.exceptions[0])
-        sent = stats.requests - sent[0] + stats.batch_lines - sent[1]
+        sent = self.sent - sent_before
         if refused is None:
             assert sorted(ids_of(output)) == sorted(one.custom_id for one in rows())
         else:
@@ -145,7 +151,7 @@ def swapped(other):
 STATES = {
     "half": ("store", "log of the store"),
     "done": ("store",),
-    "in batches": ("store", "journal"),
+    "in batches": ("store", "log of the store", "journal", "log of the journal"),
 }
 CASES = [(state, name) for state, names in STATES.items() for name in names]
 
@@ -155,17 +161,18 @@ CASES = [(state, name) for state, names in STATES.items() for name in names]
 async def test_a_file_that_is_cut_or_swapped_stops_the_run(
     autojump_clock, tmp_path, state, name, route
 ):
-    async with stage() as it:
+    async with stage() as it, stage() as elsewhere:
         there = await scene(it, tmp_path, state)
         whole, _ = await there.go_on(route=route)
         other = tmp_path / "other"
         other.mkdir()
-        strange = await scene(it, other, "in batches")
+        strange = await scene(elsewhere, other, "in batches")
         paths = Paths(strange.folder / "out.jsonl")
         swaps = {  # files of another kind
             "store": [paths.batches, paths.output],
             "log of the store": [paths.output],
             "journal": [paths.store, paths.output],
+            "log of the journal": [paths.output],
         }[name]
         for change in [*map(cut, CUTS), *map(swapped, swaps)]:
             sent, refused = await there.go_on(
@@ -179,7 +186,10 @@ async def test_a_file_that_is_cut_or_swapped_stops_the_run(
 
 
 @pytest.mark.parametrize("state", ["half", "done"])
-async def test_the_store_of_another_run_or_of_earlier_is_refused(autojump_clock, tmp_path, state):
+@pytest.mark.parametrize("route", ROUTES)
+async def test_the_store_of_another_run_or_of_earlier_is_refused(
+    autojump_clock, tmp_path, state, route
+):
     """It has none of the responses that OUTPUT has."""
     async with stage() as it:
         there = await scene(it, tmp_path, state)
@@ -190,7 +200,7 @@ async def test_the_store_of_another_run_or_of_earlier_is_refused(autojump_clock,
             log_of(files.store).unlink(missing_ok=True)
             shutil.copy(Paths(other).store, files.store)
 
-        sent, refused = await there.go_on(swap)
+        sent, refused = await there.go_on(swap, route=route)
         assert sent == 0
         assert f"{len(there.told)} responses of out.jsonl are not in it" in refused
 
