@@ -102,6 +102,8 @@ class LedgerFile:
         self._lock: ProcessLock | None = None
         self._began_at = now
         self._space: SpaceBeside | None = None
+        if not path.exists():
+            remove(file for _, file in reserved_beside(path))  # of a ledger that was moved away
         self._database = open_ledger(path, create=True)
         self._writer = LedgerWriter(self._database)
         try:

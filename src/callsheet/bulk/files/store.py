@@ -162,6 +162,11 @@ class RunStore:
         return f"{self._text('name')}-{self.opened}"
 
     @property
+    def progress(self) -> tuple[str, int]:
+        """The name of the store, and a number that grows with each new response."""
+        return self._text("name"), self._db.number("SELECT max(id) FROM responses")
+
+    @property
     def responses(self) -> int:
         """The number of responses."""
         return self._db.number("SELECT count(*) FROM responses")
