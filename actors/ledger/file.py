@@ -35,6 +35,7 @@ from .tables import (
     written_since,
 )
 from .unwritten import (
+    RunMark,
     SpaceBeside,
     UnwrittenCosts,
     UnwrittenRun,
@@ -42,6 +43,7 @@ from .unwritten import (
     encode,
     kept_beside,
     remove,
+    reserved_beside,
 )
 
 _SEAL_RUN = f"UPDATE runs SET crc = checksum({CHECKED['runs']}) WHERE id = ?"  # noqa: S608
@@ -103,6 +105,8 @@ class LedgerFile:
         self._lock: ProcessLock | None = None
         self._began_at = now
         self._space: SpaceBeside | None = None
+        if not path.exists():
+            remove(file for _, file in reserved_beside(path))  # of a ledger that was moved away
         self._database = open_ledger(path, create=True)
         self._writer = LedgerWriter(self._database)
         try:
@@ -120,7 +124,7 @@ class LedgerFile:
             self._release()
             raise
         remove(taken)
-        self._space = SpaceBeside(path, self.run)
+        self._space = SpaceBeside(path, self.run, now)
         self._space.reserve()
 
     def begin(self, *, by_post: bool = False) -> list[LedgerEntry]:
@@ -190,6 +194,8 @@ class LedgerFile:
             self.roll_back()
             raise
         self.seen = last
+        if self._space is not None:
+            self._space.mark(last)
 
     def roll_back(self) -> None:
         """Undo what was written since `begin`."""
@@ -322,6 +328,10 @@ def _end_dead_runs(
         The files that are to be removed once the transaction is committed.
     """
     kept, files = dict(more or {}), list[Path]()
+    for run, file in reserved_beside(path):
+        if not ProcessLock.is_held(_lock_path(path, run)):
+            _check_has_all(database, run, file)
+            files.append(file)
     for run, file in kept_beside(path):
         if not ProcessLock.is_held(_lock_path(path, run)):
             kept[run] = _read_unwritten(file)
@@ -335,7 +345,6 @@ def _end_dead_runs(
         LedgerWriter(database).write(run, open_reservations(database, run, now))
         _change_run(database, run, "ended_at = ?", now)
         _remove_lock(path, run)
-        SpaceBeside(path, run).give_back_reserve()
     return files
 
 
@@ -344,6 +353,25 @@ def _change_run(database: Database, run: int, change: str, value: float) -> None
     whole = f"verified(crc, {CHECKED['runs']})"
     database.execute(f"UPDATE runs SET {change} WHERE id = ? AND {whole}", (value, run))  # noqa: S608  # constants
     database.execute(_SEAL_RUN, (run,))
+
+
+def _check_has_all(database: Database, run: int, space: Path) -> None:
+    """Check that a ledger has what a run has written that did not end.
+
+    Raises:
+        DamagedFile: it has not.
+    """
+    mark = RunMark.read(space)
+    if mark is None:
+        return
+    known = database.row("SELECT 1 FROM runs WHERE id = ? AND began_at = ?", (run, mark.began_at))
+    if known is None or last_entry(database) < mark.last_entry:
+        raise DamagedFile(
+            database.name,
+            f"it lacks what the run of {space.name} has written: its log is lost, or it is an "
+            "earlier copy or another ledger",
+            f"restore it, or move {space.name} away and do without these costs",
+        )
 
 
 def _add_unwritten(database: Database, path: Path, run: int, found: UnwrittenRun) -> None:

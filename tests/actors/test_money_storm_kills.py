@@ -93,7 +93,8 @@ def check_books(folder, urls):
     sums = {}
     for _, account, amount in read_sums(folder / "ledger", "model", now=time.time()):
         sums[account] = sums.get(account, NOTHING) + amount
-    known, maybe = sums["spent"], sums["maybe_billed"]
+    known = sums["spent"]
+    maybe = sums.get("unknown", NOTHING) + sums.get("maybe_billed", NOTHING)
     usage, usd = Usage(), {}
     for url in urls:
         for model, tiers in stats_of(url)["billed"].items():

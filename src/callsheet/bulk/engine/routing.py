@@ -43,7 +43,6 @@ class RunJournal:
     owner: JournalOwner
 
 
-
 @attrs.frozen
 class RunJournal:
     """The journal of a run's batches.

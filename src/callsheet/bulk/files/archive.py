@@ -136,7 +136,8 @@ class Archive:
                     undo.callback(paths.store.unlink, missing_ok=True)
                 undo.callback(self._store.close)
                 self._check_provider()
-                self._check_has_all()
+                if not is_new:
+                    self._check_has_all()
                 _check_errors(paths.errors)
                 self._take_unwritten()
                 kind = OrderedOutput if self._settings.ordered else UnorderedOutput
@@ -168,6 +169,7 @@ class Archive:
                 ) from None
             undo.pop_all()
         self._reserve.take()
+        self._mark()
 
     def admit(self, rows: Sequence[Row | BadRow], at: float) -> Admitted:
         """Admit rows, in the order of the input.
@@ -224,6 +226,7 @@ class Archive:
             except StorageError as again:
                 raise _failed(again) from None
         self.account = account
+        self._mark()
         left, behind = self._pass(ended)
         return WrittenRows(left, trouble or behind)
 
@@ -335,7 +338,18 @@ class Archive:
         A store that has lost its log, an earlier copy, and that of another run have not.
         """
         output, fsync = self.paths.output, self._settings.fsync
-        if fsync != "full" or not output.exists():  # otherwise a power cut may lose some
+        if fsync != "full":  # a power cut may lose some
+            return
+        name, last = self._store.progress
+        theirs, _, lasted = self._reserve.read_mark().rpartition(" ")
+        if theirs and (theirs != name or last < int(lasted)):
+            raise BulkRefused(
+                f"the run store {self.paths.store} cannot be used: it lacks responses that a run "
+                "had stored before it was killed; its log is lost, or it is an earlier copy, or of "
+                "another run",
+                f"restore it; or, to pay for these rows again, remove {self.paths.reserve.name}",
+            )
+        if not output.exists():
             return
         with output.open("rb") as lines:
             missing = self._store.count_missing(filter(None, map(key_start, lines)))
@@ -346,6 +360,12 @@ class Archive:
                 "restore it; or, to pay for these rows again, move it and OUTPUT away, or continue "
                 "without these responses (--fsync normal)",
             )
+
+    def _mark(self) -> None:
+        """Note in the reserve what the store has."""
+        if self._settings.fsync == "full":
+            name, last = self._store.progress
+            self._reserve.mark(f"{name} {last}")
 
     def _check_provider(self) -> None:
         theirs = self._store.provider

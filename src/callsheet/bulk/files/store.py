@@ -128,6 +128,11 @@ class RunStore:
         return JournalOwner(self._text("name"), is_new=self.opened == 1)
 
     @property
+    def progress(self) -> tuple[str, int]:
+        """The name of the store, and a number that grows with each new response."""
+        return self._text("name"), self._db.number("SELECT max(id) FROM responses")
+
+    @property
     def responses(self) -> int:
         """The number of responses."""
         return self._db.number("SELECT count(*) FROM responses")
