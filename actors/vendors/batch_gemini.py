@@ -109,7 +109,7 @@ class GeminiBatchDialect:
     def divide(self, body: Json) -> Sequence[bytes]:
         """See `BatchDialect`."""
         found = _responses(body) if isinstance(body, dict) else None
-        return [dumps(one) for one in found or [] if isinstance(one, dict)]
+        return [dumps(one) if isinstance(one, dict) else b"null" for one in found or []]
 
     def read_batch(self, body: Json) -> BatchView:
         """See `BatchDialect`."""

@@ -88,12 +88,10 @@ class OpenRouterBatchDialect:
 
     def divide(self, body: Json) -> Sequence[bytes]:
         """See `BatchDialect`."""
-        results = body.get("results") if isinstance(body, dict) else None
-        return [
-            dumps(result)
-            for result in (results if isinstance(results, list) else [])
-            if isinstance(result, dict)
-        ]
+        shown = (object_of(body, "data") or body) if isinstance(body, dict) else {}
+        results = shown.get("results")
+        found = results if isinstance(results, list) else []
+        return [dumps(one) if isinstance(one, dict) else b"null" for one in found]
 
     def read_batch(self, body: Json) -> BatchView:
         """See `BatchDialect`."""

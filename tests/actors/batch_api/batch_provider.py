@@ -74,6 +74,7 @@ class BatchProvider(httpx.AsyncBaseTransport):
         self.extra_lines = []
         self.hidden_s = 0.0  # seconds after the end for which files of results are not named
         self.reports_counts = True
+        self.downloads = []  # what each download becomes, in order: functions of its bytes
         self.odd = {}  # {prompt: makes an odd line of the usual one}
         self.retry_after = ""  # header of the responses to polls
         self.names = itertools.count(1)
@@ -224,6 +225,8 @@ class BatchProvider(httpx.AsyncBaseTransport):
             line for line, is_bad in batch.results if self.kind == "anthropic" or is_bad == is_error
         ]
         content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        if self.downloads:
+            content = self.downloads.pop(0)(content)
         return httpx.Response(200, stream=_ChunkedBody(content, self.pieces))
 
     # ------------------------------------------------------------ batches

@@ -9,6 +9,13 @@ from odd_lines import ODD, WITHOUT
 from callsheet.actors import BadRequest
 
 FILES = ["openai", "together"]
+SHORT = {
+    "empty": lambda _: b"",
+    "a line short": lambda content: content[: content.index(b"\n") + 1],
+    "cut in a line": lambda content: content[:-9],
+    "an error": lambda _: b'{"error": {"message": "later"}}',
+    "a web page": lambda _: b"<html>\n<p>Later.</p>\n</html>",
+}
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -58,6 +65,37 @@ async def test_a_download_that_is_not_there_yet_is_repeated(kind, faults, autoju
         found = await here.ask_all("a", "b")
     assert (texts(found), here.sent_live) == (about("a", "b"), [])
     assert all(one.maybe_billed == 0 for one in found.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("short", SHORT)
+@pytest.mark.parametrize("times", [1, 6])
+async def test_a_download_that_is_short_is_repeated(kind, short, times, autojump_clock):
+    """L7: what the provider has is fetched again, before anything is sent live."""
+    provider = BatchProvider(kind)
+    provider.downloads = [SHORT[short]] * times
+    async with batch_stage(provider) as here:
+        found = await here.ask_all("a", "b")
+    assert (texts(found), here.sent_live) == (about("a", "b"), [])
+    assert all(one.maybe_billed == 0 for one in found.values())
+    assert len(provider.batches) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("final", ["completed", "expired"])
+@pytest.mark.parametrize("short", SHORT)
+async def test_lines_of_a_download_that_stays_short_may_have_been_billed(
+    kind, final, short, autojump_clock
+):
+    provider = BatchProvider(kind, finals=[final])
+    provider.downloads = [SHORT[short]] * 1000
+    async with batch_stage(provider, late_s=600.0) as here:
+        found = await here.ask_all("a", "b")
+    assert texts(found) == about("a", "b")
+    billed = sorted([*provider.billed, *here.sent_live])
+    paid = sorted(prompt for prompt, one in found.items() for _ in range(1 + one.maybe_billed))
+    assert all(billed.count(prompt) <= paid.count(prompt) for prompt in "ab")
+    assert len(provider.batches) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
