@@ -24,7 +24,7 @@ from .job import BatchStep
 from .journal import Journal, JournalFile
 from .orphans import is_overflow
 from .policy import BatchApiPolicy
-from .results import LineResults
+from .results import LineResults, is_answer
 
 _log = get_logger("callsheet.batches")
 
@@ -238,6 +238,7 @@ class BatchDriver:
         if (output := job.output) is None:
             return
         chunk: LineResults = []
+        errors: LineResults = []  # delivered last: a line may have a response as well
         size = read = torn = 0
         async with aclosing(self._control.lines(output)) as lines:
             async for raw in lines:
@@ -251,14 +252,19 @@ class BatchDriver:
                     continue
                 if not job.is_certain and not await self._is_ours(batch, result):
                     return
-                chunk.append((result, raw))
                 read += 1
+                if not is_answer(result):
+                    errors.append((result, raw))
+                    continue
+                chunk.append((result, raw))
                 size += len(raw)
                 if size >= _CHUNK_BYTES or len(chunk) >= _CHUNK_LINES:
                     await self._deliver(batch, chunk)
                     chunk, size = [], 0
         if chunk:
             await self._deliver(batch, chunk)
+        for at in range(0, len(errors), _CHUNK_LINES):
+            await self._deliver(batch, errors[at : at + _CHUNK_LINES])
         if torn and job.lines and batch.failures + 1 < self._retry.max_attempts:
             text = f"{torn} lines of the results cannot be read"
             raise AttemptFailed(MalformedResponse(text, billed="maybe"))
