@@ -123,7 +123,26 @@ class Stream(StreamOf[Delta | Response]):
 
 
 class LineNotes(Protocol):
-    """What a ledger does for calls that are lines of a batch; see `CallAccount.note_line`."""
+    """What a ledger does for calls that wait, and for those that are lines of a batch."""
+
+    def hold(self, key: str) -> None:
+        """Note that nothing of a call was sent yet; see `CallAccount.hold`.
+
+        Args:
+            key: the key of the reservation.
+        """
+        ...
+
+    async def unhold(self, key: str) -> None:
+        """Note, on disk, that an attempt is sent now.
+
+        Args:
+            key: the key of the reservation.
+
+        Raises:
+            LedgerUnavailable: the ledger cannot be written. Do not send the attempt.
+        """
+        ...
 
     def note_line(self, key: str, line: str, *, is_resumed: bool, unrun: Sequence[str]) -> None:
         """Note that the reservation of a call is for a line of a batch.
@@ -154,11 +173,13 @@ class CallAccount:
         key: the key of the call's reservation.
         extend: reserves the cost of one more attempt for a key.
         lines: notes the lines of batches; None if nothing does.
+        is_held: whether the reservation begins as after `hold`.
 
     Attributes:
         taken: attempts that were sent and not refunded.
         endpoint: where the latest one was sent, with the name of the key in a pool; "" for nowhere.
         response: the response of the call; None until it is known.
+        is_held: whether the ledger notes that nothing of the call was sent.
     """
 
     __slots__ = (
@@ -167,6 +188,7 @@ class CallAccount:
         "_lines",
         "_paid",
         "endpoint",
+        "is_held",
         "key",
         "response",
         "taken",
@@ -177,6 +199,8 @@ class CallAccount:
         key: str,
         extend: Callable[[str], Awaitable[None]],
         lines: LineNotes | None = None,
+        *,
+        is_held: bool = False,
     ) -> None:
         self.key = key
         self._lines = lines
@@ -186,18 +210,22 @@ class CallAccount:
         self._paid = 1  # attempts that are reserved
         self._extend = extend
         self._is_closed = False
+        self.is_held = is_held and lines is not None
 
     def __repr__(self) -> str:
         return f"<CallAccount {self.key}: {self.taken} of {self._paid} attempts taken>"
 
     async def take(self) -> None:
-        """Take one attempt before it is sent. Checkpoints only if it must be reserved first.
+        """Take one attempt before it is sent. Checkpoints only if the ledger is written first.
 
         Raises:
             BudgetExceeded: a budget has too little left. Do not send the attempt.
             LedgerUnavailable: the ledger cannot be written. Do not send the attempt.
             CallFailed: the call has ended. Do not send the attempt.
         """
+        if self.is_held and self._lines is not None and not self._is_closed:
+            await self._lines.unhold(self.key)
+            self.is_held = False
         if self.taken >= self._paid and not self._is_closed:
             await self._extend(self.key)
             self._paid += 1
@@ -209,6 +237,16 @@ class CallAccount:
     def refund(self) -> None:
         """Return an attempt that certainly cost nothing, so that the next one can take it."""
         self.taken -= 1
+
+    def hold(self) -> None:
+        """Note that the call waits, and that nothing of it was sent.
+
+        If the process dies before the next `take` or `note_line`, the call has cost nothing. This
+        is for long waits: the end of one is on disk before an attempt is sent.
+        """
+        if self._lines is not None and not self.taken and not self.is_held:
+            self.is_held = True
+            self._lines.hold(self.key)
 
     def note_line(self, line: str, *, is_resumed: bool = False, unrun: Sequence[str] = ()) -> None:
         """Note that an attempt is a line of a batch, which outlives the process.
@@ -223,6 +261,7 @@ class CallAccount:
                 nothing; what was booked for them is released when the same call is sent again.
         """
         if self._lines is not None:
+            self.is_held = False
             self._lines.note_line(self.key, line, is_resumed=is_resumed, unrun=unrun)
 
     async def written(self) -> None:

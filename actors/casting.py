@@ -255,6 +255,7 @@ class _Casting:
                 _prices_at(settings, settings.endpoint),
                 fallbacks=tuple(_other_prices(settings)),
                 endpoint="" if settings.endpoint.members else settings.endpoint.label,
+                has_batches=settings.batches is not None,
             ),
             capacity=self.capacity,
             max_deferred=settings.max_waiting_calls,

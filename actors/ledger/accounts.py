@@ -1,7 +1,7 @@
 """The accounts of a process: the book in memory, and the file that a group commit writes."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from functools import partial
 from itertools import chain
@@ -166,17 +166,18 @@ class Accounts:
         return str(self._keys)
 
     async def reserve(
-        self, wanted: Sequence[tuple[str, Sequence[Payer]]]
+        self, wanted: Sequence[tuple[str, Sequence[Payer]]], held: Collection[str] = ()
     ) -> list[CallFailed | None]:
         """Reserve for several calls, in this order.
 
         Args:
             wanted: the key of each reservation, and who pays for the call.
+            held: the keys of the calls that begin as after `hold`.
 
         Returns:
             For each call the reason why it may not be sent, or None.
         """
-        jobs = [self._reservation(key, payers) for key, payers in wanted]
+        jobs = [self._reservation(key, payers, is_held=key in held) for key, payers in wanted]
         try:
             await self._do(jobs)
         except BaseException:
@@ -193,6 +194,17 @@ class Accounts:
             BudgetExceeded, LedgerUnavailable: the attempt may not be sent.
         """
         job = _LedgerJob(lambda book, at: book.extend(key, at), must_be_written=True)
+        await self._do([job])
+        if job.error is not None:
+            raise job.error
+
+    def hold(self, key: str) -> None:
+        """Note that nothing of a call was sent yet; see `LineNotes`."""
+        self._add(_LedgerJob(lambda book, at: book.hold(key, at)))
+
+    async def unhold(self, key: str) -> None:
+        """Note, on disk, that an attempt of a call that was held is sent; see `LineNotes`."""
+        job = _LedgerJob(lambda book, at: book.unhold(key, at), must_be_written=True)
         await self._do([job])
         if job.error is not None:
             raise job.error
@@ -233,9 +245,9 @@ class Accounts:
             raise TypeError("the book returned no statistics")
         return attrs.evolve(job.result, unwritten=len(self._unwritten))
 
-    def _reservation(self, key: str, payers: Sequence[Payer]) -> _LedgerJob:
+    def _reservation(self, key: str, payers: Sequence[Payer], *, is_held: bool) -> _LedgerJob:
         return _LedgerJob(
-            lambda book, at: book.reserve(key, payers, at),
+            lambda book, at: book.reserve(key, payers, at, is_held=is_held),
             must_be_written=True,
             undo=lambda book, at: book.settle(key, _REFUND, at),
         )

@@ -163,7 +163,8 @@ charged by the provider. What leaves one account enters another (double entry)."
 
 TransactionKind = Literal["reserve", "extend", "attach", "settle", "maybe", "refund"]
 """The last three end a reservation: as charged, as possibly charged, or as not charged. "attach"
-gives it the name of a line of a batch, and releases what earlier calls have left for that line."""
+renames it: for a line of a batch, and releases what earlier calls have left for that line; or while
+nothing of the call was sent."""
 
 CostDimension = Literal["model", "tenant", "post", "day", "route", "endpoint"]
 COST_DIMENSIONS: tuple[CostDimension, ...] = (

@@ -43,19 +43,6 @@ class RunJournal:
     owner: JournalOwner
 
 
-@attrs.frozen
-class RunJournal:
-    """The journal of a run's batches.
-
-    Args:
-        path: the file, beside OUTPUT.
-        owner: the run, as its store knows it.
-    """
-
-    path: Path
-    owner: JournalOwner
-
-
 Prepare = Callable[[Request, float | None], Request]
 
 
