@@ -20,7 +20,7 @@ from ...runtime import (
 )
 from ..call_plan import SharedCall
 from ..calls import Complete, Stream
-from ..errors import BadRequest, BudgetExceeded, CallFailed, MalformedResponse, RequestTooLarge
+from ..errors import BadRequest, BudgetExceeded, MalformedResponse, RequestTooLarge
 from ..identity import sharing_key
 from ..messages import Request
 from ..rate_limit import TokenEstimator
@@ -28,7 +28,7 @@ from ..responses import Response
 from ..vendors import BatchWeight, PriceBook
 from .agreement import Agreements
 from .combined_cost import CombinedCost
-from .cost_shares import join_pieces, share_out
+from .cost_shares import share_out
 from .former import Batch, Batching, BatchWindow, Reason
 from .groups import Groups, explain_sharing
 from .members import (
@@ -40,6 +40,7 @@ from .members import (
     error_of,
     follow_waiters,
 )
+from .pieces import waiters_of_pieces
 from .single_flight import SingleFlight
 from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
 from .strategy import BatchStrategy
@@ -222,28 +223,9 @@ class BatcherActor(Actor):
 
     def _add_pieces(self, group: Group, pieces: Sequence[Request], waiter: Waiter) -> None:
         """Add a request that is too large for one call as several members."""
-        whole, request = waiter.slot, waiter.message.request
-        responses: dict[int, Response] = {}
-
-        def settled(place: int, slot: ReplySlot[Response]) -> None:
-            if slot.outcome is Outcome.REPLIED and slot.value is not None:
-                responses[place] = slot.value
-                if len(responses) == len(pieces):
-                    ordered = [responses[at] for at in range(len(pieces))]
-                    try:
-                        whole.reply(join_pieces(group.strategy, request, ordered))
-                    except CallFailed as error:
-                        whole.fail(error)
-            elif slot.error is not None:
-                whole.fail(slot.error)
-
-        for place, piece in enumerate(pieces):
-            own: ReplySlot[Response] = ReplySlot()
-            own.deadline = whole.deadline
-            own.trace = whole.trace  # the calls for the pieces continue it (R18)
-            own.on_settled(partial(settled, place))
-            whole.on_settled(lambda _, own=own: own.cancel())  # type: ignore[misc]  # bound here
-            self._add(group, self._single_flight.start(piece, None, Waiter(waiter.message, own)))
+        waiters = waiters_of_pieces(group.strategy, len(pieces), waiter)
+        for piece, own in zip(pieces, waiters, strict=True):
+            self._add(group, self._single_flight.start(piece, None, own))
 
     async def _send_due(self, group: Group, *, draining: bool = False) -> None:
         while True:
