@@ -352,15 +352,16 @@ class BatcherActor(Actor):
         self._combined += 1
         follow_waiters(call, members)
         call.on_settled(lambda _: self._schedule_split(combined))
-        await self._check_some(group, members)
+        await self._check_some(combined)
 
     def _schedule_split(self, combined: Combined) -> None:
         if not self._is_stopped:
             self.send_at(trio.current_time(), _CombinedEnded(combined))
 
-    async def _check_some(self, group: Group, members: Sequence[BatchMember]) -> None:
+    async def _check_some(self, combined: Combined) -> None:
         """Send some of the members alone as well, to compare the responses."""
-        checks = group.agreement.checks
+        checks, members = combined.group.agreement.checks, combined.members
+        must_check_last = checks.must_check_last
         for position in checks.choose(len(members), self.random):
             member = members[position]
             if not member.waiters:
@@ -374,11 +375,15 @@ class BatcherActor(Actor):
             member.check = call
             follow_waiters(call, (member,))
             call.on_settled(lambda _, member=member: self._single_flight.conclude(member))  # type: ignore[misc]  # bound here
+            if must_check_last and position == len(members) - 1:
+                combined.last_check = call
+                call.on_settled(lambda _: self._schedule_split(combined))
 
     async def _split(self, combined: Combined) -> None:
         call, group = combined.call, combined.group
-        if call is None:
+        if call is None or not combined.may_be_split:
             return
+        combined.call = None  # it is split once
         is_paid = False
         if call.outcome is Outcome.REPLIED and call.value is not None:
             missing, is_paid = self._distribute(combined, call.value), True
@@ -416,6 +421,9 @@ class BatcherActor(Actor):
         group.window.served(response.seconds)
         group.cost.learn(combined.request, len(members), response.usage)
         found = strategy.split([member.request for member in members], response)
+        if is_refuted := combined.is_refuted(found[-1]):
+            group.agreement.check(agrees=False)
+            found = [None] * len(members)
         shares = share_out(strategy, members, found, response)
         missing: list[BatchMember] = []
         for member, own, share in zip(members, found, shares, strict=True):
@@ -425,5 +433,6 @@ class BatcherActor(Actor):
                 continue
             member.take_share(own, share)
             self._single_flight.conclude(member)
-        group.agreement.count(len(members) - len(missing), len(missing))
+        if not is_refuted:
+            group.agreement.count(len(members) - len(missing), len(missing))
         return missing
