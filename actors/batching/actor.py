@@ -324,6 +324,8 @@ class BatcherActor(Actor):
             for member in members if not is_check else ():
                 self._single_flight.fail(member, error)
             return None
+        for slot in slots:
+            slot.start(call)
         self._calls.add(call)
         call.on_settled(self._calls.discard)
         return call

@@ -140,6 +140,7 @@ class BatchMember:
         for call in (self.call, self.check, combined):
             if call is not None:
                 call.postpone(waiter.slot.deadline)
+                waiter.slot.start(call)
 
     def remove(self, waiter: Waiter) -> None:
         """Remove a waiter, and the lane in which only that one waited.

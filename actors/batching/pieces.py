@@ -43,6 +43,7 @@ def waiters_of_pieces(strategy: BatchStrategy, pieces: int, waiter: Waiter) -> l
         own.deadline = whole.deadline
         own.trace = whole.trace  # the calls for the pieces continue it (R18)
         own.on_settled(partial(settled, place))
+        whole.start(own)
         whole.on_settled(lambda _, own=own: own.cancel())  # type: ignore[misc]  # bound here
         found.append(Waiter(waiter.message, own))
     return found
