@@ -313,6 +313,7 @@ class DeadlineFallback:
         except (ActorStopped, MailboxFull, Deadlock) as error:  # as for `forward`
             slot.fail(error)
             return
+        slot.start(call)
         slot.on_settled(partial(_give_up, call))
         call.on_settled(partial(_pass_back, slot, maybe_billed))
 

@@ -105,7 +105,7 @@ class CombinedCost:
         alone = members * self._beginning(request, over.alone) + texts + answers
         combined = self._beginning(request, over.fixed) + members * over.member + texts + answers
         combined += price * (_AROUND + members * form)
-        return combined / max(1.0, alone) + self._checks.share
+        return combined / max(1.0, alone) + self._checks.share_of(members)
 
     def _beginning(self, request: Request, tokens: float) -> float:
         """Return what the tokens cost that the prompts of calls share, once they are cached."""

@@ -186,6 +186,7 @@ class RouterActor(Actor):
             await self._send_live(message, slot)
             return
         self._calls.add(call)
+        slot.start(call)
         slot.on_settled(partial(_cancel, call))
         call.on_settled(partial(self._learn, message.request, route, trio.current_time()))
         call.on_settled(partial(self._call_settled, route, message, slot))
