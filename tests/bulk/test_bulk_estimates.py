@@ -1,6 +1,5 @@
 """What a dry run estimates is what the built-in provider then bills (L12)."""
 
-from decimal import Decimal
 from functools import partial
 from random import Random
 
@@ -16,6 +15,7 @@ from callsheet.actors import (
     default_prices,
     open_troupe,
 )
+from callsheet.bulk.files.spend import RunSpend
 from callsheet.bulk.forecast import forecast
 from callsheet.bulk.row import Row
 from callsheet.compare.samples import INSTRUCTION, write_reviews
@@ -38,7 +38,7 @@ class Judgement:
 class Known:
     """A store whose responses have a mean length."""
 
-    cost_usd = Decimal(0)
+    spend = RunSpend()
 
     def __init__(self, mean):
         self.mean = mean
