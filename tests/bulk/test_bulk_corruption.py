@@ -282,4 +282,5 @@ async def test_many_bits_that_are_changed_are_reported_or_harmless(
 ):
     async with stage() as it:
         reported = await flipped(await scene(it, tmp_path, state), name, route, count=150)
-    assert reported > 30 or (name == "store" and state != "done")
+    # The log of the store has all of its file, and the file of the journal all of its log.
+    assert reported > 30 or name == "log of the journal" or (name == "store" and state != "done")
