@@ -22,6 +22,7 @@ from ..storage import (
     ForeignFile,
     GroupCommit,
     InThread,
+    StorageUnavailable,
     in_place,
     in_worker_thread,
     log_of,
@@ -284,6 +285,9 @@ class JournalFile:
         return tuple((custom_id, key) for custom_id, key, _ in found)
 
 
+_PAY_AGAIN = "allow that what is in batches is paid for again (--pay-again)"
+
+
 @attrs.frozen
 class JournalOwner:
     """The run whose journal a file must be.
@@ -291,10 +295,12 @@ class JournalOwner:
     Args:
         name: its name, which no other run has.
         is_new: whether it has begun just now, so that it takes over a journal without lines.
+        has_lines: whether the journal may have lines, so that it must be there.
     """
 
     name: str
     is_new: bool = False
+    has_lines: bool = False
 
 
 def lines_in(path: Path, owner: JournalOwner | None = None) -> int:
@@ -306,9 +312,11 @@ def lines_in(path: Path, owner: JournalOwner | None = None) -> int:
 
     Raises:
         ForeignFile: it is the journal of another run.
-        StorageError: the file cannot be used; `FileInUse`, if another process has it open.
+        StorageError: the file cannot be used, or is missing and may have had lines; `FileInUse`,
+            if another process has it open.
     """
     if not (path.exists() or log_of(path).exists()):
+        _check_missing(path, owner)
         return 0
     with closing(
         open_database(path, _JOURNAL, owner="one process", wait_s=0.0, create=False)
@@ -328,9 +336,12 @@ def claim_journal(path: Path, owner: JournalOwner) -> int:
 
     Raises:
         ForeignFile: it is the journal of another run.
-        StorageError: the file cannot be used; `FileInUse`, if another process has it open.
+        StorageError: the file cannot be used, or is missing and may have had lines; `FileInUse`,
+            if another process has it open.
     """
     if not path.exists():
+        if not log_of(path).exists():
+            _check_missing(path, owner)
         owner = attrs.evolve(owner, is_new=True)
     with closing(open_database(path, _JOURNAL, owner="one process", wait_s=0.0)) as database:
         with database.transaction():
@@ -354,10 +365,23 @@ def _check_owner(database: Database, owner: JournalOwner, lines: int) -> bool:
         raise ForeignFile(
             database.name,
             "it is the journal of another run",
-            "restore the journal of this run; or, to pay again for rows that are in batches, move "
-            "the file away",
+            f"restore the journal of this run; or move the file away, and {_PAY_AGAIN}",
         )
     return False
+
+
+def _check_missing(path: Path, owner: JournalOwner | None) -> None:
+    """Refuse to go on without a journal that may have lines.
+
+    Raises:
+        StorageUnavailable: it may have some.
+    """
+    if owner is not None and owner.has_lines:
+        raise StorageUnavailable(
+            f"the {_JOURNAL.noun} {path}",
+            "the file is missing, and rows of this run may be in batches at the provider",
+            f"restore it, or {_PAY_AGAIN}",
+        )
 
 
 T = TypeVar("T")

@@ -144,7 +144,7 @@ def test_a_later_version_is_left_alone(path):
     other.close()
     with (
         left_alone(path),
-        pytest.raises(BulkRefused, match="version 9, and this release reads version 4"),
+        pytest.raises(BulkRefused, match="version 9, and this release reads version 5"),
     ):
         RunStore(path)
 
@@ -248,3 +248,27 @@ def test_a_run_takes_over_a_journal_without_lines_when_it_begins(tmp_path):
     assert lines_in(journal, JournalOwner("run")) == 0
     with pytest.raises(ForeignFile):
         lines_in(journal, JournalOwner("another"))
+
+
+@pytest.mark.parametrize("route", ["live", "auto", "pack", "batch"])
+def test_a_missing_journal_stops_a_run_whose_rows_may_be_in_batches(tmp_path, route):
+    """They would be paid for twice (L14)."""
+    journal = tmp_path / "journal"
+    troupe = TroupeSettings(endpoint=Endpoint("http://provider/v1", None, "openai"))
+    place = RunJournal(journal, JournalOwner("run", has_lines=True))
+    settings = BulkSettings(route=route, deadline_s=86_400.0)
+    with pytest.raises(BulkRefused, match=r"the file is missing.*restore it.*--pay-again"):
+        plan_run(troupe, settings, RunSpend(), place, "lane")
+    assert not journal.exists()
+    plan_run(troupe, attrs.evolve(settings, pay_again=True), RunSpend(), place, "lane")
+
+
+def test_a_store_knows_whether_rows_are_in_batches(tmp_path):
+    path = tmp_path / "store"
+    for in_batches in (True, False):
+        store = RunStore(path)
+        store.note_batches(in_batches=in_batches)
+        assert store.owner.has_lines is in_batches
+        store.close()
+        with open_known(path) as known:
+            assert known.owner == JournalOwner(known.owner.name, has_lines=in_batches)

@@ -143,21 +143,22 @@ def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: Run
     can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
     has_route = settings.route == "batch" or (settings.route == "auto" and can_wait)
     own = None if troupe.batches is None else troupe.batches.journal
+    owner = attrs.evolve(journal.owner, has_lines=False) if settings.pay_again else journal.owner
     try:
         if own is not None:
             count = 0 if has_route else lines_in(own)
         elif has_route or journal.path.exists():
-            count = claim_journal(journal.path, journal.owner)
+            count = claim_journal(journal.path, owner)
         else:
-            count = lines_in(journal.path)  # it may have a log, and lines there
+            count = lines_in(journal.path, owner)  # it may have a log, and lines there
     except FileInUse:
         return  # then the number of rows is not known
     except StorageError as error:
         raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
-    if count and not has_route:
+    if count and not has_route and not settings.pay_again:
         raise BulkRefused(
             f"{count:,} rows are in batches at the provider ({(own or journal.path).name})",
-            "continue with --route batch, or remove that file and pay for these rows again",
+            "continue with --route batch, or pay for these rows again (--pay-again)",
         )
 
 

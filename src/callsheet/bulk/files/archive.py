@@ -11,7 +11,13 @@ from typing import final
 
 import attrs
 
-from ...actors import DamagedFile, StorageError, StorageFull, UnwrittenCosts, take_unwritten
+from ...actors import (
+    DamagedFile,
+    StorageError,
+    StorageFull,
+    UnwrittenCosts,
+    take_unwritten,
+)
 from ..errors import MAKE_ROOM, BulkRefused
 from ..progress import RowEnded
 from ..row import BadRow, Row
@@ -263,6 +269,10 @@ class Archive:
         if not self._trouble:
             with contextlib.suppress(OSError, sqlite3.Error):
                 self._output.write([one.line for one in left if one.is_answer])
+
+    def note_batches(self, *, in_batches: bool) -> None:
+        """Note whether rows may be in batches, before one is; see `RunStore`."""
+        self._store.note_batches(in_batches=in_batches)
 
     def close(self, *, remove: bool = False) -> None:
         """Close the files.

@@ -34,8 +34,10 @@ class KnownKeys:
     @property
     def owner(self) -> JournalOwner | None:
         """The run, as its journal of batches knows it; None if there is no store."""
-        row = None if self._database is None else self._database.row("SELECT name FROM spend")
-        return None if row is None else JournalOwner(str(row[0]))
+        if self._database is None:
+            return None
+        row = self._database.row("SELECT name, in_batches FROM spend")
+        return None if row is None else JournalOwner(str(row[0]), has_lines=bool(row[1]))
 
     @property
     def spend(self) -> RunSpend:

@@ -38,11 +38,11 @@ _USD = ("cost_usd", "unknown_usd", "maybe_usd", "each_usd")
 _COUNTS = ("sent", "ended", "lost")
 _TOKENS = ("unpriced", "each_unpriced")
 _COLUMNS = (*_USD, *_COUNTS, *_TOKENS)
-_SPENT = f"name, opened, provider, {', '.join(_COLUMNS)}"
+_SPENT = f"name, opened, provider, {', '.join(_COLUMNS)}, in_batches"
 RUN_STORE = DatabaseFormat(
     noun="run store",
     application_id=0x43534255,  # "CSBU"
-    version=4,  # 3 has no tokens without a price
+    version=5,  # 4 does not tell whether rows are in batches
     schema=(
         """CREATE TABLE responses (
             id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, line BLOB NOT NULL,
@@ -53,13 +53,13 @@ RUN_STORE = DatabaseFormat(
             cost_usd TEXT NOT NULL, unknown_usd TEXT NOT NULL, maybe_usd TEXT NOT NULL,
             each_usd TEXT NOT NULL, sent INTEGER NOT NULL, ended INTEGER NOT NULL,
             lost INTEGER NOT NULL, unpriced TEXT NOT NULL, each_unpriced TEXT NOT NULL,
-            crc INTEGER NOT NULL
+            in_batches INTEGER NOT NULL, crc INTEGER NOT NULL
         )""",
         """CREATE TABLE unwritten (
             ledger TEXT PRIMARY KEY, content BLOB NOT NULL, crc INTEGER NOT NULL
         ) WITHOUT ROWID""",
         """INSERT INTO spend
-            VALUES (lower(hex(randomblob(4))), 0, '', '0', '0', '0', '0', 0, 0, 0, '', '', 0)""",
+            VALUES (lower(hex(randomblob(4))), 0, '', '0', '0', '0', '0', 0, 0, 0, '', '', 0, 0)""",
         f"UPDATE spend SET crc = checksum({_SPENT})",  # noqa: S608  # constants, here and below
     ),
     checked={"responses": "key, line", "spend": _SPENT, "unwritten": "ledger, content"},
@@ -125,7 +125,21 @@ class RunStore:
     @property
     def owner(self) -> JournalOwner:
         """The run as its journal of batches knows it, whichever process continues it."""
-        return JournalOwner(self._text("name"), is_new=self.opened == 1)
+        has_lines = self._text("in_batches") == "1"
+        return JournalOwner(self._text("name"), is_new=self.opened == 1, has_lines=has_lines)
+
+    def note_batches(self, *, in_batches: bool) -> None:
+        """Note whether rows may be in batches, which the journal has.
+
+        Args:
+            in_batches: whether rows may be.
+
+        Raises:
+            StorageError: nothing is stored.
+        """
+        with self._db.transaction():
+            self._db.execute(f"UPDATE spend SET in_batches = ? {_UNSPOILT}", (int(in_batches),))  # noqa: S608
+            self._db.execute(_SEAL)
 
     @property
     def progress(self) -> tuple[str, int]:

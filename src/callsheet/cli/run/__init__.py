@@ -103,6 +103,12 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     is_flag=True,
     help="Continue although OUTPUT has responses of another provider.",
 )
+@option(
+    "--pay-again",
+    section="Provider",
+    is_flag=True,
+    help="Send rows again that are in batches at the provider, and pay for them twice.",
+)
 @limit_options
 @timeout_option
 @option(
@@ -225,6 +231,7 @@ def run(
     fsync: Fsync,
     keep: bool,
     other_provider: bool,
+    pay_again: bool,
     dry_run: bool,
     ledger: Path | None,
     events: Path | None,
@@ -287,6 +294,7 @@ def run(
         deadline_s=deadline,
         keep=keep,
         other_provider=other_provider,
+        pay_again=pay_again,
         total=total,
     )
     try:
@@ -297,7 +305,7 @@ def run(
                 with open_known(Paths(output).store) as known:
                     cached = _cache(choice, prices, prompt_caching)
                     found = forecast(rows, prices, known, cached)
-                    batched = rows_in_batches(output, known.owner)
+                    batched = rows_in_batches(output, None if pay_again else known.owner)
                     print_forecast(found, limits, settings, batched, vendor)
                 return
             unwritten: list[UnwrittenCosts] = []
