@@ -16,6 +16,7 @@ from ..runtime import AskTimedOut
 from .chat_message import ChatMessage
 from .errors import CallFailed
 from .messages import Request
+from .money import AMOUNT, is_amount
 from .responses import Response, ResultT_co, ToolCall, Usage
 from .tools import ToolResult, run_call
 
@@ -313,6 +314,8 @@ def _usd(value: Decimal | str | int | None) -> Decimal | None:
         usd = Decimal(value)
     except ArithmeticError:
         raise ValueError(f"max_cost_usd must be a number, not {value!r:.40}") from None
-    if not usd.is_finite() or usd <= 0:
-        raise ValueError(f"max_cost_usd must be US dollars, above 0, not {value}")
+    if not is_amount(usd) or not usd:
+        raise ValueError(
+            f"max_cost_usd must be US dollars, above 0 and {AMOUNT}, not {value!s:.40}"
+        )
     return usd
