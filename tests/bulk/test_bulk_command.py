@@ -171,7 +171,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is_asked(
     assert stats(quick_provider)["requests"] == before
 
 
-@pytest.mark.parametrize("option", ["--events", "--report"])
+@pytest.mark.parametrize("option", ["--events", "--report", "--ledger"])
 def test_a_file_that_is_needed_otherwise_is_not_written_over(
     quick_provider, source, output, tmp_path, option
 ):
@@ -186,13 +186,15 @@ def test_a_file_that_is_needed_otherwise_is_not_written_over(
         (output, "OUTPUT"),
         (tmp_path / "no" / ".." / "out.jsonl.errors.jsonl", "OUTPUT.errors.jsonl"),
         (tmp_path / "out.jsonl.callsheet", "OUTPUT.callsheet"),
+        (tmp_path / "out.jsonl.batches", "OUTPUT.batches"),
         (limits, "--limits"),
     ):
         (tmp_path / "no").mkdir(exist_ok=True)
         assert refused(run(*base, option, path), f"is already {name}; choose another file")
     assert source.read_bytes() == before
     assert not output.exists()
-    assert run(*base, option, os.devnull).exit_code == 0
+    if option != "--ledger":
+        assert run(*base, option, os.devnull).exit_code == 0
 
 
 def test_events_and_the_report_are_two_files(quick_provider, source, output, tmp_path):

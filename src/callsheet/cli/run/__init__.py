@@ -265,8 +265,8 @@ def run(
         | {
             "--limits": limits_file,
             "--prices": None if price_file is None else Path(price_file),
-            "--ledger": ledger_file,
         },
+        ledger_file,
     )
     _check_page(page)
     try:
