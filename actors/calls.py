@@ -37,6 +37,7 @@ class CallContext:
         lane: the lane in which the call waits, such as a tenant or a purpose; see `Limits.lanes`.
         shared_by: the contexts of the calls that share this one and, in equal parts, its cost;
             empty if it is not shared.
+        shared_as: how they share it, "list" or "pack"; "" if it is not shared.
 
     Raises:
         TypeError: `call` or `lane` is no string.
@@ -47,6 +48,17 @@ class CallContext:
     step: str | None = None
     lane: str = attrs.field(default="", validator=_text)
     shared_by: tuple["CallContext", ...] = ()
+    shared_as: str = ""
+
+    def route_of(self, route: str) -> str:
+        """Return the name of a route of this call, such as "pack+batch"; see `Response.route`.
+
+        Args:
+            route: the route that the call takes, such as "live".
+        """
+        if not self.shared_as:
+            return route
+        return self.shared_as if route == "live" else f"{self.shared_as}+{route}"
 
 
 @attrs.frozen

@@ -304,7 +304,12 @@ class Combined:
         first, *others = (
             waiter.message.context for member in self.members for waiter in member.waiters[:1]
         )
-        return attrs.evolve(first, call=f"{first.call}+{len(others)}", shared_by=(first, *others))
+        return attrs.evolve(
+            first,
+            call=f"{first.call}+{len(others)}",
+            shared_by=(first, *others),
+            shared_as=self.group.strategy.name,
+        )
 
 
 def error_of(call: ReplySlot[Response]) -> Exception:

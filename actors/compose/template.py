@@ -87,5 +87,11 @@ def render(source: str, values: Mapping[str, object], within: "RenderTime | None
             return template.render(values).strip()
     except TooMuchWork as error:
         raise TemplateError(f"the template failed: {error}") from error
+    except MemoryError as error:
+        raise TemplateError("the template failed: it makes a text that is too long") from error
+    except RecursionError as error:
+        raise TemplateError(
+            "the template failed: it is nested or calls itself too deeply"
+        ) from error
     except Exception as error:  # an expression in a template can raise anything
         raise TemplateError(f"the template failed: {type(error).__name__}: {error}") from error

@@ -234,7 +234,7 @@ class LedgerActor(Actor):
             spent,
             others,
             self._other_model(call, response.model),
-            None if response.route == "live" else response.route,
+            None if response.route == "live" else call.message.context.route_of(response.route),
             f"{response.host} {response.key_name}".strip() or None,
             is_unknown,
         )

@@ -277,6 +277,7 @@ def cost_labels(
         endpoint: the endpoint that is expected to respond; "" if it is one of several.
     """
     payers: Iterable[CallContext] = context.shared_by or (context,)
+    route = context.route_of(route)
     return tuple(
         CostLabel(payer.call, payer.post or "", payer.lane, model, day, route, endpoint)
         for payer in payers

@@ -125,7 +125,11 @@ class LedgerFile:
             raise
         remove(taken)
         self._space = SpaceBeside(path, self.run, now)
-        self._space.reserve()
+        try:
+            self._space.reserve()
+        except StorageError:
+            self.close(now)
+            raise
 
     def begin(self, *, by_post: bool = False) -> list[LedgerEntry]:
         """Begin a transaction, and return what other runs have written since the last one.

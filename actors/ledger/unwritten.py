@@ -1,6 +1,7 @@
 """Transactions that could not be written to a ledger, kept beside it for the next run.
 
-A full disk has no room for them, so each run reserves some when it opens the ledger:
+A full disk has no room for them, so each run reserves some when it opens the ledger, and does not
+start without:
 
     LEDGER.reserve-RUN      space, which is given back when the run ends
     LEDGER.unwritten-RUN    the same file, once it has transactions
@@ -10,6 +11,7 @@ that lacks this: its log was lost, or it is an earlier copy, or another ledger.
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -22,6 +24,7 @@ from typing import Any, final
 
 import attrs
 
+from ..storage import DiskError, StorageFull
 from .amount_columns import amount_of, columns_of
 from .entries import CostLabel, LedgerEntry, Transaction
 
@@ -31,6 +34,7 @@ _HEAD = struct.Struct(">II")  # the length of the content, and its checksum
 _MARK = struct.Struct(">4sQdI")  # which ends the space: magic, last entry, beginning, checksum
 _CRC_BYTES = 4
 _MARK_MAGIC = b"\nLed"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MOST_BYTES = 64 * 1024**2  # of a content when it is unpacked
 
 
@@ -140,19 +144,35 @@ class SpaceBeside:
     """
 
     def __init__(self, ledger: Path, run: int, began_at: float) -> None:
+        self._ledger = ledger
         self._reserve = ledger.with_name(f"{ledger.name}.reserve-{run}")
         self._kept = ledger.with_name(f"{ledger.name}.unwritten-{run}")
         self._began_at = began_at
 
     def reserve(self) -> None:
-        """Reserve the space if there is enough; otherwise reserve nothing."""
+        """Reserve the space.
+
+        Raises:
+            StorageFull: there is too little room, or the file may not grow so far.
+            DiskError: the folder cannot be written.
+        """
+        remove((self._reserve,))
         try:
             handle = os.open(self._reserve, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             with os.fdopen(handle, "wb") as file:
                 # Written, and not of zeros: neither a sparse nor a compressed file reserves space.
                 file.write(os.urandom(1024) * (_RESERVED_BYTES // 1024))
-        except OSError:
+        except OSError as error:
             self.give_back()
+            name, why = f"the ledger {self._ledger}", error.strerror or type(error).__name__
+            if error.errno not in _FULL:
+                raise DiskError(name, f"{self._reserve.name} cannot be written: {why}") from None
+            size = f"{_RESERVED_BYTES // 1024} KiB"
+            raise StorageFull(
+                name,
+                f"no {size} can be reserved beside it for costs that it may lack: {why}",
+                f"make room for {size}, or give a path on another disk",
+            ) from None
         self.mark(0)
 
     def mark(self, last_entry: int) -> None:

@@ -74,7 +74,7 @@ def test_a_table_shows_what_was_spent_and_what_is_not_certain(ledger):
     assert lines["gpt-5.6"].split()[-6:] == ["$1,234.50", "-", "-", "$0.2500", "-", "-"]
     assert lines["new"].split()[-6:] == ["unknown", "-", "-", "-", "-", "1"]
     assert lines["total"].split()[1] == "6"
-    assert "unknown: at most, for responses that do not tell their tokens." in result.stdout
+    assert "unknown: at most, for responses whose tokens or price are not known." in result.stdout
     assert "the sums of dollars leave out their 1,500 tokens" in result.stdout
     assert "saved: against the usual tier" in result.stdout
 

@@ -316,7 +316,7 @@ def remarks(report: CostReport) -> list[str]:
     """
     totals, found = report.total.totals + report.simulated_total.totals, list[str]()
     if totals.unknown != NOTHING:
-        found.append("unknown: at most, for responses that do not tell their tokens.")
+        found.append("unknown: at most, for responses whose tokens or price are not known.")
     if totals.maybe_billed != NOTHING:
         found.append("maybe billed: at most, for attempts without a response.")
     if totals.spent.saved_usd:

@@ -107,6 +107,19 @@ def test_a_method_that_makes_a_value_that_is_too_large_is_named(name):
     assert time.thread_time() - began < 1.0
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "calls itself too deeply"),
+        ("{{ '%99999999999d' % 1 }}", "too (large|long)"),
+    ],
+)
+def test_a_template_that_grows_without_end_is_said_to_do_so(source, words):
+    with pytest.raises(TemplateError, match=words) as caught:
+        render(source, {})
+    assert "Error" not in str(caught.value)
+
+
 @pytest.mark.parametrize("source", ["'x'|batch(1, 2, 3, 4)", "1.5|round('x')", "'%d'|format('x')"])
 def test_a_filter_with_wrong_arguments_is_an_error_of_the_template(source):
     with pytest.raises(TemplateError, match=r"the template failed: (Type|Value)Error"):

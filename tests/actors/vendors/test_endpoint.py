@@ -66,6 +66,17 @@ def test_a_url_that_nothing_can_be_appended_to_is_refused(url):
         Endpoint(url)
 
 
+def test_the_remedy_for_a_url_with_a_query_is_named_and_shows_no_value():
+    with pytest.raises(ValueError, match=r"has a query, .*: give it as `query` instead") as caught:
+        Endpoint("https://provider/v1?key=hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_url_with_an_open_bracket_is_not_said_to_have_a_wrong_port():
+    with pytest.raises(ValueError, match="a bracket is not closed"):
+        Endpoint("http://[::1/v1")
+
+
 @pytest.mark.parametrize(
     ("url", "is_loopback"),
     [

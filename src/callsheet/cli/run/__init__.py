@@ -2,7 +2,7 @@
 
 import os
 import sys
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.file_proxy import FileProxy
 
 from ...actors import (
+    Budget,
     CacheForecast,
     CachePolicy,
     LedgerPolicy,
@@ -68,14 +69,9 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     if value is None:
         return None
     try:
-        usd = Decimal(value.lstrip("$"))
-    except InvalidOperation:
-        raise click.BadParameter(
-            f"{value!r} is not an amount in US dollars, such as 2.50"
-        ) from None
-    if not usd.is_finite() or usd < 0:
-        raise click.BadParameter(f"{value!r} is not an amount of 0 or more")
-    return usd
+        return Budget(value.lstrip("$")).usd
+    except ValueError as error:
+        raise click.BadParameter(str(error).removeprefix("usd ")) from None
 
 
 @click.command(
@@ -276,8 +272,8 @@ def run(
         | {
             "--limits": limits_file,
             "--prices": None if price_file is None else Path(price_file),
-            "--ledger": ledger_file,
         },
+        ledger_file,
     )
     _check_page(page)
     try:
