@@ -173,12 +173,15 @@ _BEGINS_WITH_DIGIT = re.compile(r"\W*\d")
 
 
 def _listed(text: str) -> Sequence[Json]:
-    """Return the members of the only array of an object, read as a single response is (L10)."""
+    """Return the members of the array of an object, read as a single response is (L10).
+
+    A server that does not know the schema may return the array alone.
+    """
     try:
         whole = typed.read_json(text)
     except typed.InvalidResult:
         return ()
-    listed = whole.get(_ANSWERS) if isinstance(whole, dict) else None
+    listed = whole.get(_ANSWERS) if isinstance(whole, dict) else whole
     return listed if isinstance(listed, list) else ()
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Request, Response, Usage
+from callsheet.actors.batching.pack_form import form_for
 from callsheet.actors.batching.packing import Packing
 from callsheet.simulator.text import write_answer
 
@@ -281,3 +282,11 @@ def test_a_response_that_is_no_pack_is_no_response_to_any_member(text):
 def test_a_response_that_is_cut_off_is_no_response_to_any_member(text, cut):
     whole = json.dumps({"answers": [f"1 {text}", f"2 {text}"]})
     assert texts_of([item("a"), item("b")], said(whole[:-cut])) == [None, None]
+
+
+@pytest.mark.parametrize("form", ['{"answers":["1 a","2 b"]}', '["1 a","2 b"]'])
+def test_an_array_is_read_with_and_without_the_object_around_it(form):
+    """A server that ignores the schema returned the array that the instruction asks for."""
+    request = Request.of("x", system="Answer.", model="m", max_tokens=100, packable=True)
+    assert form_for(request).read(form, 2) == ["a", "b"]
+    assert form_for(request).read(form, 3) == [None] * 3
