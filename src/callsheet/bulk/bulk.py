@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,16 +14,19 @@ from ..actors import (
     InThread,
     LedgerPolicy,
     Observer,
+    StorageError,
     TroupeSettings,
     UnwrittenCosts,
     cost_bound,
     ignore,
     in_worker_thread,
+    lines_in,
     open_troupe,
 )
 from ..runtime import open_collapsing_nursery
-from .engine.routing import plan_run
+from .engine.routing import RunJournal, plan_run
 from .engine.run import BulkRun
+from .errors import BulkRefused
 from .files.archive import Archive
 from .progress import RowObserver
 from .row import BadRow, Row
@@ -71,7 +74,13 @@ async def bulk(
     await in_thread(archive.open)
     may_remove_store = False
     try:
-        plan = plan_run(troupe, settings, archive.account, archive.paths.batches, archive.lane)
+        bound = cost_bound(troupe)
+        archive.account = archive.account.priced(bound.usd_of_tokens)
+        journal = RunJournal(archive.paths.batches, archive.owner)
+        plan = plan_run(troupe, settings, archive.account, journal, archive.lane)
+        has_batches = plan.troupe.batches is not None
+        if has_batches or settings.pay_again:
+            await in_thread(partial(_begin_batches, archive, has_batches=has_batches))
         run = BulkRun(
             iter(rows),
             archive,
@@ -84,7 +93,7 @@ async def bulk(
             observers=observers,
             in_thread=in_thread,
             wall_clock=wall_clock,
-            bound=cost_bound(plan.troupe).usd,
+            bound=bound,
             remark=plan.remark,
         )
         observer = _both(run.observe, plan.troupe.observer)
@@ -100,10 +109,30 @@ async def bulk(
         finally:
             with trio.CancelScope(shield=True):
                 await in_thread(partial(_keep_unwritten, archive, unwritten, plan.troupe.ledger))
+                if has_batches:
+                    await in_thread(partial(_end_batches, archive))
         may_remove_store = run.is_complete and not run.progress().failed and not settings.keep
     finally:
         with trio.CancelScope(shield=True):
             await in_thread(partial(archive.close, remove=may_remove_store))
+
+
+def _begin_batches(archive: Archive, *, has_batches: bool) -> None:
+    """Note whether rows may be in batches from now on.
+
+    Raises:
+        BulkRefused: the store cannot be written.
+    """
+    try:
+        archive.note_batches(in_batches=has_batches)
+    except StorageError as error:
+        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
+
+
+def _end_batches(archive: Archive) -> None:
+    """Note whether rows are in batches after the run."""
+    with suppress(StorageError):  # then the next run refuses to go on without the journal
+        archive.note_batches(in_batches=lines_in(archive.paths.batches) > 0)
 
 
 def _both(first: Observer, second: Observer) -> Observer:

@@ -163,7 +163,7 @@ class Dispatcher:
                 maybe_billed = (
                     state.queue.is_in_flight(row.custom_id) + self._maybe_billed[row.custom_id]
                 )
-                state.lose(row.request, maybe_billed)
+                state.spending.lose(row.request, maybe_billed)
                 state.queue.put_back(placed)
                 raise
             except (CallFailed, AskFailed, ValueError) as error:
@@ -197,15 +197,16 @@ class Dispatcher:
             usage=answer.usage,
             cost_usd=answer.cost_usd,
         )
-        self._state.pay(row.request, answer)
-        self._state.lose(row.request, answer.maybe_billed, self._maybe_billed[row.custom_id])
+        spending = self._state.spending
+        spending.pay(row.request, answer)
+        spending.lose(row.request, answer.maybe_billed, self._maybe_billed[row.custom_id])
         line = answer_line(row, answer, int(self._wall_clock()))
         self._over(placed, RowOutcome(placed.place, line, event, row.key))
 
     def _failed(self, placed: Placed, error: Exception, began_at: float) -> None:
         """Record a failed row, defer it, or end the run, according to the error."""
         state, row = self._state, placed.row
-        state.lose(row.request, self._count_maybe_billed(row.custom_id, error))
+        state.spending.lose(row.request, self._count_maybe_billed(row.custom_id, error))
         if isinstance(error, BudgetExceeded):
             state.queue.put_back_over_budget(placed)
             if state.queue.is_spent:
@@ -237,7 +238,7 @@ class Dispatcher:
         self._earlier.pop(row.custom_id, None)
         paid = error.response if isinstance(error, ResultNotValid) else None
         if paid is not None:
-            state.pay(row.request, paid)
+            state.spending.pay(row.request, paid)
         event = RowEnded(
             at=trio.current_time(),
             number=row.number,
@@ -303,8 +304,9 @@ def _unpaid(error: BudgetExceeded, state: RunState, model: str) -> RunEnding:
         reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
         return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
     left = f"${error.left_usd} of ${most} is left"
-    open_usd = state.unknown_usd + state.maybe_usd
-    if open_usd := min(open_usd, max(Decimal(0), most - error.left_usd - state.cost_usd)):
+    spent = state.spending
+    used = max(Decimal(0), most - error.left_usd - spent.cost_usd)
+    if open_usd := min(spent.unknown_usd + spent.maybe_usd, used):
         left += f" (up to ${open_usd} may have been billed for what told no cost)"
     return RunEnding(
         "unpaid",

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from decimal import Decimal
 from typing import final
 
 import trio
@@ -10,6 +9,7 @@ import trio
 from ...actors import (
     CallEvent,
     CallFailed,
+    CostBound,
     CostTotals,
     InThread,
     LimiterSnapshot,
@@ -50,8 +50,7 @@ class BulkRun:
         observers: called for each row that has ended.
         in_thread: runs blocking disk access.
         wall_clock: returns the Unix time in seconds.
-        bound: returns the most USD that one attempt of a request can cost; None if the price is
-            not known.
+        bound: bounds what one attempt of a request can cost.
         remark: a sentence about the route that the user may not expect; "" for none.
 
     Attributes:
@@ -72,7 +71,7 @@ class BulkRun:
         observers: Sequence[RowObserver],
         in_thread: InThread,
         wall_clock: Callable[[], float],
-        bound: Callable[[Request], Decimal | None],
+        bound: CostBound,
         remark: str = "",
     ) -> None:
         self.remark = remark
@@ -181,9 +180,9 @@ class BulkRun:
             usage=counts.usage,
             cost_usd=counts.cost_usd,
             unpriced=counts.unpriced,
-            maybe_billed=state.lost,
-            unknown_usd=state.unknown_usd,
-            maybe_usd=state.maybe_usd,
+            maybe_billed=state.spending.lost,
+            unknown_usd=state.spending.unknown_usd,
+            maybe_usd=state.spending.maybe_usd,
             errors=dict(counts.errors),
             slowest=tuple(counts.slowest),
             limits=self._limits,
@@ -275,7 +274,7 @@ class BulkRun:
             return
         with trio.move_on_after(_LEDGER_S), contextlib.suppress(AskFailed, CallFailed):
             tenants = (await troupe.costs()).by["tenant"]
-            self._state.count_exactly(tenants.get(self._lane, CostTotals()))
+            self._state.spending.count_exactly(tenants.get(self._lane, CostTotals()))
 
     async def _poll_limits(self, troupe: Troupe) -> None:
         """Ask for the limiter's statistics whenever `progress` was called."""

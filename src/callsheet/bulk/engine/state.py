@@ -2,13 +2,12 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from decimal import Decimal
 from math import inf
 from typing import final
 
 import trio
 
-from ...actors import CostTotals, Request, Response
+from ...actors import CostBound
 from ..errors import RUN_AGAIN, RunEnding
 from ..files.archive import Archive, ArchiveFailed, Placed
 from ..files.outcome import RowOutcome
@@ -16,6 +15,7 @@ from ..progress import RowObserver
 from ..settings import BulkSettings
 from .counts import RunCounts
 from .queue import RowQueue
+from .spending import Spending
 
 
 @final
@@ -41,10 +41,6 @@ DRAINED = RunEnding("drained", "the run was stopped", RUN_AGAIN)
 LATE = RunEnding("late", "the deadline of the run has passed", RUN_AGAIN)
 
 
-def _no_bound(request: Request) -> None:
-    """Bound nothing."""
-
-
 @final
 class RunState:
     """The state of a run.
@@ -57,8 +53,7 @@ class RunState:
         is_recovered: True if calls survive the death of the process, through the Batch API's
             journal.
         observers: called for each row that has ended.
-        bound: returns the most USD that one attempt of a request can cost; None if the price is
-            not known.
+        bound: bounds what one attempt of a request can cost.
 
     Attributes:
         queue: the rows to dispatch.
@@ -72,12 +67,7 @@ class RunState:
         scopes: {custom id of a dispatched row: the cancel scope of its task}
         reading: the cancel scope of the reader; None before it starts.
         archive_limiter: lets one thread at a time use the archive.
-        lost: HTTP requests that may have been billed without a response, in this run and earlier
-            ones.
-        cost_usd: the cost in USD of all responses, of this run and earlier ones.
-        unknown_usd: the most USD that responses without a known cost can have cost.
-        maybe_usd: the most USD that the requests in `lost` can have cost.
-        each_usd: the most USD that one request of the rows that were read can cost.
+        spending: what this run and earlier ones have spent.
         is_read: True if the input has ended.
         is_finished: True if no row will be dispatched and none is in flight.
         discards_results: True if the caller does not iterate over the results.
@@ -101,7 +91,7 @@ class RunState:
         in_flight: int,
         is_recovered: bool,
         observers: Sequence[RowObserver],
-        bound: Callable[[Request], Decimal | None] = _no_bound,
+        bound: CostBound,
     ) -> None:
         self.archive = archive
         self.settings = settings
@@ -129,13 +119,7 @@ class RunState:
             WakeEvent(),
             WakeEvent(),
         )
-        self._before = archive.account  # what earlier runs have spent
-        self.lost = archive.account.lost
-        self.cost_usd = archive.account.cost_usd
-        self.unknown_usd = archive.account.unknown_usd
-        self.maybe_usd = archive.account.maybe_usd
-        self.each_usd = Decimal(0)
-        self._bound = bound
+        self.spending = Spending(archive.account, bound)
         self.is_read = self.is_finished = self.discards_results = self.cancels_unsent = False
         self.ending: RunEnding | None = None
         self.requests = self.rerouted = 0
@@ -173,43 +157,8 @@ class RunState:
     def admit(self, rows: Sequence[Placed]) -> None:
         """Add rows to dispatch."""
         for placed in rows:
-            self.each_usd = max(self.each_usd, self._bound(placed.row.request) or Decimal(0))
+            self.spending.admit(placed.row.request)
         self.queue.add(rows)
-
-    def pay(self, request: Request, response: Response) -> None:
-        """Count what a response has cost; without a known cost, it is the most that it can be.
-
-        Each row of a pack counts as a call of its own, until `count_exactly` corrects that.
-        """
-        if response.cost_usd is not None:
-            self.cost_usd += response.cost_usd
-        else:
-            self.unknown_usd += self._bound(request) or Decimal(0)
-
-    def lose(self, request: Request, count: int, of_packs: int = 0) -> None:
-        """Count requests that may have been billed without a response.
-
-        Args:
-            request: what was requested.
-            count: the number of HTTP requests.
-            of_packs: the number of HTTP requests that may have been billed for this row and others.
-        """
-        self.lost += count
-        if attempts := max(count, of_packs):
-            self.maybe_usd += attempts * (self._bound(request) or Decimal(0))
-
-    def count_exactly(self, booked: CostTotals) -> None:
-        """Replace the bounds of this run by what the ledger has of it.
-
-        What a cancelled row has cost is known there alone, and counts as possibly billed here.
-
-        Args:
-            booked: the sums of the run's lane.
-        """
-        before, open_usd = self._before, booked.maybe_billed.usd + booked.reserved.usd
-        self.unknown_usd = before.unknown_usd + booked.unknown.usd
-        unseen = booked.spent.usd - (self.cost_usd - before.cost_usd)
-        self.maybe_usd = before.maybe_usd + open_usd + max(unseen, Decimal(0))
 
     def take_result(self) -> RowOutcome:
         """Remove and return the next result."""

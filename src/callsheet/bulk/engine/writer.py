@@ -9,7 +9,6 @@ import trio
 from ...actors import InThread
 from ...runtime import AskFailed
 from ..files.archive import ArchiveFailed
-from ..files.store import RunSpend
 from .state import RunState, archive_ending
 
 _ACKNOWLEDGE_S = 5.0  # at the end of the run; later acknowledgements are not worth a wait
@@ -41,15 +40,8 @@ class Writer:
         state, queue = self._state, self._state.queue
         ended, state.ended = state.ended, []
         bound = queue.finished if state.is_finished else queue.take_bound()
-        account = RunSpend(
-            cost_usd=state.cost_usd,
-            sent=queue.finished + state.at_risk(bound) if state.is_recovered else bound,
-            ended=queue.finished,
-            lost=state.lost,
-            unknown_usd=state.unknown_usd,
-            maybe_usd=state.maybe_usd,
-            each_usd=state.each_usd,
-        )
+        sent = queue.finished + state.at_risk(bound) if state.is_recovered else bound
+        account = state.spending.so_far(sent=sent, ended=queue.finished)
         keep = partial(state.archive.keep, ended, account)
         try:
             kept = await self._in_thread(keep, limiter=state.archive_limiter)

@@ -11,7 +11,13 @@ from typing import final
 
 import attrs
 
-from ...actors import DamagedFile, StorageError, StorageFull, UnwrittenCosts, take_unwritten
+from ...actors import (
+    DamagedFile,
+    StorageError,
+    StorageFull,
+    UnwrittenCosts,
+    take_unwritten,
+)
 from ..errors import MAKE_ROOM, BulkRefused
 from ..progress import RowEnded
 from ..row import BadRow, Row
@@ -22,7 +28,8 @@ from .lines_file import ChangedByOthers, LinesFile
 from .outcome import RowOutcome
 from .output import OrderedOutput, OutputFile, UnorderedOutput
 from .reorder import ReorderWindow
-from .store import STORE_REMEDY, RunSpend, RunStore
+from .spend import RunSpend
+from .store import STORE_REMEDY, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2
 _LONGEST_HEAD = 100  # bytes of a line that show whose it is
@@ -135,7 +142,8 @@ class Archive:
                     undo.callback(paths.store.unlink, missing_ok=True)
                 undo.callback(self._store.close)
                 self._check_provider()
-                self._check_has_all()
+                if not is_new:
+                    self._check_has_all()
                 _check_errors(paths.errors)
                 self._take_unwritten()
                 kind = OrderedOutput if self._settings.ordered else UnorderedOutput
@@ -144,6 +152,7 @@ class Archive:
                 paths.errors.unlink(missing_ok=True)
                 self._errors: LinesFile | None = None
                 self.account = self._store.spend
+                self.owner = self._store.owner
                 self.lane = f"{paths.output.name}#{self._store.name}"
             except BlockingIOError:
                 raise BulkRefused(
@@ -166,6 +175,7 @@ class Archive:
                 ) from None
             undo.pop_all()
         self._reserve.take()
+        self._mark()
 
     def admit(self, rows: Sequence[Row | BadRow], at: float) -> Admitted:
         """Admit rows, in the order of the input.
@@ -222,6 +232,7 @@ class Archive:
             except StorageError as again:
                 raise _failed(again) from None
         self.account = account
+        self._mark()
         left, behind = self._pass(ended)
         return WrittenRows(left, trouble or behind)
 
@@ -258,6 +269,10 @@ class Archive:
         if not self._trouble:
             with contextlib.suppress(OSError, sqlite3.Error):
                 self._output.write([one.line for one in left if one.is_answer])
+
+    def note_batches(self, *, in_batches: bool) -> None:
+        """Note whether rows may be in batches, before one is; see `RunStore`."""
+        self._store.note_batches(in_batches=in_batches)
 
     def close(self, *, remove: bool = False) -> None:
         """Close the files.
@@ -333,7 +348,18 @@ class Archive:
         A store that has lost its log, an earlier copy, and that of another run have not.
         """
         output, fsync = self.paths.output, self._settings.fsync
-        if fsync != "full" or not output.exists():  # otherwise a power cut may lose some
+        if fsync != "full":  # a power cut may lose some
+            return
+        name, last = self._store.progress
+        theirs, _, lasted = self._reserve.read_mark().rpartition(" ")
+        if theirs and (theirs != name or last < int(lasted)):
+            raise BulkRefused(
+                f"the run store {self.paths.store} cannot be used: it lacks responses that a run "
+                "had stored before it was killed; its log is lost, or it is an earlier copy, or of "
+                "another run",
+                f"restore it; or, to pay for these rows again, remove {self.paths.reserve.name}",
+            )
+        if not output.exists():
             return
         with output.open("rb") as lines:
             missing = self._store.count_missing(filter(None, map(key_start, lines)))
@@ -344,6 +370,12 @@ class Archive:
                 "restore it; or, to pay for these rows again, move it and OUTPUT away, or continue "
                 "without these responses (--fsync normal)",
             )
+
+    def _mark(self) -> None:
+        """Note in the reserve what the store has."""
+        if self._settings.fsync == "full":
+            name, last = self._store.progress
+            self._reserve.mark(f"{name} {last}")
 
     def _check_provider(self) -> None:
         theirs = self._store.provider
