@@ -155,7 +155,7 @@ class GeminiBatchDialect:
         line = read_object(raw, "a line")
         key = text_of(object_of(line, "metadata"), "key") or text_of(line, "key")
         response = parsed(line if "candidates" in line else line.get("response"))
-        if not response and line.get("error"):
+        if response is None and line.get("error"):
             error = read_error(line)
             status = _STATUSES.get(error.code, 0)
             return LineResult(key, status, None, error)

@@ -29,6 +29,8 @@ ODD = {
     "no error": lambda line: {name: line[name] for name in ("custom_id", "response")},
 }
 
+_USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
+
 # These have none, but may have been billed.
 WITHOUT = {
     "neither response nor error": lambda line: line | {"response": None},
@@ -40,7 +42,7 @@ WITHOUT = {
     "an error with a usage": _response(
         lambda one: {
             "status_code": 500,
-            "body": {"error": {"message": "m"}, "usage": one["body"]["usage"]},
+            "body": {"error": {"message": "m"}, "usage": one["body"].get("usage", _USAGE)},
         }
     ),
     "a status of 202 and no body": _response(lambda _: {"status_code": 202, "body": None}),
