@@ -16,9 +16,8 @@ from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbeddings
 from callsheet.bulk.reading.bodies import BodyReader
 from callsheet.bulk.reading.errors import BadRecord
-from callsheet.bulk.reading.jsonl import jsonl_rows
 from callsheet.bulk.reading.request_builder import RequestBuilder
-from callsheet.bulk.reading.rows import RowReader
+from callsheet.bulk.reading.rows import RowReader, jsonl_rows
 from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import BadRow
 

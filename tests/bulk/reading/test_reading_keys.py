@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Request
-from callsheet.bulk.reading.jsonl import jsonl_rows
-from callsheet.bulk.reading.key import row_key
-from callsheet.bulk.reading.rows import RowReader
-from callsheet.bulk.reading.seen import Seen
+from callsheet.bulk.reading.identity import Seen, row_key
+from callsheet.bulk.reading.rows import RowReader, jsonl_rows
 from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import Row
 

@@ -9,8 +9,7 @@ import pytest
 
 from callsheet.actors import Request
 from callsheet.actors.vendors.openai_responses import OpenAIResponses
-from callsheet.bulk.reading.jsonl import jsonl_rows
-from callsheet.bulk.reading.rows import RowReader
+from callsheet.bulk.reading.rows import RowReader, jsonl_rows
 from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import BadRow
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from ..row import BadRow, Row
 from .csv_table import CsvTable
 from .errors import InputError
-from .jsonl import jsonl_rows
 from .lines import BadLine, lines
 from .parquet_table import open_parquet, parquet_columns, parquet_records, parquet_size
-from .rows import RowReader, table_rows
+from .rows import RowReader, jsonl_rows, table_rows
 from .settings import Form, ReadSettings
 from .source import STDIN, Source, open_source
 
