@@ -1,6 +1,5 @@
 """Bodies: a body that is read and sent has the same meaning."""
 
-import io
 import json
 import re
 from contextlib import closing
@@ -17,7 +16,7 @@ from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbed
 from callsheet.bulk.reading.bodies import BodyReader
 from callsheet.bulk.reading.errors import BadRecord
 from callsheet.bulk.reading.request_builder import RequestBuilder
-from callsheet.bulk.reading.rows import RowReader, jsonl_rows
+from callsheet.bulk.reading.rows import RowReader, json_rows
 from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import BadRow
 
@@ -43,7 +42,7 @@ def only(line, **settings):
     text = line if isinstance(line, bytes) else json.dumps(line).encode()
     reader = RowReader(settings)
     with closing(reader.identities):
-        (row,) = jsonl_rows(io.BytesIO(text), settings, reader)
+        (row,) = json_rows([(1, text)], settings, reader)
     return row
 
 
@@ -291,7 +290,7 @@ def test_other_tasks_take_texts(body, task):
         ({"body": "x"}, "body"),
         ({"body": {}}, "url"),
         ({"text": "x"}, "template"),
-        ([CHAT], "jq"),
+        ([CHAT], "object, not a list"),
         ("x", "object"),
         (b"{", "not JSON.*character 2"),
     ],

@@ -43,8 +43,10 @@ def given_id(columns: Mapping[str, object], name: str | None) -> str | None:
     elif name not in columns:
         raise BadRecord(f'the row has no "{name}", the column of the id')
     value = columns[name]
-    if value is None or value == "":
+    if value is None or value == "" or value != value:  # noqa: PLR0124  # pandas writes NaN
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # pandas has no whole numbers in a column with an empty cell
     if type(value) is int:
         return str(value)
     if not isinstance(value, str):

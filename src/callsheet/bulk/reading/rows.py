@@ -1,23 +1,25 @@
-"""Make rows of the records of a table, and of the lines of JSON Lines.
+"""Make rows of the records of a table, and of JSON objects.
 
-A line of JSON Lines is a line of OpenAI's batch files, a plain body, or a row of columns.
+A JSON object is a line of a batch file, a plain body, or a row of columns.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import BinaryIO
 
 import orjson
 
 from ...actors import Json, Request, dumps, kind_of, loads
 from ..row import BadRow, Row
+from .advice import advice_for, is_data
 from .bodies import BodyReader, shape_of, shape_of_url, url_of
 from .columns import ColumnReader
 from .errors import BadRecord
 from .identity import USUAL_IDS, Identities, given_id
-from .lines import BadLine, lines, not_utf8, shown
-from .request_builder import RequestBuilder
+from .lines import BadLine, not_utf8, shown
+from .request_builder import RequestBuilder, ignore_remark
 from .settings import ReadSettings
+
+_NAMES_SHOWN = 8
 
 
 class RowReader:
@@ -25,13 +27,24 @@ class RowReader:
 
     Args:
         settings: the settings of the input.
+        on_remark: as in `RequestBuilder`.
+
+    Attributes:
+        misfits: the number of bad rows whose fault is probably that of the whole input.
     """
 
-    def __init__(self, settings: ReadSettings) -> None:
-        builder = RequestBuilder(settings)
+    def __init__(
+        self, settings: ReadSettings, on_remark: Callable[[str], None] = ignore_remark
+    ) -> None:
+        builder = RequestBuilder(settings, on_remark)
         self.bodies = BodyReader(builder)
         self.columns = ColumnReader(builder, settings)
         self.identities = Identities()
+        self.misfits = 0
+
+    def close(self) -> None:
+        """Release the temporary file of the ids."""
+        self.identities.close()
 
     def row(self, number: int, columns: Mapping[str, object], url: str, request: Request) -> Row:
         """Make the row of a request, with the id of its record.
@@ -43,9 +56,25 @@ class RowReader:
         return self.identities.row(number, custom_id, url, request)
 
     def bad(
-        self, number: int, reason: str, text: str, columns: Mapping[str, object] | None = None
+        self,
+        number: int,
+        reason: str,
+        text: str,
+        columns: Mapping[str, object] | None = None,
+        *,
+        is_misfit: bool = False,
     ) -> BadRow:
-        """Make the `BadRow` of a record that is not a valid request."""
+        """Make the `BadRow` of a record that is not a valid request.
+
+        Args:
+            number: the number of the record.
+            reason: what is wrong with it.
+            text: the beginning of the record.
+            columns: its values, if it could be read.
+            is_misfit: as in `BadRecord`.
+        """
+        if is_misfit:
+            self.misfits += 1
         custom_id = None
         if columns is not None:
             with suppress(BadRecord):
@@ -60,35 +89,40 @@ def table_rows(
     url = url_of("chat")
     for number, record in records:
         if isinstance(record, BadLine):
-            yield reader.bad(number, record.reason, record.text)
+            yield reader.bad(number, record.reason, record.text, is_misfit=record.is_misfit)
             continue
         try:
             yield reader.row(number, record, url, reader.columns.request(record))
         except BadRecord as error:
-            yield reader.bad(number, error.reason, shown(str(record)), record)
+            text = shown(str(record))
+            yield reader.bad(number, error.reason, text, record, is_misfit=error.is_misfit)
 
 
-def jsonl_rows(
-    stream: BinaryIO, settings: ReadSettings, reader: RowReader
+def json_rows(
+    values: Iterable[tuple[int, bytes | BadLine]], settings: ReadSettings, reader: RowReader
 ) -> Iterator[Row | BadRow]:
-    """Yield the rows of JSON Lines. Empty lines are counted and skipped."""
+    """Yield the rows of JSON objects.
+
+    Args:
+        values: the number and the text of each object.
+        settings: the settings of the input.
+        reader: makes the rows.
+    """
     is_of_columns = settings.is_of_columns
-    for number, line in lines(stream, settings.max_line_bytes):
-        if isinstance(line, BadLine):
-            yield reader.bad(number, line.reason, line.text)
-            continue
-        if not line or line.isspace():
+    for number, text in values:
+        if isinstance(text, BadLine):
+            yield reader.bad(number, text.reason, text.text, is_misfit=text.is_misfit)
             continue
         record: dict[str, Json] | None = None
         try:
-            record = _object(line)
+            record = _object(text)
             if is_of_columns:
                 url, request = url_of("chat"), reader.columns.request_of_line(record)
             else:
                 url, request = _asked(record, reader)
             yield reader.row(number, record, url, request)
         except BadRecord as error:
-            yield reader.bad(number, error.reason, shown(line), record)
+            yield reader.bad(number, error.reason, shown(text), record, is_misfit=error.is_misfit)
 
 
 def _object(line: bytes) -> dict[str, Json]:
@@ -98,10 +132,7 @@ def _object(line: bytes) -> dict[str, Json]:
         value = _forgiven(line, error)
     if isinstance(value, dict):
         return value
-    reason = f"the line must be a JSON object, not {kind_of(value)}"
-    if isinstance(value, list):
-        reason += "; if the whole input is one list, convert it to lines with jq -c '.[]'"
-    raise BadRecord(reason)
+    raise BadRecord(f"it must be a JSON object, not {kind_of(value)}", is_misfit=True)
 
 
 def _forgiven(line: bytes, error: orjson.JSONDecodeError) -> Json:
@@ -111,11 +142,12 @@ def _forgiven(line: bytes, error: orjson.JSONDecodeError) -> Json:
     try:
         value = loads(line)
     except ValueError:
-        raise BadRecord(f"the line is not JSON: {error.msg} at character {error.pos + 1}") from None
+        reason = f"the line is not JSON: {error.msg} at character {error.pos + 1}"
+        raise BadRecord(reason, is_misfit=True) from None
     try:
         dumps({"": value})
     except ValueError as unwritable:
-        raise BadRecord(f"the line is not JSON: {unwritable}") from None
+        raise BadRecord(f"the line is not JSON: {unwritable}", is_misfit=True) from None
     return value
 
 
@@ -124,10 +156,10 @@ def _asked(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
     if "body" in record:
         return _asked_in_batch(record, reader)
     shape = shape_of(record)
-    if shape is None:
+    if shape is None or is_data(record):
+        what = "a request" if shape is None else "clearly a request"
         raise BadRecord(
-            'the line is not a request: it has no "body", "messages", "prompt" or "input"; '
-            "for rows with other columns, set a template or map the prompt"
+            f"the line is not {what}: {_has(record)}; {advice_for(record)}", is_misfit=True
         )
     if shape == "completion" and "model" not in record:  # a prompt among columns
         return url_of("chat"), reader.columns.request_of_line(record)
@@ -151,3 +183,9 @@ def _asked_in_batch(record: dict[str, Json], reader: RowReader) -> tuple[str, Re
     if shape is None:
         raise BadRecord('the line has no "url", and its body no "messages", "prompt" or "input"')
     return url_of(shape), reader.bodies.request(shape, body)
+
+
+def _has(record: Mapping[str, Json]) -> str:
+    names = list(record)[:_NAMES_SHOWN]
+    more = ", ..." if len(record) > len(names) else ""
+    return f"it has {', '.join(names)}{more}" if names else "it is empty"
