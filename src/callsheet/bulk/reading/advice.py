@@ -7,6 +7,7 @@ from ...actors import Json
 from .settings import is_variable
 
 _NUMBER = re.compile(r"[-+0-9.,:/%eE ]+")
+_CHAT_TEXT = re.compile(r'\s*(\{\s*"messages":\s*)?\[\s*\{.*"role"', re.DOTALL)
 _USUAL_TEXTS = (
     *("question", "query", "instruction", "text", "content", "review", "comment", "sentence"),
     *("message", "body", "description", "document", "article", "title", "input"),
@@ -133,6 +134,8 @@ _KINDS: tuple[tuple[Callable[[_Columns], bool], Callable[[_Columns], str]], ...]
 
 
 def _langfuse(value: Json) -> str:
+    if isinstance(value, str) and _CHAT_TEXT.match(value):
+        return "--map messages=input"
     if is_conversation(value):
         return "--map messages=input"
     if isinstance(value, dict):

@@ -192,7 +192,7 @@ class ColumnReader:
 
     def _taken(self, columns: Mapping[str, object], name: str) -> object:
         if name not in columns:
-            raise BadRecord(f'the row has no "{name}"')
+            raise BadRecord(f'the row has no "{name}"', is_misfit=True)
         return columns[name]
 
 
@@ -202,7 +202,8 @@ def _rendered(field: str, template: str, values: Mapping[str, object]) -> str:
     except TemplateError as error:
         cause = error.__cause__
         if isinstance(cause, UndefinedError):
-            raise BadRecord(f"the row lacks a value that the {field} needs: {cause}") from None
+            reason = f"the row lacks a value that the {field} needs: {cause}"
+            raise BadRecord(reason, is_misfit=True) from None
         raise BadRecord(f"{field}: {error}") from None
 
 

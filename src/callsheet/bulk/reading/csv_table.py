@@ -1,6 +1,7 @@
 """Read CSV as spreadsheets, pandas, R and databases write it, one record at a time."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -11,7 +12,10 @@ from .errors import InputError
 from .lines import BadLine, lines, not_utf8, shown
 
 _DELIMITERS = ",;\t|"
-_TABBED = (".tsv", ".tab")
+TABBED = (".tsv", ".tab")
+"""Ends of names of files whose delimiter is a tab."""
+
+_SPACED = re.compile(r'"[^"]*"(?: "[^"]*")+\s*')  # how R separates names by a space
 _SAMPLE_BYTES = 64 * 1024
 _SAMPLE_RECORDS = 50
 _ROW_NAMES = (0, 1)  # the first number of the rows of pandas, and of R
@@ -55,8 +59,9 @@ def dialect_of(head: bytes, delimiter: str | None, suffix: str) -> CsvDialect:
     text = sample.decode(errors="replace").splitlines(keepends=True)
     if delimiter is not None:
         return CsvDialect(delimiter, is_stated, has_row_names=_fit(text, delimiter)[2])
-    preferred = "\t" if suffix in _TABBED else ","
-    found = {it: _fit(text, it) for it in (preferred, *_DELIMITERS)}
+    preferred = "\t" if suffix in TABBED else ","
+    spaces = " " if text and _SPACED.fullmatch(text[0]) else ""
+    found = {it: _fit(text, it) for it in (preferred, *_DELIMITERS, *spaces)}
     best = max(found, key=lambda it: found[it][:2])  # the first one of equals
     return CsvDialect(best, is_stated, found[best][2])
 

@@ -7,6 +7,7 @@ write; what it leaves open is decided by the letters within words and by the scr
 
 import codecs
 import io
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, BinaryIO, final
@@ -24,11 +25,9 @@ _MARKS = (
 )
 # Of encodings that decode a text alike, the first one is named.
 _LATIN = ("cp1252", "cp1250", "cp1254", "cp1257")
-_CANDIDATES = [
-    *_LATIN,
-    *("cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp874", "mac_roman"),
-    *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
-]
+_OTHERS = ("cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp874", "mac_roman", "cp850")
+_OF_TWO_BYTES = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
+_RUN = re.compile(rb"[\x80-\xff]+")
 _APOSTROPHES = "'\u2018\u2019-\xad"
 _ENOUGH_LINES = 1000  # lines with other characters than ASCII that decide
 _ENOUGH_BYTES = 256 * 1024
@@ -112,7 +111,10 @@ def _judged(lines: Iterable[bytes]) -> tuple[int, list[bytes]]:
 def _ranked_first(sample: bytes) -> str:
     from charset_normalizer import from_bytes  # noqa: PLC0415  # rarely needed, and slow to load
 
-    found = from_bytes(sample, cp_isolation=_CANDIDATES)
+    # Letters with accents stand alone, between others.
+    runs = [len(run) for run in _RUN.findall(sample)]
+    of_two_bytes = () if 2 * runs.count(1) > sum(runs) else _OF_TWO_BYTES
+    found = from_bytes(sample, cp_isolation=[*_LATIN, *_OTHERS, *of_two_bytes])
     ranked: dict[str, float] = {}
     for match in found:
         for name in match.could_be_from_charset:
@@ -122,7 +124,7 @@ def _ranked_first(sample: bytes) -> str:
     first = next(iter(ranked))
     if first in _LATIN:
         likely = [it for it in _LATIN if ranked.get(it, -1.0) >= ranked[first] - _SIMILAR]
-        return next((name for name in likely if _has_whole_words(sample, name)), first)
+        return next((it for it in (*likely, *ranked) if _has_whole_words(sample, it)), first)
     return next((name for name in ranked if _has_script(sample, name)), first)
 
 

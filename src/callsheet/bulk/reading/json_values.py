@@ -1,7 +1,7 @@
 """Divide JSON into its values: lines, a list of objects, or objects over several lines each."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import BinaryIO, cast, final
 
 import orjson
@@ -28,8 +28,8 @@ def json_values(
     """Yield the number of each value, from 1, and its text.
 
     Values on lines of their own are numbered by line, empty ones included. Others are numbered one
-    by one: those of a list, of a list in one object, such as `{"data": [...]}`, and objects that
-    take several lines each.
+    by one: those of a list, of one object that holds others, such as `{"data": [...]}`, and objects
+    that take several lines each.
 
     Args:
         stream: the bytes, in UTF-8.
@@ -148,18 +148,34 @@ class _JsonText:
 
 
 def _wrapped(text: bytes) -> Iterator[bytes] | None:
-    """Return the objects of a list that is a member of an object, as in exports and replies."""
+    """Return the objects that one object holds, as exports, replies and pandas write them."""
     try:
         value: Json = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
     if not isinstance(value, dict) or not _OF_REQUESTS.isdisjoint(value):
         return None
+    records = _records_of_pandas(value)
     for name in _LISTS:
         items = value.get(name)
         if isinstance(items, list) and items and isinstance(items[0], dict):
-            return (dumps(cast("Mapping[str, Json]", _unwrapped(item))) for item in items)
-    return None
+            records = (_unwrapped(item) for item in items)
+    return None if records is None else (dumps(cast("dict[str, Json]", it)) for it in records)
+
+
+def _records_of_pandas(value: dict[str, Json]) -> Iterator[Json] | None:
+    """Return the records of `DataFrame.to_json`, of columns or "split"; None for other objects."""
+    columns, data = value.get("columns"), value.get("data")
+    if isinstance(columns, list) and isinstance(data, list) and "index" in value:
+        names = list(map(str, columns))
+        return (dict(zip(names, row, strict=False)) for row in data if isinstance(row, list))
+    of_columns = [it for it in value.values() if isinstance(it, dict)]
+    first = list(of_columns[0]) if of_columns and len(of_columns) == len(value) else []
+    if not first or first[0] != "0" or any(list(column) != first for column in of_columns):
+        return None
+    return (
+        {name: column[at] for name, column in zip(value, of_columns, strict=True)} for at in first
+    )
 
 
 def _unwrapped(item: Json) -> Json:

@@ -2,12 +2,12 @@
 
 import stat
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import chain
 from pathlib import Path
 
 from ..row import BadRow, Row
-from .csv_table import CsvDialect, CsvTable, count_records, dialect_of
+from .csv_table import TABBED, CsvDialect, CsvTable, count_records, dialect_of
 from .encoding import UTF_8
 from .errors import InputError
 from .json_values import json_values
@@ -16,7 +16,8 @@ from .parquet_table import open_parquet, parquet_columns, parquet_records, parqu
 from .request_builder import ignore_remark
 from .rows import RowReader, json_rows, table_rows
 from .settings import Form, ReadSettings
-from .source import STDIN, Source, open_source
+from .source import STDIN, ZIP, Source, open_source
+from .xlsx_table import OLE, XlsxTable, old_workbook, open_xlsx
 
 Remark = Callable[[str], None]
 
@@ -59,25 +60,48 @@ def open_rows(
             rows all lack the same. The iterator raises `InputChanged` if the file changes; rows
             that it yielded before are valid.
     """
-    with open_source(source) as opened, closing(RowReader(settings, on_remark)) as reader:
-        end = _remarked_growth(opened, on_remark)
-        form = _form_of_bytes(opened, settings)
-        if form == "parquet":
-            with opened.seekable() as seekable, open_parquet(seekable, opened.name) as file:
-                opened.check(is_end=True)  # the file was opened a second time
-                reader.columns.check(parquet_columns(file), opened.name)
-                records = parquet_records(file, reader.columns.needed(), opened.check)
-                yield _fitting(table_rows(records, reader), reader, opened.name)
-            return
-        text, encoding = opened.as_text(settings.encoding)
-        if encoding != UTF_8 and settings.encoding is None:
-            on_remark(f"{text.name} is read as {_usual_name(encoding)}; --encoding sets another.")
-        if _form_of_text(text, form) == "jsonl":
-            values = json_values(text.stream, text.head, settings.max_line_bytes)
-            rows = json_rows(values, settings, reader)
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_source(source))
+        reader = stack.enter_context(closing(RowReader(settings, on_remark)))
+        read = {"parquet": _parquet_rows, "xlsx": _xlsx_rows}.get(
+            form := _form_of_bytes(opened, settings)
+        )
+        if read is not None:
+            rows = read(opened, settings, reader, stack)
         else:
-            rows = _csv_rows(text, settings, reader, on_remark)
-        yield chain(_fitting(rows, reader, text.name), end)
+            rows = _text_rows(opened, form, settings, reader, on_remark)
+        yield chain(_fitting(rows, reader, opened.name), _remarked_growth(opened, on_remark))
+
+
+def _parquet_rows(
+    opened: Source, _: ReadSettings, reader: RowReader, stack: ExitStack
+) -> Iterator[Row | BadRow]:
+    seekable = stack.enter_context(opened.seekable())
+    file = stack.enter_context(open_parquet(seekable, opened.name))
+    opened.check(is_end=True)  # the file was opened a second time
+    reader.columns.check(parquet_columns(file), opened.name)
+    return table_rows(parquet_records(file, reader.columns.needed(), opened.check), reader)
+
+
+def _xlsx_rows(
+    opened: Source, settings: ReadSettings, reader: RowReader, stack: ExitStack
+) -> Iterator[Row | BadRow]:
+    seekable = stack.enter_context(opened.seekable())
+    sheet = stack.enter_context(open_xlsx(seekable, opened.name, settings.sheet))
+    opened.check(is_end=True)  # the file was opened a second time
+    return _rows_of(sheet, reader, opened.name)
+
+
+def _text_rows(
+    opened: Source, form: Form, settings: ReadSettings, reader: RowReader, on_remark: Remark
+) -> Iterator[Row | BadRow]:
+    text, encoding = opened.as_text(settings.encoding)
+    if encoding != UTF_8 and settings.encoding is None:
+        on_remark(f"{text.name} is read as {_usual_name(encoding)}; --encoding sets another.")
+    if _form_of_text(text, form) == "csv":
+        return _csv_rows(text, settings, reader, on_remark)
+    values = json_values(text.stream, text.head, settings.max_line_bytes)
+    return json_rows(values, settings, reader)
 
 
 def _csv_rows(
@@ -85,15 +109,21 @@ def _csv_rows(
 ) -> Iterator[Row | BadRow]:
     dialect = _dialect(text, settings)
     table = CsvTable(text.stream, text.name, dialect, settings.max_line_bytes)
+    usual = "\t" if _suffix(text) in TABBED else ","
+    if table.columns and settings.delimiter is None and dialect.delimiter != usual:
+        shown = {"\t": "a tab", " ": "a space"}.get(dialect.delimiter, f'"{dialect.delimiter}"')
+        on_remark(f"The fields of {text.name} are separated by {shown}; --delimiter sets another.")
+    return _rows_of(table, reader, text.name)
+
+
+def _rows_of(table: CsvTable | XlsxTable, reader: RowReader, name: str) -> Iterator[Row | BadRow]:
+    """Return the rows of a table whose columns are checked."""
     if not table.columns:
         return iter(())
-    if settings.delimiter is None and dialect.delimiter != ",":
-        shown = {"\t": "a tab"}.get(dialect.delimiter, f'"{dialect.delimiter}"')
-        on_remark(f"The fields of {text.name} are separated by {shown}; --delimiter sets another.")
     records = table.records()
     first = next(records, None)
     record = None if first is None or isinstance(first[1], BadLine) else first[1]
-    reader.columns.check(table.columns, text.name, record)
+    reader.columns.check(table.columns, name, record)
     return table_rows(chain(() if first is None else (first,), records), reader)
 
 
@@ -128,7 +158,8 @@ def _remarked_growth(opened: Source, on_remark: Remark) -> Iterator[Row | BadRow
 def count_rows(source: str | Path, settings: ReadSettings | None = None) -> int | None:
     """Count the rows of an input, bad ones included, without parsing them.
 
-    Returns None for standard input and other pipes, which can be read only once.
+    Returns None for standard input and other pipes, which can be read only once, and for a large
+    workbook.
 
     Args:
         source: the path of a file, or "-" for standard input.
@@ -140,11 +171,14 @@ def count_rows(source: str | Path, settings: ReadSettings | None = None) -> int 
     settings = settings or ReadSettings()
     if str(source) == STDIN or not is_file(source):
         return None
-    with open_source(source) as opened:
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_source(source))
         form = _form_of_bytes(opened, settings)
-        if form == "parquet":
-            with opened.seekable() as seekable, open_parquet(seekable, opened.name) as file:
-                return parquet_size(file)
+        if form in ("parquet", "xlsx"):
+            seekable = stack.enter_context(opened.seekable())
+            if form == "parquet":
+                return parquet_size(stack.enter_context(open_parquet(seekable, opened.name)))
+            return stack.enter_context(open_xlsx(seekable, opened.name, settings.sheet)).count()
         text, _ = opened.as_text(settings.encoding)
         if _form_of_text(text, form) == "csv":
             return count_records(text.stream, _dialect(text, settings), settings.max_line_bytes)
@@ -167,11 +201,19 @@ def is_file(source: str | Path) -> bool:
 
 
 def _form_of_bytes(opened: Source, settings: ReadSettings) -> Form:
-    """Return the format as it is set, or by the first bytes or the name; else "auto"."""
+    """Return the format as it is set, or by the first bytes or the name; else "auto".
+
+    Raises:
+        InputError: the input is of a kind that cannot be read.
+    """
     if settings.form != "auto":
         return settings.form
     if opened.head.startswith(_PARQUET):
         return "parquet"
+    if opened.head.startswith(ZIP):
+        return "xlsx"
+    if opened.head.startswith(OLE):
+        raise old_workbook(opened.name)
     suffix = _suffix(opened)
     return _SUFFIXES.get(suffix, "auto")
 
@@ -186,7 +228,8 @@ def _form_of_text(text: Source, form: Form) -> Form:
 
 def _suffix(opened: Source) -> str:
     """Return the end of the name in small letters, without that of a packed file."""
-    suffixes = [] if opened.path is None else [suffix.lower() for suffix in opened.path.suffixes]
+    path = Path(opened.inner) if opened.inner else opened.path
+    suffixes = [] if path is None else [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in _PACKED:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""

@@ -8,6 +8,7 @@ import lzma
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 
 STDIN = "-"
+ZIP = b"PK\x03\x04"
+"""How a zip archive begins; a workbook is one."""
+
+_ENCRYPTED = 1  # the flag of a file in an archive
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _HEAD_BYTES = 64 * 1024  # of a file
@@ -43,6 +48,8 @@ class Source:
         head: the first bytes: at least up to the end of the first line that is not blank.
         packing: the name of the format that the input is packed in; "" if it is not.
         file: the file that is read; None for standard input.
+        place: the input as a file to read at any place, if it was opened as one.
+        inner: the name of the file in an archive; "" if the input is none.
     """
 
     path: Path | None
@@ -50,6 +57,8 @@ class Source:
     head: bytes
     packing: str
     file: SteadyFile | None
+    place: Path | BinaryIO | None = None
+    inner: str = ""
 
     @property
     def name(self) -> str:
@@ -86,6 +95,9 @@ class Source:
         Raises:
             InputError: the input cannot be read to its end.
         """
+        if self.place is not None:
+            yield self.place
+            return
         if self.path is not None and self._is_plain():
             yield self.path
             return
@@ -128,7 +140,27 @@ def open_source(source: str | Path) -> Generator[Source]:
             raise cannot_read(name, error) from None
         except ValueError as error:  # a NUL in the path
             raise InputError(f"cannot read {name!r}: {error}") from None
-        yield Source(path, stream, head, packing, file)
+        opened = Source(path, stream, head, packing, file)
+        yield _unzipped(opened, stack) if head.startswith(ZIP) else opened
+
+
+def _unzipped(opened: Source, stack: ExitStack) -> Source:
+    """Return the only file in a zip archive; the archive itself if it is a workbook, or has more.
+
+    Raises:
+        InputError: the archive is damaged.
+    """
+    place = stack.enter_context(opened.seekable())
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(place))
+        files = [it for it in archive.namelist() if not it.endswith("/") and "__MACOSX/" not in it]
+        if len(files) != 1 or archive.getinfo(files[0]).flag_bits & _ENCRYPTED:
+            return attrs.evolve(opened, place=place)
+        inner = cast("BinaryIO", stack.enter_context(archive.open(files[0])))
+        head, stream = _look(inner, _PACKED_HEAD_BYTES)
+    except (zipfile.BadZipFile, NotImplementedError, *BROKEN) as error:
+        raise cannot_read(opened.name, error) from None
+    return attrs.evolve(opened, stream=stream, head=head, packing="zip", inner=files[0])
 
 
 def _name(path: Path | None) -> str:

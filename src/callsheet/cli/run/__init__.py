@@ -233,11 +233,10 @@ def run(
 ) -> None:
     """Send every request in INPUT, and write the responses to OUTPUT in the same order.
 
-    INPUT is a file of JSON Lines, JSON, CSV or Parquet, which may be compressed with gzip, zstd, xz
-    or bzip2; - reads standard input. Every response is written to disk before it is reported. If
-    the run is stopped, the same command continues it: it sends only rows that have no response yet.
-    Rows that failed are listed in OUTPUT.errors.jsonl, with the reason, and are sent again by the
-    next run.
+    INPUT is a file of JSON Lines, JSON, CSV, Parquet or Excel, which may be compressed; - reads
+    standard input. Every response is written to disk before it is reported. If the run is stopped,
+    the same command continues it: it sends only rows that have no response yet. Rows that failed
+    are listed in OUTPUT.errors.jsonl, with the reason, and are sent again by the next run.
 
     Ctrl-C waits for the calls in flight; a second Ctrl-C stops at once. SIGUSR1 pauses the run and
     resumes it.
