@@ -29,7 +29,7 @@ from ...bulk.files.known import open_known
 from ...bulk.forecast import forecast
 from ...bulk.limits_table import read_limits
 from ...bulk.reading.errors import InputError
-from ...bulk.reading.opening import count_rows, open_rows
+from ...bulk.reading.opening import count_rows, is_file, open_rows
 from ...bulk.reading.settings import Form
 from ...bulk.settings import BulkSettings, Fsync, Paths, RunRoute
 from ...endpoints import BUILTIN, EndpointChoice
@@ -332,8 +332,8 @@ def run(
             )
             trio.run(run_job, job)
             status = report(job)
-            if source == _STDIN and not job.is_complete:
-                # A thread may still read from the pipe; the interpreter would wait for it.
+            if not (job.is_complete or is_file(source)):
+                # A thread may still read from the pipe; closing the pipe would wait for it.
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
@@ -402,6 +402,8 @@ def _check_input(source: str, output: Path) -> None:
             "OUTPUT must be a file, because a run that was stopped continues in it"
         )
     if source == _STDIN:
+        if sys.stdin is not None and sys.stdin.isatty():
+            click.echo("Reading rows from the terminal; end them with Ctrl-D.", err=True)
         return
     try:
         if Path(source).samefile(output):
