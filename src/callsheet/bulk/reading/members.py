@@ -119,6 +119,22 @@ RESPONSES = {
     "temperature": ("temperature", _number),
     "top_p": ("top_p", _number),
 }
+MESSAGES = {
+    **_MODEL,
+    "messages": ("messages", _messages),
+    "max_tokens": ("max_tokens", _whole),
+    "temperature": ("temperature", _number),
+    "top_p": ("top_p", _number),
+    "stop_sequences": ("stop", _texts),
+}
+GENERATION: Mapping[str, tuple[str, ReadMember]] = {
+    "maxOutputTokens": ("max_tokens", _whole),
+    "temperature": ("temperature", _number),
+    "topP": ("top_p", _number),
+    "stopSequences": ("stop", _texts),
+    "candidateCount": ("n", _whole),
+    "seed": ("seed", _whole),
+}
 COMPLETION = {**_MODEL, "prompt": ("inputs", _texts), **_SAMPLING}
 EMBEDDING = {**_MODEL, "input": ("inputs", _texts), "dimensions": ("dimensions", _whole)}
 """{member: (field of `Request`, function that reads it)}"""

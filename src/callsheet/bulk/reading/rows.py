@@ -11,7 +11,8 @@ import orjson
 from ...actors import Json, Request, dumps, kind_of, loads
 from ..row import BadRow, Row
 from .advice import advice_for, is_data
-from .bodies import BodyReader, shape_of, shape_of_url, url_of
+from .batch_lines import batch_request, is_batch_line, with_key
+from .bodies import BodyReader, shape_of, url_of
 from .columns import ColumnReader
 from .errors import BadRecord
 from .identity import USUAL_IDS, Identities, given_id
@@ -36,9 +37,9 @@ class RowReader:
     def __init__(
         self, settings: ReadSettings, on_remark: Callable[[str], None] = ignore_remark
     ) -> None:
-        builder = RequestBuilder(settings, on_remark)
-        self.bodies = BodyReader(builder)
-        self.columns = ColumnReader(builder, settings)
+        self.builder = RequestBuilder(settings, on_remark)
+        self.bodies = BodyReader(self.builder)
+        self.columns = ColumnReader(self.builder, settings)
         self.identities = Identities()
         self.misfits = 0
 
@@ -120,9 +121,10 @@ def json_rows(
                 url, request = url_of("chat"), reader.columns.request_of_line(record)
             else:
                 url, request = _asked(record, reader)
-            yield reader.row(number, record, url, request)
+            yield reader.row(number, with_key(record), url, request)
         except BadRecord as error:
-            yield reader.bad(number, error.reason, shown(text), record, is_misfit=error.is_misfit)
+            named = None if record is None else with_key(record)
+            yield reader.bad(number, error.reason, shown(text), named, is_misfit=error.is_misfit)
 
 
 def _object(line: bytes) -> dict[str, Json]:
@@ -153,8 +155,8 @@ def _forgiven(line: bytes, error: orjson.JSONDecodeError) -> Json:
 
 def _asked(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
     """Return the path and the request of a line that is a body, or has one."""
-    if "body" in record:
-        return _asked_in_batch(record, reader)
+    if is_batch_line(record):
+        return batch_request(record, reader.bodies, reader.builder)
     shape = shape_of(record)
     if shape is None or is_data(record):
         what = "a request" if shape is None else "clearly a request"
@@ -165,23 +167,6 @@ def _asked(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
         return url_of("chat"), reader.columns.request_of_line(record)
     around = USUAL_IDS if reader.columns.id_name is None else (reader.columns.id_name,)
     body = {name: value for name, value in record.items() if name not in around}
-    return url_of(shape), reader.bodies.request(shape, body)
-
-
-def _asked_in_batch(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
-    """Return the path and the request of a line of a batch file.
-
-    Together's files leave out method and path.
-    """
-    body = record["body"]
-    if not isinstance(body, dict):
-        raise BadRecord(f'"body" must be an object, not {kind_of(body)}')
-    method = record.get("method", "POST")
-    if method != "POST":
-        raise BadRecord(f"\"method\" must be 'POST', not {kind_of(method)}")
-    shape = shape_of_url(record["url"]) if "url" in record else shape_of(body)
-    if shape is None:
-        raise BadRecord('the line has no "url", and its body no "messages", "prompt" or "input"')
     return url_of(shape), reader.bodies.request(shape, body)
 
 
