@@ -283,7 +283,7 @@ def test_other_tasks_take_texts(body, task):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ({"url": "/v1/moderations", "body": {}}, "/v1/moderations.*/v1/embeddings"),
+        ({"url": "/v1/images/edits", "body": {}}, "/v1/images/edits.*/v1/embeddings"),
         ({"url": None, "body": {}}, "url"),
         ({"url": ["x"], "body": {}}, "url"),
         ({"method": "GET", "body": CHAT}, "method.*GET"),

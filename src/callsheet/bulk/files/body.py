@@ -17,6 +17,7 @@ from ...actors import (
     read_chat,
     read_completion,
     read_embeddings,
+    read_moderations,
     read_response,
 )
 from ..row import Row
@@ -35,13 +36,15 @@ def own_body(row: Row, response: Response) -> Mapping[str, Json] | None:
     generated = "data" if row.request.task == "embedding" else "choices"
     if row.url == _RESPONSES:
         generated = "output"
+    elif row.request.task == "moderation":
+        generated = "results"
     elif is_vendors(row.url):
         generated = generated_member(row.url)
     if body is None or not isinstance(body.get(generated), list):
         return None
     has_usage = "usage" in body or "usageMetadata" in body
     is_alone = response.route in _ALONE and (has_usage or not response.usage.total_tokens)
-    if is_alone:
+    if is_alone or row.request.task == "moderation":  # whose bodies have no usage
         return body
     if is_vendors(row.url):
         return with_usage(row.url, body, response.usage)
@@ -98,6 +101,8 @@ def read_body(body: dict[str, Json]) -> DecodedResponse:
     found: DecodedResponse | ApiError
     if isinstance(body.get("output"), list):
         found = read_response(body)
+    elif isinstance(results := body.get("results"), list):
+        found = read_moderations(body, len(results))
     elif isinstance(vectors, list):
         found = read_embeddings(body, len(vectors))
     elif isinstance(choices, list):

@@ -61,7 +61,7 @@ class RequestBuilder:
         """
         if "model" not in fields:
             fields["model"] = self._default_model(task)
-        if task != "embedding" and self._defaults:
+        if task in ("chat", "completion") and self._defaults:
             fields = self._defaults | fields
         messages: tuple[ChatMessage, ...] = fields.get("messages", ())
         if not messages or "extra_body" in fields or "json_schema" in fields:
