@@ -194,3 +194,25 @@ def test_the_usual_model_is_said_once(put):
     with open_rows(put(lines), settings, remarks.append) as rows:
         assert [row.request.model for row in rows] == ["own", "usual", "usual"]
     assert remarks == ["Rows that name no model use usual (see --model)."]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"ARROW1\0\0", "is an Arrow file; write it as Parquet"),
+        (b"SQLite format 3\0", "is an SQLite database; write a table of it as CSV"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "is a pointer of Git LFS and not the file",
+        ),
+        (b"<!DOCTYPE html><html>", "is a web page and not a table"),
+        (b"\x80\x04\x95abc", "is a pickle of Python"),
+        (b"x" * 257 + b"ustar", "is a tar archive; unpack it"),
+    ],
+)
+@pytest.mark.parametrize("name", ["data.csv", "data.jsonl", "data"])
+def test_a_file_of_another_kind_is_refused_by_what_it_is(tmp_path, content, said, name):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read(path)

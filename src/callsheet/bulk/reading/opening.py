@@ -36,6 +36,29 @@ _SUFFIXES: dict[str, Form] = {
 }
 _PACKED = (".gz", ".gzip", ".zst", ".zstd", ".xz", ".bz2")
 _PARQUET = b"PAR1"
+# What a file is that begins with these bytes, and what to do with it.
+_OTHER_KINDS = (
+    (b"ARROW1", "an Arrow file; write it as Parquet"),
+    (b"FEA1", "a Feather file; write it as Parquet"),
+    (b"ORC", "an ORC file; write it as Parquet"),
+    (b"Obj\x01", "an Avro file; write it as Parquet"),
+    (b"SQLite format 3\0", "an SQLite database; write a table of it as CSV"),
+    (b"\x89HDF", "an HDF5 file; write a table of it as Parquet"),
+    (b"\x80\x04\x95", "a pickle of Python; write it as CSV or Parquet"),
+    (b"\x80\x05\x95", "a pickle of Python; write it as CSV or Parquet"),
+    (b"%PDF-", "a PDF; give its texts as CSV or JSON Lines"),
+    (b"Rar!", "a RAR archive; unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
+    (b"\x04\x22\x4d\x18", "packed with LZ4; unpack it"),
+    (
+        b"version https://git-lfs",
+        "a pointer of Git LFS and not the file; fetch it with git lfs pull",
+    ),
+    (b"<!DOCTYPE html", "a web page and not a table; perhaps its download needs a login"),
+    (b"<!doctype html", "a web page and not a table; perhaps its download needs a login"),
+    (b"<html", "a web page and not a table; perhaps its download needs a login"),
+)
+_TAR, _TAR_AT = b"ustar", 257
 _BEFORE_OBJECT = b"\xef\xbb\xbf \t\r\n"
 _LOOKED_AT = 10  # rows at the beginning, of which one must be right
 
@@ -214,6 +237,11 @@ def _form_of_bytes(opened: Source, settings: ReadSettings) -> Form:
         return "xlsx"
     if opened.head.startswith(OLE):
         raise old_workbook(opened.name)
+    if opened.head.startswith(_TAR, _TAR_AT):
+        raise InputError(f"{opened.name} is a tar archive; unpack it and give one of the files")
+    for start, kind in _OTHER_KINDS:
+        if opened.head.startswith(start):
+            raise InputError(f"{opened.name} is {kind}")
     suffix = _suffix(opened)
     return _SUFFIXES.get(suffix, "auto")
 

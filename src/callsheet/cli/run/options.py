@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ...bulk.reading.errors import InputError
+from ...bulk.reading.errors import InputError, cannot_read
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.row import BadRow, Row
 from ..parameters import FiniteRange
@@ -35,8 +35,10 @@ def _text(_: click.Context, parameter: click.Parameter, value: str | None) -> st
     try:
         return Path(value[1:]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "the file is not UTF-8"
-        raise click.BadParameter(f"cannot read {value[1:]}: {reason}", param=parameter) from None
+        if isinstance(error, OSError):
+            raise click.BadParameter(str(cannot_read(value[1:], error)), param=parameter) from None
+        text = f"cannot read {value[1:]}: the file is not UTF-8; save it as UTF-8"
+        raise click.BadParameter(text, param=parameter) from None
 
 
 def _delimiter(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
