@@ -254,8 +254,23 @@ def test_a_quote_that_is_not_closed_is_a_bad_row(put):
     bad, row = read(put('prompt,b\n"x"y,1\nz,2\n'))
     assert "is not valid CSV" in bad.reason
     assert prompts([row]) == ["z"]
-    (bad,) = read(put('prompt,b\n"x,1\nz,2\n'))
+    row, bad = read(put('prompt,b\ny,1\n"x,1\nz,2\n'))
+    assert prompts([row]) == ["y"]
     assert "is not valid CSV: unexpected end of data" in bad.reason
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "said"),
+    [
+        (b"prompt,b\n" + b"d\xe9j\xe0,1\n" * 3, {"encoding": "utf8"}, "0xe9, is not UTF-8"),
+        (b"prompt,b\nx,y,z\n", {}, "the number of fields is 3, but of columns 2; see line 2"),
+        (b"prompt,b\nx,1\n", {"fields": {"messages": "b"}}, '"b" must be a list of messages'),
+        (b"prompt,b\nx,y\n", {"fields": {"temperature": "b"}}, '"b" must be a number, not'),
+    ],
+)
+def test_a_fault_of_every_row_is_an_error_before_the_first(put, content, settings, said):
+    with pytest.raises(InputError, match=said):
+        read(put(content), **settings)
 
 
 def test_a_quote_that_stays_open_for_too_long_ends_the_record(put):

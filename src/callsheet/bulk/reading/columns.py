@@ -272,7 +272,8 @@ def _text(name: str, value: object) -> str:
             text = value.decode()
     if text is None:
         advice = _chat_advice(name, value)
-        raise BadRecord(f'"{name}" must be a text, not {kind_of(value)}{advice}')
+        reason = f'"{name}" must be a text, not {kind_of(value)}{advice}'
+        raise BadRecord(reason, is_misfit=True)
     return text
 
 
@@ -287,11 +288,12 @@ def _chat(name: str, value: Json) -> tuple[ChatMessage, ...]:
         try:
             value = loads(value.encode())
         except ValueError as error:
-            raise BadRecord(f'"{name}" is not JSON: {error}') from None
+            raise BadRecord(f'"{name}" is not JSON: {error}', is_misfit=True) from None
     if isinstance(value, dict):
         value = value.get("messages")
     if not isinstance(value, list) or not value:
-        raise BadRecord(f'"{name}" must be a list of messages, not {kind_of(value)}')
+        reason = f'"{name}" must be a list of messages, not {kind_of(value)}'
+        raise BadRecord(reason, is_misfit=True)
     found = CHAT["messages"][1](name, [_message(without_nulls(item)) for item in value])
     return cast("tuple[ChatMessage, ...]", found)
 
@@ -330,4 +332,4 @@ def _read(field: str, name: str, value: object) -> object:
         if type(value) is int or type(value) is number:
             return value
     wanted = "a whole number" if number is int else "a number"
-    raise BadRecord(f'"{name}" must be {wanted}, not {kind_of(value)}')
+    raise BadRecord(f'"{name}" must be {wanted}, not {kind_of(value)}', is_misfit=True)

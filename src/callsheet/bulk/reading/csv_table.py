@@ -168,9 +168,9 @@ class CsvTable:
                 reason = (
                     self._texts.wrong or f"the record is not valid CSV: {error}; {self._place()}"
                 )
-                return BadLine(reason, self._texts.begun)
+                return BadLine(reason, self._texts.begun, is_misfit=True)
             if self._texts.wrong is not None:
-                return BadLine(self._texts.wrong, self._texts.begun)
+                return BadLine(self._texts.wrong, self._texts.begun, is_misfit=True)
         return fields
 
     def _is_blank(self, fields: list[str]) -> bool:

@@ -140,7 +140,7 @@ def _object(line: bytes) -> dict[str, Json]:
 def _forgiven(line: bytes, error: orjson.JSONDecodeError) -> Json:
     """Read JSON that orjson rejects: a lone surrogate, which becomes "?"."""
     if wrong := not_utf8(line):
-        raise BadRecord(wrong)
+        raise BadRecord(wrong, is_misfit=True)
     try:
         value = loads(line)
     except ValueError:
