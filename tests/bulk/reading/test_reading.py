@@ -214,7 +214,10 @@ def test_an_id_is_a_text_or_a_whole_number(put, value, wanted):
 
 @pytest.mark.parametrize("value", [1.5, True, [], {}, "x" * 513])
 def test_another_id_is_refused(put, value):
-    assert '"custom_id"' in reason(read(put([dict(LINE, custom_id=value)])))
+    *_, bad = read(put([LINE, dict(LINE, custom_id=value)]))
+    assert '"custom_id"' in bad.reason
+    with pytest.raises(InputError, match='"custom_id"'):
+        read(put([dict(LINE, custom_id=value)]))
 
 
 def test_the_id_may_have_another_name(put):

@@ -65,6 +65,16 @@ ROWS = {
     "reviews": ({"id": 1, "Review Text": "x", "stars": 5}, """'{{ row["Review Text"] }}'"""),
     "questions": ({"context": "long text", "question": "x"}, "--template '{{ question }}'"),
     "an input beside data": ({"input": "x", "target": "y"}, "--template '{{ input }}'"),
+    "OpenAI's evals": ({"input": [USER], "ideal": "Ho"}, "--map messages=input"),
+    "a prompt by another name": ({"Prompt": "x", "Notes": "a longer text"}, "'{{ Prompt }}'"),
+    "results of OpenAI": (
+        {"id": "a", "custom_id": "r", "response": {"status_code": 200}, "error": None},
+        "it looks like a result of a batch; give the file with its requests",
+    ),
+    "results of Anthropic": (
+        {"custom_id": "r", "result": {"type": "succeeded"}},
+        "it looks like a result of a batch",
+    ),
     "numbers": ({"a": 1, "b": [2]}, "set a template, or map the prompt"),
 }
 

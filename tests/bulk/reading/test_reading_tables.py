@@ -5,6 +5,9 @@ import gzip
 import io
 import json
 import sys
+from datetime import date
+from decimal import Decimal
+from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -341,6 +344,14 @@ def test_parquet_is_read_a_few_records_at_a_time(put_parquet):
     assert [(row.number, row.custom_id) for row in rows[:2]] == [(1, "0"), (2, "1")]
     assert rows[0].request.temperature == 0.5
     assert count_rows(path) == 1000
+
+
+def test_ids_of_parquet_are_decimals_days_and_uuids_too(put_parquet):
+    for value in (Decimal(17), date(2026, 1, 2), UUID(int=7)):
+        kind = pa.uuid() if isinstance(value, UUID) else None
+        stored = pa.array([value.bytes if kind else value], kind)
+        (row,) = read(put_parquet({"id": stored, "prompt": ["x"]}))
+        assert row.custom_id == str(value)
 
 
 def test_parquet_of_other_types_is_for_templates(put_parquet):

@@ -9,7 +9,17 @@ from .settings import is_variable
 _NUMBER = re.compile(r"[-+0-9.,:/%eE ]+")
 _CHAT_TEXT = re.compile(r'\s*(\{\s*"messages":\s*)?\[\s*\{.*"role"', re.DOTALL)
 _USUAL_TEXTS = (
-    *("question", "query", "instruction", "text", "content", "review", "comment", "sentence"),
+    *(
+        "prompt",
+        "question",
+        "query",
+        "instruction",
+        "text",
+        "content",
+        "review",
+        "comment",
+        "sentence",
+    ),
     *("message", "body", "description", "document", "article", "title", "input"),
 )
 _LANGFUSE = {
@@ -55,7 +65,7 @@ def advice_for(record: Mapping[str, Json]) -> str:
         if is_conversation(value):
             return f"the column {name!r} is a chat; --map messages={_quoted(name)} sends it"
     names = [name for name, value in record.items() if name and _may_be_text(value)]
-    usual = [name for name in _USUAL_TEXTS if name in names]
+    usual = [name for it in _USUAL_TEXTS for name in names if name.casefold() == it]
     likely = usual or [name for name in names if name not in ("id", "custom_id")]
     if not likely:
         return "set a template, or map the prompt to a column"
@@ -68,6 +78,15 @@ def _known(record: Mapping[str, Json]) -> str | None:
         if is_kind(record):
             return advice(record)
     return None
+
+
+def _is_result(record: Mapping[str, Json]) -> bool:
+    has_id = "custom_id" in record or "key" in record
+    return has_id and any(isinstance(record.get(name), dict) for name in ("response", "result"))
+
+
+def _for_result(_: Mapping[str, Json]) -> str:
+    return "it looks like a result of a batch; give the file with its requests"
 
 
 def _is_sharegpt(record: Mapping[str, Json]) -> bool:
@@ -124,6 +143,7 @@ def _for_prompt(_: Mapping[str, Json]) -> str:
 
 _Columns = Mapping[str, Json]
 _KINDS: tuple[tuple[Callable[[_Columns], bool], Callable[[_Columns], str]], ...] = (
+    (_is_result, _for_result),
     (_is_sharegpt, _for_sharegpt),
     (_is_alpaca, _for_alpaca),
     (_is_langfuse, _for_langfuse),

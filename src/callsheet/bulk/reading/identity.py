@@ -9,7 +9,10 @@ import json
 import re
 import sqlite3
 from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
 from typing import cast, final
+from uuid import UUID
 
 import orjson
 
@@ -41,18 +44,20 @@ def given_id(columns: Mapping[str, object], name: str | None) -> str | None:
         else:
             return None
     elif name not in columns:
-        raise BadRecord(f'the row has no "{name}", the column of the id')
+        raise BadRecord(f'the row has no "{name}", the column of the id', is_misfit=True)
     value = columns[name]
     if value is None or value == "" or value != value:  # noqa: PLR0124  # pandas writes NaN
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # pandas has no whole numbers in a column with an empty cell
-    if type(value) is int:
+    if type(value) is int or isinstance(value, Decimal | UUID | date):
         return str(value)
     if not isinstance(value, str):
-        raise BadRecord(f'"{name}" must be a string or an integer, not {kind_of(value)}')
+        reason = f'"{name}" must be a string or an integer, not {kind_of(value)}'
+        raise BadRecord(reason, is_misfit=True)
     if len(value) > _LONGEST:
-        raise BadRecord(f'"{name}" has {len(value):,} characters; an id may have {_LONGEST}')
+        reason = f'"{name}" has {len(value):,} characters; an id may have {_LONGEST}'
+        raise BadRecord(reason, is_misfit=True)
     return value
 
 
