@@ -268,6 +268,7 @@ def test_a_quote_that_is_not_closed_is_a_bad_row(put):
         (b"prompt,b\n" + b"d\xe9j\xe0,1\n" * 3, {"encoding": "utf8"}, "0xe9, is not UTF-8"),
         (b"prompt,b\nx,y,z\n", {}, "the number of fields is 3, but of columns 2; see line 2"),
         (b"prompt,b\nx,1\n", {"fields": {"messages": "b"}}, '"b" must be a list of messages'),
+        (b"id,id,prompt\n1,2,x\n", {}, 'two columns "id"; rename one of them'),
         (b"prompt,b\nx,y\n", {"fields": {"temperature": "b"}}, '"b" must be a number, not'),
     ],
 )

@@ -1,4 +1,4 @@
-"""Read a row of columns as a chat, from JSON Lines, CSV or Parquet."""
+"""Read a row of columns as a chat: a record of a table, or a JSON object."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ from ...actors import (
 )
 from .advice import advice_for, columns_said, is_conversation
 from .errors import BadRecord, InputError
+from .identity import USUAL_IDS
 from .members import CHAT, stated, take_limit_name, take_schema
 from .request_builder import RequestBuilder
 from .settings import ReadSettings, is_variable
@@ -91,7 +92,8 @@ class ColumnReader:
         if self._is_usual and "prompt" not in columns and "messages" in columns:
             del self._fields["prompt"]
             self._fields["messages"] = "messages"
-        for field, column in {"id": self.id_name, **self._fields}.items():
+        usual_id = next((it for it in USUAL_IDS if it in columns), None)
+        for field, column in {"id": self.id_name or usual_id, **self._fields}.items():
             if column is not None:
                 self._check_one(column, field, columns, name, first)
         for field, template in (("template", self._template), ("system", self._system)):
