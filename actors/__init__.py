@@ -188,6 +188,7 @@ if TYPE_CHECKING:
         read_chat,
         read_completion,
         read_embeddings,
+        read_moderations,
         read_response,
         vendor_at,
         vendor_named,
@@ -266,7 +267,7 @@ else:
             "OLD_DAYS VENDORS ApiError BatchLimits BatchWeight DecodedResponse Endpoint Malformed "
             "OpenAIChat OpenAIEmbeddings Price PriceBook PriceError TierPrice Timeouts "
             "UnsupportedField Vendor WireFormat default_prices dumps loads read_chat "
-            "read_completion read_embeddings read_response vendor_at vendor_named"
+            "read_completion read_embeddings read_moderations read_response vendor_at vendor_named"
         ),
     )
 
@@ -452,6 +453,7 @@ __all__ = [
     "read_chat",
     "read_completion",
     "read_embeddings",
+    "read_moderations",
     "read_response",
     "read_sums",
     "redact_secrets",
