@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import attrs
 
 from .body import RequestBody, invalid_type
-from .caching import PromptBlock
+from .cacheable import NOTHING_TO_CACHE, CacheablePrompt
 from .call import AnswerContext, ModelAnswer, Piece
 from .prompt import Texts
 from .settings import ProviderSettings
@@ -78,9 +78,9 @@ class ModerationsCall:
         return False
 
     @property
-    def blocks(self) -> tuple[PromptBlock, ...]:
-        """(): these prompts are never cached."""
-        return ()
+    def to_cache(self) -> CacheablePrompt:
+        """Nothing: these prompts are never cached."""
+        return NOTHING_TO_CACHE
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
         """Classify every input, in order."""

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
