@@ -52,8 +52,9 @@ class TroupeSettings:
         routing: how much time a request must have to take a cheaper and slower route.
         prompt_caching: what is done so that the provider reads what prompts share from its cache.
             "order" sends the first of the calls that share a long beginning ahead, and the others
-            when its response begins; requests stay as they are. "auto" also adds marks and keys
-            to requests without any, where the prices say that it pays. "off" does nothing.
+            when its response begins; nothing is added to a request, but a short one that others
+            wait for is requested as a stream. "auto" also adds marks and keys to requests without
+            any, where the prices say that it pays. "off" does nothing. Pools have none of it.
         routes: further routes. The router compares their quotes with those of the other routes.
         fallbacks: targets for calls that the endpoint cannot serve, tried in this order.
         retry: how often a call may be retried, and the delay before a retry (L2).
