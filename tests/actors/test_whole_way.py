@@ -17,6 +17,7 @@ from callsheet.actors import (
     LedgerPolicy,
     Packing,
     Request,
+    RetryPolicy,
     TroupeSettings,
     Usage,
     default_prices,
@@ -192,7 +193,7 @@ async def test_a_budget_is_kept_by_packs_as_well(autojump_clock):
 async def test_packs_survive_faults(autojump_clock, faults):
     expected, _, _ = await label(cacheable=True)
     answers, stats, books = await label(
-        {"packing": Packing(max_items=5)},
+        {"packing": Packing(max_items=5), "retry": RetryPolicy(max_attempts=20)},
         provider=ProviderSettings(faults=Faults(faults)),
         cacheable=True,
         packable=True,

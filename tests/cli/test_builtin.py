@@ -32,8 +32,9 @@ def paid_provider(monkeypatch):
 def invoke(*arguments):
     result = CliRunner().invoke(main, [*map(str, arguments), "--provider", "builtin"])
     assert result.exit_code == 0, result.output
-    assert result.stderr.startswith("Provider: builtin at http://127.0.0.1:")
-    assert "(--provider builtin)" in result.stderr.splitlines()[0]
+    provider = next(line for line in result.stderr.splitlines() if line.startswith("Provider:"))
+    assert provider.startswith("Provider: builtin at http://127.0.0.1:")
+    assert "(--provider builtin)" in provider
     return result
 
 

@@ -11,7 +11,8 @@ from callsheet.bulk.files.store import RunStore
 from callsheet.bulk.settings import Paths
 from callsheet.cli import main
 
-ROW = '{"custom_id": "a", "body": {"model": "gpt-4o", "messages": []}, "url": "/v1/x"}\n'
+BODY = '{"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]}'
+ROW = f'{{"custom_id": "a", "body": {BODY}, "url": "/v1/chat/completions"}}\n'
 NOWHERE = ("--base-url", "http://127.0.0.1:1/v1", "--provider", "openai")
 ROUTES = ("live", "pack", "auto", "batch")
 
