@@ -121,9 +121,10 @@ def check_batches(folder):
     assert {line["callsheet"]["route"] for line in lines} == {"batch"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "kills"),
-    [(1, 1), *(pytest.param(seed, 8, marks=pytest.mark.slow) for seed in range(2, 8))],
+    [(1, 1), *((seed, 8) for seed in range(2, 8))],
 )
 def test_processes_that_are_killed_keep_their_books(tmp_path, seed, kills):
     random = Random(seed)
