@@ -111,7 +111,7 @@ async def test_messages_of_a_key_keep_their_order_over_crashes_and_resizes(autoj
     log: dict[int, list[int]] = defaultdict(list)
     in_hand: set[int] = set()
     factory = partial(Hand, log, in_hand, defaultdict(int))
-    async with open_runtime(drain_s=1_000) as runtime:
+    async with open_runtime(drain_s=10_000, seed=str(seed)) as runtime:
         pool = await runtime.spawn_pool(
             "pool",
             factory,
