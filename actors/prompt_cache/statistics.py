@@ -18,7 +18,7 @@ class PromptCacheStatistics:
         leading: those that wrote a beginning which was not in the provider's cache.
         warm: those that were sent while the provider had a beginning of them in its cache.
         followed: those that waited for the response to another call to begin.
-        late: those of them that waited in vain, and were sent because their time was up.
+        late: those of them that were sent before the response they waited for had begun.
         waiting: calls that wait now.
         longest_wait_s: the longest wait of a call in seconds, while its leader waited for the
             limiter included.

@@ -35,7 +35,7 @@ class Told:
     path: Path
 
     def read(self):
-        """Return what is told of each call; a line that a kill has cut is not."""
+        """Return the reports of all calls, without a line that a kill has cut."""
         lines = self.path.read_text().split("\n")[:-1] if self.path.exists() else ()
         return [json.loads(line) for line in lines if line.endswith("}")]
 

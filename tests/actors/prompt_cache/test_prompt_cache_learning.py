@@ -95,7 +95,7 @@ async def test_a_minimum_that_is_higher_than_documented_is_learned_from_usage(au
         begun = trio.current_time()
         await all_of(at, many(4))
         assert not any(b"cache_control" in sent.body for sent in at.sent)
-        assert times(at) == [begun] * 4, "no call waits in vain"
+        assert times(at) == [begun] * 4, "no call waits"
 
 
 async def test_a_cache_that_can_be_read_at_the_end_only_is_waited_for_to_the_end(autojump_clock):
