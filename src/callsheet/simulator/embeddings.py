@@ -13,10 +13,10 @@ from hashlib import shake_128
 import attrs
 
 from .body import RequestBody, RequestRefused
-from .cacheable import NOTHING_TO_CACHE, CacheablePrompt
 from .call import AnswerContext, ModelAnswer, Piece
 from .prompt import Texts, read_texts
 from .settings import ProviderSettings
+from .texts_call import TextsCall
 from .wire import Json, compact
 
 MAX_INPUTS = 2048
@@ -27,11 +27,9 @@ _MEMBERS = frozenset({"dimensions", "encoding_format", "input", "model", "user"}
 
 
 @attrs.frozen(kw_only=True)
-class EmbeddingsCall:
+class EmbeddingsCall(TextsCall):
     """Parsed embeddings (see `ModelCall`)."""
 
-    model: str
-    inputs: Texts
     dimensions: int
     as_base64: bool
 
@@ -56,36 +54,6 @@ class EmbeddingsCall:
             or (3072 if model.endswith("-large") else 1536),
             as_base64=encoding == "base64",
         )
-
-    @property
-    def tier(self) -> str:
-        """The only service tier."""
-        return "default"
-
-    @property
-    def prompt_key(self) -> str:
-        """Canonical JSON of the inputs."""
-        return self.inputs.key
-
-    @property
-    def estimated_tokens(self) -> int:
-        """The tokens of all inputs."""
-        return self.inputs.tokens
-
-    @property
-    def max_output_tokens(self) -> int:
-        """None: embeddings have no output tokens."""
-        return 0
-
-    @property
-    def stream(self) -> bool:
-        """False: embeddings are never streamed."""
-        return False
-
-    @property
-    def to_cache(self) -> CacheablePrompt:
-        """Nothing: these prompts are never cached."""
-        return NOTHING_TO_CACHE
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
         """Embed every input, in order."""

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import attrs
 
 from .body import RequestBody, invalid_type
-from .cacheable import NOTHING_TO_CACHE, CacheablePrompt
 from .call import AnswerContext, ModelAnswer, Piece
 from .prompt import Texts
 from .settings import ProviderSettings
+from .texts_call import TextsCall
 from .wire import Json, canonical, compact
 
 _MEMBERS = frozenset({"input", "model"})
@@ -25,11 +25,8 @@ _FLAGGED, _CLEAN = 0.97, 0.0001
 
 
 @attrs.frozen(kw_only=True)
-class ModerationsCall:
+class ModerationsCall(TextsCall):
     """Parsed moderations (see `ModelCall`)."""
-
-    model: str
-    inputs: Texts
 
     @classmethod
     def parse(cls, body: RequestBody, settings: ProviderSettings) -> "ModerationsCall":
@@ -51,36 +48,6 @@ class ModerationsCall:
         return cls(
             model=body.text("model") or _DEFAULT_MODEL, inputs=Texts(texts, canonical(given))
         )
-
-    @property
-    def tier(self) -> str:
-        """The only service tier."""
-        return "default"
-
-    @property
-    def prompt_key(self) -> str:
-        """Canonical JSON of the inputs."""
-        return self.inputs.key
-
-    @property
-    def estimated_tokens(self) -> int:
-        """The tokens of all inputs."""
-        return self.inputs.tokens
-
-    @property
-    def max_output_tokens(self) -> int:
-        """None: moderations have no output tokens."""
-        return 0
-
-    @property
-    def stream(self) -> bool:
-        """False: moderations are never streamed."""
-        return False
-
-    @property
-    def to_cache(self) -> CacheablePrompt:
-        """Nothing: these prompts are never cached."""
-        return NOTHING_TO_CACHE
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
         """Classify every input, in order."""
