@@ -3,28 +3,14 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
-import attrs
-import trio
-
-from ..actors import (
-    CallEvent,
-    InThread,
-    LedgerPolicy,
-    Observer,
-    TroupeSettings,
-    UnwrittenCosts,
-    cost_bound,
-    ignore,
-    in_worker_thread,
-    open_troupe,
-)
+from ..actors import InThread, TroupeSettings, in_worker_thread
 from ..runtime import open_collapsing_nursery
-from .engine.routing import plan_run
 from .engine.run import BulkRun
-from .files.archive import Archive
+from .engine.store import StorePlace
+from .engine.tree import RunOrder, run_tree
+from .engine.writer import OutputState
 from .progress import RowObserver
 from .row import BadRow, Row
 from .settings import BulkSettings
@@ -67,69 +53,21 @@ async def bulk(
         BulkRefused: the run was not started; the text has the reason and the remedy.
     """
     settings = settings or BulkSettings()
-    archive = Archive(Path(output), settings, provider or troupe.endpoint.identity)
-    await in_thread(archive.open)
-    may_remove_store = False
-    try:
-        plan = plan_run(troupe, settings, archive.account, archive.paths.batches, archive.lane)
-        run = BulkRun(
-            iter(rows),
-            archive,
-            settings,
-            prepare=plan.prepare,
-            ahead=plan.ahead,
-            in_flight=troupe.limits.in_flight,
-            max_in_flight=max(troupe.limits.in_flight, troupe.max_in_flight or 0),
-            is_recovered=plan.is_recovered,
-            observers=observers,
-            in_thread=in_thread,
-            wall_clock=wall_clock,
-            bound=cost_bound(plan.troupe).usd,
-            remark=plan.remark,
-        )
-        observer = _both(run.observe, plan.troupe.observer)
-        unwritten: list[UnwrittenCosts] = []
-        cast_of_run = attrs.evolve(
-            plan.troupe, observer=observer, ledger=_noting(plan.troupe.ledger, unwritten)
-        )
+    place = StorePlace(
+        Path(output),
+        settings,
+        provider or troupe.endpoint.identity,
+        OutputState(settings),
+        ledger=troupe.ledger,
+        in_thread=in_thread,
+    )
+    order = RunOrder(iter(rows), place, troupe, observers, in_thread, wall_clock)
+    async with open_collapsing_nursery() as nursery:
+        run: BulkRun = await nursery.start(run_tree, order)
         try:
-            async with open_troupe(cast_of_run) as cast, open_collapsing_nursery() as nursery:
-                nursery.start_soon(run.run, cast)
-                yield run
-                run.drain()
-        finally:
-            with trio.CancelScope(shield=True):
-                await in_thread(partial(_keep_unwritten, archive, unwritten, plan.troupe.ledger))
-        may_remove_store = run.is_complete and not run.progress().failed and not settings.keep
-    finally:
-        with trio.CancelScope(shield=True):
-            await in_thread(partial(archive.close, remove=may_remove_store))
-
-
-def _both(first: Observer, second: Observer) -> Observer:
-    if second is ignore:
-        return first
-
-    def observe(event: CallEvent) -> None:
-        first(event)
-        second(event)
-
-    return observe
-
-
-def _noting(ledger: LedgerPolicy | None, unwritten: list[UnwrittenCosts]) -> LedgerPolicy | None:
-    """Return the settings of a ledger that notes what it cannot write."""
-    return None if ledger is None else attrs.evolve(ledger, on_unwritten=unwritten.append)
-
-
-def _keep_unwritten(
-    archive: Archive, unwritten: Sequence[UnwrittenCosts], ledger: LedgerPolicy | None
-) -> None:
-    """Store in the archive what a ledger could not write, unless it waits beside the ledger."""
-    if not unwritten:
-        return
-    costs = unwritten[-1]  # has all earlier ones
-    if costs.kept_in is None and archive.keep_unwritten(costs):
-        costs = attrs.evolve(costs, kept_in=archive.paths.store)
-    if ledger is not None and ledger.on_unwritten is not None:
-        ledger.on_unwritten(costs)
+            yield run
+            run.leave()
+            await run.wait_finished()
+        except BaseException:
+            run.leave(at_once=True)
+            raise

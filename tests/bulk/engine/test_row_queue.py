@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.bulk.engine.queue import RowQueue
-from callsheet.bulk.files.archive import Placed
+from callsheet.bulk.row import Placed
 
 
 def queue_of(count, ahead=4):

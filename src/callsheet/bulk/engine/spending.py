@@ -1,0 +1,121 @@
+"""What a run and the runs before it have spent, or may have spent (L3, L13). Pure (R14)."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import final
+
+from ...actors import BudgetExceeded, CostTotals, Request, Response
+from ..errors import RUN_AGAIN, RunEnding
+from ..files.store import RunSpend
+
+RequestBound = Callable[[Request], Decimal | None]
+"""Returns the most USD that one attempt of a request can cost; None if the price is not known."""
+
+
+@final
+class Spending:
+    """The account of a run, earlier runs included.
+
+    Args:
+        account: what earlier runs have spent.
+        bound: returns the most USD that one attempt of a request can cost.
+
+    Attributes:
+        cost_usd: the cost in USD of all responses, as far as it is known.
+        unknown_usd: the most USD that responses without a known cost can have cost.
+        lost: HTTP requests that may have been billed without a response.
+        maybe_usd: the most USD that the requests in `lost` can have cost.
+        each_usd: the most USD that one request of the rows that were read can cost.
+    """
+
+    def __init__(self, account: RunSpend, bound: RequestBound) -> None:
+        self.cost_usd, self.unknown_usd = account.cost_usd, account.unknown_usd
+        self.lost, self.maybe_usd = account.lost, account.maybe_usd
+        self.each_usd = Decimal(0)
+        self._before = account
+        self._bound = bound
+
+    def __repr__(self) -> str:
+        return f"<Spending {self.cost_usd} USD, {self.lost} calls lost>"
+
+    def expect(self, request: Request) -> None:
+        """Note that a request will be made."""
+        self.each_usd = max(self.each_usd, self._most(request))
+
+    def pay(self, request: Request, response: Response) -> None:
+        """Count what a response has cost; without a known cost, it is the most that it can be.
+
+        Each row of a pack counts as a call of its own, until `count_exactly` corrects that.
+        """
+        if response.cost_usd is not None:
+            self.cost_usd += response.cost_usd
+        else:
+            self.unknown_usd += self._most(request)
+
+    def lose(self, request: Request, count: int, of_packs: int = 0) -> None:
+        """Count requests that may have been billed without a response.
+
+        Args:
+            request: what was requested.
+            count: the number of HTTP requests.
+            of_packs: the number of HTTP requests that may have been billed for this row and others.
+        """
+        self.lost += count
+        if attempts := max(count, of_packs):
+            self.maybe_usd += attempts * self._most(request)
+
+    def count_exactly(self, booked: CostTotals) -> None:
+        """Replace the bounds of this run by what the ledger has of it.
+
+        What a cancelled row has cost is known there alone, and counts as possibly billed here.
+
+        Args:
+            booked: the sums of the run's lane.
+        """
+        before, open_usd = self._before, booked.maybe_billed.usd + booked.reserved.usd
+        self.unknown_usd = before.unknown_usd + booked.unknown.usd
+        unseen = booked.spent.usd - (self.cost_usd - before.cost_usd)
+        self.maybe_usd = before.maybe_usd + open_usd + max(unseen, Decimal(0))
+
+    def to_store(self, *, sent: int, ended: int) -> RunSpend:
+        """Return the account to write to disk.
+
+        Args:
+            sent: rows of this run that may have been sent.
+            ended: of these, rows that have ended, or were not sent after all.
+        """
+        return RunSpend(
+            cost_usd=self.cost_usd,
+            sent=sent,
+            ended=ended,
+            lost=self.lost,
+            unknown_usd=self.unknown_usd,
+            maybe_usd=self.maybe_usd,
+            each_usd=self.each_usd,
+        )
+
+    def unpaid(self, error: BudgetExceeded, most: Decimal | None, model: str) -> RunEnding:
+        """Return the ending of a run whose budget is spent.
+
+        Args:
+            error: why the next call was not made.
+            most: the budget of the run in USD; None if it has none.
+            model: the model of that call.
+        """
+        if most is None or error.left_usd is None:  # a budget other than the run's own
+            return RunEnding("unpaid", str(error), RUN_AGAIN)
+        if error.needs_usd is None:
+            reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
+            return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
+        left = f"${error.left_usd} of ${most} is left"
+        open_usd = self.unknown_usd + self.maybe_usd
+        if open_usd := min(open_usd, max(Decimal(0), most - error.left_usd - self.cost_usd)):
+            left += f" (up to ${open_usd} may have been billed for what told no cost)"
+        return RunEnding(
+            "unpaid",
+            f"the next call may cost up to ${error.needs_usd}, and {left}",
+            f"raise --max-cost and {RUN_AGAIN}",
+        )
+
+    def _most(self, request: Request) -> Decimal:
+        return self._bound(request) or Decimal(0)
