@@ -1,19 +1,78 @@
-"""Start a bulk run from Python: `async with bulk(rows, output, settings) as results`."""
+"""Start a bulk run from Python: `async with bulk(rows, output, settings) as results`.
+
+A run is a tree of actors, which starts here, and ends here stage by stage (R11).
+
+    run
+    ├── observers                 calls the observers of rows
+    ├── store                     the run store
+    │   └── writer                OUTPUT
+    ├── requester, limiter, ...   the troupe
+    ├── limits                    reads the limiter's state for the progress
+    ├── dispatcher                sends rows
+    └── reader                    reads rows
+
+Each stage starts after the one that it feeds, and is stopped before it. After a crash of one of
+them no row starts any more: the calls in flight end, the store keeps them, and the run ends with
+one line. The store and the dispatcher are restarted to do so, and keep their mailboxes (R2). The
+reader and the writer are not: what they would still do, the next run does from the input and the
+store.
+"""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import final
 
-from ..actors import InThread, TroupeSettings, in_worker_thread
-from ..runtime import open_collapsing_nursery
+import attrs
+import trio
+
+from ..actors import (
+    CallEvent,
+    InThread,
+    LedgerPolicy,
+    Observer,
+    Troupe,
+    TroupeSettings,
+    UnwrittenCosts,
+    cast_troupe,
+    cost_bound,
+    ignore,
+    in_worker_thread,
+)
+from ..runtime import (
+    ActorCrashed,
+    AnyRef,
+    AskFailed,
+    Ref,
+    Runtime,
+    open_collapsing_nursery,
+    open_runtime,
+)
+from .engine.dispatch import Dispatch
+from .engine.dispatcher import (
+    AddRows,
+    Control,
+    DispatcherActor,
+    EndRun,
+    GetRoom,
+    WaitClosed,
+    WaitOver,
+)
+from .engine.reader import ReaderActor
+from .engine.reporting import LimitsActor, ObserverActor, SeenLimits
+from .engine.routing import plan_run
 from .engine.run import BulkRun
-from .engine.store import StorePlace
-from .engine.tree import RunOrder, run_tree
+from .engine.store import AdmitRows, FinishRun, GetRunInfo, Keep, StoreActor, StorePlace
 from .engine.writer import OutputState
+from .errors import ArchiveFailed, crash_ending
 from .progress import RowObserver
 from .row import BadRow, Row
-from .settings import BulkSettings
+from .settings import BulkSettings, Paths
+
+_ACKNOWLEDGE_S = 5.0  # at the end of the run; later acknowledgements are not worth a wait
+_KEEPS = 256  # messages that the mailbox of the store holds
 
 
 @asynccontextmanager
@@ -61,9 +120,9 @@ async def bulk(
         ledger=troupe.ledger,
         in_thread=in_thread,
     )
-    order = RunOrder(iter(rows), place, troupe, observers, in_thread, wall_clock)
+    order = _RunOrder(iter(rows), place, troupe, observers, in_thread, wall_clock)
     async with open_collapsing_nursery() as nursery:
-        run: BulkRun = await nursery.start(run_tree, order)
+        run: BulkRun = await nursery.start(_run_tree, order)
         try:
             yield run
             run.leave()
@@ -71,3 +130,203 @@ async def bulk(
         except BaseException:
             run.leave(at_once=True)
             raise
+
+
+@attrs.frozen
+class _RunOrder:
+    """What `bulk` was called with; see there.
+
+    Args:
+        rows: the rows of the input.
+        place: what the store needs, with the settings of the run.
+        troupe: the settings of the troupe, as the user gave them.
+        observers: called for each row that has ended.
+        in_thread: runs blocking disk access.
+        wall_clock: returns the Unix time in seconds.
+    """
+
+    rows: Iterator[Row | BadRow]
+    place: StorePlace
+    troupe: TroupeSettings
+    observers: Sequence[RowObserver]
+    in_thread: InThread
+    wall_clock: Callable[[], float]
+
+
+async def _run_tree(order: _RunOrder, task_status: trio.TaskStatus[BulkRun]) -> None:
+    """Run the actors of a run until its rows have ended and the block of `bulk` is left.
+
+    A cancellation from outside reaches the run as a message, `EndAtOnce`, so that what was received
+    is stored, and what may be billed is counted.
+
+    Args:
+        order: what the run is to do.
+        task_status: gets the run when it has started.
+
+    Raises:
+        BulkRefused: the run was not started; the text has the reason and the remedy.
+        RestartIntensityExceeded: an actor has crashed too often.
+    """
+    with trio.CancelScope(shield=True):
+        async with open_runtime("run") as runtime:
+            tree = _RunTree(order, runtime)
+            await tree.start_store()
+            await tree.start_dispatcher()
+            await tree.start_reader()
+            run = tree.run
+            task_status.started(run)
+            await tree.end()
+            run.finish()
+            await run.left.wait()
+
+
+@final
+class _RunTree:
+    """Starts the actors of a run, and ends the run stage by stage.
+
+    Args:
+        order: what the run is to do.
+        runtime: the runtime that the actors run in.
+
+    Attributes:
+        run: the run, once its dispatcher has started.
+    """
+
+    run: BulkRun
+    _store: Ref[AdmitRows | Keep | FinishRun]
+    _dispatcher: Ref[Control | AddRows | GetRoom | WaitClosed | WaitOver]
+    _state: Dispatch
+    _troupe: Troupe
+
+    def __init__(self, order: _RunOrder, runtime: Runtime) -> None:
+        self._order = order
+        self._runtime = runtime
+        self._settings = order.place.settings
+
+    async def start_store(self) -> None:
+        """Start the store with the writer, and the actor that calls the observers.
+
+        Raises:
+            BulkRefused: a file cannot or should not be used, the route is not available, or the
+                budget is spent.
+        """
+        order, runtime = self._order, self._runtime
+        make = partial(ObserverActor, list(order.observers))
+        observers = await runtime.spawn("observers", make)
+        store = await runtime.spawn(
+            "store", partial(StoreActor, order.place, observers), capacity=_KEEPS
+        )
+        self._info = await store.ask(GetRunInfo())
+        self._store = store
+        journal = Paths(order.place.output).batches
+        self._plan = plan_run(
+            order.troupe, self._settings, self._info.account, journal, self._info.lane
+        )
+
+    async def start_dispatcher(self) -> None:
+        """Start the troupe, and what sends rows to it."""
+        order, plan, settings, runtime = self._order, self._plan, self._settings, self._runtime
+        limits, written = order.troupe.limits, order.place.written
+        self._state = state = Dispatch(
+            self._info.account,
+            ahead=plan.ahead(limits.in_flight),
+            in_flight=limits.in_flight,
+            is_recovered=plan.is_recovered,
+            max_cost=settings.max_cost,
+            deadline_s=settings.deadline_s,
+            bound=cost_bound(plan.troupe).usd,
+            wall_clock=order.wall_clock,
+        )
+        cast = attrs.evolve(
+            plan.troupe,
+            observer=_both(state.observe, plan.troupe.observer),
+            ledger=_noting(plan.troupe.ledger, order.place.unwritten),
+        )
+        self._troupe = troupe = await cast_troupe(runtime, cast)
+        seen = SeenLimits()
+        limits_reader = await runtime.spawn(
+            "limits", partial(LimitsActor, troupe, seen), capacity=1, overflow="drop_newest"
+        )
+        make = partial(
+            DispatcherActor,
+            state,
+            written,
+            troupe,
+            self._store,
+            window_bytes=settings.window_bytes,
+            prepare=plan.prepare,
+            lane=self._info.lane,
+        )
+        self._dispatcher = dispatcher = await runtime.spawn("dispatcher", make)
+        self.run = BulkRun(
+            state,
+            written,
+            seen,
+            troupe=troupe,
+            dispatcher=dispatcher,
+            limits_reader=limits_reader,
+            ahead=plan.ahead,
+            max_in_flight=max(limits.in_flight, order.troupe.max_in_flight or 0),
+            total=settings.total,
+            remark=plan.remark,
+        )
+
+    async def start_reader(self) -> None:
+        """Start the reader."""
+        order = self._order
+        make = partial(ReaderActor, order.rows, self._store, self._dispatcher, order.in_thread)
+        # A read may take hours, so a stop does not wait for it.
+        self._reader = await self._runtime.spawn("reader", make, restart="temporary", stop_s=0)
+
+    async def end(self) -> None:
+        """Stop the reader when no more is to be read, wait for the calls, and finish the files."""
+        state, settings = self._state, self._settings
+        async with open_collapsing_nursery() as nursery:
+            nursery.start_soon(self._end_on_crash, self._reader)
+            await self._ask(WaitClosed())
+            await self._runtime.stop(self._reader)
+        await self._ask(WaitOver())
+        state.settle()
+        if state.unacknowledged:
+            with trio.move_on_after(_ACKNOWLEDGE_S), suppress(AskFailed):
+                await self._troupe.acknowledge(tuple(state.unacknowledged))
+        has_failed = bool(self._order.place.written.counts.failed)
+        is_whole = state.is_done and state.ending is None and not has_failed
+        finish = FinishRun(is_done=state.is_done, removes_store=is_whole and not settings.keep)
+        try:
+            await self._store.ask(finish)
+        except ArchiveFailed as error:
+            state.ending = error.ending
+        except AskFailed as error:
+            state.ending = crash_ending(self._store.path, error.__cause__ or error)
+
+    async def _ask(self, message: WaitClosed | WaitOver) -> None:
+        """Ask the dispatcher; if it crashes, end the run and ask its next incarnation."""
+        while True:
+            try:
+                return await self._dispatcher.ask(message)
+            except ActorCrashed as error:
+                ending = crash_ending(self._dispatcher.path, error.__cause__)
+                await self._dispatcher.tell(EndRun(ending))
+
+    async def _end_on_crash(self, actor: AnyRef) -> None:
+        """End the run if an actor crashes that is not restarted."""
+        ended = await actor.wait_stopped()
+        if ended.reason == "crashed":
+            await self._dispatcher.tell(EndRun(crash_ending(actor.path, ended.error)))
+
+
+def _both(first: Observer, second: Observer) -> Observer:
+    if second is ignore:
+        return first
+
+    def observe(event: CallEvent) -> None:
+        first(event)
+        second(event)
+
+    return observe
+
+
+def _noting(ledger: LedgerPolicy | None, unwritten: list[UnwrittenCosts]) -> LedgerPolicy | None:
+    """Return the settings of a ledger that notes what it cannot write."""
+    return None if ledger is None else attrs.evolve(ledger, on_unwritten=unwritten.append)

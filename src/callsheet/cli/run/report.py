@@ -14,8 +14,7 @@ from ...bulk.errors import BulkRefused
 from ...bulk.forecast import Forecast, PricedRoute
 from ...bulk.progress import Progress
 from ...bulk.report import summary
-from ...bulk.report.meta import ReportMeta
-from ...bulk.report.page import write_report
+from ...bulk.report.page import ReportMeta, write_report
 from ...bulk.settings import BulkSettings, Paths
 from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
