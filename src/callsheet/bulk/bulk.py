@@ -66,7 +66,7 @@ from .engine.routing import plan_run
 from .engine.run import BulkRun
 from .engine.store import AdmitRows, FinishRun, GetRunInfo, Keep, StoreActor, StorePlace
 from .engine.writer import OutputState
-from .errors import ArchiveFailed, crash_ending
+from .errors import crash_ending
 from .progress import RowObserver
 from .row import BadRow, Row
 from .settings import BulkSettings, Paths
@@ -294,9 +294,7 @@ class _RunTree:
         is_whole = state.is_done and state.ending is None and not has_failed
         finish = FinishRun(is_done=state.is_done, removes_store=is_whole and not settings.keep)
         try:
-            await self._store.ask(finish)
-        except ArchiveFailed as error:
-            state.ending = error.ending
+            state.ending = await self._store.ask(finish) or state.ending
         except AskFailed as error:
             state.ending = crash_ending(self._store.path, error.__cause__ or error)
 

@@ -4,6 +4,7 @@ import pytest
 import trio
 from bulk_rows import ids, ids_of, rows, stage
 
+from callsheet.actors import Limits
 from callsheet.bulk.engine import dispatch, reader
 from callsheet.bulk.engine.dispatch import Dispatch
 from callsheet.bulk.errors import BulkStopped
@@ -13,7 +14,8 @@ from callsheet.runtime import RestartIntensityExceeded
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 
-ROWS = 300
+ROWS = 120
+FEW = {"limits": Limits(in_flight=20)}
 
 
 def crash_at(monkeypatch, owner, name, call, *, for_good=False):
@@ -32,7 +34,7 @@ def crash_at(monkeypatch, owner, name, call, *, for_good=False):
 
 CRASHES = {
     "reader": (reader, "take", 2),
-    "dispatcher": (Dispatch, "next", 60),
+    "dispatcher": (Dispatch, "next", 30),
     "dispatcher adds rows": (Dispatch, "add", 2),
     "store looks rows up": (Archive, "find", 2),
     "store writes": (Archive, "keep", 5),
@@ -45,12 +47,12 @@ CRASHES = {
 async def test_a_crash_ends_the_run_with_one_line_and_the_next_run_goes_on(
     autojump_clock, output, monkeypatch, crash, ordered
 ):
-    monkeypatch.setattr("callsheet.bulk.engine.dispatcher.READ_AT_ONCE", 100)
+    monkeypatch.setattr("callsheet.bulk.engine.dispatcher.READ_AT_ONCE", 40)
     async with stage() as it:
         with monkeypatch.context() as patch:
             crash_at(patch, *CRASHES[crash])
             with pytest.raises(BulkStopped) as caught:
-                await it.run(rows(ROWS), output, ordered=ordered)
+                await it.run(rows(ROWS), output, ordered=ordered, troupe=FEW)
         ending, sent = caught.value.ending, it.requests
         assert ending.kind == "crashed"
         assert ending.reason.endswith(": a bug; this is a bug in Callsheet")
@@ -70,7 +72,7 @@ async def test_a_bug_where_a_response_arrives_costs_this_row_only(
         with monkeypatch.context() as patch:
             crash_at(patch, dispatch, "answer_line", 20)
             with pytest.raises(BulkStopped, match="run/dispatcher crashed with ZeroDivisionError"):
-                await it.run(rows(ROWS), output)
+                await it.run(rows(ROWS), output, troupe=FEW)
         assert it.requests < ROWS
         await it.run(rows(ROWS), output)
         assert it.requests == ROWS + 1
@@ -84,7 +86,7 @@ async def test_a_store_that_crashes_again_and_again_ends_the_run(
         with monkeypatch.context() as patch:
             crash_at(patch, Archive, "keep", 3, for_good=True)
             with trio.fail_after(600), pytest.raises(RestartIntensityExceeded, match="run/store"):
-                await it.run(rows(ROWS), output)
+                await it.run(rows(ROWS), output, troupe=FEW)
         sent = it.requests
         async with it.open(rows(ROWS), output) as run:
             await run.wait()
@@ -97,12 +99,12 @@ async def test_an_observer_that_fails_ends_the_run_and_costs_no_row(autojump_clo
     told = []
 
     def fail(ended):
-        if ended.number == 50:
+        if ended.number == 40:
             raise KeyError("the observer's own bug")
 
     async with stage() as it:
         with pytest.raises(BulkStopped, match="an observer of the rows failed with KeyError"):
-            await it.run(rows(ROWS), output, observers=[fail, told.append])
+            await it.run(rows(ROWS), output, observers=[fail, told.append], troupe=FEW)
         assert len(told) == it.requests == len(ids_of(output)) < ROWS
         await it.run(rows(ROWS), output)
         assert it.requests == ROWS

@@ -69,7 +69,7 @@ class BulkRun:
         self._ahead = ahead
         self._max_in_flight = max_in_flight
         self._total = total
-        self._is_paused = False
+        self._is_paused = self._is_draining = False
 
     def __repr__(self) -> str:
         return f"<BulkRun {self._state.queue!r}>"
@@ -112,6 +112,7 @@ class BulkRun:
         Returns:
             The number of calls in flight.
         """
+        self._is_draining = True
         self._tell(EndRun(DRAINED))
         return self._state.queue.running
 
@@ -165,7 +166,7 @@ class BulkRun:
             limits=self._limits.latest,
             trouble=health.trouble if is_quiet else "",
             is_paused=self._is_paused,
-            is_draining=queue.is_closed,
+            is_draining=self._is_draining or queue.is_closed,
         )
 
     def _tell(self, message: Control) -> None:

@@ -5,7 +5,7 @@ the disk. The reply to a `Keep` says that its rows are on disk.
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -101,8 +101,10 @@ class GetRunInfo(Message[RunInfo]):
 
 
 @attrs.frozen
-class FinishRun(Message[None]):
+class FinishRun(Message[RunEnding | None]):
     """Finish OUTPUT after the last row.
+
+    The reply is the reason why OUTPUT is not what it should be; None if it is.
 
     Args:
         is_done: True if every row of the input has ended; else the next run goes on.
@@ -273,16 +275,17 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | FinishRun | _Commit]):
         for _, slot in group:
             slot.reply(trouble)
 
-    @handles(FinishRun, raises=(ArchiveFailed,))
-    async def finish(self, message: FinishRun) -> None:
-        """Have the writer finish OUTPUT.
-
-        Raises:
-            ArchiveFailed: OUTPUT could not be completed.
-        """
-        with suppress(AskFailed):  # the writer has crashed, which has ended the run
+    @handles(FinishRun)
+    async def finish(self, message: FinishRun) -> RunEnding | None:
+        """Have the writer finish OUTPUT, after all that it was sent."""
+        try:
             await self._writer.ask(FinishOutput(message.is_done))
-        self._removes = message.removes_store
+        except ArchiveFailed as error:
+            return error.ending
+        except AskFailed as error:
+            return self._trouble or crash_ending(self._writer.path, error.__cause__ or error)
+        self._removes = message.removes_store and self._trouble is None
+        return self._trouble
 
     async def _write(self, message: WriteRows, *, waits: bool = False) -> None:
         """Send rows to the writer; wait until they are written only if they were read just now."""

@@ -75,6 +75,8 @@ class RunOutput:
         Raises:
             ArchiveFailed: OUTPUT could not be completed.
         """
+        if self._trouble is not None:
+            raise self._trouble
         try:
             self._output.finish()
         except (OSError, sqlite3.Error) as error:
