@@ -50,7 +50,8 @@ def report(job: BulkJob) -> int:
         _print("Interrupted. Run the same command again to continue.")
         return INTERRUPTED
     if job.ending is not None:
-        _print(f"Error: {job.ending}")
+        if job.crash is None or job.ending.kind != "crashed":  # which is told already
+            _print(f"Error: {job.ending}")
         if _cannot_start(job):
             return _REFUSED
     for costs in job.unwritten:
