@@ -216,7 +216,7 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         self._reply()
 
     @handles(_SendRows)
-    async def work(self, message: _SendRows) -> None:  # noqa: ARG002  # a handler
+    async def send(self, message: _SendRows) -> None:  # noqa: ARG002  # a handler
         """Send rows to the troupe, and what has ended to the store."""
         self._is_awake = False
         if self._bug is not None:
@@ -284,8 +284,9 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
                 self._state.failed(call, slot.error)
             else:
                 self._state.cancelled(call)
-        except Exception as error:  # noqa: BLE001  # `work` raises it: it must not be only logged
+        except Exception as error:  # noqa: BLE001  # `send` raises it: it must not be only logged
             self._bug = error
+            self._wake()
 
     async def _complete(self, call: RowCall, request: Request) -> None:
         """Make a call whose response may have to be requested once more, to be valid."""
