@@ -82,6 +82,7 @@ class Dispatch:
         deadline_s: the maximum duration of the run in seconds; None for no limit.
         bound: returns the most USD that one attempt of a request can cost.
         wall_clock: returns the Unix time in seconds.
+        clock: returns the time in seconds on Trio's clock.
 
     Attributes:
         queue: the rows to dispatch.
@@ -112,11 +113,12 @@ class Dispatch:
         deadline_s: float | None,
         bound: RequestBound,
         wall_clock: Callable[[], float],
+        clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self.queue = RowQueue(ahead)
         self.calls: dict[str, RowCall] = {}
         self.spending = Spending(account, bound)
-        self.started_at = trio.current_time()
+        self.started_at = clock()
         self.due = None if deadline_s is None else self.started_at + deadline_s
         self.health = ProviderHealth(self.started_at, is_timed=self.due is not None)
         self.unkept_bytes = self.requests = self.rerouted = 0
@@ -129,6 +131,7 @@ class Dispatch:
         self._sends_live = deadline_s is not None  # near the deadline, rows are sent live
         self._max_cost = max_cost
         self._wall_clock = wall_clock
+        self._clock = clock
         self._earlier: dict[str, list[int]] = {}  # attempts of a row in each earlier round
         self._ended: list[RowOutcome] = []  # not handed to the store yet
         self._unkept: list[RowOutcome] = []  # that the store could not keep
@@ -164,7 +167,7 @@ class Dispatch:
         placed = self.queue.next()
         if placed is None:
             return None
-        call = self.calls[placed.row.custom_id] = RowCall(placed, trio.current_time())
+        call = self.calls[placed.row.custom_id] = RowCall(placed, self._clock())
         return call
 
     def observe(self, event: CallEvent) -> None:
@@ -204,7 +207,7 @@ class Dispatch:
 
     def answered(self, call: RowCall, response: Response) -> None:
         """Record the response to a row."""
-        row, now = self._leave(call), trio.current_time()
+        row, now = self._leave(call), self._clock()
         self.health.note_response(now)
         if earlier := self._earlier.pop(row.custom_id, None):
             requests = response.http_requests + sum(earlier)
@@ -232,7 +235,7 @@ class Dispatch:
 
     def failed(self, call: RowCall, error: Exception) -> None:
         """Record a failed row, send it again later, or end the run, according to the error."""
-        row, now = self._leave(call), trio.current_time()
+        row, now = self._leave(call), self._clock()
         if isinstance(error, CallFailed):
             self.spending.lose(row.request, error.maybe_billed or int(error.billed == "maybe"))
         else:
