@@ -61,7 +61,7 @@ from .engine.dispatcher import (
     WaitOver,
 )
 from .engine.reader import ReaderActor
-from .engine.reporting import LimitsActor, ObserverActor, SeenLimits
+from .engine.reporting import LimitsActor, ObserverActor, ReportRows, SeenLimits
 from .engine.routing import plan_run
 from .engine.run import BulkRun
 from .engine.store import AdmitRows, FinishRun, GetRunInfo, Keep, StoreActor, StorePlace
@@ -211,8 +211,10 @@ class _RunTree:
                 budget is spent.
         """
         order, runtime = self._order, self._runtime
-        make = partial(ObserverActor, list(order.observers))
-        observers = await runtime.spawn("observers", make)
+        observers: Ref[ReportRows] | None = None
+        if order.observers:
+            make = partial(ObserverActor, list(order.observers))
+            observers = await runtime.spawn("observers", make)
         store = await runtime.spawn(
             "store", partial(StoreActor, order.place, observers), capacity=_KEEPS
         )

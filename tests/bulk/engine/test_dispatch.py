@@ -11,7 +11,7 @@ from callsheet.bulk.engine.dispatch import Dispatch
 from callsheet.bulk.errors import DRAINED, ArchiveFailed
 from callsheet.bulk.files.store import RunSpend
 from callsheet.bulk.row import Placed
-from callsheet.runtime import ActorCrashed
+from callsheet.runtime import ActorCrashed, Verdict
 
 OF_CALLS = ["sent", "retrying", "answer", "fail", "limited", "cancel"]
 OF_KEEPS = ["keep", "keep", "keep", "disk is full", "store crashes"]
@@ -113,7 +113,8 @@ class Script:
 
     def store_crashes(self, keep):
         """The messages that the store holds fail; those in its mailbox are kept later."""
-        self.state.not_kept(keep, ActorCrashed("run/store"), DRAINED)
+        error = ActorCrashed("run/store", Verdict.MAY_HAVE_RUN, RuntimeError("a bug"))
+        self.state.not_kept(keep, error, DRAINED)
 
     def pause(self):
         self.state.pause()

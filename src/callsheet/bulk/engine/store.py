@@ -154,10 +154,10 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | FinishRun | _Commit]):
 
     Args:
         place: what outlives an incarnation.
-        observers: the actor that calls the observers of the run.
+        observers: the actor that calls the observers of the run; None if there are none.
     """
 
-    def __init__(self, place: StorePlace, observers: Ref[ReportRows]) -> None:
+    def __init__(self, place: StorePlace, observers: Ref[ReportRows] | None) -> None:
         self._place = place
         self._observers = observers
         self._in_thread = place.in_thread

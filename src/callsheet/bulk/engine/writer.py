@@ -84,7 +84,7 @@ class WriterActor(Actor[WriteRows | FinishOutput]):
         state: what the writer has written.
         paths: the files of the run.
         settings: the settings of the run.
-        observers: the actor that calls the observers.
+        observers: the actor that calls the observers; None if there are none.
         in_thread: runs blocking disk access.
     """
 
@@ -93,7 +93,7 @@ class WriterActor(Actor[WriteRows | FinishOutput]):
         state: OutputState,
         paths: Paths,
         settings: BulkSettings,
-        observers: Ref[ReportRows],
+        observers: Ref[ReportRows] | None,
         in_thread: InThread,
     ) -> None:
         self._state = state
@@ -131,10 +131,11 @@ class WriterActor(Actor[WriteRows | FinishOutput]):
             state.window.put(row)
         left = state.window.take()
         failed = [row.line for row in message.ended if not row.is_answer]
-        try:
-            await self._in_thread(partial(self._output.write, left, failed))
-        except ArchiveFailed as error:
-            ending = error.ending
+        if left or failed:
+            try:
+                await self._in_thread(partial(self._output.write, left, failed))
+            except ArchiveFailed as error:
+                ending = error.ending
         for row in message.ended:
             state.counts.add(row.event)
         ending = await self._report(message.ended) or ending
@@ -145,6 +146,8 @@ class WriterActor(Actor[WriteRows | FinishOutput]):
 
     async def _report(self, rows: Sequence[RowOutcome]) -> RunEnding | None:
         """Report rows to the observers; return the ending if one of them has failed."""
+        if self._observers is None:
+            return None
         try:
             await self._observers.ask(ReportRows([row.event for row in rows]))
         except ObserverFailed as error:
