@@ -13,7 +13,7 @@ from callsheet.bulk.files.store import RunSpend
 from callsheet.bulk.row import Placed
 from callsheet.runtime import ActorCrashed, Verdict
 
-OF_CALLS = ["sent", "retrying", "answer", "fail", "limited", "cancel"]
+OF_CALLS = ["sent", "retrying", *["answer"] * 4, "fail", "limited", "cancel"]
 OF_KEEPS = ["keep", "keep", "keep", "disk is full", "store crashes"]
 STEPS = [
     *OF_CALLS,
@@ -23,6 +23,7 @@ STEPS = [
     *["pause", "resume", "end", "end at once"],
 ]
 ROWS = 8
+CRASHES = 0.2  # of the store, for each message at the end
 RESPONSE = Response(
     text="Hello",
     model=MODEL,
@@ -147,13 +148,17 @@ class Script:
             state.is_counted = state.has_stopped
             self.take()
             while self.keeping:
-                self.keep(self.keeping.pop(0))
+                self.step("keep" if self.random.random() > CRASHES else "store crashes")
 
 
-@given(st.integers(1, 4), st.lists(st.sampled_from(STEPS), max_size=60), st.randoms())
+@given(
+    st.integers(1, 4),
+    st.lists(st.sampled_from(STEPS), min_size=20, max_size=80),
+    st.randoms(use_true_random=True),
+)
 def test_every_row_is_kept_once_or_goes_back(ahead, steps, random):
     script = Script(ahead, random)
-    for name in steps:
+    for name in ("take", "keep", "begin", "begin", *steps):
         script.step(name)
         script.check()
     script.finish()
