@@ -168,8 +168,8 @@ async def _run_tree(order: _RunOrder, task_status: trio.TaskStatus[BulkRun]) -> 
         RestartIntensityExceeded: an actor has crashed too often.
     """
     with trio.CancelScope(shield=True):
-        async with open_runtime("run") as runtime:
-            tree = _RunTree(order, runtime)
+        async with open_runtime("run") as runtime, open_collapsing_nursery() as calls:
+            tree = _RunTree(order, runtime, calls)
             await tree.start_store()
             await tree.start_dispatcher()
             await tree.start_reader()
@@ -187,6 +187,7 @@ class _RunTree:
     Args:
         order: what the run is to do.
         runtime: the runtime that the actors run in.
+        calls: the nursery of calls that need a task.
 
     Attributes:
         run: the run, once its dispatcher has started.
@@ -198,9 +199,10 @@ class _RunTree:
     _state: Dispatch
     _troupe: Troupe
 
-    def __init__(self, order: _RunOrder, runtime: Runtime) -> None:
+    def __init__(self, order: _RunOrder, runtime: Runtime, calls: trio.Nursery) -> None:
         self._order = order
         self._runtime = runtime
+        self._calls = calls
         self._settings = order.place.settings
 
     async def start_store(self) -> None:
@@ -255,6 +257,7 @@ class _RunTree:
             written,
             troupe,
             self._store,
+            self._calls,
             window_bytes=settings.window_bytes,
             prepare=plan.prepare,
             lane=self._info.lane,

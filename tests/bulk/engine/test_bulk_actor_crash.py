@@ -1,8 +1,9 @@
 """A bug crashes one actor of a run: no row is lost, and none is paid for twice (L7, R2)."""
 
+import httpx
 import pytest
 import trio
-from bulk_rows import ids, ids_of, rows, stage
+from bulk_rows import ids, ids_of, row, rows, stage
 
 from callsheet.actors import Limits
 from callsheet.bulk.engine import dispatch, reader
@@ -62,6 +63,31 @@ async def test_a_crash_ends_the_run_with_one_line_and_the_next_run_goes_on(
         await it.run(rows(ROWS), output, ordered=ordered)
         assert it.requests == ROWS, "each response was stored, and paid for once"
     assert sorted(ids_of(output)) == sorted(ids(*range(1, ROWS + 1)))
+
+
+async def test_calls_with_a_declared_result_outlive_a_crash_as_well(
+    autojump_clock, output, monkeypatch
+):
+    """They have a task each, since a response that is not valid is requested once more."""
+    asked = []
+
+    async def handle(request):
+        asked.append(request)
+        await trio.sleep(5)
+        choice = {"index": 0, "message": {"content": '{"value": 5}'}, "finish_reason": "stop"}
+        return httpx.Response(200, json={"model": "gpt-4o-mini", "choices": [choice]})
+
+    numbers = [row(number, max_tokens=50, returns=int) for number in range(1, 11)]
+    troupe = {"transport": httpx.MockTransport(handle), "limits": Limits(in_flight=5)}
+    async with stage() as it:
+        with monkeypatch.context() as patch:
+            crash_at(patch, Dispatch, "next", 6)
+            with pytest.raises(BulkStopped, match="run/dispatcher crashed"):
+                await it.run(numbers, output, troupe=troupe)
+        assert 0 < len(asked) == len(ids_of(output)) < 10
+        await it.run(numbers, output, troupe=troupe)
+        assert len(asked) == 10
+    assert ids_of(output) == ids(*range(1, 11))
 
 
 async def test_a_bug_where_a_response_arrives_costs_this_row_only(

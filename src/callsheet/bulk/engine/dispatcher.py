@@ -124,6 +124,7 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         written: what waits behind the store, which limits how much is read.
         troupe: sends the requests; its call events go to `Dispatch.observe`.
         store: the actor of the run store.
+        calls: the nursery of calls that need a task; it outlives a crash of this actor.
         window_bytes: the maximum of characters of requests that have not ended.
         prepare: makes the request to send from a row's request and the seconds that are left.
         lane: the lane of the run's calls.
@@ -135,6 +136,7 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         written: OutputState,
         troupe: Troupe,
         store: Ref[Keep],
+        calls: trio.Nursery,
         *,
         window_bytes: int,
         prepare: Prepare,
@@ -146,6 +148,7 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         self._prepare = prepare
         self._troupe = troupe
         self._store = store
+        self._calls = calls
         self._lane = lane
         self._is_awake = False  # a `_SendRows` waits
         self._is_acknowledging = False
@@ -270,39 +273,42 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
             self._state.failed(call, error)
             return
         if request.returns is not None:
-            self.nursery.start_soon(self._complete, call, request)
+            self._calls.start_soon(self._complete, call, request)
             return
         slot = await self._troupe.submit(request, call=row.custom_id, lane=self._lane)
         slot.on_settled(partial(self._settled, call))
         call.cancel_by(slot.cancel)
 
     def _settled(self, call: RowCall, slot: ReplySlot[Response]) -> None:
-        try:
-            if slot.outcome is Outcome.REPLIED and slot.value is not None:
-                self._state.answered(call, slot.value)
-            elif slot.error is not None:
-                self._state.failed(call, slot.error)
-            else:
-                self._state.cancelled(call)
-        except Exception as error:  # noqa: BLE001  # `send` raises it: it must not be only logged
-            self._bug = error
-            self._wake()
+        response = slot.value if slot.outcome is Outcome.REPLIED else None
+        self._ended(call, response, slot.error)
 
     async def _complete(self, call: RowCall, request: Request) -> None:
         """Make a call whose response may have to be requested once more, to be valid."""
+        response: Response | None = None
+        failed: Exception | None = None
         with trio.CancelScope() as scope:
             call.cancel_by(scope.cancel)
             try:
                 response = await self._troupe.complete(
                     request, call=call.row.custom_id, lane=self._lane
                 )
-            except trio.Cancelled:
-                self._state.cancelled(call)
-                raise
             except (CallFailed, AskFailed, ValueError) as error:
+                failed = error
+        self._ended(call, response, failed)
+
+    def _ended(self, call: RowCall, response: Response | None, error: Exception | None) -> None:
+        """Record the end of a call: with a response, an error, or neither if it was cancelled."""
+        try:
+            if response is not None:
+                self._state.answered(call, response)
+            elif error is not None:
                 self._state.failed(call, error)
             else:
-                self._state.answered(call, response)
+                self._state.cancelled(call)
+        except Exception as bug:  # noqa: BLE001  # `send` raises it: it must not be only logged
+            self._bug = bug
+            self._wake()
 
     async def _keep(self, keep: Keep) -> None:
         slot = await self._store.submit(keep)
