@@ -287,10 +287,10 @@ class _RunTree:
         """Stop the reader when no more is to be read, wait for the calls, and finish the files."""
         state, settings = self._state, self._settings
         async with open_collapsing_nursery() as nursery:
+            nursery.start_soon(self._ask, WaitOver())  # from the start, so that no crash is missed
             nursery.start_soon(self._end_on_crash, self._reader)
             await self._ask(WaitClosed())
             await self._runtime.stop(self._reader)
-        await self._ask(WaitOver())
         state.settle()
         if state.unacknowledged:
             with trio.move_on_after(_ACKNOWLEDGE_S), suppress(AskFailed):

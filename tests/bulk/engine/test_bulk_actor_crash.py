@@ -5,7 +5,7 @@ import pytest
 import trio
 from bulk_rows import ids, ids_of, row, rows, stage
 
-from callsheet.actors import Limits
+from callsheet.actors import Limits, Troupe
 from callsheet.bulk.engine import dispatch, reader
 from callsheet.bulk.engine.dispatch import Dispatch
 from callsheet.bulk.errors import BulkStopped
@@ -37,6 +37,7 @@ CRASHES = {
     "reader": (reader, "take", 2),
     "dispatcher": (Dispatch, "next", 30),
     "dispatcher adds rows": (Dispatch, "add", 2),
+    "dispatcher sends a row": (Troupe, "submit", 30),
     "store looks rows up": (Archive, "find", 2),
     "store writes": (Archive, "keep", 5),
     "writer": (RunOutput, "write", 3),

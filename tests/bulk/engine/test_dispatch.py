@@ -11,7 +11,6 @@ from callsheet.bulk.engine.dispatch import Dispatch
 from callsheet.bulk.errors import DRAINED, ArchiveFailed
 from callsheet.bulk.files.store import RunSpend
 from callsheet.bulk.row import Placed
-from callsheet.runtime import ActorCrashed, Verdict
 
 OF_CALLS = ["sent", "retrying", *["answer"] * 4, "fail", "limited", "cancel"]
 OF_KEEPS = ["keep", "keep", "keep", "disk is full", "store crashes"]
@@ -109,13 +108,11 @@ class Script:
         self.state.kept(keep, None)
 
     def disk_is_full(self, keep):
-        error = ArchiveFailed("full")
-        self.state.not_kept(keep, error, error.ending)
+        self.state.not_kept(keep, ArchiveFailed("full").ending)
 
     def store_crashes(self, keep):
         """The messages that the store holds fail; those in its mailbox are kept later."""
-        error = ActorCrashed("run/store", Verdict.MAY_HAVE_RUN, RuntimeError("a bug"))
-        self.state.not_kept(keep, error, DRAINED)
+        self.state.not_kept(keep, DRAINED, is_crash=True)
 
     def pause(self):
         self.state.pause()

@@ -19,7 +19,6 @@ from ...actors import (
     ResultNotValid,
     Usage,
 )
-from ...runtime import ActorCrashed
 from ..errors import DRAINED, LATE, RunEnding
 from ..files.lines import answer_line, failure_line
 from ..files.outcome import RowOutcome
@@ -326,17 +325,17 @@ class Dispatch:
         self.unkept_bytes -= sum(len(one.line) for one in keep.ended)
         self._replied(ending)
 
-    def not_kept(self, keep: Keep, error: Exception, ending: RunEnding) -> None:
+    def not_kept(self, keep: Keep, ending: RunEnding, *, is_crash: bool = False) -> None:
         """Record that the store has not written a message.
 
         Args:
             keep: the message to the store.
-            error: why. After a crash of the store, its next incarnation gets the rows at once; else
-                they are tried again with the next row that ends.
             ending: the ending of the run because of it.
+            is_crash: True after a crash: the next incarnation of the store gets the rows at once.
+                Otherwise they are tried again with the next row that ends.
         """
         self.queue.bound_lost(keep.bound)
-        if isinstance(error, ActorCrashed):
+        if is_crash:
             self._ended = [*keep.ended, *self._ended]
             self._is_last, self._writes_account = False, True
         else:

@@ -269,13 +269,16 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         left_s = None if due is None else max(_MIN_S, due - trio.current_time())
         try:
             request = self._prepare(row.request, left_s)
+            if request.returns is not None:
+                self._calls.start_soon(self._complete, call, request)
+                return
+            slot = await self._troupe.submit(request, call=row.custom_id, lane=self._lane)
         except ValueError as error:
             self._state.failed(call, error)
             return
-        if request.returns is not None:
-            self._calls.start_soon(self._complete, call, request)
-            return
-        slot = await self._troupe.submit(request, call=row.custom_id, lane=self._lane)
+        except BaseException:  # a bug, or the end of the runtime: the row was not sent
+            self._state.cancelled(call)
+            raise
         slot.on_settled(partial(self._settled, call))
         call.cancel_by(slot.cancel)
 
@@ -311,7 +314,11 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
             self._wake()
 
     async def _keep(self, keep: Keep) -> None:
-        slot = await self._store.submit(keep)
+        try:
+            slot = await self._store.submit(keep)
+        except BaseException as error:  # a bug, or the end of the runtime: nothing is lost
+            self._state.not_kept(keep, crash_ending(self._store.path, error), is_crash=True)
+            raise
         slot.on_settled(partial(self._stored, keep))
 
     def _stored(self, keep: Keep, slot: ReplySlot[RunEnding | None]) -> None:
@@ -319,10 +326,11 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         if error is None:
             self._state.kept(keep, slot.value)
         elif isinstance(error, ArchiveFailed):
-            self._state.not_kept(keep, error, error.ending)
+            self._state.not_kept(keep, error.ending)
         else:
-            cause = error.__cause__ if isinstance(error, ActorCrashed) else error
-            self._state.not_kept(keep, error, crash_ending(self._store.path, cause))
+            is_crash = isinstance(error, ActorCrashed)
+            ending = crash_ending(self._store.path, error.__cause__ if is_crash else error)
+            self._state.not_kept(keep, ending, is_crash=is_crash)
 
     async def _count(self) -> None:
         """Read from the ledger, if there is one, what the calls of this run may have cost."""

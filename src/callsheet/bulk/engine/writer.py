@@ -9,12 +9,14 @@ import attrs
 import trio
 
 from ...actors import InThread
-from ...runtime import Actor, AskFailed, Message, Ref, handles
+from ...runtime import Actor, AskFailed, Message, Ref, ReplySlot, defers, handles
 from ..errors import ArchiveFailed, RunEnding, crash_ending
 from ..files.outcome import ReorderWindow, RowOutcome
 from ..files.output import RunOutput
 from ..settings import BulkSettings, Paths
 from .reporting import ObserverFailed, ReportRows, ResultFeed, RunCounts
+
+_GATHER_S = 0.01  # rows that are in the store already wait so long for others: a thread costs more
 
 
 @attrs.frozen
@@ -41,6 +43,11 @@ class FinishOutput(Message[None]):
     """
 
     is_done: bool
+
+
+@attrs.frozen
+class _Flush(Message[None]):
+    """Write what has gathered."""
 
 
 @final
@@ -77,7 +84,7 @@ class OutputState:
 
 
 @final
-class WriterActor(Actor[WriteRows | FinishOutput]):
+class WriterActor(Actor[WriteRows | FinishOutput | _Flush]):
     """Owns OUTPUT and the errors file, and hands results to the observers and to the caller.
 
     Args:
@@ -101,6 +108,7 @@ class WriterActor(Actor[WriteRows | FinishOutput]):
         self._settings = settings
         self._observers = observers
         self._in_thread = in_thread
+        self._group: list[tuple[WriteRows, ReplySlot[RunEnding | None]]] = []  # not written yet
 
     async def started(self) -> None:
         """Open the files.
@@ -119,26 +127,52 @@ class WriterActor(Actor[WriteRows | FinishOutput]):
             with trio.CancelScope(shield=True):
                 await self._in_thread(output.close)
 
-    @handles(WriteRows)
-    async def write(self, message: WriteRows) -> RunEnding | None:
-        """Write the rows that may be written now, and report all of them."""
+    @defers(WriteRows)
+    async def write(self, message: WriteRows, slot: ReplySlot[RunEnding | None]) -> None:
+        """Take rows; they are written and reported a moment later, with those that follow.
+
+        Rows that were just read are written at once: the reader waits for them.
+        """
+        slot.start()
+        self._state.window.read(message.read)
+        self._state.counts.read += message.read
+        self._group.append((message, slot))
+        if message.read:
+            await self._flush()
+        elif len(self._group) == 1:
+            self.send_after(_GATHER_S, _Flush())
+
+    @handles(_Flush)
+    async def flush(self, message: _Flush) -> None:  # noqa: ARG002  # a handler
+        """Write what has gathered."""
+        await self._flush()
+
+    async def draining(self) -> None:
+        """Write what has gathered."""
+        await self._flush()
+
+    async def _flush(self) -> None:
+        """Write the rows that may be written now, and report all that have gathered."""
+        group, self._group = self._group, []
+        ended = [row for message, _ in group for row in message.ended]
+        ending = await self._write(ended) if ended else None
+        for _, slot in group:
+            slot.reply(ending)
+
+    async def _write(self, ended: Sequence[RowOutcome]) -> RunEnding | None:
         state, ending = self._state, None
-        state.window.read(message.read)
-        state.counts.read += message.read
-        if not message.ended:
-            return None
-        for row in message.ended:
+        for row in ended:
             state.window.put(row)
         left = state.window.take()
-        failed = [row.line for row in message.ended if not row.is_answer]
+        failed = [row.line for row in ended if not row.is_answer]
         if left or failed:
             try:
                 await self._in_thread(partial(self._output.write, left, failed))
             except ArchiveFailed as error:
                 ending = error.ending
-        for row in message.ended:
+        for row in ended:
             state.counts.add(row.event)
-        ending = await self._report(message.ended) or ending
+        ending = await self._report(ended) or ending
         state.results.put(left)
         if state.on_room is not None:
             state.on_room()
@@ -163,6 +197,7 @@ class WriterActor(Actor[WriteRows | FinishOutput]):
         Raises:
             ArchiveFailed: OUTPUT could not be completed.
         """
+        await self._flush()
         if message.is_done:
             await self._in_thread(self._output.finish)
         else:
