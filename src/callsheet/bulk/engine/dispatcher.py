@@ -245,10 +245,11 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         """Reply to those who wait, as far as what they wait for is there."""
         state = self._state
         is_closed = state.is_read or state.queue.is_closed
-        room = self._room()
-        if self._reader is not None and (is_closed or room):
-            self._reader.reply(0 if is_closed else room)
-            self._reader = None
+        if self._reader is not None:
+            room = 0 if is_closed else self._room()
+            if is_closed or room:
+                self._reader.reply(room)
+                self._reader = None
         for waiting, is_there in ((self._closed, is_closed), (self._over, state.is_over)):
             while is_there and waiting:
                 waiting.pop().reply(None)
