@@ -11,6 +11,8 @@ if TYPE_CHECKING:
         BatchApiPolicy,
         BatchApiStatistics,
         GetBatchApiStatistics,
+        JournalOwner,
+        claim_journal,
         lines_in,
     )
     from .batching import (
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
         BudgetExceeded,
         CallFailed,
         ConnectionFailed,
+        ContentFiltered,
         DeadlineTooShort,
         LedgerUnavailable,
         MalformedResponse,
@@ -84,6 +87,7 @@ if TYPE_CHECKING:
         NOTHING,
         Amount,
         Budget,
+        CostBound,
         CostStatistics,
         CostTotals,
         GetCosts,
@@ -96,6 +100,15 @@ if TYPE_CHECKING:
     from .messages import Request, Task
     from .permit import Dimension, Permit, Throttled
     from .pool_health import PoolHealth
+    from .prompt_cache import (
+        CacheForecast,
+        GetPromptCacheStatistics,
+        PromptCacheActor,
+        PromptCachePlan,
+        PromptCacheStatistics,
+        PromptCaching,
+    )
+    from .prompt_cache_use import PromptCacheUse
     from .rate_limit import (
         BucketState,
         ChangeLimits,
@@ -183,7 +196,10 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         asking="ResponseStream",
-        batch_api="BatchApiActor BatchApiPolicy BatchApiStatistics GetBatchApiStatistics lines_in",
+        batch_api=(
+            "BatchApiActor BatchApiPolicy BatchApiStatistics GetBatchApiStatistics JournalOwner "
+            "claim_journal lines_in"
+        ),
         batching=(
             "AgreementStatistics BatcherActor Batching BatchingStatistics BatchRecord "
             "BatchStrategy CheckPlan CombinedCost GetBatchingStatistics ListStrategy Packing"
@@ -203,15 +219,15 @@ else:
         ),
         errors=(
             "AuthenticationFailed BadRequest BatchUnavailable BudgetExceeded CallFailed "
-            "ConnectionFailed DeadlineTooShort LedgerUnavailable MalformedResponse "
-            "ProviderUnavailable QuotaExhausted RateLimited RequestTooLarge SendTimedOut "
-            "UnreadableEndpoint"
+            "ConnectionFailed ContentFiltered DeadlineTooShort LedgerUnavailable "
+            "MalformedResponse ProviderUnavailable QuotaExhausted RateLimited RequestTooLarge "
+            "SendTimedOut UnreadableEndpoint"
         ),
         events="CallEvent Observer Stage ignore log_call",
         http="LeanTransport check_environment",
         identity="sharing_key",
         ledger=(
-            "NOTHING Amount Budget CostStatistics CostTotals GetCosts LedgerActor "
+            "NOTHING Amount Budget CostBound CostStatistics CostTotals GetCosts LedgerActor "
             "LedgerPolicy UnwrittenCosts read_sums take_unwritten"
         ),
         json_value="Json kind_of",
@@ -221,6 +237,12 @@ else:
         tool_loop="ToolCostExceeded ToolRoundsExceeded ToolRun ToolRunStopped ToolRunTimedOut",
         tools="Tool ToolLike ToolResult",
         permit="Dimension Permit Throttled",
+        prompt_cache=(
+            "CacheForecast GetPromptCacheStatistics PromptCacheActor PromptCachePlan "
+            "PromptCacheStatistics "
+            "PromptCaching"
+        ),
+        prompt_cache_use="PromptCacheUse",
         pool_health="PoolHealth",
         rate_limit=(
             "BucketState ChangeLimits Explain Explanation GetLimiterStatistics Lane "
@@ -274,6 +296,7 @@ __all__ = [
     "Budget",
     "BudgetExceeded",
     "CacheActor",
+    "CacheForecast",
     "CachePolicy",
     "CacheStatistics",
     "CacheStore",
@@ -290,6 +313,8 @@ __all__ = [
     "Complete",
     "Compose",
     "ConnectionFailed",
+    "ContentFiltered",
+    "CostBound",
     "CostStatistics",
     "CostTotals",
     "DamagedFile",
@@ -309,9 +334,11 @@ __all__ = [
     "GetCacheStatistics",
     "GetCosts",
     "GetLimiterStatistics",
+    "GetPromptCacheStatistics",
     "GetRequestStatistics",
     "HedgePolicy",
     "InThread",
+    "JournalOwner",
     "Json",
     "Lane",
     "LeanTransport",
@@ -340,6 +367,11 @@ __all__ = [
     "Price",
     "PriceBook",
     "PriceError",
+    "PromptCacheActor",
+    "PromptCachePlan",
+    "PromptCacheStatistics",
+    "PromptCacheUse",
+    "PromptCaching",
     "ProviderUnavailable",
     "QuotaExhausted",
     "Quote",
@@ -401,6 +433,7 @@ __all__ = [
     "WireFormat",
     "cast_troupe",
     "check_environment",
+    "claim_journal",
     "cost_bound",
     "critical_path",
     "default_prices",

@@ -43,7 +43,7 @@ async def ask_for(
         ResultNotValid: the response does not match the declared class.
         AskFailed: the runtime ended the ask, for example because of the timeout.
     """
-    within_s = _within(request, timeout)
+    within_s = seconds_for(request, timeout)
     due = trio.current_time() + within_s
     response = await _ask(to, request, context, within_s, observer)
     if request.returns is None:
@@ -114,11 +114,11 @@ async def stream_for(
         timeout: seconds for the whole call.
         buffer: pieces that may wait to be read.
     """
+    within_s = seconds_for(request, timeout)
     events = _CallEvents(request, context, observer)
     events.report("asked")
     is_answered = False
     failed: CallFailed | AskFailed | None = None
-    within_s = _within(request, timeout)
     due = trio.current_time() + within_s
 
     async def finish(response: Response) -> Response[ResultT_co]:
@@ -142,8 +142,20 @@ async def stream_for(
             events.report("cancelled" if failed is None else "failed", error=failed)
 
 
-def _within(request: Request, timeout: float) -> float:
-    """Return the seconds that a call may take: its timeout or its deadline, the shorter (L1)."""
+def seconds_for(request: Request, timeout: float) -> float:
+    """Return the seconds that a call may take: its timeout or its deadline, the shorter (L1).
+
+    Args:
+        request: the request of the call.
+        timeout: seconds for the whole call; infinity for no limit.
+
+    Raises:
+        TypeError: the timeout is not a number.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(
+            f"timeout must be a number of seconds, not {timeout!r:.40}; leave it out for no limit"
+        )
     return timeout if request.deadline is None else min(timeout, request.deadline)
 
 

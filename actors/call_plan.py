@@ -8,6 +8,7 @@ import attrs
 from .responses import Usage
 
 if TYPE_CHECKING:
+    from .prompt_cache import PromptCachePlan
     from .rate_limit import Explanation
     from .routing import Quote, RouteChoice
 
@@ -50,6 +51,8 @@ class CallPlan:
         sharing: the call that the request would share.
         limits: what the call would wait for if it were sent live.
         usage: the tokens that it would probably use if sent alone.
+        prompt_cache: what it would do with the provider's prompt cache if it were sent live and
+            alone; None if prompt caching is not planned.
     """
 
     route: str
@@ -60,6 +63,7 @@ class CallPlan:
     sharing: SharedCall
     limits: "Explanation"
     usage: Usage
+    prompt_cache: "PromptCachePlan | None" = None
 
     def __str__(self) -> str:
         cost = "at an unknown cost" if self.cost_usd is None else f"for {self.cost_usd:.6f} USD"
@@ -67,7 +71,12 @@ class CallPlan:
 
 
 def plan_call(
-    choice: "RouteChoice", limits: "Explanation", sharing: SharedCall, *, is_cached: bool
+    choice: "RouteChoice",
+    limits: "Explanation",
+    sharing: SharedCall,
+    caching: "PromptCachePlan | None" = None,
+    *,
+    is_cached: bool,
 ) -> CallPlan:
     """Combine the reports of the stages.
 
@@ -75,6 +84,7 @@ def plan_call(
         choice: the router's report.
         limits: the limiter's report.
         sharing: the batcher's report.
+        caching: the report of the stage of the prompt cache; None without it.
         is_cached: whether the cache has the response.
     """
     chosen = choice.chosen
@@ -102,6 +112,7 @@ def plan_call(
         sharing=sharing,
         limits=limits,
         usage=choice.usage,
+        prompt_cache=caching,
     )
 
 

@@ -17,6 +17,7 @@ from .errors import CallFailed
 from .json_value import kind_of
 from .messages import Request
 from .permit import Permit
+from .prompt_cache_use import PromptCacheUse
 from .responses import Delta, Response
 
 
@@ -36,6 +37,7 @@ class CallContext:
         lane: the lane in which the call waits, such as a tenant or a purpose; see `Limits.lanes`.
         shared_by: the contexts of the calls that share this one and, in equal parts, its cost;
             empty if it is not shared.
+        shared_as: how they share it, "list" or "pack"; "" if it is not shared.
 
     Raises:
         TypeError: `call` or `lane` is no string.
@@ -46,6 +48,17 @@ class CallContext:
     step: str | None = None
     lane: str = attrs.field(default="", validator=_text)
     shared_by: tuple["CallContext", ...] = ()
+    shared_as: str = ""
+
+    def route_of(self, route: str) -> str:
+        """Return the name of a route of this call, such as "pack+batch"; see `Response.route`.
+
+        Args:
+            route: the route that the call takes, such as "live".
+        """
+        if not self.shared_as:
+            return route
+        return self.shared_as if route == "live" else f"{self.shared_as}+{route}"
 
 
 @attrs.frozen
@@ -61,6 +74,7 @@ class Complete(Message[Response]):
             False if this is the second request, or if the sender makes it in another form.
         lanes: set by the batcher, if several callers may wait: the lanes of all of them. Without
             it, the call waits in the lane of its context.
+        cache_use: set by the stage of the prompt cache; without it, nothing is planned.
     """
 
     request: Request
@@ -69,10 +83,23 @@ class Complete(Message[Response]):
     account: "CallAccount | None" = None
     may_ask_again: bool = True
     lanes: CallLanes | None = None
+    cache_use: PromptCacheUse | None = None
 
     def permitted(self, permit: Permit) -> "Complete":
         """Return the same message with a permit, three times as fast as `attrs.evolve`."""
-        return Complete(self.request, self.context, permit, self.account, self.may_ask_again)
+        return Complete(
+            self.request,
+            self.context,
+            permit,
+            self.account,
+            self.may_ask_again,
+            None,  # it waits in no lane any more
+            self.cache_use,
+        )
+
+    def planned(self, cache_use: PromptCacheUse) -> "Complete":
+        """Return the same message with what is planned for the prompt cache."""
+        return attrs.evolve(self, cache_use=cache_use)
 
 
 @attrs.frozen
@@ -86,6 +113,7 @@ class Stream(StreamOf[Delta | Response]):
         account: set by the ledger; without it, attempts reserve nothing.
         may_ask_again: whether a response that cannot be read may be requested once more (L11);
             False if this is the second request, or if the sender makes it in another form.
+        cache_use: set by the stage of the prompt cache; without it, nothing is planned.
     """
 
     request: Request
@@ -93,14 +121,40 @@ class Stream(StreamOf[Delta | Response]):
     permit: Permit | None = None
     account: "CallAccount | None" = None
     may_ask_again: bool = True
+    cache_use: PromptCacheUse | None = None
 
     def permitted(self, permit: Permit) -> "Stream":
         """Return the same message with a permit; see `Complete`."""
-        return Stream(self.request, self.context, permit, self.account, self.may_ask_again)
+        return Stream(
+            self.request, self.context, permit, self.account, self.may_ask_again, self.cache_use
+        )
+
+    def planned(self, cache_use: PromptCacheUse) -> "Stream":
+        """Return the same message with what is planned for the prompt cache."""
+        return attrs.evolve(self, cache_use=cache_use)
 
 
 class LineNotes(Protocol):
-    """What a ledger does for calls that are lines of a batch; see `CallAccount.note_line`."""
+    """What a ledger does for calls that wait, and for those that are lines of a batch."""
+
+    def hold(self, key: str) -> None:
+        """Note that nothing of a call was sent yet; see `CallAccount.hold`.
+
+        Args:
+            key: the key of the reservation.
+        """
+        ...
+
+    async def unhold(self, key: str) -> None:
+        """Note, on disk, that an attempt is sent now.
+
+        Args:
+            key: the key of the reservation.
+
+        Raises:
+            LedgerUnavailable: the ledger cannot be written. Do not send the attempt.
+        """
+        ...
 
     def note_line(self, key: str, line: str, *, is_resumed: bool, unrun: Sequence[str]) -> None:
         """Note that the reservation of a call is for a line of a batch.
@@ -131,11 +185,13 @@ class CallAccount:
         key: the key of the call's reservation.
         extend: reserves the cost of one more attempt for a key.
         lines: notes the lines of batches; None if nothing does.
+        is_held: whether the reservation begins as after `hold`.
 
     Attributes:
         taken: attempts that were sent and not refunded.
         endpoint: where the latest one was sent, with the name of the key in a pool; "" for nowhere.
         response: the response of the call; None until it is known.
+        is_held: whether the ledger notes that nothing of the call was sent.
     """
 
     __slots__ = (
@@ -144,6 +200,7 @@ class CallAccount:
         "_lines",
         "_paid",
         "endpoint",
+        "is_held",
         "key",
         "response",
         "taken",
@@ -154,6 +211,8 @@ class CallAccount:
         key: str,
         extend: Callable[[str], Awaitable[None]],
         lines: LineNotes | None = None,
+        *,
+        is_held: bool = False,
     ) -> None:
         self.key = key
         self._lines = lines
@@ -163,18 +222,22 @@ class CallAccount:
         self._paid = 1  # attempts that are reserved
         self._extend = extend
         self._is_closed = False
+        self.is_held = is_held and lines is not None
 
     def __repr__(self) -> str:
         return f"<CallAccount {self.key}: {self.taken} of {self._paid} attempts taken>"
 
     async def take(self) -> None:
-        """Take one attempt before it is sent. Checkpoints only if it must be reserved first.
+        """Take one attempt before it is sent. Checkpoints only if the ledger is written first.
 
         Raises:
             BudgetExceeded: a budget has too little left. Do not send the attempt.
             LedgerUnavailable: the ledger cannot be written. Do not send the attempt.
             CallFailed: the call has ended. Do not send the attempt.
         """
+        if self.is_held and self._lines is not None and not self._is_closed:
+            await self._lines.unhold(self.key)
+            self.is_held = False
         if self.taken >= self._paid and not self._is_closed:
             await self._extend(self.key)
             self._paid += 1
@@ -186,6 +249,16 @@ class CallAccount:
     def refund(self) -> None:
         """Return an attempt that certainly cost nothing, so that the next one can take it."""
         self.taken -= 1
+
+    def hold(self) -> None:
+        """Note that the call waits, and that nothing of it was sent.
+
+        If the process dies before the next `take` or `note_line`, the call has cost nothing. This
+        is for long waits: the end of one is on disk before an attempt is sent.
+        """
+        if self._lines is not None and not self.taken and not self.is_held:
+            self.is_held = True
+            self._lines.hold(self.key)
 
     def note_line(self, line: str, *, is_resumed: bool = False, unrun: Sequence[str] = ()) -> None:
         """Note that an attempt is a line of a batch, which outlives the process.
@@ -200,6 +273,7 @@ class CallAccount:
                 nothing; what was booked for them is released when the same call is sent again.
         """
         if self._lines is not None:
+            self.is_held = False
             self._lines.note_line(self.key, line, is_resumed=is_resumed, unrun=unrun)
 
     async def written(self) -> None:

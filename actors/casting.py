@@ -1,6 +1,6 @@
 """Cast a troupe: spawn its actors and connect each stage to the next."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from functools import partial
@@ -10,9 +10,20 @@ import attrs
 from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
 
 # A stage is loaded when it is spawned, and an optional one only if the settings ask for it.
-from . import batch_api, batching, cache, compose, http, ledger, rate_limit, request, routing
+from . import (
+    batch_api,
+    batching,
+    cache,
+    compose,
+    http,
+    ledger,
+    prompt_cache,
+    rate_limit,
+    request,
+    routing,
+)
 from .batching import BatchStrategy
-from .messages import Task
+from .messages import Request, Task
 from .pool_health import PoolHealth
 from .routing import Route
 from .settings import TroupeSettings
@@ -50,10 +61,12 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     casting = _Casting(runtime, settings, prefix)
     requester = await casting.spawn_requester()
     limiter = await casting.spawn_limiter(requester)
-    batches = await casting.spawn_batches(limiter)
-    router = await casting.spawn_router(limiter, batches)
+    prompt_cache_ref = await casting.spawn_prompt_cache(limiter)
+    live = prompt_cache_ref or limiter
+    batches = await casting.spawn_batches(live)
+    router = await casting.spawn_router(live, batches)
     ledger_ref = await casting.spawn_ledger(router)
-    batcher = await casting.spawn_batcher(ledger_ref or limiter, ledger_ref or router)
+    batcher = await casting.spawn_batcher(ledger_ref or live, ledger_ref or router)
     cache_ref = await casting.spawn_cache(batcher)
     composer = await casting.spawn_composer(cache_ref or batcher)
     return Troupe(
@@ -63,6 +76,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         ledger=ledger_ref,
         router=router,
         batches=batches,
+        prompt_cache=prompt_cache_ref,
         limiter=limiter,
         requester=requester,
         observer=settings.observer,
@@ -173,8 +187,30 @@ class _Casting:
             max_deferred=settings.max_waiting_calls,
         )
 
-    async def spawn_batches(self, limiter: Ref) -> Ref | None:
-        """Spawn the Batch API stage beside the limiter, which handles its live calls."""
+    async def spawn_prompt_cache(self, limiter: Ref) -> Ref | None:
+        """Spawn the stage of the prompt cache before the limiter, if the endpoint has one.
+
+        The members of a pool have caches of their own, and the limiter chooses the member later.
+        """
+        settings, endpoint = self.settings, self.settings.endpoint
+        has_cache = prompt_cache.has_prompt_cache(endpoint.vendor.name)
+        if settings.prompt_caching == "off" or endpoint.members or not has_cache:
+            return None
+        return await self.runtime.spawn(
+            f"{self.prefix}prompt_cache",
+            partial(
+                prompt_cache.PromptCacheActor,
+                limiter,
+                endpoint,
+                _prices_at(settings, endpoint),
+                settings.prompt_caching,
+            ),
+            capacity=self.capacity,
+            max_deferred=settings.max_waiting_calls,
+        )
+
+    async def spawn_batches(self, live: Ref) -> Ref | None:
+        """Spawn the Batch API stage beside the stage that handles its live calls."""
         settings = self.settings
         if settings.batches is None:
             return None
@@ -182,7 +218,7 @@ class _Casting:
             f"{self.prefix}batches",
             partial(
                 batch_api.BatchApiActor,
-                limiter,
+                live,
                 _batch_endpoint(settings),
                 settings.batches,
                 retry=settings.retry,
@@ -196,11 +232,11 @@ class _Casting:
             max_deferred=settings.max_waiting_batches,
         )
 
-    async def spawn_router(self, limiter: Ref, batches: Ref | None) -> Ref:
-        """Spawn the router before the limiter and the Batch API stage."""
+    async def spawn_router(self, live: Ref, batches: Ref | None) -> Ref:
+        """Spawn the router before the stage of live calls and the Batch API stage."""
         return await self.runtime.spawn(
             f"{self.prefix}router",
-            partial(routing.RouterActor, limiter, _routes(self.settings, batches)),
+            partial(routing.RouterActor, live, _routes(self.settings, batches)),
             capacity=self.capacity,
             max_deferred=self.settings.max_waiting_calls,
         )
@@ -219,6 +255,7 @@ class _Casting:
                 _prices_at(settings, settings.endpoint),
                 fallbacks=tuple(_other_prices(settings)),
                 endpoint="" if settings.endpoint.members else settings.endpoint.label,
+                has_batches=settings.batches is not None,
             ),
             capacity=self.capacity,
             max_deferred=settings.max_waiting_calls,
@@ -241,6 +278,7 @@ class _Casting:
                 deferred,
                 prices=_prices_at(self.settings, self.settings.endpoint),
                 agreements=batching.Agreements(),
+                beginning_share=_beginning_share(self.settings),
             ),
             capacity=self.capacity,
         )
@@ -291,6 +329,20 @@ def cost_bound(settings: TroupeSettings) -> "ledger.CostBound":
         _prices_at(settings, settings.endpoint),
         tuple(_other_prices(settings)),
         policy.max_output_tokens,
+    )
+
+
+def _beginning_share(settings: TroupeSettings) -> Callable[[Request, int], float] | None:
+    """Return what the shared beginnings of prompts cost; None where no cache is planned for."""
+    endpoint, caching = settings.endpoint, settings.prompt_caching
+    has_cache = prompt_cache.has_prompt_cache(endpoint.vendor.name)
+    if caching == "off" or endpoint.members or not has_cache:
+        return None
+    return partial(
+        prompt_cache.beginning_share,
+        vendor=endpoint.vendor.name,
+        prices=_prices_at(settings, endpoint),
+        adds_marks=caching == "auto",
     )
 
 

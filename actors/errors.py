@@ -66,6 +66,10 @@ class BadRequest(CallFailed):
     """Any other status 4xx, or 501: the request is invalid or not supported. Never retried."""
 
 
+class ContentFiltered(BadRequest):
+    """The provider's content filter refused the prompt. Never retried."""
+
+
 class QuotaExhausted(CallFailed):
     """The credit or a quota of a day or longer is used up. Never retried."""
 

@@ -116,12 +116,20 @@ class Permit(Protocol):
         """
         ...
 
-    def settle(self, usage: Usage | None, usd: float | None, first_byte_s: float | None) -> None:
+    def settle(
+        self,
+        usage: Usage | None,
+        usd: float | None,
+        first_byte_s: float | None,
+        *,
+        uncounted_tokens: int = 0,
+    ) -> None:
         """Report what a call used, so that the limiter can correct its reservation.
 
         Args:
             usage: the tokens that the provider reports; None if it reports none.
             usd: the cost in USD; None if it is not known.
             first_byte_s: seconds until the first byte of the response; None if not measured.
+            uncounted_tokens: those of the prompt that do not count towards the provider's limits.
         """
         ...

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 import httpx
-from attrs.validators import deep_iterable, ge, instance_of, optional
+from attrs.validators import deep_iterable, ge, in_, instance_of, optional
 
 from .batching import Batching, BatchStrategy, Packing
 from .events import Observer, ignore
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what the default settings do not use is loaded by the progr
     from .compose import Recipe
     from .http import Configure
     from .ledger import LedgerPolicy
+    from .prompt_cache import PromptCaching
     from .request import HedgePolicy, ThrottlePolicy
 
 
@@ -49,6 +50,10 @@ class TroupeSettings:
         ledger: the budgets, and the file in which costs are recorded; None for no ledger.
         batches: how requests that can wait use the provider's Batch API; None never uses it.
         routing: how much time a request must have to take a cheaper and slower route.
+        prompt_caching: what is done so that the provider reads what prompts share from its cache.
+            "order" sends the first of the calls that share a long beginning ahead, and the others
+            when its response begins; requests stay as they are. "auto" also adds marks and keys
+            to requests without any, where the prices say that it pays. "off" does nothing.
         routes: further routes. The router compares their quotes with those of the other routes.
         fallbacks: targets for calls that the endpoint cannot serve, tried in this order.
         retry: how often a call may be retried, and the delay before a retry (L2).
@@ -90,6 +95,9 @@ class TroupeSettings:
     ledger: "LedgerPolicy | None" = None
     batches: "BatchApiPolicy | None" = None
     routing: Routing = attrs.field(factory=Routing)
+    prompt_caching: "PromptCaching" = attrs.field(
+        default="order", validator=in_(("off", "order", "auto"))
+    )
     routes: tuple[Route, ...] = attrs.field(default=(), converter=tuple[Route, ...])
     fallbacks: tuple[Target, ...] = attrs.field(
         default=(),

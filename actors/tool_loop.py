@@ -13,9 +13,11 @@ import attrs
 import trio
 
 from ..runtime import AskTimedOut
+from .asking import seconds_for
 from .chat_message import ChatMessage
 from .errors import CallFailed
 from .messages import Request
+from .money import AMOUNT, is_amount
 from .responses import Response, ResultT_co, ToolCall, Usage
 from .tools import ToolResult, run_call
 
@@ -155,8 +157,7 @@ class ToolLoop(Generic[ResultT_co]):
         self._max_rounds = max_rounds
         self._max_cost_usd = _usd(max_cost_usd)
         self._limiter = trio.CapacityLimiter(max_parallel)
-        limit = timeout if request.deadline is None else min(timeout, request.deadline)
-        self._ends_at = trio.current_time() + limit
+        self._ends_at = trio.current_time() + seconds_for(request, timeout)
         self._tools = {tool.name: tool for tool in request.tools}
         self._rounds: list[Response[ResultT_co]] = []
         self._results: list[ToolResult] = []
@@ -314,5 +315,7 @@ def _usd(value: Decimal | str | int | None) -> Decimal | None:
     except ArithmeticError:
         raise ValueError(f"max_cost_usd must be a number, not {value!r:.40}") from None
     if not usd.is_finite() or usd <= 0:
-        raise ValueError(f"max_cost_usd must be US dollars, above 0, not {value}")
+        raise ValueError(f"max_cost_usd must be US dollars, above 0, not {value!s:.40}")
+    if not is_amount(usd):
+        raise ValueError(f"max_cost_usd must be US dollars, {AMOUNT}, not {value!s:.40}")
     return usd

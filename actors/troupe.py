@@ -19,6 +19,7 @@ from . import (
     call_plan,
     compose,
     ledger,
+    prompt_cache,
     rate_limit,
     request,
     routing,
@@ -28,7 +29,7 @@ from .asking import ResponseStream, ask_for, stream_for, submit_for
 from .calls import CallContext
 from .events import Observer
 from .messages import Request
-from .responses import Response, ResultT_co
+from .responses import Response, ResultT_co, Usage
 
 if TYPE_CHECKING:
     from .batch_api import BatchApiStatistics
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .call_plan import CallPlan
     from .compose import Post
     from .ledger import CostStatistics
+    from .prompt_cache import PromptCacheStatistics
     from .rate_limit import LimiterStatistics, Limits
     from .request import RequestStatistics
     from .tool_loop import ToolRun
@@ -58,6 +60,8 @@ class Troupe:
         router: picks the route of each call with a deadline, and of every call if there is a
             ledger.
         batches: sends calls through the Batch API; None without `TroupeSettings.batches`.
+        prompt_cache: lets calls that share a beginning follow the first of them; None with
+            `TroupeSettings.prompt_caching="off"`, for a pool, and where no cache is known.
         limiter: delays calls that would exceed the limits.
         requester: sends the HTTP requests of each call.
         observer: called with a `CallEvent` at each stage of each call.
@@ -69,6 +73,7 @@ class Troupe:
     ledger: Ref | None
     router: Ref
     batches: Ref | None
+    prompt_cache: Ref | None
     limiter: Ref
     requester: Ref
     observer: Observer = attrs.field(repr=False)
@@ -289,6 +294,16 @@ class Troupe:
             )
         return await self.batches.ask(batch_api.GetBatchApiStatistics())
 
+    async def prompt_cache_statistics(self) -> "PromptCacheStatistics":
+        """Return how many calls have led, followed and read from the provider's prompt cache.
+
+        Raises:
+            ValueError: there is no such stage; see `TroupeSettings.prompt_caching`.
+        """
+        if self.prompt_cache is None:
+            raise ValueError("prompt_caching is off, or no prompt cache of the endpoint is known")
+        return await self.prompt_cache.ask(prompt_cache.GetPromptCacheStatistics())
+
     async def costs(self) -> "CostStatistics":
         """Return the costs recorded in the ledger: by model, lane, post, day and route.
 
@@ -307,10 +322,15 @@ class Troupe:
             lane: the lane in which the call would wait.
         """
         limits = await self.limiter.ask(rate_limit.Explain(request, lane))
-        choice = await self.router.ask(routing.ExplainRoute(request))
+        # The limiter learns from every call, the router only from those with a deadline.
+        usage = Usage(int(limits.cost.input_tokens), int(limits.cost.output_tokens))
+        choice = await self.router.ask(routing.ExplainRoute(request, usage))
         sharing = await self.batcher.ask(batching.ExplainBatching(request, lane))
         is_cached = self.cache is not None and await self.cache.ask(cache.PeekCache(request))
-        return call_plan.plan_call(choice, limits, sharing, is_cached=is_cached)
+        caching = None
+        if self.prompt_cache is not None:
+            caching = await self.prompt_cache.ask(prompt_cache.ExplainPromptCache(request, lane))
+        return call_plan.plan_call(choice, limits, sharing, caching, is_cached=is_cached)
 
     async def change_limits(self, limits: "Limits") -> None:
         """Replace the limits. Calls that wait are scheduled again under the new ones.

@@ -1,6 +1,7 @@
 """Measure the cost of the same work: packed, in lists, in batches and cached; and check the ledger.
 
-    python benchmarks/cost.py [--only reviews|embeddings|burst|stages|books|reserved] [--check]
+    python benchmarks/cost.py [--only reviews|embeddings|burst|stages|books|reserved|caching]
+        [--check]
 
 The provider runs in its own process. Tokens and requests are the provider's counts, and USD are
 those tokens at the published prices of their tier. The baseline of the reviews is one call for each
@@ -23,6 +24,7 @@ from bench_kit.figures import Figure
 from bench_kit.report import figures_table, make_table, print_tables
 from callsheet.compare.workloads import WorkloadName
 from cost_bench.books import BookFigures, books
+from cost_bench.prompt_caching import MODELS, MODES, CachingFigures, prompt_caching
 from cost_bench.provider import Bill
 from cost_bench.reserved import reserved
 from cost_bench.stages import measure_stages
@@ -186,6 +188,35 @@ def _reserved() -> Part:
     return [], figures
 
 
+def _caching() -> Part:
+    """Print what a provider's prompt cache saves of the cost of a long instruction."""
+    title = "1,000 reviews, an instruction of 2,000 tokens"
+    table = make_table([title, "caching"], ["in", "read", "written", "USD", "of uncached"])
+    figures: list[Figure] = []
+
+    def show(model: str, how: str, found: CachingFigures) -> None:
+        counts = found.billed.input_tokens, found.billed.cached_tokens, found.billed.written_tokens
+        tokens = (f"{count:,}" for count in counts)
+        table.add_row(model, how, *tokens, f"{found.usd:.4f}", f"{found.share:.3f}")
+
+    marked = next(iter(MODELS))  # Anthropic's
+    for mode in MODES[:2]:
+        show(marked, f"own marks, {mode}", prompt_caching(marked, mode, own_marks=True))
+    for model in MODELS:
+        by_mode = {mode: prompt_caching(model, mode) for mode in MODES}
+        for mode, found in by_mode.items():
+            show(model, mode, found)
+        found = by_mode["auto"]
+        usd, uncached = [float(found.usd)], [float(found.uncached_usd)]
+        name = f"W4, 2,000 tokens, {model}"
+        waits = [found.longest_wait_s], [found.first_token_s]
+        figures += [
+            Figure(name, "USD", usd, "uncached", uncached, at_most=0.25),
+            Figure(f"{name}, wait", "s", waits[0], "first token", waits[1], at_most=1.0),
+        ]
+    return [table], figures
+
+
 _PARTS: dict[str, Callable[[], Part]] = {
     "reviews": _reviews,
     "embeddings": _embeddings,
@@ -193,6 +224,7 @@ _PARTS: dict[str, Callable[[], Part]] = {
     "stages": _stages,
     "books": _books,
     "reserved": _reserved,
+    "caching": _caching,
 }
 
 

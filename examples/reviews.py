@@ -1,4 +1,4 @@
-"""Label 1,000 product reviews, for a third of the cost of a call each.
+"""Label 1,000 product reviews, for a fifth of the cost of a call each.
 
 `cacheable=True` lets identical reviews share a response. `packable=True` lets one call have many
 reviews. A `deadline=` would let them go through the provider's Batch API, at half the price.

@@ -9,14 +9,14 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .actor import BatchApiActor
-    from .journal import lines_in
+    from .journal import JournalOwner, claim_journal, lines_in
     from .messages import AcknowledgeResponses, BatchApiStatistics, GetBatchApiStatistics
     from .policy import BatchApiPolicy
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         actor="BatchApiActor",
-        journal="lines_in",
+        journal="JournalOwner claim_journal lines_in",
         messages="AcknowledgeResponses BatchApiStatistics GetBatchApiStatistics",
         policy="BatchApiPolicy",
     )
@@ -27,5 +27,7 @@ __all__ = [
     "BatchApiPolicy",
     "BatchApiStatistics",
     "GetBatchApiStatistics",
+    "JournalOwner",
+    "claim_journal",
     "lines_in",
 ]

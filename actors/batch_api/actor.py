@@ -193,8 +193,8 @@ class BatchApiActor(Actor):
             line.batch.waiting.add(waiter)
             line.batch.job.keep()
             self._watch(waiter)
-            await waiter.pay()
             waiter.resume(line.custom_id)
+            await waiter.pay()
 
     @handles(_Gathered)
     async def gathered(self, message: _Gathered) -> None:  # noqa: ARG002  # it has no fields
@@ -266,6 +266,7 @@ class BatchApiActor(Actor):
         if waiter.live_at <= now:
             await self._go_live(waiter, NEAR)
             return
+        waiter.hold()
         self._plan.add(waiter.group, waiter, waiter.size, now)
         self._watch(waiter)
         self._send_gathered()

@@ -24,7 +24,7 @@ from .job import BatchStep
 from .journal import Journal, JournalFile
 from .orphans import is_overflow
 from .policy import BatchApiPolicy
-from .results import LineResults
+from .results import LineResults, is_answer
 
 _log = get_logger("callsheet.batches")
 
@@ -238,7 +238,8 @@ class BatchDriver:
         if (output := job.output) is None:
             return
         chunk: LineResults = []
-        size = torn = 0
+        errors: LineResults = []  # delivered last: a line may have a response as well
+        size = read = torn = 0
         async with aclosing(self._control.lines(output)) as lines:
             async for raw in lines:
                 try:
@@ -251,6 +252,10 @@ class BatchDriver:
                     continue
                 if not job.is_certain and not await self._is_ours(batch, result):
                     return
+                read += 1
+                if not is_answer(result):
+                    errors.append((result, raw))
+                    continue
                 chunk.append((result, raw))
                 size += len(raw)
                 if size >= _CHUNK_BYTES or len(chunk) >= _CHUNK_LINES:
@@ -258,19 +263,19 @@ class BatchDriver:
                     chunk, size = [], 0
         if chunk:
             await self._deliver(batch, chunk)
-        if not job.is_certain:
-            await self._is_ours(batch, None)
-        elif torn and job.lines and batch.failures + 1 < self._retry.max_attempts:
+        for at in range(0, len(errors), _CHUNK_LINES):
+            await self._deliver(batch, errors[at : at + _CHUNK_LINES])
+        if torn and job.lines and batch.failures + 1 < self._retry.max_attempts:
             text = f"{torn} lines of the results cannot be read"
             raise AttemptFailed(MalformedResponse(text, billed="maybe"))
-        else:
-            job.fetched_all(output, trio.current_time(), is_whole=not torn)
-            self._wait_to_poll(batch)
+        # A file that is named has results, so that one without any is not the whole file.
+        job.fetched_all(output, trio.current_time(), is_whole=read > 0 and not torn)
+        self._wait_to_poll(batch)
 
-    async def _is_ours(self, batch: BatchInFlight, result: LineResult | None) -> bool:
+    async def _is_ours(self, batch: BatchInFlight, result: LineResult) -> bool:
         """Find out from a result whether a batch with an uncertain id is the right one."""
         job = batch.job
-        is_ours = result is not None and job.is_own(result.custom_id)
+        is_ours = job.is_own(result.custom_id)
         batch_id = job.batch_id if is_ours else ""
         await self._journal.do(
             partial(JournalFile.created, batch=job.id, batch_id=batch_id, is_certain=is_ours)

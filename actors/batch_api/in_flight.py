@@ -60,6 +60,11 @@ class BatchWaiter:
     is_out: bool = False
     is_paid: bool = False
 
+    def hold(self) -> None:
+        """Note in the account of the call that nothing was sent for it yet (L3)."""
+        if self.message.account is not None:
+            self.message.account.hold()
+
     async def pay(self) -> None:
         """Reserve for its line, which is about to be sent and may be billed (L3)."""
         account = self.message.account
@@ -308,6 +313,7 @@ class DeadlineFallback:
         except (ActorStopped, MailboxFull, Deadlock) as error:  # as for `forward`
             slot.fail(error)
             return
+        slot.start(call)
         slot.on_settled(partial(_give_up, call))
         call.on_settled(partial(_pass_back, slot, maybe_billed))
 

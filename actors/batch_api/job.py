@@ -6,7 +6,8 @@ new -> marked -> running <-> ended -> over
         unsure ----+  over     from every phase: the provider refuses it, or it takes too long
 
 A batch that has ended is polled again while the provider may still deliver results: a file that it
-does not name yet, or that is not there yet.
+does not name yet, that is not there yet, or that has fewer results than the provider reports. Such
+a file is read again after each poll.
 """
 
 from collections.abc import Iterable
@@ -201,6 +202,9 @@ class BatchJob:
             return
         if self._over_at is None:
             self._over_at = now
+        if self._has_more:  # a file may have been short or empty when it was read
+            self.fetched.clear()
+            self.is_whole = True
         self._absent.clear()
         self._read_on(now)
 
@@ -233,7 +237,7 @@ class BatchJob:
         Args:
             output: the path of the file at the provider.
             now: the time on Trio's clock.
-            is_whole: whether all of it could be read.
+            is_whole: whether it had a result, and nothing that could not be read.
         """
         if self.phase == "ended":
             self.fetched.add(output)
@@ -253,12 +257,8 @@ class BatchJob:
         elif self._has_more and now < self._late_until:
             self.phase = "running"
         else:
-            may_have_run = self._has_more or not self.is_whole or self._is_complete
-            self.finish("results" if may_have_run else "unrun")
-
-    @property
-    def _is_complete(self) -> bool:
-        return self.view is not None and self.view.is_complete
+            is_complete = self.view is not None and self.view.is_complete
+            self.finish("results" if self._has_more or is_complete else "unrun")
 
     @property
     def _has_more(self) -> bool:
@@ -266,9 +266,9 @@ class BatchJob:
         view = self.view
         if view is None or not self.lines:
             return False
-        if self._absent:
+        if self._absent or not self.is_whole:
             return True
-        if view.done is not None and (view.done or view.outputs):
+        if view.done:
             return view.done > self.size - len(self.lines)
         # It reports no numbers: a batch that is complete has a result for each line.
         return view.is_complete or (view.done is None and not view.outputs)

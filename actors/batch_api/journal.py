@@ -1,6 +1,7 @@
 """The journal of batches: what one process has sent and received, for the next process.
 
-    serial     how often the journal was opened; part of each batch id, so that ids are unique
+    serial     how often the journal was opened; part of each batch id, so that ids are unique; and
+               the name of the run whose journal it is
     batches    the batches that are intended or running
     lines      the lines of these batches, and the results that no caller has claimed yet
 
@@ -18,8 +19,10 @@ import attrs
 from ..storage import (
     Database,
     DatabaseFormat,
+    ForeignFile,
     GroupCommit,
     InThread,
+    StorageUnavailable,
     in_place,
     in_worker_thread,
     log_of,
@@ -32,10 +35,10 @@ _LINE = "id, batch, position, key, result, stored_at"
 _JOURNAL = DatabaseFormat(
     noun="batch journal",
     application_id=0x43534A4C,  # "CSJL"
-    version=3,  # 2 has no checksums, and accounts by scheme, host and path alone
+    version=4,  # 3 has no owner
     schema=(
-        "CREATE TABLE serial (opened INTEGER NOT NULL, crc INTEGER NOT NULL)",
-        "INSERT INTO serial VALUES (0, checksum(0))",
+        "CREATE TABLE serial (opened INTEGER NOT NULL, owner TEXT NOT NULL, crc INTEGER NOT NULL)",
+        "INSERT INTO serial VALUES (0, '', checksum(0, ''))",
         """CREATE TABLE batches (
             id TEXT PRIMARY KEY, account TEXT NOT NULL, path TEXT NOT NULL, model TEXT NOT NULL,
             tokens INTEGER NOT NULL, size INTEGER NOT NULL, mark TEXT NOT NULL DEFAULT '',
@@ -48,10 +51,11 @@ _JOURNAL = DatabaseFormat(
         ) WITHOUT ROWID""",
         "CREATE INDEX lines_of ON lines (batch, position)",
     ),
-    checked={"serial": "opened", "batches": _BATCH, "lines": _LINE},
+    checked={"serial": "opened, owner", "batches": _BATCH, "lines": _LINE},
 )
-_OPENED = """UPDATE serial SET opened = opened + 1, crc = checksum(opened + 1)
-    WHERE verified(crc, opened)"""
+_LINES = "SELECT count(*) FROM lines"
+_WHOLE_SERIAL = "verified(crc, opened, owner)"
+_SEAL_SERIAL = "UPDATE serial SET crc = checksum(opened, owner)"
 _WHOLE_BATCH = f"verified(crc, {_BATCH})"
 _WHOLE_LINE = f"verified(crc, {_LINE})"
 _SEAL_BATCH = f"UPDATE batches SET crc = checksum({_BATCH}) WHERE id = ?"  # noqa: S608  # constants
@@ -126,10 +130,8 @@ class JournalFile:
             # transactions, and what is lost is paid for again.
             self._db.execute("PRAGMA wal_autocheckpoint = 1")
             with self._db.transaction():
-                self._db.execute(
-                    "UPDATE serial SET opened = opened + 1 WHERE verified(crc, opened)"
-                )
-                self._db.execute("UPDATE serial SET crc = checksum(opened)")
+                self._db.execute(f"UPDATE serial SET opened = opened + 1 WHERE {_WHOLE_SERIAL}")  # noqa: S608  # constants
+                self._db.execute(_SEAL_SERIAL)
                 oldest = wall_clock() - keep_s
                 self._db.execute("DELETE FROM lines WHERE stored_at < ?", (oldest,))
             self.opened = self._db.number("SELECT opened FROM serial")
@@ -283,21 +285,103 @@ class JournalFile:
         return tuple((custom_id, key) for custom_id, key, _ in found)
 
 
-def lines_in(path: Path) -> int:
+_PAY_AGAIN = "allow that what is in batches is paid for again (--pay-again)"
+
+
+@attrs.frozen
+class JournalOwner:
+    """The run whose journal a file must be.
+
+    Args:
+        name: its name, which no other run has.
+        is_new: whether it has begun just now, so that it takes over a journal without lines.
+        has_lines: whether the journal may have lines, so that it must be there.
+    """
+
+    name: str
+    is_new: bool = False
+    has_lines: bool = False
+
+
+def lines_in(path: Path, owner: JournalOwner | None = None) -> int:
     """Return how many lines a journal contains: in batches, or with an unclaimed result.
 
     Args:
         path: the journal; a missing file has none.
+        owner: the run whose journal it must be; None for any.
 
     Raises:
-        StorageError: the file cannot be used; `FileInUse`, if another process has it open.
+        ForeignFile: it is the journal of another run.
+        StorageError: the file cannot be used, or is missing and may have had lines; `FileInUse`,
+            if another process has it open.
     """
     if not (path.exists() or log_of(path).exists()):
+        _check_missing(path, owner)
         return 0
     with closing(
         open_database(path, _JOURNAL, owner="one process", wait_s=0.0, create=False)
     ) as database:
-        return database.number("SELECT count(*) FROM lines")
+        lines = database.number(_LINES)
+        if owner is not None:
+            _check_owner(database, owner, lines)
+        return lines
+
+
+def claim_journal(path: Path, owner: JournalOwner) -> int:
+    """Make a journal that of a run, and return how many lines it contains.
+
+    Args:
+        path: the journal; it is created if it does not exist.
+        owner: the run whose journal it becomes.
+
+    Raises:
+        ForeignFile: it is the journal of another run.
+        StorageError: the file cannot be used, or is missing and may have had lines; `FileInUse`,
+            if another process has it open.
+    """
+    if not path.exists():
+        if not log_of(path).exists():
+            _check_missing(path, owner)
+        owner = attrs.evolve(owner, is_new=True)
+    with closing(open_database(path, _JOURNAL, owner="one process", wait_s=0.0)) as database:
+        with database.transaction():
+            lines = database.number(_LINES)
+            if not _check_owner(database, owner, lines):
+                database.execute("UPDATE serial SET owner = ?", (owner.name,))
+                database.execute(_SEAL_SERIAL)
+        return lines
+
+
+def _check_owner(database: Database, owner: JournalOwner, lines: int) -> bool:
+    """Return whether a journal is that of a run already, rather than one that it may take over.
+
+    Raises:
+        ForeignFile: it is the journal of another run.
+    """
+    row = database.row(f"SELECT owner, {_WHOLE_SERIAL} FROM serial")  # noqa: S608  # constants
+    if row is not None and row[0] == owner.name:
+        return True
+    if lines or not owner.is_new:
+        raise ForeignFile(
+            database.name,
+            "it is the journal of another run",
+            f"restore the journal of this run; or move the file away, and {_PAY_AGAIN}",
+        )
+    return False
+
+
+def _check_missing(path: Path, owner: JournalOwner | None) -> None:
+    """Refuse to go on without a journal that may have lines.
+
+    Raises:
+        StorageUnavailable: it may have some.
+    """
+    if owner is not None and owner.has_lines:
+        raise StorageUnavailable(
+            f"the {_JOURNAL.noun} {path}",
+            "the file is missing, and rows of this run may be in batches at the provider",
+            f"restore it, or {_PAY_AGAIN}",
+        )
 
 
 T = TypeVar("T")

@@ -83,6 +83,7 @@ class Claims:
 
 
 _MESSAGE_CHARS = 300  # of a provider's error text
+_USAGES = ("usage", "usageMetadata")  # the members of a body that tell its tokens
 
 
 @attrs.frozen
@@ -111,35 +112,36 @@ def judge(
         request: the request of the line.
         endpoint: the endpoint; its key is removed from errors (L8).
     """
-    said, is_paid = result.error, False
+    said, is_paid = result.error, _may_be_paid(result)
+    billed: Billed = "maybe" if is_paid else "no"
     if result.status == 0 and result.body is None:
         why = said or ApiError()
         words = _quoted(why.message or why.code or "no reason given", endpoint)
         text = f"{endpoint.host} did not run a line of a batch: {words}"
-        # Without a reason it is not certain that it did not.
-        billed: Billed = "maybe" if said is None else "no"
         error = ProviderUnavailable(text, billed=billed)
-        return FailedLine(error, is_retried=True, maybe_billed=said is None)
+        return FailedLine(error, is_retried=True, maybe_billed=is_paid)
     # A whole body without a status is read, because it was paid for (L11).
-    if said is None and result.status in (0, HTTPStatus.OK):
+    is_good = result.status == 0 or _is_success(result.status)
+    if said is None and is_good:
         try:
             response = form.decode(result.body, request)
         except Malformed as error:
-            text = f"{endpoint.host} answered 200 in a batch, but not with a completion: "
+            number = result.status or HTTPStatus.OK
+            text = f"{endpoint.host} answered {number} in a batch, but not with a completion: "
             wrong = MalformedResponse(text + _quoted(str(error), endpoint), billed="maybe")
             return FailedLine(wrong, is_retried=True, maybe_billed=True)
         if isinstance(response, DecodedResponse):
             return response_without_key(endpoint, response, is_quoted=False)
-        said, is_paid = response, result.status == HTTPStatus.OK
+        said = response
     said = said or form.decode_error(result.body)
-    kind, remedy = classify(result.status or HTTPStatus.OK, said)
+    kind, remedy = classify(HTTPStatus.OK if is_good else result.status, said)
     words = _quoted(said.message or said.code or said.type or "no reason given", endpoint)
-    status = None if result.status in (0, HTTPStatus.OK) else result.status
-    number = "an error" if status is None else status
+    status = None if is_good else result.status
+    answered = "an error" if status is None else status
     failed = kind(
-        f"{endpoint.host} answered {number} in a batch: {words}{remedy}",
+        f"{endpoint.host} answered {answered} in a batch: {words}{remedy}",
         status=status,
-        billed="maybe" if is_paid else "no",
+        billed=billed,
         body=without_key(endpoint, result.body),
         request_id=endpoint.scrub(result.request_id),
     )
@@ -153,10 +155,30 @@ def _quoted(words: str, endpoint: Endpoint) -> str:
     return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}..."
 
 
-def _is_answer(result: LineResult) -> bool:
-    """Return whether a result is to be kept for a later caller, because it may be paid for."""
-    has_body = result.body is not None and result.error is None
-    return has_body and result.status in (0, HTTPStatus.OK)
+def is_answer(result: LineResult) -> bool:
+    """Return whether a result may be a response, which is paid for."""
+    is_good = result.status == 0 or _is_success(result.status)
+    return result.body is not None and result.error is None and is_good
+
+
+def _may_be_paid(result: LineResult) -> bool:
+    """Return whether a line may have been charged for, though it has no response."""
+    if _reports_tokens(result.body):
+        return True
+    # Without a reason it is not certain that the line was not run.
+    was_run = _is_success(result.status) or (result.status == 0 and result.body is None)
+    return result.error is None and was_run
+
+
+def _is_success(status: int) -> bool:
+    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def _reports_tokens(body: Json) -> bool:
+    """Return whether a body has a usage, whatever else it has."""
+    found = [body.get(name) for name in _USAGES] if isinstance(body, dict) else []
+    counts = [one for usage in found if isinstance(usage, dict) for one in usage.values()]
+    return any(isinstance(one, int | float) and one > 0 for one in counts)
 
 
 LineResults = list[tuple[LineResult, bytes]]
@@ -252,11 +274,14 @@ class BatchResults:
                 continue
             waiter = line.waiter
             if waiter is None:
-                if _is_answer(result):
+                if is_answer(result):
                     kept.append((line.custom_id, raw))
                     self._table.offer_result(line.key, line.custom_id)
+                    continue
+                dropped.append(line.custom_id)
+                if _may_be_paid(result):
+                    self._table.lose_line(line)
                 else:
-                    dropped.append(line.custom_id)
                     self._table.drop_line(line.custom_id)
                 continue
             found = self._judge(waiter, result)

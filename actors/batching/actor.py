@@ -1,7 +1,7 @@
 """The batcher: combines requests into fewer calls, and sends identical requests once."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import attrs
@@ -20,7 +20,7 @@ from ...runtime import (
 )
 from ..call_plan import SharedCall
 from ..calls import Complete, Stream
-from ..errors import BadRequest, BudgetExceeded, CallFailed, MalformedResponse, RequestTooLarge
+from ..errors import BadRequest, BudgetExceeded, MalformedResponse, RequestTooLarge
 from ..identity import sharing_key
 from ..messages import Request
 from ..rate_limit import TokenEstimator
@@ -28,7 +28,7 @@ from ..responses import Response
 from ..vendors import BatchWeight, PriceBook
 from .agreement import Agreements
 from .combined_cost import CombinedCost
-from .cost_shares import join_pieces, share_out
+from .cost_shares import share_out
 from .former import Batch, Batching, BatchWindow, Reason
 from .groups import Groups, explain_sharing
 from .members import (
@@ -40,6 +40,7 @@ from .members import (
     error_of,
     follow_waiters,
 )
+from .pieces import waiters_of_pieces
 from .single_flight import SingleFlight
 from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
 from .strategy import BatchStrategy
@@ -93,6 +94,7 @@ class BatcherActor(Actor):
         prices: prices of models, from which it estimates whether a combined call is cheaper; None
             if they are not known.
         agreements: remembers across restarts which requests are not combined any more.
+        beginning_share: what prompts that begin alike cost, as for `CombinedCost`.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class BatcherActor(Actor):
         *,
         prices: PriceBook | None = None,
         agreements: Agreements | None = None,
+        beginning_share: Callable[[Request, int], float] | None = None,
     ) -> None:
         self._to = to
         self._patient_to = patient_to or to
@@ -114,7 +117,9 @@ class BatcherActor(Actor):
         self._groups = Groups(
             self._batching,
             strategies,
-            lambda strategy, checks: CombinedCost(strategy, checks, self._estimator, prices),
+            lambda strategy, checks: CombinedCost(
+                strategy, checks, self._estimator, prices, beginning_share
+            ),
             agreements,
         )
         self._reasons: Counter[Reason] = Counter()
@@ -218,28 +223,9 @@ class BatcherActor(Actor):
 
     def _add_pieces(self, group: Group, pieces: Sequence[Request], waiter: Waiter) -> None:
         """Add a request that is too large for one call as several members."""
-        whole, request = waiter.slot, waiter.message.request
-        responses: dict[int, Response] = {}
-
-        def settled(place: int, slot: ReplySlot[Response]) -> None:
-            if slot.outcome is Outcome.REPLIED and slot.value is not None:
-                responses[place] = slot.value
-                if len(responses) == len(pieces):
-                    ordered = [responses[at] for at in range(len(pieces))]
-                    try:
-                        whole.reply(join_pieces(group.strategy, request, ordered))
-                    except CallFailed as error:
-                        whole.fail(error)
-            elif slot.error is not None:
-                whole.fail(slot.error)
-
-        for place, piece in enumerate(pieces):
-            own: ReplySlot[Response] = ReplySlot()
-            own.deadline = whole.deadline
-            own.trace = whole.trace  # the calls for the pieces continue it (R18)
-            own.on_settled(partial(settled, place))
-            whole.on_settled(lambda _, own=own: own.cancel())  # type: ignore[misc]  # bound here
-            self._add(group, self._single_flight.start(piece, None, Waiter(waiter.message, own)))
+        waiters = waiters_of_pieces(group.strategy, len(pieces), waiter)
+        for piece, own in zip(pieces, waiters, strict=True):
+            self._add(group, self._single_flight.start(piece, None, own))
 
     async def _send_due(self, group: Group, *, draining: bool = False) -> None:
         while True:
@@ -338,6 +324,8 @@ class BatcherActor(Actor):
             for member in members if not is_check else ():
                 self._single_flight.fail(member, error)
             return None
+        for slot in slots:
+            slot.start(call)
         self._calls.add(call)
         call.on_settled(self._calls.discard)
         return call
@@ -366,15 +354,16 @@ class BatcherActor(Actor):
         self._combined += 1
         follow_waiters(call, members)
         call.on_settled(lambda _: self._schedule_split(combined))
-        await self._check_some(group, members)
+        await self._check_some(combined)
 
     def _schedule_split(self, combined: Combined) -> None:
         if not self._is_stopped:
             self.send_at(trio.current_time(), _CombinedEnded(combined))
 
-    async def _check_some(self, group: Group, members: Sequence[BatchMember]) -> None:
+    async def _check_some(self, combined: Combined) -> None:
         """Send some of the members alone as well, to compare the responses."""
-        checks = group.agreement.checks
+        checks, members = combined.group.agreement.checks, combined.members
+        must_check_last = checks.must_check_last
         for position in checks.choose(len(members), self.random):
             member = members[position]
             if not member.waiters:
@@ -388,11 +377,15 @@ class BatcherActor(Actor):
             member.check = call
             follow_waiters(call, (member,))
             call.on_settled(lambda _, member=member: self._single_flight.conclude(member))  # type: ignore[misc]  # bound here
+            if must_check_last and position == len(members) - 1:
+                combined.last_check = call
+                call.on_settled(lambda _: self._schedule_split(combined))
 
     async def _split(self, combined: Combined) -> None:
         call, group = combined.call, combined.group
-        if call is None:
+        if call is None or not combined.may_be_split:
             return
+        combined.call = None  # it is split once
         is_paid = False
         if call.outcome is Outcome.REPLIED and call.value is not None:
             missing, is_paid = self._distribute(combined, call.value), True
@@ -430,6 +423,9 @@ class BatcherActor(Actor):
         group.window.served(response.seconds)
         group.cost.learn(combined.request, len(members), response.usage)
         found = strategy.split([member.request for member in members], response)
+        if is_refuted := combined.is_refuted(found[-1]):
+            group.agreement.check(agrees=False)
+            found = [None] * len(members)
         shares = share_out(strategy, members, found, response)
         missing: list[BatchMember] = []
         for member, own, share in zip(members, found, shares, strict=True):
@@ -439,5 +435,6 @@ class BatcherActor(Actor):
                 continue
             member.take_share(own, share)
             self._single_flight.conclude(member)
-        group.agreement.count(len(members) - len(missing), len(missing))
+        if not is_refuted:
+            group.agreement.count(len(members) - len(missing), len(missing))
         return missing

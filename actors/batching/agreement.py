@@ -46,14 +46,22 @@ class CheckPlan:
     10,000. A disagreement restores `share` at once. If all of n checks agree, fewer than 3 / n of
     the other members differ, with a confidence of 95 percent (the rule of three: 0.05 ** (1 / n)).
 
+    Until a check has agreed, the last member of each call is among those that are checked: if a
+    model has left out a member or invented one, the responses to all later members are wrong.
+
     Args:
-        share: the share of members, 0 to 1, that are checked at first. 1 checks all, always.
+        share: the share of members, 0 to 1, that are checked at first. 1 checks all, always, and
+            0 none.
+
+    Attributes:
+        has_agreed: whether a check has agreed since the last one that disagreed.
     """
 
     def __init__(self, share: float) -> None:
         self._share = share
         self._begun = 0  # checks since the last one that disagreed
         self._left = self._place = 0  # members that are left of a stretch, and at the check in it
+        self.has_agreed = False
 
     @property
     def share(self) -> float:
@@ -62,6 +70,19 @@ class CheckPlan:
             return self._share
         return self._share * max(_LEAST_SHARE, _HALVED_AFTER / (_HALVED_AFTER + self._begun))
 
+    @property
+    def must_check_last(self) -> bool:
+        """Whether the last member of the next call is checked, before any response is used."""
+        return self._share > 0 and not self.has_agreed
+
+    def share_of(self, members: int) -> float:
+        """Return the share of the members of the next call that are checked.
+
+        Args:
+            members: the number of members of the call.
+        """
+        return max(self.share, 1 / members) if self.must_check_last else self.share
+
     def choose(self, members: int, chance: Random) -> list[int]:
         """Return the positions of the members to check, one at random in each stretch.
 
@@ -69,7 +90,15 @@ class CheckPlan:
             members: the number of members of the next combined call.
             chance: the random source (R13).
         """
-        return [at for at in range(members if self._share else 0) if self._is_next(chance)]
+        found = [at for at in range(members if self._share else 0) if self._is_next(chance)]
+        if self.must_check_last and members - 1 not in found:
+            if found:
+                found.pop()
+            else:  # this check is that of the stretch
+                self._begun += 1
+                self._left = 0
+            found.append(members - 1)
+        return found
 
     def _is_next(self, chance: Random) -> bool:
         if not self._left:
@@ -84,9 +113,14 @@ class CheckPlan:
         """Record that a check could not be compared."""
         self._begun = max(0, self._begun - 1)
 
+    def agreed(self) -> None:
+        """Record that a check agreed."""
+        self.has_agreed = True
+
     def disagreed(self) -> None:
         """Record that a check disagreed."""
         self._begun = self._left = 0
+        self.has_agreed = False
 
 
 @final
@@ -111,7 +145,9 @@ class Agreement:
 
     def check(self, *, agrees: bool) -> None:
         """Record whether a member's two responses agree."""
-        if not agrees:
+        if agrees:
+            self.checks.agreed()
+        else:
             self.checks.disagreed()
         self._compared += 1
         self._agreed += agrees

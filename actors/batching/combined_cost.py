@@ -1,7 +1,7 @@
 """What a combined call costs, compared with a call for each of its requests. Pure (R14)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import attrs
@@ -30,6 +30,8 @@ class CombinedCost:
         checks: the plan of the checks, whose cost is part of that of a combined call.
         estimator: estimates the tokens of requests.
         prices: prices of models; None if they are not known.
+        beginning_share: returns what so many tokens cost at the beginning of prompts to a model, as
+            a share of the price of input, where the provider caches them; None for all of it.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class CombinedCost:
         checks: CheckPlan,
         estimator: TokenEstimator,
         prices: PriceBook | None = None,
+        beginning_share: Callable[[Request, int], float] | None = None,
     ) -> None:
         self._strategy = strategy
         self._checks = checks
         self._estimator = estimator
         self._prices = prices
+        self._beginning_share = beginning_share
         self._overhead: _Overhead | None = None
 
     def learn(self, combined: Request, members: int, usage: Usage) -> None:
@@ -98,10 +102,16 @@ class CombinedCost:
             self._overhead = self._measure(request)
         over, price = self._overhead, self._output_price(request.model)
         answers = price * members * self._estimator.estimate(request).output_tokens
-        alone = members * over.alone + texts + answers
-        combined = over.fixed + members * over.member + texts + answers
+        alone = members * self._beginning(request, over.alone) + texts + answers
+        combined = self._beginning(request, over.fixed) + members * over.member + texts + answers
         combined += price * (_AROUND + members * form)
-        return combined / max(1.0, alone) + self._checks.share
+        return combined / max(1.0, alone) + self._checks.share_of(members)
+
+    def _beginning(self, request: Request, tokens: float) -> float:
+        """Return what the tokens cost that the prompts of calls share, once they are cached."""
+        if self._beginning_share is None:
+            return tokens
+        return tokens * self._beginning_share(request, int(tokens))
 
     def _measure(self, request: Request) -> "_Overhead":
         combine, texts = self._strategy.combine, self._texts(request)

@@ -5,9 +5,8 @@ from decimal import Decimal
 
 import attrs
 
-from ..messages import Request
 from ..responses import Response, Usage
-from .members import BatchMember, Spent
+from .members import BatchMember
 from .strategy import BatchStrategy
 
 _SMALLEST = Decimal("1e-12")  # USD; the first member gets the remainder
@@ -76,25 +75,6 @@ def free_of_charge(response: Response) -> Response:
         seconds=0.0,
         route="joined",
     )
-
-
-def join_pieces(
-    strategy: BatchStrategy, request: Request, responses: Sequence[Response]
-) -> Response:
-    """Return the response of a request that was sent in pieces, with the cost of all pieces."""
-    spent = Spent()
-    for response in responses:
-        spent = spent.plus(response)
-    joined = attrs.evolve(
-        strategy.join(request, responses),
-        usage=Usage(),
-        cost_usd=Decimal(0),
-        http_requests=0,
-        maybe_billed=0,
-    )
-    if any(response.fallback != joined.fallback for response in responses):
-        joined = attrs.evolve(joined, fallback=None)
-    return spent.on(joined)
 
 
 def share_out(

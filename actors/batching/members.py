@@ -9,10 +9,10 @@ import attrs
 from ...runtime import AskFailed, Outcome, ReplySlot, Timer
 from ..call_lanes import CallLanes
 from ..calls import CallContext, Complete
-from ..errors import BadRequest, CallFailed, MalformedResponse
+from ..errors import BadRequest, CallFailed, ContentFiltered, MalformedResponse
 from ..messages import Request
 from ..responses import Response, Usage
-from .agreement import Agreement
+from .agreement import Agreement, answers_agree
 from .combined_cost import CombinedCost
 from .former import BatchFormer, BatchWindow
 from .strategy import BatchStrategy
@@ -140,6 +140,7 @@ class BatchMember:
         for call in (self.call, self.check, combined):
             if call is not None:
                 call.postpone(waiter.slot.deadline)
+                waiter.slot.start(call)
 
     def remove(self, waiter: Waiter) -> None:
         """Remove a waiter, and the lane in which only that one waited.
@@ -227,7 +228,9 @@ class Combined:
         members: in the order of the call. A member without waiters keeps its position.
         request: the combined request.
         payers: who pays for the call: the first waiter of each member when it was made.
-        call: the call, once it is submitted.
+        call: the call, once it is submitted, and until it is split.
+        last_check: the check of the last member, which must agree before any response is used;
+            None if the group's responses have agreed before.
         lanes: the lanes of all waiters of the members.
     """
 
@@ -236,6 +239,7 @@ class Combined:
     request: Request
     payers: frozenset[BudgetHolder]
     call: ReplySlot[Response] | None = None
+    last_check: ReplySlot[Response] | None = None
     lanes: CallLanes = attrs.field(
         default=attrs.Factory(
             lambda self: CallLanes(
@@ -244,6 +248,23 @@ class Combined:
             takes_self=True,
         )
     )
+
+    @property
+    def may_be_split(self) -> bool:
+        """Whether the call has ended, and the check of its last member where there is one."""
+        call, check = self.call, self.last_check
+        if call is None or not call.done:
+            return False
+        return check is None or check.done or call.outcome is not Outcome.REPLIED
+
+    def is_refuted(self, last: Response | None) -> bool:
+        """Return whether the check of the last member has another response than the call.
+
+        Args:
+            last: the response of the call to its last member; None if it has none.
+        """
+        own = None if self.last_check is None else self.last_check.value
+        return last is not None and own is not None and not answers_agree(last, own)
 
     @property
     def has_waiters(self) -> bool:
@@ -269,9 +290,12 @@ class Combined:
             maybe_billed=first.spent.maybe_billed + maybe,
         )
         # A refused list contains a bad text or exceeds a limit: this says nothing about other
-        # lists. A refused pack may mean that the model cannot process packs at all.
-        is_packed = self.group.strategy.check_share > 0 and isinstance(error, BadRequest)
-        if is_packed or isinstance(error, MalformedResponse):
+        # lists. A refused pack may mean that the model cannot process packs at all, unless one of
+        # its items was refused for its content: that one is found by halves.
+        strategy = self.group.strategy
+        is_packed = strategy.check_share > 0 or strategy.form_tokens(self.request) is not None
+        is_refused = isinstance(error, BadRequest) and not isinstance(error, ContentFiltered)
+        if (is_packed and is_refused) or isinstance(error, MalformedResponse):
             self.group.agreement.count(0, len(self.members))
 
     @property
@@ -280,7 +304,12 @@ class Combined:
         first, *others = (
             waiter.message.context for member in self.members for waiter in member.waiters[:1]
         )
-        return attrs.evolve(first, call=f"{first.call}+{len(others)}", shared_by=(first, *others))
+        return attrs.evolve(
+            first,
+            call=f"{first.call}+{len(others)}",
+            shared_by=(first, *others),
+            shared_as=self.group.strategy.name,
+        )
 
 
 def error_of(call: ReplySlot[Response]) -> Exception:

@@ -67,7 +67,7 @@ class PackForm:
     Args:
         note: tells the model about the form; it follows the instruction.
         schema: the JSON schema of the whole response; None for lines.
-        tokens: the output tokens around each answer, a little more than were counted above.
+        tokens: the output tokens around each answer, no fewer than were counted above.
         entries: returns the entries of a text; none of a text in another form.
         read_entry: returns the number and the answer of an entry; None if it has another form.
         is_valid: returns whether an answer may be the response to an item.
@@ -85,23 +85,21 @@ class PackForm:
     def read(self, text: str, size: int) -> list[Json | None]:
         """Return the answer to each item; None for an item without a valid one.
 
-        The numbers must ascend within 1 to `size`, and the last one must be `size`. Otherwise the
-        model counted in a way of its own (from 0, or on past an item that it left out), or
-        repeated itself. Then no entry can be assigned to an item with certainty, and none is.
+        The numbers must be those from 1 to `size`, in order. Otherwise the model counted in a way
+        of its own, and no entry can be assigned to an item with certainty: where a number is
+        missing, it may have left out that item, or numbered the answer to it as the next one.
 
         Args:
             text: the text of the response.
             size: the number of items.
         """
-        nothing: list[Json | None] = [None] * size
-        answers = list[Json | None](nothing)
-        last = 0
-        for entry in map(self.read_entry, self.entries(text)):
-            if entry is None or not last < entry[0] <= size:
-                return nothing
-            last, answer = entry
-            answers[last - 1] = answer if self.is_valid(answer) else None
-        return answers if last == size else nothing
+        entries = [self.read_entry(entry) for entry in self.entries(text)]
+        answers: list[Json | None] = []
+        for number, entry in enumerate(entries, 1):
+            if entry is None or entry[0] != number:
+                return [None] * size
+            answers.append(entry[1] if self.is_valid(entry[1]) else None)
+        return answers if len(answers) == size else [None] * size
 
 
 def write_items(texts: Sequence[str]) -> str:
@@ -153,17 +151,37 @@ def has_short_answer(request: Request) -> bool:
 
 
 def _lines(text: str) -> Sequence[Json]:
-    """Return the lines that are not blank."""
-    return [line for line in text.split("\n") if line.strip()]
+    """Return the lines that begin with a number, of whatever form.
+
+    A line without one may go on with the answer before it, or remark on all: so that answer is
+    left out. Before the first answer, or as a fence around all of them, it changes nothing.
+    """
+    lines = [line for line in text.split("\n") if line.strip()]
+    if lines and lines[-1].strip() == _FENCE and lines[0].startswith(_FENCE):
+        lines.pop()
+    entries: list[Json] = []
+    for line in lines:
+        if _BEGINS_WITH_DIGIT.match(line):
+            entries.append(line)
+        elif entries and (found := _NUMBERED.fullmatch(str(entries[-1]))):
+            entries[-1] = f"{found[1]} "
+    return entries
+
+
+_FENCE = "```"
+_BEGINS_WITH_DIGIT = re.compile(r"\W*\d")
 
 
 def _listed(text: str) -> Sequence[Json]:
-    """Return the members of the only array of an object."""
+    """Return the members of the array of an object, read as a single response is (L10).
+
+    A server that does not know the schema may return the array alone.
+    """
     try:
-        whole = cast("Json", json.loads(text))
-    except (ValueError, RecursionError):
+        whole = typed.read_json(text)
+    except typed.InvalidResult:
         return ()
-    listed = whole.get(_ANSWERS) if isinstance(whole, dict) else None
+    listed = whole.get(_ANSWERS) if isinstance(whole, dict) else whole
     return listed if isinstance(listed, list) else ()
 
 
@@ -174,6 +192,25 @@ def _array_of(entry: dict[str, Json]) -> dict[str, Json]:
         "required": [_ANSWERS],
         "additionalProperties": False,
     }
+
+
+def has_own_root(schema: Json) -> bool:
+    """Return whether a schema refers to itself by its place, which is another one in a pack.
+
+    Args:
+        schema: the schema of an answer.
+    """
+    if isinstance(schema, list):
+        return any(map(has_own_root, schema))
+    if not isinstance(schema, dict):
+        return False
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and not reference.startswith(_SHARED):
+        return True
+    return any(map(has_own_root, schema.values()))
+
+
+_SHARED = tuple(f"#/{name}/" for name in _DEFINITIONS)
 
 
 def _has_room_for_id(own: Mapping[str, Json]) -> bool:

@@ -16,34 +16,39 @@ from ..chat_message import ChatMessage
 from ..json_value import Json
 from ..messages import Request
 from ..responses import Choice, Response
+from ..typed import OutputSchema
 from ..vendors import BatchLimits, BatchWeight
-from .pack_form import form_for, has_short_answer, write_items
+from .pack_form import form_for, has_own_root, has_short_answer, write_items
 from .strategy import common_key
 
 _TOKENS_PER_PACK = 16  # around all items
 _SHORT_ITEMS, _ITEMS = 100, 50  # of a call, where its answers are short, and elsewhere
+_MOST_RESPONSE = 16_000  # tokens; many models refuse a limit that is higher
 _SPARE = 4  # times the tokens of the form: tokenizers differ, and some models indent JSON
 
 _FOR_ONE_ITEM = frozenset(
     {
         *("tools", "tool_choice", "functions", "function_call", "toolConfig", "tool_config"),
-        *("logprobs", "top_logprobs", "responseLogprobs", "response_logprobs"),
-        *("n", "best_of", "candidateCount", "candidate_count", "modalities", "audio"),
+        *("logprobs", "top_logprobs", "responseLogprobs", "response_logprobs", "prompt_logprobs"),
+        *("n", "best_of", "candidateCount", "candidate_count", "modalities", "audio", "echo"),
         *("responseModalities", "response_modalities", "plugins", "mcp_servers"),
-        *("web_search_options", "stop", "stop_sequences", "stopSequences"),
+        *("web_search_options", "stop", "stop_sequences", "stopSequences", "stop_token_ids"),
         *("include", "format", "conversation", "previous_response_id"),  # OpenAI's Responses
         *("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"),
-        *("max_new_tokens", "min_tokens", "num_predict"),
-        *("response_format", "grammar", "guided_json", "guided_regex", "guided_choice"),
-        *("guided_grammar", "structured_outputs", "responseMimeType", "response_mime_type"),
+        *("max_new_tokens", "min_tokens", "num_predict", "ignore_eos"),
+        *("response_format", "output_format", "json_schema", "grammar", "regex", "ebnf"),
+        *("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"),
+        *("responseMimeType", "response_mime_type"),
         *("responseSchema", "response_schema", "responseJsonSchema", "response_json_schema"),
-        *("logit_bias", "logitBias", "prediction"),
+        *("logit_bias", "logitBias", "bad_words", "prediction"),
+        *("system", "instructions", "systemInstruction", "system_instruction", "prompt"),
+        *("cachedContent", "cached_content"),
     }
 )
 """Members of a body that cannot apply to a whole pack.
 
-They request more than one text for each item, or bound the length, the form or the words of one
-response, which in a pack is the response to all items.
+They request more than one text for each item, bound the length, the form or the words of one
+response, which in a pack is the response to all items, or replace the instruction.
 """
 
 
@@ -80,9 +85,11 @@ class Packing:
     name = "pack"
 
     def bounds_for(self, request: Request) -> BatchLimits:
-        """Return the limits of a call: more items if each answer is short."""
-        usual = _SHORT_ITEMS if has_short_answer(request) else _ITEMS
-        return BatchLimits(max_size=self.max_items or usual, max_tokens=self.max_tokens)
+        """Return the limits of a call: more items if each answer is short, fewer if it is long."""
+        most = self.max_items or (_SHORT_ITEMS if has_short_answer(request) else _ITEMS)
+        if request.max_tokens is not None:
+            most = max(1, min(most, _MOST_RESPONSE // _tokens_of_entry(request)))
+        return BatchLimits(max_size=most, max_tokens=self.max_tokens)
 
     def key(self, request: Request) -> Hashable | None:
         """Return all of the request except the item; None for a request that a pack cannot hold."""
@@ -98,9 +105,9 @@ class Packing:
             or len(messages) < 2  # noqa: PLR2004  # instruction and item
             or messages[0].role not in ("system", "developer")
             or messages[-1].role != "user"
-            or len(messages[-1].content) > 4 * self.max_item_tokens
+            or len(messages[-1].content.encode("utf-8", "replace")) > 4 * self.max_item_tokens
             or any(message.extra or message.native for message in messages)
-            or (request.output_schema is not None and request.output_schema.not_strict)
+            or not _can_be_in_pack(request.output_schema)
         ):
             return None
         common = common_key(request, "messages")
@@ -123,8 +130,7 @@ class Packing:
         form = form_for(first)
         most = first.max_tokens
         if most is not None:
-            spare = ceil(_SPARE * form.tokens)
-            most = _TOKENS_PER_PACK + len(requests) * (most + spare)
+            most = _TOKENS_PER_PACK + len(requests) * _tokens_of_entry(first)
         text = write_items([request.messages[-1].content for request in requests])
         return attrs.evolve(
             first,
@@ -162,6 +168,15 @@ class Packing:
         return responses[0]
 
 
+def _tokens_of_entry(request: Request) -> int:
+    """Return the most output tokens for an item, those of the form included."""
+    return (request.max_tokens or 0) + ceil(_SPARE * form_for(request).tokens)
+
+
+def _can_be_in_pack(output: OutputSchema | None) -> bool:
+    return output is None or not (output.not_strict or has_own_root(dict(output.schema)))
+
+
 def _is_for_one_item(extra_body: Mapping[str, Json]) -> bool:
     """Return whether an extra body, or a configuration in it, cannot apply to a whole pack."""
     return any(
@@ -171,7 +186,7 @@ def _is_for_one_item(extra_body: Mapping[str, Json]) -> bool:
     )
 
 
-_CONFIGURATIONS = ("generationConfig", "generation_config", "options", "text")
+_CONFIGURATIONS = ("generationConfig", "generation_config", "options", "text", "output_config")
 
 
 def _alone(response: Response, text: str) -> Response:

@@ -5,16 +5,19 @@ So each turn of a loop and each call looks at the processor time that is left, a
 make a value that is too large.
 """
 
+import contextlib
+import inspect
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
 from typing import Any, Final, cast, final
 
-from jinja2 import StrictUndefined, nodes
+from jinja2 import StrictUndefined, nodes, pass_context
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
+
+from .growth import GROWING, TEXTS, format_size, method_size, text_size
 
 MAX_RENDER_S: Final = 0.5
 _MAX_ITEMS = 10_000_000  # characters of a text, or items of a list, that a product may have
@@ -39,7 +42,7 @@ class RenderTime:
         self._left_s = seconds
         self._until = 0.0
 
-    @contextmanager
+    @contextlib.contextmanager
     def running(self) -> Generator[None]:
         """Count the time of the block.
 
@@ -91,17 +94,11 @@ class _TimedIterable:
 
 
 class _Bounding(NodeTransformer):
-    """Makes loops and filters look at the time, and concatenations at their size."""
+    """Makes loops look at the time, and concatenations at their size."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802  # Jinja's name
         self.generic_visit(node)
         node.iter = nodes.Filter(node.iter, _TIMED, [], [], None, None, lineno=node.lineno)
-        return node
-
-    def visit_Filter(self, node: nodes.Filter) -> nodes.Filter:  # noqa: N802  # Jinja's name
-        self.generic_visit(node)
-        if node.node is not None:  # a block has none
-            node.node = nodes.Filter(node.node, _CHECKED, [], [], None, None, lineno=node.lineno)
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:  # noqa: N802  # Jinja's name
@@ -110,36 +107,85 @@ class _Bounding(NodeTransformer):
         return nodes.Filter(texts, _JOINED, [], [], None, None, lineno=node.lineno)
 
 
-_TIMED, _CHECKED, _JOINED = "timed", "checked", "joined"
+# {what a filter wants from Jinja: the attribute of the context, and the name of the parameter}
+_PASSED = {"context": "context", "eval_context": "eval_ctx", "environment": "environment"}
+_TIMED, _JOINED = "timed", "joined"
 
 
-def _checked(value: object) -> object:
-    _check()
-    return value
+def _check_size(size: float, what: str) -> None:
+    """Raise `TooMuchWork` if a value would have too many characters or items."""
+    if size > _MAX_ITEMS:
+        raise TooMuchWork(f"{what} is too large (more than {_MAX_ITEMS:,} characters or items)")
 
 
-def _joined(values: Iterable[object]) -> str:
-    texts = [str(value) for value in values]
-    if sum(map(len, texts)) > _MAX_ITEMS:
-        raise TooMuchWork("a result of ~ is too large")
-    return "".join(texts)
+def _items_of(value: object) -> int:
+    return len(cast("Sized", value)) if isinstance(value, _ITEMS) else 0
+
+
+def _joined(values: list[object]) -> str:
+    _check_size(text_size(values, _MAX_ITEMS), "a result of ~")
+    return "".join(map(str, values))
+
+
+def _bounded(name: str, function: Callable[..., object]) -> Callable[..., object]:
+    """Return a filter that looks at the time, and at the size of its result before it makes it."""
+    passes = getattr(getattr(function, "jinja_pass_arg", None), "name", "")
+    parameters = inspect.signature(function).parameters.values()
+    own = inspect.Signature([one for one in parameters if one.name not in _PASSED.values()])
+    what = f"a result of the filter {name}"
+
+    # Jinja computes filters of constants in advance, but not those that need the context.
+    @pass_context
+    def bounded(context: Context, value: object, *args: object, **named: object) -> object:
+        _check()
+        if name == "join" and isinstance(value, Iterator):
+            value = list(cast("Iterator[object]", value))
+        if name in TEXTS:
+            _check_size(text_size(value, _MAX_ITEMS), what)
+        if name in GROWING:
+            with contextlib.suppress(TypeError):  # the function itself raises it
+                given = own.bind(value, *args, **named).arguments
+                _check_size(GROWING[name](value, given), what)
+        passed: list[object] = []
+        if passes:
+            passed.append(context if passes == "context" else getattr(context, _PASSED[passes]))
+        found = function(*passed, value, *args, **named)
+        if isinstance(found, Iterator):
+            return iter(_TimedIterable(cast("Iterator[object]", found)))
+        _check_size(_items_of(found), what)
+        return found
+
+    return bounded
+
+
+def _finalized(value: object) -> object:
+    """Return what is written for the value of an expression: not Python's "None" in a prompt."""
+    _check_size(text_size(value, _MAX_ITEMS), "an output")
+    return "" if value is None else value
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """A sandbox whose templates end within the time of `RenderTime`."""
+    """A sandbox whose templates end within the time of `RenderTime`, and in bounded memory.
 
-    intercepted_binops = frozenset({"+", "*", "**"})
+    Args:
+        filters: more filters, by name.
+    """
 
-    def __init__(self, finalize: Callable[..., object]) -> None:
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+    def __init__(self, filters: Mapping[str, Callable[..., object]]) -> None:
         super().__init__(
             autoescape=False,  # the output is a prompt or Markdown, never HTML
             undefined=StrictUndefined,
-            finalize=finalize,
+            finalize=_finalized,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        filters = cast("dict[str, object]", self.filters)
-        filters |= {_TIMED: _TimedIterable, _CHECKED: _checked, _JOINED: _joined}
+        del self.globals["lipsum"]  # it takes as long as its argument says
+        every = cast("dict[str, Callable[..., object]]", self.filters)
+        every |= filters
+        every |= {name: _bounded(name, function) for name, function in every.items()}
+        every |= {_TIMED: _TimedIterable, _JOINED: _joined}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
@@ -156,6 +202,10 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     ) -> Any:  # noqa: ANN401
         """Call a function or a macro from a template."""
         _check()
+        name: str = getattr(__obj, "__name__", "")
+        method = getattr(__obj, "__wrapped__", __obj)  # `format` is wrapped by Jinja
+        size = method_size(getattr(method, "__self__", None), name, args, kwargs)
+        _check_size(size, f"a result of {name}()")
         return super().call(__context, __obj, *args, **kwargs)
 
     def call_filter(self, name: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -163,13 +213,23 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         _check()
         return super().call_filter(name, *args, **kwargs)
 
+    @staticmethod
+    def concat(pieces: Iterable[str]) -> str:
+        """Join the pieces of an output, such as that of the template or of a macro."""
+        found, size = list[str](), 0
+        for piece in pieces:
+            size += len(piece)
+            _check_size(size, "the output")
+            found.append(piece)
+        return "".join(found)
+
     def call_test(self, name: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Call a test for an item of a list."""
         _check()
         return super().call_test(name, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401
-        """Add, multiply or raise to a power, unless the result is too large."""
+        """Add, multiply, format or raise to a power, unless the result is too large."""
         if _SIZES[operator](left, right) > 1:
             raise TooMuchWork(f"a result of {operator} is too large")
         return super().call_binop(context, operator, left, right)
@@ -198,8 +258,13 @@ def _size_of_power(left: object, right: object) -> float:
     return 0.0
 
 
+def _size_of_format(left: object, right: object) -> float:
+    return format_size(left, right) / _MAX_ITEMS
+
+
 _SIZES: dict[str, Callable[[object, object], float]] = {
     "+": _size_of_sum,
     "*": _size_of_product,
     "**": _size_of_power,
+    "%": _size_of_format,
 }

@@ -24,20 +24,12 @@ def _quoted(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _nothing_for_none(value: object) -> object:
-    return "" if value is None else value
-
-
 @functools.cache
 def _environment() -> "Environment":
     # Jinja2 is imported for the first template: a troupe that composes no post does not need it.
     from .sandbox import BoundedEnvironment  # noqa: PLC0415
 
-    environment = BoundedEnvironment(
-        finalize=_nothing_for_none,  # a prompt should not contain Python's "None"
-    )
-    environment.filters["quoted"] = _quoted
-    return environment
+    return BoundedEnvironment({"quoted": _quoted})
 
 
 @functools.lru_cache(maxsize=256)  # compiling takes as long as some hundred renderings
@@ -95,5 +87,11 @@ def render(source: str, values: Mapping[str, object], within: "RenderTime | None
             return template.render(values).strip()
     except TooMuchWork as error:
         raise TemplateError(f"the template failed: {error}") from error
+    except MemoryError as error:
+        raise TemplateError("the template failed: it makes a text that is too long") from error
+    except RecursionError as error:
+        raise TemplateError(
+            "the template failed: it is nested or calls itself too deeply"
+        ) from error
     except Exception as error:  # an expression in a template can raise anything
         raise TemplateError(f"the template failed: {type(error).__name__}: {error}") from error

@@ -1,8 +1,7 @@
 """The accounts of a process: the book in memory, and the file that a group commit writes."""
 
-import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from functools import partial
 from itertools import chain
@@ -61,6 +60,7 @@ class _LedgerJob:
         work: does it; each `Transaction` that it returns is to be written.
         must_be_written: whether the operation fails if it cannot be written.
         needs_posts: whether it reads the sums of each post.
+        needs_lines: whether it reads what earlier runs have left for lines of batches.
         undo: reverts it, if it was done and could not be written.
         error: why it failed.
         result: what `work` returned.
@@ -69,6 +69,7 @@ class _LedgerJob:
     work: Callable[[Book, float], _Done]
     must_be_written: bool = False
     needs_posts: bool = False
+    needs_lines: bool = False
     undo: Callable[[Book, float], Transaction | None] | None = None
     error: CallFailed | None = None
     result: _Done = None
@@ -103,6 +104,7 @@ class Accounts:
         # Posts of earlier runs are read only when they are needed: there may be many.
         self._has_posts = any(budget.per == "post" for budget in self.policy.budgets)
         self._has_lines = False  # whether the book has the lines of earlier runs
+        self._needs_lines = False  # whether it cannot be written without them
         self._unwritten: list[Transaction] = []
         self._error: StorageError | None = None
         self._why = ""  # the latest reason why something is unwritten
@@ -164,17 +166,18 @@ class Accounts:
         return str(self._keys)
 
     async def reserve(
-        self, wanted: Sequence[tuple[str, Sequence[Payer]]]
+        self, wanted: Sequence[tuple[str, Sequence[Payer]]], held: Collection[str] = ()
     ) -> list[CallFailed | None]:
         """Reserve for several calls, in this order.
 
         Args:
             wanted: the key of each reservation, and who pays for the call.
+            held: the keys of the calls that begin as after `hold`.
 
         Returns:
             For each call the reason why it may not be sent, or None.
         """
-        jobs = [self._reservation(key, payers) for key, payers in wanted]
+        jobs = [self._reservation(key, payers, is_held=key in held) for key, payers in wanted]
         try:
             await self._do(jobs)
         except BaseException:
@@ -195,9 +198,25 @@ class Accounts:
         if job.error is not None:
             raise job.error
 
+    def hold(self, key: str) -> None:
+        """Note that nothing of a call was sent yet; see `LineNotes`."""
+        self._add(_LedgerJob(lambda book, at: book.hold(key, at)))
+
+    async def unhold(self, key: str) -> None:
+        """Note, on disk, that an attempt of a call that was held is sent; see `LineNotes`."""
+        job = _LedgerJob(lambda book, at: book.unhold(key, at), must_be_written=True)
+        await self._do([job])
+        if job.error is not None:
+            raise job.error
+
     def note_line(self, key: str, line: str, *, is_resumed: bool, unrun: Sequence[str]) -> None:
         """Note that a reservation is for a line of a batch; see `LineNotes`."""
-        self._later(partial(self._attach, key, line, is_resumed=is_resumed, unrun=unrun))
+
+        def attach(book: Book, at: float) -> list[Transaction]:
+            book.lines.forgive(unrun)
+            return book.attach(key, line, at)
+
+        self._add(_LedgerJob(attach, needs_lines=is_resumed or bool(unrun)))
 
     async def written(self) -> None:
         """Wait until everything that is queued is on disk."""
@@ -205,10 +224,11 @@ class Accounts:
 
     def settle(self, key: str, outcome: CallOutcome) -> None:
         """End a reservation. Every later operation takes it into account."""
-        self._later(lambda book, at: book.settle(key, outcome, at))
+        self._add(_LedgerJob(lambda book, at: book.settle(key, outcome, at)))
 
-    def _later(self, work: Callable[[Book, float], _Done]) -> None:
-        self._jobs.add(_LedgerJob(work))
+    def _add(self, job: _LedgerJob) -> None:
+        """Queue a job that nothing waits for."""
+        self._jobs.add(job)
         if self.policy.path is None:
             self._jobs.do_now()
         elif self._listener is not None:
@@ -225,9 +245,9 @@ class Accounts:
             raise TypeError("the book returned no statistics")
         return attrs.evolve(job.result, unwritten=len(self._unwritten))
 
-    def _reservation(self, key: str, payers: Sequence[Payer]) -> _LedgerJob:
+    def _reservation(self, key: str, payers: Sequence[Payer], *, is_held: bool) -> _LedgerJob:
         return _LedgerJob(
-            lambda book, at: book.reserve(key, payers, at),
+            lambda book, at: book.reserve(key, payers, at, is_held=is_held),
             must_be_written=True,
             undo=lambda book, at: book.settle(key, _REFUND, at),
         )
@@ -254,6 +274,9 @@ class Accounts:
         error = self._begin(file)
         if error is None and any(job.needs_posts for job in jobs):
             error = self._read_posts(file)
+        self._needs_lines = self._needs_lines or any(job.needs_lines for job in jobs)
+        if error is None and self._needs_lines:
+            error = self._read_lines(file)
         try:
             for job in jobs:
                 self._run(job, at, error)
@@ -294,7 +317,7 @@ class Accounts:
         self._unwritten.clear()
         self._book = Book(self.policy.budgets)
         self._has_posts = any(budget.per == "post" for budget in self.policy.budgets)
-        self._has_lines = False
+        self._has_lines = self._needs_lines = False
 
     def _begin(self, file: "LedgerFile | None") -> StorageError | None:
         if file is None:
@@ -318,22 +341,16 @@ class Accounts:
         self._has_posts = True
         return None
 
-    def _attach(
-        self,
-        key: str,
-        line: str,
-        book: Book,
-        at: float,
-        *,
-        is_resumed: bool,
-        unrun: Sequence[str],
-    ) -> list[Transaction]:
-        if (is_resumed or unrun) and self._file is not None and not self._has_lines:
-            with contextlib.suppress(StorageError):  # then the line counts twice, and not less
-                book.lines.add(self._file.line_debts())
-                self._has_lines = True
-        book.lines.forgive(unrun)
-        return book.attach(key, line, at)
+    def _read_lines(self, file: "LedgerFile | None") -> StorageError | None:
+        """Read what earlier runs have left for lines; without it, a line would count twice."""
+        if file is None or self._has_lines:
+            return None
+        try:
+            self._book.lines.add(file.line_debts())
+        except StorageError as error:
+            return error
+        self._has_lines = True
+        return None
 
     def _run(self, job: _LedgerJob, at: float, error: StorageError | None) -> None:
         if error is not None and job.must_be_written and self.policy.budgets:

@@ -64,6 +64,7 @@ class LedgerActor(Actor):
             the requested one, and the prices there.
         endpoint: the endpoint that is expected to respond, for the labels; "" if it is one of
             several.
+        has_batches: whether calls with a deadline may wait for a batch.
         counter_for: returns what counts a model's tokens exactly, or None if nothing does.
     """
 
@@ -75,6 +76,7 @@ class LedgerActor(Actor):
         *,
         fallbacks: tuple[tuple[str | None, PriceBook], ...] = (),
         endpoint: str = "",
+        has_batches: bool = False,
         counter_for: Callable[[str], TokenCounter | None] = offline_counter,
     ) -> None:
         self._to = to
@@ -82,6 +84,7 @@ class LedgerActor(Actor):
         self._prices = prices or default_prices()
         self._bound = CostBound(self._prices, fallbacks, accounts.policy.max_output_tokens)
         self._endpoint = endpoint
+        self._has_batches = has_batches and accounts.policy.path is not None
         self._counter_for = counter_for
         self._counters: dict[str, TokenCounter | None] = {}
         self._waiting: list[_OpenCall] = []  # for their reservation
@@ -135,7 +138,8 @@ class LedgerActor(Actor):
 
     async def _admit(self, message: Complete | Stream, slot: ReplySlot[Any]) -> None:
         accounts = self._accounts
-        account = CallAccount(accounts.new_key(), accounts.extend, accounts)
+        may_wait = self._has_batches and message.request.deadline is not None
+        account = CallAccount(accounts.new_key(), accounts.extend, accounts, is_held=may_wait)
         self._waiting.append(_OpenCall(message, slot, account, self._payers(message)))
         if accounts.policy.path is None:
             await self._work()
@@ -174,7 +178,9 @@ class LedgerActor(Actor):
         while self._waiting or accounts.has_work:
             calls = [call for call in self._waiting if not call.slot.done]
             self._waiting = []
-            refusals = await accounts.reserve([(call.account.key, call.payers) for call in calls])
+            held = {call.account.key for call in calls if call.account.is_held}
+            wanted = [(call.account.key, call.payers) for call in calls]
+            refusals = await accounts.reserve(wanted, held)
             for call, refusal in zip(calls, refusals, strict=True):
                 if refusal is None:
                     # From here on the reservation ends with the call, even if this actor crashes.
@@ -228,7 +234,7 @@ class LedgerActor(Actor):
             spent,
             others,
             self._other_model(call, response.model),
-            None if response.route == "live" else response.route,
+            None if response.route == "live" else call.message.context.route_of(response.route),
             f"{response.host} {response.key_name}".strip() or None,
             is_unknown,
         )

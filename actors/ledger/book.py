@@ -19,7 +19,7 @@ from .entries import (
     Transaction,
     TransactionKind,
 )
-from .lines import LINE, LineDebts
+from .lines import HELD, LINE, LineDebts
 
 
 @attrs.frozen
@@ -151,13 +151,16 @@ class Book:
         """The number of reservations that have not ended."""
         return len(self._open)
 
-    def reserve(self, key: str, payers: Sequence[Payer], at: float) -> Transaction:
+    def reserve(
+        self, key: str, payers: Sequence[Payer], at: float, *, is_held: bool = False
+    ) -> Transaction:
         """Reserve what one attempt of a call may cost.
 
         Args:
             key: identifies the reservation.
             payers: who pays for the call, and at most how much each of them.
             at: Unix time in seconds.
+            is_held: whether it begins as after `hold`.
 
         Raises:
             Excess: a budget has too little left; nothing has changed.
@@ -165,7 +168,7 @@ class Book:
         """
         if key in self._open:
             raise ValueError(f"there is already a reservation {key}")
-        reservation = _Open(payers, 1, key)
+        reservation = _Open(payers, 1, f"{HELD}{key}" if is_held else key)
         transaction = self._reserve("reserve", key, reservation, at, calls=1)
         self._open[key] = reservation
         return transaction
@@ -189,6 +192,22 @@ class Book:
         transaction = self._reserve("extend", key, reservation, at, calls=0)
         reservation.attempts += 1
         return transaction
+
+    def hold(self, key: str, at: float) -> Transaction | None:
+        """Note that nothing of a call was sent yet: its reservation ends with the process.
+
+        Args:
+            key: of the reservation.
+            at: Unix time in seconds.
+
+        Returns:
+            The transaction, or None if the reservation has ended.
+        """
+        return self._rename(key, f"{HELD}{key}", at)
+
+    def unhold(self, key: str, at: float) -> Transaction | None:
+        """Note that an attempt of a call is sent; see `hold`."""
+        return self._rename(key, key, at)
 
     def attach(self, key: str, line: str, at: float) -> list[Transaction]:
         """Give a reservation the name of a line, and release what earlier calls have left for it.
@@ -266,6 +285,13 @@ class Book:
             budgets=tuple(state for counter in self._counters for state in counter.states()),
             open_calls=len(self._open),
         )
+
+    def _rename(self, key: str, name: str, at: float) -> Transaction | None:
+        reservation = self._open.get(key)
+        if reservation is None or reservation.name == name:
+            return None
+        former, reservation.name = reservation.name, name
+        return Transaction("attach", name, at, (), former)
 
     def _reserve(
         self, kind: TransactionKind, key: str, reservation: _Open, at: float, *, calls: int

@@ -37,6 +37,11 @@ def asked_tier(request: Request) -> str:
     return tier_named(tier) if isinstance(tier, str) else "default"
 
 
+def _is_auto(request: Request) -> bool:
+    extra = request.extra_body
+    return extra.get("service_tier", extra.get("serviceTier")) == "auto"
+
+
 def most_usage(request: Request, counter: TokenCounter | None, *, most_output: int) -> Usage:
     """Return the most tokens that one attempt can take.
 
@@ -112,8 +117,9 @@ def most_usd(
 ) -> Decimal | None:
     """Return the most USD that an attempt can cost; None if one of the prices is not known.
 
-    The provider may serve a call at its default tier instead of the requested one, may write the
-    whole prompt to its cache, and another model may respond. The most expensive case counts.
+    The provider may serve a call at its default tier instead of the requested one, and at any tier
+    if "auto" is requested, which the settings of the project decide. It may write the whole prompt
+    to its cache, and another model may respond. The most expensive case counts.
 
     Args:
         prices: the prices of models.
@@ -130,7 +136,10 @@ def most_usd(
     targets += [(model, book) for _, book in targets for model in named]
     for model, book in targets:
         price = book.price(model)
-        for name in dict.fromkeys((asked_tier(request), "default")):
+        others = () if price is None or not _is_auto(request) else price.tiers
+        for name in dict.fromkeys((asked_tier(request), "default", *others)):
+            if name == FAST_MODE != asked_tier(request):
+                continue  # nothing else leads to it
             tier = None if price is None else price.at(name)
             if tier is None:
                 return None
@@ -198,14 +207,6 @@ class CostBound:
     fallbacks: tuple[tuple[str | None, PriceBook], ...] = ()
     most_output: int = MOST_OUTPUT
 
-    def usd(self, request: Request) -> Decimal | None:
-        """Return the most USD that an attempt can cost; None if one of the prices is not known.
-
-        Args:
-            request: the request to send.
-        """
-        return self.of(request, None)[1]
-
     def of(self, request: Request, counter: TokenCounter | None) -> tuple[Usage, Decimal | None]:
         """Return the most tokens and the most USD that an attempt can take.
 
@@ -215,6 +216,30 @@ class CostBound:
         """
         usage = most_usage(request, counter, most_output=self.most_output)
         return usage, most_usd(self.prices, request, usage, self.fallbacks)
+
+    def tier_of(self, request: Request) -> str:
+        """Return the service tier by which a request is priced, for `usd_of_tokens`.
+
+        Args:
+            request: the request to send.
+        """
+        if has_audio(request):
+            return "audio"  # no price file has it
+        return "auto" if _is_auto(request) else asked_tier(request)
+
+    def usd_of_tokens(self, model: str, tier: str, usage: Usage) -> Decimal | None:
+        """Return the most USD that tokens can cost; None if one of the prices is not known.
+
+        Args:
+            model: the model that was requested.
+            tier: the service tier that was requested, such as "default"; see `tier_of`.
+            usage: the most tokens.
+        """
+        named = {"speed": "fast"} if tier == FAST_MODE else {"service_tier": tier}
+        # The dearest way to write a prompt to a cache, and the dearest place.
+        dear: dict[str, Json] = {"cache_control": {"ttl": "1h"}, "inference_geo": "us"}
+        request = Request.of("", model=model, extra_body={**named, **dear})
+        return most_usd(self.prices, request, usage, self.fallbacks)
 
 
 def _most(tier: TierPrice, request: Request, usage: Usage) -> Decimal:

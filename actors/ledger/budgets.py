@@ -10,6 +10,7 @@ from typing import Literal
 import attrs
 from attrs.validators import deep_iterable, gt, in_, instance_of
 
+from ..money import AMOUNT, is_amount
 from .entries import CostLabel, LedgerEntry, Payer, add_usd, dollars, subtract_usd
 from .unwritten import UnwrittenCosts
 
@@ -21,12 +22,15 @@ _NAMED = ("post", "tenant", "model")
 def _dollars(value: Decimal | int | str) -> Decimal:
     if isinstance(value, float):
         raise TypeError(f"usd must be exact: Decimal({str(value)!r}) rather than {value!r}")
-    return Decimal(value)
+    try:
+        return Decimal(value)
+    except ArithmeticError:
+        raise ValueError(f"usd must be US dollars, such as '2.50', not {value!r:.40}") from None
 
 
 def _is_money(_: object, field: "attrs.Attribute[Decimal]", value: Decimal) -> None:
-    if not value.is_finite() or value < 0:
-        raise ValueError(f"{field.name} must be US dollars, at least 0, not {value}")
+    if not is_amount(value):
+        raise ValueError(f"{field.name} must be US dollars, {AMOUNT}, not {value!s:.40}")
 
 
 @attrs.frozen

@@ -1,8 +1,10 @@
 """Transactions and their entries, in amounts that add up exactly. Pure (R14)."""
 
+import ipaddress
 from collections.abc import Iterable
 from decimal import Context, Decimal, Inexact
 from typing import Literal
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -161,7 +163,8 @@ charged by the provider. What leaves one account enters another (double entry)."
 
 TransactionKind = Literal["reserve", "extend", "attach", "settle", "maybe", "refund"]
 """The last three end a reservation: as charged, as possibly charged, or as not charged. "attach"
-gives it the name of a line of a batch, and releases what earlier calls have left for that line."""
+renames it: for a line of a batch, and releases what earlier calls have left for that line; or while
+nothing of the call was sent."""
 
 CostDimension = Literal["model", "tenant", "post", "day", "route", "endpoint"]
 COST_DIMENSIONS: tuple[CostDimension, ...] = (
@@ -197,6 +200,22 @@ class CostLabel:
     day: str = ""
     route: str = "live"
     endpoint: str = ""
+
+
+def is_simulated(endpoint: str) -> bool:
+    """Return whether an endpoint is on this machine, so that its costs are not real.
+
+    Args:
+        endpoint: a host, with or without a port and the name of a key, as in `CostLabel.endpoint`.
+    """
+    where = endpoint.split(" ", 1)[0]
+    try:
+        address = ipaddress.ip_address(urlsplit(f"//{where}").hostname or "")
+        inner = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return any(one.is_loopback or one.is_unspecified for one in (address, inner or address))
+    except ValueError:
+        name = where.rsplit(":", 1)[0].lower().rstrip(".")
+        return name == "localhost" or name.endswith(".localhost")
 
 
 @attrs.frozen
@@ -258,6 +277,7 @@ def cost_labels(
         endpoint: the endpoint that is expected to respond; "" if it is one of several.
     """
     payers: Iterable[CallContext] = context.shared_by or (context,)
+    route = context.route_of(route)
     return tuple(
         CostLabel(payer.call, payer.post or "", payer.lane, model, day, route, endpoint)
         for payer in payers

@@ -23,7 +23,7 @@ from ..storage import (
     open_database,
 )
 from .entries import Account, Amount, CostDimension, LedgerEntry, Transaction
-from .format import LEDGER_FORMAT
+from .format import CHECKED, LEDGER_FORMAT
 from .tables import (
     LedgerWriter,
     check_dimension,
@@ -35,6 +35,7 @@ from .tables import (
     written_since,
 )
 from .unwritten import (
+    RunMark,
     SpaceBeside,
     UnwrittenCosts,
     UnwrittenRun,
@@ -42,8 +43,10 @@ from .unwritten import (
     encode,
     kept_beside,
     remove,
+    reserved_beside,
 )
 
+_SEAL_RUN = f"UPDATE runs SET crc = checksum({CHECKED['runs']}) WHERE id = ?"  # noqa: S608
 _CHECKED_BYTES = 16 * 1024**2  # in some 20 ms: each command opens the ledger
 _ALWAYS_CHECKED = ("labels", "reservations", "sums")  # small, and budgets depend on them
 _WAIT_S = 10.0  # for another process that writes, which takes milliseconds
@@ -71,6 +74,8 @@ def open_ledger(path: Path, *, create: bool = False, read_only: bool = False) ->
     )
     try:
         database.verify(*_ALWAYS_CHECKED)
+        if not read_only:  # a reader takes what is there, also in a file of an earlier version
+            database.verify("runs")
     except StorageError:
         database.close()
         raise
@@ -100,23 +105,31 @@ class LedgerFile:
         self._lock: ProcessLock | None = None
         self._began_at = now
         self._space: SpaceBeside | None = None
+        if not path.exists():
+            remove(file for _, file in reserved_beside(path))  # of a ledger that was moved away
         self._database = open_ledger(path, create=True)
         self._writer = LedgerWriter(self._database)
         try:
             with self._database.decoding(), self._database.transaction():
                 taken = _end_dead_runs(self._database, path, now)
                 cursor = self._database.execute(
-                    "INSERT INTO runs (pid, began_at) VALUES (?, ?)", (os.getpid(), now)
+                    "INSERT INTO runs (pid, began_at, has_all, crc) VALUES (?, ?, 0, 0)",
+                    (os.getpid(), now),
                 )
                 self.run: int = cursor.lastrowid or 0
+                self._database.execute(_SEAL_RUN, (self.run,))
                 # Locked before the commit, when other processes see the run.
                 self._lock = ProcessLock(_lock_path(path, self.run))
         except BaseException:
             self._release()
             raise
         remove(taken)
-        self._space = SpaceBeside(path, self.run)
-        self._space.reserve()
+        self._space = SpaceBeside(path, self.run, now)
+        try:
+            self._space.reserve()
+        except StorageError:
+            self.close(now)
+            raise
 
     def begin(self, *, by_post: bool = False) -> list[LedgerEntry]:
         """Begin a transaction, and return what other runs have written since the last one.
@@ -165,8 +178,12 @@ class LedgerFile:
         Raises:
             StorageError: the file cannot be read.
         """
-        with self._database.decoding():
-            return line_debts(self._database, self.run)
+        try:
+            with self._database.decoding():
+                return line_debts(self._database, self.run)
+        except StorageError:
+            self.roll_back()
+            raise
 
     def commit(self, transactions: Iterable[Transaction]) -> None:
         """Write transactions, and end the transaction of the file; they are on disk then.
@@ -181,6 +198,8 @@ class LedgerFile:
             self.roll_back()
             raise
         self.seen = last
+        if self._space is not None:
+            self._space.mark(last)
 
     def roll_back(self) -> None:
         """Undo what was written since `begin`."""
@@ -205,8 +224,9 @@ class LedgerFile:
 
     def close(self, now: float) -> None:
         """Mark the run as ended, and close the file. Nothing must be reserved any more."""
-        with contextlib.suppress(StorageError):  # the next process finds no open reservation
-            self._database.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (now, self.run))
+        # If it fails, the next process finds no open reservation.
+        with contextlib.suppress(StorageError), self._database.transaction():
+            _change_run(self._database, self.run, "ended_at = ?", now)
         self._release()
         self.give_back()
         _remove_lock(self.path, self.run)
@@ -312,6 +332,10 @@ def _end_dead_runs(
         The files that are to be removed once the transaction is committed.
     """
     kept, files = dict(more or {}), list[Path]()
+    for run, file in reserved_beside(path):
+        if not ProcessLock.is_held(_lock_path(path, run)):
+            _check_has_all(database, run, file)
+            files.append(file)
     for run, file in kept_beside(path):
         if not ProcessLock.is_held(_lock_path(path, run)):
             kept[run] = _read_unwritten(file)
@@ -323,10 +347,35 @@ def _end_dead_runs(
         if ProcessLock.is_held(_lock_path(path, run)):
             continue
         LedgerWriter(database).write(run, open_reservations(database, run, now))
-        database.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (now, run))
+        _change_run(database, run, "ended_at = ?", now)
         _remove_lock(path, run)
-        SpaceBeside(path, run).give_back_reserve()
     return files
+
+
+def _change_run(database: Database, run: int, change: str, value: float) -> None:
+    """Change the row of a run, unless it is damaged; inside a transaction."""
+    whole = f"verified(crc, {CHECKED['runs']})"
+    database.execute(f"UPDATE runs SET {change} WHERE id = ? AND {whole}", (value, run))  # noqa: S608  # constants
+    database.execute(_SEAL_RUN, (run,))
+
+
+def _check_has_all(database: Database, run: int, space: Path) -> None:
+    """Check that a ledger has what a run has written that did not end.
+
+    Raises:
+        DamagedFile: it has not.
+    """
+    mark = RunMark.read(space)
+    if mark is None:
+        return
+    known = database.row("SELECT 1 FROM runs WHERE id = ? AND began_at = ?", (run, mark.began_at))
+    if known is None or last_entry(database) < mark.last_entry:
+        raise DamagedFile(
+            database.name,
+            f"it lacks what the run of {space.name} has written: its log is lost, or it is an "
+            "earlier copy or another ledger",
+            f"restore it, or move {space.name} away and do without these costs",
+        )
 
 
 def _add_unwritten(database: Database, path: Path, run: int, found: UnwrittenRun) -> None:
@@ -346,7 +395,7 @@ def _add_unwritten(database: Database, path: Path, run: int, found: UnwrittenRun
         )
     if not row[0]:
         LedgerWriter(database).write(run, found.transactions)
-        database.execute("UPDATE runs SET has_all = 1 WHERE id = ?", (run,))
+        _change_run(database, run, "has_all = ?", 1)
 
 
 def _read_unwritten(file: Path) -> UnwrittenRun:

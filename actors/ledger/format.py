@@ -1,10 +1,8 @@
 """The format of a ledger file: its tables, and the numbers that stand for names in them."""
 
-from ..storage import DatabaseFormat
-from .amount_columns import AMOUNT, AMOUNT_COLUMNS
-from .entries import Account, TransactionKind
-from .exact_sum import ExactSum, exact_add
-from .simulated import is_simulated
+from ..storage import DatabaseFormat, FormatUpgrade
+from .amount_columns import AMOUNT, AMOUNT_COLUMNS, ExactSum, exact_add
+from .entries import Account, TransactionKind, is_simulated
 
 LABEL = ("tenant", "model", "day", "route", "endpoint")
 """The columns of a label. The post is in a table of its own: each call may have another one."""
@@ -22,14 +20,22 @@ KIND_CODES: dict[TransactionKind, int] = {
     "attach": 6,
 }
 
-_TABLES = (
-    """
+_FORMER_RUNS = """
     CREATE TABLE runs (
         id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, began_at REAL NOT NULL,
         ended_at REAL,
         has_all INTEGER NOT NULL DEFAULT 0 -- 1: what it could not write was written by a later run
     )
-    """,
+    """
+_RUNS = """
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, began_at REAL NOT NULL,
+        ended_at REAL,
+        has_all INTEGER NOT NULL, -- 1: what it could not write was written by a later run
+        crc INTEGER NOT NULL
+    )
+    """
+_OTHER_TABLES = (
     """
     CREATE TABLE labels (
         id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, model TEXT NOT NULL, day TEXT NOT NULL,
@@ -84,6 +90,7 @@ _TABLES = (
 )
 
 CHECKED = {
+    "runs": "id, pid, began_at, ended_at, has_all",
     "labels": f"id, {', '.join(LABEL)}",
     "posts": "id, name",
     "transactions": "id, run, reservation, kind, at",
@@ -94,14 +101,26 @@ CHECKED = {
 }
 """The columns of each table whose rows have a checksum."""
 
+# Versions 6 and 7 have no checksums of runs, and version 6 has no account 4.
+_WITH_CHECKSUMS_OF_RUNS = FormatUpgrade(
+    (_FORMER_RUNS, *_OTHER_TABLES),
+    (
+        "CREATE TEMP TABLE former AS SELECT * FROM runs",
+        "DROP TABLE runs",
+        _RUNS,
+        f"INSERT INTO runs SELECT {CHECKED['runs']}, checksum({CHECKED['runs']}) FROM former",  # noqa: S608  # constants
+        "DROP TABLE former",
+    ),
+)
+
 LEDGER_FORMAT = DatabaseFormat(
     noun="ledger",
     application_id=0x63616C6C,  # "call"
-    version=7,
-    earlier=frozenset({6}),  # it has no entries of account 4
-    schema=_TABLES,
+    version=8,
+    schema=(_RUNS, *_OTHER_TABLES),
+    earlier={6: _WITH_CHECKSUMS_OF_RUNS, 7: _WITH_CHECKSUMS_OF_RUNS},
     checked=CHECKED,
-    checked_when_read=frozenset({"posts", "transactions", "entries", "post_sums"}),
+    checked_when_read=frozenset({"runs", "posts", "transactions", "entries", "post_sums"}),
     functions={"exact_add": (2, exact_add), "is_simulated": (1, is_simulated)},
     aggregates={"exact_sum": (1, ExactSum)},
 )

@@ -34,6 +34,8 @@ _PLAIN = frozenset(
         "metadata",
         "presence_penalty",
         "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
         "reasoning",
         "reasoning_effort",
         "response_format",

@@ -14,6 +14,9 @@ from .entries import NOTHING, LedgerEntry, Payer
 LINE = "line:"
 """The beginning of the name of a reservation for a line of a batch."""
 
+HELD = "held:"
+"""The beginning of the name of a reservation of which nothing was sent yet."""
+
 
 @final
 class LineDebts:

@@ -15,9 +15,10 @@ from .entries import (
     CostLabel,
     LedgerEntry,
     Transaction,
+    TransactionKind,
 )
 from .format import ACCOUNT_CODES, ACCOUNTS, CHECKED, KIND_CODES, LABEL
-from .lines import LINE
+from .lines import HELD, LINE
 
 _MAX_CACHED_IDS = 10_000
 _ENDINGS = frozenset({"settle", "maybe", "refund"})
@@ -268,7 +269,9 @@ def _labelled(columns: Sequence[object]) -> tuple[CostLabel, Amount]:
 
 
 def open_reservations(database: Database, run: int, now: float) -> list[Transaction]:
-    """Return the transactions that end a run's open reservations, as possibly billed.
+    """Return the transactions that end a run's open reservations.
+
+    They end as possibly billed, and those of which nothing was sent as refunded.
 
     Args:
         database: the ledger file.
@@ -283,11 +286,14 @@ def open_reservations(database: Database, run: int, now: float) -> list[Transact
     found: list[Transaction] = []
     for key, payers in groupby(rows, itemgetter(0)):
         entries: list[LedgerEntry] = []
+        is_held = cast("str", key).startswith(HELD)
+        account: Account = "available" if is_held else "maybe_billed"
         for _, *columns in payers:
             label, amount = _labelled(columns)
             entries.append(LedgerEntry("reserved", label, amount.times(-1)))
-            entries.append(LedgerEntry("maybe_billed", label, amount))
-        found.append(Transaction("maybe", key, now, tuple(entries)))
+            entries.append(LedgerEntry(account, label, amount))
+        kind: TransactionKind = "refund" if is_held else "maybe"
+        found.append(Transaction(kind, key, now, tuple(entries)))
     return found
 
 

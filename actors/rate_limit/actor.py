@@ -399,7 +399,8 @@ class RateLimiterActor(Actor):
         if slot.outcome is Outcome.REPLIED:
             if call.usage is not None:
                 self._estimator.learn(call.request, call.estimate, call.usage)
-                limiter.settle(call.reservation, call.usage, call.usd, now)
+                uncounted = call.uncounted_tokens
+                limiter.settle(call.reservation, call.usage, call.usd, now, uncounted=uncounted)
             limiter.succeeded(call.reservation, call.first_byte_s or 0.0, now)
         if limiter.waiting:
             self._wake_by(now)

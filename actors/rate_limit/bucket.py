@@ -17,7 +17,7 @@ from typing import final
 
 from ..permit import DIMENSIONS, Dimension
 from .explanation import BucketState
-from .limits import Cost, Impossible, Rate
+from .limits import ENFORCED_IN_PARTS_S, Cost, Impossible, Rate
 
 _EPSILON = 1e-9  # seconds; rounding must not make a timer fire too early
 
@@ -145,6 +145,8 @@ class Limit:
         worth = per_s * (rate.burst_s or 0.0)
         if rate.dimension == "usd":
             return per_s, max(worth, per_s * _LEAST_DEPTH_S)
+        if rate.per_s > ENFORCED_IN_PARTS_S and worth >= rate.amount:
+            return per_s, rate.amount
         # The provider's bucket may have the same depth. One less leaves a margin of one interval
         # for calls that arrive there closer together than they were sent.
         return per_s, max(1.0, worth - 1.0)

@@ -199,7 +199,15 @@ class Limiter(Generic[W]):
         for index, amount in enumerate(reservation.cost):
             reservation.scope.correct(index, -amount, reservation.since, now)
 
-    def settle(self, reservation: Reservation, usage: Usage, usd: float | None, now: float) -> None:
+    def settle(
+        self,
+        reservation: Reservation,
+        usage: Usage,
+        usd: float | None,
+        now: float,
+        *,
+        uncounted: int = 0,
+    ) -> None:
         """Correct a reservation by the actual usage.
 
         Args:
@@ -207,13 +215,17 @@ class Limiter(Generic[W]):
             usage: the tokens that the provider reports.
             usd: its cost in USD; None if it is not known.
             now: the current time.
+            uncounted: tokens of the prompt that do not count, such as those from a prompt cache.
         """
         scope = reservation.scope
         if not (scope.every or scope.learned):
             return
-        actual = {_INPUT: float(usage.input_tokens), _OUTPUT: float(usage.output_tokens)}
+        prompt = max(0.0, float(usage.input_tokens - uncounted))
+        actual = {_INPUT: prompt, _OUTPUT: float(usage.output_tokens)}
         if self._limits.token_charge == "used":  # noqa: S105  # no password
-            actual[_TOKENS] = float(usage.total_tokens)
+            actual[_TOKENS] = prompt + usage.output_tokens
+        elif uncounted:
+            actual[_TOKENS] = max(0.0, reservation.cost.tokens - uncounted)
         if usd is not None:
             actual[_USD] = usd
         corrected = list(reservation.cost)

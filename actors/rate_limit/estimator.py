@@ -130,7 +130,9 @@ class _Model:
         if output_tokens:
             off = abs(estimated[1] - output_tokens) / output_tokens
             self.output_error += gain * (off - self.output_error)
-            self.deviation += gain * (abs(output_tokens - self.output) - self.deviation)
+            # Nothing but a guess is known before the first response (RFC 6298, 2.2).
+            spread = output_tokens / 2 if self.calls == 1 else abs(output_tokens - self.output)
+            self.deviation += gain * (spread - self.deviation)
             self.output += gain * (output_tokens - self.output)
 
 

@@ -29,6 +29,7 @@ class InFlightCall:
         usage: tokens that the provider reported; None if it reported none.
         usd: its cost in USD; None if it is not known.
         first_byte_s: seconds until the response began; None without a response.
+        uncounted_tokens: tokens of the prompt that do not count towards the provider's limits.
     """
 
     request: Request
@@ -38,6 +39,7 @@ class InFlightCall:
     usage: Usage | None = None
     usd: float | None = None
     first_byte_s: float | None = None
+    uncounted_tokens: int = 0
 
 
 @attrs.frozen
@@ -136,10 +138,18 @@ class CallPermit:
         if reports:
             self._send(ReportLimits(self._call, reports))
 
-    def settle(self, usage: Usage | None, usd: float | None, first_byte_s: float | None) -> None:
+    def settle(
+        self,
+        usage: Usage | None,
+        usd: float | None,
+        first_byte_s: float | None,
+        *,
+        uncounted_tokens: int = 0,
+    ) -> None:
         """See `Permit`."""
         call = self._call  # the limiter reads it when the reply slot of the call is settled
         call.usage, call.usd, call.first_byte_s = usage, usd, first_byte_s
+        call.uncounted_tokens = uncounted_tokens
 
     def _send(self, message: Message[None]) -> None:
         with contextlib.suppress(ActorStopped):

@@ -167,9 +167,18 @@ class PoolLimiter(Generic[W]):
         self._end_probe(reservation)
         self._members[reservation.member].release(reservation, now, happened=happened)
 
-    def settle(self, reservation: Reservation, usage: Usage, usd: float | None, now: float) -> None:
+    def settle(
+        self,
+        reservation: Reservation,
+        usage: Usage,
+        usd: float | None,
+        now: float,
+        *,
+        uncounted: int = 0,
+    ) -> None:
         """Correct a reservation by the actual usage; see `Limiter.settle`."""
-        self._members[reservation.member].settle(reservation, usage, usd, now)
+        member = self._members[reservation.member]
+        member.settle(reservation, usage, usd, now, uncounted=uncounted)
 
     def succeeded(self, reservation: Reservation, seconds: float, now: float) -> None:
         """Record a call that the provider did not refuse; see `Limiter.succeeded`."""

@@ -1,5 +1,6 @@
 """One attempt: one HTTP request, from the circuit breaker's ticket to the provider's response."""
 
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from typing import Protocol, final
@@ -9,6 +10,7 @@ import trio
 
 from ..calls import CallAccount
 from ..errors import CallFailed, MalformedResponse, SendTimedOut, UnreadableEndpoint
+from ..prompt_cache_use import PromptCacheUse
 from ..vendors import Timeouts
 from .breaker import EndpointBreaker, Ticket, is_outage
 from .context import CallProgress
@@ -78,7 +80,8 @@ class SingleAttempt:
         has_ended = False
         # A ticket that is no probe is settled at the end: a response may still break off.
         on_head = partial(breaker.confirm, ticket) if ticket.is_probe else None
-        watch, attempt = SendWatch(self._timeouts, on_head), call.sent
+        on_begin = self._report_to(call.message.cache_use, prepared)
+        watch, attempt = SendWatch(self._timeouts, on_head, on_begin), call.sent
         try:
             with watch.scope:
                 exchanged = await self._exchange.send(
@@ -92,6 +95,8 @@ class SingleAttempt:
                 )
                 has_ended = True
                 self._streaks.clear(model)
+                if on_begin is not None:  # the response may not have been a stream
+                    on_begin()
                 return exchanged
             raise watch.error(self._exchange.label, attempt)
         except AttemptFailed as failure:
@@ -112,6 +117,16 @@ class SingleAttempt:
             else:  # cancelled: the provider may have worked on it (L3), and may be in good health
                 call.maybe_billed += 1
                 breaker.abandon(ticket)
+
+    def _report_to(
+        self, use: PromptCacheUse | None, prepared: Prepared
+    ) -> Callable[[], None] | None:
+        """Report that a request is being sent; return what reports that its response begins."""
+        if use is None:
+            return None
+        label, model = self._exchange.label, prepared.request.model
+        use.sent(label, model, streams=prepared.stream)
+        return partial(use.began, label, model)
 
     def _check_readable(self, model: str) -> None:
         """Check that the responses for a model can be read.

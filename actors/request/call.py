@@ -147,10 +147,14 @@ class CallRunner:
         if exchanged.vendor.reports_cost and reported is not None:
             doubts.append(_doubt_of_cost(reported, listed, is_believed=is_believed))
         permit, account = call.message.permit, call.message.account
+        known = judged.usage if judged.is_plausible else None  # else the estimate stays
+        if (use := call.message.cache_use) is not None:
+            use.ended(exchanged.label, request.model, known)
         if permit is not None:
             usd = None if cost is None else float(cost)
-            known = judged.usage if judged.is_plausible else None  # else the estimate stays
-            permit.settle(known, usd, exchanged.first_byte_s)
+            is_free = known is not None and not exchanged.vendor.counts_cached_tokens
+            uncounted = usage.cached_tokens if is_free else 0
+            permit.settle(known, usd, exchanged.first_byte_s, uncounted_tokens=uncounted)
         first = decoded.choices[0] if decoded.choices else None
         response = Response(
             text="" if first is None else first.text,

@@ -7,6 +7,7 @@ from ..errors import (
     AuthenticationFailed,
     BadRequest,
     CallFailed,
+    ContentFiltered,
     ProviderUnavailable,
     QuotaExhausted,
     RateLimited,
@@ -143,7 +144,7 @@ def _special(status: int, error: ApiError) -> tuple[type[CallFailed], str] | Non
     if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN) and (
         error.code in _FILTERED or _MODERATED.search(error.details)
     ):
-        return BadRequest, "; a content filter refused the prompt"
+        return ContentFiltered, "; a content filter refused the prompt"
     return None
 
 

@@ -85,6 +85,11 @@ class Exchanged:
     key_name: str = ""
     deployment: str | None = None
 
+    @property
+    def label(self) -> str:
+        """The label of the endpoint that responded; see `Endpoint.label`."""
+        return f"{self.host} {self.key_name}" if self.key_name else self.host
+
 
 class Exchange:
     """Send single HTTP requests to one endpoint. It retries nothing.

@@ -11,7 +11,7 @@ from callsheet.runtime import get_logger
 from ...runtime import ActorCrashed, AskFailed, AskTimedOut
 from ..errors import CallFailed, MalformedResponse, ProviderUnavailable
 from ..messages import Request
-from ..vendors import loads
+from ..vendors import ApiError, loads
 from .attempt import AttemptLayer
 from .breaker import Ticket
 from .context import CallProgress, RequestContext, TargetContext
@@ -55,7 +55,9 @@ class RetryingTarget:
         Raises:
             AttemptFailed: there is no response from here. The error is that of the last attempt.
         """
-        request = self._target.request_there(call.message.request)
+        request, use = self._target.request_there(call.message.request), call.message.cache_use
+        if use is not None:
+            request = use.request_at(self._target.exchange.label, request)
         spellings = self._target.spellings
         prepared = self._prepare(call, request, spellings.of(request.model))
         ticket = await self._wait_to_enter(call)
@@ -83,10 +85,15 @@ class RetryingTarget:
             else:
                 if refused is not None:
                     self._learn(request.model, prepared.spelling, refused)
+                    if use is not None and prepared.request is not request:
+                        use.refused(str(refused.error))
                 return exchanged
 
     def _prepare(self, call: CallProgress, request: Request, spelling: Spelling) -> Prepared:
-        streams = call.deliver is not None or (self._shared.streams and not is_short(request))
+        use = call.message.cache_use
+        is_waited_for = use is not None and use.wants_stream
+        wants_stream = self._shared.streams and (is_waited_for or not is_short(request))
+        streams = call.deliver is not None or wants_stream
         try:
             return self._target.exchange.prepare(request, stream=streams, spelling=spelling)
         except CallFailed as error:
@@ -97,11 +104,16 @@ class RetryingTarget:
     ) -> Prepared | None:
         """Return a refused request without the parameter that the provider names (L15).
 
-        None if it names none that another spelling avoids, or if the budget allows no more.
+        Marks and keys for the prompt cache that were added are left out if it names a cache. None
+        if it names nothing that can be avoided, or if the budget allows no more.
         """
         refusal = failure.refusal
         if refusal is None or call.has_delivered:
             return None
+        plain = self._target.request_there(call.message.request)
+        if _is_about_caching(refusal) and prepared.request != plain:
+            may_repeat = call.budget.take("retry", trio.current_time())
+            return self._prepare(call, plain, prepared.spelling) if may_repeat else None
         sent, written = loads(prepared.body), prepared.request.extra_body
         if not isinstance(sent, dict):
             return None
@@ -160,6 +172,12 @@ class RetryingTarget:
         host = self._target.exchange.label
         text = f"nothing was sent to {host}, because it keeps failing: {why}"
         raise AttemptFailed(ProviderUnavailable(text), is_final=True)
+
+
+def _is_about_caching(refusal: ApiError) -> bool:
+    """Whether a provider may refuse a request for its marks or its key for the prompt cache."""
+    words = (refusal.message, refusal.code, refusal.details, *refusal.parameters)
+    return any("cache" in text.lower() for text in words)
 
 
 def is_short(request: Request) -> bool:

@@ -14,6 +14,8 @@ from .failures import AttemptFailed
 
 _NAMES = ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive")
 _TYPED = re.compile(rb'"type"\s*:\s*"(?:%s)"' % "|".join(_NAMES).encode())
+# OpenAI's Responses send these before the prompt has been read.
+_ACCEPTED = re.compile(rb'"type"\s*:\s*"response\.(?:created|queued|in_progress)"')
 
 
 def is_keep_alive(event: ServerSentEvent) -> bool:
@@ -31,6 +33,11 @@ def is_keep_alive(event: ServerSentEvent) -> bool:
     return _TYPED.search(data) is not None
 
 
+def _is_accepted(event: ServerSentEvent) -> bool:
+    """Whether an event only says that the request has arrived, or keeps the connection open."""
+    return is_keep_alive(event) or _ACCEPTED.search(event.data, 0, 200) is not None
+
+
 @final
 class SendWatch:
     """Bounds one send while its response arrives.
@@ -42,6 +49,7 @@ class SendWatch:
     Args:
         timeouts: the bounds, in seconds.
         on_head: called when the head of a response with status 200 has arrived.
+        on_begin: called when the first event arrives that shows that the prompt has been read.
 
     Attributes:
         began_at: when the watch was created, on Trio's clock.
@@ -49,9 +57,15 @@ class SendWatch:
         has_head: whether the head of a response with status 200 has arrived.
     """
 
-    def __init__(self, timeouts: Timeouts, on_head: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        on_head: Callable[[], None] | None = None,
+        on_begin: Callable[[], None] | None = None,
+    ) -> None:
         self._timeouts = timeouts
         self._on_head = on_head
+        self._on_begin = on_begin
         self.began_at = trio.current_time()
         self._limit_at = self.began_at + timeouts.send_s
         self._silence_s = timeouts.first_byte_s
@@ -92,6 +106,9 @@ class SendWatch:
             return
         self._last = events[-1].data
         self._progress_at = trio.current_time()
+        if self._on_begin is not None and (deltas or not all(map(_is_accepted, events))):
+            self._on_begin()
+            self._on_begin = None
 
     def renew(self) -> None:
         """Move the deadline as far as the progress allows, before waiting for more."""

@@ -86,9 +86,11 @@ class ExplainRoute(Message[RouteChoice]):
 
     Args:
         request: the request that would arrive.
+        usage: the tokens that it is expected to take.
     """
 
     request: Request
+    usage: Usage
 
 
 @attrs.frozen
@@ -126,7 +128,9 @@ class RouterActor(Actor):
             await slot.forward(self._live, message)
             return
         left_s = slot.deadline - trio.current_time()
-        route = self._routes[self._choose(request, left_s).chosen.route]
+        estimate = self._estimator.estimate(request)
+        usage = Usage(estimate.input_tokens, estimate.output_tokens)
+        route = self._routes[self._choose(request, usage, left_s).chosen.route]
         if route is self._first:
             await self._send_live(message, slot)
         else:
@@ -141,7 +145,8 @@ class RouterActor(Actor):
     async def explain(self, message: ExplainRoute) -> RouteChoice:
         """Return the route that a request would take."""
         deadline = message.request.deadline
-        return self._choose(message.request, inf if deadline is None else deadline)
+        left_s = inf if deadline is None else deadline
+        return self._choose(message.request, message.usage, left_s)
 
     @handles(_SendLive)
     async def send_live(self, message: _SendLive) -> None:
@@ -156,9 +161,7 @@ class RouterActor(Actor):
 
     # ----------------------------------------------------------------
 
-    def _choose(self, request: Request, left_s: float) -> RouteChoice:
-        estimate = self._estimator.estimate(request)
-        usage = Usage(estimate.input_tokens, estimate.output_tokens)
+    def _choose(self, request: Request, usage: Usage, left_s: float) -> RouteChoice:
         can_wait = request.deadline is not None
         found = [
             route.quote(request, usage, left_s, self._pace.expected_s(route.name, request.model))
@@ -183,6 +186,7 @@ class RouterActor(Actor):
             await self._send_live(message, slot)
             return
         self._calls.add(call)
+        slot.start(call)
         slot.on_settled(partial(_cancel, call))
         call.on_settled(partial(self._learn, message.request, route, trio.current_time()))
         call.on_settled(partial(self._call_settled, route, message, slot))

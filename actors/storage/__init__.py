@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         StorageFull,
         StorageUnavailable,
     )
-    from .format import DatabaseFormat
+    from .format import DatabaseFormat, FormatUpgrade
     from .opening import open_database
     from .process_lock import ProcessLock
     from .write_ahead_log import beside, log_of
@@ -30,7 +30,7 @@ else:
             "DamagedFile DiskError FileInUse ForeignFile OtherVersion StorageError StorageFull "
             "StorageUnavailable"
         ),
-        format="DatabaseFormat",
+        format="DatabaseFormat FormatUpgrade",
         opening="open_database",
         process_lock="ProcessLock",
         write_ahead_log="beside log_of",
@@ -43,6 +43,7 @@ __all__ = [
     "DiskError",
     "FileInUse",
     "ForeignFile",
+    "FormatUpgrade",
     "GroupCommit",
     "InThread",
     "OtherVersion",

@@ -19,6 +19,7 @@ from .errors import (
 from .format import (
     SCHEMA,
     DatabaseFormat,
+    FormatUpgrade,
     connect,
     error_name,
     schema_of,
@@ -47,14 +48,14 @@ _ERRORS: dict[str, type[StorageError]] = {  # {SQLite's primary error name: clas
 }
 
 
-def _check_schema(database: "Database", form: DatabaseFormat) -> None:
-    """Check that a file has the tables of its format, which costs some 0.1 ms.
+def _check_schema(database: "Database", form: DatabaseFormat, schema: tuple[str, ...]) -> None:
+    """Check that a file has the tables of its version, which costs some 0.1 ms.
 
     Raises:
         DamagedFile: it has others.
     """
     tables: set[tuple[object, ...]] = set(database.rows(SCHEMA))
-    if tables != schema_of(form.schema):
+    if tables != schema_of(schema):
         reason = f"the file is damaged (its tables are not those of a {form.noun})"
         raise DamagedFile(database.name, reason)
 
@@ -110,11 +111,12 @@ class Database:
             if path is None:
                 self.create_tables()
             elif not is_new:
-                _check_schema(self, form)
+                upgrade = form.earlier.get(self.number("PRAGMA user_version"))
+                _check_schema(self, form, form.schema if upgrade is None else upgrade.schema)
                 if self.bytes_used <= check_bytes:
                     self._look_for_damage()
-                if form.earlier and not read_only:
-                    self._renew_version()
+                if upgrade is not None and not read_only:
+                    self._upgrade(upgrade)
         except BaseException:
             self._close_unchanged()
             raise
@@ -268,10 +270,13 @@ class Database:
         form = self._form
         self.verify(*(table for table in form.checked if table not in form.checked_when_read))
 
-    def _renew_version(self) -> None:
-        """Give a file of an earlier version with the same tables the version of this release."""
-        if self.number("PRAGMA user_version") in self._form.earlier:
-            self.execute(f"PRAGMA user_version = {self._form.version}")
+    def _upgrade(self, upgrade: FormatUpgrade) -> None:
+        """Turn a file of an earlier version into one of this version; another process may have."""
+        with self.transaction():
+            if self.number("PRAGMA user_version") != self._form.version:
+                for statement in upgrade.statements:
+                    self.execute(statement)
+                self.execute(f"PRAGMA user_version = {self._form.version}")
 
     def _close_unchanged(self) -> None:
         """Close without copying the log into a file that was refused."""

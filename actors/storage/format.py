@@ -52,6 +52,19 @@ def error_name(error: "sqlite3.Error | UnicodeDecodeError") -> str:
     return "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
 
 
+@attrs.frozen
+class FormatUpgrade:
+    """How a file of an earlier version becomes one of the present version.
+
+    Args:
+        schema: the SQL statements that create the tables of the earlier version.
+        statements: the SQL statements that change its tables.
+    """
+
+    schema: tuple[str, ...]
+    statements: tuple[str, ...]
+
+
 @attrs.frozen(kw_only=True)
 class DatabaseFormat:
     """A kind of database file: what it is called, how it is recognized, which tables it has.
@@ -61,8 +74,8 @@ class DatabaseFormat:
         application_id: a 32-bit number, different for each kind of file (SQLite's application_id).
         version: of the tables, from 1 to 9999 (SQLite's user_version); a file with another one is
             refused.
-        earlier: versions with the same tables, of which a file becomes one of this version when it
-            is opened for writing.
+        earlier: what turns a file of an earlier version into one of this version, when it is opened
+            for writing.
         schema: the SQL statements that create the tables; a file with other tables is refused.
         checked: the columns of each table whose rows have a checksum, which is in the column `crc`.
         checked_when_read: those of them that are so large that they are checked when they are read,
@@ -74,8 +87,8 @@ class DatabaseFormat:
     noun: str
     application_id: int
     version: int
-    earlier: frozenset[int] = frozenset()
     schema: tuple[str, ...]
+    earlier: Mapping[int, FormatUpgrade] = attrs.field(factory=dict[int, FormatUpgrade])
     checked: Mapping[str, str] = attrs.field(factory=dict[str, str])
     checked_when_read: frozenset[str] = frozenset()
     functions: Mapping[str, tuple[int, Callable[..., str | int]]] = attrs.field(

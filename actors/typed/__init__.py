@@ -7,7 +7,7 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .matching import matches_schema
     from .output import OutputSchema
-    from .result import InvalidResult, ResultType, result_type
+    from .result import InvalidResult, ResultType, read_json, result_type
     from .schema import json_schema_of
     from .strict import NotStrict, strict_schema
 else:
@@ -15,7 +15,7 @@ else:
         __name__,
         matching="matches_schema",
         output="OutputSchema",
-        result="InvalidResult ResultType result_type",
+        result="InvalidResult ResultType read_json result_type",
         schema="json_schema_of",
         strict="NotStrict strict_schema",
     )
@@ -27,6 +27,7 @@ __all__ = [
     "ResultType",
     "json_schema_of",
     "matches_schema",
+    "read_json",
     "result_type",
     "strict_schema",
 ]

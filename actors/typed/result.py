@@ -68,7 +68,7 @@ class ResultType:
         Raises:
             InvalidResult: the text is no JSON, or does not match.
         """
-        value = _decode(text)
+        value = read_json(text)
         if not self._is_wrapped:
             return self._value(value)
         # Without the object around it, as a model may write that no strict mode restrains.
@@ -114,8 +114,11 @@ def _wrapper_of(kind: object, name: str) -> object:
     return make(name, {_VALUE: kind})
 
 
-def _decode(text: str) -> Json:
+def read_json(text: str) -> Json:
     """Return the JSON of a text, or of the only fenced block in it.
+
+    Args:
+        text: the text of a response.
 
     Raises:
         InvalidResult: there is none, or there are several.

@@ -5,14 +5,16 @@ from collections.abc import Iterable
 import attrs
 
 from ..json_value import Json
-from .batch_dialect import BatchPage, BatchView, ControlCall, LineResult
-from .decoding import count_of, object_of, read_error, read_object, text_of
+from .batch_dialect import BatchPage, BatchView, ControlCall, LineResult, has_ended
+from .decoding import count_of, object_of, parsed, read_error, read_object, text_of
 from .format import ApiError, Malformed
 
 _PATH = "/messages/batches"
 _PAGE = "1000"  # the most batches of one page
 _NO_BATCH = "none"  # the mark if no batch existed before
 _OK = 200
+_OVER, _RUNNING = frozenset({"ended"}), frozenset({"in_progress", "canceling"})
+_UNRUN = frozenset({"canceled", "expired"})  # types of results that cost nothing
 
 
 @attrs.frozen(kw_only=True)
@@ -97,7 +99,10 @@ class AnthropicBatchDialect:
             raise Malformed("the response does not describe a batch")
         status = text_of(body, "processing_status").lower()
         counts = object_of(body, "request_counts")
-        is_over = status == "ended"
+        size = sum(count_of(counts, name) or 0 for name in counts)
+        done = sum(count_of(counts, name) or 0 for name in counts if name != "processing")
+        has_results = bool(body.get("results_url"))
+        is_over = has_ended(status, _OVER, _RUNNING, has_results=has_results, size=size, done=done)
         return BatchView(
             id=batch_id,
             status=status,
@@ -105,8 +110,8 @@ class AnthropicBatchDialect:
             is_complete=is_over and not (counts.get("canceled") or counts.get("expired")),
             # Not `results_url`: the key must not be sent to an address in a response (L8).
             outputs=(f"{_PATH}/{batch_id}/results",) if is_over else (),
-            size=sum(count_of(counts, name) or 0 for name in counts),
-            done=sum(count_of(counts, name) or 0 for name in counts if name != "processing"),
+            size=size,
+            done=done,
         )
 
     def read_page(self, body: Json) -> BatchPage:
@@ -123,15 +128,21 @@ class AnthropicBatchDialect:
     def read_line(self, raw: bytes) -> LineResult:
         """See `BatchDialect`."""
         line = read_object(raw, "a line")
-        custom_id, result = text_of(line, "custom_id"), object_of(line, "result")
-        kind = text_of(result, "type")
-        if kind == "succeeded":
-            return LineResult(custom_id, _OK, result.get("message"))
+        custom_id, result = text_of(line, "custom_id"), parsed(line.get("result"))
+        found = result if isinstance(result, dict) else {}
+        kind = text_of(found, "type")
+        message = parsed(found.get("message") or line.get("message"))
+        if kind == "message":  # it is the message itself
+            message = found
+        if kind == "succeeded" or isinstance(message, dict):  # it is there, so it was paid for
+            return LineResult(custom_id, _OK, message)
         if kind == "errored":
             # The error has the shape of the body of a response with another status.
-            return LineResult(custom_id, _OK, None, read_error(result.get("error")))
-        error = ApiError(f"the line was {kind or 'not processed'}", code=f"batch_{kind}")
-        return LineResult(custom_id, 0, None, error)
+            return LineResult(custom_id, _OK, None, read_error(found.get("error")))
+        if kind in _UNRUN:
+            error = ApiError(f"the line was {kind}", code=f"batch_{kind}")
+            return LineResult(custom_id, 0, None, error)
+        return LineResult(custom_id, 0)  # it may have been run
 
     def may_be(self, view: BatchView, *, mark: str, tag: str, size: int) -> bool:  # noqa: ARG002  # a batch has neither
         """See `BatchDialect`."""

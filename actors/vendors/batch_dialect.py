@@ -4,7 +4,7 @@ Like a wire format, a dialect knows nothing of addresses, keys and HTTP; `Vendor
 of each vendor.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import attrs
@@ -114,6 +114,30 @@ class LineResult:
     body: Json = attrs.field(default=None, repr=False)
     error: ApiError | None = None
     request_id: str = ""
+
+
+def has_ended(
+    status: str,
+    over: Collection[str],
+    running: Collection[str],
+    *,
+    has_results: bool,
+    size: int,
+    done: int | None,
+) -> bool:
+    """Return whether a batch has ended, also in a state that this release does not know.
+
+    Args:
+        status: the state, in lower case.
+        over: the known states of a batch that has ended.
+        running: the known states of a batch that has not.
+        has_results: whether the provider names its results.
+        size: number of lines; 0 if it is not reported.
+        done: number of lines with a result; None if it is not reported.
+    """
+    if status in over or status in running:
+        return status in over
+    return has_results and (done is None or done >= size)
 
 
 class BatchDialect(Protocol):

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 
 from ..json_value import Json
-from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineResult
-from .decoding import count_of, dumps, object_of, read_error, read_object, text_of
+from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineResult, has_ended
+from .decoding import count_of, dumps, object_of, parsed, read_error, read_object, text_of
 from .format import Malformed
 
 _PATH = "/batches"
@@ -15,6 +15,7 @@ _VERB, _BATCH_VERB = ":generateContent", ":batchGenerateContent"
 _MARK = "listed"  # Callsheet's name of the batch identifies it, and needs no mark
 _OK = 200
 _OVER = frozenset({"succeeded", "failed", "cancelled", "expired"})
+_RUNNING = frozenset({"pending", "running"})
 
 # The HTTP statuses of the codes of google.rpc.
 _STATUSES: Mapping[str, int] = {
@@ -109,7 +110,7 @@ class GeminiBatchDialect:
     def divide(self, body: Json) -> Sequence[bytes]:
         """See `BatchDialect`."""
         found = _responses(body) if isinstance(body, dict) else None
-        return [dumps(one) for one in found or [] if isinstance(one, dict)]
+        return [dumps(one) if isinstance(one, dict) else b"null" for one in found or []]
 
     def read_batch(self, body: Json) -> BatchView:
         """See `BatchDialect`."""
@@ -119,20 +120,21 @@ class GeminiBatchDialect:
         batch_id, about = name.removeprefix("batches/"), object_of(body, "metadata")
         # The documents name the states JOB_STATE_*, and the API names them BATCH_STATE_*.
         status = (text_of(about, "state") or text_of(body, "state")).lower().rpartition("state_")[2]
-        is_over, has_results = status in _OVER, _responses(body) is not None
+        has_results = _responses(body) is not None
         stats = object_of(about, "batchStats")
         error = read_error(body) if body.get("error") else None
-        done = _done(stats)
+        size, done = _count(stats, "requestCount") or 0, _done(stats)
+        is_over = has_ended(status, _OVER, _RUNNING, has_results=has_results, size=size, done=done)
         return BatchView(
             id=batch_id,
             status=status,
             is_over=is_over,
             is_refused=status == "failed" and not has_results and done == 0,
-            is_complete=status == "succeeded",
+            is_complete=status == "succeeded" or (is_over and status not in _OVER),
             outputs=(f"{_PATH}/{batch_id}",) if is_over and has_results else (),
             errors=() if error is None else (LineError(error.status or error.code, error.message),),
             tag=text_of(about, "displayName"),
-            size=_count(stats, "requestCount") or 0,
+            size=size,
             done=done,
         )
 
@@ -152,11 +154,11 @@ class GeminiBatchDialect:
         """See `BatchDialect`."""
         line = read_object(raw, "a line")
         key = text_of(object_of(line, "metadata"), "key") or text_of(line, "key")
-        if line.get("error"):
+        response = parsed(line if "candidates" in line else line.get("response"))
+        if response is None and line.get("error"):
             error = read_error(line)
             status = _STATUSES.get(error.code, 0)
             return LineResult(key, status, None, error)
-        response = line.get("response")
         if response is None:
             return LineResult(key, 0)
         return LineResult(key, _OK, response)

@@ -3,7 +3,7 @@
 import attrs
 
 from ..json_value import Json
-from .batch_dialect import BatchPage, BatchView, ControlCall, LineError
+from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, has_ended
 from .batch_openai import CHAT, TAG, OpenAIBatchDialect
 from .decoding import count_of, dumps, object_of, text_of
 from .format import Malformed
@@ -11,6 +11,7 @@ from .format import Malformed
 _PATH = "/batch/jobs"
 _PAGE = "100"
 _OVER = frozenset({"success", "failed", "timeout_exceeded", "cancelled"})
+_RUNNING = frozenset({"queued", "running", "cancellation_requested"})
 
 
 @attrs.frozen(kw_only=True)
@@ -56,22 +57,24 @@ class MistralBatchDialect(OpenAIBatchDialect):
         if not isinstance(body, dict) or not batch_id:
             raise Malformed("the response does not describe a batch")
         status = text_of(body, "status").lower()
-        is_over = status in _OVER
         files = [text_of(body, name) for name in ("output_file", "error_file")]
         good, bad = (count_of(body, f"{kind}_requests") for kind in ("succeeded", "failed"))
+        size, has_results = count_of(body, "total_requests") or 0, any(files)
+        done = None if good is None and bad is None else (good or 0) + (bad or 0)
+        is_over = has_ended(status, _OVER, _RUNNING, has_results=has_results, size=size, done=done)
         inputs = body.get("input_files")
         return BatchView(
             id=batch_id,
             status=status,
             is_over=is_over,
-            is_refused=status == "failed" and not any(files) and not good,
-            is_complete=status == "success",
+            is_refused=status == "failed" and not has_results and not good,
+            is_complete=status == "success" or (is_over and status not in _OVER),
             outputs=tuple(f"/files/{file}/content" for file in files if file) if is_over else (),
             errors=_errors(body),
             mark=str(inputs[0]) if isinstance(inputs, list) and inputs else "",
             tag=text_of(object_of(body, "metadata"), TAG),
-            size=count_of(body, "total_requests") or 0,
-            done=None if good is None and bad is None else (good or 0) + (bad or 0),
+            size=size,
+            done=done,
         )
 
     def read_page(self, body: Json) -> BatchPage:

@@ -5,15 +5,16 @@ from collections.abc import Iterable
 import attrs
 
 from ..json_value import Json
-from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineResult
-from .decoding import count_of, dumps, loads, object_of, read_error, read_object, text_of
+from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineResult, has_ended
+from .decoding import count_of, dumps, object_of, parsed, read_error, read_object, text_of
 from .format import ApiError, Malformed
 
 _PAGE = "100"  # the most batches of one page
 TAG = "callsheet"  # the member of the metadata that holds Callsheet's name of the batch
 CHAT = "/chat/completions"
 _PATHS = frozenset({CHAT, "/completions", "/embeddings", "/moderations", "/responses"})
-_OVER = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
+OVER = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
+RUNNING = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
 
 
 @attrs.frozen(kw_only=True)
@@ -123,21 +124,23 @@ class OpenAIBatchDialect:
         if not batch_id:
             raise Malformed("the response does not describe a batch: it has no id")
         status = text_of(body, "status").lower()
-        is_over = status in _OVER
         files = (text_of(body, "output_file_id"), text_of(body, "error_file_id"))
         counts = object_of(body, "request_counts")
+        size, done = count_of(counts, "total") or 0, done_of(counts)
+        has_results = any(files)
+        is_over = has_ended(status, OVER, RUNNING, has_results=has_results, size=size, done=done)
         return BatchView(
             id=batch_id,
             status=status,
             is_over=is_over,
-            is_refused=status == "failed" and not any(files) and not counts.get("completed"),
-            is_complete=status == "completed",
+            is_refused=status == "failed" and not has_results and not counts.get("completed"),
+            is_complete=status == "completed" or (is_over and status not in OVER),
             outputs=tuple(f"/files/{file}/content" for file in files if file) if is_over else (),
             errors=_errors(body),
             mark=text_of(body, "input_file_id"),
             tag=text_of(object_of(body, "metadata"), TAG),
-            size=count_of(counts, "total") or 0,
-            done=done_of(counts),
+            size=size,
+            done=done,
         )
 
     def read_page(self, body: Json) -> BatchPage:
@@ -173,7 +176,9 @@ def read_openai_line(raw: bytes) -> LineResult:
     """
     line = read_object(raw, "a line")
     custom_id = text_of(line, "custom_id")
-    response = line.get("response")
+    response = parsed(line.get("response"))
+    if not response and line.get("body"):  # the line is the response itself
+        response = line
     if isinstance(response, dict) and response:
         request_id = text_of(response, "request_id")
         status, body = response.get("status_code"), _body(response)
@@ -202,12 +207,7 @@ def _body(response: dict[str, Json]) -> Json:
     body = response.get("body")
     if body is None and "status_code" not in response and "body" not in response:
         return response
-    if isinstance(body, str):
-        try:
-            return loads(body.encode(errors="replace"))
-        except ValueError:
-            return body
-    return body
+    return parsed(body)
 
 
 def _errors(body: dict[str, Json]) -> tuple[LineError, ...]:

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from ..json_value import Json
-from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineResult
-from .batch_openai import CHAT, done_of, read_openai_line
+from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineResult, has_ended
+from .batch_openai import CHAT, OVER, RUNNING, done_of, read_openai_line
 from .decoding import count_of, dumps, object_of, read_error, text_of
 from .format import Malformed
 
 _PATH = "/batches"
-_OVER = frozenset({"completed", "failed", "expired", "cancelled"})
 _NONE = "none"  # the mark if no batch existed before
 
 
@@ -88,12 +87,10 @@ class OpenRouterBatchDialect:
 
     def divide(self, body: Json) -> Sequence[bytes]:
         """See `BatchDialect`."""
-        results = body.get("results") if isinstance(body, dict) else None
-        return [
-            dumps(result)
-            for result in (results if isinstance(results, list) else [])
-            if isinstance(result, dict)
-        ]
+        shown = (object_of(body, "data") or body) if isinstance(body, dict) else {}
+        results = shown.get("results")
+        found = results if isinstance(results, list) else []
+        return [dumps(one) if isinstance(one, dict) else b"null" for one in found]
 
     def read_batch(self, body: Json) -> BatchView:
         """See `BatchDialect`."""
@@ -103,18 +100,20 @@ class OpenRouterBatchDialect:
         if not isinstance(body, dict) or not batch_id:
             raise Malformed("the response does not describe a batch")
         status, counts = text_of(body, "status").lower(), object_of(body, "request_counts")
-        is_over, has_results = status in _OVER, isinstance(body.get("results"), list)
+        has_results = isinstance(body.get("results"), list)
+        size, done = count_of(counts, "total") or 0, done_of(counts)
+        is_over = has_ended(status, OVER, RUNNING, has_results=has_results, size=size, done=done)
         error = read_error(body) if body.get("error") else None
         return BatchView(
             id=batch_id,
             status=status,
             is_over=is_over,
             is_refused=status == "failed" and not has_results and not counts.get("completed"),
-            is_complete=status == "completed",
+            is_complete=status == "completed" or (is_over and status not in OVER),
             outputs=(f"{_PATH}/{batch_id}",) if is_over and has_results else (),
             errors=() if error is None else (LineError(error.code or error.type, error.message),),
-            size=count_of(counts, "total") or 0,
-            done=done_of(counts),
+            size=size,
+            done=done,
         )
 
     def read_page(self, body: Json) -> BatchPage:

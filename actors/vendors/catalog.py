@@ -100,6 +100,7 @@ _ALL = (
         version_path="/v1",
         formats=MappingProxyType[Task, WireFormat]({"chat": AnthropicMessages()}),
         model="claude-haiku-4-5",
+        counts_cached_tokens=False,
         batches="anthropic",
         price_list="anthropic",
     ),
@@ -142,6 +143,7 @@ _ALL = (
         formats=_openai_formats(attrs.evolve(_OPENAI_CHAT, strict_tools=False, unknown=_NO_N)),
         tiers=MappingProxyType({"flex": Decimal(1)}),  # no discount is documented
         model="llama-3.1-8b-instant",
+        counts_cached_tokens=False,
         batches="groq",
         price_list="groq",
     ),

@@ -170,6 +170,16 @@ def read_object(data: bytes, what: str) -> dict[str, Json]:
     return value
 
 
+def parsed(value: Json) -> Json:
+    """Return a value, or what it contains if it is a JSON text."""
+    if isinstance(value, str):
+        try:
+            return loads(value.encode(errors="replace"))
+        except ValueError:
+            pass
+    return value
+
+
 def json_text(value: Json) -> str:
     """Return the JSON text of a value; "" if it is nested too deeply for one."""
     try:

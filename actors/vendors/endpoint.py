@@ -38,12 +38,16 @@ def _url(name: str, value: str) -> httpx.URL:
     except (httpx.InvalidURL, TypeError) as error:
         # The reason may quote a part of the URL, which may be a part of a secret (L8).
         why = "" if shown_url(str(value)) != str(value) else f" ({error})"
+        if str(value).count("[") > str(value).count("]"):
+            why = " (a bracket is not closed)"
         raise ValueError(f"{name} is not a URL: {_shown(value)}{why}") from None
 
 
 def _http_url(_: object, field: "attrs.Attribute[str]", value: str) -> None:
     url = _url(field.name, value)
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+    if url.query:
+        raise ValueError(f"{field.name} has a query, {_shown(value)}: give it as `query` instead")
+    if url.scheme not in ("http", "https") or not url.host or url.fragment:
         raise ValueError(
             f"{field.name} must look like https://api.openai.com/v1 or http://127.0.0.1:8080/v1, "
             f"not {_shown(value)}"
@@ -292,8 +296,9 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """Host and port, for texts."""
-        return httpx.URL(self.base_url).netloc.decode("ascii").rpartition("@")[2]
+        """Host and port, and the Unix socket if it has one, for texts and ledgers."""
+        host = httpx.URL(self.base_url).netloc.decode("ascii").rpartition("@")[2]
+        return host if self.uds is None else f"{host} ({Path(self.uds).absolute()})"
 
     @property
     def shown_url(self) -> str:

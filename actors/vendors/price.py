@@ -8,14 +8,15 @@ from types import MappingProxyType
 import attrs
 from attrs.validators import deep_mapping, instance_of, optional
 
+from ..money import AMOUNT, is_amount
 from ..responses import Usage
 
 
 def _usd(_: object, field: "attrs.Attribute[Decimal]", value: Decimal) -> None:
     if not isinstance(value, Decimal):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
         raise TypeError(f"{field.name} must be a Decimal, not {value!r}")
-    if not value.is_finite() or value < 0:
-        raise ValueError(f"{field.name} must be at least 0 and finite, not {value}")
+    if not is_amount(value):
+        raise ValueError(f"{field.name} must be {AMOUNT}, not {value!s:.40}")
 
 
 LongPrompts = tuple[tuple[int, "TierPrice"], ...]
@@ -46,7 +47,8 @@ class TierPrice:
 
     Raises:
         TypeError: a price is not a Decimal.
-        ValueError: a price is negative or not finite, or the sizes in `above` do not ascend.
+        ValueError: a price is negative, not finite, or has too many digits, or the sizes in
+            `above` do not ascend.
     """
 
     input: Decimal = attrs.field(validator=_usd)
@@ -203,7 +205,7 @@ class Price:
 
     Raises:
         TypeError: a price is not a Decimal.
-        ValueError: a price is negative or not finite.
+        ValueError: a price is negative, not finite, or has too many digits.
     """
 
     input: Decimal = attrs.field(validator=_usd)

@@ -15,6 +15,7 @@ from typing import NoReturn, cast, final
 import attrs
 import orjson
 
+from ..money import AMOUNT, is_amount
 from .price import PeakHours, Price, TierPrice
 
 
@@ -63,6 +64,8 @@ def read_file(path: str | PathLike[str]) -> PriceFile:
         raise PriceError(f"{path}: cannot be read: {error.strerror}") from None
     except RecursionError:
         raise PriceError(f"{path}: is nested too deeply for a price file") from None
+    except ArithmeticError:
+        raise PriceError(f"{path}: has a number with too many digits in its exponent") from None
     except ValueError as error:  # raised by the functions that the parser calls
         raise PriceError(f"{path}: {error}") from None
     members, rows = _members(document, str(path))
@@ -208,6 +211,9 @@ _TIER_PRICES = ("input", "output", "cached", "cache_write", "cache_write_1h")
 _PRICES = (*_TIER_PRICES, "batch_input", "batch_output")
 
 
+_MOST_DIGITS = 18
+
+
 def _object(value: object, place: str, wanted: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise PriceError(f"{place}: {wanted}")
@@ -231,6 +237,8 @@ def _above(value: object, place: str) -> tuple[tuple[int, TierPrice], ...]:
     rows = _object(value, place, "must be an object of prices by the size of the prompt")
     if not all(size.isascii() and size.isdecimal() for size in rows):
         raise PriceError(f"{place}: the size of a prompt must be a whole number of tokens")
+    if any(len(size) > _MOST_DIGITS for size in rows):
+        raise PriceError(f"{place}: the size of a prompt must be below 10**{_MOST_DIGITS} tokens")
     by_size = {int(size): prices for size, prices in rows.items()}
     found: list[tuple[int, TierPrice]] = []
     for size in sorted(by_size):
@@ -272,7 +280,10 @@ def _tier(value: object, usual: TierPrice | None, place: str) -> TierPrice:
     factor = _number(value)
     if factor is None or usual is None:
         raise PriceError(f"{place}: must be an object of prices, or a factor for the usual ones")
-    return usual.times(factor)
+    try:
+        return usual.times(factor)
+    except ValueError as error:
+        raise PriceError(f"{place}: times the usual price: {error}") from None
 
 
 def _prices(
@@ -287,7 +298,7 @@ def _prices(
         number = _number(value)
         if number is None:
             raise PriceError(
-                f"{place}, field {key}: must be USD per million tokens, at least 0, not {value}"
+                f"{place}, field {key}: must be USD per million tokens, {AMOUNT}, not {value!s:.40}"
             )
         found[key] = number
     for key in ("input", "output"):
@@ -297,8 +308,8 @@ def _prices(
 
 
 def _number(value: object) -> Decimal | None:
-    """Return a number of at least 0; None for any other value. A float is taken by its digits."""
+    """Return a possible price; None for any other value. A float is taken by its digits."""
     if isinstance(value, bool) or not isinstance(value, Decimal | int | float):
         return None
     number = value if isinstance(value, Decimal) else Decimal(repr(value))
-    return number if number.is_finite() and number >= 0 else None
+    return number if is_amount(number) else None

@@ -57,6 +57,8 @@ class Vendor:
         price_list: the vendor whose prices apply, in price files; "" for a server that anyone can
             run: what is known there are the prices of the makers of models.
         reports_cost: whether `cost` in its `usage` is what it charges in USD.
+        counts_cached_tokens: whether tokens of a prompt that are read from its cache count towards
+            its limits.
         model: the default chat model: small, and without an announced shutdown; None if each
             customer has other models.
         batches: the Batch API, or the name of a supported one, such as "openai"; None if the vendor
@@ -81,6 +83,7 @@ class Vendor:
     tier_field: str = "service_tier"
     price_list: str = ""
     reports_cost: bool = False
+    counts_cached_tokens: bool = True
     model: str | None = None
     _batches: "BatchDialect | str | None" = attrs.field(default=None, repr=False, alias="batches")
 

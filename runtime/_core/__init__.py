@@ -34,10 +34,11 @@ from .node import (
     Waker,
 )
 from .nurseries import is_cancellation, open_collapsing_nursery
+from .outcome import Outcome
 from .overflow import Coalesce, Overflow, Priority
 from .pool import Member, PoolInbox, PoolRef
 from .ref import AnyRef, Askable, Ref, Streamable
-from .reply import Message, Outcome, ReplySlot
+from .reply import Message, ReplySlot
 from .snapshot import (
     STOP_ORDERS,
     STRATEGIES,

@@ -1,6 +1,5 @@
 """Messages, and the slot for a reply: it travels with the message and is filled once (R3)."""
 
-import enum
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from math import inf
@@ -9,16 +8,11 @@ from typing import TYPE_CHECKING, Any, Generic, Never, Self, TypeAlias, TypeVar,
 import trio
 from trio.lowlevel import current_task, reschedule, wait_task_rescheduled
 
-from ..errors import (
-    ActorStopped,
-    AskFailed,
-    AskTimedOut,
-    UnhandledMessage,
-    Verdict,
-)
+from ..errors import ActorStopped, AskFailed, AskTimedOut, UnhandledMessage, Verdict
 from .checks import check_seconds, check_thread
 from .deadlines import DeadlineLane, Deadlines
 from .log import log_callback_error, log_error_without_caller
+from .outcome import Outcome
 
 if TYPE_CHECKING:
     from .inbox import Inbox
@@ -62,15 +56,6 @@ class Message(Generic[R_co]):
 R = TypeVar("R")
 
 
-class Outcome(enum.Enum):
-    """How a slot was filled."""
-
-    REPLIED = "replied"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-
-
 @final
 class ReplySlot(Generic[R]):
     """The place for the reply to one message, with the ask's deadline and cancellation.
@@ -105,6 +90,7 @@ class ReplySlot(Generic[R]):
         "_callbacks",
         "_deadlines",
         "_lane",
+        "_work",
         "caller",
         "cause",
         "deadline",
@@ -144,6 +130,7 @@ class ReplySlot(Generic[R]):
         self._callbacks: list[Callable[[ReplySlot[R]], None]] | None = None
         self._lane: DeadlineLane | None = None
         self._deadlines: Deadlines | None = None
+        self._work: tuple[ReplySlot[Any], ...] = ()
 
     def __repr__(self) -> str:
         state = self.outcome.value if self.outcome else "open"
@@ -171,21 +158,28 @@ class ReplySlot(Generic[R]):
     @property
     def verdict(self) -> Verdict:
         """Whether the work may have run."""
-        return Verdict.MAY_HAVE_RUN if self.started else Verdict.NOT_STARTED
+        has_begun = self.started or any(_MAY_HAVE_RUN is one.verdict for one in self._work)
+        return _MAY_HAVE_RUN if has_begun else Verdict.NOT_STARTED
 
     @property
     def blockers(self) -> "Sequence[Worker]":
         """The workers of which one must continue first; for the runtime itself."""
         return () if self.holder is None else self.holder.blockers_of(self)
 
-    def start(self) -> None:
+    def start(self, by: "ReplySlot[Any] | None" = None) -> None:
         """Record that work begins which must not be repeated blindly.
 
         Handlers made with `handles` do this automatically. A handler made with `defers` may only
         hold or forward the message, which can be repeated. If it does the work itself, it calls
         this first, so that the caller gets the verdict "may have run" if the actor crashes.
+
+        Args:
+            by: an ask that does the work; the work has begun once that of the ask has. None: now.
         """
-        self.started = True
+        if by is None:
+            self.started = True
+        else:
+            self._work = (*self._work, by)
 
     def reply(self, value: R) -> bool:
         """Fill the slot with a reply.
@@ -418,7 +412,7 @@ class ReplySlot(Generic[R]):
                     log_callback_error("on_settled", error)
 
 
-_REPLIED = Outcome.REPLIED
+_REPLIED, _MAY_HAVE_RUN = Outcome.REPLIED, Verdict.MAY_HAVE_RUN
 _LIMITING = (None, Outcome.EXPIRED)
 
 current_slot: ContextVar[ReplySlot[Any] | None] = ContextVar("current_slot", default=None)

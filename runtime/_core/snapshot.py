@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from .reply import Outcome
+from .outcome import Outcome
 
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 """Which children a supervisor restarts after a crash: the one that crashed ("one_for_one"), all of

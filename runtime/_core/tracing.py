@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from ..errors import ActorCrashed, ActorStopped
 from .instruments import Guarded, MessageBegun, MessageDone, MessageOutcome, MessageSent
-from .reply import Outcome
+from .outcome import Outcome
 
 if TYPE_CHECKING:
     from .reply import Message, ReplySlot

@@ -23,7 +23,8 @@ import trio
 
 from ..errors import Deadlock
 from .deadlock import Needs, stuck_cycle
-from .reply import Message, Outcome, ReplySlot, current_slot
+from .outcome import Outcome
+from .reply import Message, ReplySlot, current_slot
 from .tracing import current_trace
 
 if TYPE_CHECKING:

@@ -243,6 +243,7 @@ class LoosePermit:
         self.heard = []
         self.settled = []
         self.uses = 0
+        self.uncounted_tokens = None
 
     def use(self):
         self.uses += 1
@@ -260,8 +261,9 @@ class LoosePermit:
     def report_limits(self, reports):
         self.heard += reports
 
-    def settle(self, usage, usd, first_byte_s):
+    def settle(self, usage, usd, first_byte_s, *, uncounted_tokens=0):
         self.settled.append((usage, usd, first_byte_s))
+        self.uncounted_tokens = uncounted_tokens
 
 
 class Stage(Actor):

@@ -178,6 +178,7 @@ class StormCallers:
         usage: the tokens that the responses report.
         usd: the dollars that the responses report.
         reported: {number of the call: how many times it has ended}.
+        tell: called with the number of each call that has ended, and its end; None to tell nothing.
     """
 
     vectors: dict
@@ -189,6 +190,7 @@ class StormCallers:
     usage: Usage = attrs.field(factory=Usage)
     usd: object = 0
     reported: Counter = attrs.field(factory=Counter)
+    tell: object = None
 
     async def run(self, troupe, calls):
         """Make the calls that have not ended yet, and wait for the last of them."""
@@ -204,6 +206,8 @@ class StormCallers:
             end = await self._ask(troupe, number, call)
         self.ends[end] += 1
         self.reported[number] += 1
+        if self.tell is not None:
+            self.tell(number, end, is_right=all(call is not wrong for wrong, _ in self.wrong))
         if trio.current_time() > begun + min(call.patience_s, call.leaves_s) + 1e-6:
             self.late.append(call)
 

@@ -2,9 +2,11 @@
 
 import re
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from decimal import Decimal
-from functools import partial
+from functools import partial, partialmethod
 from random import Random
+from unittest.mock import patch
 
 import attrs
 import httpx
@@ -37,9 +39,11 @@ from callsheet.runtime import RestartPolicy
 from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
 from callsheet.runtime.testing.faults import Faulty
 from callsheet.simulator.app import Provider
+from callsheet.simulator.caching import NO_CACHE
 from callsheet.simulator.faults import Faults
 from callsheet.simulator.inprocess import ProviderTransport
 from callsheet.simulator.settings import BatchSettings, ProviderSettings
+from callsheet.simulator.stats import RunningStats
 
 OTHER_URL, OTHER_MODEL = "http://two/v1", "gpt-4.1-mini"
 PRICES = default_prices().at_vendor("openai")
@@ -76,7 +80,7 @@ class StormFiles:
 
 
 def storm_settings(files, **more):
-    """Return the settings of a troupe that has all of it on; caching of prompts belongs here."""
+    """Return the settings of a troupe that has all of it on."""
     settings = {
         "endpoint": Endpoint(URL, "sk-one-0123456789", "openai"),
         "fallbacks": [Target(Endpoint(OTHER_URL, "sk-two-0123456789", "openai"), OTHER_MODEL)],
@@ -85,6 +89,7 @@ def storm_settings(files, **more):
         "timeouts": Timeouts(first_byte_s=10),
         "breaker": BreakerPolicy(),
         "hedging": HedgePolicy(min_calls=10, max_share=0.3),
+        "prompt_caching": "auto",
     }
     return TroupeSettings(**(settings | files.policies() | more))
 
@@ -100,6 +105,12 @@ ODD_USAGES = (
 )
 
 
+ALONE = re.compile(r"\b(?:ship|fleet|wharf|pilot)-\d+")
+"""The marks of calls that share no request with others."""
+billed_for = ContextVar("billed_for", default="")
+"""The mark of the request that a provider works on."""
+
+
 class StormTransport(httpx.AsyncBaseTransport):
     """Passes requests on by their host, and spoils the usage in a share of the responses.
 
@@ -108,20 +119,26 @@ class StormTransport(httpx.AsyncBaseTransport):
 
     Attributes:
         odd: the share of responses whose usage is spoiled, 0 to 1.
+        spoiled: the marks of requests with such a response.
         open: the number of responses that the client has not closed.
     """
 
     def __init__(self, by_host):
         self.by_host = by_host
         self.odd = 0.0
+        self.spoiled = set()
         self.open = 0
         self.random = Random(11)
 
     async def handle_async_request(self, request):
+        marks = set(ALONE.findall((await request.aread()).decode()))
+        mark = marks.pop() if len(marks) == 1 else ""
+        billed_for.set(mark)
         response = await self.by_host[request.url.host].handle_async_request(request)
         response.headers.pop("content-length", None)
         change = bytes
         if response.status_code == 200 and self.random.random() < self.odd:
+            self.spoiled.add(mark)
             change = partial(re.sub, *self.random.choice(ODD_USAGES))
         self.open += 1
         response.stream = _Body(self, response.stream, change)
@@ -173,10 +190,20 @@ class StormProviders:
     Args:
         each: both providers.
         transport: passes requests on to them.
+        alone: {mark: the dollars that were billed for its requests}.
     """
 
     each: tuple
     transport: StormTransport
+    alone: dict = attrs.field(factory=dict)
+
+    def note(self, bill, stats, model, tier, *tokens):
+        """Bill tokens, and note whose they are."""
+        bill(stats, model, tier, *tokens)
+        taken, given, cache = (*tokens, NO_CACHE)[:3]
+        used = Usage(taken, given, cache.read, cache.written)
+        usd = PRICES.price(model).at(tier).cost(used)
+        self.alone[billed_for.get()] = self.alone.get(billed_for.get(), 0) + usd
 
     def check_idle(self):
         assert self.transport.open == 0
@@ -190,7 +217,10 @@ async def storm_providers(faults):
     settings = attrs.evolve(PROVIDER, faults=Faults(faults, stall_s=60))
     one, two = Provider(settings), Provider(attrs.evolve(settings, latency_s=(1.0, 4.0)))
     async with ProviderTransport(one) as first, ProviderTransport(two) as second:
-        yield StormProviders((one, two), StormTransport({"provider": first, "two": second}))
+        transport = StormTransport({"provider": first, "two": second})
+        providers, bill = StormProviders((one, two), transport), RunningStats.bill
+        with patch.object(RunningStats, "bill", partialmethod(partial(providers.note, bill))):
+            yield providers
 
 
 @attrs.frozen(eq=False)

@@ -112,3 +112,17 @@ async def test_a_failed_call_is_logged_with_the_attempts_it_took(autojump_clock,
     async with open_troupe(settings) as troupe:
         await outcomes(partial(troupe.complete, Request.of("Hi", model=MODEL)))
     assert [entry["attempts"] for entry in log] == [5]
+
+
+@pytest.mark.parametrize("timeout", [None, "5", True])
+async def test_a_timeout_that_is_no_time_is_refused_before_the_call(autojump_clock, timeout):
+    events = []
+    settings = TroupeSettings(endpoint=Endpoint(URL), observer=events.append)
+    async with open_troupe(settings) as troupe:
+        request = Request.of("Hi", model=MODEL)
+        with pytest.raises(TypeError, match="timeout must be a number of seconds, not"):
+            await troupe.complete(request, timeout=timeout)
+        with pytest.raises(TypeError, match="timeout must be a number of seconds, not"):
+            async with troupe.stream(request, timeout=timeout):
+                pass
+    assert events == []

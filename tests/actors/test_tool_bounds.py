@@ -150,6 +150,8 @@ async def test_a_run_that_is_cancelled_cancels_its_tools(autojump_clock):
         ({"max_cost_usd": 0.05}, "max_cost_usd must be exact: '0.05' rather than 0.05"),
         ({"max_cost_usd": "0"}, "max_cost_usd must be US dollars, above 0"),
         ({"max_cost_usd": "NaN"}, "max_cost_usd must be US dollars, above 0"),
+        ({"max_cost_usd": "1e999"}, "max_cost_usd must be US dollars, at least 0 and at most"),
+        ({"timeout": None}, "timeout must be a number of seconds, not None; leave it out"),
         ({"max_cost_usd": "much"}, "max_cost_usd must be a number, not 'much'"),
     ],
 )

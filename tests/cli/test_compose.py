@@ -167,6 +167,18 @@ def test_a_model_without_a_price_costs_null_with_a_note(provider):
     assert "cost unknown: no price for unpriced" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("share", "said"), [("1.0", "0 out; cost unknown\n"), ("0.5", " of unknown cost\n")]
+)
+def test_calls_that_tell_no_tokens_have_an_unknown_cost(share, said):
+    options = ("--time-scale", "0.02", "--faults", f"no_usage={share}")
+    with provider_process(*options) as base_url:
+        result = compose("Tea", "--base-url", base_url, "--model", "gpt-4o")
+    assert result.exit_code == 0
+    assert said in result.stderr
+    assert "no price" not in result.stderr
+
+
 def test_a_price_file_gives_it_one(provider, tmp_path):
     prices = tmp_path / "prices.json"
     prices.write_text('{"models": {"unpriced": {"input": 1, "output": 1}}}')

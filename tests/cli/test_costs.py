@@ -11,9 +11,8 @@ from click.testing import CliRunner
 
 from callsheet.actors import Usage
 from callsheet.actors.ledger.book import Book, CallOutcome
-from callsheet.actors.ledger.entries import Amount, CostLabel, Payer
+from callsheet.actors.ledger.entries import Amount, CostLabel, Payer, is_simulated
 from callsheet.actors.ledger.file import LedgerFile
-from callsheet.actors.ledger.simulated import is_simulated
 from callsheet.cli import main
 from callsheet.costs.report import default_ledger, read_costs
 
@@ -75,7 +74,7 @@ def test_a_table_shows_what_was_spent_and_what_is_not_certain(ledger):
     assert lines["gpt-5.6"].split()[-6:] == ["$1,234.50", "-", "-", "$0.2500", "-", "-"]
     assert lines["new"].split()[-6:] == ["unknown", "-", "-", "-", "-", "1"]
     assert lines["total"].split()[1] == "6"
-    assert "unknown: at most, for responses that do not tell their tokens." in result.stdout
+    assert "unknown: at most, for responses whose tokens or price are not known." in result.stdout
     assert "the sums of dollars leave out their 1,500 tokens" in result.stdout
     assert "saved: against the usual tier" in result.stdout
 
@@ -244,3 +243,8 @@ def test_the_table_fits_and_cuts_no_figure(mixed, columns, by):
     totals = {line[0]: line[1] for line in lines if line[0] in ("total", "simulated")}
     assert totals == {"total": "4", "simulated": "8"}
     assert "not paid" in result.stdout
+
+
+def test_a_note_says_how_much_of_the_prompts_the_provider_had_in_its_cache(ledger):
+    result = CliRunner().invoke(main, ["costs", "--ledger", str(ledger)])
+    assert "tokens in: 600 of 3,000 are from the provider's cache." in result.stdout

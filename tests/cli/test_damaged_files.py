@@ -45,6 +45,12 @@ def of_another_program(path):
     database.close()
 
 
+def of_another_kind(path):
+    """Put another file of ours in its place."""
+    path.unlink()
+    (make_store if path.name.startswith("ledger") else make_ledger)(path)
+
+
 def with_a_changed_value(path):
     """Change a value of any of the files into another valid one."""
     with sqlite3.connect(path) as database:
@@ -63,6 +69,7 @@ DAMAGE = {
     "cut": rewrite(lambda whole: whole[: len(whole) // 2]),
     "no database": rewrite(lambda whole: b"notes\n" * len(whole)),
     "foreign": of_another_program,
+    "swapped": of_another_kind,
     "newer": of_the_future,
     "changed": with_a_changed_value,
 }

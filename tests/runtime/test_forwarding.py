@@ -7,10 +7,12 @@ import trio
 from sample_actors import Pass, Relay, Work, Worker
 
 from callsheet.runtime import (
+    Actor,
     ActorCrashed,
     ActorStopped,
     AskTimedOut,
     Verdict,
+    defers,
     handles,
     open_runtime,
 )
@@ -104,3 +106,42 @@ async def test_a_full_mailbox_ahead_holds_the_relay_back(autojump_clock):
             assert len(snapshot[relay.path].in_progress) == 1
             assert snapshot[relay.path].mailbox.depth == 2
             assert snapshot[relay.path].mailbox.senders_waiting == 1
+
+
+class Handing(Actor):
+    """Has another actor do the work, by an ask of its own."""
+
+    def __init__(self, to):
+        self.to = to
+
+    @defers(Pass)
+    async def hand_on(self, message, slot):
+        call = await self.to.submit(message.work)
+        slot.start(call)
+        call.on_settled(lambda call: slot.reply(call.value))
+
+    @handles(Work)
+    async def crash(self, message):
+        raise KeyError("bug")
+
+
+@pytest.mark.parametrize("ends_by", ["deadline", "crash"])
+async def test_the_verdict_is_that_of_the_ask_that_does_the_work(autojump_clock, ends_by):
+    verdicts = {}
+    async with open_runtime() as runtime:
+        worker = await runtime.spawn("worker", partial(Worker, []))
+        handing = await runtime.spawn("handing", partial(Handing, worker))
+
+        async def ask(name):
+            with pytest.raises((AskTimedOut, ActorCrashed)) as caught:
+                await handing.ask(Pass(Work(name, 60)), timeout=3)
+            verdicts[name] = caught.value.verdict
+
+        async with trio.open_nursery() as nursery:
+            for name in ("running", "queued"):
+                nursery.start_soon(ask, name)
+                await trio.testing.wait_all_tasks_blocked()
+            if ends_by == "crash":
+                with pytest.raises(ActorCrashed):
+                    await handing.ask(Work("it crashes"))
+    assert verdicts == {"running": Verdict.MAY_HAVE_RUN, "queued": Verdict.NOT_STARTED}

@@ -4,6 +4,7 @@ import pytest
 import trio
 from provider_client import connected, named_events_in
 
+from callsheet.simulator import CacheSettings
 from callsheet.simulator.caching import anthropic_rules, openai_rules
 
 LONG = "It was the best of times. " * 400  # 2,600 tokens
@@ -163,6 +164,97 @@ async def test_reads_do_not_count_against_the_limit_of_input_tokens(autojump_clo
         last = await client.message("?", model=CLAUDE)
     assert response.json()["usage"]["cache_read_input_tokens"] == 2604
     assert last.headers["anthropic-ratelimit-input-tokens-remaining"] == "10000"
+
+
+async def test_a_prefix_can_be_read_at_the_end_of_the_answer_where_that_is_set(autojump_clock):
+    ended = CacheSettings(readable="ended")
+    async with connected(latency_s=(1, 1), cache=ended) as client:
+        found = {}
+
+        async def ask(after):
+            await trio.sleep(after)
+            found[after] = (await chat_usage(client, LONG))[0]
+
+        async with trio.open_nursery() as nursery:
+            for after in (0, 0.9, 1.1):
+                nursery.start_soon(ask, after)
+    assert found == {0: 0, 0.9: 0, 1.1: 2560}
+
+
+async def test_any_number_of_requests_goes_to_one_machine_where_that_is_set(autojump_clock):
+    async with connected(latency_s=(0.1, 0.1), cache=CacheSettings(machine_rpm=None)) as client:
+        reads = [(await chat_usage(client, LONG))[0] for _ in range(45)]
+    assert reads == [0] + [2560] * 44
+
+
+async def test_a_burst_overflows_and_keys_keep_requests_together(autojump_clock):
+    async with connected(latency_s=(0.1, 0.1)) as client:
+        reads = [(await chat_usage(client, LONG))[0] for _ in range(45)]  # within 5 seconds
+        assert [at for at, read in enumerate(reads) if not read] == [0, 15, 30]
+        for key in "ab":
+            more = [(await chat_usage(client, LONG, prompt_cache_key=key))[0] for _ in range(15)]
+            assert more == [0] + [2560] * 14
+        await trio.sleep(60)  # the first machine takes requests again
+        assert (await chat_usage(client, LONG))[0] == 2560
+
+
+async def test_the_explicit_mode_writes_marked_beginnings_only(autojump_clock):
+    def messages(question, **mark):
+        part = {"type": "text", "text": LONG, **mark}
+        return [{"role": "system", "content": [part]}, {"role": "user", "content": question}]
+
+    async def usage(client, question, **mark):
+        options = {"prompt_cache_options": {"mode": "explicit"}}
+        asked = messages(question, **mark)
+        response = await client.chat(model=NEW, messages=asked, **options)
+        details = response.json()["usage"]["prompt_tokens_details"]
+        return details["cached_tokens"], details.get("cache_write_tokens", 0)
+
+    mark = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+    async with connected() as client:
+        assert await usage(client, "One?") == (0, 0)
+        assert await usage(client, "One?", **mark) == (0, 2604)
+        assert await usage(client, "Two?", **mark) == (2604, 0)
+        assert await usage(client, "Two?") == (0, 0)  # without a mark nothing is compared
+
+
+async def test_the_schema_of_the_output_is_a_part_of_the_prefix(autojump_clock):
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+    async with connected() as client:
+        assert (await chat_usage(client, LONG))[0] == 0
+        assert (await chat_usage(client, LONG, response_format=schema))[0] == 0
+        assert (await chat_usage(client, LONG, response_format=schema))[0] == 2560
+
+
+async def gemini_usage(client, question, model="gemini-2.5-flash", text=LONG):
+    body = {
+        "systemInstruction": {"parts": [{"text": text}]},
+        "contents": [{"role": "user", "parts": [{"text": question}]}],
+    }
+    path = f"/v1beta/models/{model}:generateContent"
+    headers = {"x-goog-api-key": "key"}
+    usage = (await client.post(path, json=body, headers=headers)).json()["usageMetadata"]
+    return usage.get("cachedContentTokenCount", 0)
+
+
+async def test_gemini_reads_what_another_request_has_begun_with(autojump_clock):
+    async with connected() as client:
+        assert await gemini_usage(client, "One?") == 0
+        assert await gemini_usage(client, "Two?") == 2560
+        assert await gemini_usage(client, "Two?", "gemini-2.0-flash") == 0
+        assert await gemini_usage(client, "Two?", "gemini-3.1-pro-preview") == 0  # from 4,096 on
+        bill = client.provider.stats.billed["gemini-2.5-flash"]["default"]
+        assert (bill.cached_tokens, bill.saved_tokens) == (2560, pytest.approx(0.9 * 2560))
+
+
+async def test_gemini_caches_nothing_where_that_is_set(autojump_clock):
+    async with connected(cache=CacheSettings(gemini=False)) as client:
+        assert [await gemini_usage(client, "One?") for _ in range(2)] == [0, 0]
+
+
+async def test_the_minimum_can_be_set(autojump_clock):
+    async with connected(cache=CacheSettings(minimum=4096)) as client:
+        assert [await message_usage(client, marked(LONG)) for _ in range(2)][1][:2] == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,17 @@ from .engine.dispatcher import (
 )
 from .engine.reader import ReaderActor
 from .engine.reporting import LimitsActor, ObserverActor, ReportRows, SeenLimits
-from .engine.routing import plan_run
+from .engine.routing import RunJournal, plan_run
 from .engine.run import BulkRun
-from .engine.store import AdmitRows, FinishRun, GetRunInfo, Keep, StoreActor, StorePlace
+from .engine.store import (
+    AdmitRows,
+    FinishRun,
+    GetRunInfo,
+    Keep,
+    NoteBatches,
+    StoreActor,
+    StorePlace,
+)
 from .engine.writer import OutputState
 from .errors import crash_ending
 from .progress import RowObserver
@@ -220,25 +228,29 @@ class _RunTree:
         store = await runtime.spawn(
             "store", partial(StoreActor, order.place, observers), capacity=_KEEPS
         )
-        self._info = await store.ask(GetRunInfo())
         self._store = store
-        journal = Paths(order.place.output).batches
-        self._plan = plan_run(
-            order.troupe, self._settings, self._info.account, journal, self._info.lane
-        )
+        info = await store.ask(GetRunInfo())
+        self._bound = cost_bound(order.troupe)
+        self._lane = info.lane
+        self._account = info.account.priced(self._bound.usd_of_tokens)
+        journal = RunJournal(Paths(order.place.output).batches, info.owner)
+        self._plan = plan_run(order.troupe, self._settings, self._account, journal, info.lane)
+        has_batches = self._plan.troupe.batches is not None
+        if has_batches or self._settings.pay_again:
+            await store.ask(NoteBatches(in_batches=has_batches))
 
     async def start_dispatcher(self) -> None:
         """Start the troupe, and what sends rows to it."""
         order, plan, settings, runtime = self._order, self._plan, self._settings, self._runtime
         limits, written = order.troupe.limits, order.place.written
         self._state = state = Dispatch(
-            self._info.account,
+            self._account,
             ahead=plan.ahead(limits.in_flight),
             in_flight=limits.in_flight,
             is_recovered=plan.is_recovered,
             max_cost=settings.max_cost,
             deadline_s=settings.deadline_s,
-            bound=cost_bound(plan.troupe).usd,
+            bound=self._bound,
             wall_clock=order.wall_clock,
         )
         cast = attrs.evolve(
@@ -260,7 +272,7 @@ class _RunTree:
             self._calls,
             window_bytes=settings.window_bytes,
             prepare=plan.prepare,
-            lane=self._info.lane,
+            lane=self._lane,
         )
         self._dispatcher = dispatcher = await runtime.spawn("dispatcher", make)
         self.run = BulkRun(

@@ -10,8 +10,10 @@ from typing import Literal
 import attrs
 
 from ..actors import (
+    CacheForecast,
     CheckPlan,
     CombinedCost,
+    CostBound,
     Limits,
     Packing,
     Price,
@@ -23,6 +25,7 @@ from ..actors import (
     sharing_key,
 )
 from .files.known import KnownKeys
+from .files.spend import RunSpend
 from .row import BadRow, Row
 
 _MINUTE_S = 60.0
@@ -125,18 +128,22 @@ class Forecast:
         bad: lines that are not valid requests.
         answered: rows with a response from an earlier run.
         duplicates: rows with the same request as an earlier row, under another custom id.
-        spent_usd: the cost in USD of the responses of earlier runs, as far as it is known.
+        spent: what earlier runs have spent.
         first_bad: the first of the invalid rows.
         models: the estimates, by model.
+        cache_saves_usd: what the provider's prompt cache saves of the cost of live calls, in USD.
+        cache_reads: the rows whose prompts it reads in part.
     """
 
     read: int = 0
     bad: int = 0
     answered: int = 0
     duplicates: int = 0
-    spent_usd: Decimal = Decimal(0)
+    spent: RunSpend = attrs.field(factory=RunSpend)
     first_bad: BadRow | None = None
     models: dict[str, ModelForecast] = attrs.field(factory=dict[str, ModelForecast])
+    cache_saves_usd: Decimal = Decimal(0)
+    cache_reads: int = 0
 
     @property
     def to_send(self) -> int:
@@ -245,15 +252,22 @@ class _OpenPack:
         self.requests, self.live_usd = [], Decimal(0)
 
 
-def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) -> Forecast:
+def forecast(
+    rows: Iterable[Row | BadRow],
+    prices: PriceBook,
+    known: KnownKeys,
+    cache: CacheForecast | None = None,
+) -> Forecast:
     """Estimate a run. Blocks; the memory it takes does not grow with the number of rows.
 
     Args:
         rows: the rows of the input.
         prices: the prices of models.
         known: the keys of rows that have a response, and how long the responses are.
+        cache: adds up what the provider's prompt cache saves; None to leave that out.
     """
-    found, estimator = Forecast(spent_usd=known.cost_usd), TokenEstimator()
+    spent = known.spend.priced(CostBound(prices).usd_of_tokens)
+    found, estimator = Forecast(spent=spent), TokenEstimator()
     packs = _Packs(estimator, prices)
     with closing(sqlite3.connect("", isolation_level=None)) as seen:  # a temporary file
         seen.execute("PRAGMA journal_mode = OFF")
@@ -276,7 +290,11 @@ def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) 
                 estimate = estimator.estimate(row.request)
                 usd = model.add(Usage(estimate.input_tokens, estimate.output_tokens))
                 packs.add(row.request, usd, model)
+                if cache is not None:
+                    cache.add(row.request)
     packs.close()
+    if cache is not None:
+        found.cache_saves_usd, found.cache_reads = cache.saved_usd, cache.calls
     return found
 
 

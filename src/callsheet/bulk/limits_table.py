@@ -47,8 +47,9 @@ def read_limits(path: Path, usual: Limits) -> Limits:
         raise ValueError(f"{path} is not valid TOML: {error}") from None
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply for a limits file") from None
-    except ValueError as error:  # a number of too many digits, or a zero byte in the path
-        raise ValueError(f"{path} cannot be read: {error}") from None
+    except ValueError as error:  # a zero byte in the path, or Python's limit of 4,300 digits
+        reason = "it has a number of too many digits" if "digits" in str(error) else error
+        raise ValueError(f"{path} cannot be read: {reason}") from None
     try:
         models = _table("models", table.pop("models", {}))
         named = {

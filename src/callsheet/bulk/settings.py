@@ -48,6 +48,8 @@ class BulkSettings:
         keep: True to keep the files beside OUTPUT after a complete run, so that a longer input
             sends only its new rows.
         other_provider: True to continue although OUTPUT has responses of another provider.
+        pay_again: True to send rows again that are in batches at the provider, and their results
+            are not waited for.
         total: the number of rows of the input, if it is known.
 
     Raises:
@@ -63,6 +65,7 @@ class BulkSettings:
     deadline_s: float | None = attrs.field(default=None, validator=optional(and_(gt(0), lt(inf))))
     keep: bool = attrs.field(default=True, validator=instance_of(bool))
     other_provider: bool = attrs.field(default=False, validator=instance_of(bool))
+    pay_again: bool = attrs.field(default=False, validator=instance_of(bool))
     total: int | None = attrs.field(default=None, validator=optional(ge(0)))
 
 

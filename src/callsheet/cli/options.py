@@ -111,6 +111,17 @@ timeout_option = option(
     "the request is not sent again, because it may be billed.",
 )
 
+prompt_caching_option = option(
+    "--prompt-caching",
+    section="Cost",
+    type=click.Choice(["off", "order", "auto"]),
+    default="order",
+    show_default=True,
+    help="How calls that begin alike use the provider's prompt cache. order: the first one goes "
+    "ahead, and the others follow at its first token. auto: also add marks and keys where a "
+    "request has none.",
+)
+
 prices_option = option(
     "--prices",
     "price_file",

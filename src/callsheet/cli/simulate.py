@@ -13,7 +13,7 @@ import trio
 from ..simulator.app import Provider
 from ..simulator.faults import FAULT_KINDS, Faults
 from ..simulator.server import CannotListen, serve
-from ..simulator.settings import HEADERS_ON_429, BatchSettings, ProviderSettings
+from ..simulator.settings import HEADERS_ON_429, BatchSettings, CacheSettings, ProviderSettings
 from ..simulator.stats import ProviderStats
 from .parameters import ABOVE_ZERO, FiniteRange
 from .sections import SectionedCommand, option
@@ -203,6 +203,24 @@ _share = FiniteRange(0, 1)
     "endpoints.",
 )
 @option(
+    "--cache-rpm",
+    section="Limits",
+    metavar="N",
+    type=click.IntRange(1),
+    default=CacheSettings().machine_rpm,
+    show_default=True,
+    help="The requests per minute with one beginning and prompt_cache_key that share a prompt "
+    "cache; OpenAI endpoints.",
+)
+@option(
+    "--cache-readable",
+    section="Models",
+    type=click.Choice(["begun", "ended"]),
+    default="begun",
+    show_default=True,
+    help="When a prompt cache can be read: when the response that wrote it has begun, or ended.",
+)
+@option(
     "--models",
     section="Models",
     default="",
@@ -283,6 +301,8 @@ def simulate(
     time_scale: float,
     batch_time: tuple[float, float],
     enqueued_tokens: int | None,
+    cache_rpm: int,
+    cache_readable: Literal["begun", "ended"],
     models: tuple[str, ...],
     context_tokens: int,
     reasoning_field: str | None,
@@ -332,6 +352,7 @@ def simulate(
             refuses_unknown=not accept_unknown,
             flex_refused=flex_refused,
             batches=BatchSettings(time_s=batch_time, enqueued_tokens=enqueued_tokens),
+            cache=CacheSettings(readable=cache_readable, machine_rpm=cache_rpm),
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None

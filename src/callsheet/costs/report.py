@@ -316,7 +316,7 @@ def remarks(report: CostReport) -> list[str]:
     """
     totals, found = report.total.totals + report.simulated_total.totals, list[str]()
     if totals.unknown != NOTHING:
-        found.append("unknown: at most, for responses that do not tell their tokens.")
+        found.append("unknown: at most, for responses whose tokens or price are not known.")
     if totals.maybe_billed != NOTHING:
         found.append("maybe billed: at most, for attempts without a response.")
     if totals.spent.saved_usd:
@@ -328,6 +328,10 @@ def remarks(report: CostReport) -> list[str]:
         found.append(
             f"price unknown: calls; the sums of dollars leave out their {unpriced:,} tokens."
         )
+    spent = totals.spent
+    if spent.cached_tokens:
+        cached, taken = f"{spent.cached_tokens:,}", f"{spent.input_tokens:,}"
+        found.append(f"tokens in: {cached} of {taken} are from the provider's cache.")
     if report.simulated:
         found.append(
             "simulated: by the built-in provider or another server on this machine; not paid."

@@ -11,7 +11,7 @@ from .chance import chat_latency, prompt_latency
 from .faults import FAULT_KINDS, Fault, Faults
 from .inprocess import ProviderTransport
 from .server import CannotListen, serve
-from .settings import HEADERS_ON_429, BatchSettings, ProviderSettings
+from .settings import HEADERS_ON_429, BatchSettings, CacheSettings, ProviderSettings
 from .stats import BilledTokens, ProviderStats
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "HEADERS_ON_429",
     "BatchSettings",
     "BilledTokens",
+    "CacheSettings",
     "CannotListen",
     "Fault",
     "Faults",

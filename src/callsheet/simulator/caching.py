@@ -1,29 +1,28 @@
-"""Prompt caches, as OpenAI and Anthropic document them. Pure: the time is an argument (R14).
+"""Prompt caches, as the vendors document them. Pure: the time is an argument (R14).
 
-A cache knows prefixes of prompts by their hashes. OpenAI's older models cache every prefix of 1,024
-tokens and a multiple of 128 more. Its newer models cache up to the end of the prompt and up to
-marked blocks, Anthropic's up to marked blocks only. A prefix can be read from the first token on of
-the response to the request that wrote it.
+A cache knows prefixes of prompts by their hashes. OpenAI's older models and Gemini's cache every
+prefix of a minimum of tokens and a multiple of 128 more. OpenAI's newer models cache up to the end
+of the prompt, unless a request turns that off, and up to marked blocks, Anthropic's up to marked
+blocks only. OpenAI has many machines, each with a cache of its own.
 
-Source: docs/providers.md, OpenAI: prompt caching; Anthropic: prompt caching.
+Source: docs/providers.md, OpenAI: prompt caching; Anthropic: prompt caching; Gemini: prompt
+caching.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 import attrs
 
-from .body import RequestRefused
-from .prompt import CHARACTERS_PER_TOKEN, IMAGE_TOKENS, MESSAGE_TOKENS, count_tokens
-from .wire import Json, canonical
+from .cacheable import HOUR_S, MAX_MARKS, MINUTE_S, CacheablePrompt, PromptBlock
+from .prompt import CHARACTERS_PER_TOKEN
+from .settings import CacheSettings
 
-MINUTE_S = 60.0
-HOUR_S = 3600.0
-MAX_MARKS = 4
+FIRST_GEMINI = 2.5  # the first version that cached prompts
 MAX_ENTRIES = 100_000
 
-_MARKS = ("cache_control", "prompt_cache_breakpoint")
 # Models that were made before OpenAI cached prompts.
 _UNCACHED = re.compile(r"gpt-3|gpt-4(-|$)|davinci|babbage")
 _AT_BLOCKS = re.compile(r"gpt-(5\.[6-9]|[6-9])")
@@ -62,6 +61,7 @@ class CacheRules:
         write_price: the same for a token that is written.
         long_write_price: the same for a token that is written for an hour or longer.
         marks_end: True if the end of the prompt counts as marked.
+        is_routed: True if requests go to machines by the beginning of their prompts.
     """
 
     minimum: int = 1024
@@ -72,6 +72,7 @@ class CacheRules:
     write_price: float = 1.25
     long_write_price: float = 2.5
     marks_end: bool = True
+    is_routed: bool = False
 
 
 def openai_rules(model: str) -> CacheRules | None:
@@ -80,11 +81,23 @@ def openai_rules(model: str) -> CacheRules | None:
         return None
     if _AT_BLOCKS.match(model):
         cheap = re.match(r"gpt-6\.[12]", model) is not None
-        return CacheRules(read_price=0.05 if cheap else 0.1)
+        return CacheRules(read_price=0.05 if cheap else 0.1, is_routed=True)
     read = 0.1 if model.startswith("gpt-5") else 0.5
     if re.match(r"gpt-4\.1|o3(-20|$)|o4-mini", model):
         read = 0.25
-    return CacheRules(step=128, life_s=10 * MINUTE_S, read_price=read, write_price=1.0)
+    return CacheRules(
+        step=128, life_s=10 * MINUTE_S, read_price=read, write_price=1.0, is_routed=True
+    )
+
+
+def gemini_rules(model: str) -> CacheRules | None:
+    """Return the rules of a model of Gemini; None if it has no cache."""
+    found = re.match(r"gemini-(\d+(?:\.\d+)?)", model)
+    version = float(found[1]) if found is not None else 0.0
+    if version < FIRST_GEMINI:
+        return None
+    minimum = 2048 if version < FIRST_GEMINI + 0.5 else 4096
+    return CacheRules(minimum=minimum, step=128, life_s=5 * MINUTE_S, write_price=1.0)
 
 
 def anthropic_rules(model: str) -> CacheRules:
@@ -110,23 +123,6 @@ def anthropic_rules(model: str) -> CacheRules:
 
 
 @attrs.frozen
-class PromptBlock:
-    """A part of a prompt: a message, a part of one, or the definition of a tool.
-
-    Args:
-        text: the role and the content, or the definition of a tool as JSON.
-        tokens: its tokens, those before its text included.
-        before: the tokens before its text, such as those of a role.
-        mark_s: seconds that a prefix that ends here is to be cached for; None without a mark.
-    """
-
-    text: str = attrs.field(repr=False)
-    tokens: int
-    before: int = 0
-    mark_s: float | None = None
-
-
-@attrs.frozen
 class CachePlace:
     """A place in a prompt at which a cache can end.
 
@@ -148,17 +144,51 @@ class _CachedPrefix:
     ends_at: float
 
 
-class PromptCache:
-    """The cached prefixes of all prompts of a provider."""
+class _Machines:
+    """Leads each request to the first machine that takes one more of its kind in this minute.
 
-    def __init__(self) -> None:
+    Args:
+        rpm: the requests of one kind per minute that a machine takes; None for any number.
+    """
+
+    def __init__(self, rpm: int | None) -> None:
+        self._rpm = rpm
+        self._taken: dict[bytes, list[deque[float]]] = {}  # {route: times at each machine}
+
+    def lead(self, route: bytes, now: float) -> int:
+        """Return the number of the machine that gets a request, and count it."""
+        if self._rpm is None:
+            return 0
+        if len(self._taken) >= MAX_ENTRIES and route not in self._taken:
+            self._taken.clear()
+        machines = self._taken.setdefault(route, [])
+        for number, times in enumerate(machines):
+            while times and times[0] <= now - MINUTE_S:
+                times.popleft()
+            if len(times) < self._rpm:
+                times.append(now)
+                return number
+        machines.append(deque([now]))
+        return len(machines) - 1
+
+
+class PromptCache:
+    """The cached prefixes of all prompts of a provider.
+
+    Args:
+        settings: what is not the same at every provider.
+    """
+
+    def __init__(self, settings: CacheSettings) -> None:
+        self._settings = settings
+        self._machines = _Machines(settings.machine_rpm)
         self._entries: dict[bytes, _CachedPrefix] = {}
         self._prune_at = MAX_ENTRIES
 
     def use(
         self,
         scope: str,
-        blocks: Sequence[PromptBlock],
+        prompt: CacheablePrompt,
         rules: CacheRules,
         *,
         now: float,
@@ -168,13 +198,18 @@ class PromptCache:
 
         Args:
             scope: the owner of the prefixes: vendor, key and model.
-            blocks: the whole prompt.
+            prompt: the whole prompt.
             rules: the rules of its model.
             now: the time of the request in seconds.
-            readable_at: the time of the first token of its response in seconds.
+            readable_at: when what it writes can be read, in seconds.
         """
+        if self._settings.minimum is not None:
+            rules = attrs.evolve(rules, minimum=self._settings.minimum)
+        if rules.is_routed:
+            route = prompt.route
+            scope = f"{scope}|{route.hex()}|{self._machines.lead(route, now)}"
         steps = rules.step is not None
-        places = list(_steps(scope, blocks, rules) if steps else _ends(scope, blocks, rules))
+        places = list(_steps(scope, prompt.blocks, rules) if steps else _ends(scope, prompt, rules))
         marked = [
             place for place in places if place.mark_s is not None and place.tokens >= rules.minimum
         ]
@@ -223,96 +258,18 @@ class PromptCache:
             self._prune_at = max(MAX_ENTRIES, 2 * len(self._entries))
 
 
-def blocks_of(messages: Sequence[Json], tools: Json = None) -> list[PromptBlock]:
-    """Return the blocks of a prompt: each tool, then each message or each of its parts.
-
-    Args:
-        messages: the messages in the format of either vendor, system messages first.
-        tools: the definitions of tools in the format of either vendor.
-
-    """
-    found: list[PromptBlock] = []
-    for tool in tools if isinstance(tools, list) else ():
-        members = tool if isinstance(tool, dict) else {}
-        text = canonical(_unmarked(members))
-        found.append(PromptBlock(text, count_tokens(text), 0, _mark(members)))
-    for message in messages:
-        if isinstance(message, dict):
-            found += _blocks_of_message(message)
-    return found
-
-
-def refuse_many_marks(blocks: Sequence[PromptBlock]) -> None:
-    """Raise `RequestRefused` (400) if more blocks are marked than Anthropic allows."""
-    marks = sum(block.mark_s is not None for block in blocks)
-    if marks > MAX_MARKS:
-        raise RequestRefused(
-            400,
-            f"A maximum of {MAX_MARKS} blocks with cache_control may be provided. Found {marks}.",
-        )
-
-
-def within(blocks: Sequence[PromptBlock], tokens: int) -> list[PromptBlock]:
-    """Return the blocks with at most `tokens` tokens; their sizes are rounded up one by one."""
-    excess = sum(block.tokens for block in blocks) - tokens
-    if not blocks or excess <= 0:
-        return list(blocks)
-    return [*blocks[:-1], attrs.evolve(blocks[-1], tokens=max(0, blocks[-1].tokens - excess))]
-
-
-def mark_end(blocks: Sequence[PromptBlock], mark: Mapping[str, Json]) -> list[PromptBlock]:
-    """Return the blocks with a mark at the end of the prompt.
-
-    Args:
-        blocks: the whole prompt.
-        mark: the mark of the request; {} for none.
-    """
-    if not blocks or not mark:
-        return list(blocks)
-    return [*blocks[:-1], attrs.evolve(blocks[-1], mark_s=_life(mark))]
-
-
-def _blocks_of_message(message: Mapping[str, Json]) -> Iterator[PromptBlock]:
-    role, content, before = str(message.get("role")), message.get("content"), MESSAGE_TOKENS
-    if isinstance(content, list):
-        for part in content:
-            members = part if isinstance(part, dict) else {}
-            text = members.get("text")
-            said = text if isinstance(text, str) else canonical(_unmarked(members))
-            is_image = "image" in str(members.get("type"))
-            size = IMAGE_TOKENS if is_image else count_tokens(said)
-            yield PromptBlock(f"{role}\x1f{said}", before + size, before, _mark(members))
-            before = 0
-        return
-    said = content if isinstance(content, str) else canonical(_unmarked(message))
-    yield PromptBlock(f"{role}\x1f{said}", before + count_tokens(said), before)
-
-
-def _unmarked(members: Mapping[str, Json]) -> dict[str, Json]:
-    return {name: value for name, value in members.items() if name not in _MARKS}
-
-
-def _mark(members: Mapping[str, Json]) -> float | None:
-    mark = next((members[name] for name in _MARKS if members.get(name)), None)
-    return _life(mark) if isinstance(mark, dict) else None
-
-
-def _life(mark: Mapping[str, Json]) -> float:
-    """Return the seconds of a mark's "ttl"; 0 for the usual lifetime of the model."""
-    found = re.fullmatch(r"(\d{1,4})([mh])", str(mark.get("ttl", "")))
-    return int(found[1]) * (MINUTE_S if found[2] == "m" else HOUR_S) if found else 0.0
-
-
-def _ends(scope: str, blocks: Sequence[PromptBlock], rules: CacheRules) -> Iterator[CachePlace]:
+def _ends(scope: str, prompt: CacheablePrompt, rules: CacheRules) -> Iterator[CachePlace]:
     """Return the ends of all blocks."""
-    digest, tokens = blake2b(scope.encode(), digest_size=16), 0
-    for i, block in enumerate(blocks):
+    digest, tokens, usual_s = blake2b(scope.encode(), digest_size=16), 0, prompt.life_s
+    last = None if prompt.is_explicit or not rules.marks_end else len(prompt.blocks) - 1
+    for i, block in enumerate(prompt.blocks):
         digest.update(f"{block.text}\x1e".encode("utf-8", "surrogatepass"))
         tokens += block.tokens
         mark_s = block.mark_s
-        if mark_s is None and rules.marks_end and i == len(blocks) - 1:
+        if mark_s is None and i == last:
             mark_s = 0.0
-        yield CachePlace(tokens, digest.digest(), rules.life_s if mark_s == 0 else mark_s)
+        life_s = (usual_s or rules.life_s) if mark_s == 0 else mark_s
+        yield CachePlace(tokens, digest.digest(), life_s)
 
 
 def _steps(scope: str, blocks: Sequence[PromptBlock], rules: CacheRules) -> Iterator[CachePlace]:

@@ -1,14 +1,15 @@
 """What all endpoints of models have: a parsed call, its response, and a vendor."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import attrs
 from starlette.requests import Request
 
 from .body import RequestRefused
-from .caching import NO_CACHE, CacheRules, CacheUse, PromptBlock
+from .cacheable import CacheablePrompt
+from .caching import NO_CACHE, CacheRules, CacheUse
 from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
 
@@ -111,8 +112,8 @@ class ModelCall(Protocol):
         ...
 
     @property
-    def blocks(self) -> Sequence[PromptBlock]:
-        """The prompt as a cache sees it; () if it is never cached."""
+    def to_cache(self) -> CacheablePrompt:
+        """The prompt as a cache sees it."""
         ...
 
     def answer(self, context: AnswerContext) -> ModelAnswer:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import attrs
 
 from .body import RequestBody, RequestRefused
-from .caching import CacheUse, PromptBlock, blocks_of, within
+from .cacheable import CacheablePrompt, blocks_of, within
+from .caching import CacheUse
 from .call import AnswerContext, ModelAnswer
 from .completions import MAX_TOKENS, AnswerOptions, AnswerShape
 from .generation import EFFORTS, Bit, OfferedTool, Part, ToolOffer, Written, chances_of, write
@@ -55,7 +56,7 @@ class ChatCall:
     reasoning_tokens: int
     logprobs: int | None
     reasoning_field: str | None
-    blocks: tuple[PromptBlock, ...] = attrs.field(repr=False)
+    to_cache: CacheablePrompt = attrs.field(repr=False)
 
     @classmethod
     def parse(cls, body: RequestBody, settings: ProviderSettings) -> "ChatCall":
@@ -87,7 +88,11 @@ class ChatCall:
             reasoning_tokens=EFFORTS[body.choice("reasoning_effort", tuple(EFFORTS)) or "none"],
             logprobs=_top_logprobs(body),
             reasoning_field=settings.reasoning_field,
-            blocks=tuple(within(blocks_of(messages, tools), conversation.tokens)),
+            to_cache=CacheablePrompt.of_openai(
+                body.members,
+                within(blocks_of(messages, tools), conversation.tokens),
+                body.members.get("response_format"),
+            ),
         )
         tokens = call.conversation.tokens
         if tokens + (limit or 0) > settings.context_tokens:

@@ -6,7 +6,7 @@ from itertools import accumulate
 import attrs
 
 from .body import RequestBody, RequestRefused
-from .caching import PromptBlock
+from .cacheable import NOTHING_TO_CACHE, CacheablePrompt
 from .call import AnswerContext, ModelAnswer, Piece
 from .generation import Bit, Written, chances_of, write
 from .prompt import Texts, read_texts
@@ -239,9 +239,9 @@ class CompletionsCall:
         return self.max_tokens * self.options.n * len(self.prompts.items)
 
     @property
-    def blocks(self) -> tuple[PromptBlock, ...]:
-        """(): these prompts are never cached."""
-        return ()
+    def to_cache(self) -> CacheablePrompt:
+        """Nothing: these prompts are never cached."""
+        return NOTHING_TO_CACHE
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
         """Complete every prompt n times; choice j of prompt i has the index i * n + j.

@@ -13,7 +13,7 @@ from hashlib import shake_128
 import attrs
 
 from .body import RequestBody, RequestRefused
-from .caching import PromptBlock
+from .cacheable import NOTHING_TO_CACHE, CacheablePrompt
 from .call import AnswerContext, ModelAnswer, Piece
 from .prompt import Texts, read_texts
 from .settings import ProviderSettings
@@ -83,9 +83,9 @@ class EmbeddingsCall:
         return False
 
     @property
-    def blocks(self) -> tuple[PromptBlock, ...]:
-        """(): these prompts are never cached."""
-        return ()
+    def to_cache(self) -> CacheablePrompt:
+        """Nothing: these prompts are never cached."""
+        return NOTHING_TO_CACHE
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
         """Embed every input, in order."""

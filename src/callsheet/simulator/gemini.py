@@ -10,7 +10,7 @@ import attrs
 from starlette.requests import Request
 
 from .body import RequestRefused
-from .caching import CacheRules
+from .caching import CacheRules, gemini_rules
 from .call import ModelCall
 from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
@@ -69,16 +69,16 @@ class Gemini:
         """Charge one request and its estimated input tokens."""
         return {"requests": 1, "tokens": call.estimated_tokens}
 
-    def cache_rules(self, model: str) -> CacheRules | None:  # noqa: ARG002 - none has a cache here
-        """Return None: no prompt is cached."""
-        return None
+    def cache_rules(self, model: str) -> CacheRules | None:
+        """Return the rules of a model's prompt cache; None if it has none."""
+        return gemini_rules(model) if self._settings.cache.gemini else None
 
     def totals(
         self,
         input_tokens: int,
         output_tokens: int,  # noqa: ARG002 - only input is limited
         *,
-        cached_tokens: int,  # noqa: ARG002 - nothing is cached
+        cached_tokens: int,  # noqa: ARG002 - they count as others do
         ended: bool,  # noqa: ARG002 - input is known from the beginning
     ) -> Mapping[str, float]:
         """Return the input tokens."""

@@ -13,7 +13,7 @@ import attrs
 
 from .arrivals import Arrival
 from .body import RequestBody, RequestRefused
-from .caching import PromptBlock
+from .cacheable import CacheablePrompt, blocks_of, within
 from .call import AnswerContext, ModelAnswer, Piece
 from .completions import MAX_TOKENS
 from .generation import (
@@ -94,6 +94,7 @@ class GenerateContentCall:
     reasoning_tokens: int
     shows_thoughts: bool
     logprobs: int | None
+    to_cache: CacheablePrompt = attrs.field(repr=False)
 
     @classmethod
     def parse(cls, body: RequestBody, settings: ProviderSettings) -> "GenerateContentCall":
@@ -130,6 +131,7 @@ class GenerateContentCall:
             reasoning_tokens=_thinking_tokens(thinking),
             shows_thoughts=thinking.flag("includeThoughts"),
             logprobs=_top_logprobs(config),
+            to_cache=_to_cache(body, conversation.tokens),
         )
 
     @property
@@ -151,11 +153,6 @@ class GenerateContentCall:
     def max_output_tokens(self) -> int | None:
         """The maximum of output tokens of all candidates; None if the request sets none."""
         return None if self.max_tokens is None else self.max_tokens * self.n
-
-    @property
-    def blocks(self) -> tuple[PromptBlock, ...]:
-        """(): Gemini's implicit cache promises nothing, so there is none."""
-        return ()
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
         """Write every candidate."""
@@ -259,6 +256,8 @@ class GenerateContentCall:
         read = self.conversation.tokens
         if context.with_usage:
             usage: dict[str, Json] = {"promptTokenCount": read, "totalTokenCount": read}
+            if context.cache.read:
+                usage["cachedContentTokenCount"] = context.cache.read
             if written is not None:
                 thoughts = sum(one.reasoning_tokens for one in written)
                 tokens = sum(one.tokens for one in written)
@@ -354,6 +353,18 @@ def _message(role: str, content: Mapping[str, Json]) -> ConversationMessage:
             texts.append(canonical(call))
     images = sum("inlineData" in part or "fileData" in part for part in parts)
     return ConversationMessage(role, "\n".join(texts), images)
+
+
+def _to_cache(body: RequestBody, tokens: int) -> CacheablePrompt:
+    """Return the tools, then the system message, then the contents, each of their parts apart."""
+    contents: list[Json] = [dict(body.object("systemInstruction").members)]
+    contents += body.items("contents", MAX_CONTENTS)
+    messages = list[Json](
+        {"role": item.get("role", "user"), "content": item.get("parts")}
+        for item in contents
+        if isinstance(item, dict) and item
+    )
+    return CacheablePrompt(tuple(within(blocks_of(messages, body.members.get("tools")), tokens)))
 
 
 def _schema(config: RequestBody) -> Mapping[str, Json] | None:

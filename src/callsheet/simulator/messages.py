@@ -9,7 +9,7 @@ import attrs
 
 from .arrivals import Arrival
 from .body import RequestBody, RequestRefused
-from .caching import PromptBlock, blocks_of, mark_end, refuse_many_marks, within
+from .cacheable import CacheablePrompt, blocks_of, mark_end, refuse_many_marks, within
 from .call import AnswerContext, ModelAnswer, Piece
 from .generation import EFFORTS, Bit, Part, ToolOffer, Written, write
 from .prompt import Conversation, ConversationMessage, read_message, text_of
@@ -49,7 +49,7 @@ class MessagesCall:
     schema: Mapping[str, Json] | None
     offer: ToolOffer
     thinking_tokens: int
-    blocks: tuple[PromptBlock, ...] = attrs.field(repr=False)
+    to_cache: CacheablePrompt = attrs.field(repr=False)
 
     @classmethod
     def parse(cls, body: RequestBody, settings: ProviderSettings) -> "MessagesCall":
@@ -89,7 +89,7 @@ class MessagesCall:
             schema=_schema(body.object("output_config").object("format")),
             offer=_offer(body),
             thinking_tokens=_thinking_tokens(body, max_tokens),
-            blocks=_blocks(body, conversation.tokens),
+            to_cache=_to_cache(body, conversation.tokens),
         )
 
     @property
@@ -324,14 +324,14 @@ def _messages(items: list[Json]) -> tuple[ConversationMessage, ...]:
     return messages
 
 
-def _blocks(body: RequestBody, tokens: int) -> tuple[PromptBlock, ...]:
+def _to_cache(body: RequestBody, tokens: int) -> CacheablePrompt:
     members = body.members
     system: Json = {"role": "system", "content": members.get("system")}
     messages = [*([system] if members.get("system") else []), *body.items("messages", MAX_MESSAGES)]
     blocks = within(blocks_of(messages, members.get("tools")), tokens)
     blocks = mark_end(blocks, body.object("cache_control").members)
     refuse_many_marks(blocks)
-    return tuple(blocks)
+    return CacheablePrompt(tuple(blocks))
 
 
 def _prompt_key(messages: tuple[ConversationMessage, ...]) -> str:

@@ -9,7 +9,7 @@ from typing import cast
 import attrs
 
 from .body import RequestBody, RequestRefused, invalid_type
-from .caching import PromptBlock, blocks_of, within
+from .cacheable import CacheablePrompt, blocks_of, within
 from .call import AnswerContext, ModelAnswer, Piece
 from .chat import MAX_MESSAGES, MAX_TOP_LOGPROBS, TIERS, token_logprobs
 from .completions import MAX_TOKENS
@@ -52,7 +52,7 @@ class ResponsesCall:
     reasoning_tokens: int
     has_summary: bool
     logprobs: int | None
-    blocks: tuple[PromptBlock, ...] = attrs.field(repr=False)
+    to_cache: CacheablePrompt = attrs.field(repr=False)
     echo: Mapping[str, Json] = attrs.field(repr=False)
 
     @classmethod
@@ -92,7 +92,11 @@ class ResponsesCall:
             reasoning_tokens=EFFORTS[reasoning.choice("effort", tuple(EFFORTS)) or "none"],
             has_summary=reasoning.choice("summary", _SUMMARIES) is not None,
             logprobs=top or 0 if _LOGPROBS in included else None,
-            blocks=tuple(within(blocks_of(messages, tools), conversation.tokens)),
+            to_cache=CacheablePrompt.of_openai(
+                body.members,
+                within(blocks_of(messages, tools), conversation.tokens),
+                body.object("text").members.get("format"),
+            ),
             echo=_echo(body),
         )
 

@@ -80,7 +80,7 @@ class ModelService:
         self.openai = self._counter(OpenAI(settings))
         self.anthropic = self._counter(Anthropic(settings))
         self.gemini = self._counter(Gemini(settings))
-        self._cache = PromptCache()
+        self._cache = PromptCache(settings.cache)
         self._fault_chance = random_of("faults", settings.seed)
         self._flex_chance = random_of("flex", settings.seed)
 
@@ -140,10 +140,11 @@ class ModelService:
 
         seed, (low, high) = settings.seed, settings.latency_s
         latency = latency_of(seed, call.prompt_key, low, high) * settings.time_scale
-        first_token_at = arrival.begun + settings.first_piece * latency
+        is_early = settings.cache.readable == "begun"
         cache = NO_CACHE
         if fault is None or fault.kind not in ("reset", "stall"):  # else the prompt is not read
-            cache = self._cached(call, vendor, key, first_token_at, arrival.begun)
+            readable_s = latency * (settings.first_piece if is_early else 1)
+            cache = self._cached(call, vendor, key, arrival.begun + readable_s, arrival.begun)
         context = AnswerContext(
             seed=seed,
             hex=hex_of("answer", seed, arrival.number),
@@ -175,14 +176,14 @@ class ModelService:
         )
 
     def _cached(
-        self, call: ModelCall, vendor: SimulatedVendor, key: str, first_token_at: float, now: float
+        self, call: ModelCall, vendor: SimulatedVendor, key: str, readable_at: float, now: float
     ) -> CacheUse:
         """Read the prompt of a call from the cache as far as possible, and write the rest."""
         rules = vendor.cache_rules(call.model)
-        if rules is None or not call.blocks:
+        if rules is None or not call.to_cache.blocks:
             return NO_CACHE
         scope = f"{type(vendor).__name__}|{key}|{call.model}"
-        return self._cache.use(scope, call.blocks, rules, now=now, readable_at=first_token_at)
+        return self._cache.use(scope, call.to_cache, rules, now=now, readable_at=readable_at)
 
     def _admitted(
         self, arrival: Arrival, endpoint: ModelEndpoint, key: str, fault: Fault | None

@@ -96,6 +96,35 @@ def _are_known(_: object, field: "attrs.Attribute[frozenset[str]]", value: froze
             raise ValueError(f"{field.name}: {name!r} must be one of {', '.join(HEADERS_ON_429)}")
 
 
+MACHINE_RPM: int | None = 15
+"""Requests per minute, about, with one beginning and key that OpenAI leads to one machine."""
+
+
+@attrs.frozen(kw_only=True)
+class CacheSettings:
+    """Settings of the prompt caches, where sources differ or are silent on real providers.
+
+    Args:
+        readable: when a prefix can be read: from the first token of the response to the request
+            that wrote it ("begun"), or from its end ("ended").
+        machine_rpm: requests per minute with one beginning and `prompt_cache_key` that one of
+            OpenAI's machines takes; more go to another machine, which has a cache of its own. None
+            for any number.
+        minimum: tokens of the shortest prefix that is cached; None for those of each model.
+        gemini: whether Gemini's models cache prompts, which Google does not promise.
+
+    Raises:
+        ValueError: a value is out of range; the text names the field.
+    """
+
+    readable: Literal["begun", "ended"] = attrs.field(
+        default="begun", validator=in_(("begun", "ended"))
+    )
+    machine_rpm: int | None = attrs.field(default=MACHINE_RPM, validator=optional(ge(1)))
+    minimum: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    gemini: bool = True
+
+
 @attrs.frozen(kw_only=True)
 class ProviderSettings:
     """The settings of the built-in provider; the defaults are those of the workloads.
@@ -139,6 +168,7 @@ class ProviderSettings:
         context_tokens: the maximum of tokens of a prompt and its response together.
         faults: the rates of faults.
         batches: the settings of batches.
+        cache: the settings of prompt caches.
 
     Raises:
         ValueError: a value is out of range; the text names the field.
@@ -176,6 +206,7 @@ class ProviderSettings:
     batches: BatchSettings = attrs.field(
         factory=BatchSettings, validator=instance_of(BatchSettings)
     )
+    cache: CacheSettings = attrs.field(factory=CacheSettings, validator=instance_of(CacheSettings))
 
     def charge(self, prompt_tokens: int, max_output_tokens: int | None) -> int:
         """Return the tokens that a request is charged at admission."""

@@ -182,8 +182,11 @@ class CallTotals:
         retries: the number of HTTP requests that were retries.
         input_tokens: the tokens of the prompts, as reported.
         output_tokens: the tokens of the responses, as reported.
-        cost_usd: the cost in USD; None if the price of a completed call is not known.
+        cost_usd: the cost in USD; None if the cost of a completed call is not known.
+        known_usd: the cost in USD of the completed calls whose cost is known.
+        unknown_costs: the number of completed calls whose cost is not known.
         sequential_s: the sum of the seconds of each call's last HTTP request.
+        cached_tokens: the tokens of the prompts that the provider read from its cache.
     """
 
     calls: int
@@ -194,7 +197,10 @@ class CallTotals:
     input_tokens: int
     output_tokens: int
     cost_usd: Decimal | None
+    known_usd: Decimal
+    unknown_costs: int
     sequential_s: float
+    cached_tokens: int = 0
 
     @classmethod
     def of(cls, calls: Iterable[CallRecord], now: float) -> "CallTotals":
@@ -218,7 +224,10 @@ class CallTotals:
             input_tokens=sum(usage.input_tokens for usage in usages),
             output_tokens=sum(usage.output_tokens for usage in usages),
             cost_usd=sum(known, Decimal(0)) if len(known) == len(costs) else None,
+            known_usd=sum(known, Decimal(0)),
+            unknown_costs=len(costs) - len(known),
             sequential_s=sum(call.working(now) for call in calls),
+            cached_tokens=sum(usage.cached_tokens for usage in usages),
         )
 
 

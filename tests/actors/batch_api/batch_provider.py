@@ -74,6 +74,8 @@ class BatchProvider(httpx.AsyncBaseTransport):
         self.extra_lines = []
         self.hidden_s = 0.0  # seconds after the end for which files of results are not named
         self.reports_counts = True
+        self.final_word = ""  # the state of a batch that has ended; "" for the usual one
+        self.downloads = []  # what each download becomes, in order: functions of its bytes
         self.odd = {}  # {prompt: makes an odd line of the usual one}
         self.retry_after = ""  # header of the responses to polls
         self.names = itertools.count(1)
@@ -224,6 +226,8 @@ class BatchProvider(httpx.AsyncBaseTransport):
             line for line, is_bad in batch.results if self.kind == "anthropic" or is_bad == is_error
         ]
         content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        if self.downloads:
+            content = self.downloads.pop(0)(content)
         return httpx.Response(200, stream=_ChunkedBody(content, self.pieces))
 
     # ------------------------------------------------------------ batches
@@ -231,7 +235,8 @@ class BatchProvider(httpx.AsyncBaseTransport):
     def shown(self, batch):
         is_over = batch.settled
         if self.kind == "anthropic":
-            status = "ended" if is_over else ("canceling" if batch.cancelled_at else "in_progress")
+            ended = self.final_word or "ended"
+            status = ended if is_over else ("canceling" if batch.cancelled_at else "in_progress")
             counts = {"processing": 0 if is_over else len(batch.lines), "succeeded": 0}
             if is_over:
                 counts["succeeded"] = len(batch.lines)
@@ -244,7 +249,8 @@ class BatchProvider(httpx.AsyncBaseTransport):
                 "request_counts": counts,
                 "results_url": "https://elsewhere/results" if is_over else None,
             }
-        status = batch.final if is_over else ("cancelling" if batch.cancelled_at else "in_progress")
+        final = self.final_word or batch.final
+        status = final if is_over else ("cancelling" if batch.cancelled_at else "in_progress")
         is_named = is_over and trio.current_time() >= batch.ends_at + self.hidden_s
         has = {is_bad for _, is_bad in batch.results} if is_named else set()
         results = [line for line, _ in batch.results]

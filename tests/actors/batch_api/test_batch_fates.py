@@ -8,16 +8,28 @@ from batch_provider import BatchProvider, answer_text
 from batch_stage import KINDS, MORE_KINDS, batch_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from odd_lines import ODD, WITHOUT
+from odd_lines import ODD, ODD_OF, WITHOUT, WITHOUT_OF
 from trio.testing import MockClock
 
 from callsheet.actors import BadRequest, BatchUnavailable, CallFailed
 
 FATES = ["ok", "ok", "ok", "missing", "twice", "expired", "malformed", 0, 400, 429, 500]
-SHAPES = [None, None, None, *ODD.values(), *WITHOUT.values()]
+SHAPES = [*ODD.values(), *WITHOUT.values()]
+SHAPES_OF = {
+    "openai": SHAPES,
+    "groq": SHAPES,
+    **{kind: [*some.values(), *WITHOUT_OF[kind].values()] for kind, some in ODD_OF.items()},
+}
+SHORT = [
+    bytes,
+    lambda _: b"",
+    lambda content: content[: len(content) // 2],
+    lambda content: content[: content.find(b"\n") + 1],
+    lambda _: b'{"error": {"message": "later"}}',
+]
 FETCHES = ["ok", "refuse-404", "refuse-410", "refuse-500", "refuse-503", "drop", "lose"]
 
-rows = st.lists(st.tuples(st.sampled_from(FATES), st.sampled_from(SHAPES)), min_size=1, max_size=6)
+rows = st.lists(st.tuples(st.sampled_from(FATES), st.integers(0, 40)), min_size=1, max_size=6)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *MORE_KINDS])
@@ -29,16 +41,18 @@ rows = st.lists(st.tuples(st.sampled_from(FATES), st.sampled_from(SHAPES)), min_
     reports_counts=st.booleans(),
     fetches=st.lists(st.sampled_from(FETCHES), max_size=8),
     polls=st.lists(st.sampled_from(["ok", "ok", "refuse-404", "refuse-503", "lose"]), max_size=8),
+    downloads=st.lists(st.sampled_from(SHORT), max_size=8),
     is_required=st.booleans(),
 )
 def test_no_row_is_bought_twice_in_silence(
-    kind, rows, final, *, hidden_s, reports_counts, fetches, polls, is_required
+    kind, rows, final, *, hidden_s, reports_counts, fetches, polls, downloads, is_required
 ):
     async def main():
         provider = BatchProvider(kind, finals=[final, "completed"])
         provider.fates = {f"p{at}": fate for at, (fate, _) in enumerate(rows)}
-        if kind in ("openai", "groq"):
-            provider.odd = {f"p{at}": odd for at, (_, odd) in enumerate(rows) if odd is not None}
+        shapes = dict(enumerate(SHAPES_OF.get(kind, [])))
+        provider.odd = {f"p{at}": shapes[odd] for at, (_, odd) in enumerate(rows) if odd in shapes}
+        provider.downloads = list(downloads)
         provider.hidden_s, provider.reports_counts = hidden_s, reports_counts
         provider.faults = {"fetch": list(fetches), "poll": list(polls)}
         async with batch_stage(provider, late_s=1200.0, is_required=is_required) as here:

@@ -196,7 +196,7 @@ def test_a_batch_that_has_run_nothing_has_nothing_to_deliver():
     assert (one.next(10), one.ending) == (inf, "unrun")
 
 
-def test_a_file_that_is_not_there_is_asked_for_again_and_another_one_only_once():
+def test_a_file_that_is_not_there_is_asked_for_again_and_so_is_one_that_may_have_been_short():
     one = running()
     one.update(OVER, 10)
     one.is_absent(OUTPUTS[0], 10)
@@ -204,8 +204,25 @@ def test_a_file_that_is_not_there_is_asked_for_again_and_another_one_only_once()
     assert one.next(10) == "poll"
     one.update(OVER, 20)
     assert (one.next(20), one.output) == ("fetch", OUTPUTS[0])
-    one.is_absent(OUTPUTS[0], 110)
+    one.is_absent(OUTPUTS[0], 20)
+    assert (one.next(20), one.output) == ("fetch", OUTPUTS[1])
+    one.fetched_all(OUTPUTS[1], 110)
     assert (one.next(110), one.ending) == (inf, "results")
+
+
+@pytest.mark.parametrize(
+    "reported", [{"done": 3}, {"done": 0, "is_complete": True}, {"is_complete": True}, {}]
+)
+def test_a_file_that_was_empty_is_read_again_until_its_results_are_late(reported):
+    one, over = running(), view("over", is_over=True, outputs=OUTPUTS[:1], **reported)
+    one.update(over, 10)
+    for now in (10, 50, 109):
+        one.fetched_all(OUTPUTS[0], now, is_whole=False)
+        assert one.next(now) == "poll"
+        one.update(over, now)
+        assert (one.next(now), one.output) == ("fetch", OUTPUTS[0])
+    one.fetched_all(OUTPUTS[0], 110, is_whole=False)
+    assert (one.next(110), one.ending, one.release()) == (inf, "results", IDS)
 
 
 def test_results_that_the_provider_counts_and_does_not_deliver_are_waited_for():
@@ -215,6 +232,8 @@ def test_results_that_the_provider_counts_and_does_not_deliver_are_waited_for():
     one.fetched_all(OUTPUTS[0], 10)
     assert one.next(10) == "poll"
     one.update(attrs.evolve(over, outputs=OUTPUTS), 20)
+    assert (one.next(20), one.output) == ("fetch", OUTPUTS[0])  # it may have been short
+    one.fetched_all(OUTPUTS[0], 20)
     assert (one.next(20), one.output) == ("fetch", OUTPUTS[1])
     one.take_result("b-1")
     one.fetched_all(OUTPUTS[1], 20)
@@ -229,8 +248,8 @@ def test_a_name_is_ours_or_not(custom_id):
 def test_results_that_are_lost_may_have_been_paid_for():
     one = running()
     one.update(view("expired", is_over=True, outputs=OUTPUTS, done=0), 10)
-    one.fetched_all(OUTPUTS[0], 10, is_whole=False)
-    one.fetched_all(OUTPUTS[1], 10)
+    one.fetched_all(OUTPUTS[0], 110, is_whole=False)
+    one.fetched_all(OUTPUTS[1], 110)
     assert one.ending == "results"
 
 

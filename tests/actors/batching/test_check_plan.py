@@ -21,6 +21,7 @@ shares = st.sampled_from([0.002, 0.02, 0.05, 0.3, 0.5])
 def chosen_of(plan, sizes, seed=0):
     """Return the positions, in all members, of those that are checked."""
     chance, found, before = Random(seed), [], 0
+    plan.agreed()
     for size in sizes:
         found += [before + at for at in plan.choose(size, chance)]
         before += size

@@ -4,6 +4,7 @@ from decimal import Decimal
 from functools import partial
 from random import Random
 
+import attrs
 import pytest
 from fakes import URL, outcomes
 from hypothesis import given
@@ -22,6 +23,7 @@ from callsheet.actors import (
 )
 from callsheet.actors.batching.combined_cost import CombinedCost
 from callsheet.compare.samples import INSTRUCTION, write_reviews
+from callsheet.compare.workloads import make_workload
 from callsheet.simulator.app import Provider
 from callsheet.simulator.inprocess import ProviderTransport
 from callsheet.simulator.settings import ProviderSettings
@@ -69,6 +71,20 @@ def test_checks_are_part_of_the_cost():
     assert all_checked > 1
 
 
+def test_a_pack_is_compared_with_calls_whose_instruction_is_cached():
+    request = labelling("Good.", INSTRUCTION * 12)
+
+    def share(read):
+        checks, estimator = CheckPlan(0), TokenEstimator(lambda _: None)
+        cost = CombinedCost(Packing(check_share=0), checks, estimator, book(8), lambda *_: read)
+        return cost.full_share(request)
+
+    shares = [share(read) for read in (1, 0.1, 0.001)]
+    assert shares[0] == cost_at(book(8), Packing(check_share=0)).full_share(request)
+    assert shares == sorted(shares)
+    assert shares[0] < 0.1 < shares[1] < 1 < shares[2]
+
+
 @given(st.integers(1, 60), st.text(st.characters(codec="ascii"), max_size=200))
 def test_more_members_never_make_a_pack_of_alike_items_dearer(members, text):
     cost, request = cost_at(book(4)), labelling(text)
@@ -97,7 +113,7 @@ def reviews():
 
 
 @pytest.mark.parametrize(
-    ("instruction", "at_most"), [(INSTRUCTION, 0.31), (BRIEF, 1.0), (TERSE, 1.0)]
+    ("instruction", "at_most"), [(INSTRUCTION, 0.27), (BRIEF, 0.9), (TERSE, 1.0)]
 )
 async def test_packing_never_costs_more_than_single_calls(
     autojump_clock, reviews, instruction, at_most
@@ -106,6 +122,23 @@ async def test_packing_never_costs_more_than_single_calls(
     _, alone, _ = await label(instruction, reviews=reviews, max_item_tokens=1)
     _, packed, _ = await label(instruction, reviews=reviews)
     assert packed <= alone * Decimal(str(at_most))
+
+
+async def bill(requests):
+    """Return what the built-in provider bills for requests that start at the same time."""
+    async with ProviderTransport(Provider(ProviderSettings())) as transport:
+        settings = TroupeSettings(endpoint=Endpoint(URL), transport=transport)
+        async with open_troupe(settings) as troupe:
+            answers = await outcomes(*(partial(troupe.complete, it) for it in requests))
+    return sum(answer.cost_usd for answer in answers)
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+async def test_a_thousand_reviews_cost_a_fifth_of_single_calls(autojump_clock, seed):
+    """The workload W4: an instruction of 174 words, 200 reviews that are copies."""
+    requests = make_workload("reviews", seed).items
+    alone = [attrs.evolve(it, packable=False, cacheable=False) for it in requests]
+    assert await bill(requests) <= await bill(alone) * Decimal("0.2")
 
 
 async def test_items_under_an_instruction_too_short_to_save_anything_are_sent_alone_at_once(
@@ -123,3 +156,21 @@ async def test_explain_prices_a_full_pack_beside_single_calls(autojump_clock, re
     live, pack = plan.quotes
     assert (live.route, pack.route) == ("live", "pack")
     assert pack.cost_usd / live.cost_usd == pytest.approx(packed / alone, abs=Decimal("0.1"))
+
+
+@pytest.mark.parametrize("caching", ["off", "order"])
+async def test_no_pack_is_made_where_the_cache_of_the_provider_is_cheaper(
+    autojump_clock, reviews, caching
+):
+    prices = PriceBook({MODEL: Price(Decimal(1), Decimal(40), cached=Decimal(0))})
+    async with ProviderTransport(Provider(ProviderSettings())) as transport:
+        settings = TroupeSettings(
+            endpoint=Endpoint(URL, vendor="openai"),
+            prices=prices,
+            prompt_caching=caching,
+            transport=transport,
+        )
+        async with open_troupe(settings) as troupe:
+            requests = [labelling(review, INSTRUCTION * 5) for review in reviews[:30]]
+            answers = await outcomes(*(partial(troupe.complete, it) for it in requests))
+    assert ("pack" in {answer.route for answer in answers}) is (caching == "off")

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from fakes import MODEL, Journal, Stage, answer_to, batcher_to, outcomes
 
-from callsheet.actors import Packing, Request
+from callsheet.actors import BadRequest, ContentFiltered, Packing, Request
 from callsheet.actors.batching import GetBatchingStatistics
 from callsheet.actors.calls import CallContext, Complete
 from callsheet.runtime import open_runtime
@@ -51,7 +51,7 @@ def backwards(entries):
     return entries[::-1]
 
 
-def packable(text, is_short):
+def packable(text, *, is_short):
     most = 5 if is_short else 50
     request = Request.of(text, system=INSTRUCTION, model=MODEL, max_tokens=most, packable=True)
     return Complete(request, CallContext(text))
@@ -64,7 +64,8 @@ async def label(rewrite, journal, names, is_short):
         stage = await runtime.spawn("model", partial(kind, journal), concurrency=99)
         packing = Packing(max_items=50, check_share=0)
         batcher = await batcher_to(runtime, journal, stage=stage, strategies=[packing])
-        found = await outcomes(*(partial(batcher.ask, packable(name, is_short)) for name in names))
+        calls = [packable(name, is_short=is_short) for name in names]
+        found = await outcomes(*(partial(batcher.ask, one) for one in calls))
         statistics = await batcher.ask(GetBatchingStatistics())
     return found, statistics
 
@@ -96,3 +97,47 @@ async def test_no_item_gets_the_answer_of_another_and_packing_ends(
     packs = sum(prompt.startswith("[") for prompt, _ in journal.began)
     assert packs <= 3, "those that were sent before the first one came back"
     assert len(journal.began) == 150 + packs, "L11: nothing is bought a third time"
+
+
+class Refusing(Miscounting):
+    """A model that refuses some prompts."""
+
+    rewrite = staticmethod(list)
+    error = BadRequest("no", attempts=1, status=400)
+    refuses = ""
+
+    async def attempt(self, message, behaviour):
+        if f'{self.refuses}"' in message.request.messages[-1].content + '"':
+            raise self.error
+
+
+async def refused(journal, count, **members):
+    async with open_runtime() as runtime:
+        kind = type("Model", (Refusing,), members)
+        stage = await runtime.spawn("model", partial(kind, journal), concurrency=99)
+        packing = Packing(check_share=0)
+        batcher = await batcher_to(runtime, journal, stage=stage, strategies=[packing])
+        calls = [packable(f"text {number}", is_short=True) for number in range(count)]
+        found = await outcomes(*(partial(batcher.ask, one) for one in calls))
+        (agreement,) = (await batcher.ask(GetBatchingStatistics())).agreement["pack"]
+    return found, agreement
+
+
+async def test_a_filter_that_refuses_an_item_costs_the_others_no_pack(autojump_clock):
+    journal, filtered = Journal(), ContentFiltered("no", attempts=1, status=400)
+    found, agreement = await refused(journal, 64, error=filtered, refuses="text 7")
+    texts = [getattr(one, "text", type(one)) for one in found]
+    assert texts == [
+        ContentFiltered if number == 7 else f"about text {number}" for number in range(64)
+    ]
+    assert agreement.is_trusted
+    assert len(journal.began) <= 1 + 2 * 6
+
+
+async def test_a_model_that_refuses_packs_gets_no_more_of_them(autojump_clock):
+    """Without checks it was sent each pack in halves, and these in halves, for ever."""
+    journal = Journal()
+    found, agreement = await refused(journal, 200, refuses="[")
+    assert [one.text for one in found] == [f"about text {number}" for number in range(200)]
+    assert not agreement.is_trusted
+    assert len(journal.began) <= 200 + 2

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Request, Response, Usage
+from callsheet.actors.batching.pack_form import form_for
 from callsheet.actors.batching.packing import Packing
 from callsheet.simulator.text import write_answer
 
@@ -109,6 +110,33 @@ def test_references_in_the_class_of_an_answer_lead_to_the_definitions_of_the_pac
     assert second is None, "it does not match the schema"
 
 
+@pytest.mark.parametrize(
+    ("max_tokens", "most"), [(33, 50), (300, 50), (500, 31), (5_000, 3), (9_000, 1), (90_000, 1)]
+)
+def test_the_answers_of_a_pack_fit_into_one_response(max_tokens, most):
+    """A limit of more tokens than a model can write is refused, and the pack with it."""
+    request = item("a", max_tokens=max_tokens)
+    assert Packing().bounds_for(request).max_size == most
+    if most > 1:
+        assert Packing().combine([request] * most).max_tokens <= 16_100
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"next": {"$ref": "#"}}},
+        {
+            "type": "object",
+            "properties": {"a": {"type": "string"}, "b": {"$ref": "#/properties/a"}},
+        },
+        {"anyOf": [{"type": "null"}, {"type": "array", "items": {"$ref": "#"}}]},
+    ],
+)
+def test_a_schema_that_refers_to_its_own_root_is_in_no_pack(schema):
+    """In a pack its root is another one: the model would be made to answer with packs."""
+    assert Packing().key(item("a", json_schema=schema)) is None
+
+
 # ------------------------------------------------------------------ what comes back
 
 
@@ -146,7 +174,7 @@ def test_an_answer_of_a_class_is_one_that_the_caller_can_read():
 @pytest.mark.parametrize(
     ("schema", "answers"),
     [
-        (NO_SCHEMA, ["", " \n", None]),
+        (NO_SCHEMA, ["", " \n"]),
         (LABEL, [{"label": "else"}, {}, {"label": "good", "more": 1}, {"label": None}]),
         ({"type": "object", "properties": {"n": {"type": "integer"}}}, [{"n": True}, {"n": "1"}]),
         ({"type": "object", "properties": {"n": {"maximum": 5}}}, [{"n": 6}]),
@@ -159,10 +187,8 @@ def test_an_answer_that_is_not_of_its_schema_is_none_and_the_others_stay(schema,
     good = {} if schema is not LABEL else {"label": "good"}
     items = [item(text, json_schema=schema) for text in "ab"]
     for answer in answers:
-        if schema is None and answer is not None:
+        if schema is None:
             response = packed(f"1 {answer}", "2 fine")
-        elif schema is None:
-            response = packed("2 fine")
         else:
             response = packed({"id": 1, **answer}, {"id": 2, **good})
         first, second = texts_of(items, response)
@@ -176,6 +202,8 @@ def test_an_answer_that_is_not_of_its_schema_is_none_and_the_others_stay(schema,
         ["0 a", "1 b", "2 c"],  # from 0
         ["2 a", "3 b", "4 c"],  # from 2
         ["1 a", "2 c"],  # an item is left out, and the count goes on
+        ["1 a", "3 c"],  # an item is left out, or the answer to it has the next number
+        ["2 a", "3 b"],  # from 2, up to the number of items
         ["1 a", "1 b", "2 c"],
         ["1 a", "2 b", "3 c", "4 d"],
         ["1 a", "3 b", "2 c"],
@@ -192,11 +220,6 @@ def test_an_answer_that_is_not_of_its_schema_is_none_and_the_others_stay(schema,
 def test_a_pack_with_a_numbering_of_its_own_answers_no_item(entries):
     """money.md 10: a model that numbered from 0 gave 48 of 50 items the answer of another."""
     assert texts_of([item(text) for text in "abc"], packed(*entries)) == [None] * 3
-
-
-def test_an_item_that_is_left_out_with_its_number_is_asked_for_alone():
-    found = texts_of([item(text) for text in "abc"], packed("1 a", "3 c"))
-    assert found == ["a", None, "c"]
 
 
 @given(st.integers(1, 60), st.data())
@@ -239,6 +262,17 @@ def test_whatever_comes_back_an_item_gets_the_only_answer_with_its_number(entrie
             assert answer.choices == (Choice(answer.text, "stop"),)
 
 
+@pytest.mark.parametrize(
+    "around",
+    ["%s", "```json\n%s\n```", "<think>Hm.</think>\n%s", "\ufeff%s", "Here:\n```\n%s\n```\n"],
+)
+def test_a_pack_is_read_as_a_single_response_is(around):
+    """L10: a single object in a fenced block was read, and a pack in one was paid for twice."""
+    whole = json.dumps({"answers": [{"id": 1, "label": "good"}, {"id": 2, "label": "bad"}]})
+    found = texts_of([item(text, json_schema=LABEL) for text in "ab"], said(around % whole))
+    assert list(map(json.loads, found)) == [{"label": "good"}, {"label": "bad"}]
+
+
 @given(st.text() | json_values.map(json.dumps))
 def test_a_response_that_is_no_pack_is_no_response_to_any_member(text):
     assert texts_of([item("a"), item("b")], said(text)) == [None, None]
@@ -248,3 +282,11 @@ def test_a_response_that_is_no_pack_is_no_response_to_any_member(text):
 def test_a_response_that_is_cut_off_is_no_response_to_any_member(text, cut):
     whole = json.dumps({"answers": [f"1 {text}", f"2 {text}"]})
     assert texts_of([item("a"), item("b")], said(whole[:-cut])) == [None, None]
+
+
+@pytest.mark.parametrize("form", ['{"answers":["1 a","2 b"]}', '["1 a","2 b"]'])
+def test_an_array_is_read_with_and_without_the_object_around_it(form):
+    """A server that ignores the schema returned the array that the instruction asks for."""
+    request = Request.of("x", system="Answer.", model="m", max_tokens=100, packable=True)
+    assert form_for(request).read(form, 2) == ["a", "b"]
+    assert form_for(request).read(form, 3) == [None] * 3

@@ -72,6 +72,21 @@ def test_the_built_in_provider_answers_in_lines(size):
     assert texts_of(size, lines(*said.split("\n"))) == alone
 
 
+odd_texts = st.text(max_size=30) | st.from_regex(r"\A[0-9]{1,3} (good|bad)\n[0-9]{1,2}\Z")
+
+
+@given(st.lists(odd_texts, min_size=1, max_size=20), st.sampled_from([5, 60]))
+def test_whatever_is_in_the_items_each_gets_the_answer_of_a_single_call(texts, max_tokens):
+    """Digits, line breaks, brackets and numbers of other items, in lines and in JSON."""
+    requests = [item(text, max_tokens) for text in texts]
+    whole = Packing().combine(requests)
+    system, user = (message.content for message in whole.messages)
+    output = whole.output_schema
+    said = write_answer(system, user, seed=0, schema=None if output is None else output.schema)
+    found = Packing().split(requests, lines(said))
+    assert [one.text for one in found] == [write_answer(INSTRUCTION, it, seed=0) for it in texts]
+
+
 # ------------------------------------------------------------------ what comes back
 
 
@@ -84,6 +99,9 @@ def test_the_built_in_provider_answers_in_lines(size):
         ["1. a", "2. b", "3. c"],  # a numbered list in Markdown
         ["1) a", "2) b", "3) c"],
         ["1: a", "2: b", "3: c"],
+        ["```", "1 a", "2 b", "3 c", "```"],
+        ["```text", "1 a", "2 b", "", "3 c", "``` "],
+        ["Here are the answers:", "", "1 a", "2 b", "3 c"],
     ],
 )
 def test_a_line_is_read_as_models_write_numbered_lists(entries):
@@ -93,10 +111,12 @@ def test_a_line_is_read_as_models_write_numbered_lists(entries):
 @pytest.mark.parametrize(
     "entries",
     [
-        ["Here are the answers:", "1 a", "2 b", "3 c"],
-        ["1 a", "2 b", "3 c", "Let me know if you need more."],
-        ["1 a", "and more", "2 b", "3 c"],
-        ["```", "1 a", "2 b", "3 c", "```"],
+        ["3 answers:", "1 a", "2 b", "3 c"],
+        ["1 a", "2 apples", "2 b", "3 c"],
+        ["1 a", "b", "c"],
+        ["1 a", "b", "3 c"],
+        ["2 a", "3 b"],
+        ["1 a", "3 c"],
         ["0 a", "1 b", "2 c"],
         ["1 a", "2 c"],
         ["1 a", "2 b", "2 c", "3 d"],
@@ -111,9 +131,23 @@ def test_a_line_is_read_as_models_write_numbered_lists(entries):
         [],
     ],
 )
-def test_any_other_line_or_number_makes_the_pack_answer_no_item(entries):
-    """A remark after the last line would otherwise be a part of the last answer."""
+def test_lines_with_a_numbering_of_their_own_answer_no_item(entries):
     assert texts_of(3, lines(*entries)) == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("entries", "answers"),
+    [
+        (["1 a", "2 b", "3 c", "Let me know if you need more."], ["a", "b", None]),
+        (["1 a", "and more", "and more", "2 b", "3 c"], [None, "b", "c"]),
+        (["1 a", "b", "2 b", "3 c"], [None, "b", "c"]),
+        (["1 a", "2 b", "3 c", "```"], ["a", "b", None]),
+        (["```", "1 a", "```", "2 b", "3 c", "```"], [None, "b", "c"]),
+    ],
+)
+def test_an_answer_that_another_line_may_belong_to_is_left_out(entries, answers):
+    """A remark after the last line would otherwise be a part of the last answer."""
+    assert texts_of(3, lines(*entries)) == answers
 
 
 @pytest.mark.parametrize("ended", ["length", "content_filter", "error", None])
@@ -122,8 +156,7 @@ def test_a_response_that_may_have_been_cut_off_answers_no_item(ended):
     assert texts_of(2, lines("1 negative", "2 posi", ended=ended)) == [None, None]
 
 
-def test_an_item_that_is_left_out_with_its_number_or_its_answer_is_asked_for_alone():
-    assert texts_of(3, lines("1 a", "3 c")) == ["a", None, "c"]
+def test_an_item_without_an_answer_after_its_number_is_asked_for_alone():
     assert texts_of(3, lines("1 a", "2 ", "3 c")) == ["a", None, "c"]
 
 
@@ -137,6 +170,33 @@ def test_any_wrong_numbering_is_found(size, data):
     entries = [f"{number} item {own}" for own, number in zip(right, numbers, strict=True)]
     expected = [f"item {own}" for own in right] if numbers == right else [None] * size
     assert texts_of(size, lines(*entries)) == expected
+
+
+errors = st.sampled_from(["leave out", "repeat", "count on", "count back", "no number", "remark"])
+
+
+@given(st.integers(1, 12), st.lists(st.tuples(errors, st.integers(0, 11)), max_size=2))
+def test_a_model_that_makes_two_errors_gives_no_item_the_answer_of_another(size, mistakes):
+    """Numbers from 2 up to that of the last item gave each item the answer of the one before."""
+    written = [(number, f"item {number}") for number in range(1, size + 1)]
+    for error, place in mistakes:
+        before, rest = written[:place], written[place:]
+        match error:
+            case "leave out":
+                written = before + rest[1:]
+            case "repeat":
+                written = before + rest[:1] + rest
+            case "count on" | "count back":
+                by = 1 if error == "count on" else -1
+                rest = [(number if number is None else number + by, it) for number, it in rest]
+                written = before + rest
+            case "no number":
+                written = before + [(None, it) for _, it in rest[:1]] + rest[1:]
+            case _:
+                written = [*before, (None, "And so on."), *rest]
+    entries = [it if number is None else f"{number} {it}" for number, it in written]
+    for number, found in enumerate(texts_of(size, lines(*entries)), 1):
+        assert found in (None, f"item {number}")
 
 
 @given(st.text())

@@ -72,6 +72,12 @@ def weigh(text):
         item("a", extra_body={"response_format": {"type": "json_object"}}),
         item("a", extra_body={"text": {"format": {"type": "json_object"}}}),
         item("a", extra_body={"logit_bias": {"1": 100}}),
+        item("a", extra_body={"output_config": {"format": {"type": "json_schema"}}}),
+        item("a", extra_body={"stop_token_ids": [13]}),
+        item("a", extra_body={"system": "Answer in rhymes."}),
+        item("a", api="responses", extra_body={"instructions": "Answer in rhymes."}),
+        item("a", extra_body={"systemInstruction": {"parts": [{"text": "x"}]}}),
+        item("\u6c34" * 1000),  # 1,000 tokens and more, though 1,000 characters
         Request(
             model=MODEL,
             messages=[ChatMessage("system", "x"), ChatMessage("user", "y", extra={"name": "Ann"})],
@@ -93,6 +99,7 @@ def test_items_share_a_pack_only_if_all_but_the_item_is_the_same():
         item("a", extra_body={"top_k": 1}),
         item("a", extra_body={"top_k": True}),
         item("a", extra_body={"metadata": {"top_k": 1}}),
+        item("a", extra_body={"output_config": {"effort": "low"}}),
         attrs.evolve(item("a"), model="other"),
         attrs.evolve(
             item("a"), messages=[ChatMessage("system", "Else."), ChatMessage("user", "a")]

@@ -7,6 +7,7 @@ import pytest
 from callsheet.actors import StorageError
 from callsheet.actors.cache.file import CacheFile
 from callsheet.actors.cache.store import CacheEntry
+from callsheet.actors.storage import log_of
 
 MIB = 2**20
 KEYS = [f"{number:032x}" for number in range(40)]
@@ -18,12 +19,22 @@ def value_of(key):
 
 @pytest.fixture
 def whole(tmp_path):
-    file = CacheFile(tmp_path / "whole", None, MIB)
+    close(written(tmp_path / "whole"))
+    return (tmp_path / "whole").read_bytes()
+
+
+def written(path):
+    """Return an open file with responses."""
+    file = CacheFile(path, None, MIB)
     file.open()
-    file.put_many([CacheEntry(key, value_of(key), 1.0) for key in KEYS], [], 1.0)
+    for key in KEYS:
+        file.put_many([CacheEntry(key, value_of(key), 1.0)], [], 1.0)
+    return file
+
+
+def close(file):
     file.close_reader()
     file.close_writer()
-    return (tmp_path / "whole").read_bytes()
 
 
 def found_in(path):
@@ -32,8 +43,7 @@ def found_in(path):
         file.open()
         return file.get_many(KEYS, 2.0)
     finally:
-        file.close_reader()
-        file.close_writer()
+        close(file)
 
 
 def flipped(whole, random):
@@ -74,3 +84,28 @@ def test_many_bits_that_are_changed_never_make_another_response(
 ):
     more = {"checks_all": checks_all, "monkeypatch": monkeypatch}
     assert check_flips(whole, tmp_path, count=3000, **more) > 100
+
+
+CUTS = {
+    "empty": lambda _: b"",
+    "its header": lambda log: log[:32],
+    "half": lambda log: log[: len(log) // 2],
+    "no log": lambda log: b"no log " * (len(log) // 7),
+}
+
+
+@pytest.mark.parametrize("change", [*CUTS, *range(20)])
+def test_the_log_that_a_killed_process_leaves_never_makes_another_response(tmp_path, change):
+    """A cache may lose what a damaged log had, which costs only its hits."""
+    origin, path = tmp_path / "origin", tmp_path / "copy"
+    file = written(origin)
+    log = log_of(origin).read_bytes()
+    path.write_bytes(origin.read_bytes())
+    close(file)
+    changed = CUTS[change](log) if change in CUTS else flipped(log, Random(change))
+    log_of(path).write_bytes(changed)
+    try:
+        found = found_in(path)
+    except StorageError:
+        return
+    assert all(entry.value == value_of(entry.key) for entry in found)

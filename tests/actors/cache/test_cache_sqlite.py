@@ -21,6 +21,7 @@ from callsheet.actors.cache.actor import CacheActor, GetCacheStatistics
 from callsheet.actors.cache.file import CacheFile, SqliteStore
 from callsheet.actors.cache.policy import CachePolicy
 from callsheet.actors.cache.store import CacheEntry
+from callsheet.actors.ledger.file import LedgerFile
 from callsheet.actors.storage import StorageError
 from callsheet.runtime import open_runtime
 
@@ -261,6 +262,14 @@ def cut_off(path):
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def a_ledger(path):
+    LedgerFile(path, 1.0).close(2.0)
+
+
+def an_empty_file(path):
+    path.touch()
+
+
 def a_directory(path):
     path.mkdir()
 
@@ -274,6 +283,8 @@ BAD = {
     rubbish: ("not a database", "move the file away"),
     another_version: ("format version 4, and this release reads version 3", "move the file away"),
     something_else: ("not a response cache of Callsheet", "give another path"),
+    a_ledger: ("not a response cache of Callsheet", "give another path"),
+    an_empty_file: ("the file is empty", "move the file away"),
     a_directory: ("Is a directory", "give another path"),
     below_a_file: ("exists", "give another path"),
 }

@@ -35,6 +35,43 @@ LARGE = {
     "**": "{{ 9 ** 999999999 }}",
     "~": GROW.format(start="'x'", next="n.x ~ n.x"),
     "+": GROW.format(start="[1]", next="n.x + n.x"),
+    "%": "{{ '%999999999d' % 1 }}",
+    "% with a width": "{{ '%*d' % (999999999, 1) }}",
+    "the output": "{% set x = 'x' * 9999999 %}{% for i in range(999) %}{{ x }}{% endfor %}",
+    "an output": "{{ ['x' * 9999999] * 99999 }}",
+    "lists in lists": GROW.format(start="['x' * 999]", next="[n.x, n.x]") + "{{ n.x }}",
+    "a macro": "{% macro m() %}{% for i in range(9999) %}{{ 'x' * 9999 }}{% endfor %}"
+    "{% endmacro %}{{ m()|length }}",
+}
+FILTERS = {
+    "batch": "[1]|batch(999999999, 0)",
+    "center": "'x'|center(10**9)",
+    "constant center": "'x'|center(1000000000)",
+    "format": "'%999999999s'|format('x')",
+    "indent": "'x'|indent(999999999, true)",
+    "indent by a text": "('x\n' * 99999)|indent('x' * 99999)",
+    "join": "(['x' * 99999] * 99999)|join",
+    "join with a text": "range(99999)|join('x' * 99999)",
+    "pprint": "(['x' * 99999] * 99999)|pprint",
+    "quoted": "(['x' * 99999] * 99999)|quoted",
+    "replace": "('x' * 99999)|replace('x', 'x' * 99999)",
+    "round": "1.5|round(999999999, 'ceil')",
+    "slice": "[1]|slice(999999999)|list",
+    "string": "(['x' * 99999] * 99999)|string",
+    "tojson": "{'a': 1}|tojson(indent=999999999)",
+    "wordwrap": "('x ' * 99999)|wordwrap(1, true, 'x' * 99999)",
+}
+METHODS = {
+    "center": "'x'.center(999999999)",
+    "expandtabs": "('\t' * 99999).expandtabs(tabsize=99999)",
+    "format": "'{:999999999}'.format(1)",
+    "join": "('x' * 99999).join(range(99999)|map('string')|list)",
+    "ljust": "'x'.ljust(999999999)",
+    "replace": "('x' * 99999).replace('x', 'x' * 99999)",
+    "rjust": "'x'|attr('rjust')(999999999)",
+    "to_bytes": "(5).to_bytes(999999999, 'big')",
+    "translate": "('x' * 99999).translate({120: 'x' * 99999})",
+    "zfill": "'x'.zfill(999999999)",
 }
 
 
@@ -54,6 +91,41 @@ def test_a_template_that_makes_a_value_that_is_too_large_fails(source):
         render(source, {})
 
 
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_that_makes_a_value_that_is_too_large_is_named(name):
+    began, word = time.thread_time(), name.split()[0 if name.split()[0] != "constant" else 1]
+    with pytest.raises(TemplateError, match=f"a result of the filter {word} is too large"):
+        render(f"{{{{ {FILTERS[name]} }}}}", {})
+    assert time.thread_time() - began < 1.0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_that_makes_a_value_that_is_too_large_is_named(name):
+    began = time.thread_time()
+    with pytest.raises(TemplateError, match=rf"a result of {name}\(\) is too large"):
+        render(f"{{{{ {METHODS[name]} }}}}", {})
+    assert time.thread_time() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "calls itself too deeply"),
+        ("{{ '%99999999999d' % 1 }}", "too (large|long)"),
+    ],
+)
+def test_a_template_that_grows_without_end_is_said_to_do_so(source, words):
+    with pytest.raises(TemplateError, match=words) as caught:
+        render(source, {})
+    assert "Error" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["'x'|batch(1, 2, 3, 4)", "1.5|round('x')", "'%d'|format('x')"])
+def test_a_filter_with_wrong_arguments_is_an_error_of_the_template(source):
+    with pytest.raises(TemplateError, match=r"the template failed: (Type|Value)Error"):
+        render(f"{{{{ {source} }}}}", {})
+
+
 @pytest.mark.parametrize(
     ("source", "text"),
     [
@@ -67,6 +139,14 @@ def test_a_template_that_makes_a_value_that_is_too_large_fails(source):
             "10240.5abab2[1, 2]",
         ),
         ("{{ 'a' ~ 1 ~ none ~ topic }}", "a1NoneTea"),
+        ("{{ 'a'|center(5) }}|{{ 'ab'|replace('b', 'c') }}{{ [1, 2]|join('-') }}", "a  |ac1-2"),
+        ("{{ 'a'.ljust(3) }}{{ '%d of %s'|format(1234567890, 'x') }}", "a  1234567890 of x"),
+        ("{{ '{:>4}'.format(7) }}{{ 3 % 2 }}{{ '%5.1f' % 2.25 }}", "71  2.2"),
+        ("{% for row in [1, 2, 3]|batch(2, 0) %}{{ row }}{% endfor %}", "[1, 2][3, 0]"),
+        (
+            "{{ {'a': [1, none]}|tojson }}{{ 2.5|round|int }}{{ 'a b'|title }}",
+            '{"a": [1, null]}2A B',
+        ),
         ("{% filter upper %}a{% endfilter %}{{ 'b'|upper|quoted }}", 'A"B"'),
     ],
 )

@@ -189,7 +189,8 @@ async def test_an_answer_shared_with_another_call_costs_nothing(autojump_clock):
 async def test_callers_that_share_a_call_share_its_cost(autojump_clock):
     origins = tuple(CallContext(f"c{at}", post=f"p{at}", lane="team") for at in range(3))
     message = Complete(
-        Request.of("x", model=MODEL, max_tokens=100), CallContext("pack", shared_by=origins)
+        Request.of("x", model=MODEL, max_tokens=100),
+        CallContext("pack", shared_by=origins, shared_as="pack"),
     )
     async with ledger(Script()) as (ref, accounts, _):
         await ref.ask(message)
@@ -197,6 +198,13 @@ async def test_callers_that_share_a_call_share_its_cost(autojump_clock):
     assert [sums.spent.output_tokens for sums in found.by["post"].values()] == [2, 2, 1]
     assert sum(sums.spent.usd for sums in found.by["post"].values()) == PAID
     assert found.by["tenant"]["team"].spent.calls == 3
+    assert list(found.by["route"]) == ["pack"], "they were listed as live calls"
+
+
+def test_the_route_of_a_shared_call_names_both_ways():
+    pack = CallContext("p", shared_as="pack")
+    assert [pack.route_of(route) for route in ("live", "batch")] == ["pack", "pack+batch"]
+    assert CallContext("alone").route_of("flex") == "flex"
 
 
 async def test_another_model_that_answers_is_the_one_that_is_paid(autojump_clock):

@@ -304,6 +304,10 @@ def test_more_than_was_reserved_is_booked_as_it_was_and_ends_the_budget():
         ({"usd": 0.1}, TypeError, "usd must be exact"),
         ({"usd": -1}, ValueError, "usd must be US dollars"),
         ({"usd": "NaN"}, ValueError, "usd must be US dollars"),
+        ({"usd": "1e999"}, ValueError, "at most 1,000,000,000,000"),
+        ({"usd": "1e-999"}, ValueError, "at most 40 places"),
+        ({"usd": "five"}, ValueError, "usd must be US dollars, such as .2.50., not .five."),
+        ({"usd": "1e99999999999999999999"}, ValueError, "usd must be US dollars, such as"),
         ({"usd": 1, "per": "week"}, ValueError, "'per' must be in"),
         ({"usd": 1, "match": "a*"}, ValueError, "match needs per="),
         (
@@ -373,6 +377,8 @@ def test_what_is_dearest_of_what_may_happen_is_reserved():
     fast = attrs.evolve(flex, extra_body={"service_tier": "fast"})
     assert most_usd(default_prices(), fast, million) == Decimal("2.5")
     assert most_usd(default_prices(), attrs.evolve(fast, model="o1-pro"), million) is None
+    auto = attrs.evolve(flex, extra_body={"service_tier": "auto"})
+    assert most_usd(default_prices(), auto, million) == Decimal("2.5"), "the project decides"
 
 
 def test_totals_know_nothing_of_what_is_available():

@@ -32,10 +32,15 @@ async def ledger_in(state, folder):
         await accounts.work()
     if state == "closed":
         await accounts.leave()
-    for file, kept in zip(beside(path), beside(copy), strict=True):
+    for file, kept in zip(files_of(path), files_of(copy), strict=True):
         if file.exists():
             shutil.copy(file, kept)
     return copy
+
+
+def files_of(path):
+    """Return the paths of the files of a ledger and of its first run."""
+    return *beside(path), path.with_name(f"{path.name}.reserve-1")
 
 
 def totals(path, by="model"):
@@ -52,7 +57,7 @@ class Copies:
     def __init__(self, path):
         self.path = path
         self.folder = path.parent / "copy"
-        self.whole = {file: file.read_bytes() for file in beside(path) if file.exists()}
+        self.whole = {file: file.read_bytes() for file in files_of(path) if file.exists()}
 
     def with_(self, end, change):
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -105,6 +110,56 @@ async def test_a_bit_that_is_changed_is_refused_or_harmless(tmp_path, state, end
 @pytest.mark.parametrize(("state", "end"), [("closed", ""), ("killed", ""), ("killed", "-wal")])
 async def test_many_bits_that_are_changed_are_refused_or_harmless(tmp_path, state, end):
     await check_flips(tmp_path, state, end, 1500)
+
+
+LOGS = {
+    "empty": lambda _: b"",
+    "its header": lambda log: log[:32],
+    "half": lambda log: log[: len(log) // 2],
+    "without its last transactions": lambda log: log[: len(log) * 9 // 10],
+    "gone": None,
+}
+
+
+@pytest.mark.parametrize("change", LOGS.values(), ids=LOGS)
+async def test_a_ledger_whose_log_has_lost_transactions_is_refused(tmp_path, change):
+    """The space of the run that was killed tells what it had written."""
+    copies = Copies(await ledger_in("killed", tmp_path))
+    path = copies.with_("-wal", change or bytes)
+    if change is None:
+        for file in beside(path)[1:]:
+            file.unlink()
+    for _ in range(2):  # the first refusal has changed nothing
+        with pytest.raises(StorageError, match=f"lacks what the run of {path.name}.reserve-1 has"):
+            all_sums(path)
+        with pytest.raises(StorageError, match=r"reserve-1 away and do without these costs$"):
+            await books(path).open(lambda: None)
+    path.with_name(f"{path.name}.reserve-1").unlink()
+    all_sums(path)
+
+
+async def test_another_ledger_or_an_earlier_copy_is_refused(tmp_path):
+    copies = Copies(await ledger_in("killed", tmp_path))
+    path = copies.whole_one()
+    for file in beside(path):
+        file.unlink(missing_ok=True)
+    other = books(path.with_name("new"))
+    await other.open(lambda: None)
+    await other.leave()
+    shutil.copy(path.with_name("new"), path)
+    with pytest.raises(StorageError, match="it is an earlier copy or another ledger"):
+        all_sums(path)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda _: b"", lambda space: space[:-9], lambda space: space[::-1]]
+)
+async def test_a_space_without_a_mark_says_nothing(tmp_path, change):
+    copies = Copies(await ledger_in("killed", tmp_path))
+    wanted = all_sums(copies.whole_one())
+    path = copies.with_(".reserve-1", change)
+    assert all_sums(path) == wanted
+    assert not path.with_name(f"{path.name}.reserve-1").exists()
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.999])

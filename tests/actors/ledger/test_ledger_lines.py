@@ -1,18 +1,26 @@
 """Each line of a batch is in the ledger once, also if several processes send and await it (L3)."""
 
+from contextlib import closing
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
+from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import Usage
+from callsheet.actors.calls import CallAccount, CallContext, Complete
 from callsheet.actors.ledger.accounts import Accounts
+from callsheet.actors.ledger.actor import LedgerActor
 from callsheet.actors.ledger.book import CallOutcome
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
 from callsheet.actors.ledger.entries import NOTHING, Amount, CostLabel, Payer
-from callsheet.actors.ledger.file import read_sums
+from callsheet.actors.ledger.file import open_ledger, read_sums, recover
+from callsheet.actors.messages import Request
 from callsheet.actors.storage import in_place
+from callsheet.runtime import Actor, defers, open_runtime
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 BOUND, PAID = Decimal("0.25"), Decimal("0.1")
@@ -59,6 +67,12 @@ def found(path, by="model"):
     return {name: (one.usd, one.calls) for name, one in sums.items() if name != "available"}
 
 
+def left(path):
+    """The calls that may have been billed, and those that are open."""
+    sums = found(path)
+    return tuple(sums.get(name, (0, 0))[1] for name in ("maybe_billed", "reserved"))
+
+
 ONCE = {"spent": (PAID, 1), "maybe_billed": (0, 0), "reserved": (0, 0)}
 
 
@@ -102,6 +116,27 @@ async def test_a_line_that_several_processes_waited_for_is_booked_once(
     await accounts.leave()
     for by in ("model", "post", "day", "tenant", "route", "call"):
         assert found(path, by) == ONCE
+
+
+async def test_what_cannot_be_read_of_earlier_runs_holds_calls_back(autojump_clock, tmp_path):
+    """A debt that is not found would be booked beside what the line costs (L14)."""
+    path = tmp_path / "ledger"
+    accounts = await opened(path)
+    await call(accounts, "x-1")
+    die(accounts)
+    recover(path, NOON)
+    with closing(open_ledger(path)) as database:
+        database.execute("UPDATE transactions SET at = at + 1 WHERE reservation LIKE 'line:%'")
+    accounts = await opened(path, Budget(10))
+    key = accounts.new_key()
+    assert await accounts.reserve([(key, [payer()])]) == [None]
+    with capture_logs() as logs:
+        accounts.note_line(key, "x-1", is_resumed=True, unrun=())
+        await accounts.written()
+        (refusal,) = await accounts.reserve([(accounts.new_key(), [payer()])])
+    assert "a stored value is not valid" in str(refusal)
+    assert {one["event"] for one in logs} == {"ledger_not_written"}
+    die(accounts)
 
 
 async def test_what_an_earlier_process_sent_live_as_well_stays(autojump_clock, tmp_path):
@@ -208,3 +243,84 @@ async def test_each_line_is_booked_once_after_deaths_of_processes_that_wait(
         assert sums["spent"] == (PAID * lines, lines)
         assert sums.get("maybe_billed", (0, 0))[0] == BOUND * live
         assert sums["reserved"] == (0, 0)
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+@pytest.mark.parametrize(
+    ("steps", "maybe"),
+    [
+        (["hold"], 0),
+        (["hold", "unhold"], 1),
+        (["hold", "line"], 1),
+        (["hold", "unhold", "hold"], 0),
+        (["line", "hold"], 0),  # the line was not run, and the call waits again
+        (["hold", "settle"], 0),
+    ],
+)
+async def test_a_call_of_which_nothing_was_sent_costs_nothing_when_its_process_dies(
+    steps, maybe, is_written, autojump_clock, tmp_path
+):
+    path = tmp_path / "ledger"
+    accounts = await opened(path)
+    key = accounts.new_key()
+    await accounts.reserve([(key, [payer()])])
+    for step in steps:
+        if step == "hold":
+            accounts.hold(key)
+        elif step == "unhold":
+            await accounts.unhold(key)
+        elif step == "line":
+            accounts.note_line(key, "x-1", is_resumed=False, unrun=())
+        else:
+            accounts.settle(key, CallOutcome(None, 0))
+        if is_written:
+            await accounts.written()
+    await accounts.written()
+    die(accounts)
+    assert left(path) == (maybe, 0)
+
+
+async def test_an_attempt_of_a_call_that_was_held_is_sent_when_that_is_on_disk(
+    autojump_clock, tmp_path
+):
+    path = tmp_path / "ledger"
+    accounts = await opened(path)
+    key = accounts.new_key()
+    await accounts.reserve([(key, [payer()])])
+    account = CallAccount(key, accounts.extend, accounts)
+    account.hold()
+    await accounts.written()
+    await account.take()
+    die(accounts)
+    assert left(path) == (1, 0)
+
+
+class _Waits(Actor):
+    """A stage in which calls wait."""
+
+    def __init__(self, kept):
+        self._kept = kept
+
+    @defers(Complete)
+    async def keep(self, message, slot):  # the caller gives up
+        self._kept.append(message.account)
+
+
+@pytest.mark.parametrize("is_sent", [False, True])
+async def test_a_call_that_waits_for_a_batch_has_cost_nothing_when_its_process_dies(
+    is_sent, autojump_clock, tmp_path
+):
+    path, kept = tmp_path / "ledger", []
+    accounts = books(path)
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("stage", partial(_Waits, kept), max_deferred=9)
+        make = partial(LedgerActor, stage, accounts, has_batches=True)
+        first = await runtime.spawn("ledger", make, max_deferred=9)
+        request = Request.of("x", model="gpt-4o", max_tokens=100, deadline=3600.0)
+        await first.submit(Complete(request, CallContext("c")), deadline=60.0)
+        await wait_all_tasks_blocked()
+        if is_sent:
+            await kept[0].take()
+        die(accounts)
+        assert left(path) == (int(is_sent), 0)
+        await runtime.stop(first)

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from callsheet.actors import Usage
 from callsheet.actors.errors import BudgetExceeded
 from callsheet.actors.ledger.accounts import Accounts
+from callsheet.actors.ledger.amount_columns import ExactSum
 from callsheet.actors.ledger.book import CallOutcome
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
 from callsheet.actors.ledger.entries import Amount, CostLabel, Payer
-from callsheet.actors.ledger.exact_sum import ExactSum
 from callsheet.actors.ledger.file import open_ledger, read_sums, recover
+from callsheet.actors.ledger.format import LEDGER_FORMAT
 from callsheet.actors.ledger.tables import sums
 from callsheet.actors.storage import DamagedFile, StorageError, in_worker_thread
 
@@ -310,33 +311,56 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path):
 def test_a_ledger_of_another_version_is_left_alone(tmp_path):
     path = tmp_path / "ledger.sqlite3"
     connection = open_ledger(path, create=True)
-    connection.execute("PRAGMA user_version = 8")
+    connection.execute("PRAGMA user_version = 9")
     connection.close()
-    assert "format version 8, and this release reads version 7" in unusable(path)
+    assert "format version 9, and this release reads version 8" in unusable(path)
 
 
-async def test_a_ledger_of_the_version_before_becomes_one_of_this_version(tmp_path):
+def make_former(path, version):
+    """Turn a ledger into one of an earlier version, whose runs have no checksums."""
+    upgrade = LEDGER_FORMAT.earlier[version]
+    with closing(open_ledger(path)) as database:
+        database.execute("CREATE TEMP TABLE former AS SELECT * FROM runs")
+        database.execute("DROP TABLE runs")
+        database.execute(upgrade.schema[0])
+        database.execute("INSERT INTO runs SELECT id, pid, began_at, ended_at, has_all FROM former")
+        database.execute(f"PRAGMA user_version = {version}")
+
+
+@pytest.mark.parametrize("version", LEDGER_FORMAT.earlier)
+async def test_a_ledger_of_an_earlier_version_becomes_one_of_this_version(tmp_path, version):
     path = tmp_path / "ledger.sqlite3"
     accounts = await opened(path)
     await accounts.reserve([("1", [line()])])
     accounts.settle("1", paid())
     await accounts.leave()
-    with closing(open_ledger(path)) as database:
-        database.execute("PRAGMA user_version = 6")
+    make_former(path, version)
     with closing(open_ledger(path, read_only=True)) as database:
-        assert database.number("PRAGMA user_version") == 6, "a reader changes nothing"
+        assert database.number("PRAGMA user_version") == version, "a reader changes nothing"
+        assert [account for _, account, _ in sums(database, "model")]
     accounts = await opened(path)
     await accounts.reserve([("2", [line()])])
     accounts.settle("2", CallOutcome(None, 0, is_unknown=True))
     await accounts.leave()
     with closing(open_ledger(path)) as database:
-        assert database.number("PRAGMA user_version") == 7
+        assert database.number("PRAGMA user_version") == LEDGER_FORMAT.version
+        assert database.number("SELECT count(*) FROM runs") == 2
     assert on_disk(path) == {
         "available": Decimal("-0.35"),
         "spent": Decimal("0.1"),
         "unknown": Decimal("0.25"),
         "reserved": 0,
     }
+
+
+@pytest.mark.parametrize("change", ["ended_at = NULL", "has_all = 1", "began_at = 5", "pid = 1"])
+async def test_a_changed_row_of_a_run_is_damage(tmp_path, change):
+    """A run that seems to have ended keeps its reservations, and one with all loses its costs."""
+    path = tmp_path / "ledger.sqlite3"
+    await (await opened(path)).leave()
+    with closing(open_ledger(path)) as database:
+        database.execute(f"UPDATE runs SET {change}")
+    assert "a stored value is not valid" in unusable(path)
 
 
 def test_a_ledger_with_a_schema_that_is_no_text_is_left_alone(tmp_path):

@@ -196,7 +196,7 @@ def test_inference_in_one_country_costs_more():
     bound = CostBound(BOOK)
     request = Request.of("x", model=CHEAP, max_tokens=5)
     there = attrs.evolve(request, extra_body={"inference_geo": "us"})
-    assert bound.usd(there) > bound.usd(request) * Decimal("1.1")
+    assert bound.of(there, None)[1] > bound.of(request, None)[1] * Decimal("1.1")
     usage = Usage(10, 5)
     cost = listed_usd(BOOK, there, usage, "default", model=CHEAP, asked=CHEAP)
     assert cost == BOOK.cost(CHEAP, usage) * Decimal("1.1")
@@ -216,25 +216,34 @@ def test_audio_has_no_known_price(changes):
         BOOK, models={**BOOK.models, "cheap-audio-preview": Price(DEAR_USD, DEAR_USD)}
     )
     request = attrs.evolve(Request.of("x", model=CHEAP, max_tokens=5), **changes)
-    assert CostBound(book).usd(request) is None
+    assert CostBound(book).of(request, None)[1] is None
     assert listed_usd(book, request, Usage(9, 9), "default", model=CHEAP, asked=CHEAP) is None
+
+
+def test_tokens_that_had_no_price_are_bounded_by_model_and_tier():
+    bound, request = CostBound(BOOK), Request.of("x" * 1000, model=CHEAP, max_tokens=10)
+    usage, usd = bound.of(request, None)
+    assert usd <= bound.usd_of_tokens(CHEAP, bound.tier_of(request), usage) < 3 * usd
+    assert bound.usd_of_tokens("another", "default", usage) is None
+    sound = Request.of("x", model=CHEAP, extra_body={"modalities": ["text", "audio"]})
+    assert bound.usd_of_tokens(CHEAP, bound.tier_of(sound), usage) is None
 
 
 def test_audio_in_a_message_has_no_known_price():
     part = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
     message = {"role": "user", "content": [part]}
     request = Request(model=CHEAP, messages=[message], max_tokens=5)
-    assert CostBound(BOOK).usd(request) is None
+    assert CostBound(BOOK).of(request, None)[1] is None
     said = Request.of('"type":"input_audio"', model=CHEAP, max_tokens=5)
-    assert CostBound(BOOK).usd(said) is not None
+    assert CostBound(BOOK).of(said, None)[1] is not None
 
 
 def test_a_model_in_the_body_is_priced():
     for extra in ({"model": DEAR}, {"models": [DEAR]}):
         request = Request.of("x", model=CHEAP, max_tokens=100, extra_body=extra)
-        assert CostBound(BOOK).usd(request) > Decimal("0.01")
+        assert CostBound(BOOK).of(request, None)[1] > Decimal("0.01")
     unknown = Request.of("x", model=CHEAP, extra_body={"models": ["unknown"]})
-    assert CostBound(BOOK).usd(unknown) is None
+    assert CostBound(BOOK).of(unknown, None)[1] is None
 
 
 def gemini_json(tokens):

@@ -1,5 +1,7 @@
 """What a full disk keeps out of the ledger waits beside it, and the next run takes it in (L13)."""
 
+import errno
+import os
 from decimal import Decimal
 from random import Random
 
@@ -224,3 +226,29 @@ async def test_a_line_that_gets_another_name_on_a_full_disk_is_booked_once(path,
     accounts.settle(key, paid())
     await accounts.leave()
     assert booked(path) == {"spent": Decimal("0.1"), "maybe_billed": 0, "reserved": 0}
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOSPC, "no 512 KiB can be reserved beside it .*: make room for 512 KiB, or"),
+        (errno.EFBIG, "no 512 KiB can be reserved beside it"),
+        (errno.EACCES, "reserve-1 cannot be written: Permission denied; check the disk"),
+    ],
+)
+async def test_a_ledger_without_room_for_what_it_may_lack_is_refused(
+    path, monkeypatch, code, words
+):
+    """A run started all the same, and lost the costs of each of its calls."""
+
+    def fail(place, *_):
+        raise OSError(code, os.strerror(code), place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unwritten.os, "urandom", fail)
+        with pytest.raises(StorageError, match=words.replace(": make", "; make")):
+            await books(path).open(lambda: None)
+        assert files(path) == ["ledger.sqlite3"]
+    accounts = books(path)
+    await accounts.open(lambda: None)
+    await accounts.leave()

@@ -72,6 +72,15 @@ def test_what_is_for_a_day_may_be_used_in_the_morning():
     assert limiter.next_at(0.0) == pytest.approx(3_600)
 
 
+@pytest.mark.parametrize(("amount", "per_s"), [(5, 86_400.0), (1, 86_400.0), (300, 3_600.0)])
+def test_all_of_a_long_limit_goes_at_once(amount, per_s):
+    """No call of the amount waits, and the next one waits for its share of the period."""
+    limiter = limiter_of(rates=[Rate("requests", amount, per_s)], in_flight=1000)
+    *first, last = instants(limiter, [asking()] * (amount + 1))
+    assert set(first) == {0}
+    assert last == pytest.approx(per_s / amount)
+
+
 def test_a_rate_that_was_found_long_ago_delays_no_call():
     limiter = Limiter(Limits(), 0.0)
     calls = [limiter.try_admit(PermitRequest("m", Cost()), 0.0) for _ in range(10)]
@@ -164,6 +173,16 @@ def test_tokens_are_corrected_only_where_the_provider_counts_what_was_used(charg
     limiter = limiter_of(tpm=600, burst_s=10.0, token_charge=charge)
     limiter.settle(limiter.try_admit(asking(tokens=99), 0.0), Usage(5, 4), None, 0.0)
     assert (limiter.try_admit(asking(tokens=50), 0.0) is not None) is ready
+
+
+@pytest.mark.parametrize(("charge", "tokens"), [("max", 10.0), ("sum", 10.0), ("used", 5.0)])
+def test_what_a_prompt_cache_gave_is_taken_back_where_it_does_not_count(charge, tokens):
+    rates = [Rate("input_tokens", 600, burst_s=10.0), Rate("tokens", 600, burst_s=10.0)]
+    limiter = limiter_of(rates=rates, token_charge=charge)
+    reservation = limiter.try_admit(asking(input_tokens=90, tokens=99), 0.0)
+    limiter.settle(reservation, Usage(90, 4, cached_tokens=89), None, 0.0, uncounted=89)
+    used = {state.dimension: state.used for state in limiter.snapshot(0.0).buckets}
+    assert used == {"input_tokens": 1.0, "tokens": tokens}
 
 
 def test_what_it_cost_is_what_counts():

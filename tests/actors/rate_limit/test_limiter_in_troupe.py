@@ -10,6 +10,7 @@ from provided import VENDORS, house
 
 from callsheet.actors import (
     BreakerPolicy,
+    ChatMessage,
     Lane,
     Limits,
     ProviderUnavailable,
@@ -53,6 +54,29 @@ async def test_limits_are_read_from_responses_and_no_call_is_rejected(autojump_c
     assert {state.source for state in known} == {"learned"}
     assert {state.limit for state in known} == set(SETTINGS[vendor].values())
     assert 0.97 <= 199 / (sent[-1] - sent[0]) / 10 <= 1.06
+
+
+async def test_a_warm_prompt_cache_raises_the_throughput(autojump_clock):
+    """Anthropic does not count what is read from the cache."""
+    instruction = "Label the sentiment of the review, and nothing else. " * 160  # 2,000 tokens
+    provider = ProviderSettings(time_scale=0.1, itpm=12_000, burst_s=10.0)
+    limits = Limits(rates=[Rate("input_tokens", 12_000, burst_s=10.0)], learn=False, in_flight=1)
+
+    async def time_of(**mark):
+        async with house(vendor="anthropic", provider=provider, limits=limits) as at:
+            system = ChatMessage("system", instruction, extra=mark)
+            begun = trio.current_time()
+            for number in range(20):
+                user = ChatMessage("user", f"Review {number}")
+                chat = Request(model="claude-sonnet-4-5", messages=(system, user), max_tokens=5)
+                await at.troupe.complete(chat)
+            assert at.stats.rejected == 0
+            return trio.current_time() - begun
+
+    unmarked_s = await time_of()
+    marked_s = await time_of(cache_control={"type": "ephemeral"})
+    assert unmarked_s > 190, "ten seconds a call"
+    assert marked_s < 30
 
 
 async def test_without_find_a_crowd_is_sent_at_once_and_learns_from_rejections(autojump_clock):

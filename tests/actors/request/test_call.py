@@ -25,6 +25,7 @@ from callsheet.actors import (
 )
 from callsheet.actors.request.call import CallRunner
 from callsheet.actors.request.retry import RetryThrottle
+from callsheet.actors.vendors import VENDORS
 
 
 class Two:
@@ -159,6 +160,16 @@ async def test_the_response_has_the_cost_and_settles_permit_and_account(autojump
     assert (response.host, response.request_id) == ("provider", "req-1")
     assert permit.settled == [(Usage(1000, 500), 0.0075, 0.5)]
     assert account.response is response
+
+
+@pytest.mark.parametrize(("vendor", "uncounted"), [("openai", 0), ("anthropic", 600)])
+async def test_the_permit_gets_the_tokens_that_do_not_count_at_the_vendor(
+    autojump_clock, vendor, uncounted
+):
+    permit, usage = LoosePermit(), Usage(1000, 500, cached_tokens=600)
+    found = attrs.evolve(exchanged(usage=usage), vendor=VENDORS[vendor])
+    await Two(FakeTarget(found)).run(permit=permit)
+    assert (permit.settled[0][0], permit.uncounted_tokens) == (usage, uncounted)
 
 
 async def test_without_tokens_the_cost_is_unknown(autojump_clock):

@@ -8,6 +8,7 @@ from callsheet.actors import (
     AuthenticationFailed,
     BadRequest,
     CallFailed,
+    ContentFiltered,
     ProviderUnavailable,
     QuotaExhausted,
     RateLimited,
@@ -107,7 +108,7 @@ FREE = "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 
         (429, {"code": "resource_unavailable"}, RateLimited),
         (503, {"code": "server_is_overloaded"}, ProviderUnavailable),
         # Azure
-        (400, {"code": "content_filter"}, BadRequest),
+        (400, {"code": "content_filter"}, ContentFiltered),
         (429, {"code": "429", "message": "Please retry after 20 seconds."}, RateLimited),
         # Groq
         (413, {"code": "rate_limit_exceeded", "message": "Request too large"}, BadRequest),
@@ -136,8 +137,8 @@ FREE = "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 
         (504, {"status": "DEADLINE_EXCEEDED"}, ProviderUnavailable),
         # OpenRouter
         (402, {"code": 402, "message": "Insufficient credits"}, QuotaExhausted),
-        (403, {"code": 403, "metadata": {"flagged_input": "x", "reasons": ["y"]}}, BadRequest),
-        (403, {"code": "content_policy_violation"}, BadRequest),
+        (403, {"code": 403, "metadata": {"flagged_input": "x", "reasons": ["y"]}}, ContentFiltered),
+        (403, {"code": "content_policy_violation"}, ContentFiltered),
         (403, {"code": 403, "message": "Key has no access"}, AuthenticationFailed),
         (408, {"code": 408}, ProviderUnavailable),
         (429, {"code": 429, "message": FREE}, QuotaExhausted),
@@ -158,7 +159,7 @@ def test_what_the_providers_send(status, error, kind):
         ({"code": 429}, RateLimited),
         ({"code": "401"}, AuthenticationFailed),
         ({"code": 402}, QuotaExhausted),
-        ({"code": 403, "metadata": {"reasons": ["violence"]}}, BadRequest),
+        ({"code": 403, "metadata": {"reasons": ["violence"]}}, ContentFiltered),
         ({"type": "overloaded_error"}, ProviderUnavailable),
         ({"type": "rate_limit_error"}, RateLimited),
         ({"type": "rate_limit_error", "details": SPEND_LIMIT}, QuotaExhausted),

@@ -30,7 +30,7 @@ from callsheet.actors import (
 from callsheet.actors.routing.actor import Pace
 from callsheet.actors.routing.routes import BatchRoute, LiveRoute, Quote, TierRoute, choose
 from callsheet.actors.vendors.format import BatchLimits
-from callsheet.runtime import Actor, handles, open_runtime
+from callsheet.runtime import Actor, AskTimedOut, Verdict, handles, open_runtime
 
 PRICES = default_prices()
 NANO = "gpt-5-nano"  # has a price for each tier
@@ -186,6 +186,14 @@ async def test_when_the_caller_is_cancelled_so_is_the_call_on_its_route(autojump
             nursery.cancel_scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
     assert sent == ["flex", "flex given up"]
+
+
+async def test_a_call_that_is_late_on_its_route_may_have_run(autojump_clock):
+    async with open_runtime() as runtime:
+        router = await router_to(runtime, [], FLEX, seconds={"flex": 80.0})
+        with pytest.raises(AskTimedOut) as caught:
+            await asking(router, deadline=70.0)
+    assert caught.value.verdict is Verdict.MAY_HAVE_RUN
 
 
 async def test_a_route_that_has_proved_too_slow_is_not_taken(autojump_clock):

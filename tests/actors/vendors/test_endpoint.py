@@ -66,6 +66,17 @@ def test_a_url_that_nothing_can_be_appended_to_is_refused(url):
         Endpoint(url)
 
 
+def test_the_remedy_for_a_url_with_a_query_is_named_and_shows_no_value():
+    with pytest.raises(ValueError, match=r"has a query, .*: give it as `query` instead") as caught:
+        Endpoint("https://provider/v1?key=hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_url_with_an_open_bracket_is_not_said_to_have_a_wrong_port():
+    with pytest.raises(ValueError, match="a bracket is not closed"):
+        Endpoint("http://[::1/v1")
+
+
 @pytest.mark.parametrize(
     ("url", "is_loopback"),
     [
@@ -348,6 +359,14 @@ def test_a_task_that_the_vendor_does_not_take_is_refused():
 
 
 # ------------------------------------------------------------------ the way there
+
+
+def test_two_sockets_under_one_url_have_names_of_their_own():
+    """They are two servers: a ledger has a line for each, as caches and journals have (L12)."""
+    one, other = (Endpoint("http://gw/v1", "sk-0123456789", uds=f"/{name}.sock") for name in "ab")
+    assert (one.host, one.label) == ("gw (/a.sock)", "gw (/a.sock)")
+    assert other.label == "gw (/b.sock)"
+    assert attrs.evolve(one, key_name="key 2").label == "gw (/a.sock) key 2"
 
 
 def test_a_unix_socket_is_on_this_machine():

@@ -146,6 +146,21 @@ def test_a_users_file_adds_to_the_published_prices_and_precedes_them(tmp_path: P
         ('{"models": {"a": {"input": true, "output": 1}}}', "model a, field input: must be USD"),
         ('{"models": {"a": {"input": 1, "output": "1"}}}', "model a, field output: must be USD"),
         ('{"models": {"a": {"input": 1, "output": NaN}}}', "NaN is not a price"),
+        ('{"models": {"a": {"input": 1e999, "output": 1}}}', "input: must be USD per million"),
+        ('{"models": {"a": {"input": 1, "output": 1e-999}}}', "at most 40 places, not 1E-999"),
+        ('{"models": {"a": {"input": 1, "output": 1e99999999999999999999}}}', "too many digits"),
+        (
+            '{"models": {"a": {"input": 1e12, "output": 1, "tiers": {"flex": 2}}}}',
+            "tier flex: times the usual price: input must be at least 0 and at most 1,000",
+        ),
+        (
+            '{"models": {"a": {"input": 1, "output": 1, "tiers": {"flex": 1e999}}}}',
+            "must be an object of prices, or a factor",
+        ),
+        (
+            '{"models": {"a": {"input": 1, "output": 1, "above": {"1%s": {}}}}}' % ("0" * 5000),
+            "must be below 10**18 tokens",
+        ),
         ('{"models": {"a": {"input": 1, "output": 1, "note": 1}}}', "field note: must be a text"),
         ('{"models": {"a": {"input": 1, "output": 1, "in": 1}}}', "model a, field in: is unknown"),
         ('{"models": {"a": {"input": 1, "input": 2}}}', '"input" is repeated'),
@@ -179,6 +194,14 @@ def test_a_price_is_a_decimal_of_at_least_nothing():
         Price(Decimal(1), Decimal(-1))
     with pytest.raises(ValueError, match="cached must be at least 0"):
         Price(Decimal(1), Decimal(1), Decimal("NaN"))
+
+
+@pytest.mark.parametrize("text", ["1e12", "1e-40", "999999999999." + "9" * 40])
+def test_any_price_that_is_accepted_has_an_exact_cost(text):
+    price, count = Decimal(text), 10**18
+    many = Usage(2 * count, count, cached_tokens=count)
+    cost = Price(price, price, price).at().cost(many)
+    assert cost == Fraction(price) * 3 * count / 10**6
 
 
 def test_a_book_is_read_only_and_shows_its_size():

@@ -10,7 +10,7 @@ from bulk_rows import MODEL, ids, ids_of, lines_of, rows, stage
 
 from callsheet.actors import Limits, Request
 from callsheet.actors.responses import Usage
-from callsheet.actors.vendors.prices import default_prices
+from callsheet.actors.vendors.prices import PriceBook, default_prices
 from callsheet.bulk.errors import BulkRefused, BulkStopped
 from callsheet.bulk.files.store import RunStore
 from callsheet.bulk.settings import Paths
@@ -120,6 +120,23 @@ async def test_resumes_without_a_usage_stay_within_the_budget(autojump_clock, ou
     store.close()
     assert (spend.cost_usd, spend.maybe_usd) == (0, 0)
     assert billed_usd(it) <= spend.unknown_usd <= most
+
+
+@pytest.mark.parametrize("faults", ["no_usage=1.0", "lost=0.3"])
+async def test_what_had_no_price_counts_when_a_later_run_knows_one(autojump_clock, output, faults):
+    """The store has the tokens, and the prices of the later run make dollars of them (L13)."""
+    none = {"prices": PriceBook({})}
+    async with stage(faults=Faults.parse(faults)) as it:
+        await it.run(rows(100), output, troupe=none, keep=True)
+        with pytest.raises(BulkRefused, match=f"no price is known for {MODEL}, which earlier runs"):
+            await it.run(rows(200), output, max_cost="0.01", troupe=none)
+        assert billed_usd(it) > Decimal("0.001")
+        with pytest.raises(BulkRefused, match="may have been billed for what told no cost"):
+            await it.run(rows(200), output, max_cost="0.001")
+        async with it.open(rows(200), output, max_cost="0.01", keep=True) as run:
+            assert billed_usd(it) <= run.progress().unknown_usd < Decimal("0.005")
+            await run.wait()
+        assert billed_usd(it) <= Decimal("0.01")
 
 
 @pytest.mark.parametrize("faults", ["no_usage=1.0", "lost=0.5"])

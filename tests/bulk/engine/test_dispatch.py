@@ -6,10 +6,19 @@ from bulk_rows import MODEL, row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import CallContext, CallEvent, CallFailed, RateLimited, Response, Usage
+from callsheet.actors import (
+    CallContext,
+    CallEvent,
+    CallFailed,
+    CostBound,
+    RateLimited,
+    Response,
+    Usage,
+)
+from callsheet.actors.vendors.prices import default_prices
 from callsheet.bulk.engine.dispatch import Dispatch
 from callsheet.bulk.errors import DRAINED, ArchiveFailed
-from callsheet.bulk.files.store import RunSpend
+from callsheet.bulk.files.spend import RunSpend
 from callsheet.bulk.row import Placed
 
 OF_CALLS = ["sent", "retrying", *["answer"] * 4, "fail", "limited", "cancel"]
@@ -51,7 +60,7 @@ class Script:
             is_recovered=False,
             max_cost=None,
             deadline_s=None,
-            bound=lambda _: Decimal(1),
+            bound=CostBound(default_prices()),
             wall_clock=lambda: 0.0,
             clock=lambda: 0.0,
         )

@@ -7,12 +7,24 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from callsheet.actors import DamagedFile, Endpoint, StorageFull, TroupeSettings
+from callsheet.actors import (
+    DamagedFile,
+    Endpoint,
+    ForeignFile,
+    JournalOwner,
+    StorageFull,
+    TroupeSettings,
+    Usage,
+    claim_journal,
+    lines_in,
+)
 from callsheet.actors.batch_api.journal import JournalFile
-from callsheet.bulk.engine.routing import plan_run
+from callsheet.actors.batch_api.plan import BatchGroup
+from callsheet.bulk.engine.routing import RunJournal, plan_run
 from callsheet.bulk.errors import BulkRefused
 from callsheet.bulk.files.known import open_known
-from callsheet.bulk.files.store import RunSpend, RunStore
+from callsheet.bulk.files.spend import RunSpend, UnpricedTokens
+from callsheet.bulk.files.store import RunStore
 from callsheet.bulk.settings import BulkSettings
 
 
@@ -42,6 +54,30 @@ def test_what_was_sent_and_has_not_ended_is_lost_with_the_process(path):
     third = RunStore(path)
     assert third.spend.lost == 5
     third.close()
+
+
+def test_tokens_without_a_price_are_stored_and_priced_when_a_price_is_known(path):
+    """What is not known counts at its bound in every later run, too (L13)."""
+    store = RunStore(path)
+    one, other = ("m", "default"), ("m", "flex")
+    known = UnpricedTokens({one: Usage(100, 20)})
+    each = UnpricedTokens({one: Usage(10, 5), other: Usage(1, 50)})
+    store.keep([], RunSpend(sent=5, ended=3, unpriced=known, each_unpriced=each))
+    store.close()
+    again = RunStore(path)
+    spend = again.spend
+    again.close()
+    assert spend.unpriced.by_model == {one: Usage(120, 30), other: Usage(2, 100)}
+    assert spend.unpriced.models == ["m"]
+    assert (spend.each_unpriced, spend.at_most_usd) == (UnpricedTokens(), 0)
+
+    def price(model, tier, usage):
+        return Decimal(usage.total_tokens) if tier == "default" else None
+
+    priced = spend.priced(price)
+    assert (priced.unknown_usd, priced.at_most_usd) == (150, 150)
+    assert priced.unpriced.by_model == {other: Usage(2, 100)}
+    assert priced.priced(lambda *_: None) == priced
 
 
 def test_no_two_openings_have_the_same_name(path):
@@ -108,7 +144,7 @@ def test_a_later_version_is_left_alone(path):
     other.close()
     with (
         left_alone(path),
-        pytest.raises(BulkRefused, match="version 9, and this release reads version 3"),
+        pytest.raises(BulkRefused, match="version 9, and this release reads version 5"),
     ):
         RunStore(path)
 
@@ -133,7 +169,7 @@ def test_a_cost_that_is_no_number_is_damage(path):
         pytest.raises(BulkRefused, match=r"is not valid.; move it and OUTPUT away"),
         open_known(path) as known,
     ):
-        _ = known.cost_usd
+        _ = known.spend
 
 
 def test_ids_are_met_once_in_a_run(path):
@@ -179,8 +215,60 @@ def test_a_journal_that_cannot_be_read_stops_a_run_before_anything_is_sent(tmp_p
     journal, settings = tmp_path / "journal", BulkSettings(route="live")
     troupe = TroupeSettings(endpoint=Endpoint("http://provider/v1"))
     journal.write_bytes(b"not a database" * 100)
+    place = RunJournal(journal, JournalOwner("run", is_new=True))
     with pytest.raises(BulkRefused, match=r"the batch journal .* cannot be used: .*move the file"):
-        plan_run(troupe, settings, RunSpend(), journal, "lane")
+        plan_run(troupe, settings, RunSpend(), place, "lane")
     journal.unlink()
     JournalFile(journal, "me", 1.0, lambda: 0.0).close()
-    assert plan_run(troupe, settings, RunSpend(), journal, "lane").troupe.batches is None
+    assert plan_run(troupe, settings, RunSpend(), place, "lane").troupe.batches is None
+
+
+@pytest.mark.parametrize("route", ["live", "auto", "pack", "batch"])
+@pytest.mark.parametrize("has_lines", [True, False])
+def test_the_journal_of_another_run_stops_a_run_before_anything_is_sent(tmp_path, route, has_lines):
+    """Files that were swapped: the rows of the own journal would be paid for twice (L14)."""
+    journal, settings = tmp_path / "journal", BulkSettings(route=route, deadline_s=86_400.0)
+    troupe = TroupeSettings(endpoint=Endpoint("http://provider/v1", None, "openai"))
+    assert claim_journal(journal, JournalOwner("another")) == 0
+    if has_lines:
+        file = JournalFile(journal, "me", 1.0, lambda: 0.0)
+        file.intend("b", BatchGroup("/v1/chat/completions", "m"), 9, [("x-1", "key")])
+        file.close()
+    before = journal.read_bytes()
+    place = RunJournal(journal, JournalOwner("run"))
+    with pytest.raises(BulkRefused, match="it is the journal of another run; restore the journal"):
+        plan_run(troupe, settings, RunSpend(), place, "lane")
+    assert journal.read_bytes() == before
+
+
+def test_a_run_takes_over_a_journal_without_lines_when_it_begins(tmp_path):
+    journal, owner = tmp_path / "journal", JournalOwner("run", is_new=True)
+    assert claim_journal(journal, JournalOwner("another")) == 0
+    assert claim_journal(journal, owner) == 0
+    assert lines_in(journal, JournalOwner("run")) == 0
+    with pytest.raises(ForeignFile):
+        lines_in(journal, JournalOwner("another"))
+
+
+@pytest.mark.parametrize("route", ["live", "auto", "pack", "batch"])
+def test_a_missing_journal_stops_a_run_whose_rows_may_be_in_batches(tmp_path, route):
+    """They would be paid for twice (L14)."""
+    journal = tmp_path / "journal"
+    troupe = TroupeSettings(endpoint=Endpoint("http://provider/v1", None, "openai"))
+    place = RunJournal(journal, JournalOwner("run", has_lines=True))
+    settings = BulkSettings(route=route, deadline_s=86_400.0)
+    with pytest.raises(BulkRefused, match=r"the file is missing.*restore it.*--pay-again"):
+        plan_run(troupe, settings, RunSpend(), place, "lane")
+    assert not journal.exists()
+    plan_run(troupe, attrs.evolve(settings, pay_again=True), RunSpend(), place, "lane")
+
+
+def test_a_store_knows_whether_rows_are_in_batches(tmp_path):
+    path = tmp_path / "store"
+    for in_batches in (True, False):
+        store = RunStore(path)
+        store.note_batches(in_batches=in_batches)
+        assert store.owner.has_lines is in_batches
+        store.close()
+        with open_known(path) as known:
+            assert known.owner == JournalOwner(known.owner.name, has_lines=in_batches)

@@ -15,6 +15,7 @@ from ...actors import (
     BudgetExceeded,
     CallEvent,
     CallFailed,
+    CostBound,
     Response,
     ResultNotValid,
     Usage,
@@ -22,12 +23,12 @@ from ...actors import (
 from ..errors import DRAINED, LATE, RunEnding
 from ..files.lines import answer_line, failure_line
 from ..files.outcome import RowOutcome
-from ..files.store import RunSpend
+from ..files.spend import RunSpend
 from ..progress import RowEnded
 from ..row import Placed, Row
 from .health import ProviderHealth
 from .queue import RowQueue
-from .spending import RequestBound, Spending
+from .spending import Spending
 from .store import Keep
 
 
@@ -79,7 +80,7 @@ class Dispatch:
             journal.
         max_cost: the budget of the run in USD; None if it has none.
         deadline_s: the maximum duration of the run in seconds; None for no limit.
-        bound: returns the most USD that one attempt of a request can cost.
+        bound: bounds what one attempt of a request can cost.
         wall_clock: returns the Unix time in seconds.
         clock: returns the time in seconds on Trio's clock.
 
@@ -110,7 +111,7 @@ class Dispatch:
         is_recovered: bool,
         max_cost: Decimal | None,
         deadline_s: float | None,
-        bound: RequestBound,
+        bound: CostBound,
         wall_clock: Callable[[], float],
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
@@ -156,7 +157,7 @@ class Dispatch:
             is_last: True if the input has no more rows.
         """
         for placed in rows:
-            self.spending.expect(placed.row.request)
+            self.spending.admit(placed.row.request)
         self.queue.add(rows)
         self.is_read = is_last
         self.wake()
@@ -309,7 +310,7 @@ class Dispatch:
         ended = (*self._unkept, *self._ended)
         self._unkept, self._ended = [], []
         self._keeping += 1
-        return Keep(ended, self.spending.to_store(sent=sent, ended=queue.finished), bound)
+        return Keep(ended, self.spending.so_far(sent=sent, ended=queue.finished), bound)
 
     def kept(self, keep: Keep, ending: RunEnding | None) -> None:
         """Record that the store has written a message to disk.

@@ -12,20 +12,36 @@ from ...actors import (
     BatchApiPolicy,
     Budget,
     FileInUse,
+    JournalOwner,
     LedgerPolicy,
     Request,
     Routing,
     StorageError,
     TroupeSettings,
     Vendor,
+    claim_journal,
     lines_in,
 )
 from ..errors import BulkRefused
-from ..files.store import RunSpend
+from ..files.spend import RunSpend
 from ..settings import BulkSettings, RunRoute
 
 _DAY_S = 86_400.0
-_PER_PACK = 32  # rows dispatched per call in flight: enough for several packs
+_PER_PACK = 200  # rows dispatched per call in flight: enough for several packs
+
+
+@attrs.frozen
+class RunJournal:
+    """The journal of a run's batches.
+
+    Args:
+        path: the file, beside OUTPUT.
+        owner: the run, as its store knows it.
+    """
+
+    path: Path
+    owner: JournalOwner
+
 
 Prepare = Callable[[Request, float | None], Request]
 
@@ -50,7 +66,11 @@ class RunPlan:
 
 
 def plan_run(
-    troupe: TroupeSettings, settings: BulkSettings, account: RunSpend, journal: Path, lane: str
+    troupe: TroupeSettings,
+    settings: BulkSettings,
+    account: RunSpend,
+    journal: RunJournal,
+    lane: str,
 ) -> RunPlan:
     """Plan how a run sends its rows.
 
@@ -58,7 +78,7 @@ def plan_run(
         troupe: the settings of the troupe, as the user gave them.
         settings: the settings of the run.
         account: what earlier runs have spent.
-        journal: the path of the Batch API's journal, if the troupe names none.
+        journal: the Batch API's journal, if the troupe names none.
         lane: the lane of the run's calls.
 
     Raises:
@@ -87,7 +107,7 @@ def plan_run(
         return RunPlan(
             troupe, prepare, _a_call_each, is_recovered=False, remark=remark if can_wait else ""
         )
-    batches = troupe.batches or BatchApiPolicy(journal=journal)
+    batches = troupe.batches or BatchApiPolicy(journal=journal.path)
     is_required = settings.route == "batch"
     batches = attrs.evolve(batches, is_acknowledged=True, is_required=is_required)
     troupe = attrs.evolve(troupe, batches=batches)
@@ -114,27 +134,31 @@ def check_batches(route: RunRoute, vendor: Vendor) -> None:
         )
 
 
-def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: Path) -> None:
-    """Refuse to send rows live that are already in a batch and will be billed.
+def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: RunJournal) -> None:
+    """Check the journal, and refuse to send rows live that are in a batch and will be billed.
 
     Raises:
-        BulkRefused: there are such rows.
+        BulkRefused: there are such rows, or the journal cannot be used.
     """
     can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
-    if settings.route == "batch" or (settings.route == "auto" and can_wait):
-        return
-    if troupe.batches is not None and troupe.batches.journal is not None:
-        journal = troupe.batches.journal
+    has_route = settings.route == "batch" or (settings.route == "auto" and can_wait)
+    own = None if troupe.batches is None else troupe.batches.journal
+    owner = attrs.evolve(journal.owner, has_lines=False) if settings.pay_again else journal.owner
     try:
-        count = lines_in(journal)
+        if own is not None:
+            count = 0 if has_route else lines_in(own)
+        elif has_route or journal.path.exists():
+            count = claim_journal(journal.path, owner)
+        else:
+            count = lines_in(journal.path, owner)  # it may have a log, and lines there
     except FileInUse:
         return  # then the number of rows is not known
     except StorageError as error:
         raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
-    if count:
+    if count and not has_route and not settings.pay_again:
         raise BulkRefused(
-            f"{count:,} rows are in batches at the provider ({journal.name})",
-            "continue with --route batch, or remove that file and pay for these rows again",
+            f"{count:,} rows are in batches at the provider ({(own or journal.path).name})",
+            "continue with --route batch, or pay for these rows again (--pay-again)",
         )
 
 
@@ -170,11 +194,18 @@ def _with_budget(
     """Add a budget with what is left of `max_cost`."""
     if settings.max_cost is None:
         return troupe
+    if account.unpriced:
+        names = ", ".join(account.unpriced.models)
+        raise BulkRefused(
+            f"no price is known for {names}, which earlier runs have used, so the limit of "
+            f"${settings.max_cost} cannot be kept",
+            "give the price (--prices), or leave out --max-cost",
+        )
     left = settings.max_cost - account.at_most_usd
     if left <= 0:
         spent = f"${account.cost_usd} of ${settings.max_cost} are spent"
-        if unknown := account.unknown_usd + account.maybe_usd:
-            spent += f", and up to ${unknown} may have been billed for what told no cost"
+        if account.open_usd:
+            spent += f", and up to ${account.open_usd} may have been billed for what told no cost"
         raise BulkRefused(spent, "raise --max-cost")
     policy = troupe.ledger or LedgerPolicy()
     # A ledger may hold other calls too; the budget applies to the lane of this run.

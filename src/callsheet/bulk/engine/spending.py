@@ -1,46 +1,45 @@
-"""What a run and the runs before it have spent, or may have spent (L3, L13). Pure (R14)."""
+"""Count what a run spends: known, unknown and maybe (L13). Pure (R14)."""
 
-from collections.abc import Callable
 from decimal import Decimal
 from typing import final
 
-from ...actors import BudgetExceeded, CostTotals, Request, Response
+from ...actors import BudgetExceeded, CostBound, CostTotals, Request, Response, Usage
 from ..errors import RUN_AGAIN, RunEnding
-from ..files.store import RunSpend
-
-RequestBound = Callable[[Request], Decimal | None]
-"""Returns the most USD that one attempt of a request can cost; None if the price is not known."""
+from ..files.spend import RunSpend, UnpricedTokens
 
 
 @final
 class Spending:
-    """The account of a run, earlier runs included.
+    """What a run and earlier runs have spent.
 
     Args:
-        account: what earlier runs have spent.
-        bound: returns the most USD that one attempt of a request can cost.
+        before: what earlier runs have spent.
+        bound: bounds what one attempt of a request can cost.
 
     Attributes:
+        lost: HTTP requests that may have been billed without a response.
         cost_usd: the cost in USD of all responses, as far as it is known.
         unknown_usd: the most USD that responses without a known cost can have cost.
-        lost: HTTP requests that may have been billed without a response.
         maybe_usd: the most USD that the requests in `lost` can have cost.
-        each_usd: the most USD that one request of the rows that were read can cost.
     """
 
-    def __init__(self, account: RunSpend, bound: RequestBound) -> None:
-        self.cost_usd, self.unknown_usd = account.cost_usd, account.unknown_usd
-        self.lost, self.maybe_usd = account.lost, account.maybe_usd
-        self.each_usd = Decimal(0)
-        self._before = account
+    def __init__(self, before: RunSpend, bound: CostBound) -> None:
+        self._before = before
         self._bound = bound
+        self.lost = before.lost
+        self.cost_usd = before.cost_usd
+        self.unknown_usd = before.unknown_usd
+        self.maybe_usd = before.maybe_usd
+        self._unpriced = before.unpriced
+        self._each_usd = Decimal(0)
+        self._each_unpriced = UnpricedTokens()
 
-    def __repr__(self) -> str:
-        return f"<Spending {self.cost_usd} USD, {self.lost} calls lost>"
-
-    def expect(self, request: Request) -> None:
-        """Note that a request will be made."""
-        self.each_usd = max(self.each_usd, self._most(request))
+    def admit(self, request: Request) -> None:
+        """Note what a request that may be sent can cost."""
+        usd, tokens = self._most(request)
+        self._each_usd = max(self._each_usd, usd)
+        if tokens:
+            self._each_unpriced = self._each_unpriced.most(tokens)
 
     def pay(self, request: Request, response: Response) -> None:
         """Count what a response has cost; without a known cost, it is the most that it can be.
@@ -49,8 +48,10 @@ class Spending:
         """
         if response.cost_usd is not None:
             self.cost_usd += response.cost_usd
-        else:
-            self.unknown_usd += self._most(request)
+            return
+        usd, tokens = self._most(request)
+        self.unknown_usd += usd
+        self._unpriced += tokens
 
     def lose(self, request: Request, count: int, of_packs: int = 0) -> None:
         """Count requests that may have been billed without a response.
@@ -62,7 +63,9 @@ class Spending:
         """
         self.lost += count
         if attempts := max(count, of_packs):
-            self.maybe_usd += attempts * self._most(request)
+            usd, tokens = self._most(request)
+            self.maybe_usd += attempts * usd
+            self._unpriced += tokens.times(attempts)
 
     def count_exactly(self, booked: CostTotals) -> None:
         """Replace the bounds of this run by what the ledger has of it.
@@ -77,8 +80,8 @@ class Spending:
         unseen = booked.spent.usd - (self.cost_usd - before.cost_usd)
         self.maybe_usd = before.maybe_usd + open_usd + max(unseen, Decimal(0))
 
-    def to_store(self, *, sent: int, ended: int) -> RunSpend:
-        """Return the account to write to disk.
+    def so_far(self, *, sent: int, ended: int) -> RunSpend:
+        """Return what was sent and spent.
 
         Args:
             sent: rows of this run that may have been sent.
@@ -91,7 +94,9 @@ class Spending:
             lost=self.lost,
             unknown_usd=self.unknown_usd,
             maybe_usd=self.maybe_usd,
-            each_usd=self.each_usd,
+            each_usd=self._each_usd,
+            unpriced=self._unpriced,
+            each_unpriced=self._each_unpriced,
         )
 
     def unpaid(self, error: BudgetExceeded, most: Decimal | None, model: str) -> RunEnding:
@@ -108,8 +113,8 @@ class Spending:
             reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
             return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
         left = f"${error.left_usd} of ${most} is left"
-        open_usd = self.unknown_usd + self.maybe_usd
-        if open_usd := min(open_usd, max(Decimal(0), most - error.left_usd - self.cost_usd)):
+        used = max(Decimal(0), most - error.left_usd - self.cost_usd)
+        if open_usd := min(self.unknown_usd + self.maybe_usd, used):
             left += f" (up to ${open_usd} may have been billed for what told no cost)"
         return RunEnding(
             "unpaid",
@@ -117,5 +122,10 @@ class Spending:
             f"raise --max-cost and {RUN_AGAIN}",
         )
 
-    def _most(self, request: Request) -> Decimal:
-        return self._bound(request) or Decimal(0)
+    def _most(self, request: Request) -> tuple[Decimal, UnpricedTokens]:
+        """Return the most that one attempt can cost, in USD or in tokens without a price."""
+        usage, usd = self._bound.of(request, None)
+        if usd is not None:
+            return usd, UnpricedTokens()
+        most = Usage(usage.input_tokens, usage.output_tokens)
+        return Decimal(0), UnpricedTokens({(request.model, self._bound.tier_of(request)): most})

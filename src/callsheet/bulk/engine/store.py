@@ -5,7 +5,7 @@ the disk. The reply to a `Keep` says that its rows are on disk.
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -13,7 +13,7 @@ from typing import final
 import attrs
 import trio
 
-from ...actors import InThread, LedgerPolicy, UnwrittenCosts
+from ...actors import InThread, JournalOwner, LedgerPolicy, StorageError, UnwrittenCosts, lines_in
 from ...runtime import (
     Actor,
     AskFailed,
@@ -23,11 +23,11 @@ from ...runtime import (
     defers,
     handles,
 )
-from ..errors import ArchiveFailed, RunEnding, crash_ending
+from ..errors import ArchiveFailed, BulkRefused, RunEnding, crash_ending
 from ..files.archive import Archive
 from ..files.lines import bad_line
 from ..files.outcome import RowOutcome
-from ..files.store import RunSpend
+from ..files.spend import RunSpend
 from ..progress import RowEnded
 from ..row import BAD_ROW, BadRow, Placed, Row
 from ..settings import BulkSettings
@@ -89,15 +89,28 @@ class RunInfo:
     Args:
         account: what earlier runs have spent.
         lane: the lane of the run's calls.
+        owner: the run as its journal of batches knows it.
     """
 
     account: RunSpend
     lane: str
+    owner: JournalOwner
 
 
 @attrs.frozen
 class GetRunInfo(Message[RunInfo]):
     """Ask for the account of earlier runs, and the lane."""
+
+
+@attrs.frozen
+class NoteBatches(Message[None]):
+    """Note whether rows may be in batches from now on.
+
+    Args:
+        in_batches: whether rows may be.
+    """
+
+    in_batches: bool
 
 
 @attrs.frozen
@@ -146,7 +159,7 @@ class StorePlace:
 
 
 @final
-class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | FinishRun | _Commit]):
+class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun | _Commit]):
     """Owns the run store, and the writer as a child, which gets what is stored.
 
     After a crash, the next incarnation stores what is in flight, and admits no more rows: the ids
@@ -163,7 +176,7 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | FinishRun | _Commit]):
         self._in_thread = place.in_thread
         self._group: list[tuple[Keep, ReplySlot[RunEnding | None]]] = []  # of the next commit
         self._trouble: RunEnding | None = None  # of the writer
-        self._removes = False
+        self._removes = self._has_batches = False
 
     async def started(self) -> None:
         """Open the files and start the writer.
@@ -205,7 +218,22 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | FinishRun | _Commit]):
     @handles(GetRunInfo)
     async def info(self, message: GetRunInfo) -> RunInfo:  # noqa: ARG002  # a handler
         """Return what is known of the run."""
-        return RunInfo(self._archive.account, self._archive.lane)
+        return RunInfo(self._archive.account, self._archive.lane, self._archive.owner)
+
+    @handles(NoteBatches, raises=(BulkRefused,))
+    async def note_batches(self, message: NoteBatches) -> None:
+        """Note whether rows may be in batches.
+
+        Raises:
+            BulkRefused: the store cannot be written.
+        """
+        self._has_batches = message.in_batches
+        note = partial(self._archive.note_batches, in_batches=message.in_batches)
+        try:
+            await self._in_thread(note)
+        except StorageError as error:
+            reason = f"{error.name} cannot be used: {error.reason}"
+            raise BulkRefused(reason, error.remedy) from None
 
     @handles(AdmitRows, raises=(ArchiveFailed,))
     async def admit(self, message: AdmitRows) -> Admitted:
@@ -312,6 +340,9 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | FinishRun | _Commit]):
                 costs = attrs.evolve(costs, kept_in=archive.paths.store)
             if place.ledger is not None and place.ledger.on_unwritten is not None:
                 place.ledger.on_unwritten(costs)
+        if self._has_batches:
+            with suppress(StorageError):  # then the next run refuses to go on without the journal
+                archive.note_batches(in_batches=lines_in(archive.paths.batches) > 0)
         archive.close(remove=self._removes)
 
 

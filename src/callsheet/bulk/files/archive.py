@@ -1,6 +1,5 @@
 """The run store while a run uses it: checked when it is opened, with disk space in reserve."""
 
-import contextlib
 import errno
 import os
 import time
@@ -12,41 +11,14 @@ from ...actors import DamagedFile, StorageError, StorageFull, UnwrittenCosts, ta
 from ..errors import ArchiveFailed, BulkRefused
 from ..row import Row
 from ..settings import BulkSettings, Paths
+from .disk_reserve import Reserve
 from .lines import is_error_line, key_start, with_id
 from .output import in_use, not_writable
-from .store import STORE_REMEDY, RunSpend, RunStore
+from .spend import RunSpend
+from .store import STORE_REMEDY, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2
 _LONGEST_HEAD = 100  # bytes of a line that show whose it is
-
-
-@final
-class Reserve:
-    """A file that reserves disk space, to store what was paid for when the disk is full.
-
-    Args:
-        path: the path of the file.
-        size: its size in bytes.
-    """
-
-    def __init__(self, path: Path, size: int) -> None:
-        self._path = path
-        self._size = size
-
-    def take(self) -> None:
-        """Reserve the space if there is enough; otherwise reserve nothing."""
-        try:
-            # Written rather than truncated to size: a sparse file reserves nothing.
-            self._path.write_bytes(os.urandom(1024) * (self._size // 1024))
-        except OSError:
-            self.give_back()
-
-    def give_back(self) -> bool:
-        """Release the space; return whether any was reserved."""
-        with contextlib.suppress(OSError):
-            self._path.unlink()
-            return True
-        return False
 
 
 @final
@@ -70,6 +42,7 @@ class Archive:
         has_unwritten: whether the store has costs that are not in their ledger.
         account: what was sent and spent by earlier runs.
         lane: the lane of the run's calls.
+        owner: the run as its journal of batches knows it.
     """
 
     def __init__(
@@ -107,14 +80,19 @@ class Archive:
         try:
             self._check_provider()
             if not is_reopened:
-                self._check_has_all()
+                if not self.is_new:
+                    self._check_has_all()
                 _check_errors(self.paths.errors)
                 self._take_unwritten()
                 self._reserve.take()
+                self._mark()
             self.account = self._store.spend
+            self.owner = self._store.owner
             self.lane = f"{self.paths.output.name}#{self._store.name}"
         except BaseException:
-            self.close(remove=self.is_new)
+            self._store.close()  # the reserve stays: it shows what the store may lack
+            if self.is_new:
+                self.paths.store.unlink(missing_ok=True)
             raise
 
     def meet(self, rows: Sequence[Row]) -> list[int | None]:
@@ -164,6 +142,7 @@ class Archive:
                 self._store.keep(responses, account)
             except StorageError as again:
                 raise _failed(again) from None
+        self._mark()
         return trouble
 
     def keep_unwritten(self, costs: UnwrittenCosts) -> bool:
@@ -175,6 +154,14 @@ class Archive:
             return False
         self.has_unwritten = True
         return True
+
+    def note_batches(self, *, in_batches: bool) -> None:
+        """Note whether rows may be in batches, before one is; see `RunStore`.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        self._store.note_batches(in_batches=in_batches)
 
     def close(self, *, remove: bool = False) -> None:
         """Close the store.
@@ -225,7 +212,18 @@ class Archive:
         A store that has lost its log, an earlier copy, and that of another run have not.
         """
         output, fsync = self.paths.output, self._settings.fsync
-        if fsync != "full" or not output.exists():  # otherwise a power cut may lose some
+        if fsync != "full":  # a power cut may lose some
+            return
+        name, last = self._store.progress
+        theirs, _, lasted = self._reserve.read_mark().rpartition(" ")
+        if theirs and (theirs != name or last < int(lasted)):
+            raise BulkRefused(
+                f"the run store {self.paths.store} cannot be used: it lacks responses that a run "
+                "had stored before it was killed; its log is lost, or it is an earlier copy, or of "
+                "another run",
+                f"restore it; or, to pay for these rows again, remove {self.paths.reserve.name}",
+            )
+        if not output.exists():
             return
         with output.open("rb") as lines:
             missing = self._store.count_missing(filter(None, map(key_start, lines)))
@@ -236,6 +234,12 @@ class Archive:
                 "restore it; or, to pay for these rows again, move it and OUTPUT away, or continue "
                 "without these responses (--fsync normal)",
             )
+
+    def _mark(self) -> None:
+        """Note in the reserve what the store has."""
+        if self._settings.fsync == "full":
+            name, last = self._store.progress
+            self._reserve.mark(f"{name} {last}")
 
     def _check_provider(self) -> None:
         theirs = self._store.provider

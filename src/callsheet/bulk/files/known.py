@@ -4,14 +4,14 @@ import json
 import re
 from collections.abc import Generator
 from contextlib import closing, contextmanager
-from decimal import Decimal
 from pathlib import Path
 from statistics import fmean
 from typing import final
 
-from ...actors import DamagedFile, Database, StorageError
+from ...actors import DamagedFile, Database, JournalOwner, StorageError
 from ..errors import BulkRefused
-from .store import STORE_REMEDY, open_store
+from .spend import RunSpend
+from .store import STORE_REMEDY, open_store, read_spend
 
 
 @final
@@ -32,13 +32,19 @@ class KnownKeys:
         return self._database.row("SELECT 1 FROM responses WHERE key = ?", (key,)) is not None
 
     @property
-    def cost_usd(self) -> Decimal:
-        """The known cost of all responses, in USD."""
-        row = None if self._database is None else self._database.row("SELECT cost_usd FROM spend")
-        if self._database is None or row is None:
-            return Decimal(0)
-        with self._database.decoding():
-            return Decimal(row[0])
+    def owner(self) -> JournalOwner | None:
+        """The run, as its journal of batches knows it; None if there is no store."""
+        if self._database is None:
+            return None
+        row = self._database.row("SELECT name, in_batches FROM spend")
+        return None if row is None else JournalOwner(str(row[0]), has_lines=bool(row[1]))
+
+    @property
+    def spend(self) -> RunSpend:
+        """What was spent, if the process that has written it has ended."""
+        if self._database is None:
+            return RunSpend()
+        return read_spend(self._database).after_death()
 
     def output_tokens(self, model: str) -> float | None:
         """Return the mean tokens of the latest responses of a model; None without a response.

@@ -12,9 +12,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import final
-
-import attrs
+from typing import Any, final
 
 from ...actors import (
     DamagedFile,
@@ -22,11 +20,13 @@ from ...actors import (
     DatabaseFormat,
     FileInUse,
     ForeignFile,
+    JournalOwner,
     OtherVersion,
     open_database,
 )
 from ..errors import BulkRefused
 from ..settings import Fsync
+from .spend import RunSpend, UnpricedTokens
 
 _CACHE_KIB = 2 * 1024
 _MAX_KEY_BYTES = 32
@@ -34,12 +34,15 @@ _MAX_ID_BYTES = 64  # of an id that is stored as it is
 _WAIT_S = 0.5
 STORE_REMEDY = "move it and OUTPUT away, or give another OUTPUT"
 
-_COLUMNS = ("cost_usd", "sent", "ended", "lost", "unknown_usd", "maybe_usd", "each_usd")
-_SPENT = f"name, opened, provider, {', '.join(_COLUMNS)}"
+_USD = ("cost_usd", "unknown_usd", "maybe_usd", "each_usd")
+_COUNTS = ("sent", "ended", "lost")
+_TOKENS = ("unpriced", "each_unpriced")
+_COLUMNS = (*_USD, *_COUNTS, *_TOKENS)
+_SPENT = f"name, opened, provider, {', '.join(_COLUMNS)}, in_batches"
 RUN_STORE = DatabaseFormat(
     noun="run store",
     application_id=0x43534255,  # "CSBU"
-    version=3,
+    version=5,  # 4 does not tell whether rows are in batches
     schema=(
         """CREATE TABLE responses (
             id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, line BLOB NOT NULL,
@@ -47,15 +50,16 @@ RUN_STORE = DatabaseFormat(
         )""",
         """CREATE TABLE spend (
             name TEXT NOT NULL, opened INTEGER NOT NULL, provider TEXT NOT NULL,
-            cost_usd TEXT NOT NULL, sent INTEGER NOT NULL, ended INTEGER NOT NULL,
-            lost INTEGER NOT NULL, unknown_usd TEXT NOT NULL, maybe_usd TEXT NOT NULL,
-            each_usd TEXT NOT NULL, crc INTEGER NOT NULL
+            cost_usd TEXT NOT NULL, unknown_usd TEXT NOT NULL, maybe_usd TEXT NOT NULL,
+            each_usd TEXT NOT NULL, sent INTEGER NOT NULL, ended INTEGER NOT NULL,
+            lost INTEGER NOT NULL, unpriced TEXT NOT NULL, each_unpriced TEXT NOT NULL,
+            in_batches INTEGER NOT NULL, crc INTEGER NOT NULL
         )""",
         """CREATE TABLE unwritten (
             ledger TEXT PRIMARY KEY, content BLOB NOT NULL, crc INTEGER NOT NULL
         ) WITHOUT ROWID""",
         """INSERT INTO spend
-            VALUES (lower(hex(randomblob(4))), 0, '', '0', 0, 0, 0, '0', '0', '0', 0)""",
+            VALUES (lower(hex(randomblob(4))), 0, '', '0', '0', '0', '0', 0, 0, 0, '', '', 0, 0)""",
         f"UPDATE spend SET crc = checksum({_SPENT})",  # noqa: S608  # constants, here and below
     ),
     checked={"responses": "key, line", "spend": _SPENT, "unwritten": "ledger, content"},
@@ -69,49 +73,6 @@ _SEAL = f"UPDATE spend SET crc = checksum({_SPENT})"  # noqa: S608
 _BEGIN = f"UPDATE spend SET opened = opened + 1 {_UNSPOILT}"  # noqa: S608
 _READ = f"SELECT {', '.join(_COLUMNS)} FROM spend {_UNSPOILT}"  # noqa: S608
 _SPEND = f"UPDATE spend SET {', '.join(f'{name} = ?' for name in _COLUMNS)} {_UNSPOILT}"  # noqa: S608
-
-
-@attrs.frozen(kw_only=True)
-class RunSpend:
-    """What was sent and spent.
-
-    Args:
-        cost_usd: the cost in USD of all responses, as far as it is known.
-        sent: rows of this run that may have been sent.
-        ended: of these, rows that have ended, or were not sent after all.
-        lost: HTTP requests of all runs that may have been billed without a response.
-        unknown_usd: the most USD that responses without a known cost can have cost.
-        maybe_usd: the most USD that the requests in `lost` can have cost.
-        each_usd: the most USD that one request of this run can cost.
-    """
-
-    cost_usd: Decimal = Decimal(0)
-    sent: int = 0
-    ended: int = 0
-    lost: int = 0
-    unknown_usd: Decimal = Decimal(0)
-    maybe_usd: Decimal = Decimal(0)
-    each_usd: Decimal = Decimal(0)
-
-    @property
-    def at_most_usd(self) -> Decimal:
-        """The most USD that everything can have cost (L13)."""
-        return self.cost_usd + self.unknown_usd + self.maybe_usd
-
-    def after_death(self) -> "RunSpend":
-        """Return what is spent if the process that has written this has died.
-
-        What it has sent, and what has not ended, may have been charged.
-        """
-        lost = self.sent - self.ended
-        return attrs.evolve(
-            self,
-            sent=0,
-            ended=0,
-            lost=self.lost + lost,
-            maybe_usd=self.maybe_usd + lost * self.each_usd,
-            each_usd=Decimal(0),
-        )
 
 
 @final
@@ -165,6 +126,30 @@ class RunStore:
         return f"{self._text('name')}-{self.opened}"
 
     @property
+    def owner(self) -> JournalOwner:
+        """The run as its journal of batches knows it, whichever process continues it."""
+        has_lines = self._text("in_batches") == "1"
+        return JournalOwner(self._text("name"), is_new=self.opened == 1, has_lines=has_lines)
+
+    def note_batches(self, *, in_batches: bool) -> None:
+        """Note whether rows may be in batches, which the journal has.
+
+        Args:
+            in_batches: whether rows may be.
+
+        Raises:
+            StorageError: nothing is stored.
+        """
+        with self._db.transaction():
+            self._db.execute(f"UPDATE spend SET in_batches = ? {_UNSPOILT}", (int(in_batches),))  # noqa: S608
+            self._db.execute(_SEAL)
+
+    @property
+    def progress(self) -> tuple[str, int]:
+        """The name of the store, and a number that grows with each new response."""
+        return self._text("name"), self._db.number("SELECT max(id) FROM responses")
+
+    @property
     def responses(self) -> int:
         """The number of responses."""
         return self._db.number("SELECT count(*) FROM responses")
@@ -183,21 +168,7 @@ class RunStore:
     @property
     def spend(self) -> RunSpend:
         """What was sent and spent."""
-        row = self._db.row(_READ)
-        if row is None:
-            return RunSpend()
-        with self._db.decoding():
-            cost, sent, ended, lost, *others = row
-            unknown, maybe, each = map(Decimal, others)
-            return RunSpend(
-                cost_usd=Decimal(cost),
-                sent=int(sent),
-                ended=int(ended),
-                lost=int(lost),
-                unknown_usd=unknown,
-                maybe_usd=maybe,
-                each_usd=each,
-            )
+        return read_spend(self._db)
 
     def meet(self, ids: Sequence[tuple[str, int]]) -> list[int | None]:
         """Note the ids of rows, and find those that an earlier row of this run has.
@@ -289,13 +260,35 @@ class RunStore:
     # ----------------------------------------------------------------
 
     def _write(self, spend: RunSpend) -> None:
-        values = (getattr(spend, name) for name in _COLUMNS)
-        self._db.execute(_SPEND, [str(one) if isinstance(one, Decimal) else one for one in values])
+        values: list[object] = [str(getattr(spend, name)) for name in _USD]
+        values += (getattr(spend, name) for name in _COUNTS)
+        values += (spend.unpriced.encode(), spend.each_unpriced.encode())
+        self._db.execute(_SPEND, values)
         self._db.execute(_SEAL)
 
     def _text(self, column: str) -> str:
         row = self._db.row(f"SELECT {column} FROM spend")  # noqa: S608  # a constant
         return "" if row is None else str(row[0])
+
+
+def read_spend(database: Database) -> RunSpend:
+    """Read what was sent and spent from a store.
+
+    Args:
+        database: the open store.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    row = database.row(_READ)
+    if row is None:
+        return RunSpend()
+    with database.decoding():
+        found: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
+        found |= {name: Decimal(found[name]) for name in _USD}
+        found |= {name: int(found[name]) for name in _COUNTS}
+        found |= {name: UnpricedTokens.decode(found[name]) for name in _TOKENS}
+        return RunSpend(**found)
 
 
 def open_store(path: Path, fsync: Fsync = "full", *, create: bool = True) -> Database:

@@ -10,7 +10,7 @@ import trio
 from rich.console import Console
 from trio_util import TaskStats
 
-from ...actors import Limits, Recipe, RecipeError, default_recipe, load_recipe
+from ...actors import Limits, PromptCaching, Recipe, RecipeError, default_recipe, load_recipe
 from ...endpoints import EndpointChoice
 from ...trace import trace_format
 from ..options import (
@@ -21,6 +21,7 @@ from ..options import (
     ledger_option,
     limit_options,
     prices_option,
+    prompt_caching_option,
     provider_options,
     set_up_logging,
     timeout_option,
@@ -90,6 +91,7 @@ __all__ = ["compose"]
     metavar="SECONDS",
     help="The maximum time for each post, waiting and retries included.",
 )
+@prompt_caching_option
 @prices_option
 @ledger_option
 @option(
@@ -112,6 +114,7 @@ def compose(
     recipe_file: str | None,
     max_tokens: int | None,
     price_file: str | None,
+    prompt_caching: PromptCaching,
     deadline: float | None,
     output: str | None,
     as_json: bool,
@@ -135,6 +138,7 @@ def compose(
         prices=chosen_prices(price_file, choice),
         limits=Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency),
         timeouts=timeouts_of(timeout),
+        prompt_caching=prompt_caching,
         deadline_s=inf if deadline is None else deadline,
         choice=choice,
         ledger=chosen_ledger(ledger, choice),

@@ -19,6 +19,7 @@ from ...actors import (
     Observer,
     Post,
     PriceBook,
+    PromptCaching,
     Recipe,
     StepFailed,
     StorageError,
@@ -64,6 +65,7 @@ class Composition:
         prices: the prices of the models.
         limits: the rates at which calls are sent.
         timeouts: the bounds on one send.
+        prompt_caching: how far calls use the provider's prompt cache.
         deadline_s: seconds for each post; infinity for no deadline.
         choice: the provider that the options and the environment name.
         output: where the posts are written.
@@ -90,6 +92,7 @@ class Composition:
     prices: PriceBook
     limits: Limits
     timeouts: Timeouts
+    prompt_caching: PromptCaching
     deadline_s: float
     choice: EndpointChoice
     output: PostOutput
@@ -148,6 +151,7 @@ async def _with_provider(run: Composition) -> None:
                 endpoint=endpoint,
                 limits=run.limits,
                 timeouts=run.timeouts,
+                prompt_caching=run.prompt_caching,
                 breaker=_BREAKER,
                 recipe=run.recipe,
                 prices=run.prices,
@@ -307,18 +311,24 @@ def _wrote_trace(run: Composition, posts: dict[str, Post]) -> bool:
 def _summary(run: Composition, posts: dict[str, Post]) -> list[str]:
     """Sum up all calls, those of failed posts included, because they are paid for as well."""
     totals = CallTotals.of(run.timeline.calls, run.timeline.ended_at)
-    if not totals.output_tokens:
+    if not totals.output_tokens and not totals.unknown_costs:
         return []
     retries = f" ({_count(totals.retries, 'retry', 'retries')})" if totals.retries else ""
     if totals.cost_usd is None:
-        price = f"cost unknown: no price for {run.recipe.model} (add one with --prices)"
+        price = "cost unknown"
+        if totals.known_usd:
+            count = _count(totals.unknown_costs, "call")
+            price = f"{dollars(totals.known_usd)}, and {count} of unknown cost"
+        if run.prices.price(run.recipe.model) is None:
+            price += f": no price for {run.recipe.model} (add one with --prices)"
     elif run.choice.endpoint is None:
         price = f"{dollars(totals.cost_usd)} at OpenAI's prices (the built-in provider is free)"
     else:
         price = f"{dollars(totals.cost_usd)} (prices as of {run.prices.as_of})"
+    cached = f" ({totals.cached_tokens:,} from the cache)" if totals.cached_tokens else ""
     took = (
         f"{_count(totals.calls, 'call')}, {_count(totals.http_requests, 'HTTP request')}{retries}, "
-        f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out; {price}"
+        f"{totals.input_tokens:,} tokens in{cached}, {totals.output_tokens:,} out; {price}"
     )
     lines = [took]
     if posts:

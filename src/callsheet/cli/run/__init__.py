@@ -2,7 +2,7 @@
 
 import os
 import sys
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -12,9 +12,13 @@ from rich.console import Console
 from rich.file_proxy import FileProxy
 
 from ...actors import (
+    Budget,
+    CacheForecast,
     CachePolicy,
     LedgerPolicy,
     Limits,
+    PriceBook,
+    PromptCaching,
     TroupeSettings,
     UnwrittenCosts,
     Vendor,
@@ -39,6 +43,7 @@ from ..options import (
     ledger_option,
     limit_options,
     prices_option,
+    prompt_caching_option,
     provider_options,
     set_up_logging,
     timeout_option,
@@ -64,14 +69,9 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     if value is None:
         return None
     try:
-        usd = Decimal(value.lstrip("$"))
-    except InvalidOperation:
-        raise click.BadParameter(
-            f"{value!r} is not an amount in US dollars, such as 2.50"
-        ) from None
-    if not usd.is_finite() or usd < 0:
-        raise click.BadParameter(f"{value!r} is not an amount of 0 or more")
-    return usd
+        return Budget(value.lstrip("$")).usd
+    except ValueError as error:
+        raise click.BadParameter(str(error).removeprefix("usd ")) from None
 
 
 @click.command(
@@ -98,6 +98,12 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     section="Provider",
     is_flag=True,
     help="Continue although OUTPUT has responses of another provider.",
+)
+@option(
+    "--pay-again",
+    section="Provider",
+    is_flag=True,
+    help="Send rows again that are in batches at the provider, and pay for them twice.",
 )
 @limit_options
 @timeout_option
@@ -134,6 +140,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     help="How rows are sent. live: one call per row. batch: the provider's Batch API. pack: many "
     "rows per call. auto: the cheapest route that meets --deadline.",
 )
+@prompt_caching_option
 @option(
     "--dry-run",
     section="Cost",
@@ -214,11 +221,13 @@ def run(
     max_cost: Decimal | None,
     deadline: float | None,
     route: RunRoute,
+    prompt_caching: PromptCaching,
     unordered: bool,
     window: int,
     fsync: Fsync,
     keep: bool,
     other_provider: bool,
+    pay_again: bool,
     dry_run: bool,
     ledger: Path | None,
     events: Path | None,
@@ -263,8 +272,8 @@ def run(
         | {
             "--limits": limits_file,
             "--prices": None if price_file is None else Path(price_file),
-            "--ledger": ledger_file,
         },
+        ledger_file,
     )
     _check_page(page)
     try:
@@ -281,6 +290,7 @@ def run(
         deadline_s=deadline,
         keep=keep,
         other_provider=other_provider,
+        pay_again=pay_again,
         total=total,
     )
     try:
@@ -289,8 +299,10 @@ def run(
                 vendor = _vendor(choice)
                 check_batches(route, vendor)
                 with open_known(Paths(output).store) as known:
-                    found = forecast(rows, prices, known)
-                    print_forecast(found, limits, settings, rows_in_batches(output), vendor)
+                    cached = _cache(choice, prices, prompt_caching)
+                    found = forecast(rows, prices, known, cached)
+                    batched = rows_in_batches(output, None if pay_again else known.owner)
+                    print_forecast(found, limits, settings, batched, vendor)
                 return
             unwritten: list[UnwrittenCosts] = []
             job = BulkJob(
@@ -304,6 +316,7 @@ def run(
                     limits=limits,
                     timeouts=timeouts_of(timeout),
                     max_in_flight=None if limits_file is None else _MAX_IN_FLIGHT,
+                    prompt_caching=prompt_caching,
                     prices=prices,
                     # Most duplicates are not in flight at the same time.
                     cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,
@@ -332,6 +345,12 @@ def run(
         click.echo(f"Error: {error}", err=True)
         sys.exit(_REFUSED)
     sys.exit(status)
+
+
+def _cache(
+    choice: EndpointChoice, prices: PriceBook, caching: PromptCaching
+) -> CacheForecast | None:
+    return None if choice.endpoint is None else CacheForecast(choice.endpoint, prices, caching)
 
 
 def _check_page(page: Path | None) -> None:

@@ -160,22 +160,27 @@ def strictly(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
         yield row
 
 
-def check_extra_files(extra: Mapping[str, Path | None], taken: Mapping[str, Path | None]) -> None:
+def check_extra_files(
+    extra: Mapping[str, Path | None],
+    taken: Mapping[str, Path | None],
+    ledger: Path | None = None,
+) -> None:
     """Check, before the run starts, that it can write its files and overwrites none that it uses.
 
     Args:
         extra: the files that an option makes the run write, by option.
         taken: the files that the run reads or writes in any case, by name for the user.
+        ledger: the file of the ledger, whose folder is made where it does not exist.
 
     Raises:
         click.UsageError: a folder does not exist, or two files of the run are the same, by any
             spelling of their paths or by a link.
     """
     known = {name: path for name, path in taken.items() if path is not None}
-    for name, path in extra.items():
+    for name, path in {"--ledger": ledger, **extra}.items():
         if path is None:
             continue
-        if not path.resolve().parent.is_dir():
+        if name in extra and not path.resolve().parent.is_dir():
             raise click.UsageError(f"{name}: the folder {path.parent} does not exist")
         for user, other in known.items():
             if _is_same(path, other):

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ...actors import Limits, Routing, StorageError, Vendor, lines_in
+from ...actors import JournalOwner, Limits, Routing, StorageError, Vendor, lines_in
 from ...bulk.errors import BulkRefused
 from ...bulk.forecast import Forecast, PricedRoute
 from ...bulk.progress import Progress
@@ -117,14 +117,18 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
     return lines
 
 
-def rows_in_batches(output: Path) -> int:
+def rows_in_batches(output: Path, owner: JournalOwner | None = None) -> int:
     """Count the rows in the journal of a run.
+
+    Args:
+        output: OUTPUT of the run.
+        owner: the run whose journal it must be; None for any.
 
     Raises:
         BulkRefused: the journal cannot be read.
     """
     try:
-        return lines_in(Paths(output).batches)
+        return lines_in(Paths(output).batches, owner)
     except StorageError as error:
         raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
 
@@ -222,17 +226,18 @@ def _cheapest(found: Forecast, settings: BulkSettings, vendor: Vendor) -> Priced
     if settings.route != "auto":
         return settings.route
     usual, left_s = Routing(), settings.deadline_s or 0.0
-    from_s = {"live": 0.0, "batch": usual.batch_from_s, "flex": usual.flex_from_s, "pack": inf}
+    from_s: dict[PricedRoute, float] = {
+        "live": 0.0,
+        "batch": usual.batch_from_s,
+        "flex": usual.flex_from_s,
+        "pack": inf,
+    }
     costs: dict[PricedRoute, Decimal] = {
         route: usd
         for route in _routes(vendor)
         if left_s >= from_s[route] and (usd := found.usd(route)) is not None
     }
-    found_route: PricedRoute = "live"
-    for route, usd in costs.items():
-        if found_route not in costs or usd < costs[found_route]:
-            found_route = route
-    return found_route
+    return min(costs, key=costs.__getitem__) if costs else "live"
 
 
 def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[str]:
@@ -242,11 +247,21 @@ def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[s
         lines = [f"Cost: unknown, because no price is known for {names} (add one with --prices)."]
         refused = f"With --max-cost {most}, no call of unknown price would be sent."
         return lines if most is None else [*lines, refused]
-    before = f", in addition to {dollars(found.spent_usd)} spent" if found.spent_usd else ""
+    spent = found.spent
+    before = f", in addition to {dollars(spent.cost_usd)} spent" if spent.at_most_usd else ""
+    before += f" and up to {dollars(spent.open_usd)} not known" if spent.open_usd else ""
     lines = [f"Cost: about {dollars(usd)}{before}."]
-    if most is not None and usd is not None and found.spent_usd + usd > most:
+    if route == "live" and found.cache_saves_usd:
+        lines.append(_of_cache(found.cache_saves_usd, found.cache_reads))
+    if most is not None and usd is not None and spent.at_most_usd + usd > most:
         lines.append(f"--max-cost {most} would stop the run before its last row.")
     return lines
+
+
+def _of_cache(saved: Decimal, reads: int) -> str:
+    if saved < 0:
+        return f"Prompt cache: writing to it costs about {dollars(-saved)} in addition."
+    return f"Prompt cache: saves about {dollars(saved)} of that; {_rows(reads)} read from it."
 
 
 def _route(settings: BulkSettings, route: PricedRoute, vendor: Vendor) -> str:

@@ -1,0 +1,113 @@
+"""How often a beginning was seen lately, and over how many keys it is spread. Pure (R14)."""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import final
+
+_MAX_KNOWN = 20_000  # beginnings; beyond it, the one that was seen the longest ago is forgotten
+_MAX_SPREAD = 2000  # beginnings with keys
+_MAX_KEYS = 1000  # of one beginning; beyond it, the last key takes the rest
+_MINUTE_S = 60.0
+
+
+@final
+class Sightings:
+    """Counts how often each beginning came while the provider would have kept it.
+
+    Args:
+        max_known: how many beginnings are remembered.
+    """
+
+    def __init__(self, max_known: int = _MAX_KNOWN) -> None:
+        self._seen: dict[bytes, tuple[int, float]] = {}  # {key: (times, forgotten at)}
+        self._ends: dict[bytes, None] = {}  # those with which a whole prompt ended
+        self._max_known = max_known
+
+    def __repr__(self) -> str:
+        return f"<Sightings of {len(self._seen)} beginnings>"
+
+    def times(self, key: bytes, now: float) -> int:
+        """Return how often a beginning was seen lately.
+
+        Args:
+            key: the hash of the beginning.
+            now: the time in seconds.
+        """
+        times, until = self._seen.get(key, (0, now))
+        return times if until > now else 0
+
+    def was_whole(self, key: bytes) -> bool:
+        """Return whether a beginning was a whole prompt, so that a longer one continues it.
+
+        Args:
+            key: the hash of the beginning.
+        """
+        return key in self._ends
+
+    def add(self, keys: Iterable[bytes], end: bytes, now: float, life_s: float) -> None:
+        """Count the beginnings of one prompt.
+
+        Args:
+            keys: the hashes of its beginnings.
+            end: the hash of the whole prompt.
+            now: the time in seconds.
+            life_s: seconds for which the provider keeps a beginning.
+        """
+        for key in keys:
+            times, until = self._seen.pop(key, (0, now))
+            self._seen[key] = (times + 1 if until > now else 1, now + life_s)
+        self._ends[end] = None
+        while len(self._seen) > self._max_known:
+            del self._seen[next(iter(self._seen))]
+        while len(self._ends) > self._max_known:
+            del self._ends[next(iter(self._ends))]
+
+
+@final
+class KeySpread:
+    """Spreads the calls with one beginning over keys, each within the rate that a key takes.
+
+    A key leads calls to one machine of the provider's. Above a rate, calls go to others, whose
+    caches do not have the beginning. The first key that has room is taken, so that a key is used
+    only if those before it are full.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[bytes, list[deque[float]]] = {}  # {beginning: times by key}
+
+    def __repr__(self) -> str:
+        return f"<KeySpread of {len(self._latest)} beginnings>"
+
+    def next_number(self, beginning: bytes, per_minute: int | None, now: float) -> int:
+        """Return the number of the key for the next call, from 0.
+
+        Args:
+            beginning: the hash of the beginning.
+            per_minute: the calls a minute that a key takes; None for any number.
+            now: the time in seconds.
+        """
+        if per_minute is None:
+            return 0
+        keys = self._latest.get(beginning, ())
+        for number, times in enumerate(keys):
+            while times and times[0] <= now - _MINUTE_S:
+                times.popleft()
+            if len(times) < per_minute:
+                return number
+        return min(len(keys), _MAX_KEYS - 1)
+
+    def use(self, beginning: bytes, number: int, now: float) -> None:
+        """Note that a call is sent with a key.
+
+        Args:
+            beginning: the hash of the beginning.
+            number: the number that `next_number` returned for it.
+            now: the time in seconds.
+        """
+        keys = self._latest.pop(beginning, [])
+        self._latest[beginning] = keys
+        if number == len(keys):
+            keys.append(deque())
+        keys[number].append(now)
+        if len(self._latest) > _MAX_SPREAD:
+            del self._latest[next(iter(self._latest))]

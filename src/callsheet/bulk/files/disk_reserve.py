@@ -1,0 +1,63 @@
+"""Reserve disk space, and release it when the disk is full, to store what was paid for.
+
+The end of the space tells what was stored. After a kill, it shows a store that lacks this.
+"""
+
+import contextlib
+import os
+import zlib
+from pathlib import Path
+from typing import final
+
+_MARK_BYTES = 64
+
+
+@final
+class Reserve:
+    """A file that reserves disk space.
+
+    Args:
+        path: the path of the file.
+        size: its size in bytes.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+
+    def take(self) -> None:
+        """Reserve the space if there is enough; otherwise reserve nothing."""
+        try:
+            # Written rather than truncated to size: a sparse file reserves nothing.
+            self._path.write_bytes(os.urandom(1024) * (self._size // 1024))
+        except OSError:
+            self.give_back()
+
+    def give_back(self) -> bool:
+        """Release the space; return whether any was reserved."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+            return True
+        return False
+
+    def mark(self, text: str) -> None:
+        """Note a text at the end of the space, in place of the one before.
+
+        It need not be on disk: after a power cut, an earlier one is true as well.
+
+        Args:
+            text: up to 50 ASCII characters on one line.
+        """
+        line = f"{text} {zlib.crc32(text.encode()):08x}".ljust(_MARK_BYTES - 1) + "\n"
+        with contextlib.suppress(OSError), self._path.open("r+b") as file:
+            file.seek(self._size - _MARK_BYTES)
+            file.write(line.encode())
+
+    def read_mark(self) -> str:
+        """Return the text that a process has left; "" if there is none."""
+        with contextlib.suppress(OSError, UnicodeError, ValueError), self._path.open("rb") as file:
+            file.seek(self._size - _MARK_BYTES)
+            text, crc = file.read(_MARK_BYTES).decode("ascii").rstrip().rsplit(" ", 1)
+            if int(crc, 16) == zlib.crc32(text.encode()):
+                return text
+        return ""
