@@ -9,7 +9,7 @@ from typing import Generic, cast, final
 import attrs
 import trio
 
-from ..runtime import AskFailed, AskStream, Ref
+from ..runtime import AskFailed, AskStream, Ref, ReplySlot
 from .calls import CallContext, Complete, Stream
 from .errors import CallFailed
 from .events import CallEvent, Observer, Stage, ignore
@@ -68,6 +68,28 @@ async def _ask(
         raise
     events.report("answered" if response.http_requests else "shared", response)
     return response
+
+
+async def submit_for(
+    to: Ref, request: Request, context: CallContext, *, observer: Observer
+) -> ReplySlot[Response]:
+    """Ask a stage for a response without a task that waits; see `Troupe.submit`.
+
+    The end is reported as by `ask_for`, before the callbacks of the slot.
+
+    Args:
+        to: a stage that takes `Complete`.
+        request: the request to send.
+        context: the ids of the call.
+        observer: called with the first and the last event of the call.
+    """
+    events = _CallEvents(request, context, observer)
+    events.report("asked")
+    due = inf if request.deadline is None else trio.current_time() + request.deadline
+    slot = await to.submit(Complete(request, context), deadline=due)
+    if observer is not ignore:
+        slot.on_settled(events.report_end)
+    return slot
 
 
 @asynccontextmanager
@@ -183,6 +205,15 @@ class _CallEvents:
     request: Request
     context: CallContext
     observer: Observer
+
+    def report_end(self, slot: ReplySlot[Response]) -> None:
+        """Report the end of a call that was submitted."""
+        if slot.value is not None:
+            self.report("answered" if slot.value.http_requests else "shared", slot.value)
+        elif isinstance(slot.error, (CallFailed, AskFailed)):
+            self.report("failed", error=slot.error)
+        else:
+            self.report("cancelled")
 
     def report(
         self,

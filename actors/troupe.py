@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, final
 
 import attrs
 
-from ..runtime import Ref
+from ..runtime import Ref, ReplySlot
 
 # The messages of a stage are loaded with the stage.
 from . import (
@@ -25,7 +25,7 @@ from . import (
     routing,
     tool_loop,
 )
-from .asking import ResponseStream, ask_for, stream_for
+from .asking import ResponseStream, ask_for, stream_for, submit_for
 from .calls import CallContext
 from .events import Observer
 from .messages import Request
@@ -127,6 +127,30 @@ class Troupe:
             self._context(call, lane),
             observer=self.observer,
             timeout=timeout,
+        )
+
+    async def submit(
+        self, request: Request, *, call: str = "", lane: str = ""
+    ) -> ReplySlot[Response]:
+        """Begin one call and return the slot of its response, without a task that waits for it.
+
+        The slot's `on_settled` reports the end, and its `cancel` gives up on the call. This is the
+        cheapest way to have thousands of calls in flight. It waits only for room in the mailbox of
+        the first stage.
+
+        Args:
+            request: the request to send; its `deadline` limits the call.
+            call: the id of the call in events and logs (L9); a running number if empty.
+            lane: the lane in which the call waits; see `Limits.lanes`.
+
+        Raises:
+            ValueError: the request declares the class of its result, which `complete` reads.
+            ActorStopped: the troupe accepts no calls any more.
+        """
+        if request.returns is not None:
+            raise ValueError("the result of a submitted call is not read; use `complete`")
+        return await submit_for(
+            self.first_stage, request, self._context(call, lane), observer=self.observer
         )
 
     async def run_tools(

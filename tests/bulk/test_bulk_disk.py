@@ -28,8 +28,8 @@ def stores(monkeypatch):
     opened = []
     init = RunStore.__init__
 
-    def note(self, *args):
-        init(self, *args)
+    def note(self, *args, **more):
+        init(self, *args, **more)
         opened.append(self)
 
     monkeypatch.setattr(RunStore, "__init__", note)
@@ -99,6 +99,28 @@ async def test_an_output_that_cannot_be_written_to_loses_nothing(
         await it.run(rows(300), output)
         assert it.requests == 300
     assert ids_of(output) == [one.custom_id for one in rows(300)]
+
+
+async def test_an_output_that_lacks_its_last_row_is_not_complete(
+    autojump_clock, tmp_path, monkeypatch
+):
+    output, append = tmp_path / "out.jsonl", LinesFile.append
+
+    def full(file, text):
+        if b'"custom_id":"r-30"' in text:
+            raise OSError(28, "No space left on device")
+        append(file, text)
+
+    monkeypatch.setattr(LinesFile, "append", full)
+    async with stage() as it:
+        with pytest.raises(BulkStopped, match=r"out\.jsonl cannot be written: No space left"):
+            async with it.open(rows(30), output, keep=False) as run:
+                await run.wait()
+        assert not run.is_complete
+        monkeypatch.setattr(LinesFile, "append", append)
+        await it.run(rows(30), output)
+        assert it.requests == 30
+    assert ids_of(output) == [one.custom_id for one in rows(30)]
 
 
 def test_a_reserve_takes_room_and_gives_it_back(tmp_path):

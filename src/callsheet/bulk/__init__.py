@@ -1,8 +1,9 @@
 """Bulk runs: send every request of an input file once, and write the responses to an output file.
 
-`bulk` starts a run; see `docs/bulk.md`. Data flows one way: the reader takes rows from the input,
-the archive finds the rows that have a response already, the dispatcher sends the others, and the
-archive writes each result to disk before the run reports it (L7).
+`bulk` starts a run; see `docs/bulk.md`. A run is a tree of actors, and rows walk forward only: the
+reader takes them from the input, the store finds those that have a response already, the dispatcher
+sends the others, the store keeps each result on disk (L7), and the writer writes OUTPUT and reports
+it. `docs/architecture.md` has the way of a row on one page.
 """
 
 from .bulk import bulk

@@ -1,10 +1,29 @@
-"""Start a bulk run from Python: `async with bulk(rows, output, settings) as results`."""
+"""Start a bulk run from Python: `async with bulk(rows, output, settings) as results`.
+
+A run is a tree of actors, which starts here, and ends here stage by stage (R11).
+
+    run
+    ├── observers                 calls the observers of rows
+    ├── store                     the run store
+    │   └── writer                OUTPUT
+    ├── requester, limiter, ...   the troupe
+    ├── limits                    reads the limiter's state for the progress
+    ├── dispatcher                sends rows
+    └── reader                    reads rows
+
+Each stage starts after the one that it feeds, and is stopped before it. After a crash of one of
+them no row starts any more: the calls in flight end, the store keeps them, and the run ends with
+one line. The store and the dispatcher are restarted to do so, and keep their mailboxes (R2). The
+reader and the writer are not: what they would still do, the next run does from the input and the
+store.
+"""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import final
 
 import attrs
 import trio
@@ -14,23 +33,54 @@ from ..actors import (
     InThread,
     LedgerPolicy,
     Observer,
-    StorageError,
+    Troupe,
     TroupeSettings,
     UnwrittenCosts,
+    cast_troupe,
     cost_bound,
     ignore,
     in_worker_thread,
-    lines_in,
-    open_troupe,
 )
-from ..runtime import open_collapsing_nursery
+from ..runtime import (
+    ActorCrashed,
+    AnyRef,
+    AskFailed,
+    Ref,
+    Runtime,
+    open_collapsing_nursery,
+    open_runtime,
+)
+from .engine.dispatch import Dispatch
+from .engine.dispatcher import (
+    AddRows,
+    Control,
+    DispatcherActor,
+    EndRun,
+    GetRoom,
+    WaitClosed,
+    WaitOver,
+)
+from .engine.reader import ReaderActor
+from .engine.reporting import LimitsActor, ObserverActor, ReportRows, SeenLimits
 from .engine.routing import RunJournal, plan_run
 from .engine.run import BulkRun
-from .errors import BulkRefused
-from .files.archive import Archive
+from .engine.store import (
+    AdmitRows,
+    FinishRun,
+    GetRunInfo,
+    Keep,
+    NoteBatches,
+    StoreActor,
+    StorePlace,
+)
+from .engine.writer import OutputState
+from .errors import crash_ending
 from .progress import RowObserver
 from .row import BadRow, Row
-from .settings import BulkSettings
+from .settings import BulkSettings, Paths
+
+_ACKNOWLEDGE_S = 5.0  # at the end of the run; later acknowledgements are not worth a wait
+_KEEPS = 256  # messages that the mailbox of the store holds
 
 
 @asynccontextmanager
@@ -70,69 +120,215 @@ async def bulk(
         BulkRefused: the run was not started; the text has the reason and the remedy.
     """
     settings = settings or BulkSettings()
-    archive = Archive(Path(output), settings, provider or troupe.endpoint.identity)
-    await in_thread(archive.open)
-    may_remove_store = False
-    try:
-        bound = cost_bound(troupe)
-        archive.account = archive.account.priced(bound.usd_of_tokens)
-        journal = RunJournal(archive.paths.batches, archive.owner)
-        plan = plan_run(troupe, settings, archive.account, journal, archive.lane)
-        has_batches = plan.troupe.batches is not None
-        if has_batches or settings.pay_again:
-            await in_thread(partial(_begin_batches, archive, has_batches=has_batches))
-        run = BulkRun(
-            iter(rows),
-            archive,
-            settings,
-            prepare=plan.prepare,
-            ahead=plan.ahead,
-            in_flight=troupe.limits.in_flight,
-            max_in_flight=max(troupe.limits.in_flight, troupe.max_in_flight or 0),
-            is_recovered=plan.is_recovered,
-            observers=observers,
-            in_thread=in_thread,
-            wall_clock=wall_clock,
-            bound=bound,
-            remark=plan.remark,
-        )
-        observer = _both(run.observe, plan.troupe.observer)
-        unwritten: list[UnwrittenCosts] = []
-        cast_of_run = attrs.evolve(
-            plan.troupe, observer=observer, ledger=_noting(plan.troupe.ledger, unwritten)
-        )
+    place = StorePlace(
+        Path(output),
+        settings,
+        provider or troupe.endpoint.identity,
+        OutputState(settings),
+        ledger=troupe.ledger,
+        in_thread=in_thread,
+    )
+    order = _RunOrder(iter(rows), place, troupe, observers, in_thread, wall_clock)
+    async with open_collapsing_nursery() as nursery:
+        run: BulkRun = await nursery.start(_run_tree, order)
         try:
-            async with open_troupe(cast_of_run) as cast, open_collapsing_nursery() as nursery:
-                nursery.start_soon(run.run, cast)
-                yield run
-                run.drain()
-        finally:
-            with trio.CancelScope(shield=True):
-                await in_thread(partial(_keep_unwritten, archive, unwritten, plan.troupe.ledger))
-                if has_batches:
-                    await in_thread(partial(_end_batches, archive))
-        may_remove_store = run.is_complete and not run.progress().failed and not settings.keep
-    finally:
-        with trio.CancelScope(shield=True):
-            await in_thread(partial(archive.close, remove=may_remove_store))
+            yield run
+            run.leave()
+            await run.wait_finished()
+        except BaseException:
+            run.leave(at_once=True)
+            raise
 
 
-def _begin_batches(archive: Archive, *, has_batches: bool) -> None:
-    """Note whether rows may be in batches from now on.
+@attrs.frozen
+class _RunOrder:
+    """What `bulk` was called with; see there.
+
+    Args:
+        rows: the rows of the input.
+        place: what the store needs, with the settings of the run.
+        troupe: the settings of the troupe, as the user gave them.
+        observers: called for each row that has ended.
+        in_thread: runs blocking disk access.
+        wall_clock: returns the Unix time in seconds.
+    """
+
+    rows: Iterator[Row | BadRow]
+    place: StorePlace
+    troupe: TroupeSettings
+    observers: Sequence[RowObserver]
+    in_thread: InThread
+    wall_clock: Callable[[], float]
+
+
+async def _run_tree(order: _RunOrder, task_status: trio.TaskStatus[BulkRun]) -> None:
+    """Run the actors of a run until its rows have ended and the block of `bulk` is left.
+
+    A cancellation from outside reaches the run as a message, `EndAtOnce`, so that what was received
+    is stored, and what may be billed is counted.
+
+    Args:
+        order: what the run is to do.
+        task_status: gets the run when it has started.
 
     Raises:
-        BulkRefused: the store cannot be written.
+        BulkRefused: the run was not started; the text has the reason and the remedy.
+        RestartIntensityExceeded: an actor has crashed too often.
     """
-    try:
-        archive.note_batches(in_batches=has_batches)
-    except StorageError as error:
-        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
+    with trio.CancelScope(shield=True):
+        async with open_runtime("run") as runtime, open_collapsing_nursery() as calls:
+            tree = _RunTree(order, runtime, calls)
+            await tree.start_store()
+            await tree.start_dispatcher()
+            await tree.start_reader()
+            run = tree.run
+            task_status.started(run)
+            await tree.end()
+            run.finish()
+            await run.left.wait()
 
 
-def _end_batches(archive: Archive) -> None:
-    """Note whether rows are in batches after the run."""
-    with suppress(StorageError):  # then the next run refuses to go on without the journal
-        archive.note_batches(in_batches=lines_in(archive.paths.batches) > 0)
+@final
+class _RunTree:
+    """Starts the actors of a run, and ends the run stage by stage.
+
+    Args:
+        order: what the run is to do.
+        runtime: the runtime that the actors run in.
+        calls: the nursery of calls that need a task.
+
+    Attributes:
+        run: the run, once its dispatcher has started.
+    """
+
+    run: BulkRun
+    _store: Ref[AdmitRows | Keep | FinishRun]
+    _dispatcher: Ref[Control | AddRows | GetRoom | WaitClosed | WaitOver]
+    _state: Dispatch
+    _troupe: Troupe
+
+    def __init__(self, order: _RunOrder, runtime: Runtime, calls: trio.Nursery) -> None:
+        self._order = order
+        self._runtime = runtime
+        self._calls = calls
+        self._settings = order.place.settings
+
+    async def start_store(self) -> None:
+        """Start the store with the writer, and the actor that calls the observers.
+
+        Raises:
+            BulkRefused: a file cannot or should not be used, the route is not available, or the
+                budget is spent.
+        """
+        order, runtime = self._order, self._runtime
+        observers: Ref[ReportRows] | None = None
+        if order.observers:
+            make = partial(ObserverActor, list(order.observers))
+            observers = await runtime.spawn("observers", make)
+        store = await runtime.spawn(
+            "store", partial(StoreActor, order.place, observers), capacity=_KEEPS
+        )
+        self._store = store
+        info = await store.ask(GetRunInfo())
+        self._bound = cost_bound(order.troupe)
+        self._lane = info.lane
+        self._account = info.account.priced(self._bound.usd_of_tokens)
+        journal = RunJournal(Paths(order.place.output).batches, info.owner)
+        self._plan = plan_run(order.troupe, self._settings, self._account, journal, info.lane)
+        has_batches = self._plan.troupe.batches is not None
+        if has_batches or self._settings.pay_again:
+            await store.ask(NoteBatches(in_batches=has_batches))
+
+    async def start_dispatcher(self) -> None:
+        """Start the troupe, and what sends rows to it."""
+        order, plan, settings, runtime = self._order, self._plan, self._settings, self._runtime
+        limits, written = order.troupe.limits, order.place.written
+        self._state = state = Dispatch(
+            self._account,
+            ahead=plan.ahead(limits.in_flight),
+            in_flight=limits.in_flight,
+            is_recovered=plan.is_recovered,
+            max_cost=settings.max_cost,
+            deadline_s=settings.deadline_s,
+            bound=self._bound,
+            wall_clock=order.wall_clock,
+        )
+        cast = attrs.evolve(
+            plan.troupe,
+            observer=_both(state.observe, plan.troupe.observer),
+            ledger=_noting(plan.troupe.ledger, order.place.unwritten),
+        )
+        self._troupe = troupe = await cast_troupe(runtime, cast)
+        seen = SeenLimits()
+        limits_reader = await runtime.spawn(
+            "limits", partial(LimitsActor, troupe, seen), capacity=1, overflow="drop_newest"
+        )
+        make = partial(
+            DispatcherActor,
+            state,
+            written,
+            troupe,
+            self._store,
+            self._calls,
+            window_bytes=settings.window_bytes,
+            prepare=plan.prepare,
+            lane=self._lane,
+        )
+        self._dispatcher = dispatcher = await runtime.spawn("dispatcher", make)
+        self.run = BulkRun(
+            state,
+            written,
+            seen,
+            troupe=troupe,
+            dispatcher=dispatcher,
+            limits_reader=limits_reader,
+            ahead=plan.ahead,
+            max_in_flight=max(limits.in_flight, order.troupe.max_in_flight or 0),
+            total=settings.total,
+            remark=plan.remark,
+        )
+
+    async def start_reader(self) -> None:
+        """Start the reader."""
+        order = self._order
+        make = partial(ReaderActor, order.rows, self._store, self._dispatcher, order.in_thread)
+        # A read may take hours, so a stop does not wait for it.
+        self._reader = await self._runtime.spawn("reader", make, restart="temporary", stop_s=0)
+
+    async def end(self) -> None:
+        """Stop the reader when no more is to be read, wait for the calls, and finish the files."""
+        state, settings = self._state, self._settings
+        async with open_collapsing_nursery() as nursery:
+            nursery.start_soon(self._ask, WaitOver())  # from the start, so that no crash is missed
+            nursery.start_soon(self._end_on_crash, self._reader)
+            await self._ask(WaitClosed())
+            await self._runtime.stop(self._reader)
+        state.settle()
+        if state.unacknowledged:
+            with trio.move_on_after(_ACKNOWLEDGE_S), suppress(AskFailed):
+                await self._troupe.acknowledge(tuple(state.unacknowledged))
+        has_failed = bool(self._order.place.written.counts.failed)
+        is_whole = state.is_done and state.ending is None and not has_failed
+        finish = FinishRun(is_done=state.is_done, removes_store=is_whole and not settings.keep)
+        try:
+            state.ending = await self._store.ask(finish) or state.ending
+        except AskFailed as error:
+            state.ending = crash_ending(self._store.path, error.__cause__ or error)
+
+    async def _ask(self, message: WaitClosed | WaitOver) -> None:
+        """Ask the dispatcher; if it crashes, end the run and ask its next incarnation."""
+        while True:
+            try:
+                return await self._dispatcher.ask(message)
+            except ActorCrashed as error:
+                ending = crash_ending(self._dispatcher.path, error.__cause__)
+                await self._dispatcher.tell(EndRun(ending))
+
+    async def _end_on_crash(self, actor: AnyRef) -> None:
+        """End the run if an actor crashes that is not restarted."""
+        ended = await actor.wait_stopped()
+        if ended.reason == "crashed":
+            await self._dispatcher.tell(EndRun(crash_ending(actor.path, ended.error)))
 
 
 def _both(first: Observer, second: Observer) -> Observer:
@@ -149,16 +345,3 @@ def _both(first: Observer, second: Observer) -> Observer:
 def _noting(ledger: LedgerPolicy | None, unwritten: list[UnwrittenCosts]) -> LedgerPolicy | None:
     """Return the settings of a ledger that notes what it cannot write."""
     return None if ledger is None else attrs.evolve(ledger, on_unwritten=unwritten.append)
-
-
-def _keep_unwritten(
-    archive: Archive, unwritten: Sequence[UnwrittenCosts], ledger: LedgerPolicy | None
-) -> None:
-    """Store in the archive what a ledger could not write, unless it waits beside the ledger."""
-    if not unwritten:
-        return
-    costs = unwritten[-1]  # has all earlier ones
-    if costs.kept_in is None and archive.keep_unwritten(costs):
-        costs = attrs.evolve(costs, kept_in=archive.paths.store)
-    if ledger is not None and ledger.on_unwritten is not None:
-        ledger.on_unwritten(costs)

@@ -11,11 +11,11 @@ RUN_AGAIN = "run the same command again to continue"
 """The remedy when a run ended before its input; completed rows are not sent again."""
 
 EndingKind = Literal[
-    "drained", "unpaid", "unbatched", "unanswered", "late", "disk", "damaged", "input"
+    "drained", "unpaid", "unbatched", "unanswered", "late", "disk", "damaged", "input", "crashed"
 ]
 """The user stopped the run; the budget is spent; the provider takes no batches; it does not
-respond; the deadline has passed; no file can be written; the run store is damaged; or the input
-cannot be read.
+respond; the deadline has passed; no file can be written; the run store is damaged; the input
+cannot be read; or a part of the run has crashed.
 """
 
 
@@ -35,6 +35,42 @@ class RunEnding:
 
     def __str__(self) -> str:
         return f"{self.reason}; {self.remedy}"
+
+
+DRAINED = RunEnding("drained", "the run was stopped", RUN_AGAIN)
+LATE = RunEnding("late", "the deadline of the run has passed", RUN_AGAIN)
+
+
+def crash_ending(path: str, error: BaseException | None) -> RunEnding:
+    """Return the ending of a run after a crash of one of its actors.
+
+    Args:
+        path: the path of the actor.
+        error: the error that crashed it.
+    """
+    reason = f"{path} crashed with {type(error).__name__}: {error}; this is a bug in Callsheet"
+    return RunEnding("crashed", reason, RUN_AGAIN)
+
+
+class ArchiveFailed(Exception):
+    """A file of a run cannot be read or written; the text has the reason.
+
+    Args:
+        reason: what failed, as the run reports it.
+        remedy: what the user can do.
+        is_damaged: whether the store is damaged, so that the run cannot continue with it.
+
+    Attributes:
+        ending: the ending of a run because of it.
+    """
+
+    def __init__(self, reason: str, remedy: str = MAKE_ROOM, *, is_damaged: bool = False) -> None:
+        super().__init__(reason)
+        self.ending = (
+            RunEnding("damaged", reason, remedy)
+            if is_damaged
+            else RunEnding("disk", reason, f"{remedy}; {RUN_AGAIN}")
+        )
 
 
 class BulkRefused(Exception):

@@ -1,8 +1,16 @@
 """The rows of an input: valid requests, and invalid rows."""
 
+from collections.abc import Mapping, Sequence
+
 import attrs
 
-from ..actors import Request
+from ..actors import Json, Request
+
+BAD_ROW = "BadRow"
+"""The kind of error of a line that is not a valid request."""
+
+_DIMENSIONS = 3072  # the longest vector of current embedding models
+_CHARS_PER_NUMBER = 128  # memory: as received text, twice as a number, as text to write
 
 ANTHROPIC_URL = "/v1/messages"
 """The path of requests that come from a batch file of Anthropic's."""
@@ -63,3 +71,45 @@ class BadRow:
     reason: str
     custom_id: str | None = None
     text: str = ""
+
+
+@attrs.frozen
+class Placed:
+    """A row to send, with its place.
+
+    Args:
+        place: the index of the row in the input, from 0.
+        row: the row, as the reader made it.
+    """
+
+    place: int
+    row: Row
+
+
+def size_of(request: Request) -> int:
+    """Return the characters that a request takes in memory, for a bound. Pure (R14).
+
+    They are those of the prompt, of extra members, and of the expected vectors.
+    """
+    size = sum(len(message.content) for message in request.messages) + sum(map(len, request.inputs))
+    for given in (
+        request.extra_body,
+        None if request.output_schema is None else request.output_schema.schema,
+        *(message.extra for message in request.messages),
+        *(message.native for message in request.messages),
+    ):
+        if given:
+            size += _chars(given)
+    if request.task == "embedding":
+        size += len(request.inputs) * (request.dimensions or _DIMENSIONS) * _CHARS_PER_NUMBER
+    return size
+
+
+def _chars(value: "Json | Mapping[str, Json]") -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_chars, value.values()))
+    if isinstance(value, Sequence):
+        return sum(map(_chars, value))
+    return 0

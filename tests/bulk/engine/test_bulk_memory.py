@@ -5,9 +5,8 @@ import trio
 from bulk_rows import row, stage
 
 from callsheet.actors import ChatMessage, Request
-from callsheet.bulk.engine.size import size_of
-from callsheet.bulk.engine.taking import take
-from callsheet.bulk.row import BadRow
+from callsheet.bulk.engine.reader import take
+from callsheet.bulk.row import BadRow, size_of
 
 LONG = "long " * 200
 
@@ -28,7 +27,7 @@ class Counted:
 @pytest.mark.usefixtures("journal_on_the_spot")
 @pytest.mark.parametrize("route", ["live", "batch"])
 async def test_no_more_is_read_than_may_be_held(autojump_clock, tmp_path, monkeypatch, route):
-    monkeypatch.setattr("callsheet.bulk.engine.taking._MOST_CHARS", 2_000)
+    monkeypatch.setattr("callsheet.bulk.engine.reader._MOST_CHARS", 2_000)
     rows, ended, most = Counted(100), 0, 0
 
     def look(told):
@@ -46,7 +45,7 @@ async def test_no_more_is_read_than_may_be_held(autojump_clock, tmp_path, monkey
 async def test_results_without_a_reader_are_held_up_to_their_size(
     autojump_clock, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("callsheet.bulk.engine.reader.READ_AT_ONCE", 20)
+    monkeypatch.setattr("callsheet.bulk.engine.dispatcher.READ_AT_ONCE", 20)
     async with stage() as it:
         rows = (row(number) for number in range(1, 301))
         async with it.open(rows, tmp_path / "out.jsonl", window_bytes=20_000) as run:
@@ -57,7 +56,7 @@ async def test_results_without_a_reader_are_held_up_to_their_size(
 
 
 def test_a_piece_of_the_input_is_no_larger_than_it_should_be(monkeypatch):
-    monkeypatch.setattr("callsheet.bulk.engine.taking._MOST_CHARS", 2_500)
+    monkeypatch.setattr("callsheet.bulk.engine.reader._MOST_CHARS", 2_500)
     rows = iter([*(row(number, LONG) for number in range(1, 6)), BadRow(number=6, reason="bad")])
     assert [len(take(rows, 512, lambda: 0.0).rows) for _ in range(2)] == [3, 3]
 

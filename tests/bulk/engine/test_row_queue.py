@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.bulk.engine.queue import RowQueue
-from callsheet.bulk.files.archive import Placed
+from callsheet.bulk.row import Placed
 
 
 def queue_of(count, ahead=4):
@@ -70,6 +70,17 @@ def test_a_row_that_waits_for_a_retry_makes_room_until_it_is_sent():
     write(queue)
     assert queue.written_bound == queue.started == 6, "four are in flight"
     queue.end(begun[2])
+    write(queue)
+    assert len(begin_all(queue)) == 1
+
+
+def test_a_bound_that_could_not_be_written_lets_no_row_start():
+    queue = queue_of(10)
+    begun = begin_all(queue)
+    queue.end(begun[0])
+    queue.bound_lost(queue.take_bound())
+    assert not begin_all(queue)
+    assert queue.needs_bound
     write(queue)
     assert len(begin_all(queue)) == 1
 
@@ -154,19 +165,19 @@ STEPS = ["next", "sent", "rests", "end", "back", "take", "kept", "add"]
 def test_no_more_responses_are_lost_than_were_in_flight(ahead, steps, random):
     """Whenever the process dies, the bound on disk covers every row that was started (L7)."""
     queue, asked, added = RowQueue(ahead), [], 0
-    on_disk, over_on_disk, taken, retrying, most_retrying = 0, 0, None, set(), 0
+    on_disk, over_on_disk, retrying, most_retrying = 0, 0, set(), 0
+    taken = []  # bounds on their way to the disk, each with the rows that have ended before
     for step in steps:
         if step == "add":
             queue.add([Placed(added, row(added + 1))])
             added += 1
         elif step == "next" and (placed := queue.next()):
             asked.append(placed)
-        elif step == "take" and taken is None:
-            taken = (queue.take_bound(), queue.finished)
-        elif step == "kept" and taken is not None:
-            on_disk, over_on_disk = taken
+        elif step == "take":
+            taken.append((queue.take_bound(), queue.finished))
+        elif step == "kept" and taken:
+            on_disk, over_on_disk = taken.pop(0)
             queue.bound_written(on_disk)
-            taken = None
         elif asked and step in {"sent", "rests", "end", "back"}:
             placed = random.choice(asked)
             custom_id = placed.row.custom_id

@@ -111,14 +111,14 @@ def test_a_cost_that_is_no_number_refuses_the_run(tmp_path):
         database.execute("UPDATE spend SET cost_usd = 'x'")
     database.close()
     with pytest.raises(BulkRefused, match=rf"callsheet cannot be used: .*; {REMEDY}"):
-        Archive(output, BulkSettings(), "me").open()
+        Archive(output, BulkSettings(), "me")
 
 
 def test_a_store_that_is_a_folder_is_named(tmp_path):
     output = tmp_path / "out.jsonl"
     Paths(output).store.mkdir()
     with pytest.raises(BulkRefused, match=r"the run store .*callsheet cannot be used: Is a dir"):
-        Archive(output, BulkSettings(), "me").open()
+        Archive(output, BulkSettings(), "me")
 
 
 @pytest.mark.sockets

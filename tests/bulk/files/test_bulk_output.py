@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.bulk.files.lines_file import LinesFile
+from callsheet.bulk.files.outcome import RowOutcome
 from callsheet.bulk.files.output import OrderedOutput, UnorderedOutput, matching
+from callsheet.bulk.progress import RowEnded
+
+
+def outcomes(lines):
+    """Return rows that have a response, each with one of the lines."""
+    return [
+        RowOutcome(place, line, RowEnded(at=0.0, number=place + 1, custom_id=""))
+        for place, line in enumerate(lines)
+    ]
+
 
 LINES = st.lists(st.binary(max_size=5).map(lambda text: text.replace(b"\n", b"") + b"\n"))
 
@@ -28,7 +39,7 @@ def test_a_file_becomes_what_it_should_be(tmp_path_factory, old, lines, torn, st
     path.write_bytes(b"".join(old) + torn.replace(b"\n", b""))
     output = OrderedOutput(path)
     for at in range(0, len(lines), step):
-        output.write(lines[at : at + step])
+        output.write(outcomes(lines[at : at + step]))
         written = b"".join(lines[: at + step])
         assert path.read_bytes()[: len(written)] == written
         assert path.read_bytes().endswith(b"\n")
@@ -42,7 +53,7 @@ def test_an_unordered_file_keeps_what_is_right_where_it_is(tmp_path_factory, old
     path = tmp_path_factory.mktemp("bulk") / "out.jsonl"
     path.write_bytes(b"".join(b"%d\n" % one for one in old) + b"torn")
     output = UnorderedOutput(path)
-    output.write([b"%d\n" % one for one in wanted])
+    output.write(outcomes([b"%d\n" % one for one in wanted]))
     output.finish()
     output.close()
     found = [int(line) for line in path.read_bytes().splitlines()]
@@ -55,7 +66,7 @@ def test_what_is_right_is_not_written_again(tmp_path):
     path.write_bytes(b"a\nb\n")
     os.utime(path, ns=(0, 0))
     output = OrderedOutput(path)
-    output.write([b"a\n", b"b\n"])
+    output.write(outcomes([b"a\n", b"b\n"]))
     output.finish()
     output.close()
     assert path.read_bytes() == b"a\nb\n"
@@ -120,7 +131,7 @@ def test_at_the_end_the_names_are_on_the_disk_too(tmp_path, monkeypatch, old):
 
     monkeypatch.setattr(os, "fsync", note)
     output = UnorderedOutput(path)
-    output.write([b"a\n"])
+    output.write(outcomes([b"a\n"]))
     output.finish()
     output.close()
     assert synced[-2:] == [path.stat().st_ino, tmp_path.stat().st_ino]
@@ -132,7 +143,7 @@ def test_a_file_that_is_written_anew_stays_where_a_link_leads_and_keeps_its_mode
     path.chmod(0o640)
     link = link_to(path, "symbolic")
     output = UnorderedOutput(link)
-    output.write([b"b\n", b"c\n"])
+    output.write(outcomes([b"b\n", b"c\n"]))
     output.finish()
     with pytest.raises(BlockingIOError):
         LinesFile(path)
@@ -146,7 +157,7 @@ def test_a_file_that_is_written_anew_stays_where_a_link_leads_and_keeps_its_mode
 def test_a_file_that_was_removed_meanwhile_is_not_taken_for_finished(tmp_path, what):
     path = tmp_path / "out.jsonl"
     output = OrderedOutput(path)
-    output.write([b"a\n"])
+    output.write(outcomes([b"a\n"]))
     if what == "removed":
         path.unlink()
     elif what == "cut":

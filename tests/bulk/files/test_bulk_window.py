@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.bulk.files.outcome import RowOutcome
-from callsheet.bulk.files.reorder import ReorderWindow
+from callsheet.bulk.files.outcome import ReorderWindow, RowOutcome
 from callsheet.bulk.progress import RowEnded
 
 

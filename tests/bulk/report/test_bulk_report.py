@@ -12,8 +12,7 @@ from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot
 from callsheet.actors.responses import Usage
 from callsheet.bulk.progress import Progress, RowEnded
 from callsheet.bulk.report import page, summary
-from callsheet.bulk.report.meta import ReportMeta
-from callsheet.bulk.report.page import report_page, write_report
+from callsheet.bulk.report.page import ReportMeta, report_page, write_report
 from callsheet.bulk.watching.series import Series
 
 EVIL = "</td></svg><script>alert('$x$')</script>&amp;\x1b[31m\"'日本\ud800"

@@ -16,9 +16,9 @@ from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot
 from callsheet.actors.rate_limit.finder import FinderStatistics
 from callsheet.bulk.progress import Progress
 from callsheet.bulk.watching import outlook
-from callsheet.bulk.watching.history import History
-from callsheet.bulk.watching.log_line import log_line
+from callsheet.bulk.watching.outlook import History
 from callsheet.bulk.watching.panel import panel
+from callsheet.bulk.watching.views import log_line
 from callsheet.bulk.watching.watch import open_watch
 from callsheet.wording import amount, duration, percent, rate
 

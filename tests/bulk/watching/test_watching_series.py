@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot
 from callsheet.actors.responses import Usage
 from callsheet.bulk.progress import Progress, RowEnded
-from callsheet.bulk.watching.histogram import RELATIVE_ERROR, Histogram
 from callsheet.bulk.watching.series import Series
-from callsheet.bulk.watching.time_buckets import MAX_BUCKETS, TimeBuckets
+from callsheet.bulk.watching.totals import MAX_BUCKETS, RELATIVE_ERROR, Histogram, TimeBuckets
 from callsheet.compare.run import nearest_rank
 
 

@@ -1,1 +1,1 @@
-"""One run: what reads rows, asks for them, and keeps what came."""
+"""The actors of a bulk run, and the state machines that decide for them."""

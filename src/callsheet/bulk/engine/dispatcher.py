@@ -1,315 +1,353 @@
-"""Send the requests of the rows, each in a task of its own, and record how each row ends."""
+"""The actor that sends the requests of the rows, and hands what ends to the store."""
 
-from collections import Counter
-from collections.abc import Callable
-from decimal import Decimal
-from math import inf
-from typing import final
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TypeAlias, final
 
 import attrs
 import trio
 
-from ...actors import (
-    AuthenticationFailed,
-    BatchUnavailable,
-    BudgetExceeded,
-    CallEvent,
-    CallFailed,
-    ConnectionFailed,
-    DeadlineTooShort,
-    LedgerUnavailable,
-    ProviderUnavailable,
-    QuotaExhausted,
-    RateLimited,
-    Request,
-    Response,
-    ResultNotValid,
-    Troupe,
-    UnreadableEndpoint,
-    Usage,
+from ...actors import CallFailed, CostTotals, Request, Response, Troupe
+from ...runtime import (
+    Actor,
+    ActorCrashed,
+    AskFailed,
+    Message,
+    Outcome,
+    Ref,
+    ReplySlot,
+    defers,
+    handles,
 )
-from ...runtime import AskFailed, AskTimedOut
-from ..errors import RUN_AGAIN, RunEnding
-from ..files.archive import Placed
-from ..files.lines import answer_line, failure_line
-from ..files.outcome import RowOutcome
-from ..progress import RowEnded
-from ..row import Row
-from .reader import READ_AT_ONCE
-from .state import LATE, RunState
+from ..errors import LATE, ArchiveFailed, RunEnding, crash_ending
+from ..row import Placed
+from .dispatch import Dispatch, RowCall
+from .routing import Prepare
+from .store import Keep
+from .writer import OutputState
 
+READ_AT_ONCE = 512  # rows
 _MIN_S = 0.001
-_FATAL = (
-    AuthenticationFailed,
-    BatchUnavailable,
-    LedgerUnavailable,
-    QuotaExhausted,
-    UnreadableEndpoint,
-)
-"""Errors that every other row would meet as well."""
+_LEDGER_S = 5.0  # for an answer of the ledger, whose disk may be slow
 
-_TEMPORARY = (RateLimited, ProviderUnavailable, ConnectionFailed)
-"""Errors that may disappear some time after the attempts of a row are used up (R10)."""
 
-_UNREACHABLE_S = 20.0  # since the start of the run, without any connection
-_NOT_FOUND = 404
-_MAX_NOT_FOUND = 10  # rows with status 404, if no row has a response
-_OUTAGE_S = 30.0  # without any response
-_MAX_ROUNDS = 10  # further rounds of attempts for a row during an outage
-_FEW_ROUNDS = 2  # further rounds while other rows get responses
+@attrs.frozen
+class GetRoom(Message[int]):
+    """Ask how many rows may be read. The reply waits for room; 0 says that the run ends."""
+
+
+@attrs.frozen
+class AddRows(Message[None]):
+    """Dispatch rows.
+
+    Args:
+        rows: rows without a response.
+        is_last: True if the input has no more rows.
+    """
+
+    rows: Sequence[Placed]
+    is_last: bool
+
+
+@attrs.frozen
+class PauseRows(Message[None]):
+    """Start no more rows for a while.
+
+    Args:
+        is_paused: False to continue.
+    """
+
+    is_paused: bool
+
+
+@attrs.frozen
+class EndRun(Message[None]):
+    """Start no more rows, and end the run when the calls in flight have ended.
+
+    Args:
+        ending: the reason, for the user.
+    """
+
+    ending: RunEnding
+
+
+@attrs.frozen
+class EndAtOnce(Message[None]):
+    """Start no more rows, and cancel the calls in flight.
+
+    Args:
+        ending: the reason, for the user; None if the program itself leaves the run.
+    """
+
+    ending: RunEnding | None = None
+
+
+@attrs.frozen
+class ChangeInFlight(Message[None]):
+    """Change how many rows may be dispatched at a time.
+
+    Args:
+        ahead: the number of rows that may be dispatched.
+        in_flight: the number of calls that may be in flight.
+    """
+
+    ahead: int
+    in_flight: int
+
+
+@attrs.frozen
+class WaitClosed(Message[None]):
+    """Wait until no more rows are to be read: the input has ended, or the run ends."""
+
+
+@attrs.frozen
+class WaitOver(Message[None]):
+    """Wait until no call is in flight, none will be, and what has ended is on disk."""
+
+
+@attrs.frozen
+class _SendRows(Message[None]):
+    """Send what the state has ready."""
+
+
+Control: TypeAlias = PauseRows | EndRun | EndAtOnce | ChangeInFlight
+"""What the caller of a run tells the dispatcher; none of it waits behind rows (R6)."""
 
 
 @final
-class Dispatcher:
-    """Sends a row when the end of another one is on disk.
+class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver | _SendRows]):
+    """Sends rows to the troupe as the state decides, and what has ended to the store.
 
     Args:
-        state: the state of the run.
+        state: the rows, calls and money of the run; it outlives a crash of this actor.
+        written: what waits behind the store, which limits how much is read.
+        troupe: sends the requests; its call events go to `Dispatch.observe`.
+        store: the actor of the run store.
+        calls: the nursery of calls that need a task; it outlives a crash of this actor.
+        window_bytes: the maximum of characters of requests that have not ended.
         prepare: makes the request to send from a row's request and the seconds that are left.
         lane: the lane of the run's calls.
-        wall_clock: returns the Unix time in seconds.
     """
 
     def __init__(
         self,
-        state: RunState,
-        prepare: Callable[[Request, float | None], Request],
+        state: Dispatch,
+        written: OutputState,
+        troupe: Troupe,
+        store: Ref[Keep],
+        calls: trio.Nursery,
+        *,
+        window_bytes: int,
+        prepare: Prepare,
         lane: str,
-        wall_clock: Callable[[], float],
     ) -> None:
         self._state = state
+        self._written = written
+        self._window_bytes = window_bytes
         self._prepare = prepare
+        self._troupe = troupe
+        self._store = store
+        self._calls = calls
         self._lane = lane
-        self._wall_clock = wall_clock
-        self._maybe_billed: Counter[str] = (
-            Counter()
-        )  # attempts of a row that may have been charged for
-        self._not_found = 0  # rows that failed with status 404: no such path, or no such model
-        self._earlier: dict[str, list[int]] = {}  # attempts of a row in each earlier round
+        self._is_awake = False  # a `_SendRows` waits
+        self._is_acknowledging = False
+        self._bug: Exception | None = None  # raised where a call has ended
+        self._reader: ReplySlot[int] | None = None  # it waits for room
+        self._closed: list[ReplySlot[None]] = []
+        self._over: list[ReplySlot[None]] = []
 
-    async def run(self, troupe: Troupe, work: trio.Nursery) -> None:
-        """Send rows until all have ended or the run ends.
+    async def started(self) -> None:
+        """Go on with the state as it is."""
+        self._state.wake = self._written.on_room = self._wake
+        if self._state.due is not None:
+            self.send_at(self._state.due, EndAtOnce(LATE))
+        self._wake()
 
-        Args:
-            troupe: sends the requests.
-            work: the nursery of the tasks.
-        """
+    def _wake(self) -> None:
+        if not self._is_awake:
+            self._is_awake = True
+            with suppress(AskFailed):  # it is stopped
+                self.ref.tell_nowait(_SendRows())
+
+    # ---------------------------------------------------------------- messages
+
+    @handles(AddRows)
+    async def add(self, message: AddRows) -> None:
+        """Add rows to those that wait."""
+        self._state.add(message.rows, is_last=message.is_last)
+
+    @handles(PauseRows, urgent=True)
+    async def pause(self, message: PauseRows) -> None:
+        """Pause or go on; rows that were not sent yet go back to the queue."""
+        if message.is_paused:
+            self._state.pause()
+        else:
+            self._state.resume()
+
+    @handles(EndRun, urgent=True)
+    async def end(self, message: EndRun) -> None:
+        """Let the calls in flight end."""
+        self._state.end(message.ending)
+
+    @handles(EndAtOnce, urgent=True)
+    async def end_at_once(self, message: EndAtOnce) -> None:
+        """Cancel the calls in flight."""
+        self._state.end_at_once(message.ending)
+
+    @handles(ChangeInFlight, urgent=True)
+    async def change_in_flight(self, message: ChangeInFlight) -> None:
+        """Send more, or fewer, rows at a time."""
+        self._state.change_in_flight(message.ahead, message.in_flight)
+
+    @defers(GetRoom)
+    async def room(self, message: GetRoom, slot: ReplySlot[int]) -> None:  # noqa: ARG002  # a handler
+        """Reply when rows may be read."""
+        self._reader = slot
+        self._reply()
+
+    @defers(WaitClosed)
+    async def closed(self, message: WaitClosed, slot: ReplySlot[None]) -> None:  # noqa: ARG002  # a handler
+        """Reply when no more rows are to be read."""
+        self._closed.append(slot)
+        self._reply()
+
+    @defers(WaitOver)
+    async def over(self, message: WaitOver, slot: ReplySlot[None]) -> None:  # noqa: ARG002  # a handler
+        """Reply when the last row is on disk."""
+        self._over.append(slot)
+        self._reply()
+
+    @handles(_SendRows)
+    async def send(self, message: _SendRows) -> None:  # noqa: ARG002  # a handler
+        """Send rows to the troupe, and what has ended to the store."""
+        self._is_awake = False
+        if self._bug is not None:
+            raise self._bug
+        state = self._state
+        while (keep := state.take_keep()) is not None:
+            await self._keep(keep)
+        first = self._troupe.first_stage
+        while first.has_room and (call := state.next()) is not None:
+            await self._send(call)
+        if not first.has_room:
+            first.when_room(self._wake)
+        if state.has_stopped and not state.is_counted:
+            await self._count()
+        while (keep := state.take_keep()) is not None:  # a bound, or the last account
+            await self._keep(keep)
+        if state.unacknowledged and not self._is_acknowledging:
+            self._is_acknowledging = True
+            self.nursery.start_soon(self._acknowledge)
+        self._reply()
+
+    def _reply(self) -> None:
+        """Reply to those who wait, as far as what they wait for is there."""
+        state = self._state
+        is_closed = state.is_read or state.queue.is_closed
+        if self._reader is not None:
+            room = 0 if is_closed else self._room()
+            if is_closed or room:
+                self._reader.reply(room)
+                self._reader = None
+        for waiting, is_there in ((self._closed, is_closed), (self._over, state.is_over)):
+            while is_there and waiting:
+                waiting.pop().reply(None)
+
+    def _room(self) -> int:
+        """Return how many rows may be read."""
         state, queue = self._state, self._state.queue
-        while True:
-            while (placed := queue.next()) is not None:
-                work.start_soon(self._ask, troupe, placed)
-            if queue.needs_bound:
-                state.wake_writer.set()
-            if queue.waiting < READ_AT_ONCE:
-                state.wake_reader.set()
-            is_last = state.is_read and not queue.waiting
-            if not queue.dispatched and (is_last or queue.is_closed):
-                return
-            await state.wake_dispatcher.wait()
+        held = queue.held + state.unkept_bytes
+        if queue.waiting >= READ_AT_ONCE or held >= self._window_bytes:
+            return 0
+        return max(0, min(self._written.room, READ_AT_ONCE))
 
-    def observe(self, event: CallEvent) -> None:
-        """Record which rows are sent and which wait for a retry; this method is an `Observer`."""
-        queue = self._state.queue
-        if event.stage == "sent":
-            self._state.requests += 1
-            if self._state.is_recovered:
-                if event.route == "batch":  # the journal recovers it
-                    return
-                if not self._state.sends_live:
-                    self._state.sends_live = True
-                    self._state.wake_writer.set()  # written before the response arrives
-            for context in event.context.shared_by or (event.context,):
-                queue.mark_sent(context.call)
-        elif event.stage == "rerouted":
-            self._state.rerouted += len(event.context.shared_by) or 1
-        elif event.stage == "retrying":
-            self._state.trouble = event.error or ""
-            self._state.is_unreached = event.is_unreachable and self._state.answered_at == -inf
-            if event.is_unreachable:
-                self._end_if_unreachable(event)
-            for context in event.context.shared_by or (event.context,):
-                self._retries(context.call, event)
+    # ---------------------------------------------------------------- rows
 
-    def _end_if_unreachable(self, event: CallEvent) -> None:
-        """End the run if no connection ever succeeded; the breaker would let it go on for hours.
-
-        It does not while another row is in flight: a fallback target may be processing it.
-        """
-        state = self._state
-        is_late = event.at - state.started_at >= _UNREACHABLE_S
-        if is_late and state.answered_at == -inf and state.queue.running <= 1:
-            state.end(_unanswered(event.error or ""))
-
-    def _retries(self, custom_id: str, event: CallEvent) -> None:
-        """Record that an attempt of a row failed; other calls are ignored."""
-        state = self._state
-        if custom_id in state.scopes:
-            self._maybe_billed[custom_id] += event.is_billed
-        if event.delay or state.cancels_unsent:
-            state.queue.mark_retrying(custom_id)
-            state.wake_dispatcher.set()
-        if state.cancels_unsent and (scope := state.scopes.get(custom_id)) is not None:
-            scope.cancel()  # no retry is needed
-
-    async def _ask(self, troupe: Troupe, placed: Placed) -> None:
-        """Send one row, and record how it ends."""
-        state = self._state
-        row, began_at = placed.row, trio.current_time()
-        with trio.CancelScope() as scope:
-            state.scopes[row.custom_id] = scope
-            try:
-                answer = await self._complete(troupe, row)
-            except trio.Cancelled:
-                maybe_billed = (
-                    state.queue.is_in_flight(row.custom_id) + self._maybe_billed[row.custom_id]
-                )
-                state.spending.lose(row.request, maybe_billed)
-                state.queue.put_back(placed)
-                raise
-            except (CallFailed, AskFailed, ValueError) as error:
-                self._failed(placed, error, began_at)
-            else:
-                self._answered(placed, answer)
-            finally:
-                del state.scopes[row.custom_id]
-                self._maybe_billed.pop(row.custom_id, None)
-                state.wake_dispatcher.set()
-
-    async def _complete(self, troupe: Troupe, row: Row) -> Response:
-        due = self._state.due
+    async def _send(self, call: RowCall) -> None:
+        """Send one row; its end is a call of the state, not a task that waits."""
+        row, due = call.row, self._state.due
         left_s = None if due is None else max(_MIN_S, due - trio.current_time())
-        request = self._prepare(row.request, left_s)
-        return await troupe.complete(request, call=row.custom_id, lane=self._lane)
-
-    def _answered(self, placed: Placed, answer: Response) -> None:
-        row, now = placed.row, trio.current_time()
-        self._state.answered_at, self._state.trouble = now, ""
-        self._state.is_unreached = False
-        if earlier := self._earlier.pop(row.custom_id, None):
-            answer = attrs.evolve(answer, http_requests=answer.http_requests + sum(earlier))
-        event = RowEnded(
-            at=now,
-            number=row.number,
-            custom_id=row.custom_id,
-            seconds=answer.seconds,
-            attempts=answer.http_requests,
-            route=answer.route,
-            usage=answer.usage,
-            cost_usd=answer.cost_usd,
-        )
-        spending = self._state.spending
-        spending.pay(row.request, answer)
-        spending.lose(row.request, answer.maybe_billed, self._maybe_billed[row.custom_id])
-        line = answer_line(row, answer, int(self._wall_clock()))
-        self._over(placed, RowOutcome(placed.place, line, event, row.key))
-
-    def _failed(self, placed: Placed, error: Exception, began_at: float) -> None:
-        """Record a failed row, defer it, or end the run, according to the error."""
-        state, row = self._state, placed.row
-        state.spending.lose(row.request, self._count_maybe_billed(row.custom_id, error))
-        if isinstance(error, BudgetExceeded):
-            state.queue.put_back_over_budget(placed)
-            if state.queue.is_spent:
-                state.end(_unpaid(error, state, row.request.model))
+        try:
+            request = self._prepare(row.request, left_s)
+            if request.returns is not None:
+                self._calls.start_soon(self._complete, call, request)
+                return
+            slot = await self._troupe.submit(request, call=row.custom_id, lane=self._lane)
+        except ValueError as error:
+            self._state.failed(call, error)
             return
-        if isinstance(error, _FATAL):
-            state.queue.put_back(placed)
-            state.end(_fatal(error))
-            return
-        call = error if isinstance(error, CallFailed) else CallFailed(str(error))
-        if state.due is not None and isinstance(error, (AskTimedOut, DeadlineTooShort)):
-            state.queue.put_back(placed)
-            # Rows that wait in the limiter still run before the deadline.
-            state.end(LATE, cancels_unsent=False)
-            return
-        earlier = self._earlier.get(row.custom_id, [])
-        if self._is_deferred(call, len(earlier)):
-            state.trouble = str(error)
-            self._earlier[row.custom_id] = [*earlier, call.attempts]
-            state.queue.defer(placed)
-            return
-        if self._is_unreachable(call):
-            state.queue.put_back(placed)
-            state.end(_unanswered(str(error)))
-            return
-        self._not_found += call.status == _NOT_FOUND
-        if self._not_found >= _MAX_NOT_FOUND and state.answered_at == -inf:
-            state.end(_unanswered(str(error)))
-        self._earlier.pop(row.custom_id, None)
-        paid = error.response if isinstance(error, ResultNotValid) else None
-        if paid is not None:
-            state.spending.pay(row.request, paid)
-        event = RowEnded(
-            at=trio.current_time(),
-            number=row.number,
-            custom_id=row.custom_id,
-            seconds=trio.current_time() - began_at,
-            attempts=call.attempts + sum(earlier),
-            usage=Usage() if paid is None else paid.usage,
-            cost_usd=Decimal(0) if paid is None else paid.cost_usd,
-            error=type(error).__name__,
-            message=str(error),
-        )
-        self._over(placed, RowOutcome(placed.place, failure_line(row, error), event))
+        except BaseException:  # a bug, or the end of the runtime: the row was not sent
+            self._state.cancelled(call)
+            raise
+        slot.on_settled(partial(self._settled, call))
+        call.cancel_by(slot.cancel)
 
-    def _count_maybe_billed(self, custom_id: str, error: Exception) -> int:
-        """Return how many attempts of a failed row may have been billed (L3)."""
-        if isinstance(error, CallFailed):
-            return error.maybe_billed or int(error.billed == "maybe")
-        return self._state.queue.is_in_flight(custom_id) + self._maybe_billed[custom_id]
+    def _settled(self, call: RowCall, slot: ReplySlot[Response]) -> None:
+        response = slot.value if slot.outcome is Outcome.REPLIED else None
+        self._ended(call, response, slot.error)
 
-    def _is_deferred(self, error: CallFailed, rounds: int) -> bool:
-        """Return whether a failed row is sent again later, because the provider is at fault.
+    async def _complete(self, call: RowCall, request: Request) -> None:
+        """Make a call whose response may have to be requested once more, to be valid."""
+        response: Response | None = None
+        failed: Exception | None = None
+        with trio.CancelScope() as scope:
+            call.cancel_by(scope.cancel)
+            try:
+                response = await self._troupe.complete(
+                    request, call=call.row.custom_id, lane=self._lane
+                )
+            except (CallFailed, AskFailed, ValueError) as error:
+                failed = error
+        self._ended(call, response, failed)
 
-        While other rows get responses this is not certain: an outage may just have begun. During an
-        outage the breaker lets one row at a time through, so the rows wait, possibly for hours. The
-        number of rounds is limited, because the request itself may be what no provider can process.
-        """
-        if not (isinstance(error, _TEMPORARY) and error.is_transient) or rounds >= _MAX_ROUNDS:
-            return False
-        if isinstance(error, RateLimited):
-            return True
-        if trio.current_time() - self._state.answered_at < _OUTAGE_S:
-            return rounds < _FEW_ROUNDS
-        return not self._is_unreachable(error)
+    def _ended(self, call: RowCall, response: Response | None, error: Exception | None) -> None:
+        """Record the end of a call: with a response, an error, or neither if it was cancelled."""
+        try:
+            if response is not None:
+                self._state.answered(call, response)
+            elif error is not None:
+                self._state.failed(call, error)
+            else:
+                self._state.cancelled(call)
+        except Exception as bug:  # noqa: BLE001  # `send` raises it: it must not be only logged
+            self._bug = bug
+            self._wake()
 
-    def _is_unreachable(self, error: CallFailed) -> bool:
-        """Return whether no connection has ever succeeded: the address may be wrong."""
-        is_first = self._state.answered_at == -inf
-        return is_first and isinstance(error, ConnectionFailed) and error.billed == "no"
+    async def _keep(self, keep: Keep) -> None:
+        try:
+            slot = await self._store.submit(keep)
+        except BaseException as error:  # a bug, or the end of the runtime: nothing is lost
+            self._state.not_kept(keep, crash_ending(self._store.path, error), is_crash=True)
+            raise
+        slot.on_settled(partial(self._stored, keep))
 
-    def _over(self, placed: Placed, ended: RowOutcome) -> None:
-        self._state.queue.end(placed)
-        self._state.ended.append(ended)
-        self._state.unwritten_bytes += len(ended.line)
-        self._state.wake_writer.set()
+    def _stored(self, keep: Keep, slot: ReplySlot[RunEnding | None]) -> None:
+        error = slot.error
+        if error is None:
+            self._state.kept(keep, slot.value)
+        elif isinstance(error, ArchiveFailed):
+            self._state.not_kept(keep, error.ending)
+        else:
+            is_crash = isinstance(error, ActorCrashed)
+            ending = crash_ending(self._store.path, error.__cause__ if is_crash else error)
+            self._state.not_kept(keep, ending, is_crash=is_crash)
 
+    async def _count(self) -> None:
+        """Read from the ledger, if there is one, what the calls of this run may have cost."""
+        if self._troupe.ledger is not None:
+            with trio.move_on_after(_LEDGER_S), suppress(AskFailed, CallFailed):
+                tenants = (await self._troupe.costs()).by["tenant"]
+                self._state.spending.count_exactly(tenants.get(self._lane, CostTotals()))
+        self._state.is_counted = True
 
-def _unanswered(why: str) -> RunEnding:
-    return RunEnding("unanswered", why, f"afterwards {RUN_AGAIN}")
-
-
-def _fatal(error: Exception) -> RunEnding:
-    if isinstance(error, BatchUnavailable):
-        remedy = "choose another route (--route live)"
-        return RunEnding("unbatched", f"--route batch: {error}", remedy)
-    return _unanswered(str(error))
-
-
-def _unpaid(error: BudgetExceeded, state: RunState, model: str) -> RunEnding:
-    most = state.settings.max_cost
-    if most is None or error.left_usd is None:  # a budget other than the run's own
-        return RunEnding("unpaid", str(error), RUN_AGAIN)
-    if error.needs_usd is None:
-        reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
-        return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
-    left = f"${error.left_usd} of ${most} is left"
-    spent = state.spending
-    used = max(Decimal(0), most - error.left_usd - spent.cost_usd)
-    if open_usd := min(spent.unknown_usd + spent.maybe_usd, used):
-        left += f" (up to ${open_usd} may have been billed for what told no cost)"
-    return RunEnding(
-        "unpaid",
-        f"the next call may cost up to ${error.needs_usd}, and {left}",
-        f"raise --max-cost and {RUN_AGAIN}",
-    )
+    async def _acknowledge(self) -> None:
+        """Report to the batch journal what is stored; it takes long while the journal is busy."""
+        state = self._state
+        while count := len(state.unacknowledged):
+            try:
+                await self._troupe.acknowledge(state.unacknowledged[:count])
+            except AskFailed:  # then the journal keeps them longer
+                break
+            del state.unacknowledged[:count]
+        self._is_acknowledging = False

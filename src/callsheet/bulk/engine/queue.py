@@ -5,8 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import final
 
-from ..files.archive import Placed
-from .size import size_of
+from ..row import Placed, size_of
 
 
 @final
@@ -19,7 +18,8 @@ class RowQueue:
     starts when the end of another row is on disk, not when it has ended.
 
     The bound on the number of started rows is on disk as well. After a crash, it limits how many
-    calls may have been billed without a response.
+    calls may have been billed without a response. Several bounds may be on their way to the disk;
+    no row starts beyond any of them.
 
     If the budget is too small for one row, the calls in flight may still release enough of what
     they reserved. The queue therefore waits until no row is dispatched, and then dispatches one row
@@ -29,7 +29,8 @@ class RowQueue:
         ahead: the number of rows that may be dispatched at a time.
 
     Attributes:
-        written_bound: the number of rows that may be started, as written to disk.
+        written_bound: the number of rows that may be started: no more than is written to disk, or
+            is on its way there.
         started: the number of rows ever started; a row that was put back and started again counts
             twice.
         finished: the number of started rows that have ended or were put back.
@@ -49,6 +50,7 @@ class RowQueue:
         self._sent: set[str] = set()  # custom ids
         self._retrying: set[str] = set()  # of them
         self._is_over_budget = self._is_alone = False
+        self._bounds: deque[int] = deque()  # those on their way to the disk, in order
 
     def __repr__(self) -> str:
         unsent = len(self._unsent)
@@ -88,17 +90,24 @@ class RowQueue:
     @property
     def needs_bound(self) -> bool:
         """Whether a higher bound should be written now."""
-        return not self.is_closed and self.written_bound < self.bound
+        known = self._bounds[-1] if self._bounds else self.written_bound
+        return not self.is_closed and known < self.bound
 
     def take_bound(self) -> int:
         """Return the bound that the caller will write; until then no row starts beyond it."""
         bound = self.bound
+        self._bounds.append(bound)
         self.written_bound = min(self.written_bound, bound)
         return bound
 
     def bound_written(self, bound: int) -> None:
-        """Record that the bound, and every end of a row before `take_bound`, are on disk."""
-        self.written_bound = bound
+        """Record that a bound, and every end of a row before its `take_bound`, are on disk."""
+        self._bounds.remove(bound)
+        self.written_bound = min([bound, *self._bounds])
+
+    def bound_lost(self, bound: int) -> None:
+        """Record that a bound could not be written."""
+        self._bounds.remove(bound)
 
     def add(self, rows: Iterable[Placed]) -> None:
         """Add rows to dispatch."""

@@ -3,7 +3,8 @@
 from decimal import Decimal
 from typing import final
 
-from ...actors import CostBound, CostTotals, Request, Response, Usage
+from ...actors import BudgetExceeded, CostBound, CostTotals, Request, Response, Usage
+from ..errors import RUN_AGAIN, RunEnding
 from ..files.spend import RunSpend, UnpricedTokens
 
 
@@ -96,6 +97,29 @@ class Spending:
             each_usd=self._each_usd,
             unpriced=self._unpriced,
             each_unpriced=self._each_unpriced,
+        )
+
+    def unpaid(self, error: BudgetExceeded, most: Decimal | None, model: str) -> RunEnding:
+        """Return the ending of a run whose budget is spent.
+
+        Args:
+            error: why the next call was not made.
+            most: the budget of the run in USD; None if it has none.
+            model: the model of that call.
+        """
+        if most is None or error.left_usd is None:  # a budget other than the run's own
+            return RunEnding("unpaid", str(error), RUN_AGAIN)
+        if error.needs_usd is None:
+            reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
+            return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
+        left = f"${error.left_usd} of ${most} is left"
+        used = max(Decimal(0), most - error.left_usd - self.cost_usd)
+        if open_usd := min(self.unknown_usd + self.maybe_usd, used):
+            left += f" (up to ${open_usd} may have been billed for what told no cost)"
+        return RunEnding(
+            "unpaid",
+            f"the next call may cost up to ${error.needs_usd}, and {left}",
+            f"raise --max-cost and {RUN_AGAIN}",
         )
 
     def _most(self, request: Request) -> tuple[Decimal, UnpricedTokens]:

@@ -1,91 +1,205 @@
-"""Store results: everything that has ended is written together, with one wait for the disk."""
+"""The actor that writes OUTPUT in the order of the input, and reports what was written."""
 
-import contextlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import final
 
+import attrs
 import trio
 
 from ...actors import InThread
-from ...runtime import AskFailed
-from ..files.archive import ArchiveFailed
-from .state import RunState, archive_ending
+from ...runtime import Actor, AskFailed, Message, Ref, ReplySlot, defers, handles
+from ..errors import ArchiveFailed, RunEnding, crash_ending
+from ..files.outcome import ReorderWindow, RowOutcome
+from ..files.output import RunOutput
+from ..settings import BulkSettings, Paths
+from .reporting import ObserverFailed, ReportRows, ResultFeed, RunCounts
 
-_ACKNOWLEDGE_S = 5.0  # at the end of the run; later acknowledgements are not worth a wait
+_GATHER_S = 0.01  # rows that are in the store already wait so long for others: a thread costs more
+
+
+@attrs.frozen
+class WriteRows(Message[RunEnding | None]):
+    """Write rows that have ended; all of them are in the store (L7).
+
+    The reply is the reason why no more rows should start; None if they may.
+
+    Args:
+        ended: the rows, in any order.
+        read: the number of rows that were read just now.
+    """
+
+    ended: Sequence[RowOutcome]
+    read: int = 0
+
+
+@attrs.frozen
+class FinishOutput(Message[None]):
+    """Finish OUTPUT after the last row.
+
+    Args:
+        is_done: True if every row of the input has ended.
+    """
+
+    is_done: bool
+
+
+@attrs.frozen
+class _Flush(Message[None]):
+    """Write what has gathered."""
 
 
 @final
-class Writer:
-    """Writes results, and the bound on the rows that may start next.
+class OutputState:
+    """What the writer has written, and what waits; others read it, and only the writer changes it.
 
     Args:
-        state: the state of the run.
+        settings: the settings of the run.
+
+    Attributes:
+        counts: the counts of ended rows.
+        window: the rows that were read and not written.
+        results: rows that the caller has not iterated over yet.
+        on_room: called when more rows may be read.
+    """
+
+    def __init__(self, settings: BulkSettings) -> None:
+        self.counts = RunCounts()
+        self.window = ReorderWindow(
+            settings.window_rows, settings.window_bytes, ordered=settings.ordered
+        )
+        self.results = ResultFeed()
+        self.on_room: Callable[[], None] | None = None
+        self._settings = settings
+
+    @property
+    def room(self) -> int:
+        """The number of rows that may be read, as far as rows that have ended allow it."""
+        results, settings = self.results, self._settings
+        if results.size >= settings.window_bytes:
+            return 0
+        room = self.window.room
+        return room if results.discards else min(room, settings.window_rows - len(results))
+
+
+@final
+class WriterActor(Actor[WriteRows | FinishOutput | _Flush]):
+    """Owns OUTPUT and the errors file, and hands results to the observers and to the caller.
+
+    Args:
+        state: what the writer has written.
+        paths: the files of the run.
+        settings: the settings of the run.
+        observers: the actor that calls the observers; None if there are none.
         in_thread: runs blocking disk access.
     """
 
-    def __init__(self, state: RunState, in_thread: InThread) -> None:
+    def __init__(
+        self,
+        state: OutputState,
+        paths: Paths,
+        settings: BulkSettings,
+        observers: Ref[ReportRows] | None,
+        in_thread: InThread,
+    ) -> None:
         self._state = state
+        self._paths = paths
+        self._settings = settings
+        self._observers = observers
         self._in_thread = in_thread
+        self._group: list[tuple[WriteRows, ReplySlot[RunEnding | None]]] = []  # not written yet
 
-    async def run(self) -> None:
-        """Store ended rows until the run is finished."""
-        state = self._state
-        while not state.is_finished:
-            await state.wake_writer.wait()
-            with trio.CancelScope(shield=True):
-                await self.keep_all()
+    async def started(self) -> None:
+        """Open the files.
 
-    async def keep_all(self) -> None:
-        """Store all rows that have ended so far."""
-        state, queue = self._state, self._state.queue
-        ended, state.ended = state.ended, []
-        bound = queue.finished if state.is_finished else queue.take_bound()
-        sent = queue.finished + state.at_risk(bound) if state.is_recovered else bound
-        account = state.spending.so_far(sent=sent, ended=queue.finished)
-        keep = partial(state.archive.keep, ended, account)
-        try:
-            kept = await self._in_thread(keep, limiter=state.archive_limiter)
-        except ArchiveFailed as error:
-            state.ended = [*ended, *state.ended]
-            state.end(archive_ending(error))
-            return
-        queue.bound_written(bound)
-        state.unwritten_bytes -= sum(len(one.line) for one in ended)
-        state.wake_reader.set()
-        state.report(ended, kept.left)
-        state.stop_on_disk_error(kept.trouble)
-        state.wake_dispatcher.set()
-        if state.acknowledge is not None:
-            state.unacknowledged += [one.event.custom_id for one in ended if one.key is not None]
-            state.wake_acknowledger.set()
-
-    async def acknowledge(self) -> None:
-        """Acknowledge stored responses to the batch journal, in the background.
-
-        The call may take long while the actor that owns the journal is busy.
+        Raises:
+            BulkRefused: a file cannot be used.
         """
-        state = self._state
-        while not state.is_finished:
-            await state.wake_acknowledger.wait()
-            await self._acknowledge_all()
+        self._output = await self.enter_async_context(self._opened())
 
-    async def _acknowledge_all(self) -> None:
-        state = self._state
-        if state.acknowledge is not None and state.unacknowledged:
-            count = len(state.unacknowledged)
-            with contextlib.suppress(AskFailed):  # then the journal keeps them longer
-                await state.acknowledge(state.unacknowledged[:count])
-                del state.unacknowledged[:count]
-
-    async def finish(self) -> None:
-        """Acknowledge the rest and finish the files."""
-        state = self._state
-        with trio.move_on_after(_ACKNOWLEDGE_S):
-            await self._acknowledge_all()
-        if not state.is_done:
-            await self._in_thread(state.archive.break_off, limiter=state.archive_limiter)
-            return
+    @asynccontextmanager
+    async def _opened(self) -> AsyncGenerator[RunOutput]:
+        output = await self._in_thread(partial(RunOutput, self._paths, self._settings))
         try:
-            await self._in_thread(state.archive.finish, limiter=state.archive_limiter)
-        except ArchiveFailed as error:
-            state.ending = archive_ending(error)
+            yield output
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._in_thread(output.close)
+
+    @defers(WriteRows)
+    async def write(self, message: WriteRows, slot: ReplySlot[RunEnding | None]) -> None:
+        """Take rows; they are written and reported a moment later, with those that follow.
+
+        Rows that were just read are written at once: the reader waits for them.
+        """
+        slot.start()
+        self._state.window.read(message.read)
+        self._state.counts.read += message.read
+        self._group.append((message, slot))
+        if message.read:
+            await self._flush()
+        elif len(self._group) == 1:
+            self.send_after(_GATHER_S, _Flush())
+
+    @handles(_Flush)
+    async def flush(self, message: _Flush) -> None:  # noqa: ARG002  # a handler
+        """Write what has gathered."""
+        await self._flush()
+
+    async def draining(self) -> None:
+        """Write what has gathered."""
+        await self._flush()
+
+    async def _flush(self) -> None:
+        """Write the rows that may be written now, and report all that have gathered."""
+        group, self._group = self._group, []
+        ended = [row for message, _ in group for row in message.ended]
+        ending = await self._write(ended) if ended else None
+        for _, slot in group:
+            slot.reply(ending)
+
+    async def _write(self, ended: Sequence[RowOutcome]) -> RunEnding | None:
+        state, ending = self._state, None
+        for row in ended:
+            state.window.put(row)
+        left = state.window.take()
+        failed = [row.line for row in ended if not row.is_answer]
+        if left or failed:
+            try:
+                await self._in_thread(partial(self._output.write, left, failed))
+            except ArchiveFailed as error:
+                ending = error.ending
+        for row in ended:
+            state.counts.add(row.event)
+        ending = await self._report(ended) or ending
+        state.results.put(left)
+        if state.on_room is not None:
+            state.on_room()
+        return ending
+
+    async def _report(self, rows: Sequence[RowOutcome]) -> RunEnding | None:
+        """Report rows to the observers; return the ending if one of them has failed."""
+        if self._observers is None:
+            return None
+        try:
+            await self._observers.ask(ReportRows([row.event for row in rows]))
+        except ObserverFailed as error:
+            return error.ending
+        except AskFailed as error:
+            return crash_ending(self._observers.path, error)
+        return None
+
+    @handles(FinishOutput, raises=(ArchiveFailed,))
+    async def finish(self, message: FinishOutput) -> None:
+        """Finish OUTPUT, or write what waits for a row that has not ended.
+
+        Raises:
+            ArchiveFailed: OUTPUT could not be completed.
+        """
+        await self._flush()
+        if message.is_done:
+            await self._in_thread(self._output.finish)
+        else:
+            waiting = self._state.window.give_up()
+            await self._in_thread(partial(self._output.break_off, waiting))

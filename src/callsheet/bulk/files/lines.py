@@ -14,12 +14,9 @@ import attrs
 import orjson
 
 from ...actors import CallFailed, Json, Response, Usage, dumps, loads
-from ..row import BadRow, Row
+from ..row import BAD_ROW, BadRow, Row
 from .body import made_body, own_body, read_body
 from .vendor_bodies import answered_members, failed_members, id_member, is_vendors
-
-BAD_ROW = "BadRow"
-"""The kind of error of a line that is not a valid request."""
 
 _MADE_ID = "callsheet-"
 """The prefix of request ids that Callsheet makes because the provider gave none."""

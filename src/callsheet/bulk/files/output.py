@@ -1,5 +1,6 @@
-"""Write OUTPUT: correct lines of earlier runs stay, and the others are appended."""
+"""Write OUTPUT and the errors file: correct lines of earlier runs stay, others are appended."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -8,7 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, final
 
-from .lines_file import LinesFile
+from ..errors import MAKE_ROOM, ArchiveFailed, BulkRefused
+from ..settings import BulkSettings, Paths
+from .lines_file import ChangedByOthers, LinesFile
+from .outcome import RowOutcome
 
 _OLD = """CREATE TABLE old (
     line BLOB PRIMARY KEY, count INTEGER NOT NULL, is_wanted INTEGER NOT NULL
@@ -18,19 +22,124 @@ _GIVE = "UPDATE old SET is_wanted = 0 WHERE line = ? AND is_wanted"
 _IS_OLD = "SELECT 1 FROM old WHERE line = ?"
 
 
-class OutputFile(Protocol):
-    """A file that is changed from its present lines to the wanted ones.
+@final
+class RunOutput:
+    """OUTPUT and the errors file of a run. All methods block.
 
-    Another reader may find the file incomplete, but never half a line. All methods block and may
-    raise `OSError`; then the file has whole lines, but not all.
+    Args:
+        paths: the files of the run.
+        settings: the settings of the run.
+
+    Raises:
+        BulkRefused: a file cannot be used.
     """
 
-    def write(self, lines: Sequence[bytes]) -> None:
-        """Add lines; in an ordered file, they come next."""
+    def __init__(self, paths: Paths, settings: BulkSettings) -> None:
+        self._paths = paths
+        self._trouble: ArchiveFailed | None = None
+        self._errors: LinesFile | None = None
+        kind = OrderedOutput if settings.ordered else UnorderedOutput
+        try:
+            self._output: OutputFile = kind(paths.output)
+            paths.errors.unlink(missing_ok=True)
+        except BlockingIOError:
+            raise in_use(paths.output) from None
+        except OSError as error:
+            raise not_writable(paths.output, error) from None
+
+    def write(self, left: Sequence[RowOutcome], failed: Sequence[bytes]) -> None:
+        """Write rows. After a failure it writes no more: the next run writes all from the store.
+
+        Args:
+            left: rows that come next in OUTPUT; those that failed are left out.
+            failed: lines for the errors file.
+
+        Raises:
+            ArchiveFailed: a file cannot be written.
+        """
+        if self._trouble is not None:
+            raise self._trouble
+        try:
+            if failed:
+                if self._errors is None:
+                    self._errors = LinesFile(self._paths.errors)
+                self._errors.append(b"".join(failed))
+            self._output.write([one for one in left if one.is_answer])
+        except (OSError, sqlite3.Error) as error:
+            self._trouble = ArchiveFailed(self._reason(error))
+            raise self._trouble from None
+
+    def finish(self) -> None:
+        """Finish OUTPUT after every row has ended.
+
+        Raises:
+            ArchiveFailed: OUTPUT could not be completed.
+        """
+        if self._trouble is not None:
+            raise self._trouble
+        try:
+            self._output.finish()
+        except (OSError, sqlite3.Error) as error:
+            is_ours = not isinstance(error, ChangedByOthers)
+            remedy = MAKE_ROOM if is_ours else "do not change the file during a run"
+            raise ArchiveFailed(self._reason(error), remedy) from None
+
+    def break_off(self, left: Sequence[RowOutcome]) -> None:
+        """Write the rows that wait for an earlier one, when not every row has ended.
+
+        The next run finds the gap and fills it.
+
+        Args:
+            left: these rows, in order.
+        """
+        with contextlib.suppress(ArchiveFailed):
+            self.write(left, ())
+
+    def close(self) -> None:
+        """Close the files."""
+        self._output.close()
+        if self._errors is not None:
+            self._errors.close()
+
+    def _reason(self, error: OSError | sqlite3.Error) -> str:
+        return f"{self._paths.output} cannot be written: {reason_of(error)}"
+
+
+def reason_of(error: OSError | sqlite3.Error) -> str:
+    """Return the reason of an error, without the path that it may name."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def in_use(output: Path) -> BulkRefused:
+    """Return the refusal of an OUTPUT that another run writes."""
+    return BulkRefused(
+        f"another run is writing {output.name}, possibly under another name",
+        "wait until it has ended, or give another OUTPUT",
+    )
+
+
+def not_writable(output: Path, error: OSError) -> BulkRefused:
+    """Return the refusal of an OUTPUT that cannot be written."""
+    return BulkRefused(
+        f"{output} cannot be written: {reason_of(error)}",
+        "give an OUTPUT in a writable folder, on a disk with free space",
+    )
+
+
+class OutputFile(Protocol):
+    """A file of the rows that have a response; each format of OUTPUT implements it.
+
+    The file is changed from its present rows to the wanted ones. Another reader may find it
+    incomplete, but never half a row. All methods block and may raise `OSError`; then the file has
+    whole rows, but not all.
+    """
+
+    def write(self, rows: Sequence[RowOutcome]) -> None:
+        """Add rows that have a response; in an ordered file, they come next."""
         ...
 
     def finish(self) -> None:
-        """Remove all other lines, and flush the file to the disk."""
+        """Remove all other rows, and flush the file to the disk."""
         ...
 
     def close(self) -> None:
@@ -63,8 +172,9 @@ class OrderedOutput:
         self._file = LinesFile(path)
         self._right = 0  # bytes from the start that are correct
 
-    def write(self, lines: Sequence[bytes]) -> None:
+    def write(self, rows: Sequence[RowOutcome]) -> None:
         """See `OutputFile`."""
+        lines = [row.line for row in rows]
         if self._right < self._file.size and lines:
             count, same = matching(self._file.read(self._right, sum(map(len, lines))), lines)
             self._right += same
@@ -113,8 +223,9 @@ class UnorderedOutput:
         )
         self._old.execute("COMMIT")
 
-    def write(self, lines: Sequence[bytes]) -> None:
+    def write(self, rows: Sequence[RowOutcome]) -> None:
         """See `OutputFile`."""
+        lines = [row.line for row in rows]
         if self._old is not None:
             lines = [line for line in lines if not self._take(self._old, line)]
         if lines:

@@ -84,26 +84,29 @@ class RunStore:
     Args:
         path: the file; it is created if it does not exist.
         fsync: what a commit waits for, as `BulkSettings.fsync` describes.
+        is_reopened: True if the process of this run has opened the file before, so that what has
+            not ended is not lost.
 
     Raises:
         BulkRefused: another run uses the file, or it is damaged, foreign or of another version.
         StorageError: the file cannot be read or written.
     """
 
-    def __init__(self, path: Path, fsync: Fsync = "full") -> None:
+    def __init__(self, path: Path, fsync: Fsync = "full", *, is_reopened: bool = False) -> None:
         self._db = open_store(path, fsync)
         try:
-            self._begin_run()
+            self._begin_run(is_reopened=is_reopened)
         except BaseException:
             self._db.close()
             raise
 
-    def _begin_run(self) -> None:
+    def _begin_run(self, *, is_reopened: bool) -> None:
         db = self._db
-        with db.transaction():
-            db.execute(_BEGIN)
-            db.execute(_SEAL)
-            self._write(self.spend.after_death())
+        if not is_reopened:
+            with db.transaction():
+                db.execute(_BEGIN)
+                db.execute(_SEAL)
+                self._write(self.spend.after_death())
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         db.execute("PRAGMA temp_store = FILE")
         db.execute("PRAGMA temp.journal_mode = OFF")

@@ -1,7 +1,6 @@
 """The report of a finished bulk run: a summary for the terminal, and a page with plots."""
 
-from .meta import ReportMeta
-from .page import report_page, write_report
+from .page import ReportMeta, report_page, write_report
 from .summary import summary
 
 __all__ = ["ReportMeta", "report_page", "summary", "write_report"]

@@ -3,7 +3,7 @@
 Texts from rows and providers are escaped.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -13,16 +13,28 @@ from ..._version import __version__
 from ...templates import PageFigure, page_template
 from ...wording import amount, dollars, duration, printable, rate, retries, seconds
 from ..progress import Progress
-from ..watching.histogram import RELATIVE_ERROR
 from ..watching.outlook import mean_rate
 from ..watching.panel import bounds, invalid_rows, run_state
 from ..watching.series import Series
-from .meta import ReportMeta
+from ..watching.totals import RELATIVE_ERROR
 from .picture import has_matplotlib
 from .plots import Plot, draw_plots
 from .summary import PERCENTILES
 
 _PERIODS = 12  # rows of the table "Over time"
+
+
+@attrs.frozen(kw_only=True)
+class ReportMeta:
+    """The title and the settings of a run.
+
+    Args:
+        title: the title of the report, such as the name of the output file.
+        settings: {name: value} in display order; without keys (L8).
+    """
+
+    title: str
+    settings: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
 def write_report(path: Path, series: Series, progress: Progress, meta: ReportMeta) -> None:

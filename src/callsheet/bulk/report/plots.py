@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ..watching.series import Series
-from ..watching.time_buckets import TimeBuckets
+from ..watching.totals import TimeBuckets
 from .picture import MOST_KINDS, color_of, svg
 
 if TYPE_CHECKING:

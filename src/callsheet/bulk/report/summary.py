@@ -8,10 +8,10 @@ from rich.text import Text
 
 from ...wording import dollars, duration, printable, rate, retries, seconds
 from ..progress import Progress
-from ..watching.histogram import RELATIVE_ERROR
 from ..watching.outlook import mean_rate
 from ..watching.panel import invalid_rows, rows_text, run_state
 from ..watching.series import Series
+from ..watching.totals import RELATIVE_ERROR
 
 PERCENTILES = (50, 90, 99)
 _MOST_KINDS = 8

@@ -1,12 +1,10 @@
 """Show a bulk run while it lasts, and record what its report needs."""
 
 from .event_log import EventLog
-from .histogram import RELATIVE_ERROR, Histogram
-from .history import History
 from .limit_use import LimitUse, limit_uses
-from .outlook import Outlook, outlook
+from .outlook import History, Outlook, outlook
 from .series import Series, SlowRow
-from .time_buckets import TimeBucket, TimeBuckets
+from .totals import RELATIVE_ERROR, Histogram, TimeBucket, TimeBuckets
 from .watch import ProgressObserver, open_watch
 
 __all__ = [

@@ -9,8 +9,7 @@ import attrs
 
 from ...actors import BucketState, Dimension, Usage, redact_secrets
 from ..progress import Progress, RowEnded
-from .histogram import Histogram
-from .time_buckets import TimeBuckets
+from .totals import Histogram, TimeBuckets
 
 _MOST_KINDS = 20  # of errors, and of routes
 _OTHER = "other"

@@ -8,7 +8,7 @@ from trio_util import periodic
 
 from ...runtime import open_collapsing_nursery
 from ..progress import Progress
-from .history import History
+from .outlook import History
 from .views import LiveView, PlainView, ProgressView
 
 ProgressObserver = Callable[[Progress], None]

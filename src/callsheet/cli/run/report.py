@@ -14,8 +14,7 @@ from ...bulk.errors import BulkRefused
 from ...bulk.forecast import Forecast, PricedRoute
 from ...bulk.progress import Progress
 from ...bulk.report import summary
-from ...bulk.report.meta import ReportMeta
-from ...bulk.report.page import write_report
+from ...bulk.report.page import ReportMeta, write_report
 from ...bulk.settings import BulkSettings, Paths
 from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
@@ -51,7 +50,8 @@ def report(job: BulkJob) -> int:
         _print("Interrupted. Run the same command again to continue.")
         return INTERRUPTED
     if job.ending is not None:
-        _print(f"Error: {job.ending}")
+        if job.crash is None or job.ending.kind != "crashed":  # which is told already
+            _print(f"Error: {job.ending}")
         if _cannot_start(job):
             return _REFUSED
     for costs in job.unwritten:

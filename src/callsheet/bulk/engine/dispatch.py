@@ -1,0 +1,430 @@
+"""The state of a dispatcher: rows, calls in flight, money, and why the run ends. Pure (R14).
+
+Its methods decide at once and wait for nothing; `DispatcherActor` sends what they decide. It is of
+the actor's place, so it outlives a crash of the actor: no call in flight is forgotten.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from typing import final
+
+import attrs
+import trio
+
+from ...actors import (
+    BudgetExceeded,
+    CallEvent,
+    CallFailed,
+    CostBound,
+    Response,
+    ResultNotValid,
+    Usage,
+)
+from ..errors import DRAINED, LATE, RunEnding
+from ..files.lines import answer_line, failure_line
+from ..files.outcome import RowOutcome
+from ..files.spend import RunSpend
+from ..progress import RowEnded
+from ..row import Placed, Row
+from .health import ProviderHealth
+from .queue import RowQueue
+from .spending import Spending
+from .store import Keep
+
+
+@attrs.define(eq=False)
+class RowCall:
+    """The call of a row that was dispatched.
+
+    Args:
+        placed: the row with its place.
+        began_at: the time of the dispatch, in seconds on Trio's clock.
+        how: cancels the call; None until it can be cancelled.
+        is_cancelled: True if the call is to be cancelled.
+        maybe_billed: failed attempts that may have been charged for.
+    """
+
+    placed: Placed
+    began_at: float
+    how: Callable[[], object] | None = None
+    is_cancelled: bool = False
+    maybe_billed: int = 0
+
+    @property
+    def row(self) -> Row:
+        """The row."""
+        return self.placed.row
+
+    def cancel(self) -> None:
+        """Cancel the call; its end is reported afterwards."""
+        self.is_cancelled = True
+        if self.how is not None:
+            self.how()
+
+    def cancel_by(self, how: Callable[[], object]) -> None:
+        """Cancel the call in this way, at once if it was cancelled meanwhile."""
+        self.how = how
+        if self.is_cancelled:
+            how()
+
+
+@final
+class Dispatch:
+    """The state of the dispatcher of a run.
+
+    Args:
+        account: what earlier runs have spent.
+        ahead: the number of rows that may be dispatched at a time; see `RowQueue`.
+        in_flight: the number of calls that may be in flight at a time.
+        is_recovered: True if calls survive the death of the process, through the Batch API's
+            journal.
+        max_cost: the budget of the run in USD; None if it has none.
+        deadline_s: the maximum duration of the run in seconds; None for no limit.
+        bound: bounds what one attempt of a request can cost.
+        wall_clock: returns the Unix time in seconds.
+        clock: returns the time in seconds on Trio's clock.
+
+    Attributes:
+        queue: the rows to dispatch.
+        calls: {custom id: the call of a dispatched row}
+        spending: what was spent.
+        health: what is known of the provider.
+        unkept_bytes: the bytes of the lines of rows that have ended and are not on disk.
+        unacknowledged: custom ids of stored responses that the batch journal may drop.
+        requests: the number of HTTP requests sent.
+        rerouted: the number of rows that were sent live, and not in a batch.
+        is_read: True if the input has ended.
+        is_counted: True if no row is in flight, none will be, and the account is exact.
+        is_over: True if nothing is in flight, nothing will be, and what could be kept is kept.
+        ending: why the run ends, or has ended, before its input; None if it does not.
+        started_at: the start of the run, in seconds on Trio's clock.
+        due: the deadline of the run, in seconds on Trio's clock; None for no deadline.
+        wake: called when the actor may have something to send.
+    """
+
+    def __init__(
+        self,
+        account: RunSpend,
+        *,
+        ahead: int,
+        in_flight: int,
+        is_recovered: bool,
+        max_cost: Decimal | None,
+        deadline_s: float | None,
+        bound: CostBound,
+        wall_clock: Callable[[], float],
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self.queue = RowQueue(ahead)
+        self.calls: dict[str, RowCall] = {}
+        self.spending = Spending(account, bound)
+        self.started_at = clock()
+        self.due = None if deadline_s is None else self.started_at + deadline_s
+        self.health = ProviderHealth(self.started_at, is_timed=self.due is not None)
+        self.unkept_bytes = self.requests = self.rerouted = 0
+        self.unacknowledged: list[str] = []
+        self.is_read = self.is_counted = self.is_over = False
+        self.ending: RunEnding | None = None
+        self.wake: Callable[[], None] = _do_nothing
+        self._in_flight = in_flight
+        self._is_recovered = is_recovered
+        self._sends_live = deadline_s is not None  # near the deadline, rows are sent live
+        self._max_cost = max_cost
+        self._wall_clock = wall_clock
+        self._clock = clock
+        self._earlier: dict[str, list[int]] = {}  # attempts of a row in each earlier round
+        self._ended: list[RowOutcome] = []  # not handed to the store yet
+        self._unkept: list[RowOutcome] = []  # that the store could not keep
+        self._keeping = 0  # messages to the store without a reply
+        self._writes_account = self._stops_retries = self._is_last = False
+
+    def __repr__(self) -> str:
+        return f"<Dispatch {self.queue!r}>"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every row of the input has ended and is on disk."""
+        rest = self.queue.waiting or self.queue.dispatched or self._ended or self._unkept
+        return self.is_read and not (rest or self._keeping)
+
+    # ---------------------------------------------------------------- rows and calls
+
+    def add(self, rows: Sequence[Placed], *, is_last: bool) -> None:
+        """Add rows to dispatch.
+
+        Args:
+            rows: the next rows without a response.
+            is_last: True if the input has no more rows.
+        """
+        for placed in rows:
+            self.spending.admit(placed.row.request)
+        self.queue.add(rows)
+        self.is_read = is_last
+        self.wake()
+
+    def next(self) -> RowCall | None:
+        """Return the next row whose call may begin; None if no row may start now."""
+        placed = self.queue.next()
+        if placed is None:
+            return None
+        call = self.calls[placed.row.custom_id] = RowCall(placed, self._clock())
+        return call
+
+    def observe(self, event: CallEvent) -> None:
+        """Record which rows are sent and which wait for a retry; this method is an `Observer`.
+
+        It takes effect in the event itself. As a message it could be late, and a row that was sent
+        would be cancelled as one that was not.
+        """
+        if event.stage == "sent":
+            self.requests += 1
+            if self._is_recovered:
+                if event.route == "batch":  # the journal recovers it
+                    return
+                if not self._sends_live:
+                    self._sends_live = self._writes_account = True  # before the response arrives
+                    self.wake()
+            for context in event.context.shared_by or (event.context,):
+                self.queue.mark_sent(context.call)
+        elif event.stage == "rerouted":
+            self.rerouted += len(event.context.shared_by) or 1
+        elif event.stage == "retrying":
+            if ending := self.health.note_retry(event, self.queue.running):
+                self.end(ending)
+            for context in event.context.shared_by or (event.context,):
+                self._retries(context.call, event)
+
+    def _retries(self, custom_id: str, event: CallEvent) -> None:
+        """Record that an attempt of a row failed; other calls are ignored."""
+        call = self.calls.get(custom_id)
+        if call is not None:
+            call.maybe_billed += event.is_billed
+        if event.delay or self._stops_retries:
+            self.queue.mark_retrying(custom_id)
+            self.wake()
+        if call is not None and self._stops_retries:
+            call.cancel()  # no retry is needed
+
+    def answered(self, call: RowCall, response: Response) -> None:
+        """Record the response to a row."""
+        row, now = self._leave(call), self._clock()
+        self.health.note_response(now)
+        if earlier := self._earlier.pop(row.custom_id, None):
+            requests = response.http_requests + sum(earlier)
+            response = attrs.evolve(response, http_requests=requests)
+        event = RowEnded(
+            at=now,
+            number=row.number,
+            custom_id=row.custom_id,
+            seconds=response.seconds,
+            attempts=response.http_requests,
+            route=response.route,
+            usage=response.usage,
+            cost_usd=response.cost_usd,
+        )
+        self.spending.pay(row.request, response)
+        self.spending.lose(row.request, response.maybe_billed, call.maybe_billed)
+        line = answer_line(row, response, int(self._wall_clock()))
+        self._over(call, RowOutcome(call.placed.place, line, event, row.key))
+
+    def cancelled(self, call: RowCall) -> None:
+        """Record that the call of a row was cancelled; the row goes back to the queue."""
+        row = self._leave(call)
+        self.spending.lose(row.request, self._may_be_billed(call))
+        self.queue.put_back(call.placed)
+
+    def failed(self, call: RowCall, error: Exception) -> None:
+        """Record a failed row, send it again later, or end the run, according to the error."""
+        row, now = self._leave(call), self._clock()
+        if isinstance(error, CallFailed):
+            self.spending.lose(row.request, error.maybe_billed or int(error.billed == "maybe"))
+        else:
+            self.spending.lose(row.request, self._may_be_billed(call))
+        attempts = error.attempts if isinstance(error, CallFailed) else 0
+        earlier = self._earlier.pop(row.custom_id, [])
+        judged = self.health.judge(error, len(earlier), now)
+        match judged.fate:
+            case "is over the budget":
+                self._earlier[row.custom_id] = earlier
+                self.queue.put_back_over_budget(call.placed)
+                if isinstance(error, BudgetExceeded) and self.queue.is_spent:
+                    self.end(self.spending.unpaid(error, self._max_cost, row.request.model))
+            case "waits":
+                self._earlier[row.custom_id] = [*earlier, attempts]
+                self.queue.defer(call.placed)
+            case "goes back":
+                self.queue.put_back(call.placed)
+            case "fails":
+                paid = error.response if isinstance(error, ResultNotValid) else None
+                if paid is not None:
+                    self.spending.pay(row.request, paid)
+                event = RowEnded(
+                    at=now,
+                    number=row.number,
+                    custom_id=row.custom_id,
+                    seconds=now - call.began_at,
+                    attempts=attempts + sum(earlier),
+                    usage=Usage() if paid is None else paid.usage,
+                    cost_usd=Decimal(0) if paid is None else paid.cost_usd,
+                    error=type(error).__name__,
+                    message=str(error),
+                )
+                self._over(call, RowOutcome(call.placed.place, failure_line(row, error), event))
+        if judged.ending is not None:
+            # Rows that wait in the limiter still run before the deadline.
+            self.end(judged.ending, cancels_unsent=judged.ending is not LATE)
+
+    def _may_be_billed(self, call: RowCall) -> int:
+        """Return how many attempts of a row may be billed, if its end does not tell (L3)."""
+        return self.queue.is_in_flight(call.row.custom_id) + call.maybe_billed
+
+    def _leave(self, call: RowCall) -> Row:
+        self.calls.pop(call.row.custom_id, None)
+        self.wake()
+        return call.row
+
+    def _over(self, call: RowCall, ended: RowOutcome) -> None:
+        self.queue.end(call.placed)
+        self._ended.append(ended)
+        self.unkept_bytes += len(ended.line)
+
+    # ---------------------------------------------------------------- what the store keeps
+
+    def take_keep(self) -> Keep | None:
+        """Return the next message for the store; None if there is nothing to write.
+
+        The rows that have ended go with the bound on the rows that may start next. The last message
+        of a run says that no call is in flight any more.
+        """
+        queue = self.queue
+        if self._ended or self._writes_account or queue.needs_bound:
+            bound = queue.take_bound()
+            sent = queue.finished + self._at_risk(bound) if self._is_recovered else bound
+        elif self.is_counted and not (self._keeping or self._is_last):
+            self._is_last = True
+            bound = queue.take_bound()
+            sent = queue.finished
+        else:
+            return None
+        self._writes_account = False
+        ended = (*self._unkept, *self._ended)
+        self._unkept, self._ended = [], []
+        self._keeping += 1
+        return Keep(ended, self.spending.so_far(sent=sent, ended=queue.finished), bound)
+
+    def kept(self, keep: Keep, ending: RunEnding | None) -> None:
+        """Record that the store has written a message to disk.
+
+        Args:
+            keep: the message to the store.
+            ending: why no more rows should start; None if they may.
+        """
+        self.queue.bound_written(keep.bound)
+        if self._is_recovered:
+            ids = (one.event.custom_id for one in keep.ended if one.key is not None)
+            self.unacknowledged.extend(ids)
+        self.unkept_bytes -= sum(len(one.line) for one in keep.ended)
+        self._replied(ending)
+
+    def not_kept(self, keep: Keep, ending: RunEnding, *, is_crash: bool = False) -> None:
+        """Record that the store has not written a message.
+
+        Args:
+            keep: the message to the store.
+            ending: the ending of the run because of it.
+            is_crash: True after a crash: the next incarnation of the store gets the rows at once.
+                Otherwise they are tried again with the next row that ends.
+        """
+        self.queue.bound_lost(keep.bound)
+        if is_crash:
+            self._ended = [*keep.ended, *self._ended]
+            self._is_last, self._writes_account = False, True
+        else:
+            self._unkept = [*keep.ended, *self._unkept]
+        self._replied(ending)
+
+    def _replied(self, ending: RunEnding | None) -> None:
+        self._keeping -= 1
+        if ending is not None:
+            self.end(ending)
+        if self._is_last and not self._keeping:
+            self.is_over = True
+        self.wake()
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether no row is in flight, and none will be."""
+        is_last = self.is_read and not self.queue.waiting
+        return not self.calls and (is_last or self.queue.is_closed)
+
+    def _at_risk(self, bound: int) -> int:
+        """Return how many rows are lost at most if the process dies, while its batches survive."""
+        return min(bound - self.queue.finished, self._in_flight) if self._sends_live else 0
+
+    # ---------------------------------------------------------------- control
+
+    def pause(self) -> None:
+        """Start no more rows until `resume`; rows in flight go on."""
+        self.queue.is_paused = True
+        self._cancel(self.queue.unsent)
+
+    def resume(self) -> None:
+        """Continue after `pause`."""
+        self.queue.is_paused = False
+        self.wake()
+
+    def change_in_flight(self, ahead: int, in_flight: int) -> None:
+        """Change how many rows may be dispatched at a time.
+
+        Args:
+            ahead: the number of rows that may be dispatched.
+            in_flight: the number of calls that may be in flight.
+        """
+        self._in_flight = max(self._in_flight, in_flight)  # calls in flight go on
+        self.queue.ahead = ahead
+        self.wake()
+
+    def end(self, ending: RunEnding, *, cancels_unsent: bool = True) -> None:
+        """Start no more rows.
+
+        Args:
+            ending: the reason, for the user.
+            cancels_unsent: True to cancel rows that were not sent, and rows that wait for a retry.
+        """
+        if self.ending is not None or self.is_over:
+            return
+        self.ending = ending
+        self.queue.is_closed = True
+        if cancels_unsent:
+            self._stops_retries = True
+            self._cancel(self.queue.unsent)
+            self._cancel(self.queue.retrying)
+        self.wake()
+
+    def end_at_once(self, ending: RunEnding | None = None) -> None:
+        """Start no more rows, and cancel all calls in flight.
+
+        Args:
+            ending: the reason, for the user; None if the program itself leaves the run.
+        """
+        if self.is_over:
+            return
+        if ending is not None:
+            self.end(ending)
+        self.queue.is_closed = True
+        self._cancel(list(self.calls))
+        self.wake()
+
+    def settle(self) -> None:
+        """Forget a stop of the user, or the deadline, if every row has ended anyway."""
+        if self.is_done and self.ending in (DRAINED, LATE):
+            self.ending = None
+
+    def _cancel(self, custom_ids: Iterable[str]) -> None:
+        for custom_id in custom_ids:
+            if (call := self.calls.get(custom_id)) is not None:
+                call.cancel()
+
+
+def _do_nothing() -> None:
+    pass

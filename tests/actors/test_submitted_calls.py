@@ -1,0 +1,53 @@
+"""A submitted call has no task that waits for it, and is reported once as any other (L9)."""
+
+import pytest
+import trio
+from fakes import MODEL, URL, Reply, Script, refusal
+
+from callsheet.actors import BadRequest, Endpoint, Request, TroupeSettings, log_call, open_troupe
+from callsheet.runtime import AskTimedOut, Outcome
+
+
+def request(prompt, **more):
+    return Request.of(prompt, model=MODEL, **more)
+
+
+def troupe_of(script):
+    settings = TroupeSettings(endpoint=Endpoint(URL), transport=script, observer=log_call)
+    return open_troupe(settings, seed="seed")
+
+
+async def test_each_submitted_call_is_logged_once_however_it_ends(autojump_clock, log):
+    script = Script(
+        by_prompt={
+            "good": [Reply()],
+            "bad": [refusal(400)],
+            "late": [Reply(after=60)],
+            "cancelled": [Reply(after=60)],
+        }
+    )
+    async with troupe_of(script) as troupe:
+        good = await troupe.submit(request("good"), call="good", lane="tests")
+        bad = await troupe.submit(request("bad"), call="bad")
+        late = await troupe.submit(request("late", deadline=2), call="late")
+        cancelled = await troupe.submit(request("cancelled"), call="cancelled")
+        assert (await good.wait()).text == "Hello"
+        with pytest.raises(BadRequest):
+            await bad.wait()
+        with pytest.raises(AskTimedOut):
+            await late.wait()
+        assert trio.current_time() == pytest.approx(2.0)
+        cancelled.cancel()
+        assert cancelled.outcome is Outcome.CANCELLED
+    assert [(entry["event"], entry["call"]) for entry in log] == [
+        ("call_answered", "good"),
+        ("call_failed", "bad"),
+        ("call_failed", "late"),
+        ("call_cancelled", "cancelled"),
+    ]
+
+
+async def test_a_result_that_nothing_would_read_is_refused(autojump_clock):
+    async with troupe_of(Script(Reply())) as troupe:
+        with pytest.raises(ValueError, match="use `complete`"):
+            await troupe.submit(request("Say a number.", returns=int))
