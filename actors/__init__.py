@@ -150,6 +150,7 @@ if TYPE_CHECKING:
     )
     from .tools import Tool, ToolLike, ToolResult
     from .troupe import Troupe
+    from .typed import class_of_schema, result_columns, result_members
     from .vendors import (
         OLD_DAYS,
         VENDORS,
@@ -240,6 +241,7 @@ else:
             "StorageError StorageFull in_worker_thread open_database StorageUnavailable"
         ),
         troupe="Troupe",
+        typed="class_of_schema result_columns result_members",
         vendors=(
             "OLD_DAYS VENDORS ApiError BatchLimits BatchWeight DecodedResponse Endpoint Malformed "
             "OpenAIChat OpenAIEmbeddings Price PriceBook PriceError TierPrice Timeouts "
@@ -401,6 +403,7 @@ __all__ = [
     "WireFormat",
     "cast_troupe",
     "check_environment",
+    "class_of_schema",
     "cost_bound",
     "critical_path",
     "default_prices",
@@ -423,6 +426,8 @@ __all__ = [
     "read_sums",
     "redact_secrets",
     "render",
+    "result_columns",
+    "result_members",
     "sharing_key",
     "take_unwritten",
     "vendor_at",

@@ -57,6 +57,7 @@ class ReadSettings:
         system: a Jinja2 template over the columns of a row; it makes the system message.
         fields: {field: column} for the fields "id", "prompt", "system", "model", "max_tokens" and
             "temperature".
+        returns: the class of the results of chats; None for text.
         cacheable: as in `Request`, for every row.
         packable: as in `Request`, for every row.
         deadline: seconds, as in `Request`, for every row.
@@ -78,6 +79,7 @@ class ReadSettings:
     template: str | None = attrs.field(default=None, validator=_is_template)
     system: str | None = attrs.field(default=None, validator=_is_template)
     fields: Mapping[str, str] = attrs.field(factory=dict[str, str], validator=_is_map)
+    returns: type[object] | None = attrs.field(default=None, validator=optional(instance_of(type)))
     cacheable: bool = False
     packable: bool = False
     deadline: float | None = attrs.field(default=None, validator=optional(gt(0)))

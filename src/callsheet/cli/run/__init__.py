@@ -13,6 +13,7 @@ from rich.file_proxy import FileProxy
 
 from ...actors import (
     CachePolicy,
+    Json,
     LedgerPolicy,
     Limits,
     TroupeSettings,
@@ -205,6 +206,7 @@ def run(
     delimiter: str | None,
     max_tokens: int | None,
     temperature: float | None,
+    schema: type[dict[str, Json]] | None,
     cacheable: bool,
     max_line_bytes: int,
     strict: bool,
@@ -254,6 +256,7 @@ def run(
         delimiter=delimiter,
         max_tokens=max_tokens,
         temperature=temperature,
+        returns=schema,
         cacheable=cacheable,
         max_line_bytes=max_line_bytes,
     )

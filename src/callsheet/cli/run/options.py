@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
+from ...actors import Json
 from ...bulk.reading.errors import InputError
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.row import BadRow, Row
+from ...bulk.tables.short_schema import schema_class
 from ..parameters import FiniteRange
 from ..sections import option
 
@@ -37,6 +39,18 @@ def _text(_: click.Context, parameter: click.Parameter, value: str | None) -> st
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "the file is not UTF-8"
         raise click.BadParameter(f"cannot read {value[1:]}: {reason}", param=parameter) from None
+
+
+def _schema(
+    _: click.Context, parameter: click.Parameter, value: str | None
+) -> type[dict[str, Json]] | None:
+    """Return the class of the results."""
+    if value is None:
+        return None
+    try:
+        return schema_class(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=parameter) from None
 
 
 _in = partial(option, section="Input")
@@ -85,6 +99,13 @@ _OPTIONS = (
         help="The temperature of rows that set none.",
     ),
     _in(
+        "--schema",
+        metavar="FIELDS",
+        callback=_schema,
+        help="The fields of each answer, such as 'label: positive|negative|neutral, score: 0..1'; "
+        "or a JSON schema, as text or as FILE.json. Answers that do not match are asked for again.",
+    ),
+    _in(
         "--cacheable",
         is_flag=True,
         help="Let rows with the same request share one response.",
@@ -119,6 +140,7 @@ def read_settings(
     delimiter: str | None,
     max_tokens: int | None,
     temperature: float | None,
+    returns: type[object] | None,
     cacheable: bool,
     max_line_bytes: int,
 ) -> ReadSettings:
@@ -137,6 +159,7 @@ def read_settings(
             delimiter=delimiter,
             max_tokens=max_tokens,
             temperature=temperature,
+            returns=returns,
             cacheable=cacheable,
             max_line_bytes=max_line_bytes,
         )
