@@ -67,9 +67,11 @@ from .engine.run import BulkRun
 from .engine.store import AdmitRows, FinishRun, GetRunInfo, Keep, StoreActor, StorePlace
 from .engine.writer import OutputState
 from .errors import crash_ending
+from .files.output import JSON_LINES
 from .progress import RowObserver
 from .row import BadRow, Row
 from .settings import BulkSettings, Paths
+from .tables.table_file import TableFormat, is_table
 
 _ACKNOWLEDGE_S = 5.0  # at the end of the run; later acknowledgements are not worth a wait
 _KEEPS = 256  # messages that the mailbox of the store holds
@@ -98,7 +100,8 @@ async def bulk(
 
     Args:
         rows: the rows of the input; a thread iterates over them.
-        output: the path of the output file; the run's other files are beside it.
+        output: the path of the output file; the run's other files are beside it. A name that ends
+            in .csv, .tsv, .parquet or .xlsx makes it a table.
         troupe: the endpoint, the limits and the policies. Responses are streamed underneath, so
             that a row that is cancelled frees the server.
         settings: the settings of the run.
@@ -112,15 +115,17 @@ async def bulk(
         BulkRefused: the run was not started; the text has the reason and the remedy.
     """
     settings = settings or BulkSettings()
+    table = TableFormat(Path(output)) if is_table(Path(output)) else None
     place = StorePlace(
         Path(output),
         settings,
         provider or troupe.endpoint.identity,
-        OutputState(settings),
+        OutputState(settings, JSON_LINES if table is None else table),
         ledger=troupe.ledger,
         in_thread=in_thread,
     )
-    order = _RunOrder(iter(rows), place, troupe, observers, in_thread, wall_clock)
+    given = iter(rows) if table is None else table.shape.fitted(iter(rows))
+    order = _RunOrder(given, place, troupe, observers, in_thread, wall_clock)
     async with open_collapsing_nursery() as nursery:
         run: BulkRun = await nursery.start(_run_tree, order)
         try:

@@ -12,8 +12,8 @@ from ...actors import DamagedFile, StorageError, StorageFull, UnwrittenCosts, ta
 from ..errors import ArchiveFailed, BulkRefused
 from ..row import Row
 from ..settings import BulkSettings, Paths
-from .lines import is_error_line, key_start, with_id
-from .output import in_use, not_writable
+from .lines import is_error_line, with_id
+from .output import JSON_LINES, RowFormat, in_use, not_writable
 from .store import STORE_REMEDY, RunSpend, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2
@@ -59,6 +59,7 @@ class Archive:
         output: the path of the output file.
         settings: the settings of the run.
         provider: a stable name of the provider.
+        form: the format of OUTPUT.
         is_reopened: True if this run has opened the store before; then what is in flight is not
             lost.
 
@@ -73,8 +74,15 @@ class Archive:
     """
 
     def __init__(
-        self, output: Path, settings: BulkSettings, provider: str, *, is_reopened: bool = False
+        self,
+        output: Path,
+        settings: BulkSettings,
+        provider: str,
+        form: RowFormat = JSON_LINES,
+        *,
+        is_reopened: bool = False,
     ) -> None:
+        self._form = form
         self.paths = paths = Paths(output)
         self._settings = settings
         self._provider = provider
@@ -82,12 +90,13 @@ class Archive:
         self.has_unwritten = False
         _check_place(output)
         self.is_new = not paths.store.exists()
-        if self.is_new and output.exists() and output.stat().st_size:
-            raise BulkRefused(
-                f"{output} exists, but {paths.store.name} does not: Callsheet did not write that "
-                "file",
-                "give another OUTPUT, or move the file away",
-            )
+        for path in dict.fromkeys((output, form.growing(paths))):
+            if self.is_new and path.exists() and path.stat().st_size:
+                raise BulkRefused(
+                    f"{path} exists, but {paths.store.name} does not: Callsheet did not write that "
+                    "file",
+                    "give another OUTPUT, or move the file away",
+                )
         try:
             self._store = RunStore(paths.store, settings.fsync, is_reopened=is_reopened)
             self._check(is_reopened=is_reopened)
@@ -186,6 +195,7 @@ class Archive:
         self._store.close()
         if remove and not self.has_unwritten:
             self.paths.store.unlink(missing_ok=True)
+            self.paths.rows.unlink(missing_ok=True)
 
     # ----------------------------------------------------------------
 
@@ -225,10 +235,10 @@ class Archive:
         A store that has lost its log, an earlier copy, and that of another run have not.
         """
         output, fsync = self.paths.output, self._settings.fsync
-        if fsync != "full" or not output.exists():  # otherwise a power cut may lose some
+        growing = self._form.growing(self.paths)
+        if fsync != "full" or not growing.exists():  # otherwise a power cut may lose some
             return
-        with output.open("rb") as lines:
-            missing = self._store.count_missing(filter(None, map(key_start, lines)))
+        missing = self._form.count_missing(self.paths, self._store)
         if missing:
             raise BulkRefused(
                 f"the run store {self.paths.store} cannot be used: {missing:,} responses of "

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
+import attrs
+
 from ...actors import Request
 from ..row import BadRow, Row
 from .bodies import BodyReader, url_of
@@ -26,6 +28,7 @@ class RowReader:
         self.bodies = BodyReader(builder)
         self.columns = ColumnReader(builder, settings)
         self.identities = Identities()
+        self._carries_columns = settings.carries_columns
 
     def row(self, number: int, columns: Mapping[str, object], url: str, request: Request) -> Row:
         """Make the row of a request, with the id of its record.
@@ -34,7 +37,8 @@ class RowReader:
             BadRecord: the id is invalid, or another row has it.
         """
         custom_id = given_id(columns, self.columns.id_name)
-        return self.identities.row(number, custom_id, url, request)
+        row = self.identities.row(number, custom_id, url, request)
+        return attrs.evolve(row, columns=columns) if self._carries_columns else row
 
     def bad(
         self, number: int, reason: str, text: str, columns: Mapping[str, object] | None = None
@@ -44,7 +48,8 @@ class RowReader:
         if columns is not None:
             with suppress(BadRecord):
                 custom_id = given_id(columns, self.columns.id_name)
-        return BadRow(number=number, reason=reason, custom_id=custom_id, text=text)
+        carried = columns if self._carries_columns else None
+        return BadRow(number=number, reason=reason, custom_id=custom_id, text=text, columns=carried)
 
 
 def table_rows(

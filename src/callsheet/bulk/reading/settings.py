@@ -63,6 +63,7 @@ class ReadSettings:
         deadline: seconds, as in `Request`, for every row.
         delimiter: the character between the fields of CSV; None for a comma, or a tab in a .tsv
             file.
+        carries_columns: True to keep the values of each record with its row, for a table.
         max_line_bytes: the maximum length of a line in bytes; a longer line is a bad row, and is
             skipped without being held in memory.
 
@@ -84,6 +85,7 @@ class ReadSettings:
     packable: bool = False
     deadline: float | None = attrs.field(default=None, validator=optional(gt(0)))
     delimiter: str | None = attrs.field(default=None, validator=_is_delimiter)
+    carries_columns: bool = False
     max_line_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_whole)
 
     @property

@@ -29,8 +29,10 @@ from ...bulk.forecast import forecast
 from ...bulk.limits_table import read_limits
 from ...bulk.reading.errors import InputError
 from ...bulk.reading.opening import count_rows, open_rows
-from ...bulk.reading.settings import Form
+from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.settings import BulkSettings, Fsync, Paths, RunRoute
+from ...bulk.tables.shape import TableTooLarge, check_fits
+from ...bulk.tables.table_file import is_table, limits_of
 from ...endpoints import BUILTIN, EndpointChoice
 from ..options import (
     chosen_endpoint,
@@ -259,6 +261,7 @@ def run(
         returns=schema,
         cacheable=cacheable,
         max_line_bytes=max_line_bytes,
+        carries_columns=is_table(output),
     )
     check_extra_files(
         {"--events": events, "--report": page},
@@ -272,7 +275,8 @@ def run(
     _check_page(page)
     try:
         total = None if dry_run else count_rows(source, reading)
-    except InputError as error:
+        _check_table(source, output, reading)
+    except (InputError, TableTooLarge) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(_REFUSED)
     settings = BulkSettings(
@@ -337,6 +341,19 @@ def run(
     sys.exit(status)
 
 
+def _check_table(source: str, output: Path, reading: ReadSettings) -> None:
+    """Check that the input fits into OUTPUT, as far as it can be read twice.
+
+    Raises:
+        InputError: the input cannot be read.
+        TableTooLarge: it does not fit.
+    """
+    limits = limits_of(output) if is_table(output) else None
+    if limits is not None and limits.rows is not None and Path(source).is_file():
+        with open_rows(source, reading) as rows:
+            check_fits(rows, limits)
+
+
 def _check_page(page: Path | None) -> None:
     if page is None or (page.exists() and not page.is_file()):  # a device or a pipe has any name
         return
@@ -379,7 +396,7 @@ def _limits(file: Path | None, defaults: Limits) -> Limits:
 def _taken(source: str, output: Path) -> dict[str, Path | None]:
     """Name the files that a run uses without an option for them."""
     paths = Paths(output)
-    beside = (paths.store, paths.errors, paths.batches, paths.reserve)
+    beside = (paths.store, paths.errors, paths.batches, paths.reserve, paths.rows)
     return {
         "INPUT": None if source == _STDIN else Path(source),
         "OUTPUT": output,

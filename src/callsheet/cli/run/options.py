@@ -143,6 +143,7 @@ def read_settings(
     returns: type[object] | None,
     cacheable: bool,
     max_line_bytes: int,
+    carries_columns: bool,
 ) -> ReadSettings:
     """Make settings of the options.
 
@@ -162,6 +163,7 @@ def read_settings(
             returns=returns,
             cacheable=cacheable,
             max_line_bytes=max_line_bytes,
+            carries_columns=carries_columns,
         )
     except (ValueError, TypeError) as error:
         name, _, reason = str(error).partition(": ")
