@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, time
 from decimal import Decimal
 from typing import cast, final
@@ -18,6 +18,8 @@ from typing import cast, final
 import orjson
 
 from ...actors import Json
+
+_LONGEST = 2**31 - 1  # characters of a field
 
 TableCell = str | int | float | bool | None
 """A value of a table that every format can hold."""
@@ -72,6 +74,24 @@ class CsvRecords:
         self._buffer.seek(0)
         self._buffer.truncate()
         return text[:-2].encode(errors="replace") + b"\n"
+
+
+def csv_fields(lines: Iterable[bytes], delimiter: str) -> Iterator[list[str]]:
+    """Yield the fields of each record.
+
+    Args:
+        lines: whole records of CSV.
+        delimiter: the character between fields.
+
+    Raises:
+        ValueError: a record is not valid CSV.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))  # it applies to the process
+    texts = (line.decode(errors="replace") for line in lines)
+    try:
+        yield from csv.reader(texts, delimiter=delimiter)
+    except csv.Error as error:
+        raise ValueError(f"a record is not valid CSV: {error}") from None
 
 
 def json_line(values: Sequence[object]) -> bytes:

@@ -6,7 +6,6 @@ each line. The run store could not take its place: it has neither rows that fail
 of the input, nor their order.
 """
 
-import csv
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -19,7 +18,7 @@ from ..files.lines_file import records
 from ..files.outcome import RowOutcome
 from ..files.store import RunStore
 from ..settings import Paths
-from .cells import CsvRecords, TableCell, cells_of, json_line
+from .cells import CsvRecords, TableCell, cells_of, csv_fields, json_line
 from .parquet_file import PARQUET_LIMITS, check_parquet, write_parquet
 from .shape import TableLimits, TableShape
 from .workbook import WORKBOOK_LIMITS, write_workbook
@@ -77,8 +76,10 @@ class TableFormat:
                 return ": " in str(cells_of(line)[-1])
             except (ValueError, IndexError):
                 return True
-        text = line.decode(errors="replace").splitlines(keepends=True)
-        return ": " in next(csv.reader(text, delimiter=self._delimiter), [""])[-1]
+        try:
+            return ": " in next(csv_fields([line], self._delimiter))[-1]
+        except (ValueError, IndexError, StopIteration):
+            return True
 
     def count_missing(self, paths: Paths, store: RunStore) -> int:
         """Return by how many the responses in the table are more than those in the store.
