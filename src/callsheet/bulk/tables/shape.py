@@ -84,13 +84,19 @@ class TableShape:
 
     Args:
         limits: what the format can hold.
+        columns: the columns of the input, if there are no rows.
+        returns: the class of the answers, if there are no rows.
     """
 
-    def __init__(self, limits: TableLimits) -> None:
+    def __init__(
+        self,
+        limits: TableLimits,
+        columns: Iterable[str] = (_ID,),
+        returns: type[object] | None = None,
+    ) -> None:
         self._limits = limits
-        self._given: tuple[str, ...] = (_ID,)
-        self._returns: type[object] | None = None
-        self._fields: tuple[str, ...] = (TEXT,)
+        self._given = tuple(columns)
+        self._answer_of(returns)
 
     @property
     def columns(self) -> list[str]:
@@ -122,10 +128,13 @@ class TableShape:
         if given:
             self._given = tuple(given)
         classes = [row.request.returns for row in rows if isinstance(row, Row)]
-        if classes and classes[0] is not None:
-            self._returns = classes[0]
-            self._fields = result_columns(classes[0])
+        if classes:
+            self._answer_of(classes[0])
         self._limits.check_columns(len(self.columns))
+
+    def _answer_of(self, returns: type[object] | None) -> None:
+        self._returns = returns
+        self._fields = (TEXT,) if returns is None else result_columns(returns)
 
     def _fit(self, row: Row | BadRow) -> Row | BadRow:
         if isinstance(row, BadRow):

@@ -37,6 +37,7 @@ class TableFormat:
 
     Args:
         output: the path of OUTPUT.
+        returns: the class of the answers, if there are no rows.
 
     Attributes:
         shape: the columns of the table.
@@ -46,9 +47,9 @@ class TableFormat:
         BulkRefused: a library is missing.
     """
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, returns: type[object] | None = None) -> None:
         self._suffix = suffix_of(output)
-        self.shape = TableShape(_LIMITS[self._suffix])
+        self.shape = TableShape(_LIMITS[self._suffix], returns=returns)
         self.is_quoted = self._suffix in DELIMITERS
         self._delimiter = DELIMITERS.get(self._suffix, ",")
         self._record: Callable[[Sequence[object]], bytes] = json_line
