@@ -70,3 +70,12 @@ def test_an_input_that_is_too_large_for_a_workbook_is_refused_at_once(tmp_path):
     told = run_here(source, output, "--provider", "builtin", *TEMPLATE, status=2)
     assert 'row 6: "note" has 40,000 characters, and a cell of .xlsx holds 32,767' in told
     assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.sockets
+def test_an_input_without_rows_is_a_table_with_names(quick_provider, tmp_path):
+    source, output = tmp_path / "none.csv", tmp_path / "labels.csv"
+    source.write_text("review\n")
+    run_here(source, output, "--base-url", quick_provider, *TEMPLATE, *SCHEMA)
+    names = ["custom_id", "label", "cost_usd", "input_tokens", "output_tokens", "error"]
+    assert output.read_text() == ",".join(names) + "\n"

@@ -82,7 +82,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     short_help="Send every request of a file, and write the responses to a file.",
     examples=(
         "run requests.jsonl responses.jsonl --provider openai --max-cost 25",
-        "run reviews.csv labels.jsonl --template '{{ text }}' --dry-run",
+        "run reviews.csv labels.csv --template '{{ text }}' --schema 'label: good|bad'",
     ),
 )
 @click.argument("source", metavar="INPUT")
@@ -236,6 +236,9 @@ def run(
     the same command continues it: it sends only rows that have no response yet. Rows that failed
     are listed in OUTPUT.errors.jsonl, with the reason, and are sent again by the next run.
 
+    An OUTPUT whose name ends in .csv, .tsv, .parquet or .xlsx is a table: the columns of INPUT,
+    then the text or the fields of --schema, the cost, the tokens and the error of each row.
+
     Ctrl-C waits for the calls in flight; a second Ctrl-C stops at once. SIGUSR1 pauses the run and
     resumes it.
     """
@@ -304,6 +307,7 @@ def run(
                 source=source,
                 rows=strictly(rows) if strict else rows,
                 output=output,
+                reading=reading,
                 choice=choice,
                 settings=settings,
                 troupe=lambda endpoint: TroupeSettings(
