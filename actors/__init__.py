@@ -176,6 +176,7 @@ if TYPE_CHECKING:
         read_chat,
         read_completion,
         read_embeddings,
+        read_moderations,
         read_response,
         vendor_at,
         vendor_named,
@@ -246,7 +247,7 @@ else:
             "OLD_DAYS VENDORS ApiError BatchLimits BatchWeight DecodedResponse Endpoint Malformed "
             "OpenAIChat OpenAIEmbeddings Price PriceBook PriceError TierPrice Timeouts "
             "UnsupportedField Vendor WireFormat default_prices dumps loads read_chat "
-            "read_completion read_embeddings read_response vendor_at vendor_named"
+            "read_completion read_embeddings read_moderations read_response vendor_at vendor_named"
         ),
     )
 
@@ -422,6 +423,7 @@ __all__ = [
     "read_chat",
     "read_completion",
     "read_embeddings",
+    "read_moderations",
     "read_response",
     "read_sums",
     "redact_secrets",

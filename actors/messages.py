@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Generic, Literal, TypeVar, cast, overload
+from typing import Any, Generic, Literal, TypeVar, cast, get_args, overload
 
 import attrs
 from attrs.validators import (
@@ -24,8 +24,8 @@ from .responses import ResultT_co
 from .tools import Tool, ToolLike, tools_of
 from .typed import OutputSchema
 
-Task = Literal["chat", "completion", "embedding"]
-"""Continue a chat, continue prompts, or compute the vectors of texts."""
+Task = Literal["chat", "completion", "embedding", "moderation"]
+"""Continue a chat, continue prompts, compute the vectors of texts, or classify texts as harmful."""
 
 
 Api = Literal["chat", "responses"]
@@ -41,7 +41,7 @@ def _fits_task(request: "Request", _: object, inputs: tuple[str, ...]) -> None:
             raise TypeError(f"inputs must be texts, not {kind_of(one)}")
     if request.task == "chat":
         if inputs:
-            raise ValueError('inputs require task="completion" or task="embedding"')
+            raise ValueError('inputs require task="completion", "embedding" or "moderation"')
         if not request.messages:
             raise ValueError("messages must have at least one message")
         return
@@ -127,8 +127,10 @@ class Request(Generic[ResultT_co]):
         model: the provider's name of the model.
         messages: the messages of a chat so far, at least one. A message may be given as the SDKs
             of OpenAI and Anthropic take it: ``{"role": "user", "content": "Hi"}``.
-        inputs: the prompts to continue or the texts to embed, at least one. Not for a chat.
-        task: "chat", "completion" (continue each prompt) or "embedding" (a vector for each text).
+        inputs: the prompts to continue, or the texts to embed or to classify, at least one. Not for
+            a chat.
+        task: "chat", "completion" (continue each prompt), "embedding" (a vector for each text) or
+            "moderation" (the kinds of harm in each text).
         max_tokens: the most tokens of each generated text; None for the provider's default.
         max_tokens_name: the member of the body that `max_tokens` is sent as, where the format has
             two names for it; None for the usual one of the vendor.
@@ -164,7 +166,7 @@ class Request(Generic[ResultT_co]):
 
     model: str = attrs.field(validator=_name)
     messages: tuple[ChatMessage, ...] = attrs.field(default=(), converter=chat_messages)
-    task: Task = attrs.field(default="chat", validator=in_(("chat", "completion", "embedding")))
+    task: Task = attrs.field(default="chat", validator=in_(get_args(Task)))
     inputs: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_fits_task)
     max_tokens: int | None = attrs.field(default=None, validator=optional(_at_least_one))
     max_tokens_name: Literal["max_tokens", "max_completion_tokens"] | None = attrs.field(

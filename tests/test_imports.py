@@ -19,8 +19,8 @@ import callsheet.runtime
 REPO = Path(__file__).resolve().parent.parent
 TROUPE = "from callsheet import open_troupe, Request, Endpoint, TroupeSettings"
 OPTIONAL = (
-    "click", "hypercorn", "jinja2", "matplotlib", "platformdirs", "pyarrow", "pygments", "rich",
-    "sqlite3",
+    "click", "hypercorn", "charset_normalizer", "jinja2", "matplotlib", "openpyxl", "platformdirs",
+    "pyarrow", "pygments", "rich", "sqlite3",
 )  # fmt: skip
 BLOCK = """
 import sys

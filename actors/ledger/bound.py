@@ -68,7 +68,7 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
         tokens += _TOKENS_OF_TOOLS + sum(map(_bytes_of_tool, request.tools))
     if request.extra_body:  # tools, for example, are part of the prompt
         tokens += len(dumps(request.extra_body)) + _words_about_tools(request.extra_body)
-    if request.task == "embedding":
+    if request.task in ("embedding", "moderation"):
         return Usage(tokens)
     limits = read_limits(request)
     each = max(most_output, limits.least) if limits.tokens is None else limits.tokens

@@ -162,7 +162,7 @@ class TokenEstimator:
         counter = self._counter(request.model)
         content = -int(-chars // ratio) if counter is None else _count(request, counter)
         prompt = besides + content
-        if request.task == "embedding":
+        if request.task in ("embedding", "moderation"):
             return Estimate(prompt, 0)
         usual = _FIRST_OUTPUT if model is None else model.output + model.deviation
         choices = request.n * max(1, len(request.inputs))

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
         WireFormat,
     )
     from .openai_chat import OpenAIChat, read_chat
-    from .openai_lists import OpenAICompletions, OpenAIEmbeddings, read_completion, read_embeddings
+    from .openai_lists import (
+        OpenAICompletions,
+        OpenAIEmbeddings,
+        read_completion,
+        read_embeddings,
+        read_moderations,
+    )
     from .openai_response_output import read_response
     from .price import FAST_MODE, PeakHours, Price, TierPrice, tier_named
     from .price_file import PriceError
@@ -46,7 +52,9 @@ else:
             "StreamFailed UnsupportedField WireFormat"
         ),
         openai_chat="OpenAIChat read_chat",
-        openai_lists="OpenAICompletions OpenAIEmbeddings read_completion read_embeddings",
+        openai_lists=(
+            "OpenAICompletions OpenAIEmbeddings read_completion read_embeddings read_moderations"
+        ),
         openai_response_output="read_response",
         price="FAST_MODE PeakHours Price TierPrice tier_named",
         price_file="PriceError",
@@ -94,6 +102,7 @@ __all__ = [
     "read_chat",
     "read_completion",
     "read_embeddings",
+    "read_moderations",
     "read_response",
     "tier_named",
     "vendor_at",

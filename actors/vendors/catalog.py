@@ -17,7 +17,7 @@ from .anthropic import AnthropicMessages
 from .format import WireFormat
 from .gemini import GeminiContent
 from .openai_chat import OpenAIChat
-from .openai_lists import OpenAICompletions, OpenAIEmbeddings
+from .openai_lists import OpenAICompletions, OpenAIEmbeddings, OpenAIModerations
 from .openai_responses import OpenAIResponses
 from .vendor import AccessTokens, Vendor
 
@@ -26,12 +26,15 @@ def _openai_formats(
     chat: OpenAIChat,
     completions: OpenAICompletions | None = None,
     embeddings: OpenAIEmbeddings | None = None,
+    moderations: OpenAIModerations | None = None,
 ) -> Mapping[Task, WireFormat]:
     formats: dict[Task, WireFormat] = {"chat": chat}
     if completions is not None:
         formats["completion"] = completions
     if embeddings is not None:
         formats["embedding"] = embeddings
+    if moderations is not None:
+        formats["moderation"] = moderations
     return MappingProxyType(formats)
 
 
@@ -45,6 +48,7 @@ _COMPATIBLE_CHAT = OpenAIChat(asks_for_usage=True)
 _COMPLETIONS = OpenAICompletions(asks_for_usage=True)
 _ONE_PROMPT = OpenAICompletions(asks_for_usage=True, several_prompts=False)
 _EMBEDDINGS = OpenAIEmbeddings()
+_MODERATIONS = OpenAIModerations()
 _OPENAI_RESPONSES = OpenAIResponses(strict_tools=True)
 _RESPONSES = OpenAIResponses()
 _AGENT = OpenAIResponses(  # Perplexity's
@@ -64,7 +68,7 @@ _ALL = (
         key_variables=("OPENAI_API_KEY",),
         url_variables=("OPENAI_BASE_URL",),
         version_path="/v1",
-        formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
+        formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS, _MODERATIONS),
         responses=_OPENAI_RESPONSES,
         tiers=MappingProxyType({"flex": Decimal("0.5"), "priority": Decimal(2)}),
         model="gpt-5.4-nano",
@@ -299,7 +303,7 @@ _ALL = (
         key_variables=("OPENAI_API_KEY",),
         url_variables=("OPENAI_BASE_URL",),
         needs_key=False,
-        formats=_openai_formats(_COMPATIBLE_CHAT, _COMPLETIONS, _EMBEDDINGS),
+        formats=_openai_formats(_COMPATIBLE_CHAT, _COMPLETIONS, _EMBEDDINGS, _MODERATIONS),
         responses=_RESPONSES,
     ),
 )

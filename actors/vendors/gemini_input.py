@@ -84,8 +84,11 @@ class _GeminiWriter:
         if message.role == "assistant":
             self.contents.append({"role": "model", "parts": self._model_parts(message)})
         elif message.role == "user":
-            self._check_members(message, frozenset({"content"}))
-            self.contents.append({"role": "user", "parts": self._parts(message)})
+            native = message.body_with("parts").get("parts")
+            if not isinstance(native, list):
+                self._check_members(message, frozenset({"content"}))
+                native = self._parts(message)
+            self.contents.append({"role": "user", "parts": native})
         elif _is_system(message):
             field = "a system message after the first user message"
             raise UnsupportedField(field, self._name, "move it to the beginning")

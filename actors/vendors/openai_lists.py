@@ -1,4 +1,4 @@
-"""OpenAI's formats that take lists: completions of several prompts, embeddings of several texts."""
+"""OpenAI's formats that take lists: completions, embeddings and moderations of several texts."""
 
 import base64
 import math
@@ -10,7 +10,8 @@ import attrs
 
 from ..json_value import Json
 from ..messages import Request
-from .decoding import in_order, read_error, read_members, text_of, within_depth
+from ..responses import Choice, Usage
+from .decoding import in_order, object_of, read_error, read_members, text_of, within_depth
 from .encoding import add_extra, check_supported, expected_choices
 from .format import (
     ApiError,
@@ -197,6 +198,87 @@ class OpenAIEmbeddings:
             UnsupportedField: always.
         """
         raise UnsupportedField("a stream", self.name, "request the whole response")
+
+
+@attrs.frozen(kw_only=True)
+class OpenAIModerations:
+    """`POST /moderations`. The text of a choice names the kinds of harm, "" for none.
+
+    An input with images is a list of parts in ``extra_body={"input": [...]}``, with the texts of
+    these parts as `Request.inputs`; it has one result.
+    """
+
+    name = "OpenAI's moderations format"
+    streams = False
+    supports: ClassVar[frozenset[str]] = frozenset({"inputs"})
+
+    def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all requests
+        """Return what to append to the base URL."""
+        return "/moderations"
+
+    def encode(self, request: Request, *, stream: bool) -> dict[str, Json]:
+        """Return the JSON body of a request.
+
+        Raises:
+            UnsupportedField: the server does not support a field of the request, or a stream was
+                requested.
+        """
+        if stream:
+            raise UnsupportedField("a stream", self.name, "request the whole response")
+        check_supported(request, self.name, self.supports)
+        texts: Json = list(request.inputs)
+        only = request.inputs[0] if len(request.inputs) == 1 else texts
+        return add_extra({"model": request.model, "input": only}, request, self.name, frozenset())
+
+    def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:
+        """Read the results in a body, or the error that some servers send with status 200.
+
+        Raises:
+            Malformed: it is neither, or does not have exactly one result for each input.
+        """
+        expected = 1 if "input" in request.extra_body else len(request.inputs)
+        return read_moderations(body, expected)
+
+    def decode_error(self, body: Json) -> ApiError:
+        """Return the error in a body, in any of its shapes."""
+        return read_error(body)
+
+    def stream_decoder(self, request: Request) -> StreamDecoder:  # noqa: ARG002  # there is none
+        """Raise an error: moderations have no streams.
+
+        Raises:
+            UnsupportedField: always.
+        """
+        raise UnsupportedField("a stream", self.name, "request the whole response")
+
+
+@within_depth
+def read_moderations(body: Json, expected: int) -> DecodedResponse | ApiError:
+    """Read the results in a body, or the error that some servers send with status 200.
+
+    Moderations are free, and their bodies report no tokens.
+
+    Args:
+        body: the whole body.
+        expected: number of results that there must be.
+
+    Raises:
+        Malformed: it is neither, or does not have exactly `expected` results.
+    """
+    members = read_members(body, "results")
+    if isinstance(members, ApiError):
+        return members
+    results = members.get("results")
+    if not isinstance(results, list) or len(results) != expected:
+        raise Malformed(f'the response does not have {expected} "results"')
+    choices: list[Choice] = []
+    for result in results:
+        if not isinstance(result, dict):
+            raise Malformed('the response has no "results" that are objects')
+        kinds = object_of(result, "categories")
+        choices.append(Choice(", ".join(name for name in kinds if kinds[name] is True), "stop"))
+    model = text_of(members, "model") or None
+    return DecodedResponse(choices=tuple(choices), model=model, usage=Usage(), body=members)
 
 
 @within_depth

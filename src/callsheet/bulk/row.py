@@ -12,6 +12,25 @@ BAD_ROW = "BadRow"
 _DIMENSIONS = 3072  # the longest vector of current embedding models
 _CHARS_PER_NUMBER = 128  # memory: as received text, twice as a number, as text to write
 
+ANTHROPIC_URL = "/v1/messages"
+"""The path of requests that come from a batch file of Anthropic's."""
+
+_GEMINI_VERB = ":generateContent"
+
+
+def gemini_url(model: str) -> str:
+    """Return the path of a request that comes from a batch file of Gemini's.
+
+    Args:
+        model: the model of the request.
+    """
+    return f"/v1beta/models/{model}{_GEMINI_VERB}"
+
+
+def is_gemini_url(url: str) -> bool:
+    """Return whether a path is one of `gemini_url`."""
+    return url.endswith(_GEMINI_VERB)
+
 
 @attrs.frozen(kw_only=True)
 class Row:
@@ -26,7 +45,8 @@ class Row:
             was made from the number, the key has instead the number of earlier identical requests,
             so that it does not change when other rows are inserted or removed. Keys are unique in
             an input.
-        url: the path as in OpenAI's batch files, such as "/v1/chat/completions".
+        url: the path as in OpenAI's batch files, such as "/v1/chat/completions"; for a line of
+            another provider's batch file, the path of that provider.
         columns: the values of the record by the names of their columns, if OUTPUT is a table.
     """
 

@@ -1,9 +1,9 @@
 """The built-in provider: a server whose responses, latencies, limits and faults are repeatable.
 
-It implements OpenAI's chat completions, responses, completions and embeddings, Anthropic's
-messages, the batches of both, and Gemini's generateContent. It needs no key and no network. `serve`
-runs it on a socket of this machine; `ProviderTransport` mounts the same app inside a test, under
-Trio's virtual clock.
+It implements OpenAI's chat completions, responses, completions, embeddings and moderations,
+Anthropic's messages, the batches of both, and Gemini's generateContent. It needs no key and no
+network. `serve` runs it on a socket of this machine; `ProviderTransport` mounts the same app inside
+a test, under Trio's virtual clock.
 """
 
 from .app import Provider

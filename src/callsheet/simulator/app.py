@@ -19,6 +19,7 @@ from .control import ControlEndpoints
 from .embeddings import EmbeddingsCall
 from .generate_content import MODEL_PATHS, GenerateContentCall, path_members
 from .messages import MessagesCall, refuse_old_members
+from .moderations import ModerationsCall
 from .responses import ResponsesCall
 from .service import ModelService, Parse, route
 from .settings import ProviderSettings
@@ -33,6 +34,7 @@ _OPENAI: Mapping[str, Parse] = {
     "/v1/chat/completions": ChatCall.parse,
     "/v1/completions": CompletionsCall.parse,
     "/v1/embeddings": EmbeddingsCall.parse,
+    "/v1/moderations": ModerationsCall.parse,
     "/v1/responses": ResponsesCall.parse,
 }
 # Listed when every name is accepted as a model.

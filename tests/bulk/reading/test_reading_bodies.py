@@ -1,6 +1,5 @@
 """Bodies: a body that is read and sent has the same meaning."""
 
-import io
 import json
 import re
 from contextlib import closing
@@ -16,9 +15,8 @@ from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbeddings
 from callsheet.bulk.reading.bodies import BodyReader
 from callsheet.bulk.reading.errors import BadRecord
-from callsheet.bulk.reading.jsonl import jsonl_rows
 from callsheet.bulk.reading.request_builder import RequestBuilder
-from callsheet.bulk.reading.rows import RowReader
+from callsheet.bulk.reading.rows import RowReader, json_rows
 from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import BadRow
 
@@ -44,7 +42,7 @@ def only(line, **settings):
     text = line if isinstance(line, bytes) else json.dumps(line).encode()
     reader = RowReader(settings)
     with closing(reader.identities):
-        (row,) = jsonl_rows(io.BytesIO(text), settings, reader)
+        (row,) = json_rows([(1, text)], settings, reader)
     return row
 
 
@@ -285,14 +283,14 @@ def test_other_tasks_take_texts(body, task):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ({"url": "/v1/moderations", "body": {}}, "/v1/moderations.*/v1/embeddings"),
+        ({"url": "/v1/images/edits", "body": {}}, "/v1/images/edits.*/v1/embeddings"),
         ({"url": None, "body": {}}, "url"),
         ({"url": ["x"], "body": {}}, "url"),
         ({"method": "GET", "body": CHAT}, "method.*GET"),
         ({"body": "x"}, "body"),
         ({"body": {}}, "url"),
         ({"text": "x"}, "template"),
-        ([CHAT], "jq"),
+        ([CHAT], "object, not a list"),
         ("x", "object"),
         (b"{", "not JSON.*character 2"),
     ],

@@ -11,7 +11,7 @@ from callsheet.bulk.errors import BulkStopped
 from callsheet.bulk.reading.errors import InputChanged
 from callsheet.bulk.reading.opening import open_rows
 from callsheet.bulk.reading.settings import ReadSettings
-from callsheet.bulk.row import BadRow
+from callsheet.bulk.row import BadRow, Row
 
 ROWS = 300
 
@@ -57,7 +57,31 @@ def source(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("change", [append, rewrite, cut, touch])
+def grow_and_change(path):
+    rewrite(path)
+    append(path)
+
+
+def test_what_is_appended_while_a_file_is_read_is_not_read(source):
+    with open_rows(source, ReadSettings()) as rows:
+        next(rows)
+        append(source)
+        append(source)
+        assert sum(isinstance(row, Row) for row in rows) == ROWS - 1
+    with open_rows(source, ReadSettings()) as rows:
+        assert sum(1 for _ in rows) == ROWS + 2
+
+
+def test_a_last_line_that_may_go_on_is_not_read(source):
+    source.write_bytes(source.read_bytes()[:-10])
+    with open_rows(source, ReadSettings()) as rows:
+        next(rows)
+        append(source)
+        with pytest.raises(InputChanged, match="was written to"):
+            list(rows)
+
+
+@pytest.mark.parametrize("change", [grow_and_change, rewrite, cut, touch])
 def test_nothing_is_read_on_that_was_written_to(source, change):
     found = []
     with open_rows(source, ReadSettings()) as rows:
@@ -112,17 +136,14 @@ def test_parquet_is_watched(tmp_path):
     assert 1 <= len(found) < 200
 
 
-@pytest.mark.parametrize("change", [append, replace])
-async def test_the_run_ends_and_the_next_one_sends_the_new_rows(
-    autojump_clock, tmp_path, source, change
-):
+async def test_the_run_ends_and_the_next_one_sends_the_new_rows(autojump_clock, tmp_path, source):
     output, ended = tmp_path / "out.jsonl", 0
 
     def look(told):
         nonlocal ended
         ended += 1
         if ended == 20:
-            change(source)
+            replace(source)
 
     async with stage() as it:
         told = pytest.raises(BulkStopped, match="while it was read; run the same command again")
@@ -133,8 +154,6 @@ async def test_the_run_ends_and_the_next_one_sends_the_new_rows(
         assert 20 < answered <= ROWS
         with open_rows(source, ReadSettings()) as rows:
             await it.run(rows, output)
-        wanted = [line["custom_id"] for line in lines_of(source)][
-            : ROWS if change is append else None
-        ]
+        wanted = [line["custom_id"] for line in lines_of(source)]
         assert ids_of(output) == wanted
         assert it.requests == len({*wanted, *(f"r-{n}" for n in range(1, answered + 1))})

@@ -1,6 +1,5 @@
 """Keys: the same request has the same key in every run, and any other request another key."""
 
-import io
 import json
 import random
 from contextlib import closing
@@ -10,10 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Request
-from callsheet.bulk.reading.jsonl import jsonl_rows
-from callsheet.bulk.reading.key import row_key
-from callsheet.bulk.reading.rows import RowReader
-from callsheet.bulk.reading.seen import Seen
+from callsheet.bulk.reading.identity import Seen, row_key
+from callsheet.bulk.reading.rows import RowReader, json_rows
 from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import Row
 
@@ -23,10 +20,10 @@ HI = (ChatMessage("user", "Hi"),)
 
 def rows(*lines, **settings):
     settings = ReadSettings(**settings)
-    stream = io.BytesIO(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    texts = [(number, json.dumps(line).encode()) for number, line in enumerate(lines, 1)]
     reader = RowReader(settings)
     with closing(reader.identities):
-        found = list(jsonl_rows(stream, settings, reader))
+        found = list(json_rows(texts, settings, reader))
     assert all(isinstance(row, Row) for row in found), found
     return found
 

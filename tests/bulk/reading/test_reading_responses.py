@@ -1,6 +1,5 @@
 """Rows for OpenAI's Responses: what is sent is what the file has (L15)."""
 
-import io
 import json
 import re
 from contextlib import closing
@@ -9,8 +8,7 @@ import pytest
 
 from callsheet.actors import Request
 from callsheet.actors.vendors.openai_responses import OpenAIResponses
-from callsheet.bulk.reading.jsonl import jsonl_rows
-from callsheet.bulk.reading.rows import RowReader
+from callsheet.bulk.reading.rows import RowReader, json_rows
 from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import BadRow
 
@@ -39,7 +37,7 @@ def read(body, url="/v1/responses", **settings):
     settings = ReadSettings(**settings)
     reader = RowReader(settings)
     with closing(reader.identities):
-        (row,) = jsonl_rows(io.BytesIO(json.dumps(line).encode()), settings, reader)
+        (row,) = json_rows([(1, json.dumps(line).encode())], settings, reader)
     return row
 
 

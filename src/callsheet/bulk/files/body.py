@@ -1,4 +1,4 @@
-"""Make the body of a response in OpenAI's format, or use the provider's own."""
+"""Make the body of a response in the format of its row, or use the provider's own."""
 
 import base64
 import struct
@@ -17,16 +17,18 @@ from ...actors import (
     read_chat,
     read_completion,
     read_embeddings,
+    read_moderations,
     read_response,
 )
 from ..row import Row
+from .vendor_bodies import generated_member, is_vendors, read_vendor_body, vendor_body, with_usage
 
 _RESPONSES = "/v1/responses"
 _ALONE = ("live", "flex", "batch")  # routes of responses that share no usage with others
 
 
 def own_body(row: Row, response: Response) -> Mapping[str, Json] | None:
-    """Return the provider's own body if it is in OpenAI's format; None if it is not.
+    """Return the provider's own body if it is in the format of the row; None if it is not.
 
     For a packed, shared or cached response, its usage is replaced by what this row used.
     """
@@ -34,14 +36,23 @@ def own_body(row: Row, response: Response) -> Mapping[str, Json] | None:
     generated = "data" if row.request.task == "embedding" else "choices"
     if row.url == _RESPONSES:
         generated = "output"
+    elif row.request.task == "moderation":
+        generated = "results"
+    elif is_vendors(row.url):
+        generated = generated_member(row.url)
     if body is None or not isinstance(body.get(generated), list):
         return None
-    is_alone = response.route in _ALONE and ("usage" in body or not response.usage.total_tokens)
-    return body if is_alone else {**body, "usage": _tokens(row, response)}
+    has_usage = "usage" in body or "usageMetadata" in body
+    is_alone = response.route in _ALONE and (has_usage or not response.usage.total_tokens)
+    if is_alone or row.request.task == "moderation":  # whose bodies have no usage
+        return body
+    if is_vendors(row.url):
+        return with_usage(row.url, body, response.usage)
+    return {**body, "usage": _tokens(row, response)}
 
 
 def made_body(row: Row, response: Response, name: str, created: int) -> dict[str, Json]:
-    """Make a body in OpenAI's format from a response.
+    """Make a body in the format of the row from a response.
 
     Args:
         row: the row of the request.
@@ -49,6 +60,8 @@ def made_body(row: Row, response: Response, name: str, created: int) -> dict[str
         name: the name to make an id from, if the provider gave none.
         created: the time of the response, in seconds of Unix time.
     """
+    if is_vendors(row.url):
+        return vendor_body(row.url, response, name)
     task, usage = row.request.task, _tokens(row, response)
     if task == "embedding":
         write = _packed if row.request.extra_body.get("encoding_format") == "base64" else _listed
@@ -77,15 +90,19 @@ def made_body(row: Row, response: Response, name: str, created: int) -> dict[str
 
 
 def read_body(body: dict[str, Json]) -> DecodedResponse:
-    """Decode a body in OpenAI's format.
+    """Decode a body in the format of OpenAI, Anthropic or Gemini.
 
     Raises:
         Malformed: the body is not a response.
     """
+    if (other := read_vendor_body(body)) is not None:
+        return other
     vectors, choices = body.get("data"), body.get("choices")
     found: DecodedResponse | ApiError
     if isinstance(body.get("output"), list):
         found = read_response(body)
+    elif isinstance(results := body.get("results"), list):
+        found = read_moderations(body, len(results))
     elif isinstance(vectors, list):
         found = read_embeddings(body, len(vectors))
     elif isinstance(choices, list):

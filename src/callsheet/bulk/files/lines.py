@@ -1,4 +1,9 @@
-"""The lines of OUTPUT and of the errors file, in the format of OpenAI's batch output files."""
+"""The lines of OUTPUT and of the errors file, in the format of batch output files.
+
+It is OpenAI's, but for rows from a batch file of Anthropic or Gemini, which have the format of
+their provider. Each line begins with `id`, which names the key of its row, and has a member
+`callsheet` besides.
+"""
 
 import re
 from collections.abc import Mapping
@@ -11,6 +16,7 @@ import orjson
 from ...actors import CallFailed, Json, Response, Usage, dumps, loads
 from ..row import BAD_ROW, BadRow, Row
 from .body import made_body, own_body, read_body
+from .vendor_bodies import answered_members, failed_members, id_member, is_vendors
 
 _MADE_ID = "callsheet-"
 """The prefix of request ids that Callsheet makes because the provider gave none."""
@@ -64,9 +70,13 @@ def _answer_members(row: Row, response: Response, created: int) -> dict[str, Jso
     if body is None:
         body = made_body(row, response, name, created)
         ours[_PROVIDERS_OWN] = None if response.body is None else dict(response.body)
+    request_id = response.request_id or f"{_MADE_ID}{name}"
+    if is_vendors(row.url):
+        ours["request_id"] = request_id
+        return {**_ids(row), **answered_members(row.url, body), "callsheet": ours}
     answered: dict[str, Json] = {
         "status_code": 200,
-        "request_id": response.request_id or f"{_MADE_ID}{name}",
+        "request_id": request_id,
         "body": dict(body),
     }
     return {
@@ -83,6 +93,16 @@ def failure_line(row: Row, error: Exception) -> bytes:
     name = row.key.hex()[:24]
     kind, text = type(error).__name__, str(error)
     call = error if isinstance(error, CallFailed) else CallFailed(text)
+    ours: dict[str, Json] = {
+        "row": row.number,
+        "kind": kind,
+        "message": text,
+        "attempts": call.attempts,
+        "billed": call.billed,
+    }
+    if is_vendors(row.url):
+        ours["request_id"] = call.request_id
+        return _line({**_ids(row), **failed_members(row.url, call), "callsheet": ours})
     made: dict[str, Json] = {"error": {"message": text, "type": kind, "param": None, "code": None}}
     answered: dict[str, Json] = {
         "status_code": call.status,
@@ -95,13 +115,7 @@ def failure_line(row: Row, error: Exception) -> bytes:
             "custom_id": row.custom_id,
             "response": None if call.status is None else answered,
             "error": {"code": kind, "message": text} if call.status is None else None,
-            "callsheet": {
-                "row": row.number,
-                "kind": kind,
-                "message": text,
-                "attempts": call.attempts,
-                "billed": call.billed,
-            },
+            "callsheet": ours,
         }
     )
 
@@ -129,13 +143,13 @@ def with_id(line: object, row: Row) -> bytes:
     Raises:
         ValueError: the line is not a JSON object: the store is damaged.
     """
-    head = _line({"id": _line_id(row), "custom_id": row.custom_id}).removesuffix(b"}\n")
+    head = _line(_ids(row)).removesuffix(b"}\n")
     answer: object = loads(line) if isinstance(line, bytes) else None
     if not isinstance(line, bytes) or not isinstance(answer, dict):
         raise ValueError("the line is not a JSON object")  # noqa: TRY004  # it is a value in a file
     if line.startswith(head + b","):
         return line
-    return _line({**answer, "custom_id": row.custom_id})
+    return _line({**answer, id_member(row.url): row.custom_id})
 
 
 _OWN_LINE = re.compile(rb'\{"id":"batch_req_([0-9a-f]{24})",')
@@ -173,6 +187,10 @@ def _line_id(row: Row) -> str:
     return f"batch_req_{row.key.hex()[:24]}"
 
 
+def _ids(row: Row) -> dict[str, Json]:
+    return {"id": _line_id(row), id_member(row.url): row.custom_id}
+
+
 def _line(value: Mapping[str, Json]) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
@@ -181,8 +199,13 @@ def _line(value: Mapping[str, Json]) -> bytes:
 
 
 def _answer(line: Any) -> Response:  # noqa: ANN401  # JSON; a missing member raises LookupError
-    body, ours = line["response"]["body"], line["callsheet"]
-    request_id: str = line["response"]["request_id"]
+    ours = line["callsheet"]
+    if "result" in line:
+        body, request_id = line["result"]["message"], ours["request_id"]
+    elif "key" in line:
+        body, request_id = line["response"], ours["request_id"]
+    else:
+        body, request_id = line["response"]["body"], line["response"]["request_id"]
     found, cost = read_body(body), ours["cost_usd"]
     first = found.choices[0] if found.choices else None
     return Response(

@@ -1,7 +1,10 @@
-"""Read an input file as rows: JSON Lines, CSV or Parquet, one record at a time.
+"""Read an input as rows: JSON, CSV, Parquet or Excel, one record at a time.
 
-    bytes (source) -> lines, records (lines, csv_table, parquet_table) -> requests (bodies, columns)
-        -> rows with an id and a key (identity, key)
+    bytes, unpacked (source, steady)
+        -> text in UTF-8 (encoding), in lines (lines)
+        -> records (json_values, csv_table, parquet_table, xlsx_table)
+        -> requests (bodies, batch_lines, columns), or what to do instead (advice)
+        -> rows with an id and a key (rows, identity)
 
 The conversion is pure and synchronous; only reading is I/O. Iterate over the rows in a worker
 thread.

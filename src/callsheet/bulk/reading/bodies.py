@@ -9,9 +9,11 @@ from .members import (
     CHAT,
     COMPLETION,
     EMBEDDING,
+    MODERATION,
     RESPONSES,
     stated,
     take_limit_name,
+    take_parts,
     take_schema,
     take_system,
 )
@@ -25,12 +27,28 @@ _URLS: Mapping[Shape, str] = {
     "responses": "/v1/responses",
     "completion": "/v1/completions",
     "embedding": "/v1/embeddings",
+    "moderation": "/v1/moderations",
 }
 _SHAPES: Mapping[str, Shape] = {
     path: shape for shape, url in _URLS.items() for path in (url, url.removeprefix("/v1"))
 }
-_KNOWN = {"chat": CHAT, "responses": RESPONSES, "completion": COMPLETION, "embedding": EMBEDDING}
-_NEEDED = {"chat": "messages", "responses": "input", "completion": "prompt", "embedding": "input"}
+_MODERATIONS_MODEL = "omni-moderation-latest"
+"""The model of moderations that name none, as OpenAI has it."""
+
+_KNOWN = {
+    "chat": CHAT,
+    "responses": RESPONSES,
+    "completion": COMPLETION,
+    "embedding": EMBEDDING,
+    "moderation": MODERATION,
+}
+_NEEDED = {
+    "chat": "messages",
+    "responses": "input",
+    "completion": "prompt",
+    "embedding": "input",
+    "moderation": "input",
+}
 
 
 def url_of(shape: Shape) -> str:
@@ -46,7 +64,10 @@ def shape_of_url(url: Json) -> Shape:
     """
     shape = _SHAPES.get(url) if isinstance(url, str) else None
     if shape is None:
-        raise BadRecord(f'"url" is {kind_of(url)}; it must be one of {", ".join(_URLS.values())}')
+        raise BadRecord(
+            f'"url" is {kind_of(url)}; it must be one of {", ".join(_URLS.values())}',
+            is_misfit=True,
+        )
     return shape
 
 
@@ -88,6 +109,9 @@ class BodyReader:
         elif shape == "responses":
             fields["api"] = "responses"
             extra.setdefault("store", None)  # what the body does not say is not said (L15)
+        elif shape == "moderation":
+            fields.setdefault("model", _MODERATIONS_MODEL)
+            take_parts(body, extra)
         task: Task = "chat" if shape == "responses" else shape
         if ("messages" if task == "chat" else "inputs") not in fields:
             raise BadRecord(f'the body has no "{_NEEDED[shape]}"')

@@ -1,15 +1,32 @@
-"""Read a row of columns as a chat, from JSON Lines, CSV or Parquet."""
+"""Read a row of columns as a chat: a record of a table, or a JSON object."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import date, time
+from decimal import Decimal
+from math import isnan
+from typing import cast
 
 from jinja2 import Environment, UndefinedError, nodes
 from jinja2.defaults import DEFAULT_NAMESPACE
 
-from ...actors import ChatMessage, Json, Request, TemplateError, kind_of, names_used, render
+from ...actors import (
+    ChatMessage,
+    Json,
+    Request,
+    TemplateError,
+    kind_of,
+    loads,
+    names_used,
+    render,
+)
+from .advice import advice_for, columns_said, is_conversation
 from .errors import BadRecord, InputError
+from .identity import USUAL_IDS
 from .members import CHAT, stated, take_limit_name, take_schema
 from .request_builder import RequestBuilder
-from .settings import ReadSettings
+from .settings import ReadSettings, is_variable
 
 # Members of a line beside its prompt: those of a chat, but for names that data may well have.
 _PARAMETERS = {
@@ -19,7 +36,8 @@ _PARAMETERS = {
 }  # fmt: skip
 _OWN = (CHAT.keys() - {"messages"}) | {"system"} | _PARAMETERS
 _ROW = "row"  # the whole row in templates, for columns whose name is not a Jinja identifier
-_REMEDY = "; set a template, or map the prompt to one of these columns"
+_SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+"""{author in a chat of ShareGPT: role}"""
 
 
 class ColumnReader:
@@ -40,41 +58,73 @@ class ColumnReader:
         self._template = settings.template
         self._system = settings.system
         self._fields = dict(settings.fields)
-        if settings.template is None:
-            self._fields.setdefault("prompt", "prompt")
+        self._is_usual = settings.template is None and not {"prompt", "messages"} & set(
+            self._fields
+        )
+        if self._is_usual:
+            self._fields["prompt"] = "prompt"
         self.id_name = self._fields.pop("id", None)
 
     def needed(self) -> frozenset[str] | None:
         """Return the columns to read besides the usual ids; None for all of them."""
         if self._carries_columns:
             return None
-        templates = [text for text in (self._template, self._system) if text is not None]
-        used = frozenset[str]().union(*map(names_used, templates))
-        if _ROW in used:
-            return None
         named = {self.id_name} if self.id_name is not None else set[str]()
-        return used | named | set(self._fields.values())
+        for text in (self._template, self._system):
+            used = _Used(text or "")
+            if used.is_whole:
+                return None
+            named |= used.columns
+        return frozenset(named | set(self._fields.values()))
 
-    def check(self, columns: list[str], name: str) -> None:
-        """Check that an input has the columns that every row needs.
+    def check(
+        self, columns: Sequence[str], name: str, first: Mapping[str, object] | None = None
+    ) -> None:
+        """Check that a table has the columns that every row needs.
+
+        A table with a column `messages`, and none called `prompt`, is one of whole chats.
 
         Args:
-            columns: the names of the columns.
+            columns: the names of the columns; "" for one that has none.
             name: the name of the input, for the error text.
+            first: the first record, for the advice in the error text.
 
         Raises:
-            InputError: a column is missing; the text names it.
+            InputError: a column is missing, or two have its name; the text names it.
         """
-        has = f"it has {', '.join(columns)}"
-        mapped = {"id": self.id_name, **self._fields}
-        for field, column in mapped.items():
-            if column is not None and column not in columns:
-                remedy = _REMEDY if field == "prompt" else ""
-                raise InputError(f'{name} has no column "{column}" for the {field}, {has}{remedy}')
+        if self._is_usual and "prompt" not in columns and "messages" in columns:
+            del self._fields["prompt"]
+            self._fields["messages"] = "messages"
+        usual_id = next((it for it in USUAL_IDS if it in columns), None)
+        for field, column in {"id": self.id_name or usual_id, **self._fields}.items():
+            if column is not None:
+                self._check_one(column, field, columns, name, first)
         for field, template in (("template", self._template), ("system", self._system)):
-            missing = _demanded(template) - {*columns, _ROW} if template is not None else set[str]()
-            if missing:
-                raise InputError(f'{name} has no column "{min(missing)}" for the {field}, {has}')
+            for column in sorted(_Used(template or "").required):
+                self._check_one(column, field, columns, name, first)
+
+    def _check_one(
+        self,
+        column: str,
+        field: str,
+        columns: Sequence[str],
+        name: str,
+        first: Mapping[str, object] | None,
+    ) -> None:
+        if columns.count(column) > 1:
+            raise InputError(f'{name} has two columns "{column}"; rename one of them')
+        if column in columns:
+            return
+        remedy = ""
+        if field == "prompt" and self._is_usual:
+            values: Mapping[str, object] = {it: None for it in columns if it} | dict(first or {})
+            remedy = f"; {advice_for(cast('Mapping[str, Json]', values))}"
+        elif near := next((it for it in columns if _is_near(column, it)), None):
+            is_used = field in ("template", "system")
+            place = near if is_variable(near) or not is_used else f'row["{near}"]'
+            remedy = f"; write {place}" if is_used else f'; its "{near}" has another spelling'
+        has = f"it has {columns_said(columns)}"
+        raise InputError(f'{name} has no column "{column}" for the {field}, {has}{remedy}')
 
     def request_of_line(self, record: Mapping[str, Json]) -> Request:
         """Return the request of a JSON object, as `request` does for a row of a table.
@@ -106,25 +156,9 @@ class ColumnReader:
         Raises:
             BadRecord: a column is missing or has a wrong value; the text names it.
         """
-        values = {_ROW: columns, **columns}
         taken = {field: self._taken(columns, column) for field, column in self._fields.items()}
-        if self._template is not None:
-            prompt = _rendered("template", self._template, values)
-        else:
-            prompt = _text(self._fields["prompt"], taken.pop("prompt"))
-        if not prompt.strip():
-            raise BadRecord("the prompt is empty")
-        system = ""
-        if self._system is not None:
-            system = _rendered("system", self._system, values)
-        elif "system" in taken:
-            system = _text(self._fields["system"], taken.pop("system"))
-        elif own:
-            system = _text("system", own.get("system"))
-        user = ChatMessage("user", prompt)
-        fields: dict[str, object] = {
-            "messages": (ChatMessage("system", system), user) if system.strip() else (user,)
-        }
+        messages = self._messages(columns, taken, own or {})
+        fields: dict[str, object] = {"messages": messages}
         if own:
             stated_fields, extra = stated(own, CHAT)
             fields |= stated_fields
@@ -134,13 +168,36 @@ class ColumnReader:
             if extra:
                 fields["extra_body"] = extra
         for field, value in taken.items():
-            if value is not None and value != "":
+            if value is not None and value != "" and value == value:  # noqa: PLR0124  # not NaN
                 fields[field] = _read(field, self._fields[field], value)
         return self._builder.request("chat", fields)
 
+    def _messages(
+        self, columns: Mapping[str, object], taken: dict[str, object], own: Mapping[str, Json]
+    ) -> tuple[ChatMessage, ...]:
+        """Return the chat of a row; its columns are removed from `taken`."""
+        values = {_ROW: columns, **columns}
+        if "messages" in taken:
+            messages = _chat(self._fields["messages"], cast("Json", taken.pop("messages")))
+        else:
+            if self._template is not None:
+                prompt = _rendered("template", self._template, values)
+            else:
+                prompt = _text(self._fields["prompt"], taken.pop("prompt"))
+            if not prompt.strip():
+                raise BadRecord("the prompt is empty")
+            messages = (ChatMessage("user", prompt),)
+        if self._system is not None:
+            system = _rendered("system", self._system, values)
+        elif "system" in taken:
+            system = _text(self._fields["system"], taken.pop("system"))
+        else:
+            system = _text("system", own.get("system"))
+        return (ChatMessage("system", system), *messages) if system.strip() else messages
+
     def _taken(self, columns: Mapping[str, object], name: str) -> object:
         if name not in columns:
-            raise BadRecord(f'the row has no "{name}"')
+            raise BadRecord(f'the row has no "{name}"', is_misfit=True)
         return columns[name]
 
 
@@ -150,34 +207,126 @@ def _rendered(field: str, template: str, values: Mapping[str, object]) -> str:
     except TemplateError as error:
         cause = error.__cause__
         if isinstance(cause, UndefinedError):
-            raise BadRecord(f"the row lacks a value that the {field} needs: {cause}") from None
+            reason = f"the row lacks a value that the {field} needs: {cause}"
+            raise BadRecord(reason, is_misfit=True) from None
         raise BadRecord(f"{field}: {error}") from None
 
 
-def _demanded(template: str) -> frozenset[str]:
-    """Return the names that a template requires: not Jinja's own, and not those it tests for."""
-    tree = Environment(autoescape=True).parse(template)  # parsed, never rendered
-    asked = {
-        node.node.name
-        for node in tree.find_all((nodes.Test, nodes.Filter))
-        if node.name in ("defined", "undefined", "default", "d")
-        and isinstance(node.node, nodes.Name)
-    }
-    return names_used(template) - asked - DEFAULT_NAMESPACE.keys()
+class _Used:
+    """The columns that a template uses.
+
+    Attributes:
+        columns: their names, as variables or in `row["name"]`.
+        required: those that a row must have: not Jinja's own names, nor those it tests for.
+        is_whole: True if the template uses `row` in another way, and so may use any column.
+    """
+
+    def __init__(self, template: str) -> None:
+        tree = Environment(autoescape=True).parse(template)  # parsed, never rendered
+        tested = {
+            _column_of(node.node)
+            for node in tree.find_all((nodes.Test, nodes.Filter))
+            if node.name in ("defined", "undefined", "default", "d") and node.node is not None
+        }
+        found = {_column_of(node): node for node in tree.find_all((nodes.Getitem, nodes.Getattr))}
+        in_row = {name for name in found if name is not None}
+        uses = sum(node.name == _ROW for node in tree.find_all(nodes.Name))
+        places = sum(
+            _column_of(node) is not None for node in tree.find_all((nodes.Getitem, nodes.Getattr))
+        )
+        self.columns = (names_used(template) - {_ROW}) | in_row
+        self.required = self.columns - tested - DEFAULT_NAMESPACE.keys()
+        self.is_whole = uses > places
+
+
+def _column_of(node: nodes.Node) -> str | None:
+    """Return the column that an expression names: `name`, `row["name"]` or `row.name`."""
+    if isinstance(node, nodes.Name):
+        return node.name
+    if not isinstance(node, nodes.Getitem | nodes.Getattr):
+        return None
+    if not isinstance(node.node, nodes.Name) or node.node.name != _ROW:
+        return None
+    if isinstance(node, nodes.Getattr):
+        return node.attr
+    name = node.arg.value if isinstance(node.arg, nodes.Const) else None
+    return name if isinstance(name, str) else None
+
+
+def _is_near(wanted: str, column: str) -> bool:
+    """Return whether a name is another spelling, or a word, of the name of a column."""
+    words = re.split(r"\W+", column.casefold())
+    return wanted.casefold() in (column.casefold(), column.strip().casefold(), *words)
 
 
 def _text(name: str, value: object) -> str:
-    if value is None:
-        return ""
+    """Return the text of a value; a number, a date or a truth value is its text."""
+    text: str | None = None
     if isinstance(value, str):
-        return value
-    raise BadRecord(f'"{name}" must be a text, not {kind_of(value)}')
+        text = value
+    elif value is None or (isinstance(value, float) and isnan(value)):
+        text = ""
+    elif isinstance(value, bool):
+        text = str(value).lower()
+    elif isinstance(value, int | float | Decimal):
+        text = str(value)
+    elif isinstance(value, date | time):
+        text = value.isoformat()
+    elif isinstance(value, bytes):
+        with suppress(UnicodeDecodeError):
+            text = value.decode()
+    if text is None:
+        advice = _chat_advice(name, value)
+        reason = f'"{name}" must be a text, not {kind_of(value)}{advice}'
+        raise BadRecord(reason, is_misfit=True)
+    return text
+
+
+def _chat_advice(name: str, value: object) -> str:
+    is_chat = isinstance(value, list) and is_conversation(cast("Json", value))
+    return f"; for a list of messages, give --map messages={name}" if is_chat else ""
+
+
+def _chat(name: str, value: Json) -> tuple[ChatMessage, ...]:
+    """Read a whole chat: a list of messages, an object with one, or either as JSON text."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            value = loads(value.encode())
+        except ValueError as error:
+            raise BadRecord(f'"{name}" is not JSON: {error}', is_misfit=True) from None
+    if isinstance(value, dict):
+        value = value.get("messages")
+    if not isinstance(value, list) or not value:
+        reason = f'"{name}" must be a list of messages, not {kind_of(value)}'
+        raise BadRecord(reason, is_misfit=True)
+    found = CHAT["messages"][1](name, [_message(without_nulls(item)) for item in value])
+    return cast("tuple[ChatMessage, ...]", found)
+
+
+def _message(item: Json) -> Json:
+    """Return a message of ShareGPT, with `from` and `value`, as one with role and content."""
+    if not isinstance(item, dict) or "from" not in item or "role" in item:
+        return item
+    speaker = item["from"]
+    role = _SPEAKERS.get(speaker, speaker) if isinstance(speaker, str) else speaker
+    return {"role": role, "content": item.get("value")}
+
+
+def without_nulls(value: Json) -> Json:
+    """Return a nested value without null members, which columns have where other rows have more."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
 
 
 def _read(field: str, name: str, value: object) -> object:
     """Read a mapped column; in CSV, numbers are text."""
     if field == "model":
         return _text(name, value)
+    if isinstance(value, float) and value.is_integer() and field == "max_tokens":
+        return int(value)  # pandas has no whole numbers in a column with an empty cell
     number: type[int | float] = int if field == "max_tokens" else float
     try:
         if isinstance(value, str):
@@ -188,4 +337,4 @@ def _read(field: str, name: str, value: object) -> object:
         if type(value) is int or type(value) is number:
             return value
     wanted = "a whole number" if number is int else "a number"
-    raise BadRecord(f'"{name}" must be {wanted}, not {kind_of(value)}')
+    raise BadRecord(f'"{name}" must be {wanted}, not {kind_of(value)}', is_misfit=True)

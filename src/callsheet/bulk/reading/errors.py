@@ -1,4 +1,28 @@
-"""The errors of an input as a whole, and of one record."""
+"""The errors of an input as a whole and of one record, with their remedies."""
+
+import errno
+import zlib
+from lzma import LZMAError
+
+BROKEN = (OSError, EOFError, zlib.error, LZMAError)
+"""What reading a truncated or damaged file raises; `gzip.BadGzipFile` is an `OSError`."""
+
+_REMEDIES = {
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "give a file in it",
+    errno.EACCES: "give yourself the permission to read it, for example with chmod u+r",
+    errno.EPERM: "give yourself the permission to read it, for example with chmod u+r",
+    errno.ENAMETOOLONG: "check the path; to pass the rows themselves, pipe them and give -",
+    errno.ELOOP: "its links lead in a circle; give the path of the file itself",
+    errno.EMFILE: "raise the limit, for example with ulimit -n 1024",
+    errno.ENXIO: "it is a socket or a device without a reader; give a file or a pipe",
+    errno.EIO: "the disk or the connection to it failed; copy the file elsewhere and try again",
+    errno.ESTALE: "the server of the file lost it; mount it again, or copy the file",
+    errno.ETIMEDOUT: "the server of the file does not respond; copy the file to this machine",
+    errno.ENOTCONN: "the server of the file is not connected; mount it again",
+}
+"""{error number: what the user can do when an input cannot be read}"""
 
 
 class InputError(Exception):
@@ -14,8 +38,42 @@ class BadRecord(Exception):
 
     Args:
         reason: what is wrong with it and how to fix it.
+        is_misfit: True if other records of the input have probably the same fault, because the
+            input is of another kind than it was taken for.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, is_misfit: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.is_misfit = is_misfit
+
+
+def cannot_read(name: str, error: BaseException) -> InputError:
+    """Return the error of an input that cannot be opened, with the remedy for its cause.
+
+    Args:
+        name: the name of the input.
+        error: what opening it or its first read raised.
+    """
+    text = f"cannot read {name}: {_reason(error)}"
+    number = error.errno if isinstance(error, OSError) else None
+    remedy = None if number is None else _REMEDIES.get(number)
+    return InputError(text if remedy is None else f"{text}; {remedy}")
+
+
+def cannot_read_on(error: BaseException, unit: str) -> str:
+    """Return the reason of the last bad row of an input that is truncated or damaged.
+
+    Args:
+        error: what reading raised.
+        unit: what the input consists of, "line" or "record".
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    remedy = "repair it" if number is None else _REMEDIES.get(number, "repair it")
+    why = _reason(error)
+    return f"the input cannot be read beyond this {unit}: {why}; {remedy}, and run again"
+
+
+def _reason(error: BaseException) -> str:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(reason).partition("\n")[0]

@@ -40,7 +40,7 @@ def rows_of(
             yield _row(number, one, reader)
     finally:
         if reader is not None:
-            reader.identities.close()
+            reader.close()
 
 
 def _is_request(value: object) -> bool:

@@ -1,18 +1,29 @@
-"""Give each row of an input a unique custom id and a unique key."""
+"""Give each row of an input a unique custom id and a unique key.
+
+Rows with the same key have the same response, in any run. Ids and keys that were seen are compared
+on disk, so memory does not grow with the input.
+"""
 
 import hashlib
+import json
 import re
+import sqlite3
 from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import cast, final
+from uuid import UUID
+
+import orjson
 
 from ...actors import Request, kind_of
 from ..row import Row
 from .errors import BadRecord
-from .key import row_key
-from .seen import Seen
 
-_MADE = re.compile(r"row-([1-9][0-9]{0,17})", re.ASCII)
 USUAL_IDS = ("custom_id", "id")
 _LONGEST = 512
+_MADE = re.compile(r"row-([1-9][0-9]{0,17})", re.ASCII)
+_CACHE_KIB = 1024
 
 
 def given_id(columns: Mapping[str, object], name: str | None) -> str | None:
@@ -33,16 +44,20 @@ def given_id(columns: Mapping[str, object], name: str | None) -> str | None:
         else:
             return None
     elif name not in columns:
-        raise BadRecord(f'the row has no "{name}", the column of the id')
+        raise BadRecord(f'the row has no "{name}", the column of the id', is_misfit=True)
     value = columns[name]
-    if value is None or value == "":
+    if value is None or value == "" or value != value:  # noqa: PLR0124  # pandas writes NaN
         return None
-    if type(value) is int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # pandas has no whole numbers in a column with an empty cell
+    if type(value) is int or isinstance(value, Decimal | UUID | date):
         return str(value)
     if not isinstance(value, str):
-        raise BadRecord(f'"{name}" must be a string or an integer, not {kind_of(value)}')
+        reason = f'"{name}" must be a string or an integer, not {kind_of(value)}'
+        raise BadRecord(reason, is_misfit=True)
     if len(value) > _LONGEST:
-        raise BadRecord(f'"{name}" has {len(value):,} characters; an id may have {_LONGEST}')
+        reason = f'"{name}" has {len(value):,} characters; an id may have {_LONGEST}'
+        raise BadRecord(reason, is_misfit=True)
     return value
 
 
@@ -125,3 +140,121 @@ def _digest(custom_id: str) -> bytes:
 
 def _taken(custom_id: str, first: int) -> BadRecord:
     return BadRecord(f"row {first} has the id {kind_of(custom_id)} already; ids must be unique")
+
+
+def row_key(name: str | int, url: str, request: Request) -> bytes:
+    """Return a digest of the name, the path and the whole request of a row.
+
+    It does not depend on the order of members, on the notation of numbers in known fields, or on
+    unset fields: a new field of `Request` changes no key. It is the same in every version, because
+    a run may be continued with a later version; a test has examples.
+
+    Args:
+        name: the custom id; for a row without one, the number of earlier identical rows.
+        url: the path of the request.
+        request: the request of the row.
+
+    Raises:
+        ValueError: `extra_body` is nested too deeply.
+    """
+    return hashlib.blake2b(_canonical([name, url, _asked(request)]), digest_size=16).digest()
+
+
+def _asked(request: Request) -> dict[str, object]:
+    asked: dict[str, object] = {"model": request.model}
+    if request.messages:
+        asked["messages"] = [
+            [
+                *(message.role, message.content),
+                *([message.extra] if message.extra else ()),
+                *([[message.native]] if message.native else ()),
+            ]
+            for message in request.messages
+        ]
+    else:
+        asked["inputs"] = list(request.inputs)
+    if request.max_tokens is not None:
+        asked["max_tokens"] = request.max_tokens
+    if request.temperature is not None:
+        asked["temperature"] = float(request.temperature)
+    if request.top_p is not None:
+        asked["top_p"] = float(request.top_p)
+    if request.n > 1:
+        asked["n"] = request.n
+    if request.stop:
+        asked["stop"] = list(request.stop)
+    if request.seed is not None:
+        asked["seed"] = request.seed
+    if request.json_schema is not None:
+        asked["json_schema"] = request.json_schema
+    if request.returns is not None and request.output_schema is not None:
+        asked["returns"] = [request.output_schema.name, request.output_schema.schema]
+    if request.dimensions is not None:
+        asked["dimensions"] = request.dimensions
+    if request.extra_body:
+        asked["extra"] = request.extra_body
+    return asked
+
+
+def _canonical(value: list[object]) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a lone surrogate, an integer beyond 64 bits, deep nesting
+        pass
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    except RecursionError:
+        raise ValueError("the request is nested too deeply") from None
+    return text.encode(errors="replace")
+
+
+@final
+class Seen:
+    """Digests of 64 bits, each with the number of the row that it was first seen in.
+
+    They are in a temporary file, which the system removes with the process. Only digests are
+    compared:
+    among a million rows, two different ones collide with a probability of 1 in 40 million. Any
+    thread may use it, one at a time.
+    """
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = OFF")
+        self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        columns = "digest INTEGER PRIMARY KEY, number INTEGER, again INTEGER DEFAULT 0"
+        self._db.execute(f"CREATE TABLE seen ({columns})")
+        self._db.execute("BEGIN")  # never committed: the file is temporary
+
+    def first(self, digest: bytes, number: int) -> int | None:
+        """Record a digest; return the row that it was first seen in, or None if it is new.
+
+        Args:
+            digest: 8 bytes.
+            number: the number of this row.
+        """
+        insert = "INSERT OR IGNORE INTO seen (digest, number) VALUES (?, ?)"
+        if self._db.execute(insert, (_whole(digest), number)).rowcount:
+            return None
+        return self.get(digest)
+
+    def get(self, digest: bytes) -> int | None:
+        """Return the number of the row that a digest was first seen in; None if it is new."""
+        return self._ask("SELECT number FROM seen WHERE digest = ?", digest)
+
+    def again(self, digest: bytes) -> int:
+        """Count and return how often a digest was seen after the first time, this time included."""
+        update = "UPDATE seen SET again = again + 1 WHERE digest = ? RETURNING again"
+        return self._ask(update, digest) or 0
+
+    def close(self) -> None:
+        """Close the temporary file."""
+        self._db.close()
+
+    def _ask(self, question: str, digest: bytes) -> int | None:
+        row = self._db.execute(question, (_whole(digest),)).fetchone()
+        return None if row is None else cast("int", row[0])
+
+
+def _whole(digest: bytes) -> int:
+    return int.from_bytes(digest, "little", signed=True)

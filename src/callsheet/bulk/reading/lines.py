@@ -1,13 +1,12 @@
 """Read the lines of a stream, with a maximum length that bounds memory."""
 
-import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import attrs
 
-BROKEN = (OSError, EOFError, zlib.error)
-"""What reading a truncated or damaged file raises; `gzip.BadGzipFile` is an OSError."""
+from .encoding import INVALID_BYTE
+from .errors import BROKEN, cannot_read_on
 
 _BOM = b"\xef\xbb\xbf"
 _PIECE_BYTES = 64 * 1024
@@ -16,17 +15,19 @@ _SHOWN = 200
 
 @attrs.frozen
 class BadLine:
-    """A line that cannot be read.
+    """A line or a record that cannot be read.
 
     Args:
         reason: why it cannot be read.
         text: the beginning of the line, as far as it is printable.
         has_odd_quotes: True if the line has an odd number of double quotes.
+        is_misfit: as in `BadRecord`.
     """
 
     reason: str
     text: str = ""
     has_odd_quotes: bool = False
+    is_misfit: bool = False
 
 
 def lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | BadLine]]:
@@ -46,8 +47,7 @@ def lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | BadLi
             else:
                 yield number, line
     except BROKEN as error:
-        reason = f"the input cannot be read beyond this line: {error}; repair it and run again"
-        yield number + 1, BadLine(reason)
+        yield number + 1, BadLine(cannot_read_on(error, "line"))
 
 
 def _passed_over(stream: BinaryIO, begun: bytes, max_bytes: int) -> BadLine:
@@ -68,6 +68,8 @@ def not_utf8(line: bytes) -> str | None:
         line.decode()
     except UnicodeDecodeError as error:
         at = error.start
+        if line[at] == INVALID_BYTE:
+            return f"byte {at + 1} of the line is not of the encoding of the input"
         return f"byte {at + 1} of the line, 0x{line[at]:02x}, is not UTF-8 ({error.reason})"
     return None
 

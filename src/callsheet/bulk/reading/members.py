@@ -6,6 +6,7 @@ from typing import cast, get_args
 from ...actors import ChatMessage, Json, Role, kind_of
 from .errors import BadRecord
 
+_IMAGE = "image"  # stands for the text of an input of moderations that has none
 _ROLES: Mapping[str, Role] = {role: role for role in get_args(Role)}
 
 
@@ -38,6 +39,14 @@ def _texts(name: str, value: Json) -> object:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise _wrong(name, "a string or a list of strings", value)
+
+
+def _texts_or_parts(name: str, value: Json) -> object:
+    """Read an input of moderations: texts, or the texts of the parts of one input."""
+    if not isinstance(value, list) or not any(isinstance(item, dict) for item in value):
+        return _texts(name, value)
+    texts = [item.get("text") for item in value if isinstance(item, dict)]
+    return (" ".join(text for text in texts if isinstance(text, str)) or _IMAGE,)
 
 
 def _messages(name: str, value: Json) -> object:
@@ -119,8 +128,25 @@ RESPONSES = {
     "temperature": ("temperature", _number),
     "top_p": ("top_p", _number),
 }
+MESSAGES = {
+    **_MODEL,
+    "messages": ("messages", _messages),
+    "max_tokens": ("max_tokens", _whole),
+    "temperature": ("temperature", _number),
+    "top_p": ("top_p", _number),
+    "stop_sequences": ("stop", _texts),
+}
+GENERATION: Mapping[str, tuple[str, ReadMember]] = {
+    "maxOutputTokens": ("max_tokens", _whole),
+    "temperature": ("temperature", _number),
+    "topP": ("top_p", _number),
+    "stopSequences": ("stop", _texts),
+    "candidateCount": ("n", _whole),
+    "seed": ("seed", _whole),
+}
 COMPLETION = {**_MODEL, "prompt": ("inputs", _texts), **_SAMPLING}
 EMBEDDING = {**_MODEL, "input": ("inputs", _texts), "dimensions": ("dimensions", _whole)}
+MODERATION = {**_MODEL, "input": ("inputs", _texts_or_parts)}
 """{member: (field of `Request`, function that reads it)}"""
 
 
@@ -182,6 +208,13 @@ def take_schema(fields: dict[str, object], extra: dict[str, Json]) -> None:
         extra["response_format"] = rest
     else:
         del extra["response_format"]
+
+
+def take_parts(body: Mapping[str, Json], extra: dict[str, Json]) -> None:
+    """Send an input of moderations that has parts, such as images, as it is."""
+    given = body.get("input")
+    if isinstance(given, list) and any(isinstance(item, dict) for item in given):
+        extra["input"] = given
 
 
 def take_system(fields: dict[str, object], extra: dict[str, Json]) -> None:

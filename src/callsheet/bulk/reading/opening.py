@@ -1,19 +1,25 @@
 """Open an input as rows, and count its rows."""
 
 import stat
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from itertools import chain
 from pathlib import Path
 
 from ..row import BadRow, Row
-from .csv_table import CsvTable
+from .csv_table import TABBED, CsvDialect, CsvTable, count_records, dialect_of
+from .encoding import UTF_8
 from .errors import InputError
-from .jsonl import jsonl_rows
-from .lines import BadLine, lines
+from .json_values import json_values
+from .lines import BadLine
 from .parquet_table import open_parquet, parquet_columns, parquet_records, parquet_size
-from .rows import RowReader, table_rows
+from .request_builder import ignore_remark
+from .rows import RowReader, json_rows, table_rows
 from .settings import Form, ReadSettings
-from .source import STDIN, Source, open_source
+from .source import STDIN, ZIP, Source, open_source
+from .xlsx_table import OLE, XlsxTable, old_workbook, open_xlsx
+
+Remark = Callable[[str], None]
 
 _SUFFIXES: dict[str, Form] = {
     ".jsonl": "jsonl",
@@ -21,16 +27,46 @@ _SUFFIXES: dict[str, Form] = {
     ".json": "jsonl",
     ".csv": "csv",
     ".tsv": "csv",
+    ".tab": "csv",
+    ".psv": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
 }
+_PACKED = (".gz", ".gzip", ".zst", ".zstd", ".xz", ".bz2")
 _PARQUET = b"PAR1"
-_BLANK = b" \r\n"
+# What a file is that begins with these bytes, and what to do with it.
+_OTHER_KINDS = (
+    (b"ARROW1", "an Arrow file; write it as Parquet"),
+    (b"FEA1", "a Feather file; write it as Parquet"),
+    (b"ORC", "an ORC file; write it as Parquet"),
+    (b"Obj\x01", "an Avro file; write it as Parquet"),
+    (b"SQLite format 3\0", "an SQLite database; write a table of it as CSV"),
+    (b"\x89HDF", "an HDF5 file; write a table of it as Parquet"),
+    (b"\x80\x04\x95", "a pickle of Python; write it as CSV or Parquet"),
+    (b"\x80\x05\x95", "a pickle of Python; write it as CSV or Parquet"),
+    (b"%PDF-", "a PDF; give its texts as CSV or JSON Lines"),
+    (b"Rar!", "a RAR archive; unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
+    (b"\x04\x22\x4d\x18", "packed with LZ4; unpack it"),
+    (
+        b"version https://git-lfs",
+        "a pointer of Git LFS and not the file; fetch it with git lfs pull",
+    ),
+    (b"<!DOCTYPE html", "a web page and not a table; perhaps its download needs a login"),
+    (b"<!doctype html", "a web page and not a table; perhaps its download needs a login"),
+    (b"<html", "a web page and not a table; perhaps its download needs a login"),
+)
+_TAR, _TAR_AT = b"ustar", 257
 _BEFORE_OBJECT = b"\xef\xbb\xbf \t\r\n"
+_LOOKED_AT = 10  # rows at the beginning, of which one must be right
 
 
 @contextmanager
-def open_rows(source: str | Path, settings: ReadSettings) -> Generator[Iterator[Row | BadRow]]:
+def open_rows(
+    source: str | Path, settings: ReadSettings, on_remark: Remark = ignore_remark
+) -> Generator[Iterator[Row | BadRow]]:
     """Open an input while the block runs, and yield its rows one by one.
 
     Memory does not grow with the input: ids are compared in a temporary file. A record that is not
@@ -39,33 +75,114 @@ def open_rows(source: str | Path, settings: ReadSettings) -> Generator[Iterator[
     Args:
         source: the path of a file, or "-" for standard input.
         settings: how to read the input, and the defaults of its requests.
+        on_remark: called with a sentence for what was found out about the input, such as its
+            encoding.
 
     Raises:
-        InputError: the input cannot be read. The iterator raises `InputChanged` if the file
-            changes; rows that it yielded before are valid.
+        InputError: the input cannot be read, or is of another kind than it should be: its first
+            rows all lack the same. The iterator raises `InputChanged` if the file changes; rows
+            that it yielded before are valid.
     """
-    reader = RowReader(settings)
-    with open_source(source) as opened, closing(reader.identities):
-        form = _form(opened, settings)
-        if form == "jsonl":
-            yield jsonl_rows(opened.stream, settings, reader)
-        elif form == "csv":
-            table = _csv(opened, settings)
-            if table.columns:
-                reader.columns.check(table.columns, opened.name)
-            yield table_rows(table.records(), reader)
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_source(source))
+        reader = stack.enter_context(closing(RowReader(settings, on_remark)))
+        read = {"parquet": _parquet_rows, "xlsx": _xlsx_rows}.get(
+            form := _form_of_bytes(opened, settings)
+        )
+        if read is not None:
+            rows = read(opened, settings, reader, stack)
         else:
-            with open_parquet(_parquet_path(opened)) as file:
-                opened.check(is_end=True)  # the file was opened a second time
-                reader.columns.check(parquet_columns(file), opened.name)
-                records = parquet_records(file, reader.columns.needed(), opened.check)
-                yield table_rows(records, reader)
+            rows = _text_rows(opened, form, settings, reader, on_remark)
+        yield chain(_fitting(rows, reader, opened.name), _remarked_growth(opened, on_remark))
+
+
+def _parquet_rows(
+    opened: Source, _: ReadSettings, reader: RowReader, stack: ExitStack
+) -> Iterator[Row | BadRow]:
+    seekable = stack.enter_context(opened.seekable())
+    file = stack.enter_context(open_parquet(seekable, opened.name))
+    opened.check(is_end=True)  # the file was opened a second time
+    reader.columns.check(parquet_columns(file), opened.name)
+    return table_rows(parquet_records(file, reader.columns.needed(), opened.check), reader)
+
+
+def _xlsx_rows(
+    opened: Source, settings: ReadSettings, reader: RowReader, stack: ExitStack
+) -> Iterator[Row | BadRow]:
+    seekable = stack.enter_context(opened.seekable())
+    sheet = stack.enter_context(open_xlsx(seekable, opened.name, settings.sheet))
+    opened.check(is_end=True)  # the file was opened a second time
+    return _rows_of(sheet, reader, opened.name)
+
+
+def _text_rows(
+    opened: Source, form: Form, settings: ReadSettings, reader: RowReader, on_remark: Remark
+) -> Iterator[Row | BadRow]:
+    text, encoding = opened.as_text(settings.encoding)
+    if encoding != UTF_8 and settings.encoding is None:
+        on_remark(f"{text.name} is read as {_usual_name(encoding)}; --encoding sets another.")
+    if _form_of_text(text, form) == "csv":
+        return _csv_rows(text, settings, reader, on_remark)
+    values = json_values(text.stream, text.head, settings.max_line_bytes)
+    return json_rows(values, settings, reader)
+
+
+def _csv_rows(
+    text: Source, settings: ReadSettings, reader: RowReader, on_remark: Remark
+) -> Iterator[Row | BadRow]:
+    dialect = _dialect(text, settings)
+    table = CsvTable(text.stream, text.name, dialect, settings.max_line_bytes)
+    usual = "\t" if _suffix(text) in TABBED else ","
+    if table.columns and settings.delimiter is None and dialect.delimiter != usual:
+        shown = {"\t": "a tab", " ": "a space"}.get(dialect.delimiter, f'"{dialect.delimiter}"')
+        on_remark(f"The fields of {text.name} are separated by {shown}; --delimiter sets another.")
+    return _rows_of(table, reader, text.name)
+
+
+def _rows_of(table: CsvTable | XlsxTable, reader: RowReader, name: str) -> Iterator[Row | BadRow]:
+    """Return the rows of a table whose columns are checked."""
+    if not table.columns:
+        return iter(())
+    records = table.records()
+    first = next(records, None)
+    record = None if first is None or isinstance(first[1], BadLine) else first[1]
+    reader.columns.check(table.columns, name, record)
+    return table_rows(chain(() if first is None else (first,), records), reader)
+
+
+def _fitting(rows: Iterator[Row | BadRow], reader: RowReader, name: str) -> Iterator[Row | BadRow]:
+    """Return the rows of an input, if one of the first ones is right.
+
+    Raises:
+        InputError: the same is wrong with all of them, so that it is wrong with the input.
+    """
+    looked: list[Row | BadRow] = []
+    for row in rows:
+        looked.append(row)
+        if isinstance(row, Row) or reader.misfits < len(looked):
+            return chain(looked, rows)
+        if len(looked) == _LOOKED_AT:
+            break
+    if not looked:
+        return iter(())
+    first = looked[0]
+    reason = first.reason if isinstance(first, BadRow) else ""
+    rows_said = "its only row is" if len(looked) == 1 else f"its first {len(looked)} rows are"
+    raise InputError(f"{name}: {rows_said} not valid; row {first.number}: {reason}")
+
+
+def _remarked_growth(opened: Source, on_remark: Remark) -> Iterator[Row | BadRow]:
+    """Yield no row, but remark at the end of the rows that there may be more."""
+    if opened.file is not None and opened.file.has_grown:
+        on_remark(f"{opened.name} grew while it was read; run again for the rows that were added.")
+    yield from ()
 
 
 def count_rows(source: str | Path, settings: ReadSettings | None = None) -> int | None:
     """Count the rows of an input, bad ones included, without parsing them.
 
-    Returns None for standard input and other pipes, which can be read only once.
+    Returns None for standard input and other pipes, which can be read only once, and for a large
+    workbook.
 
     Args:
         source: the path of a file, or "-" for standard input.
@@ -75,66 +192,83 @@ def count_rows(source: str | Path, settings: ReadSettings | None = None) -> int 
         InputError: the input cannot be read.
     """
     settings = settings or ReadSettings()
-    if str(source) == STDIN or _is_pipe(Path(source)):
+    if str(source) == STDIN or not is_file(source):
         return None
-    with open_source(source) as opened:
-        form = _form(opened, settings)
-        if form == "parquet":
-            with open_parquet(_parquet_path(opened)) as file:
-                return parquet_size(file)
-        if form == "csv":
-            return _count_records(opened, settings)
-        found = lines(opened.stream, settings.max_line_bytes)
-        return sum(isinstance(line, BadLine) or bool(line.strip()) for _, line in found)
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_source(source))
+        form = _form_of_bytes(opened, settings)
+        if form in ("parquet", "xlsx"):
+            seekable = stack.enter_context(opened.seekable())
+            if form == "parquet":
+                return parquet_size(stack.enter_context(open_parquet(seekable, opened.name)))
+            return stack.enter_context(open_xlsx(seekable, opened.name, settings.sheet)).count()
+        text, _ = opened.as_text(settings.encoding)
+        if _form_of_text(text, form) == "csv":
+            return count_records(text.stream, _dialect(text, settings), settings.max_line_bytes)
+        return sum(1 for _ in json_values(text.stream, text.head, settings.max_line_bytes))
 
 
-def _is_pipe(path: Path) -> bool:
+def is_file(source: str | Path) -> bool:
+    """Return whether a source is a file or a folder, and not a pipe or a device.
+
+    Args:
+        source: the path of the source, or "-" for standard input.
+    """
+    if str(source) == STDIN:
+        return False
     try:
-        mode = path.stat().st_mode
+        mode = Path(source).stat().st_mode
     except (OSError, ValueError):
-        return False  # opening it raises the error
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+        return True  # opening it raises the error
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
-def _count_records(opened: Source, settings: ReadSettings) -> int:
-    """Count CSV records: a record ends with a line up to which the number of quotes is even."""
-    records, is_quoted = 0, False
-    for _, line in lines(opened.stream, settings.max_line_bytes):
-        odd = line.has_odd_quotes if isinstance(line, BadLine) else bool(line.count(b'"') % 2)
-        is_quoted ^= odd
-        if not is_quoted and (odd or isinstance(line, BadLine) or line.strip(_BLANK)):
-            records += 1
-    return max(0, records - 1)
+def _form_of_bytes(opened: Source, settings: ReadSettings) -> Form:
+    """Return the format as it is set, or by the first bytes or the name; else "auto".
 
-
-def _form(opened: Source, settings: ReadSettings) -> Form:
-    """Return the format of an input: as set, by its first bytes, by its name, or by its content."""
+    Raises:
+        InputError: the input is of a kind that cannot be read.
+    """
     if settings.form != "auto":
         return settings.form
     if opened.head.startswith(_PARQUET):
         return "parquet"
-    suffixes = [] if opened.path is None else [suffix.lower() for suffix in opened.path.suffixes]
-    if suffixes and suffixes[-1] in (".gz", ".gzip"):
-        suffixes.pop()
-    if suffixes and suffixes[-1] in _SUFFIXES:
-        return _SUFFIXES[suffixes[-1]]
-    begin = opened.head.lstrip(_BEFORE_OBJECT)
+    if opened.head.startswith(ZIP):
+        return "xlsx"
+    if opened.head.startswith(OLE):
+        raise old_workbook(opened.name)
+    if opened.head.startswith(_TAR, _TAR_AT):
+        raise InputError(f"{opened.name} is a tar archive; unpack it and give one of the files")
+    for start, kind in _OTHER_KINDS:
+        if opened.head.startswith(start):
+            raise InputError(f"{opened.name} is {kind}")
+    suffix = _suffix(opened)
+    return _SUFFIXES.get(suffix, "auto")
+
+
+def _form_of_text(text: Source, form: Form) -> Form:
+    """Return the format of a text: as it is known, or by its beginning."""
+    if form != "auto":
+        return form
+    begin = text.head.lstrip(_BEFORE_OBJECT)
     return "jsonl" if not begin or begin[:1] in (b"{", b"[") else "csv"
 
 
-def _csv(opened: Source, settings: ReadSettings) -> CsvTable:
-    delimiter = settings.delimiter
-    if delimiter is None:
-        is_tabbed = opened.path is not None and ".tsv" in opened.path.suffixes
-        delimiter = "\t" if is_tabbed else ","
-    return CsvTable(opened.stream, opened.name, delimiter, settings.max_line_bytes)
+def _suffix(opened: Source) -> str:
+    """Return the end of the name in small letters, without that of a packed file."""
+    path = Path(opened.inner) if opened.inner else opened.path
+    suffixes = [] if path is None else [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
 
 
-def _parquet_path(opened: Source) -> Path:
-    if opened.path is None:
-        raise InputError("Parquet cannot be read from standard input; give the path of a file")
-    if opened.is_gzip:
-        raise InputError(
-            f"{opened.name} is gzipped Parquet; unpack it first, for example with gunzip"
-        )
-    return opened.path
+def _dialect(text: Source, settings: ReadSettings) -> CsvDialect:
+    return dialect_of(text.head, settings.delimiter, _suffix(text))
+
+
+def _usual_name(encoding: str) -> str:
+    """Return the name of an encoding as other programs show it."""
+    if encoding.startswith("cp125"):
+        return f"windows-{encoding[2:]}"
+    return {"cp932": "shift-jis", "mac_roman": "mac-roman"}.get(encoding, encoding)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from ...wording import how_to_install
 from .errors import InputError
@@ -23,8 +23,12 @@ ParquetFile = Any  # pyarrow has no type annotations
 RecordBatch = Any
 
 
-def open_parquet(path: Path) -> AbstractContextManager[ParquetFile]:
+def open_parquet(source: Path | BinaryIO, name: str) -> AbstractContextManager[ParquetFile]:
     """Open a Parquet file.
+
+    Args:
+        source: the path of the file, or the file.
+        name: its name, for error texts.
 
     Raises:
         InputError: the file is not Parquet, or the extra is not installed.
@@ -33,12 +37,12 @@ def open_parquet(path: Path) -> AbstractContextManager[ParquetFile]:
         library = _library()
     except ImportError:
         how = how_to_install("pyarrow", "parquet")
-        raise InputError(f"{path} is Parquet, which needs PyArrow; {how}") from None
+        raise InputError(f"{name} is Parquet, which needs PyArrow; {how}") from None
     try:
-        file = library.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+        file = library.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
     except (OSError, ValueError) as error:  # pyarrow's errors are one of these
         reason = str(error).partition("\n")[0]
-        raise InputError(f"{path} cannot be read as Parquet: {reason}") from None
+        raise InputError(f"{name} cannot be read as Parquet: {reason}") from None
     return cast("AbstractContextManager[ParquetFile]", file)
 
 
@@ -109,10 +113,22 @@ def parquet_records(
 
 def _records(batch: RecordBatch) -> Iterator[dict[str, object] | BadLine]:
     try:
-        yield from batch.to_pylist()
+        yield from _listed(batch)
     except UnicodeDecodeError:  # find the bad record by reading each alone
         for at in range(batch.num_rows):
             try:
-                yield from batch.slice(at, 1).to_pylist()
+                yield from _listed(batch.slice(at, 1))
             except UnicodeDecodeError as error:
                 yield BadLine(f"a text in the record is not UTF-8: {error.reason}")
+
+
+def _listed(batch: RecordBatch) -> list[dict[str, object]]:
+    """Return records of Python's own types; those of pandas depend on what is installed."""
+    arrow = importlib.import_module("pyarrow")
+    for at, field in enumerate(batch.schema):
+        for kind in ("timestamp", "duration"):
+            if getattr(arrow.types, f"is_{kind}")(field.type) and field.type.unit == "ns":
+                zone = {"tz": field.type.tz} if kind == "timestamp" else {}
+                whole = batch.column(at).cast(getattr(arrow, kind)("us", **zone), safe=False)
+                batch = batch.set_column(at, field.name, whole)
+    return cast("list[dict[str, object]]", batch.to_pylist(maps_as_pydicts="lossy"))

@@ -1,5 +1,6 @@
 """Build the request of a row from the row and the settings of the input."""
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -10,6 +11,11 @@ from .settings import ReadSettings
 
 _ALIKE = tuple(field.name for field in attrs.fields(Request) if field.name != "messages")
 _Alike = tuple[tuple[str, object], ...]
+
+
+def ignore_remark(_: str) -> None:
+    """Drop a remark."""
+
 
 _MAX_TEMPLATES = 256  # then the cache is cleared: the rows differ in a seed, for example
 
@@ -22,10 +28,15 @@ class RequestBuilder:
 
     Args:
         settings: the settings of the input.
+        on_remark: called once with a sentence, if a row gets the usual model.
     """
 
-    def __init__(self, settings: ReadSettings) -> None:
+    def __init__(
+        self, settings: ReadSettings, on_remark: Callable[[str], None] = ignore_remark
+    ) -> None:
         self._model = settings.model
+        self._chat_model = settings.chat_model
+        self._on_remark: Callable[[str], None] | None = on_remark
         self._defaults: dict[str, Any] = {
             name: value
             for name in ("max_tokens", "temperature")
@@ -50,10 +61,8 @@ class RequestBuilder:
             BadRecord: a field is out of range, or there is no model; the text names the field.
         """
         if "model" not in fields:
-            if self._model is None:
-                raise BadRecord("the row has no model; set a default model (--model)")
-            fields["model"] = self._model
-        if task != "embedding" and self._defaults:
+            fields["model"] = self._default_model(task)
+        if task in ("chat", "completion") and self._defaults:
             fields = self._defaults | fields
         messages: tuple[ChatMessage, ...] = fields.get("messages", ())
         if not messages or "extra_body" in fields or "json_schema" in fields:
@@ -68,6 +77,18 @@ class RequestBuilder:
             self._templates.clear()
         self._templates[common] = tuple((name, getattr(request, name)) for name in _ALIKE)
         return request
+
+    def _default_model(self, task: Task) -> str:
+        if self._model is not None:
+            return self._model
+        if task == "embedding" or self._chat_model is None:
+            kind = " of embeddings" if task == "embedding" else ""
+            reason = f"the row has no model; name a model{kind} for such rows (--model)"
+            raise BadRecord(reason, is_misfit=True)
+        if self._on_remark is not None:
+            self._on_remark(f"Rows that name no model use {self._chat_model} (see --model).")
+            self._on_remark = None
+        return self._chat_model
 
     def _made(self, task: Task, fields: dict[str, Any]) -> Request:
         if self._returns is not None:

@@ -1,19 +1,27 @@
-"""Make rows of records; JSON Lines and tables share this."""
+"""Make rows of the records of a table, and of JSON objects.
 
-from collections.abc import Iterator, Mapping
+A JSON object is a line of a batch file, a plain body, or a row of columns.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 import attrs
+import orjson
 
-from ...actors import Request
+from ...actors import Json, Request, dumps, kind_of, loads
 from ..row import BadRow, Row
-from .bodies import BodyReader, url_of
+from .advice import advice_for, is_data
+from .batch_lines import batch_request, is_batch_line, with_key
+from .bodies import BodyReader, shape_of, url_of
 from .columns import ColumnReader
 from .errors import BadRecord
-from .identity import Identities, given_id
-from .lines import BadLine, shown
-from .request_builder import RequestBuilder
+from .identity import USUAL_IDS, Identities, given_id
+from .lines import BadLine, not_utf8, shown
+from .request_builder import RequestBuilder, ignore_remark
 from .settings import ReadSettings
+
+_NAMES_SHOWN = 8
 
 
 class RowReader:
@@ -21,14 +29,25 @@ class RowReader:
 
     Args:
         settings: the settings of the input.
+        on_remark: as in `RequestBuilder`.
+
+    Attributes:
+        misfits: the number of bad rows whose fault is probably that of the whole input.
     """
 
-    def __init__(self, settings: ReadSettings) -> None:
-        builder = RequestBuilder(settings)
-        self.bodies = BodyReader(builder)
-        self.columns = ColumnReader(builder, settings)
+    def __init__(
+        self, settings: ReadSettings, on_remark: Callable[[str], None] = ignore_remark
+    ) -> None:
+        self.builder = RequestBuilder(settings, on_remark)
+        self.bodies = BodyReader(self.builder)
+        self.columns = ColumnReader(self.builder, settings)
         self.identities = Identities()
         self._carries_columns = settings.carries_columns
+        self.misfits = 0
+
+    def close(self) -> None:
+        """Release the temporary file of the ids."""
+        self.identities.close()
 
     def row(self, number: int, columns: Mapping[str, object], url: str, request: Request) -> Row:
         """Make the row of a request, with the id of its record.
@@ -41,9 +60,25 @@ class RowReader:
         return attrs.evolve(row, columns=columns) if self._carries_columns else row
 
     def bad(
-        self, number: int, reason: str, text: str, columns: Mapping[str, object] | None = None
+        self,
+        number: int,
+        reason: str,
+        text: str,
+        columns: Mapping[str, object] | None = None,
+        *,
+        is_misfit: bool = False,
     ) -> BadRow:
-        """Make the `BadRow` of a record that is not a valid request."""
+        """Make the `BadRow` of a record that is not a valid request.
+
+        Args:
+            number: the number of the record.
+            reason: what is wrong with it.
+            text: the beginning of the record.
+            columns: its values, if it could be read.
+            is_misfit: as in `BadRecord`.
+        """
+        if is_misfit:
+            self.misfits += 1
         custom_id = None
         if columns is not None:
             with suppress(BadRecord):
@@ -59,9 +94,87 @@ def table_rows(
     url = url_of("chat")
     for number, record in records:
         if isinstance(record, BadLine):
-            yield reader.bad(number, record.reason, record.text)
+            yield reader.bad(number, record.reason, record.text, is_misfit=record.is_misfit)
             continue
         try:
             yield reader.row(number, record, url, reader.columns.request(record))
         except BadRecord as error:
-            yield reader.bad(number, error.reason, shown(str(record)), record)
+            text = shown(str(record))
+            yield reader.bad(number, error.reason, text, record, is_misfit=error.is_misfit)
+
+
+def json_rows(
+    values: Iterable[tuple[int, bytes | BadLine]], settings: ReadSettings, reader: RowReader
+) -> Iterator[Row | BadRow]:
+    """Yield the rows of JSON objects.
+
+    Args:
+        values: the number and the text of each object.
+        settings: the settings of the input.
+        reader: makes the rows.
+    """
+    is_of_columns = settings.is_of_columns
+    for number, text in values:
+        if isinstance(text, BadLine):
+            yield reader.bad(number, text.reason, text.text, is_misfit=text.is_misfit)
+            continue
+        record: dict[str, Json] | None = None
+        try:
+            record = _object(text)
+            if is_of_columns:
+                url, request = url_of("chat"), reader.columns.request_of_line(record)
+            else:
+                url, request = _asked(record, reader)
+            yield reader.row(number, with_key(record), url, request)
+        except BadRecord as error:
+            named = None if record is None else with_key(record)
+            yield reader.bad(number, error.reason, shown(text), named, is_misfit=error.is_misfit)
+
+
+def _object(line: bytes) -> dict[str, Json]:
+    try:
+        value: Json = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        value = _forgiven(line, error)
+    if isinstance(value, dict):
+        return value
+    raise BadRecord(f"it must be a JSON object, not {kind_of(value)}", is_misfit=True)
+
+
+def _forgiven(line: bytes, error: orjson.JSONDecodeError) -> Json:
+    """Read JSON that orjson rejects: a lone surrogate, which becomes "?"."""
+    if wrong := not_utf8(line):
+        raise BadRecord(wrong, is_misfit=True)
+    try:
+        value = loads(line)
+    except ValueError:
+        reason = f"the line is not JSON: {error.msg} at character {error.pos + 1}"
+        raise BadRecord(reason, is_misfit=True) from None
+    try:
+        dumps({"": value})
+    except ValueError as unwritable:
+        raise BadRecord(f"the line is not JSON: {unwritable}", is_misfit=True) from None
+    return value
+
+
+def _asked(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
+    """Return the path and the request of a line that is a body, or has one."""
+    if is_batch_line(record):
+        return batch_request(record, reader.bodies, reader.builder)
+    shape = shape_of(record)
+    if shape is None or is_data(record):
+        what = "a request" if shape is None else "clearly a request"
+        raise BadRecord(
+            f"the line is not {what}: {_has(record)}; {advice_for(record)}", is_misfit=True
+        )
+    if shape == "completion" and "model" not in record:  # a prompt among columns
+        return url_of("chat"), reader.columns.request_of_line(record)
+    around = USUAL_IDS if reader.columns.id_name is None else (reader.columns.id_name,)
+    body = {name: value for name, value in record.items() if name not in around}
+    return url_of(shape), reader.bodies.request(shape, body)
+
+
+def _has(record: Mapping[str, Json]) -> str:
+    names = list(record)[:_NAMES_SHOWN]
+    more = ", ..." if len(record) > len(names) else ""
+    return f"it has {', '.join(names)}{more}" if names else "it is empty"

@@ -1,5 +1,8 @@
 """The settings for reading an input."""
 
+import codecs
+import keyword
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -8,10 +11,18 @@ from attrs.validators import and_, ge, gt, in_, instance_of, le, min_len, option
 
 from ...actors import TemplateError, names_used
 
-Form = Literal["auto", "jsonl", "csv", "parquet"]
+Form = Literal["auto", "jsonl", "csv", "parquet", "xlsx"]
 
-MAPPABLE = ("id", "prompt", "system", "model", "max_tokens", "temperature")
+MAPPABLE = ("id", "prompt", "messages", "system", "model", "max_tokens", "temperature")
 """The fields that a column can be mapped to."""
+
+_JINJA_WORDS = {"and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "row"}
+_BARE_NAME = re.compile(r"\{\{-?\s*([^{}\"'|()\[\]]*[^{}\"'|()\[\]\s])\s*-?\}\}")
+
+
+def is_variable(name: str) -> bool:
+    """Return whether a column can be named in a template without `row`."""
+    return name.isidentifier() and not keyword.iskeyword(name) and name not in _JINJA_WORDS
 
 
 def _is_template(_: object, field: "attrs.Attribute[str | None]", value: str | None) -> None:
@@ -20,7 +31,23 @@ def _is_template(_: object, field: "attrs.Attribute[str | None]", value: str | N
     try:
         names_used(value)
     except TemplateError as error:
-        raise ValueError(f"{field.name}: {error}") from None
+        remedy = ""
+        for name in _BARE_NAME.findall(value):
+            if not is_variable(name) and " " in name:
+                remedy = f'; write {{{{ row["{name}"] }}}} for a column of that name'
+                break
+        raise ValueError(f"{field.name}: {error}{remedy}") from None
+
+
+def _is_encoding(_: object, __: object, value: str | None) -> None:
+    if value is None:
+        return
+    try:
+        codecs.getincrementaldecoder(value)
+        "".encode(value)
+    except (LookupError, UnicodeError, ValueError, AssertionError):
+        known = "such as windows-1252, mac-roman, shift-jis, gb18030 or utf-16"
+        raise ValueError(f"encoding must be the name of one, {known}, not {value!r}") from None
 
 
 def _is_map(settings: "ReadSettings", _: object, fields: Mapping[str, str]) -> None:
@@ -29,9 +56,14 @@ def _is_map(settings: "ReadSettings", _: object, fields: Mapping[str, str]) -> N
             raise ValueError(f"fields: {name!r} must be one of {', '.join(MAPPABLE)}")
         if not column:
             raise ValueError(f"fields: {name!r} needs the name of a column")
-    for name, rival in (("prompt", settings.template), ("system", settings.system)):
+    template, system = settings.template, settings.system
+    for name, other, rival in (
+        ("prompt", "template", template),
+        ("messages", "template", template),
+        ("messages", "prompt", fields.get("prompt")),
+        ("system", "system", system),
+    ):
         if name in fields and rival is not None:
-            other = "template" if name == "prompt" else "system"
             raise ValueError(f"fields: {name!r} is mapped, but {other} is set too; use one of them")
 
 
@@ -48,21 +80,24 @@ class ReadSettings:
     """How to read an input, and the defaults of its requests.
 
     Args:
-        form: the format: "jsonl", "csv" or "parquet"; "auto" decides by the name, else by the
-            content.
+        form: the format: "jsonl" for JSON of any kind, "csv", "parquet" or "xlsx"; "auto" decides
+            by the first bytes, the name, or the content.
         model: the model of rows that name none.
+        chat_model: the model of chats and completions that name none, if `model` is None: a usual
+            model is no model of embeddings.
         max_tokens: the maximum of output tokens for chats and completions that set none.
         temperature: the temperature, 0 to 2, for chats and completions that set none.
         template: a Jinja2 template over the columns of a row; it makes the prompt.
         system: a Jinja2 template over the columns of a row; it makes the system message.
-        fields: {field: column} for the fields "id", "prompt", "system", "model", "max_tokens" and
-            "temperature".
+        fields: {field: column} for the fields "id", "prompt", "messages", "system", "model",
+            "max_tokens" and "temperature".
         returns: the class of the results of chats; None for text.
         cacheable: as in `Request`, for every row.
         packable: as in `Request`, for every row.
         deadline: seconds, as in `Request`, for every row.
-        delimiter: the character between the fields of CSV; None for a comma, or a tab in a .tsv
-            file.
+        delimiter: the character between the fields of CSV; None to find it.
+        encoding: the encoding of JSON Lines or CSV, as Python names it; None to find it.
+        sheet: the name of the sheet of a workbook; None for the first one.
         carries_columns: True to keep the values of each record with its row, for a table.
         max_line_bytes: the maximum length of a line in bytes; a longer line is a bad row, and is
             skipped without being held in memory.
@@ -71,8 +106,13 @@ class ReadSettings:
         ValueError, TypeError: a value is out of range; the text names the field.
     """
 
-    form: Form = attrs.field(default="auto", validator=in_(("auto", "jsonl", "csv", "parquet")))
+    form: Form = attrs.field(
+        default="auto", validator=in_(("auto", "jsonl", "csv", "parquet", "xlsx"))
+    )
     model: str | None = attrs.field(
+        default=None, validator=optional(and_(instance_of(str), min_len(1)))
+    )
+    chat_model: str | None = attrs.field(
         default=None, validator=optional(and_(instance_of(str), min_len(1)))
     )
     max_tokens: int | None = attrs.field(default=None, validator=optional(_whole))
@@ -86,6 +126,8 @@ class ReadSettings:
     deadline: float | None = attrs.field(default=None, validator=optional(gt(0)))
     delimiter: str | None = attrs.field(default=None, validator=_is_delimiter)
     carries_columns: bool = False
+    encoding: str | None = attrs.field(default=None, validator=_is_encoding)
+    sheet: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     max_line_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_whole)
 
     @property

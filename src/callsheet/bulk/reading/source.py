@@ -1,17 +1,24 @@
-"""Open the source of an input: a file or standard input, plain or gzipped."""
+"""Open the source of an input: a file or standard input, plain or packed, in any encoding."""
 
+import bz2
 import gzip
+import importlib
 import io
+import lzma
+import shutil
 import sys
-from collections.abc import Generator
+import tempfile
+import zipfile
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import attrs
 
-from .errors import InputError
-from .lines import BROKEN
+from ...wording import how_to_install
+from .encoding import UTF_8, encoding_of, in_order, read_some, recoded
+from .errors import BROKEN, InputError, cannot_read
 from .steady import SteadyFile
 
 if TYPE_CHECKING:
@@ -19,11 +26,15 @@ if TYPE_CHECKING:
 
 
 STDIN = "-"
+ZIP = b"PK\x03\x04"
+"""How a zip archive begins; a workbook is one."""
 
-_GZIP = b"\x1f\x8b"
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_LOOK_BYTES = 4096
-_BLANK_BYTES = 1024 * 1024  # maximum of leading blank lines to skip
+_ENCRYPTED = 1  # the flag of a file in an archive
+
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+_HEAD_BYTES = 64 * 1024  # of a file
+_PACKED_HEAD_BYTES = 1024 * 1024  # of a packed one, of which the rest is not looked at
+_PIECE_BYTES = 64 * 1024  # of a pipe
 _BUFFER_BYTES = 256 * 1024
 
 
@@ -34,26 +45,73 @@ class Source:
     Args:
         path: the path of the file; None for standard input.
         stream: the bytes, unpacked.
-        head: the first bytes, at least up to the end of the first line that is not blank.
-        is_gzip: True if the input is gzipped.
+        head: the first bytes: at least up to the end of the first line that is not blank.
+        packing: the name of the format that the input is packed in; "" if it is not.
         file: the file that is read; None for standard input.
+        place: the input as a file to read at any place, if it was opened as one.
+        inner: the name of the file in an archive; "" if the input is none.
     """
 
     path: Path | None
     stream: BinaryIO
     head: bytes
-    is_gzip: bool
+    packing: str
     file: SteadyFile | None
+    place: Path | BinaryIO | None = None
+    inner: str = ""
 
     @property
     def name(self) -> str:
         """The name of the input, for error texts."""
-        return "standard input" if self.path is None else str(self.path)
+        return _name(self.path)
 
     def check(self, *, is_end: bool) -> None:
         """Check for changes; see `SteadyFile.check`. For data that is not read from `stream`."""
         if self.file is not None:
             self.file.check(is_end=is_end)
+
+    def as_text(self, encoding: str | None) -> tuple["Source", str]:
+        """Return the input in UTF-8, and the name of its encoding.
+
+        Args:
+            encoding: the encoding of the input; None to find it.
+        """
+        if encoding is None:
+            plain = self.file if self._is_plain() else None
+            encoding = encoding_of(self.head, (self.head,) if plain is None else plain.pieces())
+        encoding = in_order(encoding, self.head)
+        # Excel for Macintosh has a form of CSV whose lines end in a carriage return alone.
+        ends_in_cr = b"\r" in self.head and b"\n" not in self.head
+        if encoding == UTF_8 and not ends_in_cr:
+            return self, encoding
+        text = recoded(self.stream, encoding, ends_in_cr=ends_in_cr)
+        head, stream = _look(text, _HEAD_BYTES if self._is_plain() else 1)
+        return attrs.evolve(self, head=head, stream=stream), encoding
+
+    @contextmanager
+    def seekable(self) -> Generator[Path | BinaryIO]:
+        """Provide the input as a file to read at any place: itself, or a temporary copy.
+
+        Raises:
+            InputError: the input cannot be read to its end.
+        """
+        if self.place is not None:
+            yield self.place
+            return
+        if self.path is not None and self._is_plain():
+            yield self.path
+            return
+        with tempfile.TemporaryFile() as copy:
+            try:
+                shutil.copyfileobj(self.stream, copy)
+            except BROKEN as error:
+                raise cannot_read(self.name, error) from None
+            copy.seek(0)
+            yield cast("BinaryIO", copy)
+
+    def _is_plain(self) -> bool:
+        """Return whether the input is a file on a disk, and its bytes are those of the stream."""
+        return self.file is not None and self.file.is_regular and not self.packing
 
 
 @contextmanager
@@ -61,47 +119,88 @@ def open_source(source: str | Path) -> Generator[Source]:
     """Open an input while the block runs. Standard input stays open.
 
     Raises:
-        InputError: the input cannot be read, or is UTF-16.
+        InputError: the input cannot be read.
     """
     path = None if str(source) == STDIN else Path(source)
-    name = "standard input" if path is None else str(path)
+    name = _name(path)
     if path is None and sys.stdin is None:
         raise InputError("there is no standard input; give the path of a file")
     with ExitStack() as stack:
         try:
             file = None if path is None else stack.enter_context(SteadyFile(path))
             raw: BinaryIO = sys.stdin.buffer if file is None else file.buffered()
-            head, stream = _look(raw)
-            if is_gzip := head.startswith(_GZIP):
-                head, stream = _look(cast("BinaryIO", gzip.GzipFile(fileobj=stream)))
+            # A pipe is not waited for longer than for its first line.
+            size = _HEAD_BYTES if file is not None and file.is_regular else 1
+            head, stream = _look(raw, size)
+            packing = _packing_of(head)
+            if packing:
+                size = size if size == 1 else _PACKED_HEAD_BYTES
+                head, stream = _look(_UNPACK[packing](stream, name), size)
         except BROKEN as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"cannot read {name}: {reason}") from None
+            raise cannot_read(name, error) from None
         except ValueError as error:  # a NUL in the path
             raise InputError(f"cannot read {name!r}: {error}") from None
-        if head.startswith(_UTF_16):
-            remedy = "convert it with iconv -f UTF-16 -t UTF-8"
-            raise InputError(f"{name} is encoded in UTF-16; {remedy}")
-        yield Source(path, stream, head, is_gzip, file)
+        opened = Source(path, stream, head, packing, file)
+        yield _unzipped(opened, stack) if head.startswith(ZIP) else opened
 
 
-def _look(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
-    """Return the beginning of a stream, and a stream that starts there again; it may be a pipe."""
-    head = b""
-    while not head.strip(b"\xef\xbb\xbf \t\r\n") and len(head) < _BLANK_BYTES:
-        piece = stream.readline(_LOOK_BYTES)
+def _unzipped(opened: Source, stack: ExitStack) -> Source:
+    """Return the only file in a zip archive; the archive itself if it is a workbook, or has more.
+
+    Raises:
+        InputError: the archive is damaged.
+    """
+    place = stack.enter_context(opened.seekable())
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(place))
+        files = [it for it in archive.namelist() if not it.endswith("/") and "__MACOSX/" not in it]
+        if len(files) != 1 or archive.getinfo(files[0]).flag_bits & _ENCRYPTED:
+            return attrs.evolve(opened, place=place)
+        inner = cast("BinaryIO", stack.enter_context(archive.open(files[0])))
+        head, stream = _look(inner, _PACKED_HEAD_BYTES)
+    except (zipfile.BadZipFile, NotImplementedError, *BROKEN) as error:
+        raise cannot_read(opened.name, error) from None
+    return attrs.evolve(opened, stream=stream, head=head, packing="zip", inner=files[0])
+
+
+def _name(path: Path | None) -> str:
+    return "standard input" if path is None else str(path)
+
+
+def _packing_of(head: bytes) -> str:
+    return next((name for start, name in _PACKED.items() if head.startswith(start)), "")
+
+
+def _look(stream: BinaryIO, size: int) -> tuple[bytes, BinaryIO]:
+    """Return the beginning of a stream, and a stream that starts there again; it may be a pipe.
+
+    Args:
+        stream: the bytes of a file or a pipe, or those that were packed.
+        size: the number of bytes to read, if the stream has so many; more are read until a line
+            that is not blank has ended.
+    """
+    head, error = b"", None
+    while len(head) < size or (len(head) < _PACKED_HEAD_BYTES and b"\n" not in head.lstrip(_BLANK)):
+        try:
+            piece = read_some(stream, _PIECE_BYTES)
+        except BROKEN as broken:
+            if not head:
+                raise
+            error = broken
+            break
         if not piece:
             break
         head += piece
-    return head, io.BufferedReader(_Rejoined(head, stream), _BUFFER_BYTES)
+    return head, io.BufferedReader(_Rejoined(head, stream, error), _BUFFER_BYTES)
 
 
 class _Rejoined(io.RawIOBase):
-    """A stream with its first bytes put back."""
+    """A stream with its first bytes put back, and the error that came after them."""
 
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+    def __init__(self, head: bytes, rest: BinaryIO, error: Exception | None) -> None:
         super().__init__()
-        self._head = head
+        self._error = error
+        self._head = memoryview(head)
         self._rest = rest
 
     def readable(self) -> bool:
@@ -109,13 +208,65 @@ class _Rejoined(io.RawIOBase):
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         view = memoryview(buffer)
+        if not self._head and self._error is not None:
+            raise self._error
         # Return what a pipe has now, rather than wait until the buffer is full.
-        data = self._head[: len(view)] or _read_some(self._rest, len(view))
+        data = self._head[: len(view)] or read_some(self._rest, len(view))
         self._head = self._head[len(data) :]
         view[: len(data)] = data
         return len(data)
 
 
-def _read_some(stream: BinaryIO, size: int) -> bytes:
-    read1 = getattr(stream, "read1", stream.read)
-    return cast("bytes", read1(size))
+def _ungzipped(stream: BinaryIO, _: str) -> BinaryIO:
+    return cast("BinaryIO", gzip.GzipFile(fileobj=stream))
+
+
+def _unbzipped(stream: BinaryIO, _: str) -> BinaryIO:
+    return cast("BinaryIO", bz2.BZ2File(stream))
+
+
+def _unxzipped(stream: BinaryIO, _: str) -> BinaryIO:
+    return cast("BinaryIO", lzma.LZMAFile(stream))
+
+
+def _unzstd(stream: BinaryIO, name: str) -> BinaryIO:
+    for module in ("compression.zstd", "backports.zstd"):  # the first one is Python 3.14's own
+        try:
+            return io.BufferedReader(_Zstd(importlib.import_module(module), stream), _BUFFER_BYTES)
+        except ImportError:
+            continue
+    how = how_to_install("backports.zstd", "zstd")
+    raise InputError(f"{name} is packed with zstd, which needs a library; {how}")
+
+
+class _Zstd(io.RawIOBase):
+    """A stream that is unpacked with zstd, and whose errors are of `BROKEN`."""
+
+    def __init__(self, library: Any, stream: BinaryIO) -> None:  # noqa: ANN401  # a module
+        super().__init__()
+        self._file = library.ZstdFile(stream)
+        self._error: type[Exception] = library.ZstdError
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        try:
+            size: int = self._file.readinto1(buffer)
+        except self._error as error:
+            raise OSError(str(error)) from None
+        return size
+
+
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ\x00": "xz",
+    b"BZh": "bzip2",
+}
+_UNPACK: dict[str, Callable[[BinaryIO, str], BinaryIO]] = {
+    "gzip": _ungzipped,
+    "zstd": _unzstd,
+    "xz": _unxzipped,
+    "bzip2": _unbzipped,
+}

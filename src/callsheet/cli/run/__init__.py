@@ -3,6 +3,7 @@
 import os
 import sys
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -10,6 +11,7 @@ import click
 import trio
 from rich.console import Console
 from rich.file_proxy import FileProxy
+from rich.text import Text
 
 from ...actors import (
     CachePolicy,
@@ -28,12 +30,13 @@ from ...bulk.files.known import open_known
 from ...bulk.forecast import forecast
 from ...bulk.limits_table import read_limits
 from ...bulk.reading.errors import InputError
-from ...bulk.reading.opening import count_rows, open_rows
+from ...bulk.reading.opening import count_rows, is_file, open_rows
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.settings import BulkSettings, Fsync, Paths, RunRoute
 from ...bulk.tables.shape import TableTooLarge, check_fits
 from ...bulk.tables.table_file import is_table, limits_of
 from ...endpoints import BUILTIN, EndpointChoice
+from ...wording import printable
 from ..options import (
     chosen_endpoint,
     chosen_ledger,
@@ -93,8 +96,9 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     section="Provider",
     metavar="MODEL",
     type=Name(),
-    help="The model of rows that name none. Default: the provider's default model, if it has one; "
-    f"with {BUILTIN}, the model of the built-in recipe of callsheet compose.",
+    help="The model of rows that name none. Default: for all but embeddings, the provider's "
+    f"default model, if it has one; with {BUILTIN}, that of the built-in recipe of callsheet "
+    "compose.",
 )
 @option(
     "--other-provider",
@@ -206,6 +210,8 @@ def run(
     system: str | None,
     fields: dict[str, str],
     delimiter: str | None,
+    encoding: str | None,
+    sheet: str | None,
     max_tokens: int | None,
     temperature: float | None,
     schema: type[dict[str, Json]] | None,
@@ -231,7 +237,7 @@ def run(
 ) -> None:
     """Send every request in INPUT, and write the responses to OUTPUT in the same order.
 
-    INPUT is a file of JSON Lines, CSV or Parquet, which may be compressed with gzip; - reads
+    INPUT is a file of JSON Lines, JSON, CSV, Parquet or Excel, which may be compressed; - reads
     standard input. Every response is written to disk before it is reported. If the run is stopped,
     the same command continues it: it sends only rows that have no response yet. Rows that failed
     are listed in OUTPUT.errors.jsonl, with the reason, and are sent again by the next run.
@@ -253,12 +259,15 @@ def run(
     prices = chosen_prices(price_file, choice)
     ledger_file = chosen_ledger(ledger, choice)
     reading = read_settings(
-        model=model or _model(choice),
+        model=model,
+        chat_model=_usual_model(choice),
         form=form,
         template=template,
         system=system,
         fields=fields,
         delimiter=delimiter,
+        encoding=encoding,
+        sheet=sheet,
         max_tokens=max_tokens,
         temperature=temperature,
         returns=schema,
@@ -294,7 +303,7 @@ def run(
         total=total,
     )
     try:
-        with open_rows(source, reading) as rows:
+        with open_rows(source, reading, partial(_print_above, console)) as rows:
             if dry_run:
                 vendor = _vendor(choice)
                 check_batches(route, vendor)
@@ -334,8 +343,8 @@ def run(
             )
             trio.run(run_job, job)
             status = report(job)
-            if source == _STDIN and not job.is_complete:
-                # A thread may still read from the pipe; the interpreter would wait for it.
+            if not (job.is_complete or is_file(source)):
+                # A thread may still read from the pipe; closing the pipe would wait for it.
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
@@ -358,6 +367,11 @@ def _check_table(source: str, output: Path, reading: ReadSettings) -> None:
             check_fits(rows, limits)
 
 
+def _print_above(console: Console, remark: str) -> None:
+    """Print a remark on the input, above a live display if there is one."""
+    console.print(Text(printable(remark)), soft_wrap=True)
+
+
 def _check_page(page: Path | None) -> None:
     if page is None or (page.exists() and not page.is_file()):  # a device or a pipe has any name
         return
@@ -378,12 +392,10 @@ def _vendor(choice: EndpointChoice) -> Vendor:
     return vendor_named("compatible") if choice.endpoint is None else choice.endpoint.vendor
 
 
-def _model(choice: EndpointChoice) -> str | None:
+def _usual_model(choice: EndpointChoice) -> str | None:
     """Return the model of rows that name none, as `callsheet compose` chooses it."""
-    if choice.endpoint is None:
-        return default_recipe().model
     try:
-        return default_model(choice)
+        return default_model(choice) or default_recipe().model
     except click.UsageError:
         return None  # the rows may name their models
 
@@ -414,6 +426,8 @@ def _check_input(source: str, output: Path) -> None:
             "OUTPUT must be a file, because a run that was stopped continues in it"
         )
     if source == _STDIN:
+        if sys.stdin is not None and sys.stdin.isatty():
+            click.echo("Reading rows from the terminal; end them with Ctrl-D.", err=True)
         return
     try:
         if Path(source).samefile(output):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from ...actors import Json
-from ...bulk.reading.errors import InputError
+from ...bulk.reading.errors import InputError, cannot_read
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.row import BadRow, Row
 from ...bulk.tables.short_schema import schema_class
@@ -37,8 +37,16 @@ def _text(_: click.Context, parameter: click.Parameter, value: str | None) -> st
     try:
         return Path(value[1:]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "the file is not UTF-8"
-        raise click.BadParameter(f"cannot read {value[1:]}: {reason}", param=parameter) from None
+        if isinstance(error, OSError):
+            raise click.BadParameter(str(cannot_read(value[1:], error)), param=parameter) from None
+        text = f"cannot read {value[1:]}: the file is not UTF-8; save it as UTF-8"
+        raise click.BadParameter(text, param=parameter) from None
+
+
+def _delimiter(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Return the delimiter, which may be written as a word or an escape."""
+    names = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+    return names.get(value, value) if value is not None else None
 
 
 def _schema(
@@ -58,10 +66,11 @@ _OPTIONS = (
     _in(
         "--format",
         "form",
-        type=click.Choice(["auto", "jsonl", "csv", "parquet"]),
+        type=click.Choice(["auto", "jsonl", "csv", "parquet", "xlsx"]),
         default="auto",
         show_default=True,
-        help="The format of INPUT. auto: by its file name, or by its content.",
+        help="The format of INPUT. jsonl: JSON Lines, or JSON over several lines. auto: by its "
+        "first bytes, its file name, or its content.",
     ),
     _in(
         "--template",
@@ -82,10 +91,21 @@ _OPTIONS = (
         metavar="NAME=COLUMN",
         multiple=True,
         callback=_mapping,
-        help="The column that has the id, prompt, system, model, max_tokens or temperature of a "
-        "row. Can be repeated.",
+        help="The column that has the id, prompt, messages, system, model, max_tokens or "
+        "temperature of a row. Can be repeated.",
     ),
-    _in("--delimiter", metavar="CHAR", help="The character between the fields of CSV."),
+    _in(
+        "--delimiter",
+        metavar="CHAR",
+        callback=_delimiter,
+        help="The character between the fields of CSV; tab for a tab. Default: found by itself.",
+    ),
+    _in(
+        "--encoding",
+        metavar="NAME",
+        help="The encoding of CSV or JSON, such as windows-1252. Default: found by itself.",
+    ),
+    _in("--sheet", metavar="NAME", help="The sheet of a workbook. Default: the first one."),
     _in(
         "--max-tokens",
         type=click.IntRange(1),
@@ -133,11 +153,14 @@ def read_options(command: F) -> F:
 def read_settings(
     *,
     model: str | None,
+    chat_model: str | None,
     form: Form,
     template: str | None,
     system: str | None,
     fields: dict[str, str],
     delimiter: str | None,
+    encoding: str | None,
+    sheet: str | None,
     max_tokens: int | None,
     temperature: float | None,
     returns: type[object] | None,
@@ -153,11 +176,14 @@ def read_settings(
     try:
         return ReadSettings(
             model=model,
+            chat_model=chat_model,
             form=form,
             template=template,
             system=system,
             fields=fields,
             delimiter=delimiter,
+            encoding=encoding,
+            sheet=sheet,
             max_tokens=max_tokens,
             temperature=temperature,
             returns=returns,

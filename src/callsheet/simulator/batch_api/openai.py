@@ -14,6 +14,7 @@ from ..call import SimulatedVendor
 from ..chat import ChatCall
 from ..completions import CompletionsCall
 from ..embeddings import EmbeddingsCall
+from ..moderations import ModerationsCall
 from ..openai import ORGANIZATION
 from ..responses import ResponsesCall
 from ..service import Parse
@@ -45,6 +46,7 @@ _ENDPOINTS: Mapping[str, Parse] = {
     "/v1/chat/completions": ChatCall.parse,
     "/v1/completions": CompletionsCall.parse,
     "/v1/embeddings": EmbeddingsCall.parse,
+    "/v1/moderations": ModerationsCall.parse,
     "/v1/responses": ResponsesCall.parse,
 }
 
