@@ -79,3 +79,18 @@ def test_an_input_without_rows_is_a_table_with_names(quick_provider, tmp_path):
     run_here(source, output, "--base-url", quick_provider, *TEMPLATE, *SCHEMA)
     names = ["custom_id", "label", "cost_usd", "input_tokens", "output_tokens", "error"]
     assert output.read_text() == ",".join(names) + "\n"
+
+
+@pytest.mark.sockets
+def test_columns_without_a_name_of_their_own_are_carried_under_those_of_pandas(
+    quick_provider, tmp_path
+):
+    source, output = tmp_path / "reviews.csv", tmp_path / "labels.csv"
+    source.write_text(",review,n,n\n0,Good.,1,2\n1,Bad.,3,4\n")
+    run_here(source, output, "--base-url", quick_provider, *TEMPLATE, *SCHEMA)
+    found = labels(output)
+    assert list(found[0])[:5] == ["Unnamed: 0", "review", "n", "n.1", "label"]
+    assert [list(record.values())[:4] for record in found] == [
+        ["0", "Good.", "1", "2"],
+        ["1", "Bad.", "3", "4"],
+    ]
