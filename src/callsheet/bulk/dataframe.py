@@ -3,6 +3,7 @@
 Neither library is needed, or imported: a data frame is used through its own methods.
 """
 
+import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,10 @@ from .tables.shape import TableLimits, TableShape
 from .tables.short_schema import schema_class
 
 _BUILT_IN = "the built-in provider"
+_MADE_UP = (
+    f"no provider is configured, and {_BUILT_IN} makes the answers up; set OPENAI_API_KEY, or give "
+    "troupe="
+)
 
 FrameT = TypeVar("FrameT")
 """A data frame of pandas or polars."""
@@ -107,6 +112,8 @@ async def _provider(
         yield troupe, None
         return
     choice = choose_endpoint()
+    if choice.endpoint is None:
+        warnings.warn(_MADE_UP, stacklevel=2)
     async with open_endpoint(choice) as endpoint:
         yield TroupeSettings(endpoint=endpoint), _BUILT_IN if choice.endpoint is None else None
 
@@ -122,7 +129,7 @@ def _usual_model(troupe: TroupeSettings, *, is_built_in: bool) -> str:
 # -------------------------------------------------------------------- data frames
 
 
-def _columns(frame: object) -> list[str]:
+def _columns(frame: Any) -> list[str]:  # noqa: ANN401  # of either library
     """Return the names of the columns.
 
     Raises:

@@ -224,3 +224,15 @@ async def test_a_run_that_ends_early_says_so(tmp_path, send):
         await send(
             PandasLike(REVIEWS), tmp_path / "out.csv", settings=BulkSettings(max_cost="0.000000001")
         )
+
+
+@pytest.mark.sockets
+async def test_answers_that_are_made_up_come_with_a_warning(tmp_path, monkeypatch):
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    frame = PandasLike({"text": ["a"]})
+    with pytest.warns(UserWarning, match="the built-in provider makes the answers up"):
+        found = await bulk_dataframe(
+            frame, output=tmp_path / "out.csv", template="{{ text }}", schema="label: good|bad"
+        )
+    assert found.data["label"][0] in ("good", "bad")

@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
 
 from ...actors import Json, loads
 from ..errors import BulkRefused
@@ -115,7 +114,7 @@ def _read_csv(path: Path, delimiter: str, *, typed: bool) -> tuple[list[str], Ta
         with path.open("rb") as file:
             yield from csv_fields(records(_first(file, size)), delimiter)
 
-    columns = next(fields(), [])
+    columns = next(fields(), list[str]())
 
     def texts() -> Iterator[Sequence[str]]:
         return itertools.islice(fields(), 1, None)
@@ -195,19 +194,25 @@ def _lines(path: Path) -> Iterator[Sequence[TableCell]]:
 
 
 def _answer(line: bytes) -> list[TableCell]:
-    response, usage = read_answer(line), read_answer(line).usage
+    response = read_answer(line)
+    usage = response.usage
     cost = None if response.cost_usd is None else float(response.cost_usd)
     tokens = [usage.input_tokens, usage.output_tokens]
     return [_id(loads(line)), response.text, cost, *tokens, None]
 
 
 def _failure(line: bytes) -> list[TableCell]:
-    found = cast("Any", loads(line))
-    ours = found.get("callsheet") or {}
-    message = ours.get("message") or (found.get("error") or {}).get("message") or ""
-    return [_id(found), None, None, None, None, f"{ours.get('kind')}: {message}"]
+    found = loads(line)
+    kind = _member(_member(found, "callsheet"), "kind")
+    messages = (_member(_member(found, name), "message") for name in ("callsheet", "error"))
+    message = next((it for it in messages if it), "")
+    return [_id(found), None, None, None, None, f"{kind}: {message}"]
 
 
 def _id(line: Json) -> TableCell:
-    found = line.get("custom_id") if isinstance(line, dict) else None
+    found = _member(line, "custom_id")
     return found if isinstance(found, str) else None
+
+
+def _member(value: Json, name: str) -> Json:
+    return value.get(name) if isinstance(value, dict) else None

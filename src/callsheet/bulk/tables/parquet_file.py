@@ -8,6 +8,7 @@ from typing import Any
 
 from ...wording import how_to_install
 from ..errors import BulkRefused
+from ..reading.parquet_table import parquet_library
 from .cells import TableCell
 from .shape import TableLimits
 
@@ -29,7 +30,7 @@ def check_parquet(name: str) -> None:
         BulkRefused: PyArrow is not installed.
     """
     try:
-        importlib.import_module("pyarrow.parquet")
+        parquet_library()
     except ImportError:
         how = how_to_install("pyarrow", "parquet")
         raise BulkRefused(f"{name} is Parquet, which needs PyArrow", how) from None
@@ -50,7 +51,7 @@ def write_parquet(path: Path, columns: Sequence[str], rows: Rows) -> None:
         OSError: the file cannot be written.
     """
     arrow: Any = importlib.import_module("pyarrow")
-    parquet: Any = importlib.import_module("pyarrow.parquet")
+    parquet = parquet_library()
     kinds = _kinds(len(columns), rows())
     types = {int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_(), str: arrow.string()}
     schema = arrow.schema(

@@ -157,7 +157,7 @@ def read_rows_file(path: Path) -> tuple[list[str], TableRows]:
         with path.open("rb") as file:
             yield from (cells_of(line) for line in file if line.endswith(b"\n"))
 
-    columns = next(lines(), [])
+    columns = next(lines(), list[TableCell]())
 
     def rows() -> Iterator[Sequence[TableCell]]:
         found = lines()
