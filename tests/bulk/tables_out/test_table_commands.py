@@ -63,6 +63,12 @@ def test_a_workbook_is_complete_at_the_end(quick_provider, tmp_path):
     assert not Paths(output).store.exists()
 
 
+@pytest.mark.parametrize("name", ["labels.csv.gz", "labels.xls"])
+def test_a_format_that_is_not_written_is_refused(tmp_path, name):
+    told = run_here(tmp_path / "in.csv", tmp_path / name, *TEMPLATE, status=2)
+    assert "is not written; name it .jsonl, .csv, .tsv, .parquet or .xlsx" in " ".join(told.split())
+
+
 def test_an_input_that_is_too_large_for_a_workbook_is_refused_at_once(tmp_path):
     source, output = tmp_path / "long.csv", tmp_path / "labels.xlsx"
     with source.open("w") as file:

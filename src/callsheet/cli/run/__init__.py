@@ -64,6 +64,7 @@ _REFUSED = 2
 _MAX_IN_FLIGHT = 1000  # calls; a limits file that is read again may raise its limit up to this
 _CACHE_BYTES = 16 * 1024**2
 _STDIN = "-"
+_NOT_WRITTEN = (".gz", ".zst", ".xz", ".bz2", ".zip", ".xls", ".ods")  # ends of names of OUTPUT
 
 
 def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decimal | None:
@@ -424,6 +425,11 @@ def _check_input(source: str, output: Path) -> None:
     if str(output) == _STDIN:
         raise click.UsageError(
             "OUTPUT must be a file, because a run that was stopped continues in it"
+        )
+    if output.suffix.lower() in _NOT_WRITTEN:
+        raise click.UsageError(
+            f"OUTPUT: a file named {output.suffix} is not written; name it .jsonl, .csv, .tsv, "
+            ".parquet or .xlsx"
         )
     if source == _STDIN:
         if sys.stdin is not None and sys.stdin.isatty():
