@@ -7,6 +7,7 @@ import attrs
 import pytest
 from bulk_rows import row, stage
 
+from callsheet.bulk.errors import BulkStopped
 from callsheet.bulk.row import BadRow
 from callsheet.bulk.settings import Paths
 from callsheet.bulk.tables.short_schema import schema_class
@@ -198,3 +199,24 @@ async def test_a_store_that_lacks_answers_of_the_table_is_refused(tmp_path, auto
         Paths(output).store.write_bytes(store)
         with pytest.raises(Exception, match=r"1 responses of out.* are not in it"):
             await provider.run([given(1), given(2)], output)
+
+
+@SUFFIXES
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_run_that_reads_no_row_changes_no_table(tmp_path, autojump_clock, suffix, ordered):
+    output = tmp_path / f"out{suffix}"
+
+    def broken():
+        raise OSError("gone")
+        yield
+
+    async with stage() as provider:
+        with pytest.raises(BulkStopped, match="gone"):
+            await provider.run(broken(), output, ordered=ordered)
+        assert not output.exists() or not output.stat().st_size
+        await provider.run([given(1), given(2)], output, ordered=ordered)
+        before = grown(output)
+        with pytest.raises(BulkStopped, match="gone"):
+            await provider.run(broken(), output, ordered=ordered)
+    assert grown(output) == before
+    assert output.stat().st_size

@@ -262,6 +262,10 @@ class OrderedOutput:
 
     def write(self, rows: Sequence[RowOutcome]) -> None:
         """See `OutputFile`."""
+        if rows:  # without any, the head is not known
+            self._write(rows)
+
+    def _write(self, rows: Sequence[RowOutcome]) -> None:
         lines = self._form.lines(rows)
         if not self._has_head:
             self._has_head = True
@@ -278,7 +282,7 @@ class OrderedOutput:
 
     def finish(self) -> None:
         """See `OutputFile`."""
-        self.write(())  # the head of a file without rows
+        self._write(())  # the head of a file without rows
         if self._right < self._file.size:
             self._file.cut(self._right)
         self._file.sync()
@@ -324,6 +328,10 @@ class UnorderedOutput:
 
     def write(self, rows: Sequence[RowOutcome]) -> None:
         """See `OutputFile`."""
+        if rows:  # without any, the head is not known
+            self._write(rows)
+
+    def _write(self, rows: Sequence[RowOutcome]) -> None:
         lines = self._form.lines(rows)
         if not self._has_head:
             self._has_head = True
@@ -335,7 +343,7 @@ class UnorderedOutput:
 
     def finish(self) -> None:
         """See `OutputFile`."""
-        self.write(())  # the head of a file without rows
+        self._write(())  # the head of a file without rows
         if self._old is not None and self._old.execute(_SURPLUS).fetchone():
             self._drop(self._old)
         self._file.sync()

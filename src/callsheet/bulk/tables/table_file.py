@@ -108,7 +108,8 @@ class TableFormat:
         if self.is_quoted:
             return
         columns, rows = read_rows_file(paths.rows)
-        write_table(paths.output, columns, rows)
+        if columns:  # there are none if no row was read
+            write_table(paths.output, columns, rows)
 
 
 def _is_whole(line: bytes) -> bool:
