@@ -163,6 +163,7 @@ if TYPE_CHECKING:
     )
     from .tools import Tool, ToolLike, ToolResult
     from .troupe import Troupe
+    from .typed import class_of_schema, result_columns, result_members
     from .vendors import (
         OLD_DAYS,
         VENDORS,
@@ -263,6 +264,7 @@ else:
             "StorageError StorageFull in_worker_thread open_database StorageUnavailable"
         ),
         troupe="Troupe",
+        typed="class_of_schema result_columns result_members",
         vendors=(
             "OLD_DAYS VENDORS ApiError BatchLimits BatchWeight DecodedResponse Endpoint Malformed "
             "OpenAIChat OpenAIEmbeddings Price PriceBook PriceError TierPrice Timeouts "
@@ -435,6 +437,7 @@ __all__ = [
     "cast_troupe",
     "check_environment",
     "claim_journal",
+    "class_of_schema",
     "cost_bound",
     "critical_path",
     "default_prices",
@@ -458,6 +461,8 @@ __all__ = [
     "read_sums",
     "redact_secrets",
     "render",
+    "result_columns",
+    "result_members",
     "sharing_key",
     "take_unwritten",
     "vendor_at",

@@ -19,7 +19,7 @@ from .messages import Request
 from .responses import Choice, Response, ResultT_co
 
 if TYPE_CHECKING:
-    from .typed import ResultType  # loads msgspec
+    from .typed import ResultType, SchemaResult  # loads msgspec
 
 Again = Callable[[Request, CallContext, float], Awaitable[Response]]
 """Makes a call: the request, its context, and the seconds for the whole call."""
@@ -141,7 +141,7 @@ def _parse(response: Response, request: Request[ResultT_co]) -> _Parsed[ResultT_
     return _Parsed(cast("Response[ResultT_co]", with_results), reason, is_final)
 
 
-def _read(choice: Choice, known: "ResultType") -> tuple[object, str, bool]:
+def _read(choice: Choice, known: "ResultType | SchemaResult") -> tuple[object, str, bool]:
     """Return the result of a choice, why it has none, and whether that is final."""
     from .typed import InvalidResult  # noqa: PLC0415  # loads msgspec
 

@@ -7,7 +7,16 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .matching import matches_schema
     from .output import OutputSchema
-    from .result import InvalidResult, ResultType, read_json, result_type
+    from .result import (
+        InvalidResult,
+        ResultType,
+        SchemaResult,
+        class_of_schema,
+        read_json,
+        result_columns,
+        result_members,
+        result_type,
+    )
     from .schema import json_schema_of
     from .strict import NotStrict, strict_schema
 else:
@@ -15,7 +24,8 @@ else:
         __name__,
         matching="matches_schema",
         output="OutputSchema",
-        result="InvalidResult ResultType read_json result_type",
+        result="InvalidResult ResultType SchemaResult class_of_schema read_json result_columns"
+        " result_members result_type",
         schema="json_schema_of",
         strict="NotStrict strict_schema",
     )
@@ -25,9 +35,13 @@ __all__ = [
     "NotStrict",
     "OutputSchema",
     "ResultType",
+    "SchemaResult",
+    "class_of_schema",
     "json_schema_of",
     "matches_schema",
     "read_json",
+    "result_columns",
+    "result_members",
     "result_type",
     "strict_schema",
 ]

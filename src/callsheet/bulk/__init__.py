@@ -7,10 +7,12 @@ it. `docs/architecture.md` has the way of a row on one page.
 """
 
 from .bulk import bulk
+from .dataframe import bulk_dataframe
 from .engine.run import BulkRun
 from .errors import BulkRefused, BulkStopped, RunEnding
 from .files.outcome import Result
 from .progress import Progress, RowEnded, RowObserver
+from .reading.settings import ReadSettings
 from .row import BadRow, Row
 from .settings import BulkSettings, Paths
 
@@ -22,10 +24,12 @@ __all__ = [
     "BulkStopped",
     "Paths",
     "Progress",
+    "ReadSettings",
     "Result",
     "Row",
     "RowEnded",
     "RowObserver",
     "RunEnding",
     "bulk",
+    "bulk_dataframe",
 ]

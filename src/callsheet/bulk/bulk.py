@@ -75,9 +75,13 @@ from .engine.store import (
 )
 from .engine.writer import OutputState
 from .errors import crash_ending
+from .files.output import JSON_LINES
 from .progress import RowObserver
+from .reading.given import RowLike, rows_of
+from .reading.settings import ReadSettings
 from .row import BadRow, Row
 from .settings import BulkSettings, Paths
+from .tables.table_file import TableFormat, is_table
 
 _ACKNOWLEDGE_S = 5.0  # at the end of the run; later acknowledgements are not worth a wait
 _KEEPS = 256  # messages that the mailbox of the store holds
@@ -85,19 +89,21 @@ _KEEPS = 256  # messages that the mailbox of the store holds
 
 @asynccontextmanager
 async def bulk(
-    rows: Iterable[Row | BadRow],
+    rows: Iterable[RowLike],
     output: str | Path,
     troupe: TroupeSettings,
     settings: BulkSettings | None = None,
     *,
     provider: str | None = None,
+    reading: ReadSettings | None = None,
     observers: Sequence[RowObserver] = (),
     in_thread: InThread = in_worker_thread,
     wall_clock: Callable[[], float] = time.time,
 ) -> AsyncGenerator[BulkRun]:
     """Send every row that has no response in OUTPUT yet, and write the responses there.
 
-        async with bulk(rows, "answers.jsonl", TroupeSettings(endpoint=endpoint)) as results:
+        requests = [Request.of(text, model="gpt-5.4-nano") for text in texts]
+        async with bulk(requests, "answers.jsonl", TroupeSettings(endpoint=endpoint)) as results:
             async for result in results:
                 ...  # on disk by now
 
@@ -105,12 +111,16 @@ async def bulk(
     run: it waits for calls in flight, unless an exception leaves the block.
 
     Args:
-        rows: the rows of the input; a thread iterates over them.
-        output: the path of the output file; the run's other files are beside it.
+        rows: the rows of the input; a thread iterates over them. A row may be a `Request`, an id
+            with its `Request`, or a dict of columns for the template of `reading`. Its key is made
+            of the id and the request; without an id, of the request alone.
+        output: the path of the output file; the run's other files are beside it. A name that ends
+            in .csv, .tsv, .parquet or .xlsx makes it a table.
         troupe: the endpoint, the limits and the policies. Responses are streamed underneath, so
             that a row that is cancelled frees the server.
         settings: the settings of the run.
         provider: a stable name of the provider; by default the identity of the endpoint.
+        reading: the template and the defaults for rows that are dicts.
         observers: called for each row when its result is on disk.
         in_thread: runs blocking disk access; tests in virtual time replace it by a function that
             runs it in the calling thread.
@@ -120,15 +130,20 @@ async def bulk(
         BulkRefused: the run was not started; the text has the reason and the remedy.
     """
     settings = settings or BulkSettings()
+    reading = reading or ReadSettings()
+    table = TableFormat(Path(output), reading.returns) if is_table(Path(output)) else None
     place = StorePlace(
         Path(output),
         settings,
         provider or troupe.endpoint.identity,
-        OutputState(settings),
+        OutputState(settings, JSON_LINES if table is None else table),
         ledger=troupe.ledger,
         in_thread=in_thread,
     )
-    order = _RunOrder(iter(rows), place, troupe, observers, in_thread, wall_clock)
+    given = rows_of(rows, attrs.evolve(reading, carries_columns=table is not None))
+    if table is not None:
+        given = table.shape.fitted(given)
+    order = _RunOrder(given, place, troupe, observers, in_thread, wall_clock)
     async with open_collapsing_nursery() as nursery:
         run: BulkRun = await nursery.start(_run_tree, order)
         try:

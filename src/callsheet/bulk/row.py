@@ -47,6 +47,7 @@ class Row:
             an input.
         url: the path as in OpenAI's batch files, such as "/v1/chat/completions"; for a line of
             another provider's batch file, the path of that provider.
+        columns: the values of the record by the names of their columns, if OUTPUT is a table.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Row:
     request: Request = attrs.field(repr=False)
     key: bytes = attrs.field(repr=False)
     url: str
+    columns: Mapping[str, object] | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -65,12 +67,14 @@ class BadRow:
         reason: what is wrong with it and how to fix it.
         custom_id: its custom id, if it has a readable one.
         text: the beginning of the line, as far as it is printable.
+        columns: as in `Row`; None for a line that cannot be read.
     """
 
     number: int
     reason: str
     custom_id: str | None = None
     text: str = ""
+    columns: Mapping[str, object] | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen
@@ -84,6 +88,13 @@ class Placed:
 
     place: int
     row: Row
+
+
+def chars_of(columns: Mapping[str, object] | None) -> int:
+    """Return the characters that the columns of a row take in memory, for a bound. Pure (R14)."""
+    if not columns:
+        return 0
+    return sum(len(value) for value in columns.values() if isinstance(value, str | bytes))
 
 
 def size_of(request: Request) -> int:

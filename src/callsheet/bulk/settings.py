@@ -99,5 +99,10 @@ class Paths:
         """Disk space that is released when the disk is full."""
         return self._beside(".callsheet-reserve")
 
+    @property
+    def rows(self) -> Path:
+        """The rows of a table that cannot grow, as lists of cells, one on a line."""
+        return self._beside(".callsheet-rows")
+
     def _beside(self, suffix: str) -> Path:
         return self.output.with_name(self.output.name + suffix)

@@ -225,7 +225,7 @@ class Dispatch:
         self.spending.pay(row.request, response)
         self.spending.lose(row.request, response.maybe_billed, call.maybe_billed)
         line = answer_line(row, response, int(self._wall_clock()))
-        self._over(call, RowOutcome(call.placed.place, line, event, row.key))
+        self._over(call, RowOutcome(call.placed.place, line, event, row.key, row.columns))
 
     def cancelled(self, call: RowCall) -> None:
         """Record that the call of a row was cancelled; the row goes back to the queue."""
@@ -269,7 +269,8 @@ class Dispatch:
                     error=type(error).__name__,
                     message=str(error),
                 )
-                self._over(call, RowOutcome(call.placed.place, failure_line(row, error), event))
+                line = failure_line(row, error)
+                self._over(call, RowOutcome(call.placed.place, line, event, columns=row.columns))
         if judged.ending is not None:
             # Rows that wait in the limiter still run before the deadline.
             self.end(judged.ending, cancels_unsent=judged.ending is not LATE)
@@ -286,7 +287,7 @@ class Dispatch:
     def _over(self, call: RowCall, ended: RowOutcome) -> None:
         self.queue.end(call.placed)
         self._ended.append(ended)
-        self.unkept_bytes += len(ended.line)
+        self.unkept_bytes += ended.size
 
     # ---------------------------------------------------------------- what the store keeps
 
@@ -323,7 +324,7 @@ class Dispatch:
         if self._is_recovered:
             ids = (one.event.custom_id for one in keep.ended if one.key is not None)
             self.unacknowledged.extend(ids)
-        self.unkept_bytes -= sum(len(one.line) for one in keep.ended)
+        self.unkept_bytes -= sum(one.size for one in keep.ended)
         self._replied(ending)
 
     def not_kept(self, keep: Keep, ending: RunEnding, *, is_crash: bool = False) -> None:

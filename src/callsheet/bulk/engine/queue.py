@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import final
 
-from ..row import Placed, size_of
+from ..row import Placed, chars_of, size_of
 
 
 @final
@@ -113,7 +113,7 @@ class RowQueue:
         """Add rows to dispatch."""
         for placed in rows:
             self._waiting.append(placed)
-            self.held += size_of(placed.row.request)
+            self.held += size_of(placed.row.request) + chars_of(placed.row.columns)
 
     def next(self) -> Placed | None:
         """Dispatch the next row and return it; None if no row may start now."""
@@ -153,7 +153,7 @@ class RowQueue:
     def end(self, placed: Placed) -> None:
         """Record that a row has ended, with a response or an error."""
         self._leave(placed)
-        self.held -= size_of(placed.row.request)
+        self.held -= size_of(placed.row.request) + chars_of(placed.row.columns)
         self._is_over_budget = self._is_over_budget and not self._is_alone
         self._is_alone = False
 

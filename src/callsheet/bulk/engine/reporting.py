@@ -102,7 +102,7 @@ class ResultFeed:
         """Add results in the order of OUTPUT."""
         if not self.discards:
             self._waiting.extend(rows)
-            self.size += sum(len(row.line) for row in rows)
+            self.size += sum(row.size for row in rows)
         self._notify()
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class ResultFeed:
             await self._changed.wait()
         await trio.lowlevel.checkpoint()
         row = self._waiting.popleft()
-        self.size -= len(row.line)
+        self.size -= row.size
         return row
 
     async def wait_closed(self) -> None:

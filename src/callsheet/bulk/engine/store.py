@@ -206,7 +206,12 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
     async def _opened(self, *, is_reopened: bool) -> AsyncGenerator[Archive]:
         place = self._place
         open_it = partial(
-            Archive, place.output, place.settings, place.provider, is_reopened=is_reopened
+            Archive,
+            place.output,
+            place.settings,
+            place.provider,
+            place.written.form,
+            is_reopened=is_reopened,
         )
         archive = await self._in_thread(open_it)
         try:
@@ -266,7 +271,7 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
                 event = RowEnded(
                     at=message.at, number=row.number, custom_id=row.custom_id, is_reused=True
                 )
-                ended.append(RowOutcome(place, line, event))
+                ended.append(RowOutcome(place, line, event, columns=row.columns))
             else:
                 to_send.append(Placed(place, row))
         return to_send, ended
@@ -348,7 +353,7 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
 
 def _twice(row: Row, before: int) -> BadRow:
     reason = f"the id {row.custom_id!r:.80} is that of row {before} already; ids must be unique"
-    return BadRow(number=row.number, reason=reason, custom_id=row.custom_id)
+    return BadRow(number=row.number, reason=reason, custom_id=row.custom_id, columns=row.columns)
 
 
 def _bad(place: int, bad: BadRow, at: float) -> RowOutcome:
@@ -359,4 +364,4 @@ def _bad(place: int, bad: BadRow, at: float) -> RowOutcome:
         error=BAD_ROW,
         message=bad.reason,
     )
-    return RowOutcome(place, bad_line(bad), event)
+    return RowOutcome(place, bad_line(bad), event, columns=bad.columns)

@@ -12,7 +12,7 @@ from ...actors import InThread
 from ...runtime import Actor, AskFailed, Message, Ref, ReplySlot, defers, handles
 from ..errors import ArchiveFailed, RunEnding, crash_ending
 from ..files.outcome import ReorderWindow, RowOutcome
-from ..files.output import RunOutput
+from ..files.output import JSON_LINES, RowFormat, RunOutput
 from ..settings import BulkSettings, Paths
 from .reporting import ObserverFailed, ReportRows, ResultFeed, RunCounts
 
@@ -56,6 +56,7 @@ class OutputState:
 
     Args:
         settings: the settings of the run.
+        form: the format of OUTPUT.
 
     Attributes:
         counts: the counts of ended rows.
@@ -64,7 +65,8 @@ class OutputState:
         on_room: called when more rows may be read.
     """
 
-    def __init__(self, settings: BulkSettings) -> None:
+    def __init__(self, settings: BulkSettings, form: RowFormat = JSON_LINES) -> None:
+        self.form = form
         self.counts = RunCounts()
         self.window = ReorderWindow(
             settings.window_rows, settings.window_bytes, ordered=settings.ordered
@@ -120,7 +122,9 @@ class WriterActor(Actor[WriteRows | FinishOutput | _Flush]):
 
     @asynccontextmanager
     async def _opened(self) -> AsyncGenerator[RunOutput]:
-        output = await self._in_thread(partial(RunOutput, self._paths, self._settings))
+        output = await self._in_thread(
+            partial(RunOutput, self._paths, self._settings, self._state.form)
+        )
         try:
             yield output
         finally:

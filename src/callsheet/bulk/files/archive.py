@@ -12,8 +12,8 @@ from ..errors import ArchiveFailed, BulkRefused
 from ..row import Row
 from ..settings import BulkSettings, Paths
 from .disk_reserve import Reserve
-from .lines import is_error_line, key_start, with_id
-from .output import in_use, not_writable
+from .lines import is_error_line, with_id
+from .output import JSON_LINES, RowFormat, in_use, not_writable
 from .spend import RunSpend
 from .store import STORE_REMEDY, RunStore
 
@@ -31,6 +31,7 @@ class Archive:
         output: the path of the output file.
         settings: the settings of the run.
         provider: a stable name of the provider.
+        form: the format of OUTPUT.
         is_reopened: True if this run has opened the store before; then what is in flight is not
             lost.
 
@@ -46,8 +47,15 @@ class Archive:
     """
 
     def __init__(
-        self, output: Path, settings: BulkSettings, provider: str, *, is_reopened: bool = False
+        self,
+        output: Path,
+        settings: BulkSettings,
+        provider: str,
+        form: RowFormat = JSON_LINES,
+        *,
+        is_reopened: bool = False,
     ) -> None:
+        self._form = form
         self.paths = paths = Paths(output)
         self._settings = settings
         self._provider = provider
@@ -55,12 +63,13 @@ class Archive:
         self.has_unwritten = False
         _check_place(output)
         self.is_new = not paths.store.exists()
-        if self.is_new and output.exists() and output.stat().st_size:
-            raise BulkRefused(
-                f"{output} exists, but {paths.store.name} does not: Callsheet did not write that "
-                "file",
-                "give another OUTPUT, or move the file away",
-            )
+        for path in dict.fromkeys((output, form.growing(paths))):
+            if self.is_new and path.exists() and path.stat().st_size:
+                raise BulkRefused(
+                    f"{path} exists, but {paths.store.name} does not: Callsheet did not write that "
+                    "file",
+                    "give another OUTPUT, or move the file away",
+                )
         try:
             self._store = RunStore(paths.store, settings.fsync, is_reopened=is_reopened)
             self._check(is_reopened=is_reopened)
@@ -173,6 +182,7 @@ class Archive:
         self._store.close()
         if remove and not self.has_unwritten:
             self.paths.store.unlink(missing_ok=True)
+            self.paths.rows.unlink(missing_ok=True)
 
     # ----------------------------------------------------------------
 
@@ -223,10 +233,9 @@ class Archive:
                 "another run",
                 f"restore it; or, to pay for these rows again, remove {self.paths.reserve.name}",
             )
-        if not output.exists():
+        if not self._form.growing(self.paths).exists():
             return
-        with output.open("rb") as lines:
-            missing = self._store.count_missing(filter(None, map(key_start, lines)))
+        missing = self._form.count_missing(self.paths, self._store)
         if missing:
             raise BulkRefused(
                 f"the run store {self.paths.store} cannot be used: {missing:,} responses of "

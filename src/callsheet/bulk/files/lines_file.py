@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import final
 
@@ -25,13 +25,15 @@ class LinesFile:
 
     Args:
         path: the path of the file; it is created if it does not exist.
+        is_quoted: True if a line end in quotes does not end a line, as in CSV.
 
     Raises:
         BlockingIOError: another process uses the file, possibly under another name.
         OSError: the file cannot be read or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_quoted: bool = False) -> None:
+        self._is_quoted = is_quoted
         # The target of a link, because a new file must replace the target, not the link.
         self.path = path.resolve()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
@@ -76,7 +78,7 @@ class LinesFile:
     def lines(self) -> Iterator[bytes]:
         """Yield each line with its line end."""
         with self.path.open("rb") as lines:
-            yield from lines
+            yield from records(lines) if self._is_quoted else lines
 
     def sync(self) -> None:
         """Flush the file and its directory entry to the disk.
@@ -116,6 +118,8 @@ class LinesFile:
 
     def _whole(self) -> int:
         """Return the size of the file without half a line at its end."""
+        if self._is_quoted:
+            return sum(map(len, self.lines()))
         end = os.fstat(self._file).st_size
         while end:
             start = max(0, end - _PIECE)
@@ -124,6 +128,22 @@ class LinesFile:
                 return start + newline + 1
             end = start
         return 0
+
+
+def records(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield each whole record of CSV; what follows the last one is left out.
+
+    A record ends with a line up to which the number of quotes is even.
+
+    Args:
+        lines: the lines of the file.
+    """
+    record = b""
+    for line in lines:
+        record += line
+        if record.count(b'"') % 2 == 0 and line.endswith(b"\n"):
+            yield record
+            record = b""
 
 
 def _sync_folder(folder: Path) -> None:

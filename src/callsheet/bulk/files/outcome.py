@@ -1,11 +1,13 @@
 """Rows that have ended, with the lines to write, and the order in which they are written."""
 
+from collections.abc import Mapping
 from typing import final
 
 import attrs
 
 from ...actors import Response
 from ..progress import RowEnded
+from ..row import chars_of
 from .lines import read_answer
 
 
@@ -18,12 +20,19 @@ class RowOutcome:
         line: the line for OUTPUT, or for the errors file.
         event: the event for the observers.
         key: the key to store the response by; None if it is stored already, or is an error.
+        columns: the values of the input, if OUTPUT is a table.
     """
 
     place: int
     line: bytes
     event: RowEnded
     key: bytes | None = None
+    columns: Mapping[str, object] | None = attrs.field(default=None, repr=False)
+
+    @property
+    def size(self) -> int:
+        """The size of the line and of the columns, in bytes or characters."""
+        return len(self.line) + chars_of(self.columns)
 
     @property
     def is_answer(self) -> bool:
@@ -119,7 +128,7 @@ class ReorderWindow:
     def put(self, ended: RowOutcome) -> None:
         """Add a row that has ended; its place is below the number of rows read."""
         self._waiting[ended.place] = ended
-        self._bytes += len(ended.line)
+        self._bytes += ended.size
 
     def take(self) -> list[RowOutcome]:
         """Remove and return the rows that may be written now."""
@@ -132,7 +141,7 @@ class ReorderWindow:
             return found
         while (ended := self._waiting.pop(self._left, None)) is not None:
             found.append(ended)
-            self._bytes -= len(ended.line)
+            self._bytes -= ended.size
             self._left += 1
         return found
 

@@ -5,21 +5,102 @@ import hashlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, final
 
 from ..errors import MAKE_ROOM, ArchiveFailed, BulkRefused
 from ..settings import BulkSettings, Paths
+from .lines import key_start
 from .lines_file import ChangedByOthers, LinesFile
 from .outcome import RowOutcome
+from .store import RunStore
 
 _OLD = """CREATE TABLE old (
-    line BLOB PRIMARY KEY, count INTEGER NOT NULL, is_wanted INTEGER NOT NULL
+    line BLOB PRIMARY KEY, count INTEGER NOT NULL, wanted INTEGER NOT NULL
 ) WITHOUT ROWID"""
-_SURPLUS = "SELECT 1 FROM old WHERE count > 1 OR NOT is_wanted LIMIT 1"
-_GIVE = "UPDATE old SET is_wanted = 0 WHERE line = ? AND is_wanted"
+_SURPLUS = "SELECT 1 FROM old WHERE count > wanted LIMIT 1"
+_TAKE = "UPDATE old SET wanted = wanted + 1 WHERE line = ? AND wanted < count"
+_AGAIN = "UPDATE old SET wanted = wanted + 1, count = count + 1 WHERE line = ?"
+_GIVE = "UPDATE old SET wanted = wanted - 1 WHERE line = ? AND wanted"
 _IS_OLD = "SELECT 1 FROM old WHERE line = ?"
+
+
+class RowFormat(Protocol):
+    """How rows are written to OUTPUT.
+
+    Attributes:
+        is_quoted: True if a line end in quotes does not end a line, as in CSV.
+    """
+
+    is_quoted: bool
+
+    def head(self) -> bytes:
+        """Return the first line of the file; empty for none."""
+        ...
+
+    def lines(self, rows: Sequence[RowOutcome]) -> list[bytes]:
+        """Return the lines of rows, in their order."""
+        ...
+
+    def is_failure(self, line: bytes) -> bool:
+        """Return whether a line is that of a row that failed, and will be sent again."""
+        ...
+
+    def growing(self, paths: Paths) -> Path:
+        """Return the file that the lines are written to."""
+        ...
+
+    def count_missing(self, paths: Paths, store: RunStore) -> int:
+        """Count the responses in OUTPUT that are not in the store.
+
+        Raises:
+            OSError, StorageError: a file cannot be read.
+        """
+        ...
+
+    def complete(self, paths: Paths) -> None:
+        """Write OUTPUT, if the lines are written to another file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        ...
+
+
+@final
+class JsonLines:
+    """OUTPUT as JSON Lines, without rows that failed (see `RowFormat`)."""
+
+    is_quoted = False
+
+    def head(self) -> bytes:
+        """See `RowFormat`."""
+        return b""
+
+    def lines(self, rows: Sequence[RowOutcome]) -> list[bytes]:
+        """See `RowFormat`."""
+        return [row.line for row in rows if row.is_answer]
+
+    def is_failure(self, line: bytes) -> bool:  # noqa: ARG002  # none is written
+        """See `RowFormat`."""
+        return False
+
+    def growing(self, paths: Paths) -> Path:
+        """See `RowFormat`."""
+        return paths.output
+
+    def count_missing(self, paths: Paths, store: RunStore) -> int:
+        """See `RowFormat`."""
+        with paths.output.open("rb") as lines:
+            return store.count_missing(filter(None, map(key_start, lines)))
+
+    def complete(self, paths: Paths) -> None:
+        """See `RowFormat`."""
+
+
+JSON_LINES = JsonLines()
+"""The usual format of OUTPUT."""
 
 
 @final
@@ -29,18 +110,20 @@ class RunOutput:
     Args:
         paths: the files of the run.
         settings: the settings of the run.
+        form: the format of OUTPUT.
 
     Raises:
         BulkRefused: a file cannot be used.
     """
 
-    def __init__(self, paths: Paths, settings: BulkSettings) -> None:
+    def __init__(self, paths: Paths, settings: BulkSettings, form: RowFormat = JSON_LINES) -> None:
+        self._form = form
         self._paths = paths
         self._trouble: ArchiveFailed | None = None
         self._errors: LinesFile | None = None
         kind = OrderedOutput if settings.ordered else UnorderedOutput
         try:
-            self._output: OutputFile = kind(paths.output)
+            self._output: OutputFile = kind(form.growing(paths), form)
             paths.errors.unlink(missing_ok=True)
         except BlockingIOError:
             raise in_use(paths.output) from None
@@ -64,7 +147,7 @@ class RunOutput:
                 if self._errors is None:
                     self._errors = LinesFile(self._paths.errors)
                 self._errors.append(b"".join(failed))
-            self._output.write([one for one in left if one.is_answer])
+            self._output.write(left)
         except (OSError, sqlite3.Error) as error:
             self._trouble = ArchiveFailed(self._reason(error))
             raise self._trouble from None
@@ -79,6 +162,7 @@ class RunOutput:
             raise self._trouble
         try:
             self._output.finish()
+            self._form.complete(self._paths)
         except (OSError, sqlite3.Error) as error:
             is_ours = not isinstance(error, ChangedByOthers)
             remedy = MAKE_ROOM if is_ours else "do not change the file during a run"
@@ -92,8 +176,9 @@ class RunOutput:
         Args:
             left: these rows, in order.
         """
-        with contextlib.suppress(ArchiveFailed):
+        with contextlib.suppress(ArchiveFailed, OSError):
             self.write(left, ())
+            self._form.complete(self._paths)
 
     def close(self) -> None:
         """Close the files."""
@@ -127,7 +212,7 @@ def not_writable(output: Path, error: OSError) -> BulkRefused:
 
 
 class OutputFile(Protocol):
-    """A file of the rows that have a response; each format of OUTPUT implements it.
+    """A file of rows that have ended, in order or not.
 
     The file is changed from its present rows to the wanted ones. Another reader may find it
     incomplete, but never half a row. All methods block and may raise `OSError`; then the file has
@@ -135,7 +220,7 @@ class OutputFile(Protocol):
     """
 
     def write(self, rows: Sequence[RowOutcome]) -> None:
-        """Add rows that have a response; in an ordered file, they come next."""
+        """Add rows; in an ordered file, they come next."""
         ...
 
     def finish(self) -> None:
@@ -166,15 +251,25 @@ class OrderedOutput:
 
     Args:
         path: the path of the file.
+        form: the format of the lines.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = LinesFile(path)
+    def __init__(self, path: Path, form: RowFormat = JSON_LINES) -> None:
+        self._file = LinesFile(path, is_quoted=form.is_quoted)
+        self._form = form
+        self._has_head = False
         self._right = 0  # bytes from the start that are correct
 
     def write(self, rows: Sequence[RowOutcome]) -> None:
         """See `OutputFile`."""
-        lines = [row.line for row in rows]
+        if rows:  # without any, the head is not known
+            self._write(rows)
+
+    def _write(self, rows: Sequence[RowOutcome]) -> None:
+        lines = self._form.lines(rows)
+        if not self._has_head:
+            self._has_head = True
+            lines = [line for line in (self._form.head(), *lines) if line]
         if self._right < self._file.size and lines:
             count, same = matching(self._file.read(self._right, sum(map(len, lines))), lines)
             self._right += same
@@ -187,6 +282,7 @@ class OrderedOutput:
 
     def finish(self) -> None:
         """See `OutputFile`."""
+        self._write(())  # the head of a file without rows
         if self._right < self._file.size:
             self._file.cut(self._right)
         self._file.sync()
@@ -198,21 +294,28 @@ class OrderedOutput:
 
 @final
 class UnorderedOutput:
-    """Lines in any order, each once (see `OutputFile`).
+    """Lines in any order (see `OutputFile`).
 
     Correct lines of earlier runs stay in place; a temporary file has their digests, so memory does
     not grow with them. At the end, unwanted lines are removed by writing a new file that replaces
-    the old one.
+    the old one. Lines of rows that failed are removed at once, because these rows are sent again.
 
     Args:
         path: the path of the file.
+        form: the format of the lines.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = LinesFile(path)
+    def __init__(self, path: Path, form: RowFormat = JSON_LINES) -> None:
+        self._file = LinesFile(path, is_quoted=form.is_quoted)
+        self._form = form
+        self._has_head = False
         self._old: sqlite3.Connection | None = None
         if not self._file.size:
             return
+        if form.head() and any(map(form.is_failure, self._file.lines())):
+            self._rewrite(lambda line: not form.is_failure(line))
+            if not self._file.size:
+                return
         self._old = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._old.execute("PRAGMA journal_mode = OFF")
         self._old.execute(_OLD)
@@ -225,7 +328,14 @@ class UnorderedOutput:
 
     def write(self, rows: Sequence[RowOutcome]) -> None:
         """See `OutputFile`."""
-        lines = [row.line for row in rows]
+        if rows:  # without any, the head is not known
+            self._write(rows)
+
+    def _write(self, rows: Sequence[RowOutcome]) -> None:
+        lines = self._form.lines(rows)
+        if not self._has_head:
+            self._has_head = True
+            self._write_head(self._form.head())
         if self._old is not None:
             lines = [line for line in lines if not self._take(self._old, line)]
         if lines:
@@ -233,6 +343,7 @@ class UnorderedOutput:
 
     def finish(self) -> None:
         """See `OutputFile`."""
+        self._write(())  # the head of a file without rows
         if self._old is not None and self._old.execute(_SURPLUS).fetchone():
             self._drop(self._old)
         self._file.sync()
@@ -243,25 +354,50 @@ class UnorderedOutput:
         if self._old is not None:
             self._old.close()
 
+    def _write_head(self, head: bytes) -> None:
+        """Write the first line; if the file has another one, all lines are written again."""
+        if not head:
+            return
+        if self._file.size and next(self._file.lines()) != head:
+            self._file.cut(0)
+            if self._old is not None:
+                self._old.close()
+                self._old = None
+        if not self._file.size:
+            self._file.append(head)
+        elif self._old is not None:
+            self._take(self._old, head)
+
     def _take(self, old: sqlite3.Connection, line: bytes) -> bool:
-        """Return whether the file has a line already; each line counts once."""
-        take = "UPDATE old SET is_wanted = 1 WHERE line = ? AND NOT is_wanted"
-        return old.execute(take, (_digest(line),)).rowcount > 0
+        """Return whether the file has a line already; rows of a table may have the same line."""
+        name = (_digest(line),)
+        if old.execute(_TAKE, name).rowcount:
+            return True
+        old.execute(_AGAIN, name)
+        return False
 
     def _drop(self, old: sqlite3.Connection) -> None:
-        """Rewrite the file without unwanted lines, and each line once."""
+        """Rewrite the file without unwanted lines."""
+
+        def is_kept(line: bytes) -> bool:
+            name = (_digest(line),)
+            return bool(
+                old.execute(_GIVE, name).rowcount or not old.execute(_IS_OLD, name).fetchone()
+            )
+
+        self._rewrite(is_kept)
+
+    def _rewrite(self, is_kept: Callable[[bytes], bool]) -> None:
+        """Write a new file with some of the lines, which replaces the old one."""
         path = self._file.path
         new = path.with_name(f"{path.name}.new")
         with new.open("wb") as file:
-            for line in self._file.lines():
-                name = (_digest(line),)
-                if old.execute(_GIVE, name).rowcount or not old.execute(_IS_OLD, name).fetchone():
-                    file.write(line)
+            file.writelines(line for line in self._file.lines() if is_kept(line))
             file.flush()
             os.fsync(file.fileno())
         shutil.copymode(path, new)
         # Lock the new file before it gets the name; the old one stays locked until it loses it.
-        renewed = LinesFile(new)
+        renewed = LinesFile(new, is_quoted=self._form.is_quoted)
         new.replace(path)
         renewed.path = path
         self._file.close()

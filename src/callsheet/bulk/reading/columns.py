@@ -54,6 +54,7 @@ class ColumnReader:
 
     def __init__(self, builder: RequestBuilder, settings: ReadSettings) -> None:
         self._builder = builder
+        self._carries_columns = settings.carries_columns
         self._template = settings.template
         self._system = settings.system
         self._fields = dict(settings.fields)
@@ -65,7 +66,9 @@ class ColumnReader:
         self.id_name = self._fields.pop("id", None)
 
     def needed(self) -> frozenset[str] | None:
-        """Return the columns to read besides the usual ids; None if a template may use any."""
+        """Return the columns to read besides the usual ids; None for all of them."""
+        if self._carries_columns:
+            return None
         named = {self.id_name} if self.id_name is not None else set[str]()
         for text in (self._template, self._system):
             used = _Used(text or "")

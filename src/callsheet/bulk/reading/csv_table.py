@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import attrs
@@ -135,10 +135,15 @@ class CsvTable:
             raise InputError(f"the header line of {name} is invalid: {columns.reason}")
         return [column.strip() for column in columns or ()]
 
+    def name_all(self) -> None:
+        """Make every column a part of the records, also one without a name of its own."""
+        self._named = dict(enumerate(unique_names(self.columns)))
+
     def records(self) -> Iterator[tuple[int, dict[str, object] | BadLine]]:
         """Yield each record as (number from 1, {column: field}); empty ones are skipped."""
         number, width = 0, len(self.columns)
-        is_named = len(self._named) == width
+        names = tuple(self._named.values())
+        is_named = len(names) == width
         while (fields := self._next()) is not None:
             number += 1
             if isinstance(fields, BadLine):
@@ -149,7 +154,7 @@ class CsvTable:
             if len(fields) != width:
                 yield number, self._misfit(len(fields))
             elif is_named:
-                yield number, dict(zip(self.columns, fields, strict=True))
+                yield number, dict(zip(names, fields, strict=True))
             else:
                 yield number, {name: fields[at] for at, name in self._named.items()}
 
@@ -181,6 +186,23 @@ class CsvTable:
 
     def _place(self) -> str:
         return f"see line {self._reader.line_num}"
+
+
+def unique_names(columns: Sequence[str]) -> list[str]:
+    """Return a name for each column, as pandas does: "Unnamed: 0", or "n.1" for a second "n".
+
+    Args:
+        columns: the names of the columns; "" for one that has none.
+    """
+    found: list[str] = []
+    for at, name in enumerate(columns):
+        base = unique = name or f"Unnamed: {at}"
+        count = 0
+        while unique in found or (unique != name and unique in columns):
+            count += 1
+            unique = f"{base}.{count}"
+        found.append(unique)
+    return found
 
 
 def count_records(stream: BinaryIO, dialect: CsvDialect, max_bytes: int) -> int:

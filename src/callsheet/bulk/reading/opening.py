@@ -112,6 +112,8 @@ def _xlsx_rows(
     seekable = stack.enter_context(opened.seekable())
     sheet = stack.enter_context(open_xlsx(seekable, opened.name, settings.sheet))
     opened.check(is_end=True)  # the file was opened a second time
+    if settings.carries_columns:
+        sheet.name_all()
     return _rows_of(sheet, reader, opened.name)
 
 
@@ -136,6 +138,8 @@ def _csv_rows(
     if table.columns and settings.delimiter is None and dialect.delimiter != usual:
         shown = {"\t": "a tab", " ": "a space"}.get(dialect.delimiter, f'"{dialect.delimiter}"')
         on_remark(f"The fields of {text.name} are separated by {shown}; --delimiter sets another.")
+    if settings.carries_columns:
+        table.name_all()
     return _rows_of(table, reader, text.name)
 
 

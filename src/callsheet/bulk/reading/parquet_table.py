@@ -34,7 +34,7 @@ def open_parquet(source: Path | BinaryIO, name: str) -> AbstractContextManager[P
         InputError: the file is not Parquet, or the extra is not installed.
     """
     try:
-        library = _library()
+        library = parquet_library()
     except ImportError:
         how = how_to_install("pyarrow", "parquet")
         raise InputError(f"{name} is Parquet, which needs PyArrow; {how}") from None
@@ -46,7 +46,12 @@ def open_parquet(source: Path | BinaryIO, name: str) -> AbstractContextManager[P
     return cast("AbstractContextManager[ParquetFile]", file)
 
 
-def _library() -> Any:  # noqa: ANN401  # pyarrow has no type annotations
+def parquet_library() -> Any:  # noqa: ANN401  # pyarrow has no type annotations
+    """Import pyarrow's module for Parquet, so that it keeps little memory.
+
+    Raises:
+        ImportError: pyarrow is not installed.
+    """
     is_set = "pyarrow" in sys.modules or _POOL in os.environ
     if not is_set:
         # Arrow's own pools keep some 20 MB. The variable is read only while pyarrow is imported.

@@ -47,6 +47,7 @@ class RequestBuilder:
             for name in ("cacheable", "packable", "deadline")
             if (value := getattr(settings, name))
         }
+        self._returns = settings.returns
         self._templates: dict[object, _Alike] = {}  # {fields without messages: all fields}
 
     def request(self, task: Task, fields: dict[str, Any]) -> Request:
@@ -90,6 +91,10 @@ class RequestBuilder:
         return self._chat_model
 
     def _made(self, task: Task, fields: dict[str, Any]) -> Request:
+        if self._returns is not None:
+            if task != "chat":
+                raise BadRecord(f"a schema is for chats, and the row is an {task}")
+            fields = {**fields, "returns": self._returns}
         try:
             return Request(task=task, **fields, **self._always)
         except (ValueError, TypeError) as error:

@@ -6,6 +6,7 @@ A JSON object is a line of a batch file, a plain body, or a row of columns.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
+import attrs
 import orjson
 
 from ...actors import Json, Request, dumps, kind_of, loads
@@ -41,6 +42,7 @@ class RowReader:
         self.bodies = BodyReader(self.builder)
         self.columns = ColumnReader(self.builder, settings)
         self.identities = Identities()
+        self._carries_columns = settings.carries_columns
         self.misfits = 0
 
     def close(self) -> None:
@@ -54,7 +56,8 @@ class RowReader:
             BadRecord: the id is invalid, or another row has it.
         """
         custom_id = given_id(columns, self.columns.id_name)
-        return self.identities.row(number, custom_id, url, request)
+        row = self.identities.row(number, custom_id, url, request)
+        return attrs.evolve(row, columns=columns) if self._carries_columns else row
 
     def bad(
         self,
@@ -80,7 +83,8 @@ class RowReader:
         if columns is not None:
             with suppress(BadRecord):
                 custom_id = given_id(columns, self.columns.id_name)
-        return BadRow(number=number, reason=reason, custom_id=custom_id, text=text)
+        carried = columns if self._carries_columns else None
+        return BadRow(number=number, reason=reason, custom_id=custom_id, text=text, columns=carried)
 
 
 def table_rows(

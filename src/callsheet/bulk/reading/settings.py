@@ -91,12 +91,14 @@ class ReadSettings:
         system: a Jinja2 template over the columns of a row; it makes the system message.
         fields: {field: column} for the fields "id", "prompt", "messages", "system", "model",
             "max_tokens" and "temperature".
+        returns: the class of the results of chats; None for text.
         cacheable: as in `Request`, for every row.
         packable: as in `Request`, for every row.
         deadline: seconds, as in `Request`, for every row.
         delimiter: the character between the fields of CSV; None to find it.
         encoding: the encoding of JSON Lines or CSV, as Python names it; None to find it.
         sheet: the name of the sheet of a workbook; None for the first one.
+        carries_columns: True to keep the values of each record with its row, for a table.
         max_line_bytes: the maximum length of a line in bytes; a longer line is a bad row, and is
             skipped without being held in memory.
 
@@ -118,10 +120,12 @@ class ReadSettings:
     template: str | None = attrs.field(default=None, validator=_is_template)
     system: str | None = attrs.field(default=None, validator=_is_template)
     fields: Mapping[str, str] = attrs.field(factory=dict[str, str], validator=_is_map)
+    returns: type[object] | None = attrs.field(default=None, validator=optional(instance_of(type)))
     cacheable: bool = False
     packable: bool = False
     deadline: float | None = attrs.field(default=None, validator=optional(gt(0)))
     delimiter: str | None = attrs.field(default=None, validator=_is_delimiter)
+    carries_columns: bool = False
     encoding: str | None = attrs.field(default=None, validator=_is_encoding)
     sheet: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     max_line_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_whole)

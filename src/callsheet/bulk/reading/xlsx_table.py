@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ...wording import how_to_install
+from .csv_table import unique_names
 from .errors import InputError
 from .lines import BadLine
 
@@ -51,6 +52,10 @@ class XlsxTable:
             self.columns.pop()
         times = Counter(self.columns)
         self._named = {at: it for at, it in enumerate(self.columns) if it and times[it] == 1}
+
+    def name_all(self) -> None:
+        """Make every column a part of the records, also one without a name of its own."""
+        self._named = dict(enumerate(unique_names(self.columns)))
 
     def records(self) -> Iterator[tuple[int, dict[str, object] | BadLine]]:
         """Yield each record as (number from 1, {column: value}); empty rows are skipped."""

@@ -17,6 +17,7 @@ from ...actors import (
     Budget,
     CacheForecast,
     CachePolicy,
+    Json,
     LedgerPolicy,
     Limits,
     PriceBook,
@@ -34,8 +35,10 @@ from ...bulk.forecast import forecast
 from ...bulk.limits_table import read_limits
 from ...bulk.reading.errors import InputError
 from ...bulk.reading.opening import count_rows, is_file, open_rows
-from ...bulk.reading.settings import Form
+from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.settings import BulkSettings, Fsync, Paths, RunRoute
+from ...bulk.tables.shape import TableTooLarge, check_fits
+from ...bulk.tables.table_file import is_table, limits_of
 from ...endpoints import BUILTIN, EndpointChoice
 from ...wording import printable
 from ..options import (
@@ -66,6 +69,7 @@ _REFUSED = 2
 _MAX_IN_FLIGHT = 1000  # calls; a limits file that is read again may raise its limit up to this
 _CACHE_BYTES = 16 * 1024**2
 _STDIN = "-"
+_NOT_WRITTEN = (".gz", ".zst", ".xz", ".bz2", ".zip", ".xls", ".ods")  # ends of names of OUTPUT
 
 
 def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decimal | None:
@@ -82,7 +86,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     short_help="Send every request of a file, and write the responses to a file.",
     examples=(
         "run requests.jsonl responses.jsonl --provider openai --max-cost 25",
-        "run reviews.csv labels.jsonl --template '{{ text }}' --dry-run",
+        "run reviews.csv labels.csv --template '{{ text }}' --schema 'label: good|bad'",
     ),
 )
 @click.argument("source", metavar="INPUT")
@@ -218,6 +222,7 @@ def run(
     sheet: str | None,
     max_tokens: int | None,
     temperature: float | None,
+    schema: type[dict[str, Json]] | None,
     cacheable: bool,
     max_line_bytes: int,
     strict: bool,
@@ -247,6 +252,9 @@ def run(
     the same command continues it: it sends only rows that have no response yet. Rows that failed
     are listed in OUTPUT.errors.jsonl, with the reason, and are sent again by the next run.
 
+    An OUTPUT whose name ends in .csv, .tsv, .parquet or .xlsx is a table: the columns of INPUT,
+    then the text or the fields of --schema, the cost, the tokens and the error of each row.
+
     Ctrl-C waits for the calls in flight; a second Ctrl-C stops at once. SIGUSR1 pauses the run and
     resumes it.
     """
@@ -272,8 +280,10 @@ def run(
         sheet=sheet,
         max_tokens=max_tokens,
         temperature=temperature,
+        returns=schema,
         cacheable=cacheable,
         max_line_bytes=max_line_bytes,
+        carries_columns=is_table(output),
     )
     check_extra_files(
         {"--events": events, "--report": page},
@@ -287,7 +297,8 @@ def run(
     _check_page(page)
     try:
         total = None if dry_run else count_rows(source, reading)
-    except InputError as error:
+        _check_table(source, output, reading)
+    except (InputError, TableTooLarge) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(_REFUSED)
     settings = BulkSettings(
@@ -318,6 +329,7 @@ def run(
                 source=source,
                 rows=strictly(rows) if strict else rows,
                 output=output,
+                reading=reading,
                 choice=choice,
                 settings=settings,
                 troupe=lambda endpoint: TroupeSettings(
@@ -360,6 +372,19 @@ def _cache(
     choice: EndpointChoice, prices: PriceBook, caching: PromptCaching
 ) -> CacheForecast | None:
     return None if choice.endpoint is None else CacheForecast(choice.endpoint, prices, caching)
+
+
+def _check_table(source: str, output: Path, reading: ReadSettings) -> None:
+    """Check that the input fits into OUTPUT, as far as it can be read twice.
+
+    Raises:
+        InputError: the input cannot be read.
+        TableTooLarge: it does not fit.
+    """
+    limits = limits_of(output) if is_table(output) else None
+    if limits is not None and limits.rows is not None and Path(source).is_file():
+        with open_rows(source, reading) as rows:
+            check_fits(rows, limits)
 
 
 def _print_above(console: Console, remark: str) -> None:
@@ -407,7 +432,7 @@ def _limits(file: Path | None, defaults: Limits) -> Limits:
 def _taken(source: str, output: Path) -> dict[str, Path | None]:
     """Name the files that a run uses without an option for them."""
     paths = Paths(output)
-    beside = (paths.store, paths.errors, paths.batches, paths.reserve)
+    beside = (paths.store, paths.errors, paths.batches, paths.reserve, paths.rows)
     return {
         "INPUT": None if source == _STDIN else Path(source),
         "OUTPUT": output,
@@ -419,6 +444,11 @@ def _check_input(source: str, output: Path) -> None:
     if str(output) == _STDIN:
         raise click.UsageError(
             "OUTPUT must be a file, because a run that was stopped continues in it"
+        )
+    if output.suffix.lower() in _NOT_WRITTEN:
+        raise click.UsageError(
+            f"OUTPUT: a file named {output.suffix} is not written; name it .jsonl, .csv, .tsv, "
+            ".parquet or .xlsx"
         )
     if source == _STDIN:
         if sys.stdin is not None and sys.stdin.isatty():

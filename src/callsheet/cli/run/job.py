@@ -26,6 +26,7 @@ from ...bulk import bulk
 from ...bulk.engine.run import BulkRun
 from ...bulk.errors import BulkRefused, BulkStopped, RunEnding
 from ...bulk.progress import Progress
+from ...bulk.reading.settings import ReadSettings
 from ...bulk.row import BadRow, Row
 from ...bulk.settings import BulkSettings
 from ...bulk.watching.event_log import EventLog
@@ -48,6 +49,7 @@ class BulkJob:
         source: the path of the input; "-" for standard input.
         rows: the rows of the input.
         output: the file for the responses.
+        reading: the settings that the rows were read with.
         choice: the provider that the options and the environment name.
         settings: the settings of the run.
         troupe: makes the settings of the troupe for an endpoint.
@@ -73,6 +75,7 @@ class BulkJob:
     source: str
     rows: Iterator[Row | BadRow]
     output: Path
+    reading: ReadSettings
     choice: EndpointChoice
     settings: BulkSettings
     troupe: Callable[[Endpoint], TroupeSettings]
@@ -129,6 +132,7 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
                 troupe,
                 job.settings,
                 provider=name,
+                reading=job.reading,
                 observers=[series.observe, *(one.observe for one in logs)],
             ) as run:
                 job.run = run

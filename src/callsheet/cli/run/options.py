@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
+from ...actors import Json
 from ...bulk.reading.errors import InputError, cannot_read
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.row import BadRow, Row
+from ...bulk.tables.short_schema import schema_class
 from ..parameters import FiniteRange
 from ..sections import option
 
@@ -45,6 +47,18 @@ def _delimiter(_: click.Context, __: click.Parameter, value: str | None) -> str 
     """Return the delimiter, which may be written as a word or an escape."""
     names = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
     return names.get(value, value) if value is not None else None
+
+
+def _schema(
+    _: click.Context, parameter: click.Parameter, value: str | None
+) -> type[dict[str, Json]] | None:
+    """Return the class of the results."""
+    if value is None:
+        return None
+    try:
+        return schema_class(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=parameter) from None
 
 
 _in = partial(option, section="Input")
@@ -105,6 +119,13 @@ _OPTIONS = (
         help="The temperature of rows that set none.",
     ),
     _in(
+        "--schema",
+        metavar="FIELDS",
+        callback=_schema,
+        help="The fields of each answer, such as 'label: positive|negative|neutral, score: 0..1'; "
+        "or a JSON schema, as text or as FILE.json. Answers that do not match are asked for again.",
+    ),
+    _in(
         "--cacheable",
         is_flag=True,
         help="Let rows with the same request share one response.",
@@ -142,8 +163,10 @@ def read_settings(
     sheet: str | None,
     max_tokens: int | None,
     temperature: float | None,
+    returns: type[object] | None,
     cacheable: bool,
     max_line_bytes: int,
+    carries_columns: bool,
 ) -> ReadSettings:
     """Make settings of the options.
 
@@ -163,8 +186,10 @@ def read_settings(
             sheet=sheet,
             max_tokens=max_tokens,
             temperature=temperature,
+            returns=returns,
             cacheable=cacheable,
             max_line_bytes=max_line_bytes,
+            carries_columns=carries_columns,
         )
     except (ValueError, TypeError) as error:
         name, _, reason = str(error).partition(": ")

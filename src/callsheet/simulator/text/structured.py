@@ -123,7 +123,7 @@ class _Filler:
     def _scalar(self, kind: Json, schema: Schema, name: str) -> Json:
         match kind:
             case "integer" | "number":
-                return self._number(schema, whole=kind == "integer")
+                return self._number(_described(schema), whole=kind == "integer")
             case "boolean":
                 return self._chance.choice((True, False))
             case "null":
@@ -201,6 +201,20 @@ class _Filler:
         least = _integer(schema.get("minLength"), 0)
         most = _integer(schema.get("maxLength"), max(least, len(text)))
         return text.ljust(least, ".")[:most]
+
+
+_BOUND = re.compile(r"\b((?:exclusiveM|m)(?:in|ax)imum): (-?\d+(?:\.\d+)?)\b")
+
+
+def _described(schema: Schema) -> Schema:
+    """Return a schema with the bounds that its description names, as a model would keep them."""
+    words = schema.get("description")
+    if not isinstance(words, str):
+        return schema
+    bounds = {
+        name: float(text) if "." in text else int(text) for name, text in _BOUND.findall(words)
+    }
+    return {**bounds, **schema}
 
 
 def _integer(value: Json, default: int) -> int:

@@ -1,0 +1,1 @@
+"""Tables: what a result looks like as columns, and the files that it is written to."""

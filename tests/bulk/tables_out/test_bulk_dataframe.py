@@ -1,0 +1,238 @@
+"""From a program: rows without hand-made keys, and data frames of pandas and polars."""
+
+import csv
+import json
+from typing import Literal
+
+import attrs
+import pytest
+from bulk_rows import MODEL, URL, on_the_spot, row, stage
+
+from callsheet.actors import Endpoint, Request, TroupeSettings
+from callsheet.bulk import BulkSettings, BulkStopped, ReadSettings, bulk, bulk_dataframe
+from callsheet.bulk import dataframe as dataframe_module
+from callsheet.bulk.reading.given import rows_of
+
+READING = ReadSettings(model=MODEL, template="Say {{ what }}.", max_tokens=20)
+REVIEWS = {"text": ["Good.", 'Bad, "really"', "=1+1"], "stars": [5, 1, 3]}
+MEASURED = ["cost_usd", "input_tokens", "output_tokens", "error"]
+
+
+@attrs.frozen
+class Label:
+    label: Literal["good", "bad"]
+    score: float
+
+
+def request(text, **more):
+    return Request.of(text, model=MODEL, max_tokens=20, **more)
+
+
+def test_rows_of_all_kinds_get_ids_and_keys():
+    given = [row(1), request("a"), ("x", request("a")), {"what": "b"}, {"id": "y", "what": "c"}]
+    found = list(rows_of(given, READING))
+    assert [one.custom_id for one in found] == ["r-1", "row-2", "x", "row-4", "y"]
+    assert found[3].request.messages[0].content == "Say b."
+    assert len({one.key for one in found}) == 5
+    urls = {one.url for one in rows_of([Request.embedding("a", model="e"), request("a")])}
+    assert urls == {"/v1/embeddings", "/v1/chat/completions"}
+
+
+def test_a_key_does_not_depend_on_the_place_of_a_row():
+    """L7: the response is found again when rows are inserted or removed."""
+    one, other = request("a"), request("b")
+    before = [it.key for it in rows_of([one, one, other])]
+    assert [it.key for it in rows_of([other, one, one])] == [before[2], *before[:2]]
+
+
+def test_a_row_that_is_none_is_said_to_be_where_it_is():
+    twice = list(rows_of([("x", request("a")), ("x", request("b"))]))
+    assert "row 1 has the id 'x' already" in twice[1].reason
+    (bad,) = rows_of([{"other": 1}], READING)
+    assert "the row lacks a value that the template needs" in bad.reason
+    for wrong in ("text", (1, request("a")), ("x", "text")):
+        with pytest.raises(TypeError, match="row 2 must be a Request, an id with a Request"):
+            list(rows_of([request("a"), wrong]))
+
+
+async def test_a_run_of_requests_continues(tmp_path, autojump_clock):
+    output = tmp_path / "out.jsonl"
+    async with stage() as provider:
+        await provider.run([request("a"), request("b")], output)
+        results = await provider.run([request("new"), request("a"), request("b")], output)
+        assert provider.requests == 3
+    assert [one.custom_id for one in results] == ["row-1", "row-2", "row-3"]
+
+
+async def test_dicts_become_a_table_of_their_columns(tmp_path, autojump_clock):
+    output = tmp_path / "out.csv"
+    async with stage() as provider:
+        settings = TroupeSettings(
+            endpoint=Endpoint(URL, None, "openai"), transport=provider.transport
+        )
+        rows = [{"what": "a", "n": 1}, {"what": "b", "n": 2}]
+        async with bulk(rows, output, settings, reading=READING, in_thread=on_the_spot) as run:
+            await run.wait()
+    with output.open(newline="") as file:
+        assert [one["n"] for one in csv.DictReader(file)] == ["1", "2"]
+
+
+# -------------------------------------------------------------------- data frames
+
+
+class PandasLike:
+    """What is used of a data frame of pandas."""
+
+    def __init__(self, columns):
+        self.data = dict(columns)
+
+    @property
+    def columns(self):
+        return list(self.data)
+
+    def itertuples(self, *, index, name):
+        assert (index, name) == (False, None)
+        return zip(*self.data.values(), strict=True)
+
+    def copy(self):
+        return PandasLike(self.data)
+
+    def __setitem__(self, name, values):
+        self.data[name] = values
+
+
+class PolarsLike:
+    """What is used of a data frame of polars."""
+
+    def __init__(self, columns, *, strict=True):
+        self.data = dict(columns)
+
+    @property
+    def columns(self):
+        return list(self.data)
+
+    def iter_rows(self):
+        return zip(*self.data.values(), strict=True)
+
+    def hstack(self, other):
+        return PolarsLike(self.data | other.data)
+
+
+def frame_of(kind, columns):
+    if kind in ("pandas", "polars"):
+        return pytest.importorskip(kind).DataFrame(columns)
+    return {"pandas-like": PandasLike, "polars-like": PolarsLike}[kind](columns)
+
+
+def data_of(frame):
+    if isinstance(frame, PandasLike | PolarsLike):
+        return frame.data
+    return {name: list(frame[name]) for name in frame.columns}
+
+
+@pytest.fixture
+def send(monkeypatch, autojump_clock):
+    """Sends a data frame to a provider, and counts its requests."""
+    counts = []
+
+    async def run(frame, output, **more):
+        async with stage() as provider:
+            settings = TroupeSettings(
+                endpoint=Endpoint(URL, None, "openai"), transport=provider.transport
+            )
+            monkeypatch.setattr(
+                dataframe_module,
+                "bulk",
+                lambda *given, **named: bulk(*given, **named, in_thread=on_the_spot),
+            )
+            given = {"template": "{{ text }}", "troupe": settings, "model": MODEL}
+            try:
+                return await bulk_dataframe(frame, output=output, **given | more)
+            finally:
+                counts.append(provider.requests)
+
+    run.counts = counts
+    return run
+
+
+KINDS = pytest.mark.parametrize("kind", ["pandas", "polars", "pandas-like", "polars-like"])
+
+
+@KINDS
+async def test_answers_are_new_columns_of_a_data_frame(tmp_path, send, kind):
+    frame = frame_of(kind, REVIEWS)
+    found = await send(frame, tmp_path / "out.csv", returns=Label)
+    assert type(found) is type(frame)
+    assert list(frame.columns) == ["text", "stars"]
+    assert list(found.columns) == ["text", "stars", "label", "score", *MEASURED]
+    data = data_of(found)
+    assert data["text"] == REVIEWS["text"]
+    assert set(data["label"]) <= {"good", "bad"}
+    assert all(isinstance(score, float) for score in data["score"])
+    again = await send(frame, tmp_path / "out.csv", returns=Label)
+    assert data_of(again)["label"] == data["label"]
+    assert send.counts == [3, 0]
+
+
+@KINDS
+async def test_a_text_beside_a_text_and_a_row_that_failed(tmp_path, send, kind):
+    frame = frame_of(kind, {"text": ["a", "", "c"]})
+    found = data_of(await send(frame, tmp_path / "out.jsonl"))
+    assert list(found) == ["text", "answer_text", *MEASURED]
+    assert found["error"][1] == "BadRow: the prompt is empty"
+    assert found["answer_text"][0]
+    assert found["answer_text"][2]
+
+
+@KINDS
+async def test_a_data_frame_without_rows_gets_the_columns(tmp_path, send, kind):
+    found = await send(frame_of(kind, {"text": []}), tmp_path / "out.csv", schema="label: a|b")
+    assert list(found.columns) == ["text", "label", *MEASURED]
+
+
+async def test_a_schema_may_be_a_json_schema(tmp_path, send):
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    found = await send(PandasLike({"text": ["a"]}), tmp_path / "out.csv", schema=schema)
+    assert isinstance(found.data["n"][0], int)
+    assert json.loads((tmp_path / "out.csv").read_text().splitlines()[1].split(",")[1])
+
+
+async def test_missing_values_are_empty(tmp_path, send):
+    frame = frame_of("pandas", {"text": ["a", None], "n": [float("nan"), 1.0]})
+    found = await send(frame, tmp_path / "out.csv", template="{{ text or 'none' }} {{ n }}")
+    assert list(found["error"]) == [None, None]
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert [(one["text"], one["n"]) for one in csv.DictReader(file)] == [("a", ""), ("", "1.0")]
+
+
+async def test_what_is_no_data_frame_is_refused(tmp_path, send):
+    with pytest.raises(TypeError, match="frame must be a DataFrame of pandas or polars, not dict"):
+        await send({"text": ["a"]}, tmp_path / "out.csv")
+    with pytest.raises(ValueError, match="schema and returns exclude each other"):
+        await send(PandasLike(REVIEWS), tmp_path / "out.csv", schema="a", returns=Label)
+
+
+async def test_a_column_that_is_missing_ends_no_row_in_silence(tmp_path, send):
+    found = await send(PandasLike(REVIEWS), tmp_path / "out.csv", template="{{ review }}")
+    assert send.counts == [0]
+    assert all("the template needs" in error for error in found.data["error"])
+
+
+async def test_a_run_that_ends_early_says_so(tmp_path, send):
+
+    with pytest.raises(BulkStopped):
+        await send(
+            PandasLike(REVIEWS), tmp_path / "out.csv", settings=BulkSettings(max_cost="0.000000001")
+        )
+
+
+@pytest.mark.sockets
+async def test_answers_that_are_made_up_come_with_a_warning(tmp_path, monkeypatch):
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    frame = PandasLike({"text": ["a"]})
+    with pytest.warns(UserWarning, match="the built-in provider makes the answers up"):
+        found = await bulk_dataframe(
+            frame, output=tmp_path / "out.csv", template="{{ text }}", schema="label: good|bad"
+        )
+    assert found.data["label"][0] in ("good", "bad")
