@@ -17,6 +17,7 @@ from .output import in_use, not_writable
 from .store import STORE_REMEDY, RunSpend, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST_HEAD = 100  # bytes of a line that show whose it is
 
 
@@ -34,12 +35,25 @@ class Reserve:
         self._size = size
 
     def take(self) -> None:
-        """Reserve the space if there is enough; otherwise reserve nothing."""
+        """Reserve the space.
+
+        Raises:
+            StorageFull: there is too little room, or the file may not grow so far.
+        """
         try:
             # Written rather than truncated to size: a sparse file reserves nothing.
             self._path.write_bytes(os.urandom(1024) * (self._size // 1024))
-        except OSError:
+        except OSError as error:
             self.give_back()
+            if error.errno not in _FULL:
+                raise
+            size = f"{self._size // 1024:,} KiB"
+            raise StorageFull(
+                self._path.name,
+                f"no {size} can be reserved to store what is paid for when the disk is full "
+                f"({error.strerror})",
+                f"make room for {size}, or give another OUTPUT",
+            ) from None
 
     def give_back(self) -> bool:
         """Release the space; return whether any was reserved."""
