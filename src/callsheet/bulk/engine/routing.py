@@ -20,6 +20,7 @@ from ...actors import (
     Vendor,
     lines_in,
 )
+from ...wording import all_digits
 from ..errors import BulkRefused
 from ..files.store import RunSpend
 from ..settings import BulkSettings, RunRoute
@@ -172,9 +173,9 @@ def _with_budget(
         return troupe
     left = settings.max_cost - account.at_most_usd
     if left <= 0:
-        spent = f"${account.cost_usd} of ${settings.max_cost} are spent"
+        spent = f"{all_digits(account.cost_usd)} of ${settings.max_cost} are spent"
         if unknown := account.unknown_usd + account.maybe_usd:
-            spent += f", and up to ${unknown} may have been billed for what told no cost"
+            spent += f", and up to {all_digits(unknown)} may have been billed for what told no cost"
         raise BulkRefused(spent, "raise --max-cost")
     policy = troupe.ledger or LedgerPolicy()
     # A ledger may hold other calls too; the budget applies to the lane of this run.
