@@ -109,3 +109,12 @@ def how_to_install(package: str, extra: str) -> str:
         extra: the extra of this project that needs it, for those who work in a clone.
     """
     return f"install it with 'pip install {package}', or in a clone with 'uv sync --extra {extra}'"
+
+
+def all_digits(usd: Decimal) -> str:
+    """Format an amount in USD with all its digits and no exponent: "$0", and not "$0E-7".
+
+    Args:
+        usd: the amount in USD.
+    """
+    return f"${usd.normalize():f}"

@@ -187,7 +187,7 @@ def test_the_page_has_figures_plots_and_tables():
 def test_the_page_shows_how_much_of_the_cost_is_not_known():
     unknown, maybe = Decimal("0.05"), Decimal("0.02")
     text = paged(*run(unpriced=3, unknown_usd=unknown, maybe_usd=maybe, maybe_billed=2))
-    assert "3 with unknown price; unknown at most $0.0500; maybe at most $0.0200; 2 may" in text
+    assert "3 of unknown cost; unknown at most $0.0500; maybe at most $0.0200; 2 may" in text
 
 
 def test_the_page_needs_nothing_else_and_runs_nothing():

@@ -205,7 +205,7 @@ def test_money_that_may_be_lost_and_unknown_prices_are_shown():
     )
     lines = drawn(run)
     assert line_of(lines, "cost") == (
-        "cost $1.25 so far, at least $10.13 in total; 5 with unknown price"
+        "cost $1.25 so far, at least $10.13 in total; 5 of unknown cost"
     )
     assert "           in addition, unknown at most $0.0500, maybe at most $0.0200" in lines
     line = log_line(run, outlook(History(run)))

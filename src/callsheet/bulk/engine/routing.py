@@ -22,6 +22,7 @@ from ...actors import (
     claim_journal,
     lines_in,
 )
+from ...wording import all_digits
 from ..errors import BulkRefused
 from ..files.spend import RunSpend
 from ..settings import BulkSettings, RunRoute
@@ -203,9 +204,10 @@ def _with_budget(
         )
     left = settings.max_cost - account.at_most_usd
     if left <= 0:
-        spent = f"${account.cost_usd} of ${settings.max_cost} are spent"
+        spent = f"{all_digits(account.cost_usd)} of ${settings.max_cost} are spent"
         if account.open_usd:
-            spent += f", and up to ${account.open_usd} may have been billed for what told no cost"
+            open_usd = all_digits(account.open_usd)
+            spent += f", and up to {open_usd} may have been billed for what told no cost"
         raise BulkRefused(spent, "raise --max-cost")
     policy = troupe.ledger or LedgerPolicy()
     # A ledger may hold other calls too; the budget applies to the lane of this run.

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import final
 
 from ...actors import BudgetExceeded, CostBound, CostTotals, Request, Response, Usage
+from ...wording import all_digits
 from ..errors import RUN_AGAIN, RunEnding
 from ..files.spend import RunSpend, UnpricedTokens
 
@@ -112,13 +113,13 @@ class Spending:
         if error.needs_usd is None:
             reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
             return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
-        left = f"${error.left_usd} of ${most} is left"
-        used = max(Decimal(0), most - error.left_usd - self.cost_usd)
-        if open_usd := min(self.unknown_usd + self.maybe_usd, used):
-            left += f" (up to ${open_usd} may have been billed for what told no cost)"
+        left = f"{all_digits(error.left_usd)} of ${most} is left"
+        open_usd = self.unknown_usd + self.maybe_usd
+        if open_usd := min(open_usd, max(Decimal(0), most - error.left_usd - self.cost_usd)):
+            left += f" (up to {all_digits(open_usd)} may have been billed for what told no cost)"
         return RunEnding(
             "unpaid",
-            f"the next call may cost up to ${error.needs_usd}, and {left}",
+            f"the next call may cost up to {all_digits(error.needs_usd)}, and {left}",
             f"raise --max-cost and {RUN_AGAIN}",
         )
 

@@ -4,11 +4,15 @@ The end of the space tells what was stored. After a kill, it shows a store that 
 """
 
 import contextlib
+import errno
 import os
 import zlib
 from pathlib import Path
 from typing import final
 
+from ...actors import StorageFull
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MARK_BYTES = 64
 
 
@@ -26,12 +30,25 @@ class Reserve:
         self._size = size
 
     def take(self) -> None:
-        """Reserve the space if there is enough; otherwise reserve nothing."""
+        """Reserve the space.
+
+        Raises:
+            StorageFull: there is too little room, or the file may not grow so far.
+        """
         try:
             # Written rather than truncated to size: a sparse file reserves nothing.
             self._path.write_bytes(os.urandom(1024) * (self._size // 1024))
-        except OSError:
+        except OSError as error:
             self.give_back()
+            if error.errno not in _FULL:
+                raise
+            size = f"{self._size // 1024:,} KiB"
+            raise StorageFull(
+                self._path.name,
+                f"no {size} can be reserved to store what is paid for when the disk is full "
+                f"({error.strerror})",
+                f"make room for {size}, or give another OUTPUT",
+            ) from None
 
     def give_back(self) -> bool:
         """Release the space; return whether any was reserved."""

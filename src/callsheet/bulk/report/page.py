@@ -119,7 +119,7 @@ def _figures(series: Series, progress: Progress) -> Iterator[PageFigure]:
 
 
 def _cost_note(progress: Progress) -> str:
-    notes = [f"{progress.unpriced:,} with unknown price"] if progress.unpriced else []
+    notes = [f"{progress.unpriced:,} of unknown cost"] if progress.unpriced else []
     notes += bounds(progress)
     if progress.maybe_billed:
         notes.append(f"{progress.maybe_billed:,} may have been billed without a response")

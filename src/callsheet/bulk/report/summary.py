@@ -58,7 +58,7 @@ def _lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
     lines.append(("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"))
     cost = dollars(progress.cost_usd)
     if progress.unpriced:
-        cost += f", and {progress.unpriced:,} responses with unknown price"
+        cost += f", and {progress.unpriced:,} responses of unknown cost"
     lines.append(("cost", cost))
     lines += _bounds(progress)
     if len(series.routes) > 1:

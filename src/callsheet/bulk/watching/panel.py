@@ -83,7 +83,7 @@ def cost_text(progress: Progress, look: Outlook, *, is_over: bool) -> str:
     if not is_over and look.projected_usd is not None:
         least = "at least" if progress.unpriced else "about"
         words += f", {least} {dollars(look.projected_usd)} in total"
-    return f"{words}; {progress.unpriced:,} with unknown price" if progress.unpriced else words
+    return f"{words}; {progress.unpriced:,} of unknown cost" if progress.unpriced else words
 
 
 def bounds(progress: Progress) -> list[str]:

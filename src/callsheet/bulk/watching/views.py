@@ -165,7 +165,7 @@ def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str
     if progress.trouble and not is_over:
         parts.append(f"no responses: {printable(progress.trouble)}")
     if progress.unpriced:
-        parts.append(f"{progress.unpriced:,} with unknown price")
+        parts.append(f"{progress.unpriced:,} of unknown cost")
     parts += bounds(progress)
     if progress.maybe_billed:
         parts.append(f"{progress.maybe_billed:,} may have been billed without a response")
