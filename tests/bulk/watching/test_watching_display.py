@@ -18,8 +18,7 @@ from callsheet.bulk.progress import Progress
 from callsheet.bulk.watching import outlook
 from callsheet.bulk.watching.outlook import History
 from callsheet.bulk.watching.panel import panel
-from callsheet.bulk.watching.views import log_line
-from callsheet.bulk.watching.watch import open_watch
+from callsheet.bulk.watching.watch import log_line, open_watch
 from callsheet.wording import amount, duration, percent, rate
 
 EVIL = "[red]x[/red] :smile: \x1b[31mred\x1b]0;title\x07\r\n\x9b2J\u202eback\ud800"

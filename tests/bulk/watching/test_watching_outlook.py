@@ -12,8 +12,7 @@ from callsheet.actors.rate_limit.bucket import Bucket
 from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot
 from callsheet.bulk.progress import Progress
 from callsheet.bulk.watching import outlook
-from callsheet.bulk.watching.limit_use import limit_uses
-from callsheet.bulk.watching.outlook import History
+from callsheet.bulk.watching.outlook import History, limit_uses
 
 
 def stands(now, answered=0, **more):

@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot
 from callsheet.actors.responses import Usage
 from callsheet.bulk.progress import Progress, RowEnded
-from callsheet.bulk.watching.series import Series
-from callsheet.bulk.watching.totals import MAX_BUCKETS, RELATIVE_ERROR, Histogram, TimeBuckets
+from callsheet.bulk.watching.series import (
+    MAX_BUCKETS,
+    RELATIVE_ERROR,
+    Histogram,
+    Series,
+    TimeBuckets,
+)
 from callsheet.compare.run import nearest_rank
 
 

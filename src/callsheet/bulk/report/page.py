@@ -15,8 +15,7 @@ from ...wording import amount, dollars, duration, printable, rate, retries, seco
 from ..progress import Progress
 from ..watching.outlook import mean_rate
 from ..watching.panel import bounds, invalid_rows, run_state
-from ..watching.series import Series
-from ..watching.totals import RELATIVE_ERROR
+from ..watching.series import RELATIVE_ERROR, Series
 from .picture import has_matplotlib
 from .plots import Plot, draw_plots
 from .summary import PERCENTILES

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..watching.series import Series
-from ..watching.totals import TimeBuckets
+from ..watching.series import Series, TimeBuckets
 from .picture import MOST_KINDS, color_of, svg
 
 if TYPE_CHECKING:

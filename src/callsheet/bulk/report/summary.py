@@ -10,8 +10,7 @@ from ...wording import dollars, duration, printable, rate, retries, seconds
 from ..progress import Progress
 from ..watching.outlook import mean_rate
 from ..watching.panel import invalid_rows, rows_text, run_state
-from ..watching.series import Series
-from ..watching.totals import RELATIVE_ERROR
+from ..watching.series import RELATIVE_ERROR, Series
 
 PERCENTILES = (50, 90, 99)
 _MOST_KINDS = 8

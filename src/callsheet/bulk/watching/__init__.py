@@ -1,10 +1,8 @@
 """Show a bulk run while it lasts, and record what its report needs."""
 
 from .event_log import EventLog
-from .limit_use import LimitUse, limit_uses
-from .outlook import History, Outlook, outlook
-from .series import Series, SlowRow
-from .totals import RELATIVE_ERROR, Histogram, TimeBucket, TimeBuckets
+from .outlook import History, LimitUse, Outlook, limit_uses, outlook
+from .series import RELATIVE_ERROR, Histogram, Series, SlowRow, TimeBucket, TimeBuckets
 from .watch import ProgressObserver, open_watch
 
 __all__ = [

@@ -15,8 +15,7 @@ from rich.text import Text
 
 from ...wording import dollars, duration, percent, printable, rate, seconds
 from ..progress import Progress
-from .limit_use import LimitUse, limit_text
-from .outlook import Outlook
+from .outlook import LimitUse, Outlook, limit_text
 
 _WIDEST = 100
 _HEAD = 11  # columns of the name of a line
