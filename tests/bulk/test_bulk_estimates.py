@@ -16,9 +16,9 @@ from callsheet.actors import (
     default_prices,
     open_troupe,
 )
-from callsheet.bulk.files.spend import RunSpend
 from callsheet.bulk.forecast import forecast
 from callsheet.bulk.row import Row
+from callsheet.bulk.spending import RunSpend
 from callsheet.compare.samples import INSTRUCTION, write_reviews
 from callsheet.simulator.app import Provider
 from callsheet.simulator.inprocess import ProviderTransport

@@ -77,7 +77,7 @@ from .engine.writer import OutputState
 from .errors import crash_ending
 from .files.output import JSON_LINES
 from .progress import RowObserver
-from .reading.given import RowLike, rows_of
+from .reading.rows import RowLike, rows_of
 from .reading.settings import ReadSettings
 from .row import BadRow, Row
 from .settings import BulkSettings, Paths

@@ -14,7 +14,7 @@ import attrs
 from ..actors import TroupeSettings, class_of_schema, default_recipe
 from ..endpoints import choose_endpoint, open_endpoint
 from .bulk import bulk
-from .reading.given import rows_of
+from .reading.rows import rows_of
 from .reading.settings import ReadSettings
 from .settings import BulkSettings
 from .tables.shape import TableLimits, TableShape

@@ -25,8 +25,8 @@ from ..actors import (
     sharing_key,
 )
 from .files.known import KnownKeys
-from .files.spend import RunSpend
 from .row import BadRow, Row
+from .spending import RunSpend
 
 _MINUTE_S = 60.0
 

@@ -18,8 +18,8 @@ from callsheet.actors import (
 from callsheet.actors.vendors.prices import default_prices
 from callsheet.bulk.engine.dispatch import Dispatch
 from callsheet.bulk.errors import DRAINED, ArchiveFailed
-from callsheet.bulk.files.spend import RunSpend
 from callsheet.bulk.row import Placed
+from callsheet.bulk.spending import RunSpend
 
 OF_CALLS = ["sent", "retrying", *["answer"] * 4, "fail", "limited", "cancel"]
 OF_KEEPS = ["keep", "keep", "keep", "disk is full", "store crashes"]

@@ -23,9 +23,9 @@ from callsheet.actors.batch_api.plan import BatchGroup
 from callsheet.bulk.engine.routing import RunJournal, plan_run
 from callsheet.bulk.errors import BulkRefused
 from callsheet.bulk.files.known import open_known
-from callsheet.bulk.files.spend import RunSpend, UnpricedTokens
 from callsheet.bulk.files.store import RunStore
 from callsheet.bulk.settings import BulkSettings
+from callsheet.bulk.spending import RunSpend, UnpricedTokens
 
 
 @pytest.fixture

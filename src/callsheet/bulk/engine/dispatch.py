@@ -23,12 +23,11 @@ from ...actors import (
 from ..errors import DRAINED, LATE, RunEnding
 from ..files.lines import answer_line, failure_line
 from ..files.outcome import RowOutcome
-from ..files.spend import RunSpend
 from ..progress import RowEnded
 from ..row import Placed, Row
+from ..spending import RunSpend, Spending
 from .health import ProviderHealth
 from .queue import RowQueue
-from .spending import Spending
 from .store import Keep
 
 

@@ -24,8 +24,8 @@ from ...actors import (
 )
 from ...wording import all_digits
 from ..errors import BulkRefused
-from ..files.spend import RunSpend
 from ..settings import BulkSettings, RunRoute
+from ..spending import RunSpend
 
 _DAY_S = 86_400.0
 _PER_PACK = 200  # rows dispatched per call in flight: enough for several packs

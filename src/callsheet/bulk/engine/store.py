@@ -27,10 +27,10 @@ from ..errors import ArchiveFailed, BulkRefused, RunEnding, crash_ending
 from ..files.archive import Archive
 from ..files.lines import bad_line
 from ..files.outcome import RowOutcome
-from ..files.spend import RunSpend
 from ..progress import RowEnded
 from ..row import BAD_ROW, BadRow, Placed, Row
 from ..settings import BulkSettings
+from ..spending import RunSpend
 from .reporting import ReportRows
 from .writer import FinishOutput, OutputState, WriterActor, WriteRows
 

@@ -11,10 +11,10 @@ from ...actors import DamagedFile, StorageError, StorageFull, UnwrittenCosts, ta
 from ..errors import ArchiveFailed, BulkRefused
 from ..row import Row
 from ..settings import BulkSettings, Paths
+from ..spending import RunSpend
 from .disk_reserve import Reserve
 from .lines import is_error_line, with_id
 from .output import JSON_LINES, RowFormat, in_use, not_writable
-from .spend import RunSpend
 from .store import STORE_REMEDY, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2

@@ -10,7 +10,7 @@ from typing import final
 
 from ...actors import DamagedFile, Database, JournalOwner, StorageError
 from ..errors import BulkRefused
-from .spend import RunSpend
+from ..spending import RunSpend
 from .store import STORE_REMEDY, open_store, read_spend
 
 

@@ -26,7 +26,7 @@ from ...actors import (
 )
 from ..errors import BulkRefused
 from ..settings import Fsync
-from .spend import RunSpend, UnpricedTokens
+from ..spending import RunSpend, UnpricedTokens
 
 _CACHE_KIB = 2 * 1024
 _MAX_KEY_BYTES = 32

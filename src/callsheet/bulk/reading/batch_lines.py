@@ -14,9 +14,8 @@ from typing import cast
 
 from ...actors import ChatMessage, Json, Request, kind_of
 from ..row import ANTHROPIC_URL, gemini_url
-from .bodies import BodyReader, shape_of, shape_of_url, url_of
+from .bodies import GENERATION, MESSAGES, BodyReader, shape_of, shape_of_url, stated, url_of
 from .errors import BadRecord
-from .members import GENERATION, MESSAGES, stated
 from .request_builder import RequestBuilder
 
 _WORD_AFTER_BAR = re.compile(r"_([a-z0-9])")

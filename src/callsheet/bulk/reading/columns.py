@@ -22,9 +22,9 @@ from ...actors import (
     render,
 )
 from .advice import advice_for, columns_said, is_conversation
+from .bodies import CHAT, stated, take_limit_name, take_schema
 from .errors import BadRecord, InputError
 from .identity import USUAL_IDS
-from .members import CHAT, stated, take_limit_name, take_schema
 from .request_builder import RequestBuilder
 from .settings import ReadSettings, is_variable
 

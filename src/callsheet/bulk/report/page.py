@@ -16,8 +16,7 @@ from ..progress import Progress
 from ..watching.outlook import mean_rate
 from ..watching.panel import bounds, invalid_rows, run_state
 from ..watching.series import RELATIVE_ERROR, Series
-from .picture import has_matplotlib
-from .plots import Plot, draw_plots
+from .plots import Plot, draw_plots, has_matplotlib
 from .summary import PERCENTILES
 
 _PERIODS = 12  # rows of the table "Over time"

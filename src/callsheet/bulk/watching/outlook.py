@@ -1,4 +1,4 @@
-"""Estimate the rate, the remaining time, the final cost and the use of limits, from the last minute.
+"""Estimate rate, remaining time and final cost of a run, and its use of limits; by its last minute.
 
 A limit is a bucket that is refilled at a constant rate while it is not full. By the utilisation law
 (Denning and Buzen, "The operational analysis of queueing network models", 1978), the share of time

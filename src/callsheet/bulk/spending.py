@@ -1,0 +1,275 @@
+"""What a run has sent and spent: known, unknown and maybe (L13). Pure (R14)."""
+
+import json
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import final
+
+import attrs
+
+from ..actors import BudgetExceeded, CostBound, CostTotals, Request, Response, Usage
+from ..wording import all_digits
+from .errors import RUN_AGAIN, RunEnding
+
+PriceTokens = Callable[[str, str, Usage], Decimal | None]
+"""Returns the most USD that tokens can cost, from a model, a service tier and the tokens; None if
+the price is not known."""
+
+
+@attrs.frozen
+class UnpricedTokens:
+    """The most tokens of what has no known price, by model and service tier.
+
+    A later run may know the prices, and then counts them.
+
+    Args:
+        by_model: the tokens by model and tier.
+    """
+
+    by_model: Mapping[tuple[str, str], Usage] = attrs.field(factory=dict[tuple[str, str], Usage])
+
+    def __bool__(self) -> bool:
+        return bool(self.by_model)
+
+    def __add__(self, other: "UnpricedTokens") -> "UnpricedTokens":
+        found = dict(self.by_model)
+        for key, usage in other.by_model.items():
+            found[key] = found.get(key, Usage()) + usage
+        return UnpricedTokens(found)
+
+    @property
+    def models(self) -> list[str]:
+        """The models whose prices are not known."""
+        return sorted({model for model, _ in self.by_model})
+
+    def times(self, factor: int) -> "UnpricedTokens":
+        """Return the tokens of several requests."""
+        if not factor:
+            return UnpricedTokens()
+        return UnpricedTokens(
+            {
+                key: Usage(usage.input_tokens * factor, usage.output_tokens * factor)
+                for key, usage in self.by_model.items()
+            }
+        )
+
+    def most(self, other: "UnpricedTokens") -> "UnpricedTokens":
+        """Return the larger numbers of both."""
+        found = dict(self.by_model)
+        for key, usage in other.by_model.items():
+            known = found.get(key, Usage())
+            found[key] = Usage(
+                max(known.input_tokens, usage.input_tokens),
+                max(known.output_tokens, usage.output_tokens),
+            )
+        return UnpricedTokens(found)
+
+    def encode(self) -> str:
+        """Return the tokens as text."""
+        rows = [
+            (model, tier, usage.input_tokens, usage.output_tokens)
+            for (model, tier), usage in sorted(self.by_model.items())
+        ]
+        return json.dumps(rows, separators=(",", ":")) if rows else ""
+
+    @classmethod
+    def decode(cls, text: str) -> "UnpricedTokens":
+        """Return the tokens that `encode` has written.
+
+        Raises:
+            ValueError, TypeError: it is something else.
+        """
+        rows = json.loads(text) if text else ()
+        return cls({(model, tier): Usage(int(read), int(made)) for model, tier, read, made in rows})
+
+
+@attrs.frozen(kw_only=True)
+class RunSpend:
+    """What was sent and spent.
+
+    Args:
+        cost_usd: the cost in USD of all responses, as far as it is known.
+        sent: rows of this run that may have been sent.
+        ended: of these, rows that have ended, or were not sent after all.
+        lost: HTTP requests of all runs that may have been billed without a response.
+        unknown_usd: the most USD that responses without a known cost can have cost.
+        maybe_usd: the most USD that the requests in `lost` can have cost.
+        each_usd: the most USD that one request of this run can cost.
+        unpriced: the most tokens of responses, and of the requests in `lost`, without a price.
+        each_unpriced: the most tokens of one request of this run without a price.
+    """
+
+    cost_usd: Decimal = Decimal(0)
+    sent: int = 0
+    ended: int = 0
+    lost: int = 0
+    unknown_usd: Decimal = Decimal(0)
+    maybe_usd: Decimal = Decimal(0)
+    each_usd: Decimal = Decimal(0)
+    unpriced: UnpricedTokens = attrs.field(factory=UnpricedTokens)
+    each_unpriced: UnpricedTokens = attrs.field(factory=UnpricedTokens)
+
+    @property
+    def open_usd(self) -> Decimal:
+        """The most USD of what is not known to have been billed, or by how much."""
+        return self.unknown_usd + self.maybe_usd
+
+    @property
+    def at_most_usd(self) -> Decimal:
+        """The most USD that everything can have cost, as far as prices are known (L13)."""
+        return self.cost_usd + self.open_usd
+
+    def after_death(self) -> "RunSpend":
+        """Return what is spent if the process that has written this has died.
+
+        What it has sent, and what has not ended, may have been charged.
+        """
+        lost = self.sent - self.ended
+        return attrs.evolve(
+            self,
+            sent=0,
+            ended=0,
+            lost=self.lost + lost,
+            maybe_usd=self.maybe_usd + lost * self.each_usd,
+            each_usd=Decimal(0),
+            unpriced=self.unpriced + self.each_unpriced.times(lost),
+            each_unpriced=UnpricedTokens(),
+        )
+
+    def priced(self, price: PriceTokens) -> "RunSpend":
+        """Return the same with USD for the tokens whose price is known now.
+
+        Args:
+            price: prices the tokens of a model.
+        """
+        usd, left = self.unknown_usd, dict[tuple[str, str], Usage]()
+        for (model, tier), usage in self.unpriced.by_model.items():
+            cost = price(model, tier, usage)
+            if cost is None:
+                left[model, tier] = usage
+            else:
+                usd += cost
+        return attrs.evolve(self, unknown_usd=usd, unpriced=UnpricedTokens(left))
+
+
+@final
+class Spending:
+    """What a run and earlier runs have spent.
+
+    Args:
+        before: what earlier runs have spent.
+        bound: bounds what one attempt of a request can cost.
+
+    Attributes:
+        lost: HTTP requests that may have been billed without a response.
+        cost_usd: the cost in USD of all responses, as far as it is known.
+        unknown_usd: the most USD that responses without a known cost can have cost.
+        maybe_usd: the most USD that the requests in `lost` can have cost.
+    """
+
+    def __init__(self, before: RunSpend, bound: CostBound) -> None:
+        self._before = before
+        self._bound = bound
+        self.lost = before.lost
+        self.cost_usd = before.cost_usd
+        self.unknown_usd = before.unknown_usd
+        self.maybe_usd = before.maybe_usd
+        self._unpriced = before.unpriced
+        self._each_usd = Decimal(0)
+        self._each_unpriced = UnpricedTokens()
+
+    def admit(self, request: Request) -> None:
+        """Note what a request that may be sent can cost."""
+        usd, tokens = self._most(request)
+        self._each_usd = max(self._each_usd, usd)
+        if tokens:
+            self._each_unpriced = self._each_unpriced.most(tokens)
+
+    def pay(self, request: Request, response: Response) -> None:
+        """Count what a response has cost; without a known cost, it is the most that it can be.
+
+        Each row of a pack counts as a call of its own, until `count_exactly` corrects that.
+        """
+        if response.cost_usd is not None:
+            self.cost_usd += response.cost_usd
+            return
+        usd, tokens = self._most(request)
+        self.unknown_usd += usd
+        self._unpriced += tokens
+
+    def lose(self, request: Request, count: int, of_packs: int = 0) -> None:
+        """Count requests that may have been billed without a response.
+
+        Args:
+            request: what was requested.
+            count: the number of HTTP requests.
+            of_packs: the number of HTTP requests that may have been billed for this row and others.
+        """
+        self.lost += count
+        if attempts := max(count, of_packs):
+            usd, tokens = self._most(request)
+            self.maybe_usd += attempts * usd
+            self._unpriced += tokens.times(attempts)
+
+    def count_exactly(self, booked: CostTotals) -> None:
+        """Replace the bounds of this run by what the ledger has of it.
+
+        What a cancelled row has cost is known there alone, and counts as possibly billed here.
+
+        Args:
+            booked: the sums of the run's lane.
+        """
+        before, open_usd = self._before, booked.maybe_billed.usd + booked.reserved.usd
+        self.unknown_usd = before.unknown_usd + booked.unknown.usd
+        unseen = booked.spent.usd - (self.cost_usd - before.cost_usd)
+        self.maybe_usd = before.maybe_usd + open_usd + max(unseen, Decimal(0))
+
+    def so_far(self, *, sent: int, ended: int) -> RunSpend:
+        """Return what was sent and spent.
+
+        Args:
+            sent: rows of this run that may have been sent.
+            ended: of these, rows that have ended, or were not sent after all.
+        """
+        return RunSpend(
+            cost_usd=self.cost_usd,
+            sent=sent,
+            ended=ended,
+            lost=self.lost,
+            unknown_usd=self.unknown_usd,
+            maybe_usd=self.maybe_usd,
+            each_usd=self._each_usd,
+            unpriced=self._unpriced,
+            each_unpriced=self._each_unpriced,
+        )
+
+    def unpaid(self, error: BudgetExceeded, most: Decimal | None, model: str) -> RunEnding:
+        """Return the ending of a run whose budget is spent.
+
+        Args:
+            error: why the next call was not made.
+            most: the budget of the run in USD; None if it has none.
+            model: the model of that call.
+        """
+        if most is None or error.left_usd is None:  # a budget other than the run's own
+            return RunEnding("unpaid", str(error), RUN_AGAIN)
+        if error.needs_usd is None:
+            reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
+            return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
+        left = f"{all_digits(error.left_usd)} of ${most} is left"
+        open_usd = self.unknown_usd + self.maybe_usd
+        if open_usd := min(open_usd, max(Decimal(0), most - error.left_usd - self.cost_usd)):
+            left += f" (up to {all_digits(open_usd)} may have been billed for what told no cost)"
+        return RunEnding(
+            "unpaid",
+            f"the next call may cost up to {all_digits(error.needs_usd)}, and {left}",
+            f"raise --max-cost and {RUN_AGAIN}",
+        )
+
+    def _most(self, request: Request) -> tuple[Decimal, UnpricedTokens]:
+        """Return the most that one attempt can cost, in USD or in tokens without a price."""
+        usage, usd = self._bound.of(request, None)
+        if usd is not None:
+            return usd, UnpricedTokens()
+        most = Usage(usage.input_tokens, usage.output_tokens)
+        return Decimal(0), UnpricedTokens({(request.model, self._bound.tier_of(request)): most})
