@@ -65,7 +65,7 @@ from callsheet.actors import (
 from callsheet.bulk import bulk
 from callsheet.bulk.engine.run import BulkRun
 from callsheet.bulk.errors import RunEnding
-from callsheet.bulk.files.outcome import Result
+from callsheet.bulk.files.lines import Result
 from callsheet.bulk.progress import Progress, RowEnded
 from callsheet.bulk.reading.opening import count_rows, open_rows
 from callsheet.bulk.reading.settings import ReadSettings

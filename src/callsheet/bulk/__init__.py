@@ -10,7 +10,7 @@ from .bulk import bulk
 from .dataframe import bulk_dataframe
 from .engine.run import BulkRun
 from .errors import BulkRefused, BulkStopped, RunEnding
-from .files.outcome import Result
+from .files.lines import Result
 from .progress import Progress, RowEnded, RowObserver
 from .reading.settings import ReadSettings
 from .row import BadRow, Row

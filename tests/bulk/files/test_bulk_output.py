@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callsheet.bulk.files.lines import RowOutcome
 from callsheet.bulk.files.lines_file import LinesFile
-from callsheet.bulk.files.outcome import RowOutcome
 from callsheet.bulk.files.output import OrderedOutput, UnorderedOutput, matching
 from callsheet.bulk.progress import RowEnded
 

@@ -21,50 +21,13 @@ from ...actors import (
     Usage,
 )
 from ..errors import DRAINED, LATE, RunEnding
-from ..files.lines import answer_line, failure_line
-from ..files.outcome import RowOutcome
+from ..files.lines import RowOutcome, answer_line, failure_line
 from ..progress import RowEnded
 from ..row import Placed, Row
 from ..spending import RunSpend, Spending
 from .health import ProviderHealth
-from .queue import RowQueue
+from .queue import RowCall, RowQueue
 from .store import Keep
-
-
-@attrs.define(eq=False)
-class RowCall:
-    """The call of a row that was dispatched.
-
-    Args:
-        placed: the row with its place.
-        began_at: the time of the dispatch, in seconds on Trio's clock.
-        how: cancels the call; None until it can be cancelled.
-        is_cancelled: True if the call is to be cancelled.
-        maybe_billed: failed attempts that may have been charged for.
-    """
-
-    placed: Placed
-    began_at: float
-    how: Callable[[], object] | None = None
-    is_cancelled: bool = False
-    maybe_billed: int = 0
-
-    @property
-    def row(self) -> Row:
-        """The row."""
-        return self.placed.row
-
-    def cancel(self) -> None:
-        """Cancel the call; its end is reported afterwards."""
-        self.is_cancelled = True
-        if self.how is not None:
-            self.how()
-
-    def cancel_by(self, how: Callable[[], object]) -> None:
-        """Cancel the call in this way, at once if it was cancelled meanwhile."""
-        self.how = how
-        if self.is_cancelled:
-            how()
 
 
 @final

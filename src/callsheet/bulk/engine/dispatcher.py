@@ -22,7 +22,8 @@ from ...runtime import (
 )
 from ..errors import LATE, ArchiveFailed, RunEnding, crash_ending
 from ..row import Placed
-from .dispatch import Dispatch, RowCall
+from .dispatch import Dispatch
+from .queue import RowCall
 from .routing import Prepare
 from .store import Keep
 from .writer import OutputState

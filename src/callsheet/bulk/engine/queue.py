@@ -2,10 +2,48 @@
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
-from ..row import Placed, chars_of, size_of
+import attrs
+
+from ..row import Placed, Row, chars_of, size_of
+
+
+@attrs.define(eq=False)
+class RowCall:
+    """The call of a row that was dispatched.
+
+    Args:
+        placed: the row with its place.
+        began_at: the time of the dispatch, in seconds on Trio's clock.
+        how: cancels the call; None until it can be cancelled.
+        is_cancelled: True if the call is to be cancelled.
+        maybe_billed: failed attempts that may have been charged for.
+    """
+
+    placed: Placed
+    began_at: float
+    how: Callable[[], object] | None = None
+    is_cancelled: bool = False
+    maybe_billed: int = 0
+
+    @property
+    def row(self) -> Row:
+        """The row."""
+        return self.placed.row
+
+    def cancel(self) -> None:
+        """Cancel the call; its end is reported afterwards."""
+        self.is_cancelled = True
+        if self.how is not None:
+            self.how()
+
+    def cancel_by(self, how: Callable[[], object]) -> None:
+        """Cancel the call in this way, at once if it was cancelled meanwhile."""
+        self.how = how
+        if self.is_cancelled:
+            how()
 
 
 @final

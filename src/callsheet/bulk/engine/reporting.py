@@ -13,7 +13,7 @@ import trio
 from ...actors import LimiterSnapshot, Troupe, Usage
 from ...runtime import Actor, AskFailed, Message, handles
 from ..errors import RUN_AGAIN, RunEnding
-from ..files.outcome import RowOutcome
+from ..files.lines import RowOutcome
 from ..progress import RowEnded, RowObserver
 from ..row import BAD_ROW
 

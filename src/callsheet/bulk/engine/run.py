@@ -9,7 +9,7 @@ import trio
 from ...actors import Limits, Troupe
 from ...runtime import AskFailed, Ref
 from ..errors import DRAINED, BulkStopped, RunEnding
-from ..files.outcome import Result
+from ..files.lines import Result
 from ..progress import Progress
 from .dispatch import Dispatch
 from .dispatcher import ChangeInFlight, Control, EndAtOnce, EndRun, PauseRows

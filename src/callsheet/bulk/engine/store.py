@@ -25,8 +25,7 @@ from ...runtime import (
 )
 from ..errors import ArchiveFailed, BulkRefused, RunEnding, crash_ending
 from ..files.archive import Archive
-from ..files.lines import bad_line
-from ..files.outcome import RowOutcome
+from ..files.lines import RowOutcome, bad_line
 from ..progress import RowEnded
 from ..row import BAD_ROW, BadRow, Placed, Row
 from ..settings import BulkSettings

@@ -1,20 +1,21 @@
-"""The lines of OUTPUT and of the errors file, in the format of batch output files.
+"""Rows that have ended, and their lines in OUTPUT and in the errors file.
 
-It is OpenAI's, but for rows from a batch file of Anthropic or Gemini, which have the format of
-their provider. Each line begins with `id`, which names the key of its row, and has a member
-`callsheet` besides.
+The lines are in the format of OpenAI's batch output files; those of rows from a batch file of
+Anthropic or Gemini have the format of their provider. Each line begins with `id`, which names the
+key of its row, and has a member `callsheet` besides.
 """
 
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, cast, final
 
 import attrs
 import orjson
 
 from ...actors import CallFailed, Json, Response, Usage, dumps, loads
-from ..row import BAD_ROW, BadRow, Row
+from ..progress import RowEnded
+from ..row import BAD_ROW, BadRow, Row, chars_of
 from .body import made_body, own_body, read_body
 from .vendor_bodies import answered_members, failed_members, id_member, is_vendors
 
@@ -23,6 +24,80 @@ _MADE_ID = "callsheet-"
 
 _PROVIDERS_OWN = "provider_body"
 """The member with the provider's own body, if the body of the line was made from it."""
+
+
+@attrs.frozen
+class RowOutcome:
+    """A row that has ended and is to be written to disk.
+
+    Args:
+        place: the index of the row in the input, from 0.
+        line: the line for OUTPUT, or for the errors file.
+        event: the event for the observers.
+        key: the key to store the response by; None if it is stored already, or is an error.
+        columns: the values of the input, if OUTPUT is a table.
+    """
+
+    place: int
+    line: bytes
+    event: RowEnded
+    key: bytes | None = None
+    columns: Mapping[str, object] | None = attrs.field(default=None, repr=False)
+
+    @property
+    def size(self) -> int:
+        """The size of the line and of the columns, in bytes or characters."""
+        return len(self.line) + chars_of(self.columns)
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the line is for OUTPUT."""
+        return self.event.error is None
+
+
+@final
+@attrs.frozen
+class Result:
+    """The result of a row; it is on disk.
+
+    Args:
+        event: the end of the row, with attempts, tokens and cost.
+        line: the line that was written, without its line end.
+    """
+
+    event: RowEnded
+    line: bytes = attrs.field(repr=False)
+
+    @property
+    def number(self) -> int:
+        """The number of the row in the input, from 1."""
+        return self.event.number
+
+    @property
+    def custom_id(self) -> str:
+        """The custom id of the row."""
+        return self.event.custom_id
+
+    @property
+    def error(self) -> str | None:
+        """The kind of error, such as "RateLimited"; None for a response."""
+        return self.event.error
+
+    @property
+    def message(self) -> str:
+        """The text of the error; "" for a response."""
+        return self.event.message
+
+    @property
+    def response(self) -> Response:
+        """The response, read from the line.
+
+        Raises:
+            ValueError: the row failed.
+        """
+        if self.error is not None:
+            raise ValueError(f"{self.custom_id} has no response: {self.message}")
+        return read_answer(self.line)
 
 
 def answer_line(row: Row, response: Response, created: int) -> bytes:

@@ -11,9 +11,8 @@ from typing import Protocol, final
 
 from ..errors import MAKE_ROOM, ArchiveFailed, BulkRefused
 from ..settings import BulkSettings, Paths
-from .lines import key_start
+from .lines import RowOutcome, key_start
 from .lines_file import ChangedByOthers, LinesFile
-from .outcome import RowOutcome
 from .store import RunStore
 
 _OLD = """CREATE TABLE old (

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Protocol, final
 
 from ...actors import Response
-from ..files.lines import read_answer
+from ..files.lines import RowOutcome, read_answer
 from ..files.lines_file import records
-from ..files.outcome import RowOutcome
 from ..files.store import RunStore
 from ..settings import Paths
 from .cells import CsvRecords, TableCell, cells_of, csv_fields, json_line

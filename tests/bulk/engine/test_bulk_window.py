@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.bulk.files.outcome import ReorderWindow, RowOutcome
+from callsheet.bulk.engine.writer import ReorderWindow
+from callsheet.bulk.files.lines import RowOutcome
 from callsheet.bulk.progress import RowEnded
 
 
