@@ -4,10 +4,12 @@ The usual run tries the same examples each time. `-m slow` tries random ones, an
 `HYPOTHESIS_PROFILE=random pytest`; `HYPOTHESIS_PROFILE=thorough pytest` tries ten times as many.
 """
 
+import contextlib
 import faulthandler
 import gc
 import os
 import signal
+import sys
 import threading
 import traceback
 
@@ -44,6 +46,22 @@ def pytest_configure(config):
     config.stash[stderr] = os.dup(2)  # not captured yet
     is_usual = config.getoption("markexpr") == "not slow"
     settings.load_profile(PROFILE or ("usual" if is_usual else "random"))
+    if sys.dont_write_bytecode:
+        keep_bytecode(config)
+
+
+def keep_bytecode(config):
+    """Compile each module once where the environment leaves no bytecode in its folder.
+
+    Otherwise each worker and each process of a test compiles what it imports, Trio included.
+    """
+    if not hasattr(config, "cache"):
+        return
+    with contextlib.suppress(OSError):  # a read-only folder: it takes longer
+        sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
+        sys.dont_write_bytecode = False
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.hookimpl(wrapper=True)
