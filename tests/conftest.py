@@ -1,12 +1,15 @@
-"""What every test gets: the same start, a time limit, a quiet log, and random examples.
+"""What every test gets: the same start, a time limit, a quiet log, and examples.
 
-`HYPOTHESIS_PROFILE=thorough pytest` tries ten times as many examples.
+The usual run tries the same examples each time. `-m slow` tries random ones, and so does
+`HYPOTHESIS_PROFILE=random pytest`; `HYPOTHESIS_PROFILE=thorough pytest` tries ten times as many.
 """
 
+import contextlib
 import faulthandler
 import gc
 import os
 import signal
+import sys
 import threading
 import traceback
 
@@ -15,10 +18,10 @@ import structlog
 import trio
 from hypothesis import settings
 
-settings.register_profile("usual", max_examples=60, deadline=None)
+settings.register_profile("usual", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile("random", max_examples=60, deadline=None)
 settings.register_profile("thorough", max_examples=600, deadline=None)
-PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "usual")
-settings.load_profile(PROFILE)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE")
 
 SLOW_FACTOR = 30  # for a test that is marked as slow, and with thorough examples
 INHERITED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # not SIGPIPE: Python itself ignores that
@@ -41,6 +44,24 @@ def pytest_configure(config):
             usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, usual)
     config.stash[stderr] = os.dup(2)  # not captured yet
+    is_usual = config.getoption("markexpr") == "not slow"
+    settings.load_profile(PROFILE or ("usual" if is_usual else "random"))
+    if sys.dont_write_bytecode:
+        keep_bytecode(config)
+
+
+def keep_bytecode(config):
+    """Compile each module once where the environment leaves no bytecode in its folder.
+
+    Otherwise each worker and each process of a test compiles what it imports, Trio included.
+    """
+    if not hasattr(config, "cache"):
+        return
+    with contextlib.suppress(OSError):  # a read-only folder: it takes longer
+        sys.pycache_prefix = str(config.cache.mkdir("bytecode"))
+        sys.dont_write_bytecode = False
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,7 +12,6 @@ from stress_scripts import CancelAfter, Manage, Pause, Script, Send, scripts
 
 from callsheet.runtime import RestartPolicy
 
-FEWEST_STEPS = 10_000
 OUTCOMES = (
     *("ActorCrashed", "ActorStopped", "AskTimedOut", "Deadlock", "Dropped", "MailboxFull"),
     *("MailboxFunctionFailed", "StartTimedOut", "TooManyChildren"),
@@ -21,6 +20,8 @@ OUTCOMES = (
     *("pool done", "resize done", "stop done", "stop_ref done", "wait_stopped done"),
 )
 """Outcomes that must occur; otherwise the scripts do not exercise enough."""
+RARE = ("AlreadyPresent", "Deadlock", "RestartIntensityExceeded", "StartTimedOut", "pool done")
+"""Those of them that a hundred scripts may lack."""
 
 
 def run_all(examples: int, *, derandomize: bool) -> Counter[str]:
@@ -43,9 +44,17 @@ def run_all(examples: int, *, derandomize: bool) -> Counter[str]:
 
 
 def test_no_script_makes_a_caller_hang_or_loses_a_message_or_leaves_a_task():
+    done = run_all(100, derandomize=True)
+    print(dict(done))
+    assert done["steps"] >= 2_500
+    assert [outcome for outcome in OUTCOMES if not done[outcome] and outcome not in RARE] == []
+
+
+@pytest.mark.slow
+def test_no_script_of_four_hundred_does_so():
     done = run_all(400, derandomize=True)
     print(dict(done))
-    assert done["steps"] >= FEWEST_STEPS
+    assert done["steps"] >= 10_000
     assert [outcome for outcome in OUTCOMES if not done[outcome]] == []
 
 
@@ -53,7 +62,7 @@ def test_no_script_makes_a_caller_hang_or_loses_a_message_or_leaves_a_task():
 def test_no_script_of_many_more_does_so():
     done = run_all(10_000, derandomize=False)
     print(dict(done))
-    assert done["steps"] >= 20 * FEWEST_STEPS
+    assert done["steps"] >= 200_000
 
 
 # A small tree with many concurrent events, for the tests below.

@@ -191,7 +191,7 @@ def test_a_limit_that_is_not_set_is_used_and_mostly_its_first_crowd_is_refused(
 ):
     limits = Limits(in_flight=100)
     provider = SpelledProvider(kind(limit, period_s), spelling, limits, pauses=pauses)
-    seconds = max(60.0, 3 * period_s)
+    seconds = max(30.0, 3 * period_s)
     ideal = seconds * limit / period_s
     provider.run(int(2 * ideal), seconds)
     assert len(provider.admitted) >= 0.85 * ideal

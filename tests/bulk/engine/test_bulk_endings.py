@@ -145,7 +145,7 @@ async def test_resumes_of_packs_stay_within_the_budget(autojump_clock, output, f
     most, instruction = Decimal("0.002"), "Label each review as good or bad, with great care. " * 15
     requests = [
         Request.of(f"Review {at}: it was good.", system=instruction, model=MODEL, max_tokens=5)
-        for at in range(1500)
+        for at in range(500)
     ]
     packed = [
         attrs.evolve(row, request=request)
