@@ -63,7 +63,7 @@ class AutobatcherSettings:
         poll_s: seconds between two polls.
     """
 
-    completion_window: str = "24h"
+    completion_window: str = ""
     window_s: float = _WINDOW_S
     poll_s: float = _POLL_S
 

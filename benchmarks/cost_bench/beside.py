@@ -15,22 +15,41 @@ from callsheet.compare.lower_bound import compute_lower_bound
 from callsheet.compare.workloads import Workload, WorkloadName, make_workload
 from callsheet.simulator.settings import ProviderSettings
 from cost_bench.autobatcher_client import Autobatcher, AutobatcherSettings
-from cost_bench.provider import Bill, read_bill, reset, running_provider
+from cost_bench.provider import Bill, read_bill, running_provider
 
 __all__ = ["AUTOBATCHER", "BATCH_TIME_S", "DAY", "WayFigures", "beside"]
 
 _DAY_S = 86_400.0
-_SCALE = 0.1
+_FAST = 0.1  # the time scale of ways that wait for batches
+_LEAST_TOKENS = 16  # that a request to Responses may allow
 BATCH_TIME_S = 30  # the same for every batch, so that ways can be compared
 
 DAY = "callsheet, 24 h deadline"
 AUTOBATCHER = {
-    "autobatcher, 24h": AutobatcherSettings(),
-    "autobatcher, 24h, window of 1 s": AutobatcherSettings(window_s=BatchApiPolicy().gather_s),
+    "autobatcher": AutobatcherSettings(),
+    "autobatcher, 24h": AutobatcherSettings(completion_window="24h"),
+    "autobatcher, 24h, window of 1 s": AutobatcherSettings(
+        completion_window="24h", window_s=BatchApiPolicy().gather_s
+    ),
 }
 """The settings of autobatcher, by the name of the way."""
 
-Open = Callable[[str, Workload], AbstractAsyncContextManager[SendRequest]]
+_Change = Callable[[Request], Request]
+_Open = Callable[[str, Workload], AbstractAsyncContextManager[SendRequest]]
+
+
+@attrs.frozen
+class _Way:
+    """A way to run a workload.
+
+    Args:
+        opened: opens it for a base URL and a workload, and yields a function that sends a request.
+        time_scale: the factor on the provider's times. Ways that send calls at once run in full
+            time, in which calls take longer than our work for them.
+    """
+
+    opened: _Open
+    time_scale: float = 1.0
 
 
 @attrs.frozen
@@ -52,7 +71,7 @@ class WayFigures:
 
 
 async def beside(name: WorkloadName, python: str | None) -> dict[str, WayFigures]:
-    """Run a workload in every way, one after another, against one provider.
+    """Run a workload in every way, one after another, each against a provider of its own.
 
     Args:
         name: the name of the workload.
@@ -60,23 +79,18 @@ async def beside(name: WorkloadName, python: str | None) -> dict[str, WayFigures
     """
     workload = make_workload(name)
     expected = await compute_lower_bound(workload, ProviderSettings())
+    wanted = [item.results for item in expected.items]
+    batch_time = f"{BATCH_TIME_S}-{BATCH_TIME_S}"
     found: dict[str, WayFigures] = {}
-    async with running_provider(
-        _SCALE, "--batch-time", f"{BATCH_TIME_S}-{BATCH_TIME_S}"
-    ) as base_url:
-        for title, opened in _ways(workload, python).items():
-            await reset(base_url)
-            async with opened(base_url, workload) as ask:
+    for title, way in _ways(workload, python).items():
+        async with running_provider(way.time_scale, "--batch-time", batch_time) as base_url:
+            async with way.opened(base_url, workload) as ask:
                 begun = trio.current_time()
                 results = await _run(workload, ask)
-                seconds = (trio.current_time() - begun) / _SCALE
-            wanted = [item.results for item in expected.items]
-            found[title] = WayFigures(
-                await read_bill(base_url),
-                seconds,
-                sum(_same(*pair) for pair in zip(wanted, results, strict=True)),
-                sum(map(len, wanted)),
-            )
+                seconds = (trio.current_time() - begun) / way.time_scale
+            same = sum(_same(*pair) for pair in zip(wanted, results, strict=True))
+            answers = sum(map(len, wanted))
+            found[title] = WayFigures(await read_bill(base_url), seconds, same, answers)
     return found
 
 
@@ -84,21 +98,21 @@ def _same(wanted: StepResults, found: StepResults) -> int:
     return sum(found.get(step) == text for step, text in wanted.items())
 
 
-def _ways(workload: Workload, python: str | None) -> Mapping[str, Open]:
-    ways: dict[str, Open] = {"one call each": _plain}
+def _ways(workload: Workload, python: str | None) -> Mapping[str, _Way]:
+    flex, batches = Routing(batch=False), Routing(flex=False)
+    ways = {"one call each": _Way(_plain)}
     if python is not None:
-        ways |= {
-            title: partial(_autobatcher, python, settings)
-            for title, settings in AUTOBATCHER.items()
-        }
-    ways["callsheet, live"] = partial(_callsheet, _alone, Routing())
+        for title, settings in AUTOBATCHER.items():
+            scale = _FAST if settings.completion_window else 1.0
+            ways[title] = _Way(partial(_autobatcher, python, settings, scale), scale)
+    ways["callsheet, live"] = _callsheet(_alone)
+    ways["callsheet, flex"] = _callsheet(_alone_in_a_day, flex)
+    ways["callsheet, batches"] = _callsheet(_alone_in_a_day, batches, _FAST)
     if workload.shares_calls:
-        ways["callsheet, packed"] = partial(_callsheet, _as_it_is, Routing())
-    ways["callsheet, batches"] = partial(_callsheet, _alone_in_a_day, Routing(flex=False))
-    if workload.shares_calls:
-        title = "callsheet, packed, batches"
-        ways[title] = partial(_callsheet, _in_a_day, Routing(flex=False))
-    ways[DAY] = partial(_callsheet, _in_a_day, Routing())
+        ways["callsheet, packed"] = _callsheet(_as_it_is)
+        ways["callsheet, packed, flex"] = _callsheet(_in_a_day, flex)
+        ways["callsheet, packed, batches"] = _callsheet(_in_a_day, batches, _FAST)
+    ways[DAY] = _callsheet(_in_a_day, Routing(), _FAST)
     return ways
 
 
@@ -120,37 +134,55 @@ def _alone_in_a_day(request: Request) -> Request:
 
 @asynccontextmanager
 async def _plain(base_url: str, workload: Workload) -> AsyncGenerator[SendRequest]:
-    environment = Environment(base_url=base_url, time_scale=_SCALE)
+    environment = Environment(base_url=base_url)
     async with open_plain_http(environment, workload.in_flight) as ask:
         yield ask
 
 
 @asynccontextmanager
 async def _autobatcher(
-    python: str, settings: AutobatcherSettings, base_url: str, _: Workload
+    python: str, settings: AutobatcherSettings, time_scale: float, base_url: str, _: Workload
 ) -> AsyncGenerator[SendRequest]:
-    async with Autobatcher.open(python, base_url, settings, _SCALE) as client:
-        yield client.ask
-
-
-@asynccontextmanager
-async def _callsheet(
-    state: Callable[[Request], Request], routing: Routing, base_url: str, workload: Workload
-) -> AsyncGenerator[SendRequest]:
-    usual = BatchApiPolicy()
-    settings = TroupeSettings(
-        endpoint=Endpoint(base_url, "sk-benchmark", vendor="openai"),
-        limits=Limits(in_flight=workload.in_flight),
-        batches=BatchApiPolicy(gather_s=usual.gather_s * _SCALE, poll_s=usual.poll_s * _SCALE),
-        routing=routing,
-    )
-    async with open_troupe(settings) as troupe:
+    async with Autobatcher.open(python, base_url, settings, time_scale) as client:
 
         async def ask(request: Request) -> PlainReply:
-            answer = await troupe.complete(state(request))
-            return PlainReply(answer.text, answer.usage, answer.cost_usd)
+            if not settings.completion_window:
+                tokens = max(request.max_tokens or 0, _LEAST_TOKENS)
+                request = attrs.evolve(request, max_tokens=tokens)
+            return await client.ask(request)
 
         yield ask
+
+
+def _callsheet(change: _Change, routing: Routing | None = None, time_scale: float = 1.0) -> _Way:
+    """Return the way by a troupe, with its default settings.
+
+    Args:
+        change: states what each request allows.
+        routing: the routes of requests with a deadline.
+        time_scale: the factor on the times of the provider and of the Batch API's stage.
+    """
+    usual = BatchApiPolicy()
+
+    @asynccontextmanager
+    async def opened(base_url: str, workload: Workload) -> AsyncGenerator[SendRequest]:
+        settings = TroupeSettings(
+            endpoint=Endpoint(base_url, "sk-benchmark", vendor="openai"),
+            limits=Limits(in_flight=workload.in_flight),
+            batches=BatchApiPolicy(
+                gather_s=usual.gather_s * time_scale, poll_s=usual.poll_s * time_scale
+            ),
+            routing=routing or Routing(),
+        )
+        async with open_troupe(settings) as troupe:
+
+            async def ask(request: Request) -> PlainReply:
+                answer = await troupe.complete(change(request))
+                return PlainReply(answer.text, answer.usage, answer.cost_usd)
+
+            yield ask
+
+    return _Way(opened, time_scale)
 
 
 async def _run(workload: Workload, ask: SendRequest) -> list[StepResults]:

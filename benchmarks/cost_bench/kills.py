@@ -24,6 +24,7 @@ _ROWS = 200
 _SCALE = 0.1
 _BATCH_TIME = "30-30"  # seconds
 _LOOK_S = 0.05
+_SETTINGS = AutobatcherSettings(completion_window="24h", window_s=1.0)
 _ENDS = ("completed", "failed", "expired", "cancelled")
 
 
@@ -65,7 +66,7 @@ async def kills(python: str | None) -> dict[str, KillFigures]:
 async def _autobatcher(python: str, base_url: str, requests: list[Request]) -> KillFigures:
     async def run(*, is_killed: bool) -> int:
         answers = 0
-        opened = Autobatcher.open(python, base_url, AutobatcherSettings(window_s=1.0), _SCALE)
+        opened = Autobatcher.open(python, base_url, _SETTINGS, _SCALE)
         async with opened as client, trio.open_nursery() as nursery:
 
             async def ask(request: Request) -> None:
