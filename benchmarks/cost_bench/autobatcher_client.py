@@ -50,7 +50,9 @@ def versions(python: str) -> str:
         "from importlib.metadata import version as v; "
         "print(f\"autobatcher {v('autobatcher')} with openai {v('openai')}\")"
     )
-    return subprocess.run([python, "-c", code], capture_output=True, check=True, text=True).stdout
+    return subprocess.run(
+        [python, "-c", code], capture_output=True, check=True, text=True
+    ).stdout.strip()
 
 
 @attrs.frozen(kw_only=True)
@@ -77,6 +79,7 @@ class Autobatcher:
     """
 
     process: trio.Process
+    _is_killed: bool = attrs.field(default=False, init=False)
     _waiting: dict[int, trio.Event] = attrs.field(factory=dict[int, trio.Event], init=False)
     _answers: dict[int, Mapping[str, Any]] = attrs.field(
         factory=dict[int, Mapping[str, Any]], init=False
@@ -113,13 +116,18 @@ class Autobatcher:
                 raise RuntimeError("autobatcher's process ended at once; its error is above")
             found = cls(process)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(found._receive, lines)  # of this class
+                nursery.start_soon(found._receive, lines)
                 yield found
                 nursery.cancel_scope.cancel()
         finally:
             process.kill()
             with trio.CancelScope(shield=True):
                 await process.wait()
+
+    def kill(self) -> None:
+        """Kill the process, as `kill -9` does; callers get no answer."""
+        self._is_killed = True
+        self.process.kill()
 
     async def ask(self, request: Request) -> PlainReply:
         """Make one chat.
@@ -147,6 +155,8 @@ class Autobatcher:
             answer = json.loads(line)
             self._answers[answer["id"]] = answer
             self._waiting.pop(answer["id"]).set()
+        if not self._is_killed:
+            raise RuntimeError("autobatcher's process ended; its error is above")
 
 
 async def _lines(process: trio.Process) -> AsyncGenerator[bytes]:

@@ -78,7 +78,7 @@ async def _autobatcher(python: str, base_url: str, requests: list[Request]) -> K
                 nursery.start_soon(ask, request)
             if is_killed:
                 await _batches_run(base_url)
-                client.process.kill()
+                client.kill()
                 nursery.cancel_scope.cancel()
         return answers
 
