@@ -27,8 +27,8 @@ from rich.table import Table
 from bench_kit.figures import Figure
 from bench_kit.report import figures_table, make_table, print_tables
 from callsheet.compare.workloads import WorkloadName
-from cost_bench.autobatcher_client import MISSING, find_autobatcher, versions
-from cost_bench.beside import AUTOBATCHER, BATCH_TIME_S, DAY, WayFigures, beside
+from cost_bench.autobatcher_client import AUTOBATCHER, MISSING, find_autobatcher, versions
+from cost_bench.beside import BATCH_TIME_S, DAY, WayFigures, beside
 from cost_bench.books import BookFigures, books
 from cost_bench.kills import kills
 from cost_bench.prompt_caching import MODELS, MODES, CachingFigures, prompt_caching
@@ -249,7 +249,9 @@ def _autobatcher(python: str | None) -> Part:
             figures.append(
                 Figure(f"{title}, 24 h deadline", "mUSD", ours, "autobatcher", least, at_most)
             )
-    killed = make_table(["killed in a batch, then run again"], ["answers", "USD", "of one run"])
+    killed = make_table(
+        ["killed while the provider works, then run again"], ["answers", "USD", "of one run"]
+    )
     for way, both in trio.run(kills, python).items():
         ratio = float(both.twice / both.once)
         killed.add_row(way, f"{both.answers:,}", f"{both.twice:.6f}", f"{ratio:.2f}")

@@ -14,16 +14,24 @@ import httpx
 import trio
 
 from bench_kit.processes import module_environment
-from callsheet.actors import Request
+from callsheet.actors import BatchApiPolicy, Request
 from callsheet.compare.execution import PlainReply, read_reply, write_body
 
-__all__ = ["MISSING", "Autobatcher", "AutobatcherSettings", "find_autobatcher", "versions"]
+__all__ = [
+    "AUTOBATCHER",
+    "MISSING",
+    "Autobatcher",
+    "AutobatcherSettings",
+    "find_autobatcher",
+    "versions",
+]
 
 MISSING = (
     "autobatcher is not installed: pip install autobatcher in an environment of its own (it needs "
     "openai 2), and give its interpreter with --autobatcher PYTHON."
 )
 _SCRIPT = Path(__file__).with_name("autobatcher_way.py")
+_LEAST_TOKENS = 16  # that a request to Responses may allow
 _WINDOW_S, _POLL_S = 10.0, 5.0  # autobatcher's defaults
 
 
@@ -70,15 +78,27 @@ class AutobatcherSettings:
     poll_s: float = _POLL_S
 
 
+AUTOBATCHER = {
+    "autobatcher": AutobatcherSettings(),
+    "autobatcher, 24h": AutobatcherSettings(completion_window="24h"),
+    "autobatcher, 24h, window of 1 s": AutobatcherSettings(
+        completion_window="24h", window_s=BatchApiPolicy().gather_s
+    ),
+}
+"""The settings of autobatcher, by the name of the way."""
+
+
 @attrs.define(eq=False)
 class Autobatcher:
     """A process with a client of autobatcher, which makes chats.
 
     Args:
         process: the process.
+        settings: the settings of the client.
     """
 
     process: trio.Process
+    settings: AutobatcherSettings
     _is_killed: bool = attrs.field(default=False, init=False)
     _waiting: dict[int, trio.Event] = attrs.field(factory=dict[int, trio.Event], init=False)
     _answers: dict[int, Mapping[str, Any]] = attrs.field(
@@ -114,7 +134,7 @@ class Autobatcher:
         try:
             if await anext(lines, b"") != b"ready":
                 raise RuntimeError("autobatcher's process ended at once; its error is above")
-            found = cls(process)
+            found = cls(process, settings)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(found._receive, lines)
                 yield found
@@ -135,6 +155,9 @@ class Autobatcher:
         Raises:
             RuntimeError: autobatcher raised an error.
         """
+        if not self.settings.completion_window:
+            tokens = max(request.max_tokens or 0, _LEAST_TOKENS)
+            request = attrs.evolve(request, max_tokens=tokens)
         self._asked += 1
         number, event = self._asked, trio.Event()
         self._waiting[number] = event

@@ -14,25 +14,16 @@ from callsheet.compare.execution import Execution, Item, PlainReply, StepResults
 from callsheet.compare.lower_bound import compute_lower_bound
 from callsheet.compare.workloads import Workload, WorkloadName, make_workload
 from callsheet.simulator.settings import ProviderSettings
-from cost_bench.autobatcher_client import Autobatcher, AutobatcherSettings
+from cost_bench.autobatcher_client import AUTOBATCHER, Autobatcher, AutobatcherSettings
 from cost_bench.provider import Bill, read_bill, running_provider
 
-__all__ = ["AUTOBATCHER", "BATCH_TIME_S", "DAY", "WayFigures", "beside"]
+__all__ = ["BATCH_TIME_S", "DAY", "WayFigures", "beside"]
 
 _DAY_S = 86_400.0
 _FAST = 0.1  # the time scale of ways that wait for batches
-_LEAST_TOKENS = 16  # that a request to Responses may allow
 BATCH_TIME_S = 30  # the same for every batch, so that ways can be compared
 
 DAY = "callsheet, 24 h deadline"
-AUTOBATCHER = {
-    "autobatcher": AutobatcherSettings(),
-    "autobatcher, 24h": AutobatcherSettings(completion_window="24h"),
-    "autobatcher, 24h, window of 1 s": AutobatcherSettings(
-        completion_window="24h", window_s=BatchApiPolicy().gather_s
-    ),
-}
-"""The settings of autobatcher, by the name of the way."""
 
 _Change = Callable[[Request], Request]
 _Open = Callable[[str, Workload], AbstractAsyncContextManager[SendRequest]]
@@ -144,14 +135,7 @@ async def _autobatcher(
     python: str, settings: AutobatcherSettings, time_scale: float, base_url: str, _: Workload
 ) -> AsyncGenerator[SendRequest]:
     async with Autobatcher.open(python, base_url, settings, time_scale) as client:
-
-        async def ask(request: Request) -> PlainReply:
-            if not settings.completion_window:
-                tokens = max(request.max_tokens or 0, _LEAST_TOKENS)
-                request = attrs.evolve(request, max_tokens=tokens)
-            return await client.ask(request)
-
-        yield ask
+        yield client.ask
 
 
 def _callsheet(change: _Change, routing: Routing | None = None, time_scale: float = 1.0) -> _Way:

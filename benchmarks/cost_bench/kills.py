@@ -1,9 +1,12 @@
-"""Kill a client while its batch runs, run the same work again, and read what the provider bills."""
+"""Kill a client while the provider works, run the same again, and read what the provider bills."""
 
 import json
 import subprocess
 import tempfile
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +18,7 @@ from bench_kit.processes import module_command, module_environment
 from callsheet import Request
 from callsheet.compare.execution import write_body
 from callsheet.compare.workloads import make_workload
-from cost_bench.autobatcher_client import Autobatcher, AutobatcherSettings
+from cost_bench.autobatcher_client import AUTOBATCHER, Autobatcher
 from cost_bench.provider import read_bill, reset, running_provider
 
 __all__ = ["KillFigures", "kills"]
@@ -24,7 +27,6 @@ _ROWS = 200
 _SCALE = 0.1
 _BATCH_TIME = "30-30"  # seconds
 _LOOK_S = 0.05
-_SETTINGS = AutobatcherSettings(completion_window="24h", window_s=1.0)
 _ENDS = ("completed", "failed", "expired", "cancelled")
 
 
@@ -34,7 +36,7 @@ class KillFigures:
 
     Args:
         once: the cost in USD of one run that nothing disturbs.
-        twice: the cost in USD of a run that is killed while its batch runs, and of the next run.
+        twice: the cost in USD of a run that is killed while the provider works, and of the next.
         answers: number of answers of the next run.
     """
 
@@ -58,16 +60,21 @@ async def kills(python: str | None) -> dict[str, KillFigures]:
     found: dict[str, KillFigures] = {}
     async with running_provider(_SCALE, "--batch-time", _BATCH_TIME) as base_url:
         if python is not None:
-            found["autobatcher, 24h"] = await _autobatcher(python, base_url, requests)
+            for title, settings in AUTOBATCHER.items():
+                opened = partial(Autobatcher.open, python, base_url, settings, _SCALE)
+                found[title] = await _autobatcher(opened, base_url, requests)
         found["callsheet run --route batch"] = await _callsheet(base_url, requests)
     return found
 
 
-async def _autobatcher(python: str, base_url: str, requests: list[Request]) -> KillFigures:
+async def _autobatcher(
+    opened: Callable[[], AbstractAsyncContextManager[Autobatcher]],
+    base_url: str,
+    requests: list[Request],
+) -> KillFigures:
     async def run(*, is_killed: bool) -> int:
         answers = 0
-        opened = Autobatcher.open(python, base_url, _SETTINGS, _SCALE)
-        async with opened as client, trio.open_nursery() as nursery:
+        async with opened() as client, trio.open_nursery() as nursery:
 
             async def ask(request: Request) -> None:
                 nonlocal answers
@@ -77,7 +84,7 @@ async def _autobatcher(python: str, base_url: str, requests: list[Request]) -> K
             for request in requests:
                 nursery.start_soon(ask, request)
             if is_killed:
-                await _batches_run(base_url)
+                await _work_runs(base_url)
                 client.kill()
                 nursery.cancel_scope.cancel()
         return answers
@@ -100,7 +107,7 @@ async def _callsheet(base_url: str, requests: list[Request]) -> KillFigures:
                 command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment
             )
             if is_killed:
-                await _batches_run(base_url)
+                await _work_runs(base_url)
                 process.kill()
                 await process.wait()
                 return 0
@@ -117,7 +124,7 @@ class _Run(Protocol):
     """Runs all requests, and returns the number of answers."""
 
     async def __call__(self, *, is_killed: bool) -> int:
-        """Run them; kill the client as soon as its batch runs, if `is_killed`."""
+        """Run them; kill the client as soon as the provider works on all, if `is_killed`."""
         ...
 
 
@@ -144,8 +151,11 @@ async def _running(base_url: str) -> bool:
     return any(batch["status"] not in _ENDS for batch in batches)
 
 
-async def _batches_run(base_url: str) -> None:
-    while not await _running(base_url):  # noqa: ASYNC110 - seen from outside
+async def _work_runs(base_url: str) -> None:
+    """Wait until the provider works on all requests, in a batch or one by one."""
+    while not await _running(base_url):
+        if (await read_bill(base_url)).requests == _ROWS:
+            return
         await trio.sleep(_LOOK_S)
 
 
