@@ -61,12 +61,12 @@ class WayFigures:
     answers: int
 
 
-async def beside(name: WorkloadName, python: str | None) -> dict[str, WayFigures]:
+async def beside(name: WorkloadName, python: str) -> dict[str, WayFigures]:
     """Run a workload in every way, one after another, each against a provider of its own.
 
     Args:
         name: the name of the workload.
-        python: an interpreter that has autobatcher; None leaves it out.
+        python: an interpreter that has autobatcher.
     """
     workload = make_workload(name)
     expected = await compute_lower_bound(workload, ProviderSettings())
@@ -89,13 +89,12 @@ def _same(wanted: StepResults, found: StepResults) -> int:
     return sum(found.get(step) == text for step, text in wanted.items())
 
 
-def _ways(workload: Workload, python: str | None) -> Mapping[str, _Way]:
+def _ways(workload: Workload, python: str) -> Mapping[str, _Way]:
     flex, batches = Routing(batch=False), Routing(flex=False)
     ways = {"one call each": _Way(_plain)}
-    if python is not None:
-        for title, settings in AUTOBATCHER.items():
-            scale = _FAST if settings.completion_window else 1.0
-            ways[title] = _Way(partial(_autobatcher, python, settings, scale), scale)
+    for title, settings in AUTOBATCHER.items():
+        scale = _FAST if settings.completion_window else 1.0
+        ways[title] = _Way(partial(_autobatcher, python, settings, scale), scale)
     ways["callsheet, live"] = _callsheet(_alone)
     ways["callsheet, flex"] = _callsheet(_alone_in_a_day, flex)
     ways["callsheet, batches"] = _callsheet(_alone_in_a_day, batches, _FAST)

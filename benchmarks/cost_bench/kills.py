@@ -45,11 +45,11 @@ class KillFigures:
     answers: int
 
 
-async def kills(python: str | None) -> dict[str, KillFigures]:
-    """Measure `callsheet run`, and autobatcher if there is an interpreter that has it.
+async def kills(python: str) -> dict[str, KillFigures]:
+    """Measure autobatcher in its ways, and `callsheet run`.
 
     Args:
-        python: an interpreter that has autobatcher; None leaves it out.
+        python: an interpreter that has autobatcher.
     """
     items = make_workload("reviews").items[:_ROWS]
     requests = [
@@ -59,10 +59,9 @@ async def kills(python: str | None) -> dict[str, KillFigures]:
     ]
     found: dict[str, KillFigures] = {}
     async with running_provider(_SCALE, "--batch-time", _BATCH_TIME) as base_url:
-        if python is not None:
-            for title, settings in AUTOBATCHER.items():
-                opened = partial(Autobatcher.open, python, base_url, settings, _SCALE)
-                found[title] = await _autobatcher(opened, base_url, requests)
+        for title, settings in AUTOBATCHER.items():
+            opened = partial(Autobatcher.open, python, base_url, settings, _SCALE)
+            found[title] = await _autobatcher(opened, base_url, requests)
         found["callsheet run --route batch"] = await _callsheet(base_url, requests)
     return found
 
