@@ -163,6 +163,15 @@ def test_responses(client):
     assert counted.input_tokens > 0
 
 
+def test_background_responses(client):
+    answer = client.responses.create(model=MODEL, input="Name a colour.", background=True)
+    assert (answer.status, answer.usage, answer.output) == ("queued", None, [])
+    done = client.responses.retrieve(answer.id)
+    assert (done.id, done.status, done.background) == (answer.id, "completed", True)
+    assert done.output_text
+    assert client.responses.cancel(answer.id).status == "completed"  # too late
+
+
 def test_streamed_responses(client):
     kinds = [event.type for event in client.responses.create(model=MODEL, input="Hi", stream=True)]
     assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")

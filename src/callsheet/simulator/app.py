@@ -66,6 +66,7 @@ class Provider:
             self._service.openai.vendor,
             self._service.anthropic.vendor,
             self._service.gemini.vendor,
+            background=self._service.background,
         )
         self._app = Starlette(
             routes=self._routes(),

@@ -1,4 +1,4 @@
-"""Route and serve the calls that answer at once: about files and batches, and counts of tokens."""
+"""Route and serve the calls that answer at once: about files, batches and background responses."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from .arrivals import Arrival, Arrivals, refusal
+from .background import BackgroundResponses
 from .batch_api import Files, MessageBatches, OpenAIBatches
 from .body import RequestBody, RequestRefused
 from .call import ModelAnswer, Piece, SimulatedVendor
@@ -29,7 +30,7 @@ ControlHandler = Callable[[Arrival], Response]
 
 
 class ControlEndpoints:
-    """The endpoints of files, batches and counts of tokens; they respond without latency.
+    """The endpoints of files, batches, background responses and counts of tokens, without latency.
 
     Args:
         settings: the provider's settings.
@@ -37,6 +38,7 @@ class ControlEndpoints:
         openai: the simulated API of OpenAI.
         anthropic: the simulated API of Anthropic.
         gemini: the simulated API of Gemini.
+        background: the background responses.
     """
 
     def __init__(
@@ -46,12 +48,15 @@ class ControlEndpoints:
         openai: SimulatedVendor,
         anthropic: SimulatedVendor,
         gemini: SimulatedVendor,
+        *,
+        background: BackgroundResponses,
     ) -> None:
         self._settings = settings
         self._arrivals = arrivals
         self._openai = openai
         self._anthropic = anthropic
         self._gemini = gemini
+        self._background = background
         self._files = Files(settings, arrivals.stats)
         self._batches = OpenAIBatches(settings, openai, arrivals, self._files)
         self._messages = MessageBatches(settings, anthropic, arrivals)
@@ -60,6 +65,7 @@ class ControlEndpoints:
     def routes(self) -> list[BaseRoute]:
         """Return the routes of all endpoints."""
         files, batches, messages = self._files, self._batches, self._messages
+        background = self._background
         found = [
             self._openai_route("/files", GET=files.listed, POST=files.upload),
             self._openai_route("/files/{id}", GET=files.show, DELETE=files.delete),
@@ -72,6 +78,8 @@ class ControlEndpoints:
             self._anthropic_route("/batches/{id}/cancel", POST=messages.cancel),
             self._anthropic_route("/batches/{id}/results", GET=messages.results),
             self._openai_route("/responses/input_tokens", POST=self._count_response),
+            self._openai_route("/responses/{id}", GET=background.show),
+            self._openai_route("/responses/{id}/cancel", POST=background.cancel),
             self._anthropic_route("/count_tokens", POST=self._count_message),
             *(
                 route(
@@ -88,6 +96,7 @@ class ControlEndpoints:
 
     def catch_up(self, clock: float) -> Iterator[None]:
         """Process all lines that are due, and yield after each few of them."""
+        yield from self._background.catch_up(clock)
         yield from self._batches.catch_up(clock)
         yield from self._messages.catch_up(clock)
 

@@ -1,4 +1,4 @@
-"""The endpoint POST /v1/responses: OpenAI's Responses API without stored state.
+"""The endpoint POST /v1/responses: OpenAI's Responses API without conversations.
 
 Source: docs/providers.md, OpenAI: responses.
 """
@@ -46,6 +46,7 @@ class ResponsesCall:
     prompt_key: str = attrs.field(repr=False)
     max_tokens: int | None
     stream: bool
+    is_background: bool
     tier: str
     schema: Mapping[str, Json] | None
     offer: ToolOffer
@@ -86,6 +87,7 @@ class ResponsesCall:
             prompt_key=canonical([{"role": m.role, "content": m.text} for m in parsed]),
             max_tokens=limit,
             stream=body.flag("stream"),
+            is_background=body.flag("background"),
             tier=TIERS[body.choice("service_tier", tuple(TIERS)) or "auto"],
             schema=_schema(body.object("text").object("format")),
             offer=_offer(body),
@@ -170,7 +172,7 @@ class _ResponseFormat:
             "output": output,
             **call.echo,
             "previous_response_id": None,
-            "background": False,
+            "background": call.is_background,
             "service_tier": call.tier,
             "usage": self._usage() if has_ended and context.with_usage else None,
         }
@@ -323,9 +325,12 @@ def _refuse_state(body: RequestBody) -> None:
             param="previous_response_id",
             code="previous_response_not_found",
         )
-    for name in ("background", "conversation", "prompt"):
+    for name in ("conversation", "prompt"):
         if body.members.get(name):
             raise RequestRefused(400, f"'{name}' is not supported.", param=name)
+    if body.flag("background") and body.flag("stream"):
+        problem = "'stream' is not supported with 'background'."
+        raise RequestRefused(400, problem, param="stream")
 
 
 def _messages(body: RequestBody) -> list[Json]:

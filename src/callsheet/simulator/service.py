@@ -9,24 +9,27 @@ from starlette.types import ASGIApp
 
 from .anthropic import Anthropic
 from .arrivals import Arrival, Arrivals, refusal
+from .background import BackgroundResponse, BackgroundResponses
 from .body import RequestBody, RequestRefused
 from .caching import NO_CACHE, CacheUse, PromptCache
-from .call import AnswerContext, ModelCall, SimulatedVendor
+from .call import AnswerContext, ModelAnswer, ModelCall, Piece, SimulatedVendor
 from .chance import hex_of, latency_of, random_of
 from .delivery import delivered, inject_fault
 from .faults import REFUSALS, Fault
 from .gemini import Gemini
-from .limits import AdmissionControl, AdmissionResult
+from .limits import AdmissionControl, AdmissionResult, QuotaCharge
 from .openai import OpenAI, no_capacity
+from .responses import ResponsesCall
 from .sending import ModelResponse
 from .settings import ProviderSettings
-from .wire import Json
+from .wire import Json, compact
 
 Parse = Callable[[RequestBody, ProviderSettings], ModelCall]
 Respond = Callable[[Request], Awaitable[ASGIApp]]
 OutsideBody = Callable[[Arrival], Mapping[str, Json]]
 
 TOO_MANY_REQUESTS = 429
+_UNREAD = ("reset", "stall")  # faults of requests that the provider never reads
 
 
 def _nothing(_: Arrival) -> Mapping[str, Json]:
@@ -80,6 +83,7 @@ class ModelService:
         self.openai = self._counter(OpenAI(settings))
         self.anthropic = self._counter(Anthropic(settings))
         self.gemini = self._counter(Gemini(settings))
+        self.background = BackgroundResponses(self.openai.vendor, arrivals.stats)
         self._cache = PromptCache(settings.cache)
         self._fault_chance = random_of("faults", settings.seed)
         self._flex_chance = random_of("flex", settings.seed)
@@ -142,7 +146,7 @@ class ModelService:
         latency = latency_of(seed, call.prompt_key, low, high) * settings.time_scale
         is_early = settings.cache.readable == "begun"
         cache = NO_CACHE
-        if fault is None or fault.kind not in ("reset", "stall"):  # else the prompt is not read
+        if fault is None or fault.kind not in _UNREAD:
             readable_s = latency * (settings.first_piece if is_early else 1)
             cache = self._cached(call, vendor, key, arrival.begun + readable_s, arrival.begun)
         context = AnswerContext(
@@ -153,7 +157,20 @@ class ModelService:
             with_usage=fault is None or fault.kind != "no_usage",
             cache=cache,
         )
-        answer = call.answer(context)
+        answer, account = call.answer(context), admission.account
+        if isinstance(call, ResponsesCall) and call.is_background:
+            work = BackgroundResponse(
+                call=call,
+                answer=answer,
+                at=arrival.at,
+                latency_s=latency,
+                cache=cache,
+                account=account,
+            )
+            if fault is None or fault.kind not in _UNREAD:
+                self.background.begin(work)
+            answer = ModelAnswer((Piece(compact(work.as_json("queued"))),), 0)
+            account, cache, latency = QuotaCharge({}, {}), NO_CACHE, 0.0
         plan = delivered(answer, stream=call.stream, latency_s=latency, first=settings.first_piece)
         if fault is not None:
             plan = inject_fault(
@@ -170,7 +187,7 @@ class ModelService:
             headers,
             call=call,
             vendor=vendor,
-            account=admission.account,
+            account=account,
             stats=self._arrivals.stats,
             cache=cache,
         )

@@ -41,13 +41,22 @@ MAX_VALUE = 512
 MIN_LIFE_S = 3600
 LIFE_S = 30 * DAY_S
 
+
+def _parse_response(body: RequestBody, settings: ProviderSettings) -> ResponsesCall:
+    """Parse a response of a batch, which is in the background already."""
+    call = ResponsesCall.parse(body, settings)
+    if call.is_background:
+        raise RequestRefused(400, "'background' is not supported.", param="background")
+    return call
+
+
 # {endpoint: parser of a line's body}
 _ENDPOINTS: Mapping[str, Parse] = {
     "/v1/chat/completions": ChatCall.parse,
     "/v1/completions": CompletionsCall.parse,
     "/v1/embeddings": EmbeddingsCall.parse,
     "/v1/moderations": ModerationsCall.parse,
-    "/v1/responses": ResponsesCall.parse,
+    "/v1/responses": _parse_response,
 }
 
 
