@@ -11,7 +11,7 @@ from ..call_lanes import CallLanes
 from ..calls import CallContext, Complete
 from ..errors import BadRequest, CallFailed, ContentFiltered, MalformedResponse
 from ..messages import Request
-from ..responses import Response, Usage
+from ..responses import Response, Usage, sum_of_costs
 from .agreement import Agreement, answers_agree
 from .combined_cost import CombinedCost
 from .former import BatchFormer, BatchWindow
@@ -62,12 +62,9 @@ class Spent:
 
     def plus(self, response: Response) -> "Spent":
         """Return the sum of this and what a response took."""
-        cost = None
-        if self.cost_usd is not None and response.cost_usd is not None:
-            cost = self.cost_usd + response.cost_usd
         return Spent(
             self.usage + response.usage,
-            cost,
+            sum_of_costs(self.cost_usd, response.cost_usd),
             self.http_requests + response.http_requests,
             self.maybe_billed + response.maybe_billed,
         )
@@ -81,6 +78,26 @@ class Spent:
             cost_usd=whole.cost_usd,
             http_requests=whole.http_requests,
             maybe_billed=whole.maybe_billed,
+        )
+
+    def plus_failure(self, error: CallFailed) -> "Spent":
+        """Return the sum of this and what a call without a response took."""
+        return Spent(
+            self.usage + error.usage,
+            sum_of_costs(self.cost_usd, error.cost_usd),
+            self.http_requests + error.attempts,
+            self.maybe_billed + (error.maybe_billed or int(error.billed == "maybe")),
+        )
+
+    def on_failure(self, error: Exception) -> Exception:
+        """Return `error` with this added; what the runtime says of a call has no cost."""
+        if self == Spent() or not isinstance(error, CallFailed):
+            return error
+        return error.after(
+            self.usage,
+            self.cost_usd,
+            attempts=self.http_requests,
+            maybe_billed=self.maybe_billed,
         )
 
 
@@ -283,12 +300,7 @@ class Combined:
             error: why the call failed.
         """
         first = self.members[0]
-        maybe = error.attempts if error.billed == "maybe" else 0
-        first.spent = attrs.evolve(
-            first.spent,
-            http_requests=first.spent.http_requests + error.attempts,
-            maybe_billed=first.spent.maybe_billed + maybe,
-        )
+        first.spent = first.spent.plus_failure(error)
         # A refused list contains a bad text or exceeds a limit: this says nothing about other
         # lists. A refused pack may mean that the model cannot process packs at all, unless one of
         # its items was refused for its content: that one is found by halves.
