@@ -10,7 +10,8 @@ from ...runtime import Outcome, ReplySlot
 from ..errors import CallFailed
 from ..messages import Request
 from ..responses import Response, Usage
-from .members import Spent, Waiter
+from ..spent import Spent
+from .members import Waiter
 from .strategy import BatchStrategy
 
 
