@@ -140,6 +140,7 @@ if TYPE_CHECKING:
     from .responses import Choice, Delta, Response, TokenLogprob, ToolCall, ToolCallDelta, Usage
     from .routing import Quote, Route, RouteChoice, RouterActor, Routing
     from .settings import TroupeSettings
+    from .spent import Spent
     from .storage import (
         DamagedFile,
         Database,
@@ -259,6 +260,7 @@ else:
         ),
         routing="Quote Route RouteChoice RouterActor Routing",
         settings="TroupeSettings",
+        spent="Spent",
         storage=(
             "DamagedFile Database DatabaseFormat FileInUse ForeignFile InThread OtherVersion "
             "StorageError StorageFull in_worker_thread open_database StorageUnavailable"
@@ -398,6 +400,7 @@ __all__ = [
     "Routing",
     "SendTimedOut",
     "SharedCall",
+    "Spent",
     "Stage",
     "Step",
     "StepCall",

@@ -15,7 +15,7 @@ from .errors import CallFailed
 from .events import CallEvent, Observer, Stage, ignore
 from .messages import Request
 from .repair import with_result
-from .responses import Delta, Response, ResultT_co
+from .responses import Delta, Response, ResultT_co, Usage
 
 
 async def ask_for(
@@ -223,16 +223,23 @@ class _CallEvents:
     ) -> None:
         if self.observer is ignore:
             return
-        attempts = error.attempts if isinstance(error, CallFailed) else 0
+        attempts, usage, cost_usd = 0, None, None
+        if response is not None:
+            attempts, usage = response.http_requests, response.usage
+            cost_usd = response.cost_usd
+        elif isinstance(error, CallFailed):
+            attempts = error.attempts
+            if error.usage != Usage() or error.cost_usd != 0:
+                usage, cost_usd = error.usage, error.cost_usd
         self.observer(
             CallEvent(
                 stage=stage,
                 at=trio.current_time(),
                 context=self.context,
                 model=self.request.model if response is None else response.model,
-                attempt=attempts if response is None else response.http_requests,
-                usage=None if response is None else response.usage,
-                cost_usd=None if response is None else response.cost_usd,
+                attempt=attempts,
+                usage=usage,
+                cost_usd=cost_usd,
                 listed_cost_usd=None if response is None else response.listed_beside_reported,
                 usage_doubt="" if response is None else response.usage_doubt,
                 key_name="" if response is None else response.key_name,

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Literal, Self
 
 from .json_value import Json
+from .responses import Usage, sum_of_costs
 
 Billed = Literal["no", "maybe"]
 
@@ -24,6 +25,10 @@ class CallFailed(Exception):
 
     Attributes:
         maybe_billed: the number of attempts that may have been charged.
+        usage: the tokens of responses that were paid for before it failed, such as its share of a
+            pack without an answer to it. What `billed` and `maybe_billed` say is not in it.
+        cost_usd: the cost in USD of those responses; 0 if there are none, and None if a price is
+            not known.
         is_transient: whether the same call may succeed later and a repetition cannot be paid for
             twice: the last attempt did not reach the provider or was refused for a passing reason.
     """
@@ -43,9 +48,18 @@ class CallFailed(Exception):
         self.status = status
         self.billed: Billed = billed
         self.maybe_billed = 0
+        self.usage = Usage()
+        self.cost_usd: Decimal | None = Decimal(0)
         self.is_transient = False
         self.body = body
         self.request_id = request_id
+
+    def __copy__(self) -> Self:
+        """Return the same error, whatever arguments the subclass takes, without its traceback."""
+        error = type(self).__new__(type(self), *self.args)
+        error.__dict__.update(self.__dict__)
+        error.__cause__ = self.__cause__
+        return error
 
     def but(self, more: str) -> Self:
         """Return the same error with an addition to its message.
@@ -55,6 +69,31 @@ class CallFailed(Exception):
         """
         error = copy(self)
         error.args = (f"{self}; {more}",)
+        return error
+
+    def after(
+        self,
+        usage: Usage,
+        cost_usd: Decimal | None,
+        *,
+        attempts: int = 0,
+        maybe_billed: int = 0,
+    ) -> Self:
+        """Return the same error with what was spent on the call before.
+
+        Args:
+            usage: the tokens of earlier responses.
+            cost_usd: their cost in USD; None if a price is not known.
+            attempts: earlier HTTP requests.
+            maybe_billed: how many other HTTP requests may have been charged.
+        """
+        error = copy(self)
+        error.usage = usage + self.usage
+        error.cost_usd = sum_of_costs(cost_usd, self.cost_usd)
+        error.attempts += attempts
+        error.maybe_billed += maybe_billed
+        if maybe_billed:
+            error.billed = "maybe"
         return error
 
 

@@ -39,8 +39,9 @@ class CallEvent:
         context: the ids of the call.
         model: the requested model; on "answered" and "shared", the model that responded.
         attempt: the number of the HTTP request, from 1; 0 before the first.
-        usage: the tokens used, on "answered" and "shared".
-        cost_usd: the cost in USD, on "answered"; None when the price is not known.
+        usage: the tokens used, on "answered" and "shared"; on "failed" those of responses that were
+            paid for before, if there are any.
+        cost_usd: their cost in USD, on "answered" and "failed"; None when the price is not known.
         listed_cost_usd: the cost in USD by the table of prices, on "answered", where `cost_usd` is
             what the provider reports; None otherwise.
         usage_doubt: why `usage` is not what the provider reports, on "answered"; "" if it is.

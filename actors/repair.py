@@ -5,7 +5,6 @@ the first response and the reason why it is not valid as further messages.
 """
 
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
 from math import inf
 from typing import TYPE_CHECKING, Generic, cast
 
@@ -16,7 +15,7 @@ from .calls import CallContext
 from .chat_message import ChatMessage
 from .errors import CallFailed
 from .messages import Request
-from .responses import Choice, Response, ResultT_co
+from .responses import Choice, Response, ResultT_co, sum_of_costs
 
 if TYPE_CHECKING:
     from .typed import ResultType, SchemaResult  # loads msgspec
@@ -57,6 +56,7 @@ class ResultNotValid(CallFailed):
             billed="maybe" if response.maybe_billed else "no",
             request_id=response.request_id,
         )
+        self.usage, self.cost_usd = response.usage, response.cost_usd
         self.response = response
         self.reason = reason
         self.maybe_billed = response.maybe_billed
@@ -96,7 +96,12 @@ async def with_result(
     try:
         repaired = await again(second, attrs.evolve(context, call=f"{context.call}.repair"), left)
     except CallFailed as error:
-        failed = _not_valid(request, response, f"{reason}; the second request failed: {error}")
+        paid = attrs.evolve(
+            response,
+            usage=response.usage + error.usage,
+            cost_usd=sum_of_costs(response.cost_usd, error.cost_usd),
+        )
+        failed = _not_valid(request, paid, f"{reason}; the second request failed: {error}")
         failed.attempts += error.attempts
         failed.maybe_billed += error.maybe_billed
         failed.billed = "maybe" if "maybe" in (error.billed, failed.billed) else "no"
@@ -176,18 +181,13 @@ def _together(first: Response, second: Response) -> Response:
     return attrs.evolve(
         second,
         usage=first.usage + second.usage,
-        cost_usd=_sum(first.cost_usd, second.cost_usd),
-        reported_cost_usd=_sum(first.reported_cost_usd, second.reported_cost_usd),
-        listed_cost_usd=_sum(first.listed_cost_usd, second.listed_cost_usd),
+        cost_usd=sum_of_costs(first.cost_usd, second.cost_usd),
+        reported_cost_usd=sum_of_costs(first.reported_cost_usd, second.reported_cost_usd),
+        listed_cost_usd=sum_of_costs(first.listed_cost_usd, second.listed_cost_usd),
         http_requests=first.http_requests + second.http_requests,
         maybe_billed=first.maybe_billed + second.maybe_billed,
         choices=(*second.choices, *first.choices[1:]),
     )
-
-
-def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
-    """Return a sum; None if a part of it is not known (L13)."""
-    return None if one is None or other is None else one + other
 
 
 def _not_valid(request: Request, response: Response, reason: str) -> ResultNotValid:

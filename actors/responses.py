@@ -13,6 +13,12 @@ ResultT_co = TypeVar("ResultT_co", covariant=True, default=object)
 """The class of a typed result; None for a request that declares none."""
 
 
+def sum_of_costs(*costs: Decimal | None) -> Decimal | None:
+    """Return the sum of costs in USD; None if one of them is not known (L13)."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)) if len(known) == len(costs) else None
+
+
 @attrs.frozen
 class Usage:
     """The tokens that a provider reports for one call.

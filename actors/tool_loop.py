@@ -18,7 +18,7 @@ from .chat_message import ChatMessage
 from .errors import CallFailed
 from .messages import Request
 from .money import AMOUNT, is_amount
-from .responses import Response, ResultT_co, ToolCall, Usage
+from .responses import Response, ResultT_co, ToolCall, Usage, sum_of_costs
 from .tools import ToolResult, run_call
 
 _MORE_TO_SAY = "pause_turn"  # Anthropic's: the provider's own tools need another round
@@ -69,12 +69,7 @@ class ToolRun(Generic[ResultT_co]):
     @property
     def cost_usd(self) -> Decimal | None:
         """The cost of all rounds in USD; None if that of one of them is not known."""
-        total = Decimal(0)
-        for response in self.rounds:
-            if response.cost_usd is None:
-                return None
-            total += response.cost_usd
-        return total
+        return sum_of_costs(*(response.cost_usd for response in self.rounds))
 
     @property
     def http_requests(self) -> int:
@@ -102,6 +97,7 @@ class ToolRunStopped(CallFailed):
             billed="maybe" if run.maybe_billed else "no",
         )
         self.maybe_billed = run.maybe_billed
+        self.usage, self.cost_usd = run.usage, run.cost_usd
         self.run = run
 
 
@@ -168,9 +164,10 @@ class ToolLoop(Generic[ResultT_co]):
 
         Raises:
             ToolRunStopped: a bound was reached; the subclass states which.
-            CallFailed: a round failed; a note has what came before.
+            CallFailed: a round failed; its `cost_usd` has the rounds before, too.
         """
         late: AskTimedOut | None = None
+        failed: CallFailed | None = None
         try:
             with trio.CancelScope(deadline=self._ends_at):
                 return await self._run()
@@ -179,9 +176,19 @@ class ToolLoop(Generic[ResultT_co]):
                 raise
             late = error
         except CallFailed as error:
-            if self._rounds and not isinstance(error, ToolRunStopped):
-                error.add_note(f"The run of tools had {self._so_far} before.")
-            raise
+            if not self._rounds or isinstance(error, ToolRunStopped):
+                raise
+            failed = error
+        if failed is not None:
+            done = self._done()
+            failed = failed.after(
+                done.usage,
+                done.cost_usd,
+                attempts=done.http_requests,
+                maybe_billed=done.maybe_billed,
+            )
+            failed.add_note(f"The run of tools had {self._so_far} before.")
+            raise failed
         raise ToolRunTimedOut(f"no answer in time, after {self._so_far}", self._done()) from late
 
     async def _run(self) -> ToolRun[ResultT_co]:

@@ -332,4 +332,5 @@ def _pass_back(slot: ReplySlot[Response], maybe_billed: int, call: ReplySlot[Res
     elif call.error is not None:
         if isinstance(call.error, CallFailed):
             call.error.billed = "maybe"
+            call.error.maybe_billed += maybe_billed
         slot.fail(call.error)

@@ -1,7 +1,6 @@
 """The members of batches: requests, the callers that wait for them, and the calls they share."""
 
 from collections.abc import Sequence
-from decimal import Decimal
 from math import inf
 
 import attrs
@@ -11,7 +10,8 @@ from ..call_lanes import CallLanes
 from ..calls import CallContext, Complete
 from ..errors import BadRequest, CallFailed, ContentFiltered, MalformedResponse
 from ..messages import Request
-from ..responses import Response, Usage
+from ..responses import Response
+from ..spent import Spent
 from .agreement import Agreement, answers_agree
 from .combined_cost import CombinedCost
 from .former import BatchFormer, BatchWindow
@@ -42,46 +42,6 @@ class Waiter:
     def payer(self) -> BudgetHolder:
         """Who pays if the call is made for this caller."""
         return self.lane, self.message.context.post
-
-
-@attrs.frozen
-class Spent:
-    """What earlier calls for a member took, before the call that answered it.
-
-    Args:
-        usage: the tokens of those calls.
-        cost_usd: cost in USD; None if a price is not known.
-        http_requests: number of HTTP requests.
-        maybe_billed: number of requests without a response that the provider may have billed.
-    """
-
-    usage: Usage = attrs.field(factory=Usage)
-    cost_usd: Decimal | None = Decimal(0)
-    http_requests: int = 0
-    maybe_billed: int = 0
-
-    def plus(self, response: Response) -> "Spent":
-        """Return the sum of this and what a response took."""
-        cost = None
-        if self.cost_usd is not None and response.cost_usd is not None:
-            cost = self.cost_usd + response.cost_usd
-        return Spent(
-            self.usage + response.usage,
-            cost,
-            self.http_requests + response.http_requests,
-            self.maybe_billed + response.maybe_billed,
-        )
-
-    def on(self, response: Response) -> Response:
-        """Return `response` with this added to its usage, cost and counts."""
-        whole = self.plus(response)
-        return attrs.evolve(
-            response,
-            usage=whole.usage,
-            cost_usd=whole.cost_usd,
-            http_requests=whole.http_requests,
-            maybe_billed=whole.maybe_billed,
-        )
 
 
 @attrs.define(eq=False)
@@ -283,12 +243,7 @@ class Combined:
             error: why the call failed.
         """
         first = self.members[0]
-        maybe = error.attempts if error.billed == "maybe" else 0
-        first.spent = attrs.evolve(
-            first.spent,
-            http_requests=first.spent.http_requests + error.attempts,
-            maybe_billed=first.spent.maybe_billed + maybe,
-        )
+        first.spent = first.spent.plus_failure(error)
         # A refused list contains a bad text or exceeds a limit: this says nothing about other
         # lists. A refused pack may mean that the model cannot process packs at all, unless one of
         # its items was refused for its content: that one is found by halves.

@@ -1,6 +1,6 @@
 """A request that is too large for one call: its pieces, and the response made of theirs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import partial
 
@@ -10,7 +10,8 @@ from ...runtime import Outcome, ReplySlot
 from ..errors import CallFailed
 from ..messages import Request
 from ..responses import Response, Usage
-from .members import Spent, Waiter
+from ..spent import Spent
+from .members import Waiter
 from .strategy import BatchStrategy
 
 
@@ -33,9 +34,9 @@ def waiters_of_pieces(strategy: BatchStrategy, pieces: int, waiter: Waiter) -> l
                 try:
                     whole.reply(_join(strategy, request, ordered))
                 except CallFailed as error:
-                    whole.fail(error)
+                    whole.fail(_spent(ordered).on_failure(error))
         elif slot.error is not None:
-            whole.fail(slot.error)
+            whole.fail(_spent(responses.values()).on_failure(slot.error))
 
     found: list[Waiter] = []
     for place in range(pieces):
@@ -51,9 +52,6 @@ def waiters_of_pieces(strategy: BatchStrategy, pieces: int, waiter: Waiter) -> l
 
 def _join(strategy: BatchStrategy, request: Request, responses: Sequence[Response]) -> Response:
     """Return the response of a request that was sent in pieces, with the cost of all pieces."""
-    spent = Spent()
-    for response in responses:
-        spent = spent.plus(response)
     joined = attrs.evolve(
         strategy.join(request, responses),
         usage=Usage(),
@@ -63,4 +61,11 @@ def _join(strategy: BatchStrategy, request: Request, responses: Sequence[Respons
     )
     if any(response.fallback != joined.fallback for response in responses):
         joined = attrs.evolve(joined, fallback=None)
-    return spent.on(joined)
+    return _spent(responses).on(joined)
+
+
+def _spent(responses: Iterable[Response]) -> Spent:
+    spent = Spent()
+    for response in responses:
+        spent = spent.plus(response)
+    return spent

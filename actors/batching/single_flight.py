@@ -1,7 +1,7 @@
 """Single flight: identical requests share one call, and every caller gets its response."""
 
 from ...runtime import ReplySlot
-from ..errors import BudgetExceeded
+from ..errors import BudgetExceeded, CallFailed
 from ..messages import Request
 from ..responses import Response
 from .agreement import answers_agree
@@ -51,9 +51,9 @@ class SingleFlight:
         member.release()
 
     def fail(self, member: BatchMember, error: Exception) -> None:
-        """Give all waiters the error."""
-        for waiter in self._finish(member):
-            waiter.slot.fail(error)
+        """Give all waiters the error; the first one bears what the member has cost."""
+        for place, waiter in enumerate(self._finish(member)):
+            waiter.slot.fail(error if place else member.spent.on_failure(error))
         member.release()
 
     def refuse(self, member: BatchMember, error: BudgetExceeded, payer: BudgetHolder) -> bool:
@@ -97,7 +97,10 @@ class SingleFlight:
                 spent = spent.plus(combined_response)
             self.reply(member, spent.on(own))
         elif combined_response is not None:
-            self.reply(member, member.spent.on(combined_response))
+            spent = member.spent
+            if check is not None and isinstance(check.error, CallFailed):
+                spent = spent.plus_failure(check.error)
+            self.reply(member, spent.on(combined_response))
         elif check is not None:
             self.fail(member, error_of(check))
 

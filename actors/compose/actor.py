@@ -1,7 +1,5 @@
 """The composer: writes a post by the steps of a recipe, and starts each call as early as it can."""
 
-from decimal import Decimal
-
 import attrs
 import trio
 from attrs.validators import min_len
@@ -11,7 +9,7 @@ from ..asking import ask_for
 from ..calls import CallContext
 from ..errors import CallFailed
 from ..events import Observer, ignore
-from ..responses import Response, Usage
+from ..responses import Response, Usage, sum_of_costs
 from .graph import PostGraph, StepCall
 from .post import Post, PostStats
 from .recipe import Recipe, default_recipe
@@ -96,12 +94,15 @@ class PostComposerActor(Actor):
         post = message.post or message.topic
         graph = PostGraph(self._recipe or default_recipe(), message.topic)
         responses: dict[str, Response] = {}
+        failures: list[CallFailed] = []
 
         async def run(call: StepCall) -> None:
             try:
                 responses[call.id] = response = await self._ask(call, post, message.lane)
             except (CallFailed, AskFailed) as error:
                 can_continue = graph.fail(call.id, error)
+                if isinstance(error, CallFailed):
+                    failures.append(error)
             else:
                 can_continue = graph.succeed(call.id, response.text)
             if can_continue:
@@ -118,16 +119,19 @@ class PostComposerActor(Actor):
         if graph.failure is not None:
             failure = graph.failure
             raise StepFailed(message.topic, failure.step, failure.call, failure.error, responses)
-        return Post.of(graph, _stats(graph, responses, trio.current_time() - start))
+        wall_s = trio.current_time() - start
+        return Post.of(graph, _stats(graph, responses, failures, wall_s))
 
     async def _ask(self, call: StepCall, post: str, lane: str) -> Response:
         context = CallContext(f"{post}/{call.id}", post=post, step=call.step, lane=lane)
         return await ask_for(self._to, call.request, context, observer=self._observer)
 
 
-def _stats(graph: PostGraph, responses: dict[str, Response], wall_s: float) -> PostStats:
-    usage = sum((response.usage for response in responses.values()), Usage())
-    costs = [response.cost_usd for response in responses.values()]
+def _stats(
+    graph: PostGraph, responses: dict[str, Response], failures: list[CallFailed], wall_s: float
+) -> PostStats:
+    ended: list[Response | CallFailed] = [*responses.values(), *failures]
+    usage = sum((call.usage for call in ended), Usage())
     critical_path_s, critical_path = graph.critical_path(
         {call: response.seconds for call, response in responses.items()}
     )
@@ -136,7 +140,7 @@ def _stats(graph: PostGraph, responses: dict[str, Response], wall_s: float) -> P
         http_requests=sum(response.http_requests for response in responses.values()),
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
-        cost_usd=None if None in costs else sum(filter(None, costs), Decimal(0)),
+        cost_usd=sum_of_costs(*(call.cost_usd for call in ended)),
         wall_s=wall_s,
         sequential_s=sum(response.seconds for response in responses.values()),
         critical_path_s=critical_path_s,

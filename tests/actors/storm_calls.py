@@ -25,6 +25,7 @@ INSTRUCTION = (
     "without a full stop at the end, no longer than a line, and with the name of the item in it "
     "as it is spelled. Do not explain the headline and do not answer questions in the item."
 )
+REGISTER = INSTRUCTION.replace("headline", "keyword").replace("a keyword", "one keyword")
 HANDBOOK = (
     INSTRUCTION + "Read the house rules of the paper first. " * 120
 )  # long enough to be cached
@@ -79,8 +80,10 @@ def _shared(number, random):
 def _packed(number, random):
     mark = f"cargo-{number}"
     urgency = random.choice([None, None, DAY_S])
+    # A keyword is the same in a pack and alone. A headline is not: its packs are not used.
+    instruction = REGISTER if number % 4 else INSTRUCTION
     return mark, Request.of(
-        mark, system=INSTRUCTION, model=MODEL, max_tokens=60, packable=True, deadline=urgency
+        mark, system=instruction, model=MODEL, max_tokens=60, packable=True, deadline=urgency
     )
 
 
@@ -175,8 +178,8 @@ class StormCallers:
         from_fallbacks: the number of responses that a fallback gave.
         wrong: the calls whose response has not the mark of their request.
         late: the calls that ended after the caller's patience.
-        usage: the tokens that the responses report.
-        usd: the dollars that the responses report.
+        usage: the tokens that the responses and the errors report.
+        usd: the dollars that the responses and the errors report.
         reported: {number of the call: how many times it has ended}.
         tell: called with the number of each call that has ended, and its end; None to tell nothing.
     """
@@ -220,6 +223,9 @@ class StormCallers:
             else:
                 response = await troupe.complete(call.request, **ask)
         except (CallFailed, AskFailed) as error:
+            if isinstance(error, CallFailed):  # it has what was paid for the call before
+                self.usage += error.usage
+                self.usd += error.cost_usd or 0
             return type(error).__name__
         assert isinstance(response, Response)
         self._note(call, response)

@@ -25,7 +25,9 @@ pytestmark = pytest.mark.sockets
 HERE = Path(__file__).parent
 ROLES = ("calls", "rows", "batch")
 FAULTS = "429=0.03,500=0.03,reset=0.03,lost=0.02,reset_body=0.02,no_usage=0.02,truncate=0.02"
+FAILURES = {"ConnectionFailed", "MalformedResponse", "ProviderUnavailable", "RateLimited"}
 PATIENCE_S = 100.0
+ROUNDS = 6  # of runs of the same command
 
 
 def started(role, folder, urls, seed):
@@ -71,8 +73,40 @@ def finish(processes):
         assert process.returncode == 0, told
 
 
-def lines_of(folder, role):
-    return [json.loads(line) for line in (folder / f"{role}.jsonl").read_bytes().splitlines()]
+def lines_of(folder, role, kind="jsonl"):
+    path = folder / f"{role}.{kind}"
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def failed_rows(folder, role):
+    """Return the ids of rows without a response, each of which the errors file tells.
+
+    A row whose attempts both break off, at the first choice and at the fallback, may have been
+    billed twice, and is not sent a third time by itself.
+    """
+    failed = lines_of(folder, role, "jsonl.errors.jsonl")
+    for line in failed:
+        ours = line["callsheet"]
+        assert ours["kind"] in FAILURES, line
+        assert ours["billed"] == "maybe" or ours["attempts"] > 1, line
+    answered = [line["custom_id"] for line in lines_of(folder, role)]
+    ids = [line["custom_id"] for line in failed]
+    assert sorted([*answered, *ids]) == sorted(ids_of(role))
+    assert answered == [one for one in ids_of(role) if one not in ids]
+    return ids
+
+
+def ids_of(role):
+    return [f"{role}-{number}" for number in range(1, ROWS + 1)]
+
+
+def send_failed_rows(folder, urls, seed):
+    """Run the same commands again until each row has a response."""
+    for _ in range(ROUNDS):
+        roles = [role for role in ROLES[1:] if failed_rows(folder, role)]
+        if not roles:
+            return
+        finish([started(role, folder, urls, seed) for role in roles])
 
 
 def check_answers(folder):
@@ -82,7 +116,7 @@ def check_answers(folder):
     assert all(line["is_right"] for line in told)
     for role in ROLES[1:]:
         lines = lines_of(folder, role)
-        assert [line["custom_id"] for line in lines] == [f"{role}-{n}" for n in range(1, ROWS + 1)]
+        assert [line["custom_id"] for line in lines] == ids_of(role)
         for line in lines:
             text = line["response"]["body"]["choices"][0]["message"]["content"]
             assert re.search(rf"(?<![\w-]){line['custom_id']}(?!\d)", text, re.IGNORECASE), line
@@ -137,6 +171,7 @@ def test_processes_that_are_killed_keep_their_books(tmp_path, seed, kills):
             if not kill_amid_work(processes, urls, random):
                 break
         finish([started(role, tmp_path, urls, seed) for role in ROLES])
+        send_failed_rows(tmp_path, urls, seed)
         wait_for(lambda: not any(stats_of(url)["working"] for url in urls))
         check_answers(tmp_path)
         check_books(tmp_path, urls)

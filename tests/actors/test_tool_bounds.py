@@ -127,7 +127,11 @@ async def test_a_round_that_fails_keeps_its_error_and_notes_what_came_before(aut
     settings = {"retry": RetryPolicy(max_attempts=1)}
     with pytest.raises(RateLimited) as caught:
         await run(asking(tool_of(Weather())), CALL, refusal(429), settings=settings)
-    assert "1 rounds and 1 results for 0.0" in caught.value.__notes__[0]
+    error = caught.value
+    assert "1 rounds and 1 results for 0.0" in error.__notes__[0]
+    assert error.cost_usd > 0
+    assert error.usage.total_tokens > 0
+    assert error.attempts == 2
     assert not isinstance(caught.value, ToolRunStopped)
     assert issubclass(ToolRunStopped, CallFailed)
 

@@ -25,6 +25,7 @@ from callsheet.actors import (
     HedgePolicy,
     LedgerPolicy,
     Request,
+    ResultNotValid,
     RetryPolicy,
     TroupeSettings,
     open_troupe,
@@ -340,3 +341,12 @@ async def test_each_round_has_a_line_of_its_own_in_the_ledger(autojump_clock):
         found = await troupe.run_tools(asking(tool_of(Weather())))
         costs = await troupe.costs()
     assert costs.totals.spent.usd == found.cost_usd > 0
+
+
+async def test_a_result_that_is_not_valid_has_the_cost_of_all_rounds(autojump_clock):
+    with pytest.raises(ResultNotValid) as caught:
+        await run(asking(tool_of(Weather()), returns=Forecast), CALL, ANSWER, ANSWER)
+    error, one = caught.value, (await run(asking(), ANSWER))[0]
+    assert error.cost_usd == 3 * one.cost_usd
+    assert error.attempts == 3
+    assert error.response.text == error.response.choices[0].text == "It rains."

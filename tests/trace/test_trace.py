@@ -97,6 +97,13 @@ def test_totals_add_up_and_an_unknown_price_makes_the_cost_unknown():
     assert CallTotals.of(unpriced.calls, 10.0).cost_usd is None
 
 
+def test_what_was_paid_for_a_call_before_it_failed_counts():
+    paid = event("failed", 1.0, "c1", usage=Usage(7, 3), cost_usd=Decimal("0.5"))
+    events = [event("sent", 0.0, "c1"), paid, event("failed", 1.0, "c2")]
+    totals = CallTotals.of(folded(events).calls, 10.0)
+    assert (totals.failed, totals.input_tokens, totals.cost_usd) == (2, 7, Decimal("0.5"))
+
+
 def test_calls_of_one_step_are_numbered_and_others_are_not():
     names = [call.label for call in whole_post().calls]
     assert {"headline", "sections 1", "sections 2", "sections 3"} <= {*names}

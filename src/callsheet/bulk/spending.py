@@ -7,7 +7,7 @@ from typing import final
 
 import attrs
 
-from ..actors import BudgetExceeded, CostBound, CostTotals, Request, Response, Usage
+from ..actors import BudgetExceeded, CallFailed, CostBound, CostTotals, Request, Spent, Usage
 from ..wording import all_digits
 from .errors import RUN_AGAIN, RunEnding
 
@@ -152,6 +152,31 @@ class RunSpend:
         return attrs.evolve(self, unknown_usd=usd, unpriced=UnpricedTokens(left))
 
 
+@attrs.frozen
+class EarlierRounds:
+    """The calls of a row before its last one.
+
+    Args:
+        rounds: the number of rounds of attempts that failed.
+        spent: what all these calls took.
+    """
+
+    rounds: int = 0
+    spent: Spent = attrs.field(factory=Spent)
+
+    def plus(self, error: Exception, *, rounds: int = 0) -> "EarlierRounds":
+        """Return these and one more call.
+
+        Args:
+            error: the error of the call.
+            rounds: 1 if the call was a round of attempts.
+        """
+        spent = self.spent
+        if isinstance(error, CallFailed):
+            spent = spent.plus_failure(error)
+        return EarlierRounds(self.rounds + rounds, spent)
+
+
 @final
 class Spending:
     """What a run and earlier runs have spent.
@@ -185,13 +210,17 @@ class Spending:
         if tokens:
             self._each_unpriced = self._each_unpriced.most(tokens)
 
-    def pay(self, request: Request, response: Response) -> None:
-        """Count what a response has cost; without a known cost, it is the most that it can be.
+    def pay(self, request: Request, cost_usd: Decimal | None) -> None:
+        """Count what a call has cost; without a known cost, it is the most that it can be.
 
         Each row of a pack counts as a call of its own, until `count_exactly` corrects that.
+
+        Args:
+            request: what was requested.
+            cost_usd: the cost in USD; None if it is not known.
         """
-        if response.cost_usd is not None:
-            self.cost_usd += response.cost_usd
+        if cost_usd is not None:
+            self.cost_usd += cost_usd
             return
         usd, tokens = self._most(request)
         self.unknown_usd += usd

@@ -162,7 +162,7 @@ class _ChartRow:
             state=state,
             model=printable(call.model),
             error=error,
-            cost=dollars(call.cost_usd) if call.state == "done" else "",
+            cost=dollars(call.cost_usd) if call.is_paid else "",
             title=f"{label}: {state}, {took}{tokens}{error and ': '}{error}",
         )
 

@@ -71,8 +71,9 @@ class CallRecord:
         phases: the phases in order; the first starts when the call is made.
         state: the current state, or the final one.
         finished_at: the end of the call, in seconds on Trio's clock; None while it runs.
-        usage: the tokens of the response; None without a response, or if it was shared.
-        cost_usd: the cost in USD; None unless the call is done and its price is known.
+        usage: the tokens of the response; None without a response, or if it was shared. Those of a
+            failed call are of responses that were paid for before it failed.
+        cost_usd: the cost in USD of these tokens; None if the price is not known.
         error: the last error.
     """
 
@@ -122,6 +123,11 @@ class CallRecord:
         """The HTTP attempts, as phases."""
         return tuple(phase for phase in self.phases if phase.state == "in flight")
 
+    @property
+    def is_paid(self) -> bool:
+        """Whether a response was paid for: its own, or one before it failed."""
+        return self.state == "done" or self.usage is not None
+
     def seconds(self, now: float) -> float:
         """Return the seconds from the start of the call to its end, or to `now`."""
         return max(0.0, (now if self.finished_at is None else self.finished_at) - self.asked_at)
@@ -152,14 +158,15 @@ class CallRecord:
                 error=event.error or self.error,
             )
         answered = event.stage == "answered"
+        is_paid = answered or event.stage == "failed"
         return attrs.evolve(
             self,
             model=event.model if answered else self.model,
             phases=phases,
             state=_ENDS[event.stage],
             finished_at=event.at,
-            usage=event.usage if answered else None,
-            cost_usd=event.cost_usd if answered else None,
+            usage=event.usage if is_paid else None,
+            cost_usd=event.cost_usd if is_paid else None,
             error=event.error,
         )
 
@@ -212,7 +219,7 @@ class CallTotals:
         """
         calls = tuple(calls)
         usages = [call.usage for call in calls if call.usage is not None]
-        costs = [call.cost_usd for call in calls if call.state == "done"]
+        costs = [call.cost_usd for call in calls if call.is_paid]
         requests = [len(call.attempts) for call in calls]
         known = [cost for cost in costs if cost is not None]
         return cls(

@@ -1,6 +1,7 @@
 """The composer: as fast as the critical path, with clear errors."""
 
 import json
+from decimal import Decimal
 from functools import partial
 
 import httpx
@@ -17,6 +18,7 @@ from callsheet.actors import (
     Step,
     StepFailed,
     TroupeSettings,
+    Usage,
     open_troupe,
 )
 from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, open_runtime
@@ -164,6 +166,17 @@ async def test_a_step_that_is_optional_may_fail(autojump_clock):
     assert post.results["end"] == "about T/about T/a()"
     assert prompts(journal)["T/about T/a()"] == 3, "it waited for its end, successful or not"
     assert post.stats.calls == 3
+
+
+async def test_a_step_that_fails_after_something_was_paid_for_it_counts_in_the_post(autojump_clock):
+    failed = NO.after(Usage(7, 3), Decimal("0.5"))
+    behaviours = {"T/extra()": Behaviour(error=failed)}
+    async with open_runtime() as runtime:
+        steps = recipe(step("a"), step("extra", optional=True))
+        composer = await composer_to(runtime, Journal(), steps, behaviours)
+        stats = (await composer.ask(Compose("T"))).stats
+    assert (stats.input_tokens, stats.output_tokens) == (17, 8)
+    assert stats.cost_usd == Decimal("0.501")
 
 
 async def test_a_step_that_is_required_cancels_what_is_in_flight_for_its_post_alone(autojump_clock):

@@ -191,6 +191,7 @@ async def test_a_second_request_that_fails_is_an_error_with_both_reasons(autojum
     assert error.reason.startswith(f"{REASON}; the second request failed: ")
     assert "Wrong key." in str(error)
     assert (error.attempts, error.response.text) == (2, BAD)
+    assert (error.usage, error.cost_usd) == (error.response.usage, error.response.cost_usd)
 
 
 async def test_both_requests_are_within_the_timeout_of_the_call(autojump_clock):

@@ -1,7 +1,10 @@
 """No row is lost or kept twice, whatever happens to its calls and to the disk (L7); pure (R14)."""
 
+import json
 from decimal import Decimal
+from random import Random
 
+import pytest
 from bulk_rows import MODEL, row
 from hypothesis import given
 from hypothesis import strategies as st
@@ -177,3 +180,35 @@ def test_every_row_is_kept_once_or_goes_back(ahead, steps, random):
     assert state.is_done == (len(script.kept) == ROWS)
     assert state.ending is not None or state.is_done
     assert script.on_disk.sent == script.on_disk.ended, "no row is in flight"
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_line_has_what_all_calls_for_its_row_took(is_answered):
+    """L3: a pack without an answer to the row was paid for, and the call afterwards failed."""
+    script = Script(1, Random(1))
+    busy = RateLimited("Wait.", attempts=2).after(Usage(7, 3), Decimal("0.5"))
+    busy.is_transient = True
+    ended = []
+    while not script.state.is_done:
+        script.take()
+        for keep in script.keeping:
+            ended += keep.ended
+            script.keep(keep)
+        script.keeping.clear()
+        call = script.begin()
+        if call is None:
+            continue
+        if call.row.number == 1 and busy is not None:
+            script.state.failed(call, busy)
+            assert script.state.spending.cost_usd == Decimal("0.5")
+            busy = None
+        elif call.row.number == 1 and not is_answered:
+            script.state.failed(call, CallFailed("No.", attempts=1))
+        else:
+            script.answer(call)
+    (last,) = [one for one in ended if one.event.number == 1]
+    costs = [one.event.cost_usd for one in ended]
+    assert last.event.attempts == 3
+    assert last.event.cost_usd == Decimal("0.5") + (RESPONSE.cost_usd if is_answered else 0)
+    assert json.loads(last.line)["callsheet"]["cost_usd"] == float(last.event.cost_usd)
+    assert script.state.spending.cost_usd == sum(costs)

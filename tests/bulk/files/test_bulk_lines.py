@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from bulk_rows import row
 
-from callsheet.actors import Choice, RateLimited, Request, Response, Usage
+from callsheet.actors import Choice, RateLimited, Request, Response, Spent, Usage
 from callsheet.bulk.files.lines import answer_line, bad_line, failure_line, read_answer, with_id
 from callsheet.bulk.row import BadRow, Row
 
@@ -78,11 +78,19 @@ def test_a_failure_has_the_providers_text_or_states_that_there_is_none():
     assert told["response"]["status_code"] == 429
     assert told["response"]["body"]["error"]["message"] == "too fast"
     assert told["error"] is None
-    ours = {"row": 1, "kind": "RateLimited", "message": "too fast", "attempts": 5, "billed": "no"}
-    assert told["callsheet"] == ours
+    ours = {"row": 1, "kind": "RateLimited", "message": "too fast", "attempts": 5}
+    assert told["callsheet"] == {**ours, "billed": "no", "cost_usd": 0}
     silent = json.loads(failure_line(row(1), ValueError("no such thing")))
     assert silent["response"] is None
     assert silent["error"] == {"code": "ValueError", "message": "no such thing"}
+
+
+def test_a_failure_has_what_was_paid_for_its_row_all_the_same():
+    error = RateLimited("too fast", attempts=2).after(Usage(7, 3), Decimal("0.25"))
+    assert json.loads(failure_line(row(1), error))["callsheet"]["cost_usd"] == 0.25
+    took = Spent(Usage(9, 4), None, 5, maybe_billed=1)
+    ours = json.loads(failure_line(row(1), error, took))["callsheet"]
+    assert (ours["attempts"], ours["billed"], ours["cost_usd"]) == (5, "maybe", None)
 
 
 def test_a_bad_line_has_its_place_and_reason():

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import final
 
-import attrs
 import trio
 
 from ...actors import (
@@ -17,14 +16,12 @@ from ...actors import (
     CallFailed,
     CostBound,
     Response,
-    ResultNotValid,
-    Usage,
 )
 from ..errors import DRAINED, LATE, RunEnding
 from ..files.lines import RowOutcome, answer_line, failure_line
 from ..progress import RowEnded
 from ..row import Placed, Row
-from ..spending import RunSpend, Spending
+from ..spending import EarlierRounds, RunSpend, Spending
 from .health import ProviderHealth
 from .queue import RowCall, RowQueue
 from .store import Keep
@@ -94,7 +91,7 @@ class Dispatch:
         self._max_cost = max_cost
         self._wall_clock = wall_clock
         self._clock = clock
-        self._earlier: dict[str, list[int]] = {}  # attempts of a row in each earlier round
+        self._earlier: dict[str, EarlierRounds] = {}  # by custom id
         self._ended: list[RowOutcome] = []  # not handed to the store yet
         self._unkept: list[RowOutcome] = []  # that the store could not keep
         self._keeping = 0  # messages to the store without a reply
@@ -171,9 +168,10 @@ class Dispatch:
         """Record the response to a row."""
         row, now = self._leave(call), self._clock()
         self.health.note_response(now)
+        self.spending.pay(row.request, response.cost_usd)
+        self.spending.lose(row.request, response.maybe_billed, call.maybe_billed)
         if earlier := self._earlier.pop(row.custom_id, None):
-            requests = response.http_requests + sum(earlier)
-            response = attrs.evolve(response, http_requests=requests)
+            response = earlier.spent.on(response)
         event = RowEnded(
             at=now,
             number=row.number,
@@ -184,8 +182,6 @@ class Dispatch:
             usage=response.usage,
             cost_usd=response.cost_usd,
         )
-        self.spending.pay(row.request, response)
-        self.spending.lose(row.request, response.maybe_billed, call.maybe_billed)
         line = answer_line(row, response, int(self._wall_clock()))
         self._over(call, RowOutcome(call.placed.place, line, event, row.key, row.columns))
 
@@ -199,39 +195,37 @@ class Dispatch:
         """Record a failed row, send it again later, or end the run, according to the error."""
         row, now = self._leave(call), self._clock()
         if isinstance(error, CallFailed):
+            self.spending.pay(row.request, error.cost_usd)
             self.spending.lose(row.request, error.maybe_billed or int(error.billed == "maybe"))
         else:
             self.spending.lose(row.request, self._may_be_billed(call))
-        attempts = error.attempts if isinstance(error, CallFailed) else 0
-        earlier = self._earlier.pop(row.custom_id, [])
-        judged = self.health.judge(error, len(earlier), now)
+        earlier = self._earlier.pop(row.custom_id, EarlierRounds())
+        judged = self.health.judge(error, earlier.rounds, now)
         match judged.fate:
             case "is over the budget":
-                self._earlier[row.custom_id] = earlier
+                self._earlier[row.custom_id] = earlier.plus(error)
                 self.queue.put_back_over_budget(call.placed)
                 if isinstance(error, BudgetExceeded) and self.queue.is_spent:
                     self.end(self.spending.unpaid(error, self._max_cost, row.request.model))
             case "waits":
-                self._earlier[row.custom_id] = [*earlier, attempts]
+                self._earlier[row.custom_id] = earlier.plus(error, rounds=1)
                 self.queue.defer(call.placed)
             case "goes back":
                 self.queue.put_back(call.placed)
             case "fails":
-                paid = error.response if isinstance(error, ResultNotValid) else None
-                if paid is not None:
-                    self.spending.pay(row.request, paid)
+                took = earlier.plus(error).spent
                 event = RowEnded(
                     at=now,
                     number=row.number,
                     custom_id=row.custom_id,
                     seconds=now - call.began_at,
-                    attempts=attempts + sum(earlier),
-                    usage=Usage() if paid is None else paid.usage,
-                    cost_usd=Decimal(0) if paid is None else paid.cost_usd,
+                    attempts=took.http_requests,
+                    usage=took.usage,
+                    cost_usd=took.cost_usd,
                     error=type(error).__name__,
                     message=str(error),
                 )
-                line = failure_line(row, error)
+                line = failure_line(row, error, took)
                 self._over(call, RowOutcome(call.placed.place, line, event, columns=row.columns))
         if judged.ending is not None:
             # Rows that wait in the limiter still run before the deadline.

@@ -13,7 +13,7 @@ from typing import Any, cast, final
 import attrs
 import orjson
 
-from ...actors import CallFailed, Json, Response, Usage, dumps, loads
+from ...actors import CallFailed, Json, Response, Spent, Usage, dumps, loads
 from ..progress import RowEnded
 from ..row import BAD_ROW, BadRow, Row, chars_of
 from .body import made_body, own_body, read_body
@@ -163,17 +163,25 @@ def _answer_members(row: Row, response: Response, created: int) -> dict[str, Jso
     }
 
 
-def failure_line(row: Row, error: Exception) -> bytes:
-    """Return the line of a failed row, with its line end."""
+def failure_line(row: Row, error: Exception, took: Spent | None = None) -> bytes:
+    """Return the line of a failed row, with its line end.
+
+    Args:
+        row: the row of the request.
+        error: why it has no response.
+        took: what all calls for the row took; by default what the error has.
+    """
     name = row.key.hex()[:24]
     kind, text = type(error).__name__, str(error)
     call = error if isinstance(error, CallFailed) else CallFailed(text)
+    took = took or Spent().plus_failure(call)
     ours: dict[str, Json] = {
         "row": row.number,
         "kind": kind,
         "message": text,
-        "attempts": call.attempts,
-        "billed": call.billed,
+        "attempts": took.http_requests,
+        "billed": "maybe" if took.maybe_billed else "no",
+        "cost_usd": None if took.cost_usd is None else float(took.cost_usd),
     }
     if is_vendors(row.url):
         ours["request_id"] = call.request_id
