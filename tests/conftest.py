@@ -64,6 +64,13 @@ def keep_bytecode(config):
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish():
+    """Keep the garbage collector from looking at all modules and tests again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """End the process of a test that hangs, after printing what its tasks and threads do."""
