@@ -8,10 +8,12 @@ import contextlib
 import faulthandler
 import gc
 import os
+import shutil
 import signal
 import sys
 import threading
 import traceback
+from pathlib import Path
 
 import pytest
 import structlog
@@ -64,6 +66,13 @@ def keep_bytecode(config):
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish():
+    """Keep the garbage collector from looking at all modules and tests again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """End the process of a test that hangs, after printing what its tasks and threads do."""
@@ -104,6 +113,15 @@ def pytest_runtest_makereport(item, call):
             f"{item.nodeid} is skipped, and CI=true allows no skip: {call.excinfo.value}"
         )
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_bytecode_of_temporary_modules(tmp_path_factory):
+    """Delete the bytecode of modules that tests have written: the next run has other paths."""
+    yield
+    if sys.pycache_prefix is not None:
+        written = tmp_path_factory.getbasetemp().parts[1:]
+        shutil.rmtree(Path(sys.pycache_prefix, *written), ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from provider_process import provider_process
 
 ROOT = Path(__file__).parent.parent
 LINKS = ("actors", "runtime")
 COMPOSE = ("compose", "Tea", "--json", "--provider", "builtin")
 IMPORTS = """
-import callsheet.runtime, callsheet.actors, callsheet.cli
+import callsheet.runtime, callsheet.actors, callsheet.cli, callsheet.simulator
 for package in (callsheet.actors, callsheet.runtime):
     print(package.__name__, package.__file__)
 """
@@ -79,8 +80,10 @@ def test_every_package_is_imported_from_the_clone(clone):
 @pytest.mark.sockets
 @pytest.mark.parametrize("clone", [WITHOUT], indirect=True)
 def test_a_post_is_composed_from_the_source_tree(clone):
-    command = (sys.executable, "-m", "callsheet", *COMPOSE)
-    printed = run(*command, cwd=outside(clone), PYTHONPATH=str(clone / "src"))
+    command = (sys.executable, "-m", "callsheet", "compose", "Tea", "--json")
+    with provider_process("--time-scale", "0.02") as base_url:
+        at = ("--base-url", base_url)
+        printed = run(*command, *at, cwd=outside(clone), PYTHONPATH=str(clone / "src"))
     assert json.loads(printed)["topic"] == "Tea"
 
 

@@ -3,6 +3,7 @@
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Protocol, cast, final
 
@@ -242,10 +243,15 @@ def carrier_over(
             return await client.send(request, stream=True, follow_redirects=False)
 
         return HttpxCarrier(send, client.aclose, timeouts, client.headers)
-    headers = {"accept": "*/*", "user-agent": f"callsheet/{version('callsheet')}"}
+    headers = {"accept": "*/*", "user-agent": _user_agent()}
     if isinstance(transport, LeanTransport):
         return LeanCarrier(transport, timeouts, headers)
     return HttpxCarrier(transport.handle_async_request, transport.aclose, timeouts, headers)
+
+
+@cache
+def _user_agent() -> str:
+    return f"callsheet/{version('callsheet')}"  # reads and parses a file
 
 
 def transport_for(endpoint: Endpoint, connections: int) -> httpx.AsyncBaseTransport:

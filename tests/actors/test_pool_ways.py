@@ -127,7 +127,9 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize(
+    "seed", [*range(10), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(10, 30))]
+)
 async def test_whatever_the_members_do_every_call_ends_and_nothing_is_left(autojump_clock, seed):
     random = Random(seed)
     scripts = {name: Script(*random.choices(KINDS, k=60), Reply()) for name in "abc"}

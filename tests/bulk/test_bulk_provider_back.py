@@ -50,7 +50,7 @@ def test_a_run_outlives_its_provider(start, stats, source, output, open_provider
     run = start(source, output, "--base-url", base_url, "--max-concurrency", IN_FLIGHT)
     wait_for(stats, base_url, 60)
     die(provider)
-    time.sleep(2)
+    time.sleep(1)
     assert run.poll() is None
     had = len(ids_of(output))
     port = base_url.removesuffix("/v1").rpartition(":")[2]

@@ -1,136 +1,21 @@
-"""The members of a pool: restarts, resizing, keys, drains and what they share (R2, R7, R9, R16)."""
+"""The members of a pool: restarts, resizing, drains and what they share (R2, R7, R9, R16)."""
 
 from functools import partial
 
-import attrs
 import pytest
 import trio
+from pool_hands import Crashes, Hand, Hold, Job, Later, Leave, ask_all, counts_of
 from trio.testing import wait_all_tasks_blocked
 
 from callsheet.runtime import (
-    Actor,
     ActorCrashed,
-    AskTimedOut,
-    Coalesce,
-    Dropped,
-    Instrument,
-    MailboxFunctionFailed,
-    Message,
     ReplySlot,
     RestartIntensityExceeded,
     RestartPolicy,
     State,
-    defers,
     format_tree,
-    handles,
     open_runtime,
 )
-
-PATIENT = RestartPolicy(max_restarts=10_000)
-
-
-@attrs.frozen
-class Job(Message[str]):
-    """A negative number of seconds is a crash; the reply is the path of the member."""
-
-    seconds: float = 1.0
-    key: object = None
-    number: int = 0
-
-
-@attrs.frozen
-class Later(Message[str]):
-    """Have the member that handles it reply by a timer of its own."""
-
-    seconds: float
-
-
-@attrs.frozen
-class Tick(Message[None]):
-    pass
-
-
-@attrs.frozen
-class Hold(Message[None]):
-    key: object = None
-
-
-@attrs.frozen
-class Leave(Message[None]):
-    pass
-
-
-def key_of(message):
-    return getattr(message, "key", None)
-
-
-class Hand(Actor):
-    """Records (number, when it began, when it ended) of each job."""
-
-    def __init__(self, record=None, held=None):
-        self.record = [] if record is None else record
-        self.held = [] if held is None else held
-        self.ticks = 0
-
-    @handles(Job)
-    async def job(self, message):
-        began = trio.current_time()
-        if message.seconds < 0:
-            await trio.sleep(-message.seconds)
-            self.record.append((message.number, began, "crash"))
-            raise KeyError("bug")
-        await trio.sleep(message.seconds)
-        self.record.append((message.number, began, trio.current_time()))
-        return self._cell.path.rpartition("/")[2]
-
-    @defers(Later)
-    async def later(self, message, slot: ReplySlot[str]):
-        self.held.append(slot)
-        self.send_after(message.seconds, Tick())
-
-    @handles(Tick)
-    async def tick(self, message):
-        self.held.pop().reply(self._cell.path.rpartition("/")[2])
-
-    @defers(Hold)
-    async def hold(self, message, slot):
-        self.held.append(slot)
-
-    @handles(Leave)
-    async def leave(self, message):
-        self.stop()
-
-
-class Crashes(Instrument):
-    def __init__(self):
-        self.decisions: list[tuple[str, str]] = []
-
-    def actor_crashed(self, event):
-        self.decisions.append((event.actor.rpartition("/")[2], event.decision))
-
-
-async def ask_all(pool, messages):
-    """Ask in the given order; return what came, in the same order."""
-    results: dict[int, object] = {}
-
-    async def ask(number, message):
-        try:
-            results[number] = await pool.ask(message)
-        except Exception as error:  # noqa: BLE001  # it is the result
-            results[number] = error
-
-    async with trio.open_nursery() as nursery:
-        for number, message in enumerate(messages):
-            nursery.start_soon(ask, number, message)
-            await wait_all_tasks_blocked()
-    return [results[number] for number in range(len(messages))]
-
-
-def counts_of(runtime, pool):
-    snapshot = runtime.snapshot()[pool.path]
-    assert snapshot.is_conserved
-    return snapshot.counts
-
 
 # -------------------------------------------------------------------- size
 
@@ -207,124 +92,6 @@ async def test_shrinking_while_a_member_starts(autojump_clock):
         pool.resize(1)
         await trio.sleep(2)
         assert await ask_all(pool, [Job(1), Job(1)]) == ["worker-1", "worker-1"]
-
-
-# -------------------------------------------------------------------- keys
-
-
-async def test_messages_of_one_key_are_handled_one_at_a_time_in_their_order(autojump_clock):
-    record: list[tuple[int, float, object]] = []
-    async with open_runtime(drain_s=100) as runtime:
-        pool = await runtime.spawn_pool("pool", partial(Hand, record), size=4, key=key_of)
-        for number in range(12):
-            await pool.tell(Job(1, "ab"[number % 2], number))
-        await pool.tell(Job(1, None, 12))
-        await trio.sleep(1.5)
-        assert {one[0] for one in record} == {0, 1, 12}, "a key in hand is passed over"
-        await trio.sleep(5)
-        assert [one[0] for one in record if one[0] % 2 == 0 and one[0] < 12] == [0, 2, 4, 6, 8, 10]
-        assert [one[0] for one in record if one[0] % 2 == 1] == [1, 3, 5, 7, 9, 11]
-        assert counts_of(runtime, pool).handled == 13
-
-
-async def test_a_redelivered_message_comes_before_later_ones_of_its_key(autojump_clock):
-    record: list[tuple[int, float, object]] = []
-    crashed: list[int] = []
-
-    class Once(Hand):
-        @handles(Job)
-        async def job(self, message):
-            if message.number == 0 and not crashed:
-                crashed.append(1)
-                raise KeyError("once")
-            return await super().job(message)
-
-    async with open_runtime() as runtime:
-        pool = await runtime.spawn_pool(
-            "pool", partial(Once, record), size=3, key=key_of, redeliver=1
-        )
-        for number in range(3):
-            pool.tell_nowait(Job(1, "a", number))
-        await trio.sleep(5)
-        assert [one[:2] for one in record] == [(0, 0), (1, 1), (2, 2)], "another member took it"
-
-
-@pytest.mark.parametrize("how", ["reply", "crash", "cancel", "expire", "skip", "defer"])
-async def test_a_key_is_released_whenever_its_handler_ends(autojump_clock, how):
-    async with open_runtime() as runtime:
-        pool = await runtime.spawn_pool("pool", Hand, size=2, key=key_of, restarts=PATIENT)
-        match how:
-            case "crash":
-                with pytest.raises(ActorCrashed):
-                    await pool.ask(Job(-1, "a"))
-            case "cancel":
-                with trio.move_on_after(1):
-                    await pool.ask(Job(9, "a"))
-            case "expire":
-                with pytest.raises(AskTimedOut):
-                    await pool.ask(Job(9, "a"), timeout=1)
-            case "skip":
-                first = await pool.submit(Job(1, "a"))
-                second = await pool.submit(Job(1, "a"))
-                await trio.sleep(0.5)
-                second.cancel()
-                await first.wait()
-            case "defer":
-                with trio.move_on_after(1):
-                    await pool.ask(Hold("a"))
-            case _:
-                await pool.ask(Job(1, "a"))
-        start = trio.current_time()
-        await pool.ask(Job(0, "a"))
-        assert trio.current_time() == start
-        counts_of(runtime, pool)
-
-
-async def test_keys_go_together_with_priorities_but_not_with_coalesce(autojump_clock):
-    record: list[tuple[int, float, object]] = []
-    async with open_runtime(drain_s=100) as runtime:
-        with pytest.raises(ValueError, match="key does not go together with overflow=Coalesce"):
-            await runtime.spawn_pool("no", Hand, size=2, key=key_of, overflow=Coalesce(key_of))
-        pool = await runtime.spawn_pool(
-            "pool",
-            partial(Hand, record),
-            size=1,
-            key=key_of,
-            priority=lambda message: -message.number,
-            capacity=3,
-            overflow="drop_oldest",
-        )
-        await pool.tell(Job(1, "a", 0))
-        await wait_all_tasks_blocked()
-        for number, key in ((1, "a"), (5, "b"), (3, "a")):
-            await pool.tell(Job(1, key, number))
-        with pytest.raises(Dropped):
-            await pool.ask(Job(1, "b", 0))
-        await trio.sleep(10)
-        assert [one[0] for one in record] == [0, 5, 3, 1]
-
-
-async def test_a_key_that_fails_reaches_the_sender_alone(autojump_clock):
-    def bad(message):
-        return [] if message.number else "fine"
-
-    async with open_runtime() as runtime:
-        pool = await runtime.spawn_pool("pool", Hand, size=1, key=bad)
-        with pytest.raises(MailboxFunctionFailed):
-            await pool.ask(Job(number=1))
-        assert await pool.ask(Job(0)) == "worker-1"
-
-
-async def test_a_timer_fires_while_the_messages_that_wait_have_their_keys_in_hand(autojump_clock):
-    async with open_runtime(drain_s=100) as runtime:
-        pool = await runtime.spawn_pool("pool", Hand, size=2, key=key_of)
-        pool.tell_nowait(Job(10, "a"))
-        await wait_all_tasks_blocked()
-        pool.tell_nowait(Job(1, "a"))
-        for _ in range(3):
-            start = trio.current_time()
-            await pool.ask(Later(0.5))
-            assert trio.current_time() == start + 0.5
 
 
 # -------------------------------------------------------------------- what members share

@@ -133,7 +133,7 @@ async def bill(requests):
     return sum(answer.cost_usd for answer in answers)
 
 
-@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("seed", [0, pytest.param(2, marks=pytest.mark.slow)])
 async def test_a_thousand_reviews_cost_a_fifth_of_single_calls(autojump_clock, seed):
     """The workload W4: an instruction of 174 words, 200 reviews that are copies."""
     requests = make_workload("reviews", seed).items

@@ -116,7 +116,9 @@ async def test_a_log_that_is_torn_anywhere_has_what_was_whole(autojump_clock, tm
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(
+    "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 10))]
+)
 async def test_a_byte_that_is_rotten_in_the_last_frame_takes_it_away(
     autojump_clock, tmp_path, seed, ordered
 ):
