@@ -180,6 +180,8 @@ class StormCallers:
         late: the calls that ended after the caller's patience.
         usage: the tokens that the responses and the errors report.
         usd: the dollars that the responses and the errors report.
+        costs: {number of the call: the dollars that its response or its error reports, None if it
+            does not know them}; no call whose caller left, or whose end the runtime reports.
         reported: {number of the call: how many times it has ended}.
         tell: called with the number of each call that has ended, and its end; None to tell nothing.
     """
@@ -192,6 +194,7 @@ class StormCallers:
     late: list = attrs.field(factory=list)
     usage: Usage = attrs.field(factory=Usage)
     usd: object = 0
+    costs: dict = attrs.field(factory=dict)
     reported: Counter = attrs.field(factory=Counter)
     tell: object = None
 
@@ -223,19 +226,23 @@ class StormCallers:
             else:
                 response = await troupe.complete(call.request, **ask)
         except (CallFailed, AskFailed) as error:
-            if isinstance(error, CallFailed):  # it has what was paid for the call before
-                self.usage += error.usage
-                self.usd += error.cost_usd or 0
+            if isinstance(error, CallFailed):
+                self._note_cost(number, error)
             return type(error).__name__
         assert isinstance(response, Response)
+        self._note_cost(number, response)
         self._note(call, response)
         return "answered"
+
+    def _note_cost(self, number, end):
+        """Note what a response or an error reports: an error has what was paid before it."""
+        self.usage += end.usage
+        self.usd += end.cost_usd or 0
+        self.costs[number] = end.cost_usd
 
     def _note(self, call, response):
         self.routes[response.route] += 1
         self.from_fallbacks += response.fallback > 0
-        self.usage += response.usage
-        self.usd += response.cost_usd or 0
         if not has_mark(call, response, self.vectors):
             self.wrong.append((call, response))
 

@@ -90,8 +90,11 @@ def check_books(books, bills, callers, *, has_odd):
             assert sum(parts, NOTHING) == getattr(books.totals, account)
 
 
-def check_each_call(files, providers, calls):
-    """Check the books of each call that shared no request with others."""
+def check_each_call(files, providers, calls, callers, *, is_whole=True):
+    """Check the books of each call that shared no request with others, and what its caller knows.
+
+    Unless the storm was whole, a caller knows only what its last call cost.
+    """
     books = {}
     for name, account, amount in read_sums(files.ledger, "call", now=time.time()):
         books.setdefault(name, {})[account] = amount.usd
@@ -102,6 +105,9 @@ def check_each_call(files, providers, calls):
         known = own.get("spent", 0)
         assert billed <= known + own.get("unknown", 0) + own.get("maybe_billed", 0), call
         assert known <= billed or call.mark in providers.transport.spoiled, call
+        told = callers.costs.get(number)
+        if told is not None:
+            assert told == known if is_whole else told <= known, call
 
 
 def check_budgets(books, bills):
@@ -125,6 +131,7 @@ def test_where_nothing_is_unknown_the_books_are_the_bills(files, seed):
         ):
             await callers.run(house.troupe, calls)
             books, bills = await end(house, callers, providers)
+        check_each_call(files, providers, calls, callers)
         spent = books.totals.spent
         assert books.totals.unknown == books.totals.maybe_billed == NOTHING
         assert spent.usd == sum(bills.usd.values()) == callers.usd
@@ -157,7 +164,7 @@ def test_what_is_unknown_stays_inside_its_bounds(files, seed):
                 await callers.run(house.troupe, calls)
                 await end(house, callers, providers)
                 hedges = (await house.troupe.request_statistics()).hedges
-            check_each_call(files, providers, calls)
+            check_each_call(files, providers, calls, callers)
         assert set(callers.routes) >= {"live", "pack", "list", "batch", "cache"}
         assert sum(each.hedges for each in hedges)
         for name in ("ActorCrashed", "AskTimedOut", "BudgetExceeded", "left"):
@@ -183,6 +190,6 @@ def test_a_storm_that_is_cut_off_goes_on_with_the_same_files(files, seed):
             async with storm_house(files, providers) as house:
                 await callers.run(house.troupe, calls)
                 await end(house, callers, providers)
-            check_each_call(files, providers, calls)
+            check_each_call(files, providers, calls, callers, is_whole=False)
 
     run_virtual(main, seed=seed)
