@@ -164,6 +164,7 @@ async def _taken_all(base_url: str, before: int) -> None:
 
 async def _settled_usd(base_url: str) -> Decimal:
     """Return the bill in USD when no batch runs any more."""
-    while not {batch["status"] for batch in await _batches(base_url)} <= _ENDS:
+    while True:
+        if {batch["status"] for batch in await _batches(base_url)} <= _ENDS:
+            return (await read_bill(base_url)).usd
         await trio.sleep(_LOOK_S)
-    return (await read_bill(base_url)).usd
