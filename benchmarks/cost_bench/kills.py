@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import attrs
 import httpx
@@ -27,7 +27,7 @@ _ROWS = 200
 _SCALE = 0.1
 _BATCH_TIME = "30-30"  # seconds
 _LOOK_S = 0.05
-_ENDS = ("completed", "failed", "expired", "cancelled")
+_ENDS = {"completed", "failed", "expired", "cancelled"}
 
 
 @attrs.frozen
@@ -72,7 +72,7 @@ async def _autobatcher(
     requests: list[Request],
 ) -> KillFigures:
     async def run(*, is_killed: bool) -> int:
-        answers = 0
+        answers, before = 0, await _taken(base_url)
         async with opened() as client, trio.open_nursery() as nursery:
 
             async def ask(request: Request) -> None:
@@ -83,7 +83,7 @@ async def _autobatcher(
             for request in requests:
                 nursery.start_soon(ask, request)
             if is_killed:
-                await _work_runs(base_url)
+                await _taken_all(base_url, before)
                 client.kill()
                 nursery.cancel_scope.cancel()
         return answers
@@ -102,11 +102,12 @@ async def _callsheet(base_url: str, requests: list[Request]) -> KillFigures:
         environment = {**module_environment(), "OPENAI_API_KEY": "sk-benchmark"}
 
         async def run(*, is_killed: bool) -> int:
+            before = await _taken(base_url)
             process = await trio.lowlevel.open_process(
                 command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment
             )
             if is_killed:
-                await _work_runs(base_url)
+                await _taken_all(base_url, before)
                 process.kill()
                 await process.wait()
                 return 0
@@ -123,7 +124,7 @@ class _Run(Protocol):
     """Runs all requests, and returns the number of answers."""
 
     async def __call__(self, *, is_killed: bool) -> int:
-        """Run them; kill the client as soon as the provider works on all, if `is_killed`."""
+        """Run them; kill the client as soon as the provider has taken all, if `is_killed`."""
         ...
 
 
@@ -144,22 +145,26 @@ def _empty(folder: Path, kept: Path) -> None:
             path.unlink()
 
 
-async def _running(base_url: str) -> bool:
+async def _batches(base_url: str) -> list[dict[str, Any]]:
     async with httpx.AsyncClient(trust_env=False) as control:
-        batches = (await control.get(f"{base_url}/batches")).json()["data"]
-    return any(batch["status"] not in _ENDS for batch in batches)
+        found = (await control.get(f"{base_url}/batches?limit=100")).json()
+    return cast("list[dict[str, Any]]", found["data"])
 
 
-async def _work_runs(base_url: str) -> None:
-    """Wait until the provider works on all requests, in a batch or one by one."""
-    while not await _running(base_url):
-        if (await read_bill(base_url)).requests == _ROWS:
-            return
+async def _taken(base_url: str) -> int:
+    """Return how many requests the provider has taken, one by one and in batches."""
+    counts = [batch["request_counts"] for batch in await _batches(base_url)]
+    return sum(int(found["total"]) for found in counts) + (await read_bill(base_url)).requests
+
+
+async def _taken_all(base_url: str, before: int) -> None:
+    while await _taken(base_url) < before + _ROWS:  # noqa: ASYNC110 - seen from outside
         await trio.sleep(_LOOK_S)
 
 
 async def _settled_usd(base_url: str) -> Decimal:
     """Return the bill in USD when no batch runs any more."""
-    while await _running(base_url):  # noqa: ASYNC110 - seen from outside
+    while True:
+        if {batch["status"] for batch in await _batches(base_url)} <= _ENDS:
+            return (await read_bill(base_url)).usd
         await trio.sleep(_LOOK_S)
-    return (await read_bill(base_url)).usd

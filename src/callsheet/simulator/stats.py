@@ -80,7 +80,8 @@ class ProviderStats:
         max_in_flight: the maximum of `in_flight`.
         working: calls being processed, abandoned ones included.
         max_working: the maximum of `working`.
-        control_requests: calls about files and batches, and counts of tokens, of any result.
+        control_requests: calls about files, batches and background responses, and counts of tokens,
+            of any result.
         files: number of uploaded files.
         batches: number of created batches.
         batch_lines: processed lines of batches, of any result.
