@@ -31,7 +31,8 @@ _GAIN = 0.1  # weight of one observation, after the first ten
 _MOST_MARKS = 3  # of the four that a request may have; the last one is for the end
 _MOST_MISSES = 8  # in a row, of calls that should have read
 _MARGIN = 1.05  # of a minimum that usage has shown: tokens are estimated
-_AGAIN_S = 3600.0  # after which that minimum is tried again
+_HOUR_S = 3600.0
+_AGAIN_S = _HOUR_S  # after which that minimum is tried again
 _MAX_MODELS = 256
 _STORED = ("cachedContent", "cached_content")
 
@@ -44,11 +45,13 @@ class CachePrices:
         usd: the price of a token of input, in USD.
         read: the price of a token that is read, as a share of that.
         write: the price of a token that is written, as a share of that.
+        long_write: the price of one that is written for an hour or longer; as `write` by default.
     """
 
     usd: Decimal
     read: float
     write: float
+    long_write: float = attrs.Factory(lambda self: self.write, takes_self=True)
 
     @property
     def sightings(self) -> int:
@@ -201,6 +204,8 @@ class CachePlanner:
             least = _LEAST_TOKENS * known.bytes_per_token
             marks = self._marks(request, terms, prompt, usable, needed=needed, least=least, now=now)
         written = marks or _written(request, terms, usable, has_key=bool(key))
+        if any((place.mark_s or 0.0) >= _HOUR_S for place in written):
+            prices = attrs.evolve(prices, write=prices.long_write)
         readable = usable if terms.step is not None and written else _compared(usable, written)
         if number and not key:
             readable = ()  # the call goes to another machine than those before it
@@ -284,7 +289,11 @@ class CachePlanner:
             return found
         if terms.mark != "prompt_cache_breakpoint" or prompt.is_dialogue:
             return []
-        leading = [one for one in prompt.places[: prompt.leading] if one in usable]
+        leading = [
+            one
+            for one in prompt.places[: prompt.leading]
+            if one in usable and with_mark(request, one.where, terms) is not request
+        ]
         return leading[-1:] if leading and leading[-1] is not end else []
 
     # ---------------------------------------------------------------- what usage shows
@@ -364,8 +373,9 @@ class CachePlanner:
         if price is None or price.cached is None or price.cached >= price.input:
             return None
         write = price.input if price.cache_write is None else price.cache_write
-        usd = price.input / 1_000_000
-        return CachePrices(usd, float(price.cached / price.input), float(write / price.input))
+        long_write = write if price.cache_write_1h is None else price.cache_write_1h
+        read, *writes = (float(one / price.input) for one in (price.cached, write, long_write))
+        return CachePrices(price.input / 1_000_000, read, *writes)
 
 
 def _written(

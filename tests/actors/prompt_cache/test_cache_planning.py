@@ -83,6 +83,15 @@ def test_marks_of_the_user_are_what_is_written_and_nothing_is_added():
         assert found.applied(request) == request
 
 
+@pytest.mark.parametrize(("ttl", "share"), [("5m", 1.25), ("1h", 2.0)])
+def test_a_write_for_an_hour_has_a_price_of_its_own(ttl, share):
+    """Anthropic charges twice the price of input for it."""
+    mark = {"cache_control": {"type": "ephemeral", "ttl": ttl}}
+    system = ChatMessage("system", SYSTEM, extra=mark)
+    request = Request(model=CLAUDE, messages=[system, ChatMessage("user", "Tea")])
+    assert plan(planner_at("anthropic"), request).prices.write == pytest.approx(share)
+
+
 def test_the_whole_prompt_is_what_newer_models_of_openai_write_unless_told_otherwise():
     planner = planner_at("openai", "order")
     [whole] = plan(planner, asking(model=NEWER)).wish.written
@@ -159,6 +168,19 @@ def test_newer_models_of_openai_are_marked_from_the_first_call_on():
     sent = found.applied(asking(model=NEWER))
     assert sent.extra_body["prompt_cache_options"] == {"mode": "explicit"}
     assert sent.extra_body["prompt_cache_key"] == found.key
+
+
+def test_tools_are_not_marked_where_marks_are_on_parts_only():
+    """So no call reads them, and none waits for another one."""
+    tools = [
+        Tool(name=f"tool{number}", description="Does it. " * 100, parameters={"type": "object"})
+        for number in range(10)
+    ]
+    planner = planner_at("openai")
+    for text in ("Tea", "Coffee"):
+        found = plan(planner, Request.of(text, tools=tools, model=NEWER, max_tokens=5))
+        assert found.marks == ()
+        assert found.wish.written == found.wish.readable[-1:], "the whole prompt is written"
 
 
 @pytest.mark.parametrize(
