@@ -29,6 +29,8 @@ _LOOK_BACK = 20  # blocks before a mark in which a provider looks for an earlier
 _USUAL_BYTES = 4.0  # per token, until usage was reported
 _GAIN = 0.1  # weight of one observation, after the first ten
 _MOST_MARKS = 3  # of the four that a request may have; the last one is for the end
+_MOST_CUTS = 2  # of these that are within texts
+_OFTEN = 8  # times; no chance any more, so that a few tokens are worth a write
 _MOST_MISSES = 8  # in a row, of calls that should have read
 _MARGIN = 1.05  # of a minimum that usage has shown: tokens are estimated
 _HOUR_S = 3600.0
@@ -209,11 +211,11 @@ class CachePlanner:
         readable = usable if terms.step is not None and written else _compared(usable, written)
         if number and not key:
             readable = ()  # the call goes to another machine than those before it
-        suffix = key.encode()
-        beginnings = {
-            place: Beginning(place.key + suffix, size)
-            for place, size in zip(usable, tokens[first:], strict=True)
-        }
+        suffix, beginnings = key.encode(), dict[HashedPlace, Beginning]()
+        for place, size in zip(usable, tokens[first:], strict=True):
+            beginnings[place] = Beginning(place.key + suffix, size)
+            if place.is_cut and place in marks:
+                suffix += place.key
         return CachePlan(
             wish=CacheWish(
                 readable=tuple([beginnings[place] for place in readable]),
@@ -244,7 +246,8 @@ class CachePlanner:
         if self._is_auto and plan.terms.mark is not None:
             places = plan.prompt.places
             keys = (one.key for one in places)
-            self._sightings.add(keys, places[-1].key, now, plan.wish.life_s)
+            cuts = frozenset([one.key for one in places if one.is_cut and one.where in plan.marks])
+            self._sightings.add(keys, places[-1].key, now, plan.wish.life_s, cuts)
 
     def _marks(
         self,
@@ -261,27 +264,35 @@ class CachePlanner:
 
         That is the longest beginning that has come before, often enough for a write to pay; and,
         before it, those that come more often, which are read meanwhile. One that comes more often
-        and is shorter by less than `least` bytes takes its place: the difference is not worth a
-        write. The prompt that continues an earlier one is marked at its end as well: the next one
-        will continue it. Where an unmarked prompt is written as a whole, the instructions are
-        marked from the first call on, which costs less.
+        and is shorter by less than `least` bytes takes its place, unless the longer one comes
+        often, too: the difference is not worth a write. The prompt that continues an earlier one is
+        marked at its end as well: the next one will continue it. Where an unmarked prompt is
+        written as a whole, the instructions are marked from the first call on, which costs less.
+
+        A mark within a text cuts it into two blocks, and what comes after it is another beginning
+        than with the whole text. So a prompt that continues an earlier one is cut where that was.
         """
         end, found, seen, floor = prompt.places[-1], list[HashedPlace](), needed - 1, math.inf
+        earlier, cuts = self._earlier(prompt)
         for place in reversed(usable):
             times = self._sightings.times(place.key, now)
             if times <= seen or with_mark(request, place.where, terms) is request:
                 continue
-            if place.size <= floor:
-                if len(found) == _MOST_MARKS:
-                    break
+            if place.is_cut and (place.size < earlier or _cuts(cuts) + _cuts(found) == _MOST_CUTS):
+                continue
+            is_close = place.size > floor and seen < _OFTEN
+            if is_close and (found[0] is end or not self._sightings.was_whole(found[0].key)):
+                found[0] = place
+            elif is_close and times < _OFTEN:
+                continue  # the longer one was the end of an earlier turn, and is in the cache
+            elif len(cuts) + len(found) == _MOST_MARKS:
+                break
+            else:
                 found.insert(0, place)
                 floor = place.size - least
-            elif found[0] is end or not self._sightings.was_whole(found[0].key):
-                found[0] = place
-            else:
-                continue  # the longer one was the end of an earlier turn, and is in the cache
             seen = times
         if found:
+            found = sorted((*cuts, *found), key=lambda place: place.size)
             last = found[-1]
             continues = last is not end and self._sightings.was_whole(last.key)
             if continues and with_mark(request, end.where, terms) is not request:
@@ -295,6 +306,14 @@ class CachePlanner:
             if one in usable and with_mark(request, one.where, terms) is not request
         ]
         return leading[-1:] if leading and leading[-1] is not end else []
+
+    def _earlier(self, prompt: PromptPlaces) -> tuple[int, list[HashedPlace]]:
+        """Return how long the prompt is that this one continues, and where that was cut."""
+        for place in reversed(prompt.places):
+            if self._sightings.was_whole(place.key):
+                cuts = self._sightings.cuts_of(place.key)
+                return place.size, [one for one in prompt.places if one.key in cuts]
+        return 0, []
 
     # ---------------------------------------------------------------- what usage shows
 
@@ -393,12 +412,16 @@ def _written(
     return written
 
 
+def _cuts(places: Sequence[HashedPlace]) -> int:
+    return sum([place.is_cut for place in places])
+
+
 def _compared(usable: Sequence[HashedPlace], written: Sequence[HashedPlace]) -> list[HashedPlace]:
     """Return the places that a provider compares with earlier prompts: those close before marks."""
     blocks = [place.block for place in written]
     return [
         place
         for place in usable
-        if (place.where.chars is None or place in written)
+        if (not place.is_cut or place in written)
         and any(0 <= block - place.block < _LOOK_BACK for block in blocks)
     ]

@@ -8,6 +8,7 @@ _MAX_KNOWN = 20_000  # beginnings; beyond it, the one that was seen the longest 
 _MAX_SPREAD = 2000  # beginnings with keys
 _MAX_KEYS = 1000  # of one beginning; beyond it, the last key takes the rest
 _MINUTE_S = 60.0
+_UNCUT: frozenset[bytes] = frozenset()
 
 
 @final
@@ -20,7 +21,7 @@ class Sightings:
 
     def __init__(self, max_known: int = _MAX_KNOWN) -> None:
         self._seen: dict[bytes, tuple[int, float]] = {}  # {key: (times, forgotten at)}
-        self._ends: dict[bytes, None] = {}  # those with which a whole prompt ended
+        self._ends: dict[bytes, frozenset[bytes]] = {}  # {those of whole prompts: their cuts}
         self._max_known = max_known
 
     def __repr__(self) -> str:
@@ -44,7 +45,22 @@ class Sightings:
         """
         return key in self._ends
 
-    def add(self, keys: Iterable[bytes], end: bytes, now: float, life_s: float) -> None:
+    def cuts_of(self, key: bytes) -> frozenset[bytes]:
+        """Return the beginnings of a whole prompt at which its texts were cut when it last came.
+
+        Args:
+            key: the hash of the whole prompt.
+        """
+        return self._ends.get(key, _UNCUT)
+
+    def add(
+        self,
+        keys: Iterable[bytes],
+        end: bytes,
+        now: float,
+        life_s: float,
+        cuts: frozenset[bytes] = _UNCUT,
+    ) -> None:
         """Count the beginnings of one prompt.
 
         Args:
@@ -52,11 +68,12 @@ class Sightings:
             end: the hash of the whole prompt.
             now: the time in seconds.
             life_s: seconds for which the provider keeps a beginning.
+            cuts: the hashes of those at which marks cut a text.
         """
         for key in keys:
             times, until = self._seen.pop(key, (0, now))
             self._seen[key] = (times + 1 if until > now else 1, now + life_s)
-        self._ends[end] = None
+        self._ends[end] = cuts
         while len(self._seen) > self._max_known:
             del self._seen[next(iter(self._seen))]
         while len(self._ends) > self._max_known:
