@@ -198,8 +198,9 @@ class CachePlanner:
         first = bisect_left(tokens, known.minimum)
         usable, is_users = prompt.places[first:], is_marked(request)
         adds = self._is_auto and not is_users and not known.refuses
-        number = self._keys.next_number(prompt.origin, terms.key_per_minute, now)
-        key = f"{prompt.origin.hex()[:16]}-{number}" if adds and terms.takes_key else ""
+        keyed = [place.key for place in usable] if adds and terms.takes_key else []
+        number = self._keys.next_number(prompt.origin, terms.key_per_minute, now, keyed)
+        key = f"{prompt.origin.hex()[:16]}-{number}" if keyed else ""
         marks: Sequence[HashedPlace] = ()
         if adds and terms.mark is not None:
             needed = max(1, prices.sightings)
@@ -241,10 +242,11 @@ class CachePlanner:
             plan: the plan of the call.
             now: the time in seconds.
         """
+        places = plan.prompt.places
         if plan.terms.key_per_minute is not None:
-            self._keys.use(plan.prompt.origin, plan.number, now)
+            keyed = [one.key for one in places] if plan.key else []
+            self._keys.use(plan.prompt.origin, plan.number, now, keyed)
         if self._is_auto and plan.terms.mark is not None:
-            places = plan.prompt.places
             keys = (one.key for one in places)
             cuts = frozenset([one.key for one in places if one.is_cut and one.where in plan.marks])
             self._sightings.add(keys, places[-1].key, now, plan.wish.life_s, cuts)

@@ -217,6 +217,32 @@ def test_no_key_gets_more_calls_a_minute_than_it_takes(steps):
         used.append(((beginning, number), now))
 
 
+@pytest.mark.parametrize("model", [OLDER, NEWER])
+def test_calls_about_one_document_share_keys_that_no_other_document_has(model):
+    """Each key leads to a cache of its own, to which each document would be written."""
+    planner, keys = planner_at("openai"), {}
+    for number in range(200):
+        system = f"{SYSTEM} Document {number % 5}. " + f"tea{number % 5} " * 500
+        found = plan(planner, asking(f"{number}", model=model, system=system))
+        keys.setdefault(number % 5, Counter())[found.key] += 1
+    assert max(max(each.values()) for each in keys.values()) <= 15
+    assert all(len(each) <= 4 for each in keys.values())
+    common = set.intersection(*map(set, keys.values()))
+    assert len(common) == 1, "the first key, while no document was known"
+
+
+def test_a_dialogue_stays_at_its_key_while_others_come_and_go():
+    planner, keys, messages = planner_at("openai"), [], [ChatMessage("system", SYSTEM)]
+    for turn in range(8):
+        for other in range(20):
+            plan(planner, asking(f"{turn} {other}", model=NEWER), now=20.0 * turn)
+        messages.append(ChatMessage("user", f"Question {turn}"))
+        request = Request(model=NEWER, messages=messages, max_tokens=5)
+        keys.append(plan(planner, request, now=20.0 * turn).key)
+        messages.append(ChatMessage("assistant", "Yes."))
+    assert len(set(keys[2:])) == 1
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 6))))
 def test_sightings_count_only_what_the_provider_would_still_have(steps):
     seen, now, latest = Sightings(max_known=3), 0.0, {}
