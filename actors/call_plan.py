@@ -43,7 +43,8 @@ class CallPlan:
 
     Args:
         route: the route that the call would take, in the words of `Response.route`.
-        cost_usd: the cost in USD; None when the price is not known.
+        cost_usd: the cost in USD, less what the provider's prompt cache saves now; None when the
+            price is not known.
         expected_s: seconds until the response would probably arrive, waits included.
         latest_s: seconds until it would arrive at the latest; infinity if there is no bound.
         quotes: the quote of each route that was compared, for a call that is not shared, and of
@@ -87,7 +88,7 @@ def plan_call(
         caching: the report of the stage of the prompt cache; None without it.
         is_cached: whether the cache has the response.
     """
-    chosen = choice.chosen
+    chosen = _with_cache(choice.chosen, choice, caching)
     cost, expected_s, latest_s = chosen.cost_usd, chosen.expected_s, chosen.latest_s
     route = chosen.route
     if is_cached:
@@ -100,7 +101,7 @@ def plan_call(
         if sharing.strategy:
             route = _shared_route(sharing.strategy, route)
             cost = None if cost is None else cost * _factor(sharing.share)
-    quotes = choice.quotes
+    quotes = tuple(_with_cache(quote, choice, caching) for quote in choice.quotes)
     if sharing.could_be:
         quotes = (*quotes, _in_full_call(chosen, sharing))
     return CallPlan(
@@ -114,6 +115,17 @@ def plan_call(
         usage=choice.usage,
         prompt_cache=caching,
     )
+
+
+def _with_cache(
+    quote: "Quote", choice: "RouteChoice", caching: "PromptCachePlan | None"
+) -> "Quote":
+    """Return the quote of a live call or of its tier with what the prompt cache saves now."""
+    is_live = quote.route == choice.quotes[0].route or quote.saves_usd
+    if caching is None or quote.cost_usd is None or not is_live:
+        return quote
+    cost = quote.cost_usd - caching.saving_usd * quote.factor
+    return attrs.evolve(quote, cost_usd=max(Decimal(0), cost))
 
 
 def _in_full_call(chosen: "Quote", sharing: SharedCall) -> "Quote":

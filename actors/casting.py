@@ -236,7 +236,12 @@ class _Casting:
         """Spawn the router before the stage of live calls and the Batch API stage."""
         return await self.runtime.spawn(
             f"{self.prefix}router",
-            partial(routing.RouterActor, live, _routes(self.settings, batches)),
+            partial(
+                routing.RouterActor,
+                live,
+                _routes(self.settings, batches),
+                _expected_reads(self.settings),
+            ),
             capacity=self.capacity,
             max_deferred=self.settings.max_waiting_calls,
         )
@@ -344,6 +349,15 @@ def _beginning_share(settings: TroupeSettings) -> Callable[[Request, int], float
         prices=_prices_at(settings, endpoint),
         adds_marks=caching == "auto",
     )
+
+
+def _expected_reads(settings: TroupeSettings) -> "prompt_cache.ExpectedReads | None":
+    """Return what expects the reads of live calls; None where no cache is planned for."""
+    endpoint, caching = settings.endpoint, settings.prompt_caching
+    has_cache = prompt_cache.has_prompt_cache(endpoint.vendor.name)
+    if caching == "off" or endpoint.members or not has_cache:
+        return None
+    return prompt_cache.ExpectedReads(endpoint, settings.prices, caching)
 
 
 def _prices_at(settings: TroupeSettings, endpoint: Endpoint) -> PriceBook:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .actor import PromptCacheActor
     from .marks import PromptPlace, is_marked, with_key, with_mark
     from .planning import PromptCaching
-    from .saving import CacheForecast, beginning_share
+    from .saving import CacheForecast, ExpectedRead, ExpectedReads, beginning_share
     from .statistics import (
         ExplainPromptCache,
         GetPromptCacheStatistics,
@@ -22,7 +22,7 @@ else:
         actor="PromptCacheActor",
         marks="PromptPlace is_marked with_key with_mark",
         planning="PromptCaching",
-        saving="CacheForecast beginning_share",
+        saving="CacheForecast ExpectedRead ExpectedReads beginning_share",
         statistics=(
             "ExplainPromptCache GetPromptCacheStatistics PromptCachePlan PromptCacheStatistics"
         ),
@@ -32,6 +32,8 @@ else:
 __all__ = [
     "CacheForecast",
     "CacheTerms",
+    "ExpectedRead",
+    "ExpectedReads",
     "ExplainPromptCache",
     "GetPromptCacheStatistics",
     "PromptCacheActor",

@@ -56,6 +56,11 @@ class HashedPlace:
     block: int
     mark_s: float | None = None
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether it is within a text, which a mark there cuts into two."""
+        return self.where.chars is not None
+
 
 @attrs.frozen
 class PromptPlaces:

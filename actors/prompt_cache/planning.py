@@ -29,9 +29,12 @@ _LOOK_BACK = 20  # blocks before a mark in which a provider looks for an earlier
 _USUAL_BYTES = 4.0  # per token, until usage was reported
 _GAIN = 0.1  # weight of one observation, after the first ten
 _MOST_MARKS = 3  # of the four that a request may have; the last one is for the end
+_MOST_CUTS = 2  # of these that are within texts
+_OFTEN = 8  # times; no chance any more, so that a few tokens are worth a write
 _MOST_MISSES = 8  # in a row, of calls that should have read
 _MARGIN = 1.05  # of a minimum that usage has shown: tokens are estimated
-_AGAIN_S = 3600.0  # after which that minimum is tried again
+_HOUR_S = 3600.0
+_AGAIN_S = _HOUR_S  # after which that minimum is tried again
 _MAX_MODELS = 256
 _STORED = ("cachedContent", "cached_content")
 
@@ -44,11 +47,13 @@ class CachePrices:
         usd: the price of a token of input, in USD.
         read: the price of a token that is read, as a share of that.
         write: the price of a token that is written, as a share of that.
+        long_write: the price of one that is written for an hour or longer; as `write` by default.
     """
 
     usd: Decimal
     read: float
     write: float
+    long_write: float = attrs.Factory(lambda self: self.write, takes_self=True)
 
     @property
     def sightings(self) -> int:
@@ -193,22 +198,25 @@ class CachePlanner:
         first = bisect_left(tokens, known.minimum)
         usable, is_users = prompt.places[first:], is_marked(request)
         adds = self._is_auto and not is_users and not known.refuses
-        number = self._keys.next_number(prompt.origin, terms.key_per_minute, now)
-        key = f"{prompt.origin.hex()[:16]}-{number}" if adds and terms.takes_key else ""
+        keyed = [place.key for place in usable] if adds and terms.takes_key else []
+        number = self._keys.next_number(prompt.origin, terms.key_per_minute, now, keyed)
+        key = f"{prompt.origin.hex()[:16]}-{number}" if keyed else ""
         marks: Sequence[HashedPlace] = ()
         if adds and terms.mark is not None:
             needed = max(1, prices.sightings)
             least = _LEAST_TOKENS * known.bytes_per_token
             marks = self._marks(request, terms, prompt, usable, needed=needed, least=least, now=now)
         written = marks or _written(request, terms, usable, has_key=bool(key))
+        if any((place.mark_s or 0.0) >= _HOUR_S for place in written):
+            prices = attrs.evolve(prices, write=prices.long_write)
         readable = usable if terms.step is not None and written else _compared(usable, written)
         if number and not key:
             readable = ()  # the call goes to another machine than those before it
-        suffix = key.encode()
-        beginnings = {
-            place: Beginning(place.key + suffix, size)
-            for place, size in zip(usable, tokens[first:], strict=True)
-        }
+        suffix, beginnings = key.encode(), dict[HashedPlace, Beginning]()
+        for place, size in zip(usable, tokens[first:], strict=True):
+            beginnings[place] = Beginning(place.key + suffix, size)
+            if place.is_cut and place in marks:
+                suffix += place.key
         return CachePlan(
             wish=CacheWish(
                 readable=tuple([beginnings[place] for place in readable]),
@@ -234,12 +242,14 @@ class CachePlanner:
             plan: the plan of the call.
             now: the time in seconds.
         """
+        places = plan.prompt.places
         if plan.terms.key_per_minute is not None:
-            self._keys.use(plan.prompt.origin, plan.number, now)
+            keyed = [one.key for one in places] if plan.key else []
+            self._keys.use(plan.prompt.origin, plan.number, now, keyed)
         if self._is_auto and plan.terms.mark is not None:
-            places = plan.prompt.places
             keys = (one.key for one in places)
-            self._sightings.add(keys, places[-1].key, now, plan.wish.life_s)
+            cuts = frozenset([one.key for one in places if one.is_cut and one.where in plan.marks])
+            self._sightings.add(keys, places[-1].key, now, plan.wish.life_s, cuts)
 
     def _marks(
         self,
@@ -256,27 +266,35 @@ class CachePlanner:
 
         That is the longest beginning that has come before, often enough for a write to pay; and,
         before it, those that come more often, which are read meanwhile. One that comes more often
-        and is shorter by less than `least` bytes takes its place: the difference is not worth a
-        write. The prompt that continues an earlier one is marked at its end as well: the next one
-        will continue it. Where an unmarked prompt is written as a whole, the instructions are
-        marked from the first call on, which costs less.
+        and is shorter by less than `least` bytes takes its place, unless the longer one comes
+        often, too: the difference is not worth a write. The prompt that continues an earlier one is
+        marked at its end as well: the next one will continue it. Where an unmarked prompt is
+        written as a whole, the instructions are marked from the first call on, which costs less.
+
+        A mark within a text cuts it into two blocks, and what comes after it is another beginning
+        than with the whole text. So a prompt that continues an earlier one is cut where that was.
         """
         end, found, seen, floor = prompt.places[-1], list[HashedPlace](), needed - 1, math.inf
+        earlier, cuts = self._earlier(prompt)
         for place in reversed(usable):
             times = self._sightings.times(place.key, now)
             if times <= seen or with_mark(request, place.where, terms) is request:
                 continue
-            if place.size <= floor:
-                if len(found) == _MOST_MARKS:
-                    break
+            if place.is_cut and (place.size < earlier or _cuts(cuts) + _cuts(found) == _MOST_CUTS):
+                continue
+            is_close = place.size > floor and seen < _OFTEN
+            if is_close and (found[0] is end or not self._sightings.was_whole(found[0].key)):
+                found[0] = place
+            elif is_close and times < _OFTEN:
+                continue  # the longer one was the end of an earlier turn, and is in the cache
+            elif len(cuts) + len(found) == _MOST_MARKS:
+                break
+            else:
                 found.insert(0, place)
                 floor = place.size - least
-            elif found[0] is end or not self._sightings.was_whole(found[0].key):
-                found[0] = place
-            else:
-                continue  # the longer one was the end of an earlier turn, and is in the cache
             seen = times
         if found:
+            found = sorted((*cuts, *found), key=lambda place: place.size)
             last = found[-1]
             continues = last is not end and self._sightings.was_whole(last.key)
             if continues and with_mark(request, end.where, terms) is not request:
@@ -284,8 +302,20 @@ class CachePlanner:
             return found
         if terms.mark != "prompt_cache_breakpoint" or prompt.is_dialogue:
             return []
-        leading = [one for one in prompt.places[: prompt.leading] if one in usable]
+        leading = [
+            one
+            for one in prompt.places[: prompt.leading]
+            if one in usable and with_mark(request, one.where, terms) is not request
+        ]
         return leading[-1:] if leading and leading[-1] is not end else []
+
+    def _earlier(self, prompt: PromptPlaces) -> tuple[int, list[HashedPlace]]:
+        """Return how long the prompt is that this one continues, and where that was cut."""
+        for place in reversed(prompt.places):
+            if self._sightings.was_whole(place.key):
+                cuts = self._sightings.cuts_of(place.key)
+                return place.size, [one for one in prompt.places if one.key in cuts]
+        return 0, []
 
     # ---------------------------------------------------------------- what usage shows
 
@@ -364,8 +394,9 @@ class CachePlanner:
         if price is None or price.cached is None or price.cached >= price.input:
             return None
         write = price.input if price.cache_write is None else price.cache_write
-        usd = price.input / 1_000_000
-        return CachePrices(usd, float(price.cached / price.input), float(write / price.input))
+        long_write = write if price.cache_write_1h is None else price.cache_write_1h
+        read, *writes = (float(one / price.input) for one in (price.cached, write, long_write))
+        return CachePrices(price.input / 1_000_000, read, *writes)
 
 
 def _written(
@@ -383,12 +414,16 @@ def _written(
     return written
 
 
+def _cuts(places: Sequence[HashedPlace]) -> int:
+    return sum([place.is_cut for place in places])
+
+
 def _compared(usable: Sequence[HashedPlace], written: Sequence[HashedPlace]) -> list[HashedPlace]:
     """Return the places that a provider compares with earlier prompts: those close before marks."""
     blocks = [place.block for place in written]
     return [
         place
         for place in usable
-        if (place.where.chars is None or place in written)
+        if (not place.is_cut or place in written)
         and any(0 <= block - place.block < _LOOK_BACK for block in blocks)
     ]

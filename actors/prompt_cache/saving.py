@@ -3,10 +3,13 @@
 from decimal import Decimal
 from typing import final
 
+import attrs
+
 from ..messages import Request
+from ..responses import Usage
 from ..vendors import Endpoint, PriceBook
 from .marks import is_marked
-from .planning import CachePlanner, PromptCaching
+from .planning import CachePlan, CachePlanner, PromptCaching
 from .terms import cache_terms, has_prompt_cache
 
 _MAX_WRITTEN = 20_000  # beginnings; then the one that was written first is forgotten
@@ -43,6 +46,92 @@ def beginning_share(
     return min(1.0, read + (write - read) / terms.key_per_minute)
 
 
+@attrs.frozen
+class ExpectedRead:
+    """What the prompt cache is expected to do for a call that is sent live.
+
+    Args:
+        plan: what the call does with it.
+        tokens: the tokens that it reads.
+        saved_usd: what that saves in USD, less what writing costs in addition.
+    """
+
+    plan: CachePlan
+    tokens: int
+    saved_usd: Decimal
+
+
+@final
+class ExpectedReads:
+    """Expects what the prompt cache saves of calls, as if those before them had been sent live.
+
+    So a call need not find its beginning in the cache for its route to be chosen: it would be there
+    if the calls that share it took the same route.
+
+    Args:
+        endpoint: where the calls would be sent.
+        prices: prices of models.
+        caching: how far prompt caching would be planned.
+    """
+
+    def __init__(self, endpoint: Endpoint, prices: PriceBook, caching: PromptCaching) -> None:
+        self._written: dict[bytes, float] = {}  # {beginning: until when it can be read}
+        self._planner: CachePlanner | None = None
+        if caching != "off" and not endpoint.members and has_prompt_cache(endpoint.vendor.name):
+            there = prices.at_vendor(endpoint.vendor.price_list)
+            self._planner = CachePlanner(endpoint, there, caching)
+
+    def __repr__(self) -> str:
+        return f"<ExpectedReads of {len(self._written)} beginnings>"
+
+    def of(self, request: Request[object], now: float) -> ExpectedRead | None:
+        """Return what is expected of a call that comes now; None if nothing of it is cached.
+
+        Args:
+            request: the request of the call.
+            now: the time in seconds.
+        """
+        plan = None if self._planner is None else self._planner.plan(request, "", now)
+        if plan is None:
+            return None
+        wish, prices = plan.wish, plan.prices
+        known = [one.tokens for one in wish.readable if self._written.get(one.key, now) > now]
+        read = max(known, default=0)
+        to_write = max((one.tokens for one in wish.written), default=0)
+        saved = read * (1 - prices.read) - max(0, to_write - read) * max(0.0, prices.write - 1)
+        return ExpectedRead(plan, read, prices.usd * Decimal(str(round(saved, 3))))
+
+    def note(self, read: ExpectedRead, now: float) -> None:
+        """Note that the call has come.
+
+        Args:
+            read: what was expected of it.
+            now: the time in seconds.
+        """
+        if self._planner is None:
+            return
+        self._planner.note(read.plan, now)
+        until = now + read.plan.wish.life_s
+        for one in (*read.plan.wish.readable, *read.plan.wish.written):
+            if one in read.plan.wish.written or self._written.get(one.key, now) > now:
+                self._written.pop(one.key, None)
+                self._written[one.key] = until
+        while len(self._written) > _MAX_WRITTEN:
+            del self._written[next(iter(self._written))]
+
+    def learn(self, read: ExpectedRead, usage: Usage, now: float) -> None:
+        """Learn from the usage of a call that was sent live whether anything is cached.
+
+        Args:
+            read: what was expected of it.
+            usage: the tokens that the provider reports.
+            now: the time in seconds.
+        """
+        if self._planner is not None:
+            is_warm = read.tokens > 0
+            self._planner.learn(read.plan, usage, now, is_warm=is_warm, is_marked=False)
+
+
 @final
 class CacheForecast:
     """Adds up what the prompt cache would save of calls that are sent one after another at once.
@@ -59,11 +148,7 @@ class CacheForecast:
 
     def __init__(self, endpoint: Endpoint, prices: PriceBook, caching: PromptCaching) -> None:
         self.saved_usd, self.calls = Decimal(0), 0
-        self._written: dict[bytes, None] = {}
-        self._planner: CachePlanner | None = None
-        if caching != "off" and not endpoint.members and has_prompt_cache(endpoint.vendor.name):
-            there = prices.at_vendor(endpoint.vendor.price_list)
-            self._planner = CachePlanner(endpoint, there, caching)
+        self._reads = ExpectedReads(endpoint, prices, caching)
 
     def __repr__(self) -> str:
         return f"<CacheForecast {self.calls} calls, {self.saved_usd} USD saved>"
@@ -74,17 +159,8 @@ class CacheForecast:
         Args:
             request: the request of the call.
         """
-        planner = self._planner
-        plan = None if planner is None else planner.plan(request, "", 0.0)
-        if planner is None or plan is None:
-            return
-        planner.note(plan, 0.0)
-        wish, prices = plan.wish, plan.prices
-        read = max((one.tokens for one in wish.readable if one.key in self._written), default=0)
-        to_write = max((one.tokens for one in wish.written), default=0)
-        saved = read * (1 - prices.read) - max(0, to_write - read) * max(0.0, prices.write - 1)
-        self.saved_usd += prices.usd * Decimal(str(round(saved, 3)))
-        self.calls += read > 0
-        self._written.update(dict.fromkeys(one.key for one in wish.written))
-        while len(self._written) > _MAX_WRITTEN:
-            del self._written[next(iter(self._written))]
+        read = self._reads.of(request, 0.0)
+        if read is not None:
+            self._reads.note(read, 0.0)
+            self.saved_usd += read.saved_usd
+            self.calls += read.tokens > 0

@@ -1,13 +1,14 @@
 """How often a beginning was seen lately, and over how many keys it is spread. Pure (R14)."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import final
 
 _MAX_KNOWN = 20_000  # beginnings; beyond it, the one that was seen the longest ago is forgotten
 _MAX_SPREAD = 2000  # beginnings with keys
 _MAX_KEYS = 1000  # of one beginning; beyond it, the last key takes the rest
 _MINUTE_S = 60.0
+_UNCUT: frozenset[bytes] = frozenset()
 
 
 @final
@@ -20,7 +21,7 @@ class Sightings:
 
     def __init__(self, max_known: int = _MAX_KNOWN) -> None:
         self._seen: dict[bytes, tuple[int, float]] = {}  # {key: (times, forgotten at)}
-        self._ends: dict[bytes, None] = {}  # those with which a whole prompt ended
+        self._ends: dict[bytes, frozenset[bytes]] = {}  # {those of whole prompts: their cuts}
         self._max_known = max_known
 
     def __repr__(self) -> str:
@@ -44,7 +45,22 @@ class Sightings:
         """
         return key in self._ends
 
-    def add(self, keys: Iterable[bytes], end: bytes, now: float, life_s: float) -> None:
+    def cuts_of(self, key: bytes) -> frozenset[bytes]:
+        """Return the beginnings of a whole prompt at which its texts were cut when it last came.
+
+        Args:
+            key: the hash of the whole prompt.
+        """
+        return self._ends.get(key, _UNCUT)
+
+    def add(
+        self,
+        keys: Iterable[bytes],
+        end: bytes,
+        now: float,
+        life_s: float,
+        cuts: frozenset[bytes] = _UNCUT,
+    ) -> None:
         """Count the beginnings of one prompt.
 
         Args:
@@ -52,11 +68,12 @@ class Sightings:
             end: the hash of the whole prompt.
             now: the time in seconds.
             life_s: seconds for which the provider keeps a beginning.
+            cuts: the hashes of those at which marks cut a text.
         """
         for key in keys:
             times, until = self._seen.pop(key, (0, now))
             self._seen[key] = (times + 1 if until > now else 1, now + life_s)
-        self._ends[end] = None
+        self._ends[end] = cuts
         while len(self._seen) > self._max_known:
             del self._seen[next(iter(self._seen))]
         while len(self._ends) > self._max_known:
@@ -65,49 +82,70 @@ class Sightings:
 
 @final
 class KeySpread:
-    """Spreads the calls with one beginning over keys, each within the rate that a key takes.
+    """Spreads the calls with one origin over keys, each within the rate that a key takes.
 
     A key leads calls to one machine of the provider's. Above a rate, calls go to others, whose
-    caches do not have the beginning. The first key that has room is taken, so that a key is used
-    only if those before it are full.
+    caches do not have the beginning. A call goes where its longest known beginning is: to the first
+    of the keys with which that has come that has room, or else to a new one. So calls about one
+    document, or the turns of one dialogue, share a key although all share an instruction. A call of
+    which no beginning is known takes the first key that has room.
+
+    Args:
+        max_known: how many beginnings are remembered.
     """
 
-    def __init__(self) -> None:
-        self._latest: dict[bytes, list[deque[float]]] = {}  # {beginning: times by key}
+    def __init__(self, max_known: int = _MAX_KNOWN) -> None:
+        self._latest: dict[bytes, list[deque[float]]] = {}  # {origin: times by key}
+        self._used: dict[bytes, dict[int, None]] = {}  # {beginning: its keys, the first one first}
+        self._max_known = max_known
 
     def __repr__(self) -> str:
-        return f"<KeySpread of {len(self._latest)} beginnings>"
+        return f"<KeySpread of {len(self._latest)} origins>"
 
-    def next_number(self, beginning: bytes, per_minute: int | None, now: float) -> int:
+    def next_number(
+        self, origin: bytes, per_minute: int | None, now: float, beginnings: Sequence[bytes] = ()
+    ) -> int:
         """Return the number of the key for the next call, from 0.
 
         Args:
-            beginning: the hash of the beginning.
+            origin: the hash of the first part of the prompt.
             per_minute: the calls a minute that a key takes; None for any number.
             now: the time in seconds.
+            beginnings: the hashes of the beginnings of the prompt, ascending.
         """
         if per_minute is None:
             return 0
-        keys = self._latest.get(beginning, ())
-        for number, times in enumerate(keys):
+        keys = self._latest.get(origin, ())
+        known = next((self._used[one] for one in reversed(beginnings) if one in self._used), None)
+        for number in range(len(keys)) if known is None else known:
+            if number >= len(keys):
+                continue  # the origin was forgotten meanwhile
+            times = keys[number]
             while times and times[0] <= now - _MINUTE_S:
                 times.popleft()
             if len(times) < per_minute:
                 return number
         return min(len(keys), _MAX_KEYS - 1)
 
-    def use(self, beginning: bytes, number: int, now: float) -> None:
+    def use(self, origin: bytes, number: int, now: float, beginnings: Sequence[bytes] = ()) -> None:
         """Note that a call is sent with a key.
 
         Args:
-            beginning: the hash of the beginning.
+            origin: the hash of the first part of the prompt.
             number: the number that `next_number` returned for it.
             now: the time in seconds.
+            beginnings: the hashes of the beginnings of the prompt that the key leads to.
         """
-        keys = self._latest.pop(beginning, [])
-        self._latest[beginning] = keys
+        keys = self._latest.pop(origin, [])
+        self._latest[origin] = keys
         if number == len(keys):
             keys.append(deque())
         keys[number].append(now)
         if len(self._latest) > _MAX_SPREAD:
             del self._latest[next(iter(self._latest))]
+        for one in beginnings:
+            numbers = self._used.pop(one, {})
+            numbers[number] = None
+            self._used[one] = numbers
+        while len(self._used) > self._max_known:
+            del self._used[next(iter(self._used))]

@@ -48,7 +48,7 @@ class PromptCachePlan:
             would write it itself, or if nothing is cached.
         tokens: the tokens of that beginning, by estimate; 0 if nothing is cached.
         saving_usd: what the cache would save, in USD; negative if writing costs more than other
-            input. `CallPlan.cost_usd` does not contain it.
+            input. `CallPlan.cost_usd` is less by that.
         marks: how many marks would be added to the request.
         key: the key that would be added to the request; "" for none.
         why: why nothing would be cached; "" if something would.

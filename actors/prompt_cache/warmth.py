@@ -6,7 +6,8 @@ provider keeps it. A call that could read a beginning that is warming follows th
 until the beginning is warm. If the leader fails or is cancelled before, the first follower leads.
 
 A wait ends 15 seconds after the leader was sent at the latest. While the leader itself waits for
-the limiter, its followers would wait there as well, behind it. So each lane has its own leaders.
+the limiter, its followers would wait there as well, behind it. That is so in its own lane only: a
+call waits one second at most until a leader of another lane is sent, and then leads its own lane.
 """
 
 from collections.abc import Hashable
@@ -97,7 +98,9 @@ class HeldCall(Generic[T]):
         wish: what it could read and would write.
         deadline: when its response is due, in seconds on Trio's clock.
         lead: the leader that it follows.
-        until: when it is sent at the latest, in seconds; infinity until the leader is sent.
+        until: when it is sent at the latest, in seconds; infinity until a leader of its own lane is
+            sent.
+        is_limited: whether a leader of it has been sent, so that `until` is not put off any more.
     """
 
     call: T
@@ -105,6 +108,7 @@ class HeldCall(Generic[T]):
     deadline: float
     lead: Lead[T]
     until: float = inf
+    is_limited: bool = False
 
 
 @attrs.frozen
@@ -128,6 +132,11 @@ class _Known(Generic[T]):
 
     warm_until: float = -inf
     leads: dict[str, Lead[T]] = attrs.field(factory=dict[str, Lead[T]])  # by lane
+
+    def lead_for(self, lane: str) -> Lead[T] | None:
+        """Return the leader that a call of this lane follows: its own, or one that is sent."""
+        sent = (lead for lead in self.leads.values() if lead.is_sent)
+        return self.leads.get(lane) or next(sent, None) or next(iter(self.leads.values()), None)
 
 
 Warmth = Literal["cold", "warming", "warm"]
@@ -253,7 +262,13 @@ class WarmBeginnings(Generic[T]):
         """
         found: list[SentCall[T]] = []
         while self.due_at <= now:
-            found.append(self._let_go(heappop(self._due)[2], now))
+            held = heappop(self._due)[2]
+            lead = None if held.is_limited else self._leader(held.wish, now)
+            if lead is None or not (lead.is_sent or lead.wish.lane == held.wish.lane):
+                found.append(self._let_go(held, now))
+            else:  # one that came with it, and leads their lane now
+                held.lead.followers.pop(held.call, None)
+                self._follow(held, lead, now)
         return found
 
     def release(self, now: float) -> list[SentCall[T]]:
@@ -281,7 +296,7 @@ class WarmBeginnings(Generic[T]):
             known = self._known.get(beginning.key)
             if known is None:
                 continue
-            if lead is not None and known.leads.get(wish.lane) is lead:
+            if lead is not None and lead in known.leads.values():
                 return "warming", beginning
             if lead is None and known.warm_until > now:
                 return "warm", beginning
@@ -300,7 +315,7 @@ class WarmBeginnings(Generic[T]):
             if known.warm_until > now:
                 saved = tokens - beginning.tokens
                 return warming if saved >= wish.least else None
-            lead = known.leads.get(wish.lane)
+            lead = known.lead_for(wish.lane)
             if lead is not None and warming is None and beginning.tokens >= wish.least:
                 warming, tokens = lead, beginning.tokens
         return warming
@@ -332,12 +347,20 @@ class WarmBeginnings(Generic[T]):
         lead.followers[held.call] = held
         if lead.is_sent:
             self._limit(held, now)
+        elif not held.is_limited:
+            is_own = lead.wish.lane == held.wish.lane
+            self._set_until(held, inf if is_own else now + _LEAST_WAIT_S)
 
     def _limit(self, held: HeldCall[T], now: float) -> None:
-        """Limit the wait of a call whose leader is sent; a limit is never put off."""
+        """Limit the wait of a call whose leader is sent; that limit is never put off."""
         until = now + patience_s(held.deadline - now)
-        if until < held.until:
-            held.until = until
+        if until < held.until or not held.is_limited:
+            held.is_limited = True
+            self._set_until(held, until)
+
+    def _set_until(self, held: HeldCall[T], until: float) -> None:
+        held.until = until
+        if until < inf:
             self._count += 1
             heappush(self._due, (until, self._count, held))
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from math import inf
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import attrs
 import trio
@@ -25,6 +25,9 @@ from ..messages import Request
 from ..rate_limit import TokenEstimator
 from ..responses import Response, Usage
 from .routes import Quote, Route, choose
+
+if TYPE_CHECKING:
+    from ..prompt_cache import ExpectedRead, ExpectedReads
 
 _GAIN = 0.2  # weight of one call in the means
 _MAX_KNOWN = 500  # pairs of route and model; beyond it, the oldest is forgotten
@@ -110,10 +113,15 @@ class RouterActor(Actor):
     Args:
         live: the next stage for live requests.
         routes: all routes; the first is the live one.
+        reads: what the provider's prompt cache is expected to save of live requests; None where
+            none is planned for.
     """
 
-    def __init__(self, live: Ref, routes: Sequence[Route]) -> None:
+    def __init__(
+        self, live: Ref, routes: Sequence[Route], reads: "ExpectedReads | None" = None
+    ) -> None:
         self._live = live
+        self._reads = reads
         self._routes = {route.name: route for route in routes}
         self._first = routes[0]
         self._pace = Pace()
@@ -130,7 +138,12 @@ class RouterActor(Actor):
         left_s = slot.deadline - trio.current_time()
         estimate = self._estimator.estimate(request)
         usage = Usage(estimate.input_tokens, estimate.output_tokens)
-        route = self._routes[self._choose(request, usage, left_s).chosen.route]
+        read = self._expected(request)
+        route = self._routes[self._choose(request, usage, left_s, read).chosen.route]
+        if read is not None and self._reads is not None:
+            self._reads.note(read, trio.current_time())
+        if route.to is None and read is not None:
+            slot.on_settled(partial(self._learn_read, read))
         if route is self._first:
             await self._send_live(message, slot)
         else:
@@ -146,7 +159,8 @@ class RouterActor(Actor):
         """Return the route that a request would take."""
         deadline = message.request.deadline
         left_s = inf if deadline is None else deadline
-        return self._choose(message.request, message.usage, left_s)
+        read = None if deadline is None else self._expected(message.request)
+        return self._choose(message.request, message.usage, left_s, read)
 
     @handles(_SendLive)
     async def send_live(self, message: _SendLive) -> None:
@@ -161,13 +175,25 @@ class RouterActor(Actor):
 
     # ----------------------------------------------------------------
 
-    def _choose(self, request: Request, usage: Usage, left_s: float) -> RouteChoice:
+    def _expected(self, request: Request) -> "ExpectedRead | None":
+        return None if self._reads is None else self._reads.of(request, trio.current_time())
+
+    def _choose(
+        self, request: Request, usage: Usage, left_s: float, read: "ExpectedRead | None"
+    ) -> RouteChoice:
         can_wait = request.deadline is not None
         found = [
             route.quote(request, usage, left_s, self._pace.expected_s(route.name, request.model))
             for route in (self._routes.values() if can_wait else (self._first,))
         ]
         quotes = tuple(quote for quote in found if quote is not None)
+        if read is not None:
+            quotes = tuple(
+                attrs.evolve(quote, saves_usd=read.saved_usd * quote.factor)
+                if self._routes[quote.route].to is None
+                else quote
+                for quote in quotes
+            )
         return RouteChoice(chosen=choose(quotes, left_s), quotes=quotes, usage=usage)
 
     async def _send_live(self, message: Complete, slot: ReplySlot[Response]) -> None:
@@ -214,6 +240,11 @@ class RouterActor(Actor):
         if isinstance(value, Response):
             self._pace.learn(route.name, request.model, trio.current_time() - sent_at)
             self._estimator.learn(request, self._estimator.estimate(request), value.usage)
+
+    def _learn_read(self, read: "ExpectedRead", slot: ReplySlot[Any]) -> None:
+        value: object = slot.value if slot.outcome is Outcome.REPLIED else None
+        if self._reads is not None and isinstance(value, Response):
+            self._reads.learn(read, value.usage, trio.current_time())
 
 
 def _cancel(call: ReplySlot[Response], _: ReplySlot[Response]) -> None:

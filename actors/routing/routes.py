@@ -26,6 +26,9 @@ class Quote:
         latest_s: the most seconds until the response; infinity without a guarantee.
         is_apart: whether the call does not count towards the limits of live calls.
         is_only: whether the call may take no other route.
+        saves_usd: what the provider's prompt cache is expected to save of the cost, in USD, if the
+            calls that share a beginning with this one take the same route; negative if writing to
+            it costs more.
     """
 
     route: str
@@ -35,9 +38,10 @@ class Quote:
     latest_s: float
     is_apart: bool = False
     is_only: bool = False
+    saves_usd: Decimal = Decimal(0)
 
     def _rank(self) -> tuple[bool, Decimal, bool, float]:
-        cost = self.factor if self.cost_usd is None else self.cost_usd
+        cost = self.factor if self.cost_usd is None else self.cost_usd - self.saves_usd
         return self.cost_usd is None, cost, not self.is_apart, self.expected_s
 
 

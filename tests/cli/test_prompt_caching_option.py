@@ -90,6 +90,21 @@ def test_a_dry_run_says_what_is_saved(tmp_path, model, caching, expected, monkey
         assert ("10 rows read from it" in line) is (caching == "auto")
 
 
+@pytest.mark.parametrize(
+    ("caching", "route"), [("auto", "Route: live, "), ("order", "Route: batch, ")]
+)
+def test_a_dry_run_takes_no_batch_where_cached_prompts_cost_less(
+    tmp_path, caching, route, monkeypatch
+):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-0123456789")
+    options = ("--dry-run", "--provider", "anthropic", "--model", MODEL, "--deadline", 90_000)
+    command = (*command_of("run", tmp_path), *options, "--prompt-caching", caching)
+    result = CliRunner().invoke(main, list(map(str, command)))
+    assert result.exit_code == 0, result.output
+    assert route in result.stdout
+    assert ("Prompt cache: saves" in result.stdout) is (caching == "auto")
+
+
 def test_other_words_are_refused():
     result = CliRunner().invoke(main, ["compose", "Tea", "--prompt-caching", "always"])
     assert result.exit_code == 2

@@ -174,6 +174,17 @@ class Forecast:
             found += usd
         return found
 
+    def cache_saves_of(self, route: PricedRoute) -> Decimal:
+        """Return what the prompt cache saves of the cost of a route in USD; 0 of batches and packs.
+
+        Args:
+            route: the name of the route.
+        """
+        live, usd = self.usd("live"), self.usd(route)
+        if route in ("batch", "pack") or not live or usd is None:
+            return Decimal(0)
+        return self.cache_saves_usd * usd / live  # the flex tier halves all prices alike
+
     def least_s(self, limits: Limits) -> float | None:
         """Return the shortest time in seconds that the limits allow; None without limits.
 

@@ -83,6 +83,15 @@ def test_marks_of_the_user_are_what_is_written_and_nothing_is_added():
         assert found.applied(request) == request
 
 
+@pytest.mark.parametrize(("ttl", "share"), [("5m", 1.25), ("1h", 2.0)])
+def test_a_write_for_an_hour_has_a_price_of_its_own(ttl, share):
+    """Anthropic charges twice the price of input for it."""
+    mark = {"cache_control": {"type": "ephemeral", "ttl": ttl}}
+    system = ChatMessage("system", SYSTEM, extra=mark)
+    request = Request(model=CLAUDE, messages=[system, ChatMessage("user", "Tea")])
+    assert plan(planner_at("anthropic"), request).prices.write == pytest.approx(share)
+
+
 def test_the_whole_prompt_is_what_newer_models_of_openai_write_unless_told_otherwise():
     planner = planner_at("openai", "order")
     [whole] = plan(planner, asking(model=NEWER)).wish.written
@@ -161,6 +170,19 @@ def test_newer_models_of_openai_are_marked_from_the_first_call_on():
     assert sent.extra_body["prompt_cache_key"] == found.key
 
 
+def test_tools_are_not_marked_where_marks_are_on_parts_only():
+    """So no call reads them, and none waits for another one."""
+    tools = [
+        Tool(name=f"tool{number}", description="Does it. " * 100, parameters={"type": "object"})
+        for number in range(10)
+    ]
+    planner = planner_at("openai")
+    for text in ("Tea", "Coffee"):
+        found = plan(planner, Request.of(text, tools=tools, model=NEWER, max_tokens=5))
+        assert found.marks == ()
+        assert found.wish.written == found.wish.readable[-1:], "the whole prompt is written"
+
+
 @pytest.mark.parametrize(
     ("read", "write", "sightings"), [(0.1, 1.0, 0), (0.1, 1.25, 1), (0.1, 2.0, 2), (0.5, 2.5, 3)]
 )
@@ -193,6 +215,32 @@ def test_no_key_gets_more_calls_a_minute_than_it_takes(steps):
         assert all(lower[beginning, before] == 4 for before in range(number))
         spread.use(beginning, number, now)
         used.append(((beginning, number), now))
+
+
+@pytest.mark.parametrize("model", [OLDER, NEWER])
+def test_calls_about_one_document_share_keys_that_no_other_document_has(model):
+    """Each key leads to a cache of its own, to which each document would be written."""
+    planner, keys = planner_at("openai"), {}
+    for number in range(200):
+        system = f"{SYSTEM} Document {number % 5}. " + f"tea{number % 5} " * 500
+        found = plan(planner, asking(f"{number}", model=model, system=system))
+        keys.setdefault(number % 5, Counter())[found.key] += 1
+    assert max(max(each.values()) for each in keys.values()) <= 15
+    assert all(len(each) <= 4 for each in keys.values())
+    common = set.intersection(*map(set, keys.values()))
+    assert len(common) == 1, "the first key, while no document was known"
+
+
+def test_a_dialogue_stays_at_its_key_while_others_come_and_go():
+    planner, keys, messages = planner_at("openai"), [], [ChatMessage("system", SYSTEM)]
+    for turn in range(8):
+        for other in range(20):
+            plan(planner, asking(f"{turn} {other}", model=NEWER), now=20.0 * turn)
+        messages.append(ChatMessage("user", f"Question {turn}"))
+        request = Request(model=NEWER, messages=messages, max_tokens=5)
+        keys.append(plan(planner, request, now=20.0 * turn).key)
+        messages.append(ChatMessage("assistant", "Yes."))
+    assert len(set(keys[2:])) == 1
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 6))))

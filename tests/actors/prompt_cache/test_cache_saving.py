@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from callsheet.actors import ChatMessage, Endpoint, Request, default_prices
-from callsheet.actors.prompt_cache.saving import CacheForecast, beginning_share
+from callsheet.actors.prompt_cache.saving import CacheForecast, ExpectedReads, beginning_share
 
 MARKED = ChatMessage("system", "Rate.", extra={"cache_control": {"type": "ephemeral"}})
 
@@ -67,6 +67,18 @@ def test_what_calls_that_come_at_once_would_save(vendor, model, calls, share):
     assert found.calls == calls
     whole_usd = 100 * 2250 * float(price.input) / 1e6
     assert float(found.saved_usd) / whole_usd == pytest.approx(share, rel=0.03)
+
+
+def test_a_beginning_is_expected_for_as_long_as_the_provider_keeps_it():
+    endpoint = Endpoint.of("openai", "sk-ant-0123456789")
+    reads = ExpectedReads(endpoint, default_prices(), "order")
+    request = Request.of("Soup", system="Rate the soup. " * 600, model="gpt-5.4-nano")
+    found = []
+    for now in (0.0, 299.0, 597.0, 898.0):
+        read = reads.of(request, now)
+        reads.note(read, now)
+        found.append(read.tokens > 0)
+    assert found == [False, True, True, False]
 
 
 def test_what_the_whole_prompt_costs_to_write_is_told():

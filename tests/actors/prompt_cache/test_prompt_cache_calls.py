@@ -32,6 +32,7 @@ from trio.testing import wait_all_tasks_blocked
 from callsheet.actors import (
     CallFailed,
     ChatMessage,
+    Lane,
     Limits,
     ProviderUnavailable,
     Request,
@@ -216,16 +217,29 @@ async def test_the_default_adds_no_byte_to_any_body(autojump_clock, model, marke
 # --------------------------------------------------------------------- lanes, deadlines, and ends
 
 
-async def test_a_lane_does_not_wait_for_the_leader_of_another_one(autojump_clock):
+async def test_calls_of_other_lanes_follow_a_leader_as_well(autojump_clock):
+    """One tenant has written the instruction of all of them."""
     async with house(vendor="anthropic") as at:
-        both = [
-            partial(at.troupe.complete, one, lane=lane)
-            for lane in "ab"
-            for one in many(3, marked=True)
+        each = [
+            partial(at.troupe.complete, one, lane=f"tenant-{number}")
+            for number, one in enumerate(many(marked=True))
         ]
-        found = await outcomes(*both)
-        assert times(at) == [0.0, 0.0] + [1.0] * 4
-        assert sum(reads(found)) == 4
+        found = await outcomes(*each)
+        assert (sum(writes(found)), sum(reads(found))) == (1, N - 1)
+        assert times(at) == [0.0] + [1.0] * (N - 1)
+
+
+async def test_a_lane_does_not_wait_behind_another_one_for_the_leader_there(autojump_clock):
+    """The leader of a lane of low priority is sent last, and the others do not wait for it."""
+    limits = Limits(in_flight=1, lanes={"first": Lane(priority=9)})
+    async with house(vendor="anthropic", limits=limits) as at:
+        other = partial(at.troupe.complete, asking("Other", system="Short."))
+        last = partial(at.troupe.complete, asking("Last", marked=True))
+        first = [partial(at.troupe.complete, one, lane="first") for one in many(3, marked=True)]
+        found = await outcomes(other, last, *first)
+        texts = [json.loads(sent.body)["messages"][-1]["content"] for sent in at.sent]
+        assert texts == ["Other", "Text 0", "Text 1", "Text 2", "Last"]
+        assert sum(reads(found)) == 3
 
 
 async def test_a_call_whose_deadline_is_near_does_not_wait(autojump_clock):

@@ -47,6 +47,19 @@ async def test_a_plan_says_whether_a_beginning_is_cold_warming_or_warm(autojump_
         assert (await at.troupe.prompt_cache_statistics()).planned == 1
 
 
+async def test_the_cost_of_a_plan_has_what_the_cache_saves_or_costs(autojump_clock):
+    async with house(vendor="anthropic", prompt_caching="auto") as at:
+        expected, costs = [], []
+        for number in range(4):
+            request = asking(f"Text {number}", max_tokens=5)
+            expected.append((await at.troupe.explain(request)).cost_usd)
+            costs.append((await at.troupe.complete(request)).cost_usd)
+            await trio.sleep(1)
+        assert costs[2] < costs[0] < costs[1], "reads, nothing, a write"
+        for one, cost in zip(expected, costs, strict=True):
+            assert float(one) == pytest.approx(float(cost), rel=0.1)
+
+
 async def test_a_plan_says_why_nothing_is_cached(autojump_clock):
     async with house(vendor="anthropic") as at:
         for request, why in (

@@ -69,14 +69,36 @@ def test_all_followers_go_after_two_leaders_that_failed():
     assert [one.lead is None for one in sent] == [False, True], "one of them leads"
 
 
-def test_a_lane_does_not_wait_for_the_leader_of_another_one_but_reads_what_it_wrote():
+def test_a_lane_follows_the_leader_of_another_one_that_is_sent():
+    warm = WarmBeginnings()
+    [first] = arriving(warm, 1, 2, lane="a")
+    warm.sent(first.lead, 0.0)
+    assert arriving(warm, 3, 4, lane="b", at=0.5) == []
+    assert warm.due_at == 15.0, "for the first token, as in a lane"
+    assert calls_of(warm.began(first.lead, 2.0)) == [2, 3, 4]
+
+
+def test_a_lane_waits_a_second_for_another_one_that_waits_for_the_limiter_and_leads_then():
+    """It does not wait behind the calls of other tenants."""
     warm = WarmBeginnings()
     [slow] = arriving(warm, 1, 2, lane="slow")
-    [fast] = arriving(warm, 3, 4, lane="fast")
-    assert fast.lead is not None
-    assert calls_of(warm.began(fast.lead, 1.0)) == [4]
-    assert arriving(warm, 5, lane="slow", at=2.0)[0].is_warm
-    assert calls_of(warm.lost(slow.lead, 3.0)) == [2]
+    assert arriving(warm, 3, 4, lane="fast") == []
+    assert warm.due_at == 1.0
+    [fast] = warm.expire(1.0)
+    assert (fast.call, fast.lead is not None) == (3, True), "the other one follows it"
+    assert warm.due_at == inf
+    warm.sent(fast.lead, 1.0)
+    assert calls_of(warm.began(fast.lead, 2.0)) == [4]
+    assert arriving(warm, 5, lane="slow", at=3.0)[0].is_warm
+    assert calls_of(warm.lost(slow.lead, 4.0)) == [2]
+
+
+def test_the_wait_for_a_leader_of_another_lane_begins_anew_when_it_is_sent():
+    warm = WarmBeginnings()
+    [first] = arriving(warm, 1, lane="a")
+    assert arriving(warm, 2, lane="b") == []
+    assert warm.sent(first.lead, 0.5) == []
+    assert warm.due_at == 15.5
 
 
 def test_the_longest_beginning_counts_and_a_gain_that_is_too_small_is_not_waited_for():

@@ -24,9 +24,11 @@ from callsheet.actors import (
     RouterActor,
     Routing,
     TroupeSettings,
+    Usage,
     default_prices,
     open_troupe,
 )
+from callsheet.actors.prompt_cache import ExpectedReads
 from callsheet.actors.routing.actor import Pace
 from callsheet.actors.routing.routes import BatchRoute, LiveRoute, Quote, TierRoute, choose
 from callsheet.actors.vendors.format import BatchLimits
@@ -237,6 +239,54 @@ async def test_a_route_may_lead_to_an_actor_of_its_own(autojump_clock):
         answer = await asking(router, deadline=86_400.0)
         assert (answer.route, sent, len(batched)) == ("batch", [], 1)
         assert (await asking(router, deadline=1800.0)).route == "flex"
+
+
+class Kept(Actor):
+    """A stage of live calls, whose prompts the provider has in its cache, or not."""
+
+    def __init__(self, sent, cached_tokens):
+        self.sent = sent
+        self.cached_tokens = cached_tokens
+
+    @handles(Complete)
+    async def complete(self, message):
+        self.sent.append(message.request.messages[-1].content)
+        usage = Usage(2120, 2, self.cached_tokens)
+        return attrs.evolve(answer_to("Hi"), usage=usage)
+
+
+async def routes_of_calls_that_begin_alike(cached_tokens, count):
+    """Return the routes of calls that can wait a day, one after another."""
+    sent, routes = [], []
+    endpoint, there = Endpoint.of("openai", "sk-0123456789"), PRICES.at_vendor("openai")
+    reads = ExpectedReads(endpoint, PRICES, "auto")
+    async with open_runtime() as runtime:
+        live = await runtime.spawn("live", partial(Kept, sent, cached_tokens))
+        batch = await runtime.spawn("batch", partial(Kept, [], 0))
+        both = [LiveRoute(there), BatchRoute(batch, there, 3600.0)]
+        router = await runtime.spawn("router", partial(RouterActor, live, both, reads))
+        for number in range(count):
+            request = Request.of(
+                f"Text {number}",
+                system="Judge the text by the rules, and answer in one word. " * 160,
+                model="gpt-5.4-nano",
+                max_tokens=5,
+                deadline=86_400.0,
+            )
+            await router.ask(Complete(request, CallContext("a")), timeout=86_400.0)
+            routes.append("live" if f"Text {number}" in sent else "batch")
+    return routes
+
+
+async def test_a_call_is_sent_live_where_its_cached_prompt_costs_less_than_a_batch(autojump_clock):
+    """A read costs a tenth, a batch half; fifteen calls a minute have a key and a first call."""
+    routes = await routes_of_calls_that_begin_alike(1920, 30)
+    assert routes == ["batch", *["live"] * 14] * 2
+
+
+async def test_batches_are_taken_again_if_the_provider_caches_nothing(autojump_clock):
+    routes = await routes_of_calls_that_begin_alike(0, 14)
+    assert routes == ["batch", *["live"] * 8, *["batch"] * 5]
 
 
 # ------------------------------------------------------------------ told beforehand

@@ -233,7 +233,7 @@ def _cheapest(found: Forecast, settings: BulkSettings, vendor: Vendor) -> Priced
         "pack": inf,
     }
     costs: dict[PricedRoute, Decimal] = {
-        route: usd
+        route: usd - found.cache_saves_of(route)
         for route in _routes(vendor)
         if left_s >= from_s[route] and (usd := found.usd(route)) is not None
     }
@@ -251,8 +251,8 @@ def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[s
     before = f", in addition to {dollars(spent.cost_usd)} spent" if spent.at_most_usd else ""
     before += f" and up to {dollars(spent.open_usd)} not known" if spent.open_usd else ""
     lines = [f"Cost: about {dollars(usd)}{before}."]
-    if route == "live" and found.cache_saves_usd:
-        lines.append(_of_cache(found.cache_saves_usd, found.cache_reads))
+    if saved := found.cache_saves_of(route):
+        lines.append(_of_cache(saved, found.cache_reads))
     if most is not None and usd is not None and spent.at_most_usd + usd > most:
         lines.append(f"--max-cost {most} would stop the run before its last row.")
     return lines
