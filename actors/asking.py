@@ -12,10 +12,12 @@ import trio
 from ..runtime import AskFailed, AskStream, Ref, ReplySlot
 from .calls import CallContext, Complete, Stream
 from .errors import CallFailed
-from .events import CallEvent, Observer, Stage, ignore
+from .events import CallEvent, Observer, Stage, stages_of
 from .messages import Request
 from .repair import with_result
 from .responses import Delta, Response, ResultT_co, Usage
+
+_ENDS: tuple[Stage, ...] = ("answered", "shared", "failed", "cancelled")
 
 
 async def ask_for(
@@ -87,7 +89,7 @@ async def submit_for(
     events.report("asked")
     due = inf if request.deadline is None else trio.current_time() + request.deadline
     slot = await to.submit(Complete(request, context), deadline=due)
-    if observer is not ignore:
+    if not stages_of(observer).isdisjoint(_ENDS):
         slot.on_settled(events.report_end)
     return slot
 
@@ -221,7 +223,7 @@ class _CallEvents:
         response: Response | None = None,
         error: CallFailed | AskFailed | None = None,
     ) -> None:
-        if self.observer is ignore:
+        if stage not in stages_of(self.observer):
             return
         attempts, usage, cost_usd = 0, None, None
         if response is not None:

@@ -33,6 +33,7 @@ from ..actors import (
     InThread,
     LedgerPolicy,
     Observer,
+    StageObserver,
     Troupe,
     TroupeSettings,
     UnwrittenCosts,
@@ -40,6 +41,7 @@ from ..actors import (
     cost_bound,
     ignore,
     in_worker_thread,
+    stages_of,
 )
 from ..runtime import (
     ActorCrashed,
@@ -50,7 +52,7 @@ from ..runtime import (
     open_collapsing_nursery,
     open_runtime,
 )
-from .engine.dispatch import Dispatch
+from .engine.dispatch import OBSERVED, Dispatch
 from .engine.dispatcher import (
     AddRows,
     Control,
@@ -270,7 +272,7 @@ class _RunTree:
         )
         cast = attrs.evolve(
             plan.troupe,
-            observer=_both(state.observe, plan.troupe.observer),
+            observer=_both(StageObserver(state.observe, OBSERVED), plan.troupe.observer),
             ledger=_noting(plan.troupe.ledger, order.place.unwritten),
         )
         self._troupe = troupe = await cast_troupe(runtime, cast)
@@ -346,7 +348,8 @@ class _RunTree:
             await self._dispatcher.tell(EndRun(crash_ending(actor.path, ended.error)))
 
 
-def _both(first: Observer, second: Observer) -> Observer:
+def _both(first: StageObserver, second: Observer) -> Observer:
+    """Return an observer that calls both; no event is made that neither of them wants."""
     if second is ignore:
         return first
 
@@ -354,7 +357,7 @@ def _both(first: Observer, second: Observer) -> Observer:
         first(event)
         second(event)
 
-    return observe
+    return StageObserver(observe, first.stages | stages_of(second))
 
 
 def _noting(ledger: LedgerPolicy | None, unwritten: list[UnwrittenCosts]) -> LedgerPolicy | None:

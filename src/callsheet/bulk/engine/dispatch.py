@@ -16,6 +16,7 @@ from ...actors import (
     CallFailed,
     CostBound,
     Response,
+    Stage,
 )
 from ..errors import DRAINED, LATE, RunEnding
 from ..files.lines import RowOutcome, answer_line, failure_line
@@ -25,6 +26,9 @@ from ..spending import EarlierRounds, RunSpend, Spending
 from .health import ProviderHealth
 from .queue import RowCall, RowQueue
 from .store import Keep
+
+OBSERVED: frozenset[Stage] = frozenset({"sent", "rerouted", "retrying"})
+"""The stages of calls that change the state."""
 
 
 @final
@@ -130,7 +134,7 @@ class Dispatch:
         return call
 
     def observe(self, event: CallEvent) -> None:
-        """Record which rows are sent and which wait for a retry; this method is an `Observer`.
+        """Record which rows are sent and which wait for a retry; called for `OBSERVED`.
 
         It takes effect in the event itself. As a message it could be late, and a row that was sent
         would be cancelled as one that was not.

@@ -17,10 +17,12 @@ from ...actors import (
     Endpoint,
     Limits,
     Observer,
+    StageObserver,
     StorageError,
     TroupeSettings,
     UnwrittenCosts,
     log_call,
+    stages_of,
 )
 from ...bulk import bulk
 from ...bulk.engine.run import BulkRun
@@ -160,7 +162,7 @@ def _reroutes_told(job: BulkJob, observer: Observer) -> Observer:
             _print(job, printable(f"Sent live, and not in a batch: {event.error}."))
         observer(event)
 
-    return observe
+    return StageObserver(observe, stages_of(observer) | {"rerouted"})
 
 
 @contextlib.contextmanager
