@@ -376,10 +376,10 @@ class Dispatch:
         self._cancel(list(self.calls))
         self.wake()
 
-    def settle(self) -> None:
-        """Forget a stop of the user, or the deadline, if every row has ended anyway."""
-        if self.is_done and self.ending in (DRAINED, LATE):
-            self.ending = None
+    @property
+    def final_ending(self) -> RunEnding | None:
+        """The ending, unless it is a stop of the user, or the deadline, and every row has ended."""
+        return None if self.is_done and self.ending in (DRAINED, LATE) else self.ending
 
     def _cancel(self, custom_ids: Iterable[str]) -> None:
         for custom_id in custom_ids:
