@@ -79,7 +79,7 @@ if TYPE_CHECKING:
         SendTimedOut,
         UnreadableEndpoint,
     )
-    from .events import CallEvent, Observer, Stage, ignore, log_call
+    from .events import CallEvent, Observer, Stage, StageObserver, ignore, log_call, stages_of
     from .http import LeanTransport, check_environment
     from .identity import sharing_key
     from .json_value import Json, kind_of
@@ -226,7 +226,7 @@ else:
             "MalformedResponse ProviderUnavailable QuotaExhausted RateLimited RequestTooLarge "
             "SendTimedOut UnreadableEndpoint"
         ),
-        events="CallEvent Observer Stage ignore log_call",
+        events="CallEvent Observer Stage StageObserver ignore log_call stages_of",
         http="LeanTransport check_environment",
         identity="sharing_key",
         ledger=(
@@ -402,6 +402,7 @@ __all__ = [
     "SharedCall",
     "Spent",
     "Stage",
+    "StageObserver",
     "Step",
     "StepCall",
     "StepFailed",
@@ -467,6 +468,7 @@ __all__ = [
     "result_columns",
     "result_members",
     "sharing_key",
+    "stages_of",
     "take_unwritten",
     "vendor_at",
     "vendor_named",

@@ -6,7 +6,7 @@ observers.
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, final, get_args
 
 import attrs
 
@@ -73,6 +73,28 @@ class CallEvent:
 Observer = Callable[[CallEvent], None]
 """A function that is called with each event of each call. It must return quickly."""
 
+_ALL: frozenset[Stage] = frozenset(get_args(Stage))
+_NONE: frozenset[Stage] = frozenset()
+
+
+@final
+@attrs.frozen
+class StageObserver:
+    """An observer of some stages. No event is made for the others, which saves CPU time.
+
+    Args:
+        observe: called with each event of these stages.
+        stages: the kinds of events that it gets.
+    """
+
+    observe: Observer
+    stages: frozenset[Stage]
+
+    def __call__(self, event: CallEvent) -> None:
+        """Pass on an event of one of the stages."""
+        if event.stage in self.stages:
+            self.observe(event)
+
 
 def ignore(event: CallEvent) -> None:
     """Ignore an event. This is the default observer.
@@ -80,6 +102,17 @@ def ignore(event: CallEvent) -> None:
     Args:
         event: an event of any kind.
     """
+
+
+def stages_of(observer: Observer) -> frozenset[Stage]:
+    """Return the stages whose events an observer wants.
+
+    Args:
+        observer: any observer; `ignore` wants none.
+    """
+    if isinstance(observer, StageObserver):
+        return observer.stages
+    return _NONE if observer is ignore else _ALL
 
 
 _log = get_logger("callsheet.calls")

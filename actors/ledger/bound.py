@@ -22,6 +22,7 @@ _TOKENS_PER_ATTACHMENT = 50_000
 """For an image: OpenAI bills at most 48,169 tokens. Larger files have no bound."""
 _AUDIO_PART = re.compile(rb'"type":"input_audio"|:"audio/')
 _AUDIO_ASKED = re.compile(rb'"(response)?modalities":\[[^]]*"audio"', re.IGNORECASE)
+_ONE = Decimal(1)
 _EXACT = Context(prec=1000, traps=[Inexact])  # no product of prices has 1,000 digits
 
 
@@ -159,7 +160,7 @@ def place_factor(request: Request) -> Decimal:
         request: the request to send.
     """
     place = request.extra_body.get("inference_geo")
-    return Decimal(1) if place in (None, "global") else Decimal("1.1")
+    return _ONE if place in (None, "global") else Decimal("1.1")
 
 
 def has_audio(request: Request) -> bool:
@@ -172,8 +173,11 @@ def has_audio(request: Request) -> bool:
         return True
     if request.extra_body and _AUDIO_ASKED.search(dumps(request.extra_body)):
         return True
-    parts = (message.extra or message.native for message in request.messages)
-    return any(_AUDIO_PART.search(dumps(part)) for part in parts if part)
+    for message in request.messages:  # `any` takes twice as long
+        part = message.extra or message.native
+        if part and _AUDIO_PART.search(dumps(part)):
+            return True
+    return False
 
 
 def listed_usd(
@@ -215,7 +219,24 @@ class CostBound:
             counter: counts the tokens of a text exactly; None if there is none for the model.
         """
         usage = most_usage(request, counter, most_output=self.most_output)
-        return usage, most_usd(self.prices, request, usage, self.fallbacks)
+        return usage, self.usd_of(request, usage)
+
+    def usd_of(self, request: Request, usage: Usage) -> Decimal | None:
+        """Return the most USD that an attempt can cost; None if one of the prices is not known.
+
+        Args:
+            request: the request to send.
+            usage: the most tokens that it can take.
+        """
+        return most_usd(self.prices, request, usage, self.fallbacks)
+
+    def usage_of(self, request: Request) -> Usage:
+        """Return the most tokens that an attempt can take, without a counter.
+
+        Args:
+            request: the request to send.
+        """
+        return most_usage(request, None, most_output=self.most_output)
 
     def tier_of(self, request: Request) -> str:
         """Return the service tier by which a request is priced, for `usd_of_tokens`.
@@ -247,6 +268,9 @@ def _most(tier: TierPrice, request: Request, usage: Usage) -> Decimal:
 
     Shorter prompts than `usage` may cost more in total only at prices that fall with the size.
     """
+    prices = tier.for_prompt(usage.input_tokens)
+    if prices.cache_write is None and prices.cache_write_1h is None:
+        return tier.cost(usage)  # what is written costs as much as what is not
     written = attrs.evolve(usage, cache_write_tokens=usage.input_tokens)
     kept = usage.input_tokens if _keeps_for_an_hour(request) else 0
     return max(

@@ -12,7 +12,7 @@ from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, h
 from ..call_lanes import CallLanes
 from ..calls import Complete, Stream
 from ..errors import DeadlineTooShort, RequestTooLarge
-from ..events import CallEvent, Observer, Stage, ignore
+from ..events import CallEvent, Observer, Stage, ignore, stages_of
 from ..messages import Request
 from ..permit import Throttled
 from ..pool_health import PoolHealth
@@ -169,6 +169,7 @@ class RateLimiterActor(Actor):
             self._limiter = Limiter(self._limits, now)
         self._estimator = TokenEstimator()
         self._observer = observer
+        self._observed = stages_of(observer)
         self._prices = prices
         self._filter = HeaderFilter(self._learns)
         self._counts_usd = self._has_usd()
@@ -416,7 +417,7 @@ class RateLimiterActor(Actor):
             self._timer = self.send_at(when, _Wake())
 
     def _observe(self, stage: Stage, message: Complete | Stream) -> None:
-        if self._observer is ignore:
+        if stage not in self._observed:
             return
         self._observer(
             CallEvent(

@@ -8,7 +8,7 @@ import trio
 
 from ..calls import Complete, Stream
 from ..errors import CallFailed, ConnectionFailed, MalformedResponse
-from ..events import CallEvent, Observer, Stage, ignore
+from ..events import CallEvent, Observer, Stage, ignore, stages_of
 from ..messages import Request
 from ..responses import Delta
 from ..vendors import Endpoint, PriceBook
@@ -96,7 +96,7 @@ class CallProgress:
             error: why the last attempt failed, if it did.
             delay: seconds until the next attempt.
         """
-        if self.observer is ignore:
+        if stage not in stages_of(self.observer):
             return
         self.observer(
             CallEvent(

@@ -4,7 +4,15 @@ import pytest
 import trio
 from fakes import MODEL, URL, Reply, Script, refusal
 
-from callsheet.actors import BadRequest, Endpoint, Request, TroupeSettings, log_call, open_troupe
+from callsheet.actors import (
+    BadRequest,
+    Endpoint,
+    Request,
+    StageObserver,
+    TroupeSettings,
+    log_call,
+    open_troupe,
+)
 from callsheet.runtime import AskTimedOut, Outcome
 
 
@@ -12,8 +20,8 @@ def request(prompt, **more):
     return Request.of(prompt, model=MODEL, **more)
 
 
-def troupe_of(script):
-    settings = TroupeSettings(endpoint=Endpoint(URL), transport=script, observer=log_call)
+def troupe_of(script, observer=log_call):
+    settings = TroupeSettings(endpoint=Endpoint(URL), transport=script, observer=observer)
     return open_troupe(settings, seed="seed")
 
 
@@ -51,3 +59,24 @@ async def test_a_result_that_nothing_would_read_is_refused(autojump_clock):
     async with troupe_of(Script(Reply())) as troupe:
         with pytest.raises(ValueError, match="use `complete`"):
             await troupe.submit(request("Say a number.", returns=int))
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [{"asked"}, {"queued", "answered"}, {"sent", "retrying"}, {"admitted", "failed"}, set()],
+)
+async def test_an_observer_of_some_stages_gets_their_events_and_no_others(autojump_clock, stages):
+    every, some = [], []
+    seen = frozenset(stages)
+    for observer in (every.append, StageObserver(some.append, seen)):
+        script = Script(by_prompt={"good": [refusal(503), Reply()], "bad": [refusal(400)]})
+        async with troupe_of(script, observer) as troupe:
+            good = await troupe.submit(request("good"), call="good")
+            await good.wait()
+            await troupe.complete(request("good"), call="again")
+            with pytest.raises(BadRequest):
+                await troupe.complete(request("bad"), call="bad")
+
+    told = [(event.stage, event.context.call) for event in some]
+    assert told == [(event.stage, event.context.call) for event in every if event.stage in seen]
+    assert {event.stage for event in every} >= {"asked", "sent", "retrying", "answered", "failed"}

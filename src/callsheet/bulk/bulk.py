@@ -33,6 +33,7 @@ from ..actors import (
     InThread,
     LedgerPolicy,
     Observer,
+    StageObserver,
     Troupe,
     TroupeSettings,
     UnwrittenCosts,
@@ -40,6 +41,7 @@ from ..actors import (
     cost_bound,
     ignore,
     in_worker_thread,
+    stages_of,
 )
 from ..runtime import (
     ActorCrashed,
@@ -50,7 +52,7 @@ from ..runtime import (
     open_collapsing_nursery,
     open_runtime,
 )
-from .engine.dispatch import Dispatch
+from .engine.dispatch import OBSERVED, Dispatch
 from .engine.dispatcher import (
     AddRows,
     Control,
@@ -74,7 +76,7 @@ from .engine.store import (
     StorePlace,
 )
 from .engine.writer import OutputState
-from .errors import crash_ending
+from .errors import RunEnding, crash_ending
 from .files.output import JSON_LINES
 from .progress import RowObserver
 from .reading.rows import RowLike, rows_of
@@ -198,8 +200,7 @@ async def _run_tree(order: _RunOrder, task_status: trio.TaskStatus[BulkRun]) -> 
             await tree.start_reader()
             run = tree.run
             task_status.started(run)
-            await tree.end()
-            run.finish()
+            run.finish(await tree.end())
             await run.left.wait()
 
 
@@ -270,7 +271,7 @@ class _RunTree:
         )
         cast = attrs.evolve(
             plan.troupe,
-            observer=_both(state.observe, plan.troupe.observer),
+            observer=_both(StageObserver(state.observe, OBSERVED), plan.troupe.observer),
             ledger=_noting(plan.troupe.ledger, order.place.unwritten),
         )
         self._troupe = troupe = await cast_troupe(runtime, cast)
@@ -310,25 +311,30 @@ class _RunTree:
         # A read may take hours, so a stop does not wait for it.
         self._reader = await self._runtime.spawn("reader", make, restart="temporary", stop_s=0)
 
-    async def end(self) -> None:
-        """Stop the reader when no more is to be read, wait for the calls, and finish the files."""
+    async def end(self) -> RunEnding | None:
+        """Stop the reader when no more is to be read, wait for the calls, and finish the files.
+
+        Returns:
+            Why the run has ended before its input, or OUTPUT is not what it should be; None if
+            neither is so.
+        """
         state, settings = self._state, self._settings
         async with open_collapsing_nursery() as nursery:
             nursery.start_soon(self._ask, WaitOver())  # from the start, so that no crash is missed
             nursery.start_soon(self._end_on_crash, self._reader)
             await self._ask(WaitClosed())
             await self._runtime.stop(self._reader)
-        state.settle()
+        ending = state.final_ending
         if state.unacknowledged:
             with trio.move_on_after(_ACKNOWLEDGE_S), suppress(AskFailed):
                 await self._troupe.acknowledge(tuple(state.unacknowledged))
         has_failed = bool(self._order.place.written.counts.failed)
-        is_whole = state.is_done and state.ending is None and not has_failed
+        is_whole = state.is_done and ending is None and not has_failed
         finish = FinishRun(is_done=state.is_done, removes_store=is_whole and not settings.keep)
         try:
-            state.ending = await self._store.ask(finish) or state.ending
+            return await self._store.ask(finish) or ending
         except AskFailed as error:
-            state.ending = crash_ending(self._store.path, error.__cause__ or error)
+            return crash_ending(self._store.path, error.__cause__ or error)
 
     async def _ask(self, message: WaitClosed | WaitOver) -> None:
         """Ask the dispatcher; if it crashes, end the run and ask its next incarnation."""
@@ -346,7 +352,8 @@ class _RunTree:
             await self._dispatcher.tell(EndRun(crash_ending(actor.path, ended.error)))
 
 
-def _both(first: Observer, second: Observer) -> Observer:
+def _both(first: StageObserver, second: Observer) -> Observer:
+    """Return an observer that calls both; no event is made that neither of them wants."""
     if second is ignore:
         return first
 
@@ -354,7 +361,7 @@ def _both(first: Observer, second: Observer) -> Observer:
         first(event)
         second(event)
 
-    return observe
+    return StageObserver(observe, first.stages | stages_of(second))
 
 
 def _noting(ledger: LedgerPolicy | None, unwritten: list[UnwrittenCosts]) -> LedgerPolicy | None:

@@ -84,10 +84,18 @@ class Placed:
     Args:
         place: the index of the row in the input, from 0.
         row: the row, as the reader made it.
+
+    Attributes:
+        size: the characters that the row takes in memory.
     """
 
     place: int
     row: Row
+    size: int = attrs.field(init=False)
+
+    @size.default
+    def _size(self) -> int:
+        return size_of(self.row.request) + chars_of(self.row.columns)
 
 
 def chars_of(columns: Mapping[str, object] | None) -> int:

@@ -202,10 +202,27 @@ class Spending:
         self._unpriced = before.unpriced
         self._each_usd = Decimal(0)
         self._each_unpriced = UnpricedTokens()
+        self._noted: tuple[str, Usage] | None = None  # the model and tokens of a plain request
 
     def admit(self, request: Request) -> None:
-        """Note what a request that may be sent can cost."""
-        usd, tokens = self._most(request)
+        """Note what a request that may be sent can cost.
+
+        Most rows of an input differ in their texts only. Then only a longer one can cost more, and
+        the price is looked up for no other.
+        """
+        usage, noted = self._bound.usage_of(request), self._noted
+        is_plain = _is_plain(request)
+        if (
+            is_plain
+            and noted is not None
+            and noted[0] == request.model
+            and usage.input_tokens <= noted[1].input_tokens
+            and usage.output_tokens <= noted[1].output_tokens
+        ):
+            return
+        if is_plain:
+            self._noted = request.model, usage
+        usd, tokens = self._most(request, usage)
         self._each_usd = max(self._each_usd, usd)
         if tokens:
             self._each_unpriced = self._each_unpriced.most(tokens)
@@ -295,10 +312,21 @@ class Spending:
             f"raise --max-cost and {RUN_AGAIN}",
         )
 
-    def _most(self, request: Request) -> tuple[Decimal, UnpricedTokens]:
+    def _most(self, request: Request, usage: Usage | None = None) -> tuple[Decimal, UnpricedTokens]:
         """Return the most that one attempt can cost, in USD or in tokens without a price."""
-        usage, usd = self._bound.of(request, None)
+        usage = usage or self._bound.usage_of(request)
+        usd = self._bound.usd_of(request, usage)
         if usd is not None:
             return usd, UnpricedTokens()
         most = Usage(usage.input_tokens, usage.output_tokens)
         return Decimal(0), UnpricedTokens({(request.model, self._bound.tier_of(request)): most})
+
+
+def _is_plain(request: Request) -> bool:
+    """Return whether the price of a request depends on its model and its tokens alone."""
+    if request.extra_body:
+        return False
+    for message in request.messages:  # noqa: SIM110  # `any` takes twice as long
+        if message.extra or message.native:
+            return False
+    return True

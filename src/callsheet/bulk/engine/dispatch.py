@@ -16,6 +16,7 @@ from ...actors import (
     CallFailed,
     CostBound,
     Response,
+    Stage,
 )
 from ..errors import DRAINED, LATE, RunEnding
 from ..files.lines import RowOutcome, answer_line, failure_line
@@ -25,6 +26,9 @@ from ..spending import EarlierRounds, RunSpend, Spending
 from .health import ProviderHealth
 from .queue import RowCall, RowQueue
 from .store import Keep
+
+OBSERVED: frozenset[Stage] = frozenset({"sent", "rerouted", "retrying"})
+"""The stages of calls that change the state."""
 
 
 @final
@@ -130,7 +134,7 @@ class Dispatch:
         return call
 
     def observe(self, event: CallEvent) -> None:
-        """Record which rows are sent and which wait for a retry; this method is an `Observer`.
+        """Record which rows are sent and which wait for a retry; called for `OBSERVED`.
 
         It takes effect in the event itself. As a message it could be late, and a row that was sent
         would be cancelled as one that was not.
@@ -372,10 +376,10 @@ class Dispatch:
         self._cancel(list(self.calls))
         self.wake()
 
-    def settle(self) -> None:
-        """Forget a stop of the user, or the deadline, if every row has ended anyway."""
-        if self.is_done and self.ending in (DRAINED, LATE):
-            self.ending = None
+    @property
+    def final_ending(self) -> RunEnding | None:
+        """The ending, unless it is a stop of the user, or the deadline, and every row has ended."""
+        return None if self.is_done and self.ending in (DRAINED, LATE) else self.ending
 
     def _cancel(self, custom_ids: Iterable[str]) -> None:
         for custom_id in custom_ids:

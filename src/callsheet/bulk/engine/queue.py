@@ -7,7 +7,7 @@ from typing import final
 
 import attrs
 
-from ..row import Placed, Row, chars_of, size_of
+from ..row import Placed, Row
 
 
 @attrs.define(eq=False)
@@ -151,7 +151,7 @@ class RowQueue:
         """Add rows to dispatch."""
         for placed in rows:
             self._waiting.append(placed)
-            self.held += size_of(placed.row.request) + chars_of(placed.row.columns)
+            self.held += placed.size
 
     def next(self) -> Placed | None:
         """Dispatch the next row and return it; None if no row may start now."""
@@ -191,7 +191,7 @@ class RowQueue:
     def end(self, placed: Placed) -> None:
         """Record that a row has ended, with a response or an error."""
         self._leave(placed)
-        self.held -= size_of(placed.row.request) + chars_of(placed.row.columns)
+        self.held -= placed.size
         self._is_over_budget = self._is_over_budget and not self._is_alone
         self._is_alone = False
 

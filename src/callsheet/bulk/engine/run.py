@@ -70,6 +70,7 @@ class BulkRun:
         self._max_in_flight = max_in_flight
         self._total = total
         self._is_paused = self._is_draining = False
+        self._final: RunEnding | None = None  # once the run is finished
 
     def __repr__(self) -> str:
         return f"<BulkRun {self._state.queue!r}>"
@@ -77,7 +78,7 @@ class BulkRun:
     @property
     def ending(self) -> RunEnding | None:
         """Why the run ends, or has ended, before its input; None if it does not."""
-        return self._state.ending
+        return self._final if self.is_finished else self._state.ending
 
     @property
     def started_at(self) -> float:
@@ -212,8 +213,13 @@ class BulkRun:
         """Wait until no row is in flight, and the files are complete."""
         await self._written.results.wait_closed()
 
-    def finish(self) -> None:
-        """Record that the files are complete; the actors' tree calls this."""
+    def finish(self, ending: RunEnding | None) -> None:
+        """Record that the files are complete; the actors' tree calls this.
+
+        Args:
+            ending: why the run has ended before its input; None if it has not.
+        """
+        self._final = ending
         self.is_finished = True
         self._written.results.close()
 

@@ -120,7 +120,9 @@ class ReorderWindow:
 
 @final
 class OutputState:
-    """What the writer has written, and what waits; others read it, and only the writer changes it.
+    """What the writer has written, and what waits. Others read it, and only the writer changes it.
+
+    Two places are for others: the caller takes the results, and the dispatcher sets `on_room`.
 
     Args:
         settings: the settings of the run.

@@ -17,12 +17,15 @@ from ...actors import (
     Endpoint,
     Limits,
     Observer,
+    StageObserver,
     StorageError,
     TroupeSettings,
     UnwrittenCosts,
     log_call,
+    stages_of,
 )
 from ...bulk import bulk
+from ...bulk.collecting import rare_collections
 from ...bulk.engine.run import BulkRun
 from ...bulk.errors import BulkRefused, BulkStopped, RunEnding
 from ...bulk.progress import Progress
@@ -100,7 +103,7 @@ class BulkJob:
 
 async def run_job(job: BulkJob) -> None:
     """Run until every row has an outcome, or time, money or disk space runs out."""
-    with trio.CancelScope() as scope:
+    with rare_collections(), trio.CancelScope() as scope:
         try:
             await _with_provider(job, scope)
         except BulkRefused as error:
@@ -160,7 +163,7 @@ def _reroutes_told(job: BulkJob, observer: Observer) -> Observer:
             _print(job, printable(f"Sent live, and not in a batch: {event.error}."))
         observer(event)
 
-    return observe
+    return StageObserver(observe, stages_of(observer) | {"rerouted"})
 
 
 @contextlib.contextmanager
