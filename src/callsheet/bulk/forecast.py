@@ -24,6 +24,7 @@ from ..actors import (
     Usage,
     sharing_key,
 )
+from .files.comparison import Comparison, RowComparer
 from .files.known import KnownKeys
 from .row import BadRow, Row
 from .spending import RunSpend
@@ -126,7 +127,7 @@ class Forecast:
     Args:
         read: the rows of the input, invalid ones included.
         bad: lines that are not valid requests.
-        answered: rows with a response from an earlier run.
+        comparison: how the rows compare with the responses of earlier runs.
         duplicates: rows with the same request as an earlier row, under another custom id.
         spent: what earlier runs have spent.
         first_bad: the first of the invalid rows.
@@ -137,13 +138,18 @@ class Forecast:
 
     read: int = 0
     bad: int = 0
-    answered: int = 0
+    comparison: Comparison = attrs.field(factory=Comparison)
     duplicates: int = 0
     spent: RunSpend = attrs.field(factory=RunSpend)
     first_bad: BadRow | None = None
     models: dict[str, ModelForecast] = attrs.field(factory=dict[str, ModelForecast])
     cache_saves_usd: Decimal = Decimal(0)
     cache_reads: int = 0
+
+    @property
+    def answered(self) -> int:
+        """The number of rows with a response from an earlier run."""
+        return self.comparison.matched
 
     @property
     def to_send(self) -> int:
@@ -269,7 +275,10 @@ def forecast(
     spent = known.spend.priced(CostBound(prices).usd_of_tokens)
     found, estimator = Forecast(spent=spent), TokenEstimator()
     packs = _Packs(estimator, prices)
-    with closing(sqlite3.connect("", isolation_level=None)) as seen:  # a temporary file
+    with (
+        closing(sqlite3.connect("", isolation_level=None)) as seen,  # a temporary file
+        RowComparer(known) as comparer,
+    ):
         seen.execute("PRAGMA journal_mode = OFF")
         seen.execute("CREATE TABLE seen (what BLOB PRIMARY KEY) WITHOUT ROWID")
         for row in rows:
@@ -277,9 +286,7 @@ def forecast(
             if isinstance(row, BadRow):
                 found.bad += 1
                 found.first_bad = found.first_bad or row
-            elif known.has(row.key):
-                found.answered += 1
-            else:
+            elif not comparer.is_known(row):
                 found.duplicates += not _is_new(seen, row.request)
                 name = row.request.model
                 model = found.models.get(name)
@@ -292,6 +299,7 @@ def forecast(
                 packs.add(row.request, usd, model)
                 if cache is not None:
                     cache.add(row.request)
+        found.comparison = comparer.result()
     packs.close()
     if cache is not None:
         found.cache_saves_usd, found.cache_reads = cache.saved_usd, cache.calls

@@ -235,6 +235,7 @@ def with_id(line: object, row: Row) -> bytes:
     return _line({**answer, id_member(row.url): row.custom_id})
 
 
+_ID = re.compile(rb'\{"id":"[^"]*","(?:custom_id|key)":("(?:[^"\\]|\\.)*")')
 _OWN_LINE = re.compile(rb'\{"id":"batch_req_([0-9a-f]{24})",')
 _ERROR_LINE = (b'{"id":"batch_req_', b'{"id":null,"custom_id":')
 
@@ -247,6 +248,18 @@ def key_start(line: bytes) -> bytes | None:
     """
     found = _OWN_LINE.match(line)
     return None if found is None else bytes.fromhex(found[1].decode())
+
+
+def id_of(line: bytes) -> str:
+    """Return the custom id of the row that a line of a response belongs to.
+
+    Raises:
+        ValueError: the line has none.
+    """
+    found = _ID.match(line)
+    if found is None:
+        raise ValueError("the line has no id")
+    return str(loads(found[1]))
 
 
 def is_error_line(line: bytes) -> bool:

@@ -43,6 +43,19 @@ _BUFFER_BYTES = 256 * 1024
 _COMPARED_BYTES = 4096  # at each end of what a file had before it grew
 
 
+@attrs.frozen
+class FileState:
+    """What a regular file was at one time, so that it can be read again as it was then.
+
+    Args:
+        was: the size, the times and the identity of the file.
+        ends: the first and the last bytes.
+    """
+
+    was: os.stat_result
+    ends: tuple[bytes, bytes]
+
+
 @final
 class SteadyFile(io.RawIOBase):
     """A file reader that raises if the file changes. Pipes are read without this check.
@@ -53,6 +66,7 @@ class SteadyFile(io.RawIOBase):
 
     Args:
         path: the path of the file.
+        state: what the file was when it was read before; it is read as it was then.
 
     Attributes:
         is_regular: False for a pipe or a device.
@@ -63,15 +77,25 @@ class SteadyFile(io.RawIOBase):
             read after the change are not returned.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, state: FileState | None = None) -> None:
         super().__init__()
         self._path = path
         self._file = io.FileIO(path)
-        self._was = self._seen = os.fstat(self._file.fileno())
-        self.is_regular = stat.S_ISREG(self._was.st_mode)
+        now = os.fstat(self._file.fileno())
+        self._was = self._seen = now if state is None else state.was
+        self.is_regular = stat.S_ISREG(now.st_mode)
         # The system's own files, as in /proc, are regular, have content, and a size of 0.
         self._is_sized = self.is_regular and self._was.st_size > 0
-        self._ends = self._read_ends() if self._is_sized else (b"", b"")
+        if state is not None:
+            self._ends = state.ends
+            self._check_since(now)
+        else:
+            self._ends = self._read_ends() if self._is_sized else (b"", b"")
+
+    @property
+    def state(self) -> FileState:
+        """What the file was when it was opened."""
+        return FileState(self._was, self._ends)
 
     def buffered(self) -> BinaryIO:
         """Return a buffered reader of the file."""
@@ -127,6 +151,18 @@ class SteadyFile(io.RawIOBase):
         self._file.close()
         super().close()
 
+    def _check_since(self, now: os.stat_result) -> None:
+        """Check that the file is the one that was read before, or has only grown since."""
+        try:
+            if os.path.samestat(now, self._was):
+                self.check(may_grow=True)
+                return
+            reason = f"{self._path} was replaced after the run began"
+        except InputChanged as error:
+            reason = str(error)
+        self.close()
+        raise InputChanged(f"{reason}; run the same command again")
+
     def _only_grew(self) -> bool:
         """Return whether what the file had is there still, as whole lines."""
         return self._is_sized and self._ends[-1].endswith(b"\n") and self._read_ends() == self._ends
@@ -148,6 +184,21 @@ class SteadyFile(io.RawIOBase):
             return not os.path.samestat(self._path.stat(), self._was)
         except OSError:
             return False  # it was removed after it was read to its end
+
+
+def state_of(path: str | Path) -> FileState | None:
+    """Return what a file is now; None for a pipe or a device, and if it cannot be read.
+
+    Args:
+        path: the path of the file.
+    """
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe waits for its writer
+            return None
+        with SteadyFile(Path(path)) as file:
+            return file.state
+    except (OSError, ValueError):  # opening it again raises the error
+        return None
 
 
 @attrs.frozen
@@ -227,11 +278,15 @@ class Source:
 
 
 @contextmanager
-def open_source(source: str | Path) -> Generator[Source]:
+def open_source(source: str | Path, state: FileState | None = None) -> Generator[Source]:
     """Open an input while the block runs. Standard input stays open.
 
+    Args:
+        source: the path of a file, or "-" for standard input.
+        state: what the file was when it was read before; it is read as it was then.
+
     Raises:
-        InputError: the input cannot be read.
+        InputError: the input cannot be read, or has not only grown since it had that state.
     """
     path = None if str(source) == STDIN else Path(source)
     name = _name(path)
@@ -239,7 +294,7 @@ def open_source(source: str | Path) -> Generator[Source]:
         raise InputError("there is no standard input; give the path of a file")
     with ExitStack() as stack:
         try:
-            file = None if path is None else stack.enter_context(SteadyFile(path))
+            file = None if path is None else stack.enter_context(SteadyFile(path, state))
             raw: BinaryIO = sys.stdin.buffer if file is None else file.buffered()
             # A pipe is not waited for longer than for its first line.
             size = _HEAD_BYTES if file is not None and file.is_regular else 1

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
 
+import attrs
 import click
 import trio
 from rich.console import Console
@@ -33,9 +34,11 @@ from ...bulk.errors import BulkRefused
 from ...bulk.files.known import open_known
 from ...bulk.forecast import forecast
 from ...bulk.limits_table import read_limits
+from ...bulk.reading.ahead import RowsAhead
 from ...bulk.reading.errors import InputError
 from ...bulk.reading.opening import count_rows, is_file, open_rows
 from ...bulk.reading.settings import Form, ReadSettings
+from ...bulk.reading.source import FileState, state_of
 from ...bulk.settings import BulkSettings, Fsync, Paths, RunRoute
 from ...bulk.tables.shape import TableTooLarge, check_fits
 from ...bulk.tables.table_file import is_table, limits_of
@@ -58,9 +61,10 @@ from ..options import (
 )
 from ..parameters import ABOVE_ZERO, Name
 from ..sections import SectionedCommand, option
-from .job import BulkJob, run_job
+from .job import BUILT_IN, BulkJob, run_job
 from .options import check_extra_files, read_options, read_settings, strictly
 from .report import print_forecast, report, rows_in_batches
+from .resume import ResumeCheck, comparison_words
 
 __all__ = ["run"]
 
@@ -149,6 +153,13 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     "rows per call. auto: the cheapest route that meets --deadline.",
 )
 @prompt_caching_option
+@option(
+    "--yes",
+    "is_confirmed",
+    section="Cost",
+    is_flag=True,
+    help="Do not ask before most rows of an earlier run are sent again because they have changed.",
+)
 @option(
     "--dry-run",
     section="Cost",
@@ -239,6 +250,7 @@ def run(
     keep: bool,
     other_provider: bool,
     pay_again: bool,
+    is_confirmed: bool,
     dry_run: bool,
     ledger: Path | None,
     events: Path | None,
@@ -295,12 +307,6 @@ def run(
         ledger_file,
     )
     _check_page(page)
-    try:
-        total = None if dry_run else count_rows(source, reading)
-        _check_table(source, output, reading)
-    except (InputError, TableTooLarge) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(_REFUSED)
     settings = BulkSettings(
         ordered=not unordered,
         window_rows=window,
@@ -311,19 +317,36 @@ def run(
         keep=keep,
         other_provider=other_provider,
         pay_again=pay_again,
-        total=total,
+    )
+    vendor = _vendor(choice)
+    resume = ResumeCheck(
+        source,
+        output,
+        settings,
+        prices,
+        vendor,
+        provider=BUILT_IN if choice.endpoint is None else choice.endpoint.identity,
+        is_confirmed=is_confirmed,
     )
     try:
-        with open_rows(source, reading, partial(_print_above, console)) as rows:
+        state = None if source == _STDIN else state_of(source)
+        _check_table(source, output, reading, state)
+        total = None if dry_run else _total(source, reading, state, resume)
+        settings = attrs.evolve(settings, total=total)
+        with open_rows(source, reading, partial(_print_above, console), state=state) as opened:
             if dry_run:
-                vendor = _vendor(choice)
                 check_batches(route, vendor)
                 with open_known(Paths(output).store) as known:
                     cached = _cache(choice, prices, prompt_caching)
-                    found = forecast(rows, prices, known, cached)
+                    found = forecast(opened, prices, known, cached)
                     batched = rows_in_batches(output, None if pay_again else known.owner)
+                    if found.comparison.responses:
+                        click.echo(printable(comparison_words(output, found.comparison)))
                     print_forecast(found, limits, settings, batched, vendor)
                 return
+            rows = opened if is_file(source) else RowsAhead(opened)
+            if isinstance(rows, RowsAhead):
+                resume.check_pipe(rows)
             unwritten: list[UnwrittenCosts] = []
             job = BulkJob(
                 source=source,
@@ -362,7 +385,7 @@ def run(
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
-    except (InputError, BulkRefused) as error:
+    except (InputError, BulkRefused, TableTooLarge) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(_REFUSED)
     sys.exit(status)
@@ -374,7 +397,19 @@ def _cache(
     return None if choice.endpoint is None else CacheForecast(choice.endpoint, prices, caching)
 
 
-def _check_table(source: str, output: Path, reading: ReadSettings) -> None:
+def _total(
+    source: str, reading: ReadSettings, state: FileState | None, resume: ResumeCheck
+) -> int | None:
+    """Return the number of rows, after a comparison with the responses of earlier runs.
+
+    Raises:
+        InputError, BulkRefused: the run should not start.
+    """
+    found = resume.check_file(reading, state) if is_file(source) else None
+    return count_rows(source, reading, state) if found is None else found
+
+
+def _check_table(source: str, output: Path, reading: ReadSettings, state: FileState | None) -> None:
     """Check that the input fits into OUTPUT, as far as it can be read twice.
 
     Raises:
@@ -383,7 +418,7 @@ def _check_table(source: str, output: Path, reading: ReadSettings) -> None:
     """
     limits = limits_of(output) if is_table(output) else None
     if limits is not None and limits.rows is not None and Path(source).is_file():
-        with open_rows(source, reading) as rows:
+        with open_rows(source, reading, state=state) as rows:
             check_fits(rows, limits)
 
 
