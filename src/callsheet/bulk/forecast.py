@@ -24,7 +24,7 @@ from ..actors import (
     Usage,
     sharing_key,
 )
-from .files.comparison import Comparison, RowComparer
+from .files.comparison import InputComparison, RowComparer
 from .files.known import KnownKeys
 from .row import BadRow, Row
 from .spending import RunSpend
@@ -138,7 +138,7 @@ class Forecast:
 
     read: int = 0
     bad: int = 0
-    comparison: Comparison = attrs.field(factory=Comparison)
+    comparison: InputComparison = attrs.field(factory=InputComparison)
     duplicates: int = 0
     spent: RunSpend = attrs.field(factory=RunSpend)
     first_bad: BadRow | None = None

@@ -26,7 +26,7 @@ _MOVED = """SELECT coalesce(sum(min(now, before)), 0) FROM
 
 
 @attrs.frozen
-class Comparison:
+class InputComparison:
     """How the rows of an input compare with the responses in a store.
 
     Args:
@@ -54,7 +54,7 @@ class RowComparer:
     Use it as a context manager, which removes its temporary file.
 
     Args:
-        known: the store.
+        known: the responses of earlier runs, in a store.
     """
 
     def __init__(self, known: KnownKeys) -> None:
@@ -96,7 +96,7 @@ class RowComparer:
             self._db.execute(insert, (_bytes(row.custom_id), row.key))
         return False
 
-    def result(self) -> Comparison:
+    def result(self) -> InputComparison:
         """Return how the rows compare, after the last one."""
         responses = self._known.responses
         parts = Counter[str]()
@@ -113,7 +113,7 @@ class RowComparer:
             if moved:
                 changed += moved
                 parts["id"] += moved
-        return Comparison(responses, self._matched, changed, dict(parts.most_common()))
+        return InputComparison(responses, self._matched, changed, dict(parts.most_common()))
 
     def _stale(self) -> Iterator[tuple[str, bytes]]:
         """Yield id and key of the responses that match no row, the latest first."""

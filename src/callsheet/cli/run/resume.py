@@ -9,7 +9,7 @@ import click
 
 from ...actors import PriceBook, Vendor
 from ...bulk.errors import BulkRefused
-from ...bulk.files.comparison import Comparison, RowComparer
+from ...bulk.files.comparison import InputComparison, RowComparer
 from ...bulk.files.known import KnownKeys, open_known
 from ...bulk.forecast import Forecast, forecast
 from ...bulk.reading.ahead import RowsAhead
@@ -120,7 +120,7 @@ class ResumeCheck:
             return f"at an unknown cost (no price of {', '.join(found.unpriced)} is known)"
         return f"for about {dollars(found.usd(cheapest_route(found, self.settings, self.vendor)))}"
 
-    def _confirm(self, found: Comparison, which: str, cost: str) -> None:
+    def _confirm(self, found: InputComparison, which: str, cost: str) -> None:
         """Ask whether to pay again for most rows that have had a response.
 
         Raises:
@@ -158,7 +158,7 @@ def _is_yes(question: str) -> bool:
     return line.strip().lower() in ("y", "yes")
 
 
-def comparison_words(output: Path, found: Comparison) -> str:
+def comparison_words(output: Path, found: InputComparison) -> str:
     """Return a sentence about the responses of earlier runs, for an input that was read whole.
 
     Args:
@@ -179,11 +179,11 @@ def _told(output: Path, found: Forecast, cost: str, in_batches: int) -> list[str
     return [first, f"To send: {_rows(found.to_send)} {cost}{batched}."]
 
 
-def _changes(found: Comparison, before: str, words: str) -> str:
+def _changes(found: InputComparison, before: str, words: str) -> str:
     return f"{before}{found.changed:,}{words}{_parts(found)}" if found.changed else ""
 
 
-def _parts(found: Comparison) -> str:
+def _parts(found: InputComparison) -> str:
     """Return what has changed, in brackets, with the number of rows unless it is all of them."""
     shown = [
         part if count == found.changed else f"{part} of {count:,}"
