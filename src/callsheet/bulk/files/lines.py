@@ -263,8 +263,13 @@ def id_of(line: bytes) -> str:
 
 
 def is_error_line(line: bytes) -> bool:
-    """Return whether a line is one of an errors file that Callsheet has written."""
-    return line.startswith(_ERROR_LINE)
+    """Return whether a line is one of an errors file that Callsheet has written.
+
+    Args:
+        line: the line; without a line end, it is half of one.
+    """
+    is_whole = line.endswith(b"\n")
+    return line.startswith(_ERROR_LINE) and (not is_whole or b'"callsheet":{' in line)
 
 
 def read_answer(line: bytes) -> Response:

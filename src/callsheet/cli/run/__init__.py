@@ -44,6 +44,7 @@ from ...bulk.tables.shape import TableTooLarge, check_fits
 from ...bulk.tables.table_file import is_table, limits_of
 from ...endpoints import BUILTIN, EndpointChoice
 from ...wording import printable
+from ..files import named_stream
 from ..options import (
     chosen_endpoint,
     chosen_ledger,
@@ -62,7 +63,7 @@ from ..options import (
 from ..parameters import ABOVE_ZERO, Name
 from ..sections import SectionedCommand, option
 from .job import BUILT_IN, BulkJob, run_job
-from .options import check_extra_files, read_options, read_settings, strictly
+from .options import check_files, read_options, read_settings, strictly
 from .report import print_forecast, report, rows_in_batches
 from .resume import ResumeCheck, comparison_words
 
@@ -203,7 +204,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     section="Output",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the outcome of each row to this file, as JSON Lines.",
+    help="Write the outcome of each row to this file, as JSON Lines; - is stdout.",
 )
 @option(
     "--report",
@@ -297,16 +298,18 @@ def run(
         max_line_bytes=max_line_bytes,
         carries_columns=is_table(output),
     )
-    check_extra_files(
-        {"--events": events, "--report": page},
-        _taken(source, output)
-        | {
+    events, page = named_stream(events), named_stream(page)
+    check_files(
+        source,
+        output,
+        read={
             "--limits": limits_file,
             "--prices": None if price_file is None else Path(price_file),
         },
-        ledger_file,
+        ledger=ledger_file,
+        events=events,
+        page=page,
     )
-    _check_page(page)
     settings = BulkSettings(
         ordered=not unordered,
         window_rows=window,
@@ -427,13 +430,6 @@ def _print_above(console: Console, remark: str) -> None:
     console.print(Text(printable(remark)), soft_wrap=True)
 
 
-def _check_page(page: Path | None) -> None:
-    if page is None or (page.exists() and not page.is_file()):  # a device or a pipe has any name
-        return
-    if page.suffix.lower() not in (".html", ".htm"):
-        raise click.UsageError(f"--report: {page} must end in .html")
-
-
 def _check_route(route: RunRoute, choice: EndpointChoice) -> None:
     if route == "batch" and choice.endpoint is None:
         raise click.UsageError(
@@ -464,33 +460,11 @@ def _limits(file: Path | None, defaults: Limits) -> Limits:
         raise click.UsageError(f"--limits: {error}") from None
 
 
-def _taken(source: str, output: Path) -> dict[str, Path | None]:
-    """Name the files that a run uses without an option for them."""
-    paths = Paths(output)
-    beside = (paths.store, paths.errors, paths.batches, paths.reserve, paths.rows)
-    return {
-        "INPUT": None if source == _STDIN else Path(source),
-        "OUTPUT": output,
-        **{f"OUTPUT{path.name.removeprefix(output.name)}": path for path in beside},
-    }
-
-
 def _check_input(source: str, output: Path) -> None:
-    if str(output) == _STDIN:
-        raise click.UsageError(
-            "OUTPUT must be a file, because a run that was stopped continues in it"
-        )
     if output.suffix.lower() in _NOT_WRITTEN:
         raise click.UsageError(
             f"OUTPUT: a file named {output.suffix} is not written; name it .jsonl, .csv, .tsv, "
             ".parquet or .xlsx"
         )
-    if source == _STDIN:
-        if sys.stdin is not None and sys.stdin.isatty():
-            click.echo("Reading rows from the terminal; end them with Ctrl-D.", err=True)
-        return
-    try:
-        if Path(source).samefile(output):
-            raise click.UsageError("INPUT and OUTPUT are the same file; choose another OUTPUT")
-    except OSError:
-        pass  # one of them does not exist
+    if source == _STDIN and sys.stdin is not None and sys.stdin.isatty():
+        click.echo("Reading rows from the terminal; end them with Ctrl-D.", err=True)
