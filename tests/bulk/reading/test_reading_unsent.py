@@ -44,8 +44,8 @@ MODEL = "The column model is data, and is not sent; to send it, add --map model=
             {},
             [
                 (
-                    "The columns temperature and max_completion_tokens are data, and are not sent; to "
-                    "send them, add --map temperature=temperature --map "
+                    "The columns temperature and max_completion_tokens are data, and are not "
+                    "sent; to send them, add --map temperature=temperature --map "
                     "max_tokens=max_completion_tokens."
                 ),
                 "The column top_p is data, and is not sent; JSON Lines with messages can send it.",
