@@ -263,6 +263,8 @@ def forecast(
     prices: PriceBook,
     known: KnownKeys,
     cache: CacheForecast | None = None,
+    *,
+    is_detailed: bool = True,
 ) -> Forecast:
     """Estimate a run. Blocks; the memory it takes does not grow with the number of rows.
 
@@ -271,6 +273,8 @@ def forecast(
         prices: the prices of models.
         known: the keys of rows that have a response, and how long the responses are.
         cache: adds up what the provider's prompt cache saves; None to leave that out.
+        is_detailed: False to leave out duplicates, and what packs save, which take most of the
+            time.
     """
     spent = known.spend.priced(CostBound(prices).usd_of_tokens)
     found, estimator = Forecast(spent=spent), TokenEstimator()
@@ -287,7 +291,8 @@ def forecast(
                 found.bad += 1
                 found.first_bad = found.first_bad or row
             elif not comparer.is_known(row):
-                found.duplicates += not _is_new(seen, row.request)
+                if is_detailed:
+                    found.duplicates += not _is_new(seen, row.request)
                 name = row.request.model
                 model = found.models.get(name)
                 if model is None:
@@ -296,7 +301,8 @@ def forecast(
                         estimator.assume_output(name, usual)
                 estimate = estimator.estimate(row.request)
                 usd = model.add(Usage(estimate.input_tokens, estimate.output_tokens))
-                packs.add(row.request, usd, model)
+                if is_detailed:
+                    packs.add(row.request, usd, model)
                 if cache is not None:
                     cache.add(row.request)
         found.comparison = comparer.result()

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -334,9 +335,10 @@ def run(
     try:
         state = None if source == _STDIN else state_of(source)
         _check_table(source, output, reading, state)
-        total = None if dry_run else _total(source, reading, state, resume)
+        remark = partial(_print_once, console, set[str]())
+        total = None if dry_run else _total(source, reading, state, resume, remark)
         settings = attrs.evolve(settings, total=total)
-        with open_rows(source, reading, partial(_print_above, console), state=state) as opened:
+        with open_rows(source, reading, remark, state=state) as opened:
             if dry_run:
                 check_batches(route, vendor)
                 with open_known(Paths(output).store) as known:
@@ -401,14 +403,18 @@ def _cache(
 
 
 def _total(
-    source: str, reading: ReadSettings, state: FileState | None, resume: ResumeCheck
+    source: str,
+    reading: ReadSettings,
+    state: FileState | None,
+    resume: ResumeCheck,
+    remark: Callable[[str], None],
 ) -> int | None:
     """Return the number of rows, after a comparison with the responses of earlier runs.
 
     Raises:
         InputError, BulkRefused: the run should not start.
     """
-    found = resume.check_file(reading, state) if is_file(source) else None
+    found = resume.check_file(reading, state, remark) if is_file(source) else None
     return count_rows(source, reading, state) if found is None else found
 
 
@@ -425,9 +431,11 @@ def _check_table(source: str, output: Path, reading: ReadSettings, state: FileSt
             check_fits(rows, limits)
 
 
-def _print_above(console: Console, remark: str) -> None:
-    """Print a remark on the input, above a live display if there is one."""
-    console.print(Text(printable(remark)), soft_wrap=True)
+def _print_once(console: Console, printed: set[str], remark: str) -> None:
+    """Print a remark on the input, above a live display if there is one; it may be read twice."""
+    if remark not in printed:
+        printed.add(remark)
+        console.print(Text(printable(remark)), soft_wrap=True)
 
 
 def _check_route(route: RunRoute, choice: EndpointChoice) -> None:

@@ -1,6 +1,7 @@
 """Say what resuming a run will send, and ask before most of it would be paid for again."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
@@ -25,6 +26,7 @@ from .report import cheapest_route, rows_in_batches
 _REFUSED = 2
 _LOOKED_AT = 100  # rows of a pipe
 _PATIENCE_S = 0.5
+_LARGE_BYTES = 32 * 1024**2  # of an input that takes more than a moment to compare
 
 
 @final
@@ -50,12 +52,15 @@ class ResumeCheck:
     provider: str
     is_confirmed: bool
 
-    def check_file(self, reading: ReadSettings, state: FileState | None) -> int | None:
+    def check_file(
+        self, reading: ReadSettings, state: FileState | None, on_remark: Callable[[str], None]
+    ) -> int | None:
         """Say what will be sent of an input that can be read twice, and ask if need be.
 
         Args:
             reading: how to read the input.
             state: what the input was when the run began.
+            on_remark: called with what was found out about the input.
 
         Returns:
             The number of rows of the input; None if there is nothing to compare them with.
@@ -69,8 +74,11 @@ class ResumeCheck:
         with open_known(Paths(self.output).store) as known:
             if not self._has_responses(known):
                 return None
-            with open_rows(self.source, reading, state=state) as rows:
-                found = forecast(rows, self.prices, known)
+            if Path(self.source).stat().st_size >= _LARGE_BYTES:
+                _print(f"Comparing the rows of INPUT with those of {self.output.name}.")
+            with open_rows(self.source, reading, on_remark, state=state) as rows:
+                is_pack = self.settings.route == "pack"
+                found = forecast(rows, self.prices, known, is_detailed=is_pack)
             owner = None if self.settings.pay_again else known.owner
             in_batches = rows_in_batches(self.output, owner)
         cost = self._cost(found)
