@@ -52,8 +52,10 @@ class PartSums:
         """
         messages = request.messages
         system = 0
-        if messages and messages[0].role in _SYSTEM:
-            system = self._system(messages[0])
+        if messages and (first := messages[0]).role in _SYSTEM:
+            is_plain = not first.extra and not first.native
+            found = self._systems.get(first.content) if is_plain else None
+            system = self._system(first) if found is None else found
             messages = messages[1:]
         if len(messages) == 1 and not messages[0].extra and not messages[0].native:
             prompt = crc32(messages[0].content.encode(errors="replace"))
@@ -72,12 +74,10 @@ class PartSums:
     def _system(self, message: ChatMessage) -> int:
         if message.extra or message.native:
             return _sum(_said(message)) & _SHORT
-        found = self._systems.get(message.content)
-        if found is None:
-            if len(self._systems) >= _MAX_ALIKE:
-                self._systems.clear()
-            found = crc32(message.content.encode(errors="replace")) & _SHORT
-            self._systems[message.content] = found
+        if len(self._systems) >= _MAX_ALIKE:
+            self._systems.clear()
+        found = crc32(message.content.encode(errors="replace")) & _SHORT
+        self._systems[message.content] = found
         return found
 
 
