@@ -12,6 +12,9 @@ from bulk_rows import ids_of, lines_of, write_input
 from click.testing import CliRunner
 from provider_process import provider_process
 
+from callsheet.bulk.reading.errors import InputChanged
+from callsheet.bulk.reading.opening import open_rows
+from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.cli import files, main
 from callsheet.cli.run import resume
 
@@ -325,3 +328,37 @@ def test_an_input_that_changes_before_it_is_read_is_told(run, source, output, ch
     assert f"Error: {source} {what}" in words
     assert words.rstrip().endswith("run the same command again")
     assert output.read_bytes() == before
+
+
+def test_a_file_on_standard_input_is_read_to_the_end_it_had(source, monkeypatch):
+    """And from the place that the shell has left it at."""
+    with source.open("r+") as file:
+        os.lseek(file.fileno(), len(source.read_bytes().splitlines(keepends=True)[0]), os.SEEK_SET)
+        monkeypatch.setattr(sys, "stdin", file)
+        with open_rows("-", ReadSettings()) as rows:
+            first = next(rows)
+            with source.open("a") as more:
+                more.write(source.read_text())
+            found = [first, *rows]
+    assert [row.custom_id for row in found] == ["r-2", "r-3", "r-4", "r-5"]
+
+
+def test_a_file_on_standard_input_that_is_truncated_is_told(source, monkeypatch):
+    write_input(source, 5000)
+    with source.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        with open_rows("-", ReadSettings()) as rows:
+            next(rows)
+            os.truncate(source, 1000)
+            with pytest.raises(InputChanged, match="standard input was written to while"):
+                list(rows)
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/null", "/dev/stdout", "pipe"])
+def test_a_ledger_must_be_a_file(run, tmp_path, output, name):
+    path = tmp_path / "pipe" if name == "pipe" else name
+    os.mkfifo(tmp_path / "pipe")
+    status, words = run("--ledger", path)
+    assert status == 2
+    assert f"--ledger must be a file, because other runs read it; {path} is not a regular" in words
+    assert not output.exists()

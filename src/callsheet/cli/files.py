@@ -34,9 +34,13 @@ def check_extra_files(
         ledger: the file of the ledger, whose folder is made where it does not exist.
 
     Raises:
-        click.UsageError: a folder does not exist, or two files are the same, by any spelling of
-            their paths or by a link.
+        click.UsageError: a folder does not exist, the ledger is no file, or two files are the same,
+            by any spelling of their paths or by a link.
     """
+    if ledger is not None and (str(ledger) == STDIN or is_stream(ledger)):
+        raise click.UsageError(
+            f"--ledger must be a file, because other runs read it; {ledger} is not a regular file"
+        )
     known = {name: path for name, path in taken.items() if path is not None}
     for name, path in {"--ledger": ledger, **extra}.items():
         if path is None:

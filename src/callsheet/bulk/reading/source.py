@@ -67,9 +67,11 @@ class SteadyFile(io.RawIOBase):
     Args:
         path: the path of the file.
         state: what the file was when it was read before; it is read as it was then.
+        descriptor: the descriptor of the file, if it is open; `path` is its name for error texts.
 
     Attributes:
         is_regular: False for a pipe or a device.
+        state: what the file was when it was opened.
 
     Raises:
         OSError: the file cannot be read.
@@ -77,10 +79,12 @@ class SteadyFile(io.RawIOBase):
             read after the change are not returned.
     """
 
-    def __init__(self, path: Path, state: FileState | None = None) -> None:
+    def __init__(
+        self, path: Path, state: FileState | None = None, *, descriptor: int | None = None
+    ) -> None:
         super().__init__()
         self._path = path
-        self._file = io.FileIO(path)
+        self._file = io.FileIO(path if descriptor is None else os.dup(descriptor))
         now = os.fstat(self._file.fileno())
         self._was = self._seen = now if state is None else state.was
         self.is_regular = stat.S_ISREG(now.st_mode)
@@ -91,11 +95,7 @@ class SteadyFile(io.RawIOBase):
             self._check_since(now)
         else:
             self._ends = self._read_ends() if self._is_sized else (b"", b"")
-
-    @property
-    def state(self) -> FileState:
-        """What the file was when it was opened."""
-        return FileState(self._was, self._ends)
+        self.state = FileState(self._was, self._ends)
 
     def buffered(self) -> BinaryIO:
         """Return a buffered reader of the file."""
@@ -193,12 +193,12 @@ def state_of(path: str | Path) -> FileState | None:
         path: the path of the file.
     """
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe waits for its writer
-            return None
-        with SteadyFile(Path(path)) as file:
-            return file.state
-    except (OSError, ValueError):  # opening it again raises the error
-        return None
+        if stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe waits for its writer
+            with SteadyFile(Path(path)) as file:
+                return file.state
+    except (OSError, ValueError):
+        pass  # opening it again raises the error
+    return None
 
 
 @attrs.frozen
@@ -210,7 +210,7 @@ class Source:
         stream: the bytes, unpacked.
         head: the first bytes: at least up to the end of the first line that is not blank.
         packing: the name of the format that the input is packed in; "" if it is not.
-        file: the file that is read; None for standard input.
+        file: the file that is read; None for a pipe on standard input.
         place: the input as a file to read at any place, if it was opened as one.
         inner: the name of the file in an archive; "" if the input is none.
     """
@@ -294,7 +294,8 @@ def open_source(source: str | Path, state: FileState | None = None) -> Generator
         raise InputError("there is no standard input; give the path of a file")
     with ExitStack() as stack:
         try:
-            file = None if path is None else stack.enter_context(SteadyFile(path, state))
+            found = _redirected() if path is None else SteadyFile(path, state)
+            file = None if found is None else stack.enter_context(found)
             raw: BinaryIO = sys.stdin.buffer if file is None else file.buffered()
             # A pipe is not waited for longer than for its first line.
             size = _HEAD_BYTES if file is not None and file.is_regular else 1
@@ -309,6 +310,16 @@ def open_source(source: str | Path, state: FileState | None = None) -> Generator
             raise InputError(f"cannot read {name!r}: {error}") from None
         opened = Source(path, stream, head, packing, file)
         yield _unzipped(opened, stack) if head.startswith(ZIP) else opened
+
+
+def _redirected() -> SteadyFile | None:
+    """Return standard input, if it is redirected to a regular file, from the place it is at."""
+    try:
+        number = sys.stdin.fileno()
+        is_regular = stat.S_ISREG(os.fstat(number).st_mode)
+    except OSError:  # a program has put something else in its place
+        return None
+    return SteadyFile(Path(_name(None)), descriptor=number) if is_regular else None
 
 
 def _unzipped(opened: Source, stack: ExitStack) -> Source:
