@@ -45,7 +45,7 @@ def check_extra_files(
     for name, path in {"--ledger": ledger, **extra}.items():
         if path is None:
             continue
-        if name in extra and not path.resolve().parent.is_dir():
+        if name in extra and not Path(os.path.realpath(path)).parent.is_dir():
             raise click.UsageError(f"{name}: the folder {path.parent} does not exist")
         for user, other in known.items():
             if _is_same(path, other):
@@ -137,7 +137,8 @@ def _is_same(path: Path, other: Path) -> bool:
         return path.samefile(other)
     except OSError:  # one of them does not exist yet
         pass
-    path, other = path.resolve(), other.resolve()
+    # Not `resolve`, which raises RuntimeError if links lead in a circle.
+    path, other = Path(os.path.realpath(path)), Path(os.path.realpath(other))
     if path == other:
         return True
     if _folded(path.name) != _folded(other.name):
