@@ -295,3 +295,21 @@ def test_an_interrupt_stops_at_once_and_keeps_what_is_finished(tmp_path):
         assert stdout == ""
         assert "Interrupted: 0 of 1 post finished." in stderr
         assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--output", "a.md", "--ledger", "a.md"], "--ledger: a.md is already --output; choose"),
+        (["--output", "a.html", "--trace", "./a.html"], "--trace: a.html is already --output;"),
+        (["--ledger", "a.html", "--trace", "a.html"], "--trace: a.html is already --ledger;"),
+        (["--prices", "p.json", "--trace", "p.json"], "--trace: p.json is already --prices;"),
+    ],
+)
+def test_two_files_of_a_command_are_not_the_same(tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.json").write_text("{}")
+    result = compose("Tea", *arguments)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["p.json"]

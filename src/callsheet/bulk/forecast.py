@@ -24,6 +24,7 @@ from ..actors import (
     Usage,
     sharing_key,
 )
+from .files.comparison import InputComparison, RowComparer
 from .files.known import KnownKeys
 from .row import BadRow, Row
 from .spending import RunSpend
@@ -126,7 +127,7 @@ class Forecast:
     Args:
         read: the rows of the input, invalid ones included.
         bad: lines that are not valid requests.
-        answered: rows with a response from an earlier run.
+        comparison: how the rows compare with the responses of earlier runs.
         duplicates: rows with the same request as an earlier row, under another custom id.
         spent: what earlier runs have spent.
         first_bad: the first of the invalid rows.
@@ -137,13 +138,18 @@ class Forecast:
 
     read: int = 0
     bad: int = 0
-    answered: int = 0
+    comparison: InputComparison = attrs.field(factory=InputComparison)
     duplicates: int = 0
     spent: RunSpend = attrs.field(factory=RunSpend)
     first_bad: BadRow | None = None
     models: dict[str, ModelForecast] = attrs.field(factory=dict[str, ModelForecast])
     cache_saves_usd: Decimal = Decimal(0)
     cache_reads: int = 0
+
+    @property
+    def answered(self) -> int:
+        """The number of rows with a response from an earlier run."""
+        return self.comparison.matched
 
     @property
     def to_send(self) -> int:
@@ -268,6 +274,8 @@ def forecast(
     prices: PriceBook,
     known: KnownKeys,
     cache: CacheForecast | None = None,
+    *,
+    is_detailed: bool = True,
 ) -> Forecast:
     """Estimate a run. Blocks; the memory it takes does not grow with the number of rows.
 
@@ -276,11 +284,16 @@ def forecast(
         prices: the prices of models.
         known: the keys of rows that have a response, and how long the responses are.
         cache: adds up what the provider's prompt cache saves; None to leave that out.
+        is_detailed: False to leave out duplicates, and what packs save, which take most of the
+            time.
     """
     spent = known.spend.priced(CostBound(prices).usd_of_tokens)
     found, estimator = Forecast(spent=spent), TokenEstimator()
     packs = _Packs(estimator, prices)
-    with closing(sqlite3.connect("", isolation_level=None)) as seen:  # a temporary file
+    with (
+        closing(sqlite3.connect("", isolation_level=None)) as seen,  # a temporary file
+        RowComparer(known) as comparer,
+    ):
         seen.execute("PRAGMA journal_mode = OFF")
         seen.execute("CREATE TABLE seen (what BLOB PRIMARY KEY) WITHOUT ROWID")
         for row in rows:
@@ -288,10 +301,9 @@ def forecast(
             if isinstance(row, BadRow):
                 found.bad += 1
                 found.first_bad = found.first_bad or row
-            elif known.has(row.key):
-                found.answered += 1
-            else:
-                found.duplicates += not _is_new(seen, row.request)
+            elif not comparer.is_known(row):
+                if is_detailed:
+                    found.duplicates += not _is_new(seen, row.request)
                 name = row.request.model
                 model = found.models.get(name)
                 if model is None:
@@ -300,9 +312,11 @@ def forecast(
                         estimator.assume_output(name, usual)
                 estimate = estimator.estimate(row.request)
                 usd = model.add(Usage(estimate.input_tokens, estimate.output_tokens))
-                packs.add(row.request, usd, model)
+                if is_detailed:
+                    packs.add(row.request, usd, model)
                 if cache is not None:
                     cache.add(row.request)
+        found.comparison = comparer.result()
     packs.close()
     if cache is not None:
         found.cache_saves_usd, found.cache_reads = cache.saved_usd, cache.calls

@@ -44,7 +44,7 @@ class Row:
             response with the same key, from any run, is a response to this row. If the custom id
             was made from the number, the key has instead the number of earlier identical requests,
             so that it does not change when other rows are inserted or removed. Keys are unique in
-            an input.
+            an input. After the digest come the checksums of the row's parts (`PartSums`).
         url: the path as in OpenAI's batch files, such as "/v1/chat/completions"; for a line of
             another provider's batch file, the path of that provider.
         columns: the values of the record by the names of their columns, if OUTPUT is a table.

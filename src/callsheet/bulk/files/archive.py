@@ -18,7 +18,7 @@ from .output import JSON_LINES, RowFormat, in_use, not_writable
 from .store import STORE_REMEDY, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2
-_LONGEST_HEAD = 100  # bytes of a line that show whose it is
+_LONGEST_LINE = 1024**2  # bytes of a line that show whose it is
 
 
 @final
@@ -293,10 +293,14 @@ def _check_errors(errors: Path) -> None:
     Raises:
         BulkRefused: Callsheet did not write it.
     """
-    if errors.exists() and errors.stat().st_size:
-        with errors.open("rb") as lines:
-            if not is_error_line(lines.readline(_LONGEST_HEAD)):
-                raise BulkRefused(
-                    f"{errors} exists, but Callsheet did not write that file",
-                    "move the file away, or give another OUTPUT",
-                )
+    if not errors.exists():
+        return
+    if not errors.is_file():
+        raise BulkRefused(f"{errors} is not a regular file", "move it away, or give another OUTPUT")
+    with errors.open("rb") as lines:
+        first = lines.readline(_LONGEST_LINE)
+    if first and not is_error_line(first):
+        raise BulkRefused(
+            f"{errors} exists, but Callsheet did not write that file",
+            "move the file away, or give another OUTPUT",
+        )

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import fmean
@@ -11,6 +11,7 @@ from typing import final
 from ...actors import DamagedFile, Database, JournalOwner, StorageError
 from ..errors import BulkRefused
 from ..spending import RunSpend
+from .lines import id_of
 from .store import STORE_REMEDY, open_store, read_spend
 
 
@@ -25,11 +26,48 @@ class KnownKeys:
     def __init__(self, database: Database | None) -> None:
         self._database = database
 
-    def has(self, key: bytes) -> bool:
-        """Return whether a key has a response."""
+    def find(self, key: bytes) -> int | None:
+        """Return the number of the response of a key; None if it has none.
+
+        Args:
+            key: the key of a row.
+        """
         if self._database is None:
-            return False
-        return self._database.row("SELECT 1 FROM responses WHERE key = ?", (key,)) is not None
+            return None
+        row = self._database.row("SELECT id FROM responses WHERE key = ?", (key,))
+        return None if row is None else int(row[0])
+
+    @property
+    def responses(self) -> int:
+        """How many responses there are."""
+        if self._database is None:
+            return 0
+        return self._database.number("SELECT count(*) FROM responses")
+
+    @property
+    def last(self) -> int:
+        """The largest number of a response; 0 without a response."""
+        if self._database is None:
+            return 0
+        return self._database.number("SELECT max(id) FROM responses")
+
+    def latest(self) -> Iterator[tuple[int, str, bytes]]:
+        """Yield the number, the custom id and the key of each response, the latest first.
+
+        Raises:
+            DamagedFile: a response cannot be read. The iterator raises it.
+        """
+        if self._database is None:
+            return
+        with self._database.decoding():
+            for number, key, line, _ in self._database.rows(_ALL):
+                yield number, id_of(line), key
+
+    @property
+    def provider(self) -> str:
+        """The provider of the responses; "" if there is none."""
+        row = None if self._database is None else self._database.row("SELECT provider FROM spend")
+        return "" if row is None else str(row[0])
 
     @property
     def owner(self) -> JournalOwner | None:
@@ -70,6 +108,7 @@ def _is_version(name: str, model: str) -> bool:
     return re.fullmatch(rf"{re.escape(model)}(-\d[\d-]*)?", name) is not None
 
 
+_ALL = "SELECT id, key, line, verified(crc, key, line) FROM responses ORDER BY id DESC"
 _LATEST = "SELECT line FROM responses ORDER BY id DESC LIMIT 200"
 
 

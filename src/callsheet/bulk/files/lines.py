@@ -235,6 +235,7 @@ def with_id(line: object, row: Row) -> bytes:
     return _line({**answer, id_member(row.url): row.custom_id})
 
 
+_ID = re.compile(rb'\{"id":"[^"]*","(?:custom_id|key)":("(?:[^"\\]|\\.)*")')
 _OWN_LINE = re.compile(rb'\{"id":"batch_req_([0-9a-f]{24})",')
 _ERROR_LINE = (b'{"id":"batch_req_', b'{"id":null,"custom_id":')
 
@@ -249,9 +250,26 @@ def key_start(line: bytes) -> bytes | None:
     return None if found is None else bytes.fromhex(found[1].decode())
 
 
+def id_of(line: bytes) -> str:
+    """Return the custom id of the row that a line of a response belongs to.
+
+    Raises:
+        ValueError: the line has none.
+    """
+    found = _ID.match(line)
+    if found is None:
+        raise ValueError("the line has no id")
+    return str(loads(found[1]))
+
+
 def is_error_line(line: bytes) -> bool:
-    """Return whether a line is one of an errors file that Callsheet has written."""
-    return line.startswith(_ERROR_LINE)
+    """Return whether a line is one of an errors file that Callsheet has written.
+
+    Args:
+        line: the line; without a line end, it is half of one.
+    """
+    is_whole = line.endswith(b"\n")
+    return line.startswith(_ERROR_LINE) and (not is_whole or b'"callsheet":{' in line)
 
 
 def read_answer(line: bytes) -> Response:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, final
 
 from ..errors import MAKE_ROOM, ArchiveFailed, BulkRefused
-from ..settings import BulkSettings, Paths
+from ..settings import NEW_SUFFIX, BulkSettings, Paths
 from .lines import RowOutcome, key_start
 from .lines_file import ChangedByOthers, LinesFile
 from .store import RunStore
@@ -389,7 +389,7 @@ class UnorderedOutput:
     def _rewrite(self, is_kept: Callable[[bytes], bool]) -> None:
         """Write a new file with some of the lines, which replaces the old one."""
         path = self._file.path
-        new = path.with_name(f"{path.name}.new")
+        new = path.with_name(f"{path.name}{NEW_SUFFIX}")
         with new.open("wb") as file:
             file.writelines(line for line in self._file.lines() if is_kept(line))
             file.flush()

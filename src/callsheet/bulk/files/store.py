@@ -42,7 +42,7 @@ _SPENT = f"name, opened, provider, {', '.join(_COLUMNS)}, in_batches"
 RUN_STORE = DatabaseFormat(
     noun="run store",
     application_id=0x43534255,  # "CSBU"
-    version=5,  # 4 does not tell whether rows are in batches
+    version=6,  # the keys of 5 do not tell which part of a row has changed
     schema=(
         """CREATE TABLE responses (
             id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, line BLOB NOT NULL,

@@ -1,6 +1,6 @@
 """Read an input as rows: JSON, CSV, Parquet or Excel, one record at a time.
 
-    bytes, unpacked (source, steady)
+    bytes, unpacked (source)
         -> text in UTF-8 (encoding), in lines (lines)
         -> records (json_values, csv_table, parquet_table, xlsx_table)
         -> requests (bodies, batch_lines, columns), or what to do instead (advice)

@@ -1,7 +1,8 @@
 """Read a row of columns as a chat: a record of a table, or a JSON object."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import date, time
 from decimal import Decimal
@@ -25,7 +26,7 @@ from .advice import advice_for, columns_said, is_conversation
 from .bodies import CHAT, stated, take_limit_name, take_schema
 from .errors import BadRecord, InputError
 from .identity import USUAL_IDS
-from .request_builder import RequestBuilder
+from .request_builder import RequestBuilder, ignore_remark
 from .settings import ReadSettings, is_variable
 
 # Members of a line beside its prompt: those of a chat, but for names that data may well have.
@@ -35,6 +36,17 @@ _PARAMETERS = {
     "service_tier", "tool_choice", "tools", "top_k", "top_logprobs",
 }  # fmt: skip
 _OWN = (CHAT.keys() - {"messages"}) | {"system"} | _PARAMETERS
+_MAPPED = {
+    "model": "model", "system": "system", "max_tokens": "max_tokens",
+    "max_completion_tokens": "max_tokens", "temperature": "temperature",
+}  # fmt: skip
+"""{column: the field that `--map` can make it}"""
+# Of a table, or with a template: a column called "n", "stop" or "seed" is data more often than not.
+_NOT_SENT = _MAPPED.keys() | _PARAMETERS | {"top_p"}
+_NOT_SENT_BESIDE_PROMPT = {
+    "metadata", "modalities", "prediction", "prompt_cache_key", "reasoning", "safety_identifier",
+    "store", "thinking", "user", "verbosity", "web_search_options",
+}  # fmt: skip
 _ROW = "row"  # the whole row in templates, for columns whose name is not a Jinja identifier
 _SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 """{author in a chat of ShareGPT: role}"""
@@ -50,10 +62,18 @@ class ColumnReader:
     Args:
         builder: builds the requests.
         settings: the settings of the input.
+        on_remark: called with a sentence, once for each column that is data by the name of a
+            parameter, and so is not sent.
     """
 
-    def __init__(self, builder: RequestBuilder, settings: ReadSettings) -> None:
+    def __init__(
+        self,
+        builder: RequestBuilder,
+        settings: ReadSettings,
+        on_remark: Callable[[str], None] = ignore_remark,
+    ) -> None:
         self._builder = builder
+        self._on_remark = on_remark
         self._carries_columns = settings.carries_columns
         self._template = settings.template
         self._system = settings.system
@@ -64,6 +84,7 @@ class ColumnReader:
         if self._is_usual:
             self._fields["prompt"] = "prompt"
         self.id_name = self._fields.pop("id", None)
+        self._not_sent = self._named_like_parameters()
 
     def needed(self) -> frozenset[str] | None:
         """Return the columns to read besides the usual ids; None for all of them."""
@@ -92,6 +113,7 @@ class ColumnReader:
         Raises:
             InputError: a column is missing, or two have its name; the text names it.
         """
+        self._remark_unsent(columns, _NOT_SENT - self._used())
         if self._is_usual and "prompt" not in columns and "messages" in columns:
             del self._fields["prompt"]
             self._fields["messages"] = "messages"
@@ -126,12 +148,43 @@ class ColumnReader:
         has = f"it has {columns_said(columns)}"
         raise InputError(f'{name} has no column "{column}" for the {field}, {has}{remedy}')
 
+    def _named_like_parameters(self) -> set[str]:
+        """Return the members of a JSON object that are data by the name of a parameter."""
+        if self._template is None:
+            return _NOT_SENT_BESIDE_PROMPT - self._used()
+        return _NOT_SENT - self._used()
+
+    def _used(self) -> set[str]:
+        """Return the columns that are sent, also as a part of a prompt."""
+        used = {*self._fields.values(), self.id_name or ""}
+        for text in (self._template, self._system):
+            found = _Used(text or "")
+            used |= _NOT_SENT if found.is_whole else found.columns
+        return used
+
+    def _remark_unsent(self, columns: Sequence[str], unsent: AbstractSet[str]) -> None:
+        """Remark that columns are not sent although they are named like parameters."""
+        given = {*self._fields, *(("system",) if self._system is not None else ())}
+        free = [it for it in columns if it in unsent and _MAPPED.get(it) not in given]
+        mapped = [name for name in free if name in _MAPPED]
+        others = [name for name in free if name not in _MAPPED]
+        if mapped:
+            how = " ".join(f"--map {_MAPPED[name]}={name}" for name in mapped)
+            it = "it" if len(mapped) == 1 else "them"
+            self._on_remark(f"{_are_data(mapped)}; to send {it}, add {how}.")
+        if others:
+            self._on_remark(f"{_are_data(others)}; JSON Lines with messages can send it.")
+
     def request_of_line(self, record: Mapping[str, Json]) -> Request:
         """Return the request of a JSON object, as `request` does for a row of a table.
 
         Raises:
             BadRecord: a member is missing or has a wrong value; the text names it.
         """
+        if not self._not_sent.isdisjoint(record):
+            unsent = {name for name in self._not_sent if record.get(name) is not None}
+            self._not_sent -= unsent
+            self._remark_unsent(list(record), unsent)
         if self._template is not None:
             return self.request(record)
         mapped = {self.id_name, *self._fields, *self._fields.values()}
@@ -251,6 +304,12 @@ def _column_of(node: nodes.Node) -> str | None:
         return node.attr
     name = node.arg.value if isinstance(node.arg, nodes.Const) else None
     return name if isinstance(name, str) else None
+
+
+def _are_data(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"The column {names[0]} is data, and is not sent"
+    return f"The columns {', '.join(names[:-1])} and {names[-1]} are data, and are not sent"
 
 
 def _is_near(wanted: str, column: str) -> bool:

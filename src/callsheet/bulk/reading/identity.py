@@ -5,7 +5,6 @@ on disk, so memory does not grow with the input.
 """
 
 import hashlib
-import json
 import re
 import sqlite3
 from collections.abc import Mapping
@@ -14,10 +13,9 @@ from decimal import Decimal
 from typing import cast, final
 from uuid import UUID
 
-import orjson
-
-from ...actors import Request, kind_of
+from ...actors import ChatMessage, Request, kind_of
 from ..row import Row
+from ..row_parts import WHOLE_BYTES, PartSums, canonical
 from .errors import BadRecord
 
 USUAL_IDS = ("custom_id", "id")
@@ -71,6 +69,7 @@ class Identities:
 
     def __init__(self) -> None:
         self._seen = Seen()
+        self._parts = PartSums()
         self._made = bytearray()  # a bit for each row that is named after its number
         self._has_lookalikes = False  # an id in the input has the form of a made one
 
@@ -93,6 +92,7 @@ class Identities:
             else:
                 self._claim(number, custom_id)
                 key = row_key(custom_id, url, request)
+            key += self._parts.of(url, request)
         except ValueError as error:
             raise BadRecord(str(error)) from None
         return Row(number=number, custom_id=custom_id, request=request, key=key, url=url)
@@ -157,18 +157,26 @@ def row_key(name: str | int, url: str, request: Request) -> bytes:
     Raises:
         ValueError: `extra_body` is nested too deeply.
     """
-    return hashlib.blake2b(_canonical([name, url, _asked(request)]), digest_size=16).digest()
+    return hashlib.blake2b(
+        canonical([name, url, _asked(request)]), digest_size=WHOLE_BYTES
+    ).digest()
+
+
+def _said(message: ChatMessage) -> list[object]:
+    return [
+        *(message.role, message.content),
+        *([message.extra] if message.extra else ()),
+        *([[message.native]] if message.native else ()),
+    ]
 
 
 def _asked(request: Request) -> dict[str, object]:
     asked: dict[str, object] = {"model": request.model}
     if request.messages:
         asked["messages"] = [
-            [
-                *(message.role, message.content),
-                *([message.extra] if message.extra else ()),
-                *([[message.native]] if message.native else ()),
-            ]
+            [message.role, message.content]
+            if not message.extra and not message.native
+            else _said(message)
             for message in request.messages
         ]
     else:
@@ -194,18 +202,6 @@ def _asked(request: Request) -> dict[str, object]:
     if request.extra_body:
         asked["extra"] = request.extra_body
     return asked
-
-
-def _canonical(value: list[object]) -> bytes:
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # a lone surrogate, an integer beyond 64 bits, deep nesting
-        pass
-    try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    except RecursionError:
-        raise ValueError("the request is nested too deeply") from None
-    return text.encode(errors="replace")
 
 
 @final

@@ -16,7 +16,7 @@ from .parquet_table import open_parquet, parquet_columns, parquet_records, parqu
 from .request_builder import ignore_remark
 from .rows import RowReader, json_rows, table_rows
 from .settings import Form, ReadSettings
-from .source import STDIN, ZIP, Source, open_source
+from .source import STDIN, ZIP, FileState, Source, open_source
 from .xlsx_table import OLE, XlsxTable, old_workbook, open_xlsx
 
 Remark = Callable[[str], None]
@@ -65,7 +65,11 @@ _LOOKED_AT = 10  # rows at the beginning, of which one must be right
 
 @contextmanager
 def open_rows(
-    source: str | Path, settings: ReadSettings, on_remark: Remark = ignore_remark
+    source: str | Path,
+    settings: ReadSettings,
+    on_remark: Remark = ignore_remark,
+    *,
+    state: FileState | None = None,
 ) -> Generator[Iterator[Row | BadRow]]:
     """Open an input while the block runs, and yield its rows one by one.
 
@@ -77,14 +81,15 @@ def open_rows(
         settings: how to read the input, and the defaults of its requests.
         on_remark: called with a sentence for what was found out about the input, such as its
             encoding.
+        state: what the file was when it was read before; it is read as it was then.
 
     Raises:
-        InputError: the input cannot be read, or is of another kind than it should be: its first
-            rows all lack the same. The iterator raises `InputChanged` if the file changes; rows
-            that it yielded before are valid.
+        InputError: the input cannot be read, has not only grown since it had that state, or is of
+            another kind than it should be: its first rows all lack the same. The iterator raises
+            `InputChanged` if the file changes; rows that it yielded before are valid.
     """
     with ExitStack() as stack:
-        opened = stack.enter_context(open_source(source))
+        opened = stack.enter_context(open_source(source, state))
         reader = stack.enter_context(closing(RowReader(settings, on_remark)))
         read = {"parquet": _parquet_rows, "xlsx": _xlsx_rows}.get(
             form := _form_of_bytes(opened, settings)
@@ -182,7 +187,9 @@ def _remarked_growth(opened: Source, on_remark: Remark) -> Iterator[Row | BadRow
     yield from ()
 
 
-def count_rows(source: str | Path, settings: ReadSettings | None = None) -> int | None:
+def count_rows(
+    source: str | Path, settings: ReadSettings | None = None, state: FileState | None = None
+) -> int | None:
     """Count the rows of an input, bad ones included, without parsing them.
 
     Returns None for standard input and other pipes, which can be read only once, and for a large
@@ -191,6 +198,7 @@ def count_rows(source: str | Path, settings: ReadSettings | None = None) -> int 
     Args:
         source: the path of a file, or "-" for standard input.
         settings: how to read the input.
+        state: as for `open_rows`.
 
     Raises:
         InputError: the input cannot be read.
@@ -199,7 +207,7 @@ def count_rows(source: str | Path, settings: ReadSettings | None = None) -> int 
     if str(source) == STDIN or not is_file(source):
         return None
     with ExitStack() as stack:
-        opened = stack.enter_context(open_source(source))
+        opened = stack.enter_context(open_source(source, state))
         form = _form_of_bytes(opened, settings)
         if form in ("parquet", "xlsx"):
             seekable = stack.enter_context(opened.seekable())

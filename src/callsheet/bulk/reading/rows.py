@@ -40,7 +40,7 @@ class RowReader:
     ) -> None:
         self.builder = RequestBuilder(settings, on_remark)
         self.bodies = BodyReader(self.builder)
-        self.columns = ColumnReader(self.builder, settings)
+        self.columns = ColumnReader(self.builder, settings, on_remark)
         self.identities = Identities()
         self._carries_columns = settings.carries_columns
         self.misfits = 0

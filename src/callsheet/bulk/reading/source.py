@@ -43,6 +43,19 @@ _BUFFER_BYTES = 256 * 1024
 _COMPARED_BYTES = 4096  # at each end of what a file had before it grew
 
 
+@attrs.frozen
+class FileState:
+    """What a regular file was at one time, so that it can be read again as it was then.
+
+    Args:
+        was: the size, the times and the identity of the file.
+        ends: the first and the last bytes.
+    """
+
+    was: os.stat_result
+    ends: tuple[bytes, bytes]
+
+
 @final
 class SteadyFile(io.RawIOBase):
     """A file reader that raises if the file changes. Pipes are read without this check.
@@ -53,9 +66,12 @@ class SteadyFile(io.RawIOBase):
 
     Args:
         path: the path of the file.
+        state: what the file was when it was read before; it is read as it was then.
+        descriptor: the descriptor of the file, if it is open; `path` is its name for error texts.
 
     Attributes:
         is_regular: False for a pipe or a device.
+        state: what the file was when it was opened.
 
     Raises:
         OSError: the file cannot be read.
@@ -63,15 +79,23 @@ class SteadyFile(io.RawIOBase):
             read after the change are not returned.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, state: FileState | None = None, *, descriptor: int | None = None
+    ) -> None:
         super().__init__()
         self._path = path
-        self._file = io.FileIO(path)
-        self._was = self._seen = os.fstat(self._file.fileno())
-        self.is_regular = stat.S_ISREG(self._was.st_mode)
+        self._file = io.FileIO(path if descriptor is None else os.dup(descriptor))
+        now = os.fstat(self._file.fileno())
+        self._was = self._seen = now if state is None else state.was
+        self.is_regular = stat.S_ISREG(now.st_mode)
         # The system's own files, as in /proc, are regular, have content, and a size of 0.
         self._is_sized = self.is_regular and self._was.st_size > 0
-        self._ends = self._read_ends() if self._is_sized else (b"", b"")
+        if state is not None:
+            self._ends = state.ends
+            self._check_since(now)
+        else:
+            self._ends = self._read_ends() if self._is_sized else (b"", b"")
+        self.state = FileState(self._was, self._ends)
 
     def buffered(self) -> BinaryIO:
         """Return a buffered reader of the file."""
@@ -127,6 +151,18 @@ class SteadyFile(io.RawIOBase):
         self._file.close()
         super().close()
 
+    def _check_since(self, now: os.stat_result) -> None:
+        """Check that the file is the one that was read before, or has only grown since."""
+        try:
+            if os.path.samestat(now, self._was):
+                self.check(may_grow=True)
+                return
+            reason = f"{self._path} was replaced after the run began"
+        except InputChanged as error:
+            reason = str(error)
+        self.close()
+        raise InputChanged(f"{reason}; run the same command again")
+
     def _only_grew(self) -> bool:
         """Return whether what the file had is there still, as whole lines."""
         return self._is_sized and self._ends[-1].endswith(b"\n") and self._read_ends() == self._ends
@@ -150,6 +186,21 @@ class SteadyFile(io.RawIOBase):
             return False  # it was removed after it was read to its end
 
 
+def state_of(path: str | Path) -> FileState | None:
+    """Return what a file is now; None for a pipe or a device, and if it cannot be read.
+
+    Args:
+        path: the path of the file.
+    """
+    try:
+        if stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe waits for its writer
+            with SteadyFile(Path(path)) as file:
+                return file.state
+    except (OSError, ValueError):
+        pass  # opening it again raises the error
+    return None
+
+
 @attrs.frozen
 class Source:
     """An open input.
@@ -159,7 +210,7 @@ class Source:
         stream: the bytes, unpacked.
         head: the first bytes: at least up to the end of the first line that is not blank.
         packing: the name of the format that the input is packed in; "" if it is not.
-        file: the file that is read; None for standard input.
+        file: the file that is read; None for a pipe on standard input.
         place: the input as a file to read at any place, if it was opened as one.
         inner: the name of the file in an archive; "" if the input is none.
     """
@@ -227,11 +278,15 @@ class Source:
 
 
 @contextmanager
-def open_source(source: str | Path) -> Generator[Source]:
+def open_source(source: str | Path, state: FileState | None = None) -> Generator[Source]:
     """Open an input while the block runs. Standard input stays open.
 
+    Args:
+        source: the path of a file, or "-" for standard input.
+        state: what the file was when it was read before; it is read as it was then.
+
     Raises:
-        InputError: the input cannot be read.
+        InputError: the input cannot be read, or has not only grown since it had that state.
     """
     path = None if str(source) == STDIN else Path(source)
     name = _name(path)
@@ -239,7 +294,8 @@ def open_source(source: str | Path) -> Generator[Source]:
         raise InputError("there is no standard input; give the path of a file")
     with ExitStack() as stack:
         try:
-            file = None if path is None else stack.enter_context(SteadyFile(path))
+            found = _redirected() if path is None else SteadyFile(path, state)
+            file = None if found is None else stack.enter_context(found)
             raw: BinaryIO = sys.stdin.buffer if file is None else file.buffered()
             # A pipe is not waited for longer than for its first line.
             size = _HEAD_BYTES if file is not None and file.is_regular else 1
@@ -254,6 +310,16 @@ def open_source(source: str | Path) -> Generator[Source]:
             raise InputError(f"cannot read {name!r}: {error}") from None
         opened = Source(path, stream, head, packing, file)
         yield _unzipped(opened, stack) if head.startswith(ZIP) else opened
+
+
+def _redirected() -> SteadyFile | None:
+    """Return standard input, if it is redirected to a regular file, from the place it is at."""
+    try:
+        number = sys.stdin.fileno()
+        is_regular = stat.S_ISREG(os.fstat(number).st_mode)
+    except OSError:  # a program has put something else in its place
+        return None
+    return SteadyFile(Path(_name(None)), descriptor=number) if is_regular else None
 
 
 def _unzipped(opened: Source, stack: ExitStack) -> Source:

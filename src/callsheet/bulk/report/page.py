@@ -51,6 +51,11 @@ def write_report(path: Path, series: Series, progress: Progress, meta: ReportMet
     path.write_bytes(report_page(series, progress, meta).encode(errors="replace"))
 
 
+def is_report(head: bytes) -> bool:
+    """Return whether a file that begins with some bytes is a page of `write_report`."""
+    return head.startswith(b"<!doctype html>") and b" \xc2\xb7 Callsheet</title>" in head
+
+
 def report_page(series: Series, progress: Progress, meta: ReportMeta) -> str:
     """Return the HTML page of a run; it loads no other file and runs no script.
 

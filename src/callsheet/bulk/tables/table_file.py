@@ -16,7 +16,7 @@ from ...actors import Response
 from ..files.lines import RowOutcome, read_answer
 from ..files.lines_file import records
 from ..files.store import RunStore
-from ..settings import Paths
+from ..settings import NEW_SUFFIX, Paths
 from .cells import CsvRecords, TableCell, cells_of, csv_fields, json_line
 from .parquet_file import PARQUET_LIMITS, check_parquet, write_parquet
 from .shape import TableLimits, TableShape
@@ -178,7 +178,7 @@ def write_table(path: Path, columns: Sequence[str], rows: TableRows) -> None:
     Raises:
         OSError: the file cannot be written; one of that name is unchanged.
     """
-    new = path.with_name(f"{path.name}.new")
+    new = path.with_name(f"{path.name}{NEW_SUFFIX}")
     suffix = suffix_of(path)
     write: Callable[[], None] = partial(write_parquet, new, columns, rows)
     if suffix in DELIMITERS:

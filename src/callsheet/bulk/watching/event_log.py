@@ -6,13 +6,15 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from ...actors import LimiterSnapshot
 from ..progress import Progress, RowEnded
+from .pipe_file import PipeFile
 
 _FLUSH_S = 1.0
 _BUFFER = 1 << 16  # bytes
+_BEGIN = b'{"event": "'
 
 
 def _utc_now() -> datetime:
@@ -28,7 +30,8 @@ class EventLog:
     appended to the file; each run begins with a `start`.
 
     An event can be read within a second, if `sample` is called as often, and after `close`. A full
-    disk does not stop the run: the error is reported once, and no more events are written.
+    disk does not stop the run: the error is reported once, and no more events are written. The
+    same goes for a pipe whose reader ends, or is too slow. Opening a pipe waits for a reader.
 
     Args:
         path: the path of the file.
@@ -53,7 +56,9 @@ class EventLog:
         self._path = path
         self._on_error = on_error
         self._clock = clock
-        self._file = path.open("ab", buffering=_BUFFER)
+        self._file: PipeFile | BinaryIO = (
+            PipeFile(path) if path.is_fifo() else path.open("ab", buffering=_BUFFER)
+        )
         self._started_at: float | None = None
         self._flushed_at = 0.0
         self._last: Progress | None = None
@@ -156,6 +161,11 @@ class EventLog:
             file.seek(-1, 2)
             if file.read(1) != b"\n":
                 self._file.write(b"\n")
+
+
+def is_event_log(head: bytes) -> bool:
+    """Return whether a file that begins with some bytes is one of `EventLog`."""
+    return head.startswith(_BEGIN[: len(head)])
 
 
 def _limits(snapshot: LimiterSnapshot | None) -> list[dict[str, object]]:

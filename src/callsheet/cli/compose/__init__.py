@@ -13,6 +13,7 @@ from trio_util import TaskStats
 from ...actors import Limits, PromptCaching, Recipe, RecipeError, default_recipe, load_recipe
 from ...endpoints import EndpointChoice
 from ...trace import trace_format
+from ..files import check_extra_files
 from ..options import (
     chosen_endpoint,
     chosen_ledger,
@@ -132,6 +133,13 @@ def compose(
             raise click.UsageError(f"topic {number} is empty")
     set_up_logging(is_verbose=verbose)
     choice = chosen_endpoint(base_url, provider)
+    ledger_file = chosen_ledger(ledger, choice)
+    taken = {"--output": _file_of(output), "--recipe": recipe_file, "--prices": price_file}
+    check_extra_files(
+        {"--trace": trace},
+        {name: None if path is None else Path(path) for name, path in taken.items()},
+        ledger_file,
+    )
     run = Composition(
         jobs=_jobs(topics),
         recipe=_recipe(recipe_file, model, max_tokens, choice),
@@ -141,7 +149,7 @@ def compose(
         prompt_caching=prompt_caching,
         deadline_s=inf if deadline is None else deadline,
         choice=choice,
-        ledger=chosen_ledger(ledger, choice),
+        ledger=ledger_file,
         trace=_checked_trace(trace),
         output=open_output(
             output,
@@ -183,6 +191,12 @@ def _recipe(
     return recipe if model is None else attrs.evolve(recipe, model=model)
 
 
+def _file_of(output: str | None) -> str | None:
+    """Return the file of the posts; None for stdout and for a folder."""
+    is_folder = output is not None and (output.endswith(("/", "\\")) or Path(output).is_dir())
+    return None if is_folder else output
+
+
 def _checked_trace(path: Path | None) -> Path | None:
     """Check that the file can be written, before any call is paid for."""
     if path is None:
@@ -191,6 +205,4 @@ def _checked_trace(path: Path | None) -> Path | None:
         trace_format(path)
     except ValueError as error:
         raise click.UsageError(f"--trace: {error}") from None
-    if not path.resolve().parent.is_dir():
-        raise click.UsageError(f"--trace: the folder {path.parent} does not exist")
     return path

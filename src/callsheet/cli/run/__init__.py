@@ -2,11 +2,13 @@
 
 import os
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
 
+import attrs
 import click
 import trio
 from rich.console import Console
@@ -33,14 +35,17 @@ from ...bulk.errors import BulkRefused
 from ...bulk.files.known import open_known
 from ...bulk.forecast import forecast
 from ...bulk.limits_table import read_limits
+from ...bulk.reading.ahead import RowsAhead
 from ...bulk.reading.errors import InputError
 from ...bulk.reading.opening import count_rows, is_file, open_rows
 from ...bulk.reading.settings import Form, ReadSettings
+from ...bulk.reading.source import FileState, state_of
 from ...bulk.settings import BulkSettings, Fsync, Paths, RunRoute
 from ...bulk.tables.shape import TableTooLarge, check_fits
 from ...bulk.tables.table_file import is_table, limits_of
 from ...endpoints import BUILTIN, EndpointChoice
 from ...wording import printable
+from ..files import named_stream
 from ..options import (
     chosen_endpoint,
     chosen_ledger,
@@ -58,9 +63,10 @@ from ..options import (
 )
 from ..parameters import ABOVE_ZERO, Name
 from ..sections import SectionedCommand, option
-from .job import BulkJob, run_job
-from .options import check_extra_files, read_options, read_settings, strictly
+from .job import BUILT_IN, BulkJob, run_job
+from .options import check_files, read_options, read_settings, strictly
 from .report import print_forecast, report, rows_in_batches
+from .resume import ResumeCheck, comparison_words
 
 __all__ = ["run"]
 
@@ -150,6 +156,13 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
 )
 @prompt_caching_option
 @option(
+    "--yes",
+    "is_confirmed",
+    section="Cost",
+    is_flag=True,
+    help="Do not ask before most rows of an earlier run are sent again because they have changed.",
+)
+@option(
     "--dry-run",
     section="Cost",
     is_flag=True,
@@ -192,7 +205,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     section="Output",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the outcome of each row to this file, as JSON Lines.",
+    help="Write the outcome of each row to this file, as JSON Lines; - is stdout.",
 )
 @option(
     "--report",
@@ -239,6 +252,7 @@ def run(
     keep: bool,
     other_provider: bool,
     pay_again: bool,
+    is_confirmed: bool,
     dry_run: bool,
     ledger: Path | None,
     events: Path | None,
@@ -285,22 +299,18 @@ def run(
         max_line_bytes=max_line_bytes,
         carries_columns=is_table(output),
     )
-    check_extra_files(
-        {"--events": events, "--report": page},
-        _taken(source, output)
-        | {
+    events, page = named_stream(events), named_stream(page)
+    check_files(
+        source,
+        output,
+        read={
             "--limits": limits_file,
             "--prices": None if price_file is None else Path(price_file),
         },
-        ledger_file,
+        ledger=ledger_file,
+        events=events,
+        page=page,
     )
-    _check_page(page)
-    try:
-        total = None if dry_run else count_rows(source, reading)
-        _check_table(source, output, reading)
-    except (InputError, TableTooLarge) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(_REFUSED)
     settings = BulkSettings(
         ordered=not unordered,
         window_rows=window,
@@ -311,19 +321,37 @@ def run(
         keep=keep,
         other_provider=other_provider,
         pay_again=pay_again,
-        total=total,
+    )
+    vendor = _vendor(choice)
+    resume = ResumeCheck(
+        source,
+        output,
+        settings,
+        prices,
+        vendor,
+        provider=BUILT_IN if choice.endpoint is None else choice.endpoint.identity,
+        is_confirmed=is_confirmed,
     )
     try:
-        with open_rows(source, reading, partial(_print_above, console)) as rows:
+        state = None if source == _STDIN else state_of(source)
+        _check_table(source, output, reading, state)
+        remark = partial(_print_once, console, set[str]())
+        total = None if dry_run else _total(source, reading, state, resume, remark)
+        settings = attrs.evolve(settings, total=total)
+        with open_rows(source, reading, remark, state=state) as opened:
             if dry_run:
-                vendor = _vendor(choice)
                 check_batches(route, vendor)
                 with open_known(Paths(output).store) as known:
                     cached = _cache(choice, prices, prompt_caching)
-                    found = forecast(rows, prices, known, cached)
+                    found = forecast(opened, prices, known, cached)
                     batched = rows_in_batches(output, None if pay_again else known.owner)
+                    if found.comparison.responses:
+                        click.echo(printable(comparison_words(output, found.comparison)))
                     print_forecast(found, limits, settings, batched, vendor)
                 return
+            rows = opened if is_file(source) else RowsAhead(opened)
+            if isinstance(rows, RowsAhead):
+                resume.check_pipe(rows)
             unwritten: list[UnwrittenCosts] = []
             job = BulkJob(
                 source=source,
@@ -362,7 +390,7 @@ def run(
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
-    except (InputError, BulkRefused) as error:
+    except (InputError, BulkRefused, TableTooLarge) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(_REFUSED)
     sys.exit(status)
@@ -374,7 +402,23 @@ def _cache(
     return None if choice.endpoint is None else CacheForecast(choice.endpoint, prices, caching)
 
 
-def _check_table(source: str, output: Path, reading: ReadSettings) -> None:
+def _total(
+    source: str,
+    reading: ReadSettings,
+    state: FileState | None,
+    resume: ResumeCheck,
+    remark: Callable[[str], None],
+) -> int | None:
+    """Return the number of rows, after a comparison with the responses of earlier runs.
+
+    Raises:
+        InputError, BulkRefused: the run should not start.
+    """
+    found = resume.check_file(reading, state, remark) if is_file(source) else None
+    return count_rows(source, reading, state) if found is None else found
+
+
+def _check_table(source: str, output: Path, reading: ReadSettings, state: FileState | None) -> None:
     """Check that the input fits into OUTPUT, as far as it can be read twice.
 
     Raises:
@@ -383,20 +427,15 @@ def _check_table(source: str, output: Path, reading: ReadSettings) -> None:
     """
     limits = limits_of(output) if is_table(output) else None
     if limits is not None and limits.rows is not None and Path(source).is_file():
-        with open_rows(source, reading) as rows:
+        with open_rows(source, reading, state=state) as rows:
             check_fits(rows, limits)
 
 
-def _print_above(console: Console, remark: str) -> None:
-    """Print a remark on the input, above a live display if there is one."""
-    console.print(Text(printable(remark)), soft_wrap=True)
-
-
-def _check_page(page: Path | None) -> None:
-    if page is None or (page.exists() and not page.is_file()):  # a device or a pipe has any name
-        return
-    if page.suffix.lower() not in (".html", ".htm"):
-        raise click.UsageError(f"--report: {page} must end in .html")
+def _print_once(console: Console, printed: set[str], remark: str) -> None:
+    """Print a remark on the input, above a live display if there is one; it may be read twice."""
+    if remark not in printed:
+        printed.add(remark)
+        console.print(Text(printable(remark)), soft_wrap=True)
 
 
 def _check_route(route: RunRoute, choice: EndpointChoice) -> None:
@@ -429,33 +468,11 @@ def _limits(file: Path | None, defaults: Limits) -> Limits:
         raise click.UsageError(f"--limits: {error}") from None
 
 
-def _taken(source: str, output: Path) -> dict[str, Path | None]:
-    """Name the files that a run uses without an option for them."""
-    paths = Paths(output)
-    beside = (paths.store, paths.errors, paths.batches, paths.reserve, paths.rows)
-    return {
-        "INPUT": None if source == _STDIN else Path(source),
-        "OUTPUT": output,
-        **{f"OUTPUT{path.name.removeprefix(output.name)}": path for path in beside},
-    }
-
-
 def _check_input(source: str, output: Path) -> None:
-    if str(output) == _STDIN:
-        raise click.UsageError(
-            "OUTPUT must be a file, because a run that was stopped continues in it"
-        )
     if output.suffix.lower() in _NOT_WRITTEN:
         raise click.UsageError(
             f"OUTPUT: a file named {output.suffix} is not written; name it .jsonl, .csv, .tsv, "
             ".parquet or .xlsx"
         )
-    if source == _STDIN:
-        if sys.stdin is not None and sys.stdin.isatty():
-            click.echo("Reading rows from the terminal; end them with Ctrl-D.", err=True)
-        return
-    try:
-        if Path(source).samefile(output):
-            raise click.UsageError("INPUT and OUTPUT are the same file; choose another OUTPUT")
-    except OSError:
-        pass  # one of them does not exist
+    if source == _STDIN and sys.stdin is not None and sys.stdin.isatty():
+        click.echo("Reading rows from the terminal; end them with Ctrl-D.", err=True)

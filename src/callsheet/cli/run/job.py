@@ -39,7 +39,9 @@ from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import RestartIntensityExceeded, open_collapsing_nursery
 from ...wording import printable
 
-_BUILT_IN = "the built-in provider"
+BUILT_IN = "the built-in provider"
+"""The stable name of the built-in provider."""
+
 _PAUSE: int | None = getattr(signal, "SIGUSR1", None)  # not on Windows
 _REREAD: int | None = getattr(signal, "SIGHUP", None)
 
@@ -125,7 +127,7 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
         if job.is_verbose:
             troupe = attrs.evolve(troupe, observer=log_call)
         troupe = attrs.evolve(troupe, observer=_reroutes_told(job, troupe.observer))
-        name = _BUILT_IN if job.choice.endpoint is None else None
+        name = BUILT_IN if job.choice.endpoint is None else None
         job.series = series = Series(trio.current_time())
         with _event_log(job) as log:
             logs = [] if log is None else [log]

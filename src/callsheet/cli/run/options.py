@@ -1,6 +1,6 @@
-"""The options of `callsheet run` for its input, and the check of the files it writes."""
+"""The options of `callsheet run` for its input, and the check of its files."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,8 +10,12 @@ import click
 from ...actors import Json
 from ...bulk.reading.errors import InputError, cannot_read
 from ...bulk.reading.settings import Form, ReadSettings
+from ...bulk.report import is_report
 from ...bulk.row import BadRow, Row
+from ...bulk.settings import Paths
 from ...bulk.tables.short_schema import schema_class
+from ...bulk.watching.event_log import is_event_log
+from ..files import STDIN, check_extra_files, check_ours, check_output, is_stream
 from ..parameters import FiniteRange
 from ..sections import option
 
@@ -211,38 +215,40 @@ def strictly(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
         yield row
 
 
-def check_extra_files(
-    extra: Mapping[str, Path | None],
-    taken: Mapping[str, Path | None],
-    ledger: Path | None = None,
+def check_files(
+    source: str,
+    output: Path,
+    *,
+    read: dict[str, Path | None],
+    ledger: Path | None,
+    events: Path | None,
+    page: Path | None,
 ) -> None:
-    """Check, before the run starts, that it can write its files and overwrites none that it uses.
+    """Check that the files of the run are different ones, and overwrite no other program's.
 
     Args:
-        extra: the files that an option makes the run write, by option.
-        taken: the files that the run reads or writes in any case, by name for the user.
-        ledger: the file of the ledger, whose folder is made where it does not exist.
+        source: the path of the input; "-" for standard input.
+        output: OUTPUT of the run.
+        read: the files that options make the run read, by option.
+        ledger: the file of the ledger; None for none.
+        events: the file of the events; None for none.
+        page: the file of the report; None for none.
 
     Raises:
-        click.UsageError: a folder does not exist, or two files of the run are the same, by any
-            spelling of their paths or by a link.
+        click.UsageError: they are not.
     """
-    known = {name: path for name, path in taken.items() if path is not None}
-    for name, path in {"--ledger": ledger, **extra}.items():
-        if path is None:
-            continue
-        if name in extra and not path.resolve().parent.is_dir():
-            raise click.UsageError(f"{name}: the folder {path.parent} does not exist")
-        for user, other in known.items():
-            if _is_same(path, other):
-                raise click.UsageError(f"{name}: {path} is already {user}; choose another file")
-        known[name] = path
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    if path.exists() and not path.is_file():  # a device or a pipe can have several writers
-        return False
-    try:
-        return path.samefile(other)
-    except OSError:  # one of them does not exist yet
-        return path.resolve() == other.resolve()
+    paths = Paths(output)
+    written = {
+        "OUTPUT": output,
+        **{
+            f"OUTPUT{path.name.removeprefix(output.name)}": path
+            for path in (paths.errors, paths.store, paths.batches, paths.reserve, paths.rows)
+        },
+    }
+    check_output(output, written, source)
+    inputs = {"INPUT": None if source == STDIN else Path(source)}
+    check_extra_files({"--events": events, "--report": page}, inputs | written | read, ledger)
+    check_ours("--events", events, is_event_log)
+    check_ours("--report", page, is_report)
+    if page is not None and not is_stream(page) and page.suffix.lower() not in (".html", ".htm"):
+        raise click.UsageError(f"--report: {page} must end in .html")

@@ -211,7 +211,7 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
     )
     if settings.deadline_s is not None and least_s is not None and least_s > settings.deadline_s:
         lines.append(f"--deadline {settings.deadline_s:g} would stop the run before its last row.")
-    route = _cheapest(found, settings, vendor)
+    route = cheapest_route(found, settings, vendor)
     lines += _cost(found, settings, route)
     lines.append(f"Route: {_route(settings, route, vendor)}")
     lines.append(
@@ -221,8 +221,14 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
     return lines
 
 
-def _cheapest(found: Forecast, settings: BulkSettings, vendor: Vendor) -> PricedRoute:
-    """Return the route that a run takes; of "auto" the cheapest that the deadline allows."""
+def cheapest_route(found: Forecast, settings: BulkSettings, vendor: Vendor) -> PricedRoute:
+    """Return the route that a run takes; of "auto" the cheapest that the deadline allows.
+
+    Args:
+        found: the estimate of the run.
+        settings: the settings of the run.
+        vendor: the vendor of the endpoint.
+    """
     if settings.route != "auto":
         return settings.route
     usual, left_s = Routing(), settings.deadline_s or 0.0
