@@ -91,11 +91,14 @@ class Placed:
 
     place: int
     row: Row
-    size: int = attrs.field(init=False)
+    size: int = attrs.field(
+        init=False,
+        default=attrs.Factory(lambda self: _chars_of_row(self.row), takes_self=True),
+    )
 
-    @size.default
-    def _size(self) -> int:
-        return size_of(self.row.request) + chars_of(self.row.columns)
+
+def _chars_of_row(row: Row) -> int:
+    return size_of(row.request) + chars_of(row.columns)
 
 
 def chars_of(columns: Mapping[str, object] | None) -> int:
