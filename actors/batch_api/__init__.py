@@ -9,14 +9,14 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .actor import BatchApiActor
-    from .journal import JournalOwner, claim_journal, lines_in
+    from .journal_file import JournalOwner, claim_journal, lines_in
     from .messages import AcknowledgeResponses, BatchApiStatistics, GetBatchApiStatistics
     from .policy import BatchApiPolicy
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         actor="BatchApiActor",
-        journal="JournalOwner claim_journal lines_in",
+        journal_file="JournalOwner claim_journal lines_in",
         messages="AcknowledgeResponses BatchApiStatistics GetBatchApiStatistics",
         policy="BatchApiPolicy",
     )

@@ -22,7 +22,8 @@ from .driver import BatchDriver
 from .in_flight import BatchInFlight, BatchLine, BatchWaiter, DeadlineFallback, InFlightTable
 from .intake import NEAR, TOO_LARGE, BatchIntake
 from .job import BatchJob
-from .journal import Journal, JournalFile, KnownBatch, OpenJournal, open_journal
+from .journal import Journal, OpenJournal, open_journal
+from .journal_file import JournalFile, KnownBatch
 from .messages import AcknowledgeResponses, BatchApiStatistics, GetBatchApiStatistics
 from .orphans import OrphanHandling, handle_orphans
 from .plan import BatchPlan, PlannedBatch, size_limits

@@ -21,7 +21,8 @@ from ..vendors import BatchDialect, BatchView, LineResult, Malformed
 from .control import Control
 from .in_flight import BatchInFlight, BatchWaiter
 from .job import BatchStep
-from .journal import Journal, JournalFile
+from .journal import Journal
+from .journal_file import JournalFile
 from .orphans import is_overflow
 from .policy import BatchApiPolicy
 from .results import LineResults, is_answer

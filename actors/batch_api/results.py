@@ -29,7 +29,8 @@ from ..vendors import (
     WireFormat,
 )
 from .in_flight import BatchInFlight, BatchLine, BatchWaiter, InFlightTable
-from .journal import Journal, JournalFile
+from .journal import Journal
+from .journal_file import JournalFile
 
 
 @final

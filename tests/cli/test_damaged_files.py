@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 from click.testing import CliRunner
 
-from callsheet.actors.batch_api.journal import JournalFile
+from callsheet.actors.batch_api.journal_file import JournalFile
 from callsheet.actors.ledger.file import LedgerFile
 from callsheet.bulk.files.store import RunStore
 from callsheet.bulk.settings import Paths

@@ -17,7 +17,7 @@ from callsheet.actors import (
     Stream,
     Usage,
 )
-from callsheet.actors.batch_api.journal import JournalFile
+from callsheet.actors.batch_api.journal_file import JournalFile
 
 
 @pytest.mark.parametrize("kind", KINDS)

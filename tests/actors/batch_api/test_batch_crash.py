@@ -25,7 +25,8 @@ from trio.testing import MockClock
 
 from callsheet.actors import CallContext, Complete, Endpoint, Request
 from callsheet.actors.batch_api.actor import BatchApiActor, GetBatchApiStatistics
-from callsheet.actors.batch_api.journal import Journal, JournalFile
+from callsheet.actors.batch_api.journal import Journal
+from callsheet.actors.batch_api.journal_file import JournalFile
 from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.runtime import Actor, handles, open_runtime
 

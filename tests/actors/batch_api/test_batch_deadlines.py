@@ -11,7 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import BadRequest, CallContext, Complete, Endpoint, Request, Usage
 from callsheet.actors.batch_api.actor import BatchApiActor
-from callsheet.actors.batch_api.journal import Journal, JournalFile
+from callsheet.actors.batch_api.journal import Journal
+from callsheet.actors.batch_api.journal_file import JournalFile
 from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.actors.storage import in_place
 from callsheet.runtime import ActorCrashed, open_runtime

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 import trio
 
-from callsheet.actors.batch_api.journal import Journal, JournalFile, lines_in, open_journal
+from callsheet.actors.batch_api.journal import Journal, open_journal
+from callsheet.actors.batch_api.journal_file import JournalFile, lines_in
 from callsheet.actors.batch_api.plan import BatchGroup
 from callsheet.actors.storage import (
     DamagedFile,

@@ -18,7 +18,7 @@ from callsheet.actors import (
     claim_journal,
     lines_in,
 )
-from callsheet.actors.batch_api.journal import JournalFile
+from callsheet.actors.batch_api.journal_file import JournalFile
 from callsheet.actors.batch_api.plan import BatchGroup
 from callsheet.bulk.engine.routing import RunJournal, plan_run
 from callsheet.bulk.errors import BulkRefused
