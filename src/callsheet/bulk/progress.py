@@ -72,6 +72,9 @@ class Progress:
             earlier ones; 0 where no price is known.
         maybe_usd: the most USD that the requests in `maybe_billed` can have cost; 0 where no price
             is known.
+        spent_usd: what counts against the budget of the run, in USD: the cost of all responses in
+            OUTPUT, those of earlier runs included, and `unknown_usd` and `maybe_usd`.
+        budget_usd: the budget of the run in USD; None if it has none.
         errors: {kind of error: number of failed rows}
         slowest: custom ids and seconds of this run's slowest responses, the slowest first.
         limits: the limiter's state; None before it was asked for.
@@ -101,6 +104,8 @@ class Progress:
     maybe_billed: int = 0
     unknown_usd: Decimal = Decimal(0)
     maybe_usd: Decimal = Decimal(0)
+    spent_usd: Decimal = Decimal(0)
+    budget_usd: Decimal | None = None
     errors: Mapping[str, int] = attrs.field(factory=dict[str, int])
     slowest: tuple[tuple[str, float], ...] = ()
     limits: LimiterSnapshot | None = None

@@ -58,6 +58,7 @@ class Dispatch:
         ending: why the run ends, or has ended, before its input; None if it does not.
         started_at: the start of the run, in seconds on Trio's clock.
         due: the deadline of the run, in seconds on Trio's clock; None for no deadline.
+        max_cost: the budget of the run in USD; None if it has none.
         wake: called when the actor may have something to send.
     """
 
@@ -88,7 +89,7 @@ class Dispatch:
         self._in_flight = in_flight
         self._is_recovered = is_recovered
         self._sends_live = deadline_s is not None  # near the deadline, rows are sent live
-        self._max_cost = max_cost
+        self.max_cost = max_cost
         self._wall_clock = wall_clock
         self._clock = clock
         self._earlier: dict[str, EarlierRounds] = {}  # by custom id
@@ -206,7 +207,7 @@ class Dispatch:
                 self._earlier[row.custom_id] = earlier.plus(error)
                 self.queue.put_back_over_budget(call.placed)
                 if isinstance(error, BudgetExceeded) and self.queue.is_spent:
-                    self.end(self.spending.unpaid(error, self._max_cost, row.request.model))
+                    self.end(self.spending.unpaid(error, self.max_cost, row.request.model))
             case "waits":
                 self._earlier[row.custom_id] = earlier.plus(error, rounds=1)
                 self.queue.defer(call.placed)

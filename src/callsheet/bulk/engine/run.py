@@ -161,6 +161,8 @@ class BulkRun:
             maybe_billed=spending.lost,
             unknown_usd=spending.unknown_usd,
             maybe_usd=spending.maybe_usd,
+            spent_usd=spending.at_most_usd,
+            budget_usd=state.max_cost,
             errors=dict(counts.errors),
             slowest=tuple(counts.slowest),
             limits=self._limits.latest,

@@ -14,7 +14,7 @@ from ...templates import PageFigure, page_template
 from ...wording import amount, dollars, duration, printable, rate, retries, seconds
 from ..progress import Progress
 from ..watching.outlook import mean_rate
-from ..watching.panel import bounds, invalid_rows, run_state
+from ..watching.panel import bounds, budget_text, invalid_rows, run_state
 from ..watching.series import RELATIVE_ERROR, Series
 from .plots import Plot, draw_plots, has_matplotlib
 from .summary import PERCENTILES
@@ -121,6 +121,8 @@ def _cost_note(progress: Progress) -> str:
     notes += bounds(progress)
     if progress.maybe_billed:
         notes.append(f"{progress.maybe_billed:,} may have been billed without a response")
+    if budget := budget_text(progress):
+        notes.append(f"{budget} of the budget")
     return "; ".join(notes)
 
 
