@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
 
+import attrs
 import click
 import trio
 from rich.console import Console
@@ -29,15 +30,13 @@ from ...actors import (
     vendor_named,
 )
 from ...bulk.engine.routing import check_batches
-from ...bulk.errors import BulkRefused
 from ...bulk.files.known import open_known
 from ...bulk.forecast import forecast
 from ...bulk.limits_table import read_limits
-from ...bulk.reading.errors import InputError
 from ...bulk.reading.opening import count_rows, is_file, open_rows
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.settings import BulkSettings, Fsync, Paths, RunRoute
-from ...bulk.tables.shape import TableTooLarge, check_fits
+from ...bulk.tables.shape import check_fits
 from ...bulk.tables.table_file import is_table, limits_of
 from ...endpoints import BUILTIN, EndpointChoice
 from ...wording import printable
@@ -57,15 +56,21 @@ from ..options import (
     verbose_option,
 )
 from ..parameters import ABOVE_ZERO, Name
-from ..sections import SectionedCommand, option
+from ..sections import option
 from .job import BulkJob, run_job
-from .options import check_extra_files, read_options, read_settings, strictly
+from .json_summary import JsonCommand, estimate_of, summary_of, write_summary
+from .options import (
+    check_extra_files,
+    output_options,
+    read_options,
+    read_settings,
+    strictly,
+)
 from .report import print_forecast, report, rows_in_batches
 
 __all__ = ["run"]
 
 
-_REFUSED = 2
 _MAX_IN_FLIGHT = 1000  # calls; a limits file that is read again may raise its limit up to this
 _CACHE_BYTES = 16 * 1024**2
 _STDIN = "-"
@@ -82,7 +87,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
 
 
 @click.command(
-    cls=SectionedCommand,
+    cls=JsonCommand,
     short_help="Send every request of a file, and write the responses to a file.",
     examples=(
         "run requests.jsonl responses.jsonl --provider openai --max-cost 25",
@@ -156,52 +161,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     help="Estimate rows, tokens, cost and time without sending anything.",
 )
 @read_options
-@option(
-    "--unordered",
-    section="Output",
-    is_flag=True,
-    help="Write responses as they arrive, not in the order of INPUT.",
-)
-@option(
-    "--window",
-    section="Output",
-    type=click.IntRange(1),
-    default=10_000,
-    show_default=True,
-    metavar="ROWS",
-    help="The maximum number of rows that are read but not yet written.",
-)
-@option(
-    "--fsync",
-    section="Output",
-    type=click.Choice(["full", "normal", "off"]),
-    default="full",
-    show_default=True,
-    help="full: responses survive a power failure. normal: a power failure may lose the latest "
-    "ones. off: the operating system decides when they reach the disk.",
-)
-@option(
-    "--keep/--no-keep",
-    section="Output",
-    default=True,
-    show_default=True,
-    help="Keep OUTPUT.callsheet after the last row, so that a longer INPUT sends only new rows.",
-)
-@option(
-    "--events",
-    section="Output",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the outcome of each row to this file, as JSON Lines.",
-)
-@option(
-    "--report",
-    "page",
-    section="Output",
-    metavar="FILE.html",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a page about the run when it ends. The plots on it need Matplotlib.",
-)
+@output_options
 @verbose_option
 def run(
     *,
@@ -243,6 +203,7 @@ def run(
     ledger: Path | None,
     events: Path | None,
     page: Path | None,
+    as_json: bool,
     verbose: bool,
 ) -> None:
     """Send every request in INPUT, and write the responses to OUTPUT in the same order.
@@ -295,12 +256,8 @@ def run(
         ledger_file,
     )
     _check_page(page)
-    try:
-        total = None if dry_run else count_rows(source, reading)
-        _check_table(source, output, reading)
-    except (InputError, TableTooLarge) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(_REFUSED)
+    total = None if dry_run else count_rows(source, reading)
+    _check_table(source, output, reading)
     settings = BulkSettings(
         ordered=not unordered,
         window_rows=window,
@@ -313,58 +270,60 @@ def run(
         pay_again=pay_again,
         total=total,
     )
-    try:
-        with open_rows(source, reading, partial(_print_above, console)) as rows:
-            if dry_run:
-                vendor = _vendor(choice)
-                check_batches(route, vendor)
-                with open_known(Paths(output).store) as known:
-                    cached = _cache(choice, prices, prompt_caching)
-                    found = forecast(rows, prices, known, cached)
-                    batched = rows_in_batches(output, None if pay_again else known.owner)
+    with open_rows(source, reading, partial(_print_above, console)) as rows:
+        if dry_run:
+            vendor = _vendor(choice)
+            check_batches(route, vendor)
+            with open_known(Paths(output).store) as known:
+                cached = _cache(choice, prices, prompt_caching)
+                found = forecast(rows, prices, known, cached)
+                batched = rows_in_batches(output, None if pay_again else known.owner)
+                if as_json:
+                    summary = estimate_of(found, limits, settings, batched, vendor)
+                    write_summary(attrs.evolve(summary, input=source, output=str(output)))
+                else:
                     print_forecast(found, limits, settings, batched, vendor)
-                return
-            unwritten: list[UnwrittenCosts] = []
-            job = BulkJob(
-                source=source,
-                rows=strictly(rows) if strict else rows,
-                output=output,
-                reading=reading,
-                choice=choice,
-                settings=settings,
-                troupe=lambda endpoint: TroupeSettings(
-                    endpoint=endpoint,
-                    limits=limits,
-                    timeouts=timeouts_of(timeout),
-                    max_in_flight=None if limits_file is None else _MAX_IN_FLIGHT,
-                    prompt_caching=prompt_caching,
-                    prices=prices,
-                    # Most duplicates are not in flight at the same time.
-                    cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,
-                    ledger=(
-                        None
-                        if ledger_file is None
-                        else LedgerPolicy(path=ledger_file, on_unwritten=unwritten.append)
-                    ),
+            return
+        unwritten: list[UnwrittenCosts] = []
+        job = BulkJob(
+            source=source,
+            rows=strictly(rows) if strict else rows,
+            output=output,
+            reading=reading,
+            choice=choice,
+            settings=settings,
+            troupe=lambda endpoint: TroupeSettings(
+                endpoint=endpoint,
+                limits=limits,
+                timeouts=timeouts_of(timeout),
+                max_in_flight=None if limits_file is None else _MAX_IN_FLIGHT,
+                prompt_caching=prompt_caching,
+                prices=prices,
+                # Most duplicates are not in flight at the same time.
+                cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,
+                ledger=(
+                    None
+                    if ledger_file is None
+                    else LedgerPolicy(path=ledger_file, on_unwritten=unwritten.append)
                 ),
-                reread=lambda: _limits(limits_file, defaults),
-                has_limits_file=limits_file is not None,
-                events=events,
-                page=page,
-                is_verbose=verbose,
-                console=console,
-                unwritten=unwritten,
-            )
-            trio.run(run_job, job)
-            status = report(job)
-            if not (job.is_complete or is_file(source)):
-                # A thread may still read from the pipe; closing the pipe would wait for it.
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
-    except (InputError, BulkRefused) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(_REFUSED)
+            ),
+            reread=lambda: _limits(limits_file, defaults),
+            has_limits_file=limits_file is not None,
+            events=events,
+            page=page,
+            is_verbose=verbose,
+            console=console,
+            unwritten=unwritten,
+        )
+        trio.run(run_job, job)
+        status = report(job)
+        if as_json:
+            write_summary(summary_of(job, status))
+        if not (job.is_complete or is_file(source)):
+            # A thread may still read from the pipe; closing the pipe would wait for it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
     sys.exit(status)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import signal
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -68,6 +69,7 @@ class BulkJob:
         interrupted: whether a signal stopped the run.
         crash: the error that no supervisor handled.
         refused: the reason why the run did not start.
+        problems: what else failed, such as the report.
         provider: the name and the host of the provider, for the report.
         ended_at: the time at which the run ended.
     """
@@ -94,6 +96,7 @@ class BulkJob:
     interrupted: bool = False
     crash: str | None = None
     refused: str | None = None
+    problems: list[str] = attrs.field(factory=list[str])
     provider: str = ""
     ended_at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
 
@@ -169,7 +172,7 @@ def _event_log(job: BulkJob) -> Generator[EventLog | None]:
         yield None
         return
     try:
-        log = EventLog(job.events, on_error=lambda text: _print(job, text))
+        log = EventLog(job.events, on_error=partial(_note_problem, job))
     except OSError as error:
         why = f"--events: cannot write {job.events}: {error.strerror}"
         raise BulkRefused(why, "choose another file") from None
@@ -235,6 +238,11 @@ async def _change_limits(job: BulkJob, run: BulkRun) -> None:
         return
     await run.change_limits(limits)
     _print(job, "The limits file was read again.")
+
+
+def _note_problem(job: BulkJob, text: str) -> None:
+    job.problems.append(text)
+    _print(job, text)
 
 
 def _print(job: BulkJob, text: str) -> None:

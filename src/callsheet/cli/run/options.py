@@ -1,4 +1,4 @@
-"""The options of `callsheet run` for its input, and the check of the files it writes."""
+"""The options of `callsheet run` for its input and output, and the check of the files it writes."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -143,9 +143,68 @@ _OPTIONS = (
 )
 
 
+_out = partial(option, section="Output")
+_OUTPUT_OPTIONS = (
+    _out(
+        "--unordered",
+        is_flag=True,
+        help="Write responses as they arrive, not in the order of INPUT.",
+    ),
+    _out(
+        "--window",
+        type=click.IntRange(1),
+        default=10_000,
+        show_default=True,
+        metavar="ROWS",
+        help="The maximum number of rows that are read but not yet written.",
+    ),
+    _out(
+        "--fsync",
+        type=click.Choice(["full", "normal", "off"]),
+        default="full",
+        show_default=True,
+        help="full: responses survive a power failure. normal: a power failure may lose the latest "
+        "ones. off: the operating system decides when they reach the disk.",
+    ),
+    _out(
+        "--keep/--no-keep",
+        default=True,
+        show_default=True,
+        help="Keep OUTPUT.callsheet after the last row, so that a longer INPUT sends only new "
+        "rows.",
+    ),
+    _out(
+        "--events",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write the outcome of each row to this file, as JSON Lines.",
+    ),
+    _out(
+        "--report",
+        "page",
+        metavar="FILE.html",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write a page about the run when it ends. The plots on it need Matplotlib.",
+    ),
+    _out(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Write a summary of the run to stdout as JSON, however it ends.",
+    ),
+)
+
+
 def read_options(command: F) -> F:
     """Add the options of the input to a command."""
     for one in reversed(_OPTIONS):
+        command = one(command)
+    return command
+
+
+def output_options(command: F) -> F:
+    """Add the options of what a run writes to a command."""
+    for one in reversed(_OUTPUT_OPTIONS):
         command = one(command)
     return command
 

@@ -55,7 +55,9 @@ def report(job: BulkJob) -> int:
         if _cannot_start(job):
             return _REFUSED
     for costs in job.unwritten:
-        _print(unwritten_remark(costs))
+        remark = unwritten_remark(costs)
+        job.problems.append(remark.partition(": ")[2])
+        _print(remark)
     is_whole = job.is_complete and now is not None and not now.failed and not now.bad
     is_whole = is_whole and all(costs.kept_in is not None for costs in job.unwritten)
     return 0 if is_whole and has_page and job.crash is None else 1
@@ -90,7 +92,8 @@ def _wrote_page(job: BulkJob, now: Progress) -> bool:
             job.page, job.series, now, ReportMeta(title=Path(job.source).name, settings=settings)
         )
     except OSError as error:
-        _print(f"Error: --report: cannot write {job.page}: {error.strerror}")
+        job.problems.append(f"--report: cannot write {job.page}: {error.strerror}")
+        _print(f"Error: {job.problems[-1]}")
         return False
     return True
 
@@ -101,7 +104,7 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
     if now.failed or now.bad:
         where = Paths(job.output).errors
         lines.append(f"{_rows(now.failed + now.bad)} failed, listed in {where} with the reason.")
-    if not job.is_complete and (count := _rows_left_in_batches(job.output)):
+    if not job.is_complete and (count := rows_left_in_batches(job.output)):
         lines.append(
             f"Rows in batches at the provider, which will be billed: {count:,}. Run the same "
             "command again to get the responses."
@@ -133,7 +136,7 @@ def rows_in_batches(output: Path, owner: JournalOwner | None = None) -> int:
         raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
 
 
-def _rows_left_in_batches(output: Path) -> int:
+def rows_left_in_batches(output: Path) -> int:
     """Count the rows in the journal after a run; 0 if it cannot be read (the run reports that)."""
     try:
         return rows_in_batches(output)
@@ -211,7 +214,7 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
     )
     if settings.deadline_s is not None and least_s is not None and least_s > settings.deadline_s:
         lines.append(f"--deadline {settings.deadline_s:g} would stop the run before its last row.")
-    route = _cheapest(found, settings, vendor)
+    route = cheapest_route(found, settings, vendor)
     lines += _cost(found, settings, route)
     lines.append(f"Route: {_route(settings, route, vendor)}")
     lines.append(
@@ -221,8 +224,14 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
     return lines
 
 
-def _cheapest(found: Forecast, settings: BulkSettings, vendor: Vendor) -> PricedRoute:
-    """Return the route that a run takes; of "auto" the cheapest that the deadline allows."""
+def cheapest_route(found: Forecast, settings: BulkSettings, vendor: Vendor) -> PricedRoute:
+    """Return the route that a run takes; of "auto" the cheapest that the deadline allows.
+
+    Args:
+        found: the estimate of rows, tokens, cost and time.
+        settings: the settings of the run.
+        vendor: the vendor of the endpoint.
+    """
     if settings.route != "auto":
         return settings.route
     usual, left_s = Routing(), settings.deadline_s or 0.0
