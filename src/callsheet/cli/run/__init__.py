@@ -28,6 +28,7 @@ from ...actors import (
     Vendor,
     default_recipe,
     vendor_named,
+    why_not_written,
 )
 from ...bulk.engine.routing import check_batches
 from ...bulk.files.known import open_known
@@ -95,7 +96,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     ),
 )
 @click.argument("source", metavar="INPUT")
-@click.argument("output", metavar="OUTPUT", type=click.Path(path_type=Path))
+@click.argument("output", metavar="OUTPUT", type=click.Path(readable=False, path_type=Path))
 @provider_options
 @option(
     "--model",
@@ -125,7 +126,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     "limits_file",
     section="Limits",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, readable=False, path_type=Path),
     help="A TOML file with rpm, tpm and max_concurrency. SIGHUP reads it again.",
 )
 @option(
@@ -356,6 +357,14 @@ def _check_page(page: Path | None) -> None:
         return
     if page.suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"--report: {page} must end in .html")
+    is_new = not page.exists()
+    try:  # before the run: afterwards no page can be made of it
+        os.close(os.open(page, os.O_WRONLY | os.O_CREAT, 0o666))
+    except OSError as error:
+        why = why_not_written(error)
+        raise click.UsageError(f"--report: cannot write {page}: {why}") from None
+    if is_new:
+        page.unlink()
 
 
 def _check_route(route: RunRoute, choice: EndpointChoice) -> None:

@@ -22,6 +22,7 @@ from ...actors import (
     TroupeSettings,
     UnwrittenCosts,
     log_call,
+    write_remedy,
 )
 from ...bulk import bulk
 from ...bulk.engine.run import BulkRun
@@ -175,7 +176,7 @@ def _event_log(job: BulkJob) -> Generator[EventLog | None]:
         log = EventLog(job.events, on_error=partial(_note_problem, job))
     except OSError as error:
         why = f"--events: cannot write {job.events}: {error.strerror}"
-        raise BulkRefused(why, "choose another file") from None
+        raise BulkRefused(why, write_remedy(error) or "choose another file") from None
     with log:
         yield log
 

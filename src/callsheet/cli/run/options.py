@@ -1,5 +1,6 @@
 """The options of `callsheet run` for its input and output, and the check of the files it writes."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ...actors import Json
+from ...actors import Json, why_not_written
 from ...bulk.reading.errors import InputError, cannot_read
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.row import BadRow, Row
@@ -176,14 +177,14 @@ _OUTPUT_OPTIONS = (
     _out(
         "--events",
         metavar="FILE",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=click.Path(dir_okay=False, readable=False, path_type=Path),
         help="Write the outcome of each row to this file, as JSON Lines.",
     ),
     _out(
         "--report",
         "page",
         metavar="FILE.html",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=click.Path(dir_okay=False, readable=False, path_type=Path),
         help="Write a page about the run when it ends. The plots on it need Matplotlib.",
     ),
     _out(
@@ -287,9 +288,13 @@ def check_extra_files(
             spelling of their paths or by a link.
     """
     known = {name: path for name, path in taken.items() if path is not None}
+    for name, path in known.items():
+        if name.startswith("OUTPUT"):
+            _check_path(name, path)
     for name, path in {"--ledger": ledger, **extra}.items():
         if path is None:
             continue
+        _check_path(name, path)
         if name in extra and not path.resolve().parent.is_dir():
             raise click.UsageError(f"{name}: the folder {path.parent} does not exist")
         for user, other in known.items():
@@ -298,10 +303,26 @@ def check_extra_files(
         known[name] = path
 
 
+def _check_path(name: str, path: Path) -> None:
+    """Check that a path can be followed.
+
+    Raises:
+        click.UsageError: its links lead in a circle, its name is too long, and the like.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        why = why_not_written(error)
+        raise click.UsageError(f"{name}: cannot write {path}: {why}") from None
+
+
 def _is_same(path: Path, other: Path) -> bool:
     if path.exists() and not path.is_file():  # a device or a pipe can have several writers
         return False
     try:
         return path.samefile(other)
     except OSError:  # one of them does not exist yet
-        return path.resolve() == other.resolve()
+        # Not `resolve`, which raises RuntimeError if links lead in a circle.
+        return os.path.realpath(path) == os.path.realpath(other)

@@ -9,7 +9,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ...actors import JournalOwner, Limits, Routing, StorageError, Vendor, lines_in
+from ...actors import (
+    JournalOwner,
+    Limits,
+    Routing,
+    StorageError,
+    Vendor,
+    lines_in,
+    why_not_written,
+)
 from ...bulk.errors import BulkRefused
 from ...bulk.forecast import Forecast, PricedRoute
 from ...bulk.progress import Progress
@@ -92,7 +100,7 @@ def _wrote_page(job: BulkJob, now: Progress) -> bool:
             job.page, job.series, now, ReportMeta(title=Path(job.source).name, settings=settings)
         )
     except OSError as error:
-        job.problems.append(f"--report: cannot write {job.page}: {error.strerror}")
+        job.problems.append(f"--report: cannot write {job.page}: {why_not_written(error)}")
         _print(f"Error: {job.problems[-1]}")
         return False
     return True
