@@ -87,13 +87,15 @@ class _Shown:
     title: str
     legend: list[tuple[str, str]]
     svg: Markup
+    narrow: Markup
     is_wide: bool
 
 
 def _shown(plot: Plot) -> _Shown:
     legend = [(color, printable(words)) for color, words in plot.legend]
-    picture = Markup(plot.svg)  # noqa: S704 - Matplotlib's output, which has no text of rows or providers
-    return _Shown(plot.title, legend, picture, plot.is_wide)
+    # Matplotlib's output, which has no text of rows or providers
+    picture, narrow = Markup(plot.svg), Markup(plot.narrow)  # noqa: S704
+    return _Shown(plot.title, legend, picture, narrow, plot.is_wide)
 
 
 def _figures(series: Series, progress: Progress) -> Iterator[PageFigure]:
