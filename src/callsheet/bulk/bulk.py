@@ -266,6 +266,7 @@ class _RunTree:
             max_cost=settings.max_cost,
             deadline_s=settings.deadline_s,
             bound=self._bound,
+            retry_on=settings.retry_on,
             wall_clock=order.wall_clock,
         )
         cast = attrs.evolve(

@@ -1,7 +1,7 @@
 """Estimate rows, tokens, cost and time of a run without sending anything."""
 
 import sqlite3
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import closing
 from decimal import Decimal
 from random import Random
@@ -26,6 +26,7 @@ from ..actors import (
 )
 from .files.known import KnownKeys
 from .row import BadRow, Row
+from .settings import RetriedReason
 from .spending import RunSpend
 
 _MINUTE_S = 60.0
@@ -126,7 +127,8 @@ class Forecast:
     Args:
         read: the rows of the input, invalid ones included.
         bad: lines that are not valid requests.
-        answered: rows with a response from an earlier run.
+        answered: rows with a response from an earlier run, and not asked again.
+        again: rows to send although they have a response, because of how it ended.
         duplicates: rows with the same request as an earlier row, under another custom id.
         spent: what earlier runs have spent.
         first_bad: the first of the invalid rows.
@@ -138,6 +140,7 @@ class Forecast:
     read: int = 0
     bad: int = 0
     answered: int = 0
+    again: int = 0
     duplicates: int = 0
     spent: RunSpend = attrs.field(factory=RunSpend)
     first_bad: BadRow | None = None
@@ -257,6 +260,7 @@ def forecast(
     prices: PriceBook,
     known: KnownKeys,
     cache: CacheForecast | None = None,
+    retry_on: Sequence[RetriedReason] = (),
 ) -> Forecast:
     """Estimate a run. Blocks; the memory it takes does not grow with the number of rows.
 
@@ -265,6 +269,7 @@ def forecast(
         prices: the prices of models.
         known: the keys of rows that have a response, and how long the responses are.
         cache: adds up what the provider's prompt cache saves; None to leave that out.
+        retry_on: the finish reasons of responses whose rows are asked again.
     """
     spent = known.spend.priced(CostBound(prices).usd_of_tokens)
     found, estimator = Forecast(spent=spent), TokenEstimator()
@@ -277,9 +282,13 @@ def forecast(
             if isinstance(row, BadRow):
                 found.bad += 1
                 found.first_bad = found.first_bad or row
-            elif known.has(row.key):
+                continue
+            is_known = known.has(row.key)
+            is_again = is_known and bool(retry_on) and known.ended_by(row.key) in retry_on
+            if is_known and not is_again:
                 found.answered += 1
             else:
+                found.again += is_again
                 found.duplicates += not _is_new(seen, row.request)
                 name = row.request.model
                 model = found.models.get(name)

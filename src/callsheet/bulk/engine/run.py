@@ -164,6 +164,7 @@ class BulkRun:
             spent_usd=spending.at_most_usd,
             budget_usd=state.max_cost,
             errors=dict(counts.errors),
+            cut=dict(counts.cut),
             slowest=tuple(counts.slowest),
             limits=self._limits.latest,
             trouble=health.trouble if is_quiet else "",

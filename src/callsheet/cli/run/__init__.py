@@ -36,7 +36,7 @@ from ...bulk.forecast import forecast
 from ...bulk.limits_table import read_limits
 from ...bulk.reading.opening import count_rows, is_file, open_rows
 from ...bulk.reading.settings import Form, ReadSettings
-from ...bulk.settings import BulkSettings, Fsync, Paths, RunRoute
+from ...bulk.settings import BulkSettings, Fsync, Paths, RetriedReason, RunRoute
 from ...bulk.tables.shape import check_fits
 from ...bulk.tables.table_file import is_table, limits_of
 from ...endpoints import BUILTIN, EndpointChoice
@@ -65,6 +65,7 @@ from .options import (
     output_options,
     read_options,
     read_settings,
+    retry_on_option,
     strictly,
 )
 from .report import print_forecast, report, rows_in_batches
@@ -155,6 +156,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     "rows per call. auto: the cheapest route that meets --deadline.",
 )
 @prompt_caching_option
+@retry_on_option
 @option(
     "--dry-run",
     section="Cost",
@@ -194,6 +196,7 @@ def run(
     deadline: float | None,
     route: RunRoute,
     prompt_caching: PromptCaching,
+    retry_on: tuple[RetriedReason, ...],
     unordered: bool,
     window: int,
     fsync: Fsync,
@@ -269,6 +272,7 @@ def run(
         keep=keep,
         other_provider=other_provider,
         pay_again=pay_again,
+        retry_on=retry_on,
         total=total,
     )
     with open_rows(source, reading, partial(_print_above, console)) as rows:
@@ -277,7 +281,7 @@ def run(
             check_batches(route, vendor)
             with open_known(Paths(output).store) as known:
                 cached = _cache(choice, prices, prompt_caching)
-                found = forecast(rows, prices, known, cached)
+                found = forecast(rows, prices, known, cached, retry_on)
                 batched = rows_in_batches(output, None if pay_again else known.owner)
                 if as_json:
                     summary = estimate_of(found, limits, settings, batched, vendor)

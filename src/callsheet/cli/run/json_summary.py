@@ -74,6 +74,7 @@ class RunEstimate:
     Args:
         read: the rows of the input.
         to_send: the rows that would be sent.
+        again: of these, rows that have a response already (`--retry-on`).
         answered: rows with a response from an earlier run.
         bad: rows that are no valid requests.
         duplicates: rows with the same request as an earlier row.
@@ -85,6 +86,7 @@ class RunEstimate:
 
     read: int
     to_send: int
+    again: int
     answered: int
     bad: int
     duplicates: int
@@ -138,6 +140,7 @@ class RunSummary:
         left: rows for the next run; null if `total` is.
         in_batches: rows in batches at the provider, which will be billed.
         errors: the number of failed rows by kind of error.
+        cut: this run's responses that are not complete, by finish reason: length or content_filter.
         requests: the HTTP requests, and the rows sent in batches.
         input_tokens: the tokens of the prompts, as billed in this run.
         output_tokens: the tokens of the responses, as billed in this run.
@@ -175,6 +178,7 @@ class RunSummary:
     left: int | None = None
     in_batches: int = 0
     errors: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    cut: Mapping[str, int] = attrs.field(factory=dict[str, int])
     requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -229,6 +233,7 @@ def summary_of(job: BulkJob, status: int) -> RunSummary:
         left=None if now.total is None else max(0, now.total - now.ended),
         in_batches=0 if job.is_complete else rows_left_in_batches(job.output),
         errors=dict(now.errors),
+        cut=dict(now.cut),
         requests=max(job.series.attempts, now.requests),
         input_tokens=now.usage.input_tokens,
         output_tokens=now.usage.output_tokens,
@@ -263,6 +268,7 @@ def estimate_of(
     estimate = RunEstimate(
         read=found.read,
         to_send=found.to_send,
+        again=found.again,
         answered=found.answered,
         bad=found.bad,
         duplicates=found.duplicates,

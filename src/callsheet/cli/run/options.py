@@ -12,6 +12,7 @@ from ...actors import Json, why_not_written
 from ...bulk.reading.errors import InputError, cannot_read
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.row import BadRow, Row
+from ...bulk.settings import RETRIED_REASONS, RetriedReason
 from ...bulk.tables.short_schema import schema_class
 from ..parameters import FiniteRange
 from ..sections import option
@@ -61,6 +62,26 @@ def _schema(
     except ValueError as error:
         raise click.BadParameter(str(error), param=parameter) from None
 
+
+def _retry_on(
+    _: click.Context, __: click.Parameter, value: str | None
+) -> tuple[RetriedReason, ...]:
+    """Return the finish reasons of a list."""
+    named = {name.strip() for name in (value or "").split(",")} - {""}
+    if unknown := sorted(named - set(RETRIED_REASONS)):
+        known = ", ".join(RETRIED_REASONS)
+        raise click.BadParameter(f"{unknown[0]!r} is none of {known}")
+    return tuple(reason for reason in RETRIED_REASONS if reason in named)
+
+
+retry_on_option = option(
+    "--retry-on",
+    section="Cost",
+    metavar="REASONS",
+    callback=_retry_on,
+    help="Send rows once more whose response ended by length, by content_filter, or both as a "
+    "list: responses of earlier runs, and of this one. Each call is paid for.",
+)
 
 _in = partial(option, section="Input")
 _OPTIONS = (
@@ -288,9 +309,9 @@ def check_extra_files(
             spelling of their paths or by a link.
     """
     known = {name: path for name, path in taken.items() if path is not None}
-    for name, path in known.items():
-        if name.startswith("OUTPUT"):
-            _check_path(name, path)
+    for user, other in known.items():
+        if user.startswith("OUTPUT"):
+            _check_path(user, other)
     for name, path in {"--ledger": ledger, **extra}.items():
         if path is None:
             continue

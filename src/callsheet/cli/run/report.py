@@ -23,7 +23,7 @@ from ...bulk.forecast import Forecast, PricedRoute
 from ...bulk.progress import Progress
 from ...bulk.report import summary
 from ...bulk.report.page import ReportMeta, write_report
-from ...bulk.settings import BulkSettings, Paths
+from ...bulk.settings import RETRIED_REASONS, BulkSettings, Paths
 from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
 from ..options import unwritten_remark
@@ -119,6 +119,8 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
         )
     if now.rerouted:
         lines.append(f"{_rows(now.rerouted)} went live, and not in a batch, at the usual price.")
+    if now.cut:
+        lines.append(_cut(now, job.settings))
     if now.maybe_billed:
         lost = 0 if job.run is None else job.run.lost_before
         before = f", {lost:,} of them in earlier runs" if lost else ""
@@ -126,6 +128,16 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
             f"Up to {now.maybe_billed:,} calls may have been billed without a response{before}."
         )
     return lines
+
+
+def _cut(now: Progress, settings: BulkSettings) -> str:
+    """Return a remark on responses that are not complete."""
+    kinds = [f"{count:,} by {kind}" for kind, count in sorted(now.cut.items())]
+    text = f"Responses that are not complete: {', '.join(kinds)}."
+    if set(now.cut) <= set(settings.retry_on):
+        return f"{text} They were asked again once; the same command asks again."
+    reasons = ",".join(kind for kind in RETRIED_REASONS if kind in now.cut)
+    return f"{text} --retry-on {reasons} sends these rows once more."
 
 
 def rows_in_batches(output: Path, owner: JournalOwner | None = None) -> int:
@@ -206,9 +218,10 @@ def _routes(vendor: Vendor) -> list[PricedRoute]:
 
 
 def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vendor) -> list[str]:
+    again = f" ({found.again:,} of them again, by --retry-on)" if found.again else ""
     known = f"{found.answered:,} have a response already, and {found.bad:,} cannot be read"
     lines = [
-        f"Rows: {found.read:,}, of which {found.to_send:,} would be sent, {known}.",
+        f"Rows: {found.read:,}, of which {found.to_send:,} would be sent{again}, {known}.",
         f"Duplicates: {found.duplicates:,} (the same request as an earlier row).",
     ]
     if found.first_bad is not None:
