@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import date, time
 from decimal import Decimal
+from difflib import SequenceMatcher
 from math import isnan
 from typing import cast
 
@@ -212,6 +213,9 @@ def _rendered(field: str, template: str, values: Mapping[str, object]) -> str:
         raise BadRecord(f"{field}: {error}") from None
 
 
+_LIKENESS = 0.85  # of two spellings of one name
+
+
 class _Used:
     """The columns that a template uses.
 
@@ -255,8 +259,9 @@ def _column_of(node: nodes.Node) -> str | None:
 
 def _is_near(wanted: str, column: str) -> bool:
     """Return whether a name is another spelling, or a word, of the name of a column."""
-    words = re.split(r"\W+", column.casefold())
-    return wanted.casefold() in (column.casefold(), column.strip().casefold(), *words)
+    words, others = (re.split(r"[\W_]+", name.casefold()) for name in (column, wanted))
+    one, other = " ".join(words).strip(), " ".join(others).strip()
+    return other in (one, *words) or SequenceMatcher(None, one, other).ratio() >= _LIKENESS
 
 
 def _text(name: str, value: object) -> str:
