@@ -1,6 +1,7 @@
 """Estimate rows, tokens, cost and time of a run without sending anything."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import closing
 from decimal import Decimal
@@ -130,6 +131,7 @@ class Forecast:
         answered: rows with a response from an earlier run, and not asked again.
         again: rows to send although they have a response, because of how it ended.
         duplicates: rows with the same request as an earlier row, under another custom id.
+        misfits: why rows cannot be in a pack, with the number of them.
         spent: what earlier runs have spent.
         first_bad: the first of the invalid rows.
         models: the estimates, by model.
@@ -142,6 +144,7 @@ class Forecast:
     answered: int = 0
     again: int = 0
     duplicates: int = 0
+    misfits: Counter[str] = attrs.field(factory=Counter[str])
     spent: RunSpend = attrs.field(factory=RunSpend)
     first_bad: BadRow | None = None
     models: dict[str, ModelForecast] = attrs.field(factory=dict[str, ModelForecast])
@@ -199,6 +202,7 @@ class _Packs:
         self._estimator = estimator
         self._prices = prices
         self._open: dict[Hashable, _OpenPack] = {}
+        self.misfits = Counter[str]()
 
     def add(self, request: Request, live_usd: Decimal, model: ModelForecast) -> None:
         """Add a row.
@@ -211,6 +215,7 @@ class _Packs:
         request = attrs.evolve(request, packable=True)
         key = self._packing.key(request)
         if key is None:
+            self.misfits[self._packing.misfit(request) or ""] += 1
             return
         pack = self._open.get(key)
         if pack is None:
@@ -302,6 +307,7 @@ def forecast(
                 if cache is not None:
                     cache.add(row.request)
     packs.close()
+    found.misfits = packs.misfits
     if cache is not None:
         found.cache_saves_usd, found.cache_reads = cache.saved_usd, cache.calls
     return found

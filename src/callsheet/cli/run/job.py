@@ -38,6 +38,7 @@ from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import RestartIntensityExceeded, open_collapsing_nursery
 from ...wording import printable
 
+_MOST_MISFITS = 5  # reasons
 _BUILT_IN = "the built-in provider"
 _PAUSE: int | None = getattr(signal, "SIGUSR1", None)  # not on Windows
 _REREAD: int | None = getattr(signal, "SIGHUP", None)
@@ -145,7 +146,7 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
                 watch = open_watch(
                     run.progress,
                     job.console,
-                    observers=[series.sample, *(one.sample for one in logs)],
+                    observers=[series.sample, _misfits_told(job), *(one.sample for one in logs)],
                 )
                 # The report states why the run ended early.
                 with contextlib.suppress(BulkStopped):
@@ -165,6 +166,19 @@ def _reroutes_told(job: BulkJob, observer: Observer) -> Observer:
         observer(event)
 
     return observe
+
+
+def _misfits_told(job: BulkJob) -> Callable[[Progress], None]:
+    """Return an observer that prints why rows cannot be in a pack, each reason once."""
+    told: set[str] = set()
+
+    def sample(_: Progress) -> None:
+        for reason in () if job.run is None else tuple(job.run.misfits):
+            if reason not in told and len(told) < _MOST_MISFITS:
+                told.add(reason)
+                _print(job, f"Rows are sent alone, and not in packs: {reason}.")
+
+    return sample
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Report how `callsheet run` ended, or print the estimate of `callsheet run --dry-run`."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from math import inf
 from pathlib import Path
@@ -10,14 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 from ...actors import (
+    BatchingStatistics,
     JournalOwner,
     Limits,
+    Packing,
     Routing,
     StorageError,
     Vendor,
     lines_in,
     why_not_written,
 )
+from ...bulk.engine.run import BulkRun
 from ...bulk.errors import BulkRefused
 from ...bulk.forecast import Forecast, PricedRoute
 from ...bulk.progress import Progress
@@ -30,6 +34,7 @@ from ..options import unwritten_remark
 from .job import BulkJob
 
 _REFUSED = 2
+_SYSTEM = "system message"
 
 
 def report(job: BulkJob) -> int:
@@ -119,6 +124,8 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
         )
     if now.rerouted:
         lines.append(f"{_rows(now.rerouted)} went live, and not in a batch, at the usual price.")
+    if job.run is not None and job.run.packing is not None:
+        lines += _packs(job.run, job.run.packing)
     if now.cut:
         lines.append(_cut(now, job.settings))
     if now.maybe_billed:
@@ -128,6 +135,32 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
             f"Up to {now.maybe_billed:,} calls may have been billed without a response{before}."
         )
     return lines
+
+
+def _packs(run: BulkRun, packing: BatchingStatistics) -> list[str]:
+    """Return remarks on rows that were sent alone, although --route pack was given."""
+    lines = [_misfits(run.misfits)] if run.misfits else []
+    groups = packing.agreement.get(Packing.name, ())
+    if lost := sum(not one.is_trusted for one in groups):
+        instructions = "one instruction" if lost == 1 else f"{lost:,} instructions"
+        lines.append(
+            f"Packs were given up under {instructions}: too few answers in them were those of "
+            "single calls."
+        )
+    elif not packing.combined and not run.misfits:
+        lines.append(
+            "No pack was made: no two rows have the same system message, model and parameters, or "
+            "single calls were estimated to be cheaper."
+        )
+    return lines
+
+
+def _misfits(found: Mapping[str, int]) -> str:
+    """Return a sentence on rows that cannot be in a pack."""
+    ordered = sorted(found.items(), key=lambda one: (-one[1], one[0]))
+    reasons = ", ".join(f"{_rows(count)} ({reason})" for reason, count in ordered)
+    remedy = ". --system gives all rows one" if any(_SYSTEM in reason for reason in found) else ""
+    return f"Not in packs: {reasons}{remedy}."
 
 
 def _cut(now: Progress, settings: BulkSettings) -> str:
@@ -238,6 +271,8 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
     route = cheapest_route(found, settings, vendor)
     lines += _cost(found, settings, route)
     lines.append(f"Route: {_route(settings, route, vendor)}")
+    if settings.route == "pack" and found.misfits:
+        lines.append(_misfits(found.misfits))
     lines.append(
         "Tokens and cost are estimates. A response is taken to be as long as the latest ones in "
         "OUTPUT, or else to have max_tokens, or else 256 tokens. Nothing was sent."
