@@ -362,3 +362,10 @@ def test_a_ledger_must_be_a_file(run, tmp_path, output, name):
     assert status == 2
     assert f"--ledger must be a file, because other runs read it; {path} is not a regular" in words
     assert not output.exists()
+
+
+@pytest.mark.parametrize("option", ["--events", "--report"])
+def test_stdout_is_for_one_of_them(run, option):
+    status, words = run("--json", option, "-")
+    assert status == 2
+    assert "--json writes to stdout; give --events and --report other files" in words

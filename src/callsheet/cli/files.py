@@ -10,15 +10,13 @@ from pathlib import Path
 
 import click
 
+from ..actors import why_not_written
+
 STDIN = "-"
+STDOUT = Path("/dev/stdout")
 _DEVICES = "/dev"
 _HEAD_BYTES = 4096
 _STREAMS = {1: "stdout", 2: "stderr"}
-
-
-def named_stream(path: Path | None) -> Path | None:
-    """Return the path of a file to write, for which "-" is stdout."""
-    return Path("/dev/stdout") if path is not None and str(path) == "-" else path
 
 
 def check_extra_files(
@@ -45,12 +43,32 @@ def check_extra_files(
     for name, path in {"--ledger": ledger, **extra}.items():
         if path is None:
             continue
+        check_path(name, path)
         if name in extra and not Path(os.path.realpath(path)).parent.is_dir():
             raise click.UsageError(f"{name}: the folder {path.parent} does not exist")
         for user, other in known.items():
             if _is_same(path, other):
                 raise click.UsageError(f"{name}: {path} is already {user}; choose another file")
         known[name] = path
+
+
+def check_path(name: str, path: Path) -> None:
+    """Check that a path can be followed.
+
+    Args:
+        name: what the user calls the file.
+        path: the path of the file, which need not exist.
+
+    Raises:
+        click.UsageError: its links lead in a circle, its name is too long, and the like.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        why = why_not_written(error)
+        raise click.UsageError(f"{name}: cannot write {path}: {why}") from None
 
 
 def check_ours(name: str, path: Path | None, is_ours: Callable[[bytes], bool]) -> None:
