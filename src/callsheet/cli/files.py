@@ -136,7 +136,16 @@ def is_stream(path: Path) -> bool:
     folder = os.path.realpath(path.parent)
     if sys.platform != "win32" and (folder == _DEVICES or folder.startswith("/proc/")):
         return True
-    return path.exists() and not path.is_file() and not path.is_dir()
+    mode = _mode_of(path)
+    return mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _mode_of(path: Path) -> int | None:
+    """Return what a path leads to; None if it cannot be followed, or to no file."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return None
 
 
 def _is_stream_of(number: int, path: Path) -> bool:
@@ -144,16 +153,17 @@ def _is_stream_of(number: int, path: Path) -> bool:
     try:
         found = os.fstat(number)
         return stat.S_ISREG(found.st_mode) and os.path.samestat(found, path.stat())
-    except OSError:  # it is closed, or the file does not exist
+    except (OSError, ValueError):  # it is closed, or the file does not exist
         return False
 
 
 def _is_same(path: Path, other: Path) -> bool:
-    if path.exists() and not path.is_file():  # a device or a pipe can have several writers
+    mode = _mode_of(path)
+    if mode is not None and not stat.S_ISREG(mode):  # a device or a pipe can have several writers
         return False
     try:
         return path.samefile(other)
-    except OSError:  # one of them does not exist yet
+    except (OSError, ValueError):  # one of them does not exist yet
         pass
     # Not `resolve`, which raises RuntimeError if links lead in a circle.
     path, other = Path(os.path.realpath(path)), Path(os.path.realpath(other))

@@ -301,7 +301,7 @@ def _check_errors(errors: Path) -> None:
     Raises:
         BulkRefused: Callsheet did not write it.
     """
-    if not errors.exists():
+    if not errors.exists() or errors.is_dir():  # removing a folder raises the error
         return
     if not errors.is_file():
         raise BulkRefused(f"{errors} is not a regular file", "move it away, or give another OUTPUT")

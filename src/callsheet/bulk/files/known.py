@@ -142,4 +142,6 @@ def open_known(path: Path) -> Generator[KnownKeys]:
     except DamagedFile as error:
         raise BulkRefused(f"{error.name} cannot be used: {error.reason}", STORE_REMEDY) from None
     except StorageError as error:
-        raise BulkRefused(f"{path} cannot be read: {error.reason}", error.remedy) from None
+        output = path.with_name(path.name.removesuffix(".callsheet"))
+        reason = f"{error.name} cannot be used: {error.reason}"
+        raise BulkRefused(f"{output} cannot be written: {reason}", error.remedy) from None
