@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -186,6 +187,26 @@ def test_what_else_fails_is_a_problem(run, quick_provider):
     events, page = found.problems
     assert events.startswith("no more events are written to /dev/full: No space left on device")
     assert page.startswith("--report: cannot write /dev/full: No space left on device")
+
+
+def test_events_have_the_members_that_the_document_lists(run, quick_provider, tmp_path):
+    """people.md, 8: the JSON of --events had no documented schema."""
+    text = (ROOT / "docs/run-summary.md").read_text().partition("| event | members |")[2]
+    listed = {}
+    for line in text.partition("\n\n")[0].splitlines()[2:]:
+        names, members = line.strip("| ").split(" | ", 1)
+        for name in re.findall(r"`(\w+)`", names):
+            listed[name] = set(re.findall(r"`(\w+)`", members))
+    run("--base-url", quick_provider, "--events", tmp_path / "events", "--rpm", 6000)
+    events = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
+    assert {"start", "limits", "row", "end"} <= {event["event"] for event in events}
+    for event in events:
+        members = set(event) - {"event", "at"}
+        if event["event"] == "limits":
+            members |= {name for limit in event["limits"] for name in limit} | {"member"}
+            assert members - listed["limits"] == set()
+        else:
+            assert members == listed[event["event"]]
 
 
 @pytest.mark.parametrize("signals", [1, 2])

@@ -92,7 +92,7 @@ def test_rows_of_a_data_set_become_no_embeddings(run, source, output, stats, qui
     ids=["responses", "moderations", "embeddings", "anthropic", "gemini"],
 )
 def test_batch_files_of_providers_run_and_are_answered_in_their_shape(
-    run, source, output, row, options, member
+    run, source, output, *, row, options, member
 ):
     """files.md, 4: each line of them was a bad row."""
     run(put(source, [row]), *options)
@@ -175,7 +175,7 @@ def test_from_a_table_to_labels_is_one_command(run, tmp_path):
         ("pandas.csv", b",prompt,n\n0,Hi,1\n1,Ho,2\n", ()),
     ],
 )
-def test_what_had_a_message_without_a_remedy_runs(run, tmp_path, output, name, content, options):
+def test_what_had_a_message_without_a_remedy_runs(run, tmp_path, output, *, name, content, options):
     """files.md, 2 and 6: a delimiter, an encoding, a pretty list, an index, no model."""
     source = tmp_path / name
     source.write_bytes(content)
