@@ -173,9 +173,10 @@ def test_a_redirected_stream_is_none_of_the_files_that_the_run_writes(
     assert not output.exists()
 
 
-def test_standard_input_is_not_output(run_process, source):
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_standard_input_is_not_output(run_process, source, name):
     with source.open() as file:
-        status, words = run_process(source="-", output=source, stdin=file)
+        status, words = run_process(source=name, output=source, stdin=file)
     assert status == 2
     assert "INPUT and OUTPUT are the same file; choose another OUTPUT" in words
 

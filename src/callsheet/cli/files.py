@@ -113,10 +113,8 @@ def check_output(output: Path, written: Mapping[str, Path], source: str) -> None
             "not a regular file"
         )
     for name, path in written.items():
-        if source == STDIN:
-            is_input = _is_stream_of(0, path)
-        else:
-            is_input = is_stream(Path(source)) is False and _is_same(Path(source), path)
+        is_stdin = source == STDIN
+        is_input = _is_stream_of(0, path) if is_stdin else _is_same(Path(source), path)
         if is_input and path == output:
             raise click.UsageError("INPUT and OUTPUT are the same file; choose another OUTPUT")
         if is_input:
