@@ -209,7 +209,7 @@ class Dispatch:
 
         Args:
             placed: the row that was to be asked again.
-            earlier: its response.
+            earlier: the response that it has.
             took: what the calls without a response took, which were made for it since.
         """
         row, now = placed.row, self._clock()
