@@ -154,6 +154,10 @@ if TYPE_CHECKING:
         StorageUnavailable,
         in_worker_thread,
         open_database,
+        read_remedy,
+        why_not_read,
+        why_not_written,
+        write_remedy,
     )
     from .tool_loop import (
         ToolCostExceeded,
@@ -263,7 +267,8 @@ else:
         spent="Spent",
         storage=(
             "DamagedFile Database DatabaseFormat FileInUse ForeignFile InThread OtherVersion "
-            "StorageError StorageFull in_worker_thread open_database StorageUnavailable"
+            "StorageError StorageFull StorageUnavailable in_worker_thread open_database "
+            "read_remedy why_not_read why_not_written write_remedy"
         ),
         troupe="Troupe",
         typed="class_of_schema result_columns result_members",
@@ -461,6 +466,7 @@ __all__ = [
     "read_completion",
     "read_embeddings",
     "read_moderations",
+    "read_remedy",
     "read_response",
     "read_sums",
     "redact_secrets",
@@ -472,4 +478,7 @@ __all__ = [
     "take_unwritten",
     "vendor_at",
     "vendor_named",
+    "why_not_read",
+    "why_not_written",
+    "write_remedy",
 ]

@@ -24,6 +24,7 @@ from .strategy import common_key
 _TOKENS_PER_PACK = 16  # around all items
 _SHORT_ITEMS, _ITEMS = 100, 50  # of a call, where its answers are short, and elsewhere
 _MOST_RESPONSE = 16_000  # tokens; many models refuse a limit that is higher
+_LEAST_MESSAGES = 2  # instruction and item
 _SPARE = 4  # times the tokens of the form: tokenizers differ, and some models indent JSON
 
 _FOR_ONE_ITEM = frozenset(
@@ -93,27 +94,43 @@ class Packing:
 
     def key(self, request: Request) -> Hashable | None:
         """Return all of the request except the item; None for a request that a pack cannot hold."""
-        messages = request.messages
-        if (
-            not request.packable
-            or request.task != "chat"
-            or request.n > 1
-            or request.stop  # it would end the whole pack
-            or request.tools
-            or request.tool_choice is not None
-            or _is_for_one_item(request.extra_body)
-            or len(messages) < 2  # noqa: PLR2004  # instruction and item
-            or messages[0].role not in ("system", "developer")
-            or messages[-1].role != "user"
-            or len(messages[-1].content.encode("utf-8", "replace")) > 4 * self.max_item_tokens
-            or any(message.extra or message.native for message in messages)
-            or not _can_be_in_pack(request.output_schema)
-        ):
+        if self.misfit(request) is not None:
             return None
         common = common_key(request, "messages")
-        if common is None:
-            return None
-        return common, tuple((message.role, message.content) for message in messages[:-1])
+        return common, tuple((one.role, one.content) for one in request.messages[:-1])
+
+    def misfit(self, request: Request) -> str | None:  # noqa: PLR0911  # each return is a reason
+        """Return why a pack cannot hold a request, in some words; None if it can.
+
+        Args:
+            request: the request, which need not allow packing to be asked about.
+        """
+        messages, member = request.messages, _for_one_item(request.extra_body)
+        if not request.packable:
+            return "packing is not allowed"
+        if request.task != "chat":
+            return f"a request for {request.task}, and no chat"
+        if request.n > 1:
+            return "several answers (n)"
+        if request.stop:
+            return "a stop sequence, which would end the whole pack"
+        if request.tools or request.tool_choice is not None:
+            return "tools"
+        if member is not None:
+            return f"{member}, which cannot apply to a whole pack"
+        if len(messages) < _LEAST_MESSAGES or messages[0].role not in ("system", "developer"):
+            return "no system message to share with others"
+        if messages[-1].role != "user":
+            return "the last message is not the user's"
+        if len(messages[-1].content.encode("utf-8", "replace")) > 4 * self.max_item_tokens:
+            return f"a last message of more than {4 * self.max_item_tokens:,} bytes"
+        if any(message.extra or message.native for message in messages):
+            return "a message with more than a role and a text"
+        if not _can_be_in_pack(request.output_schema):
+            return "a schema that refers to its own root, or is not strict"
+        if request.idempotency_key:
+            return "an idempotency key"
+        return None
 
     def pieces(self, request: Request, weigh: Callable[[str], BatchWeight]) -> Sequence[Request]:  # noqa: ARG002  # see BatchStrategy
         """Return the request itself: an item is never split."""
@@ -177,13 +194,16 @@ def _can_be_in_pack(output: OutputSchema | None) -> bool:
     return output is None or not (output.not_strict or has_own_root(dict(output.schema)))
 
 
-def _is_for_one_item(extra_body: Mapping[str, Json]) -> bool:
-    """Return whether an extra body, or a configuration in it, cannot apply to a whole pack."""
-    return any(
-        name in _FOR_ONE_ITEM
-        or (name in _CONFIGURATIONS and isinstance(value, Mapping) and _is_for_one_item(value))
-        for name, value in extra_body.items()
-    )
+def _for_one_item(extra_body: Mapping[str, Json]) -> str | None:
+    """Return a member of an extra body, or of a configuration in it, that is for one item only."""
+    for name, value in extra_body.items():
+        if name in _FOR_ONE_ITEM:
+            return name
+        if name in _CONFIGURATIONS and isinstance(value, Mapping):
+            member = _for_one_item(value)
+            if member is not None:
+                return member
+    return None
 
 
 _CONFIGURATIONS = ("generationConfig", "generation_config", "options", "text", "output_config")

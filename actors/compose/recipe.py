@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import attrs
 
+from ..storage import why_not_read
 from .shape import SHAPES, StepShape
 from .template import TemplateError, names_used
 
@@ -387,7 +388,7 @@ def _members(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise fault(f"is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = why_not_read(error) if isinstance(error, OSError) else error
         raise fault(f"cannot be read: {reason}") from None
     try:
         members: object = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)

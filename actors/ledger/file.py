@@ -21,6 +21,7 @@ from ..storage import (
     StorageError,
     StorageUnavailable,
     open_database,
+    read_remedy,
 )
 from .entries import Account, Amount, CostDimension, LedgerEntry, Transaction
 from .format import CHECKED, LEDGER_FORMAT
@@ -408,7 +409,8 @@ def _read_unwritten(file: Path) -> UnwrittenRun:
     try:
         return decode(file.read_bytes())
     except OSError as error:
-        raise StorageUnavailable(name, error.strerror or str(error)) from None
+        why = error.strerror or str(error)
+        raise StorageUnavailable(name, why, read_remedy(error)) from None
     except ValueError as error:
         raise DamagedFile(
             name, f"the file is damaged ({error})", "move it away; its costs are lost then"

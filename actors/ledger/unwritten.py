@@ -24,7 +24,7 @@ from typing import Any, final
 
 import attrs
 
-from ..storage import DiskError, StorageFull
+from ..storage import DiskError, StorageFull, write_remedy
 from .amount_columns import amount_of, columns_of
 from .entries import CostLabel, LedgerEntry, Transaction
 
@@ -166,12 +166,15 @@ class SpaceBeside:
             self.give_back()
             name, why = f"the ledger {self._ledger}", error.strerror or type(error).__name__
             if error.errno not in _FULL:
-                raise DiskError(name, f"{self._reserve.name} cannot be written: {why}") from None
+                reason = f"{self._reserve.name} cannot be written: {why}"
+                raise DiskError(name, reason, write_remedy(error)) from None
             size = f"{_RESERVED_BYTES // 1024} KiB"
             raise StorageFull(
                 name,
                 f"no {size} can be reserved beside it for costs that it may lack: {why}",
-                f"make room for {size}, or give a path on another disk",
+                f"make room for {size}, or give a path on another disk"
+                if error.errno == errno.ENOSPC
+                else write_remedy(error),
             ) from None
         self.mark(0)
 

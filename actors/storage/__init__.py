@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .format import DatabaseFormat, FormatUpgrade
     from .opening import open_database
     from .process_lock import ProcessLock
+    from .remedies import read_remedy, why_not_read, why_not_written, write_remedy
     from .write_ahead_log import beside, log_of
 else:
     __getattr__, __dir__ = lazy_names(
@@ -33,6 +34,7 @@ else:
         format="DatabaseFormat FormatUpgrade",
         opening="open_database",
         process_lock="ProcessLock",
+        remedies="read_remedy why_not_read why_not_written write_remedy",
         write_ahead_log="beside log_of",
     )
 
@@ -56,4 +58,8 @@ __all__ = [
     "in_worker_thread",
     "log_of",
     "open_database",
+    "read_remedy",
+    "why_not_read",
+    "why_not_written",
+    "write_remedy",
 ]

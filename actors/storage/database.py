@@ -14,7 +14,6 @@ from .errors import (
     FileInUse,
     StorageError,
     StorageFull,
-    StorageUnavailable,
 )
 from .format import (
     SCHEMA,
@@ -23,6 +22,7 @@ from .format import (
     connect,
     error_name,
     schema_of,
+    unavailable,
 )
 from .write_ahead_log import log_of
 
@@ -297,7 +297,9 @@ class Database:
             # has a format that SQLite does not know.
             reason = "the file is damaged (its header has an unknown format), or is now read-only"
             return DamagedFile(self.name, reason)
-        kind = _ERRORS.get(code, StorageUnavailable)
+        kind = _ERRORS.get(code)
+        if kind is None:
+            return unavailable(self.name, error)
         reason = "another process has locked it" if kind is FileInUse else str(error)
         if kind is DamagedFile:
             is_schema = reason.startswith("malformed database schema")  # it quotes what is there

@@ -13,6 +13,7 @@ import attrs
 
 from .checksums import add_checksums
 from .errors import DamagedFile, ForeignFile, OtherVersion, StorageUnavailable
+from .remedies import open_files_error, write_remedy
 from .write_ahead_log import log_of
 
 if TYPE_CHECKING:  # sqlite3 is imported when a file is opened: most programs open none
@@ -50,6 +51,19 @@ def error_name(error: "sqlite3.Error | UnicodeDecodeError") -> str:
     """Return SQLite's primary error name, such as "SQLITE_BUSY"."""
     # Errors that Python itself finds have no name, such as the use of a closed database.
     return "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+
+
+def unavailable(name: str, error: "sqlite3.Error") -> StorageUnavailable:
+    """Return the error of a file that SQLite cannot open, or use.
+
+    Args:
+        name: what the store is and where it is.
+        error: what SQLite reports.
+    """
+    system = open_files_error() if error_name(error) == "SQLITE_CANTOPEN" else None
+    if system is None:
+        return StorageUnavailable(name, " ".join(str(error).split()))
+    return StorageUnavailable(name, os.strerror(system.errno or 0), write_remedy(system))
 
 
 @attrs.frozen
@@ -159,7 +173,7 @@ class DatabaseFormat:
                 counted = _bytes_counted(header, name) if is_ours else size
         except sqlite3.Error as error:
             if error_name(error) not in DAMAGE:
-                raise StorageUnavailable(name, str(error)) from error
+                raise unavailable(name, error) from error
             raise DamagedFile(name, NO_DATABASE) from error
         if not is_ours:
             raise ForeignFile(name, f"the file is a database, but not a {self.noun} of Callsheet")

@@ -11,6 +11,7 @@ from pathlib import Path
 from .database import Database, Owner, Synchronous
 from .errors import DamagedFile, StorageFull, StorageUnavailable
 from .format import DatabaseFormat
+from .remedies import write_remedy
 from .write_ahead_log import beside, is_damaged, log_of, shared_index_of
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -69,10 +70,11 @@ def open_database(
             form.check_header(path)
         except OSError as error:
             kind = StorageFull if error.errno in _FULL else StorageUnavailable
-            raise kind(form.name(path), error.strerror or str(error)) from None
+            raise kind(form.name(path), error.strerror or str(error), write_remedy(error)) from None
         for place, noun in () if read_only else ((path, "the file"), (path.parent, "its folder")):
             if not os.access(place, os.W_OK):
-                raise StorageUnavailable(form.name(path), f"{noun} is not writable")
+                remedy = write_remedy(OSError(errno.EROFS, "")) if _is_read_only(place) else None
+                raise StorageUnavailable(form.name(path), f"{noun} is not writable", remedy)
         if not read_only:
             _keep_private(path)
             if _has_log(path):
@@ -93,6 +95,13 @@ def open_database(
         read_only=read_only,
         check_bytes=check_bytes,
     )
+
+
+def _is_read_only(place: Path) -> bool:
+    """Return whether a place is on a disk that is mounted for reading alone."""
+    if not hasattr(os, "statvfs"):  # on Windows
+        return False
+    return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
 
 
 def _keep_private(path: Path) -> None:

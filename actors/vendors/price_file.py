@@ -16,6 +16,7 @@ import attrs
 import orjson
 
 from ..money import AMOUNT, is_amount
+from ..storage import why_not_read
 from .price import PeakHours, Price, TierPrice
 
 
@@ -61,7 +62,7 @@ def read_file(path: str | PathLike[str]) -> PriceFile:
     except UnicodeDecodeError as error:
         raise PriceError(f"{path}: is not UTF-8 (byte {error.start})") from None
     except OSError as error:
-        raise PriceError(f"{path}: cannot be read: {error.strerror}") from None
+        raise PriceError(f"{path}: cannot be read: {why_not_read(error)}") from None
     except RecursionError:
         raise PriceError(f"{path}: is nested too deeply for a price file") from None
     except ArithmeticError:

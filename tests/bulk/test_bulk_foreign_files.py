@@ -94,14 +94,13 @@ def test_an_errors_file_of_an_earlier_run_is_overwritten(run, source, tmp_path):
     assert run()[0] == 1
 
 
-@pytest.mark.parametrize("kind", ["folder", "pipe"])
-def test_what_is_no_file_at_the_place_of_the_errors_is_left_alone(run, tmp_path, kind):
+def test_a_pipe_at_the_place_of_the_errors_is_left_alone(run, tmp_path):
     errors = tmp_path / "out.jsonl.errors.jsonl"
-    errors.mkdir() if kind == "folder" else os.mkfifo(errors)
+    os.mkfifo(errors)
     status, words = run()
     assert status == 2
     assert f"Error: {errors} is not a regular file; move it away, or give another OUTPUT" in words
-    assert errors.is_dir() if kind == "folder" else errors.is_fifo()
+    assert errors.is_fifo()
 
 
 def test_a_file_that_looks_like_a_temporary_one_is_left_alone(run, source, tmp_path):
@@ -174,9 +173,10 @@ def test_a_redirected_stream_is_none_of_the_files_that_the_run_writes(
     assert not output.exists()
 
 
-def test_standard_input_is_not_output(run_process, source):
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_standard_input_is_not_output(run_process, source, name):
     with source.open() as file:
-        status, words = run_process(source="-", output=source, stdin=file)
+        status, words = run_process(source=name, output=source, stdin=file)
     assert status == 2
     assert "INPUT and OUTPUT are the same file; choose another OUTPUT" in words
 
@@ -362,3 +362,10 @@ def test_a_ledger_must_be_a_file(run, tmp_path, output, name):
     assert status == 2
     assert f"--ledger must be a file, because other runs read it; {path} is not a regular" in words
     assert not output.exists()
+
+
+@pytest.mark.parametrize("option", ["--events", "--report"])
+def test_stdout_is_for_one_of_them(run, option):
+    status, words = run("--json", option, "-")
+    assert status == 2
+    assert "--json writes to stdout; give --events and --report other files" in words

@@ -241,7 +241,7 @@ def asked(run, source, output, provider):
         (b"n\n", 2, b"Error: nothing was sent; to keep these responses, give another OUTPUT"),
         (b"\n", 2, b"Error: nothing was sent"),
         (b"\x04", 2, b"\r\nError: nothing was sent"),  # Ctrl-D
-        (None, 130, b"Interrupted. Nothing was sent."),  # Ctrl-C
+        (None, 130, b"Nothing was sent.\r\nInterrupted."),  # Ctrl-C
     ],
 )
 def test_no_answer_but_yes_spends_anything(asked, requests, typed, status, words):

@@ -122,4 +122,5 @@ def test_output_on_a_full_disk_stops_the_run_with_one_error(monkeypatch):
     result = compose("--output", "/dev/full")
     assert result.exit_code == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    assert errors == ["Error: --output: cannot write /dev/full: No space left on device"]
+    why = "No space left on device; free space on the disk"
+    assert errors == [f"Error: --output: cannot write /dev/full: {why}"]

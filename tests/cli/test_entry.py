@@ -155,3 +155,12 @@ def test_a_handler_that_is_set_already_is_kept(handler):
         assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("arguments", ["export {} new.csv", "export old.jsonl {}.csv"])
+def test_a_path_that_cannot_be_followed_is_no_internal_error(arguments, tmp_path):
+    (tmp_path / "old.jsonl").touch()
+    result = shell(f"cd {tmp_path}; callsheet {arguments.format('n' * 300)}")
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: nnn")
+    assert result.stderr.endswith(": File name too long; give a shorter name\n")

@@ -267,6 +267,7 @@ class _RunTree:
             max_cost=settings.max_cost,
             deadline_s=settings.deadline_s,
             bound=self._bound,
+            retry_on=settings.retry_on,
             wall_clock=order.wall_clock,
         )
         cast = attrs.evolve(
@@ -302,6 +303,7 @@ class _RunTree:
             max_in_flight=max(limits.in_flight, order.troupe.max_in_flight or 0),
             total=settings.total,
             remark=plan.remark,
+            misfits=plan.misfits,
         )
 
     async def start_reader(self) -> None:
@@ -328,6 +330,9 @@ class _RunTree:
         if state.unacknowledged:
             with trio.move_on_after(_ACKNOWLEDGE_S), suppress(AskFailed):
                 await self._troupe.acknowledge(tuple(state.unacknowledged))
+        if settings.route == "pack":
+            with suppress(AskFailed):
+                self.run.packing = await self._troupe.batching_statistics()
         has_failed = bool(self._order.place.written.counts.failed)
         is_whole = state.is_done and ending is None and not has_failed
         finish = FinishRun(is_done=state.is_done, removes_store=is_whole and not settings.keep)

@@ -1,7 +1,8 @@
 """Estimate rows, tokens, cost and time of a run without sending anything."""
 
 import sqlite3
-from collections.abc import Hashable, Iterable
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import closing
 from decimal import Decimal
 from random import Random
@@ -27,6 +28,7 @@ from ..actors import (
 from .files.comparison import InputComparison, RowComparer
 from .files.known import KnownKeys
 from .row import BadRow, Row
+from .settings import RetriedReason
 from .spending import RunSpend
 
 _MINUTE_S = 60.0
@@ -128,7 +130,9 @@ class Forecast:
         read: the rows of the input, invalid ones included.
         bad: lines that are not valid requests.
         comparison: how the rows compare with the responses of earlier runs.
+        again: rows to send although they have a response, because of how it ended.
         duplicates: rows with the same request as an earlier row, under another custom id.
+        misfits: why rows cannot be in a pack, with the number of them.
         spent: what earlier runs have spent.
         first_bad: the first of the invalid rows.
         models: the estimates, by model.
@@ -139,7 +143,9 @@ class Forecast:
     read: int = 0
     bad: int = 0
     comparison: InputComparison = attrs.field(factory=InputComparison)
+    again: int = 0
     duplicates: int = 0
+    misfits: Counter[str] = attrs.field(factory=Counter[str])
     spent: RunSpend = attrs.field(factory=RunSpend)
     first_bad: BadRow | None = None
     models: dict[str, ModelForecast] = attrs.field(factory=dict[str, ModelForecast])
@@ -148,8 +154,8 @@ class Forecast:
 
     @property
     def answered(self) -> int:
-        """The number of rows with a response from an earlier run."""
-        return self.comparison.matched
+        """The number of rows with a response from an earlier run, and not asked again."""
+        return self.comparison.matched - self.again
 
     @property
     def to_send(self) -> int:
@@ -213,6 +219,7 @@ class _Packs:
         self._estimator = estimator
         self._prices = prices
         self._open: dict[Hashable, _OpenPack] = {}
+        self.misfits = Counter[str]()
 
     def add(self, request: Request, live_usd: Decimal, model: ModelForecast) -> None:
         """Add a row.
@@ -225,6 +232,7 @@ class _Packs:
         request = attrs.evolve(request, packable=True)
         key = self._packing.key(request)
         if key is None:
+            self.misfits[self._packing.misfit(request) or ""] += 1
             return
         pack = self._open.get(key)
         if pack is None:
@@ -274,6 +282,7 @@ def forecast(
     prices: PriceBook,
     known: KnownKeys,
     cache: CacheForecast | None = None,
+    retry_on: Sequence[RetriedReason] = (),
     *,
     is_detailed: bool = True,
 ) -> Forecast:
@@ -284,6 +293,7 @@ def forecast(
         prices: the prices of models.
         known: the keys of rows that have a response, and how long the responses are.
         cache: adds up what the provider's prompt cache saves; None to leave that out.
+        retry_on: the finish reasons of responses whose rows are asked again.
         is_detailed: False to leave out duplicates, and what packs save, which take most of the
             time.
     """
@@ -301,7 +311,11 @@ def forecast(
             if isinstance(row, BadRow):
                 found.bad += 1
                 found.first_bad = found.first_bad or row
-            elif not comparer.is_known(row):
+                continue
+            is_known = comparer.is_known(row)
+            is_again = is_known and bool(retry_on) and known.ended_by(row.key) in retry_on
+            if not is_known or is_again:
+                found.again += is_again
                 if is_detailed:
                     found.duplicates += not _is_new(seen, row.request)
                 name = row.request.model
@@ -318,6 +332,7 @@ def forecast(
                     cache.add(row.request)
         found.comparison = comparer.result()
     packs.close()
+    found.misfits = packs.misfits
     if cache is not None:
         found.cache_saves_usd, found.cache_reads = cache.saved_usd, cache.calls
     return found

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import attrs
 
-from ..actors import Limits
+from ..actors import Limits, why_not_read
 
 _NAMES = {  # {name in the file: name in `Limits`}
     "rpm": "rpm",
@@ -42,7 +42,7 @@ def read_limits(path: Path, usual: Limits) -> Limits:
     try:
         table: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        raise ValueError(f"{path} cannot be read: {why_not_read(error)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from None
     except RecursionError:

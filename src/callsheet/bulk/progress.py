@@ -25,6 +25,8 @@ class RowEnded:
         error: the kind of error, such as "RateLimited"; None for a response.
         message: the text of the error.
         is_reused: True if the response is from an earlier run.
+        finish_reason: why the generation ended, as in `Response.finish_reason`; None if that is
+            not known, as for a reused response.
     """
 
     at: float
@@ -38,6 +40,7 @@ class RowEnded:
     error: str | None = None
     message: str = ""
     is_reused: bool = False
+    finish_reason: str | None = None
 
 
 RowObserver = Callable[[RowEnded], None]
@@ -72,7 +75,11 @@ class Progress:
             earlier ones; 0 where no price is known.
         maybe_usd: the most USD that the requests in `maybe_billed` can have cost; 0 where no price
             is known.
+        spent_usd: what counts against the budget of the run, in USD: the cost of all responses in
+            OUTPUT, those of earlier runs included, and `unknown_usd` and `maybe_usd`.
+        budget_usd: the budget of the run in USD; None if it has none.
         errors: {kind of error: number of failed rows}
+        cut: {finish reason: number of this run's responses}, for "length" and "content_filter".
         slowest: custom ids and seconds of this run's slowest responses, the slowest first.
         limits: the limiter's state; None before it was asked for.
         trouble: the error of the last attempt, if no response has arrived for some seconds, or no
@@ -101,7 +108,10 @@ class Progress:
     maybe_billed: int = 0
     unknown_usd: Decimal = Decimal(0)
     maybe_usd: Decimal = Decimal(0)
+    spent_usd: Decimal = Decimal(0)
+    budget_usd: Decimal | None = None
     errors: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    cut: Mapping[str, int] = attrs.field(factory=dict[str, int])
     slowest: tuple[tuple[str, float], ...] = ()
     limits: LimiterSnapshot | None = None
     trouble: str = ""

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from ..actors import Json, Request
+from ..actors import Json, Request, Response, Spent
+from .settings import RETRIED_REASONS
 
 BAD_ROW = "BadRow"
 """The kind of error of a line that is not a valid request."""
@@ -78,12 +79,31 @@ class BadRow:
 
 
 @attrs.frozen
+class EarlierAnswer:
+    """The response of a row that is asked again because of how it ended.
+
+    It stays the response of the row if the new call fails, or is not made.
+
+    Args:
+        line: its line, which is in the store.
+        response: the same, read; tokens, cost and requests are those of all calls before it, too.
+        in_run: the same with the tokens, cost and requests of this run; None if it is from an
+            earlier run.
+    """
+
+    line: bytes = attrs.field(repr=False)
+    response: Response = attrs.field(repr=False)
+    in_run: Response | None = attrs.field(repr=False)
+
+
+@attrs.frozen
 class Placed:
     """A row to send, with its place.
 
     Args:
         place: the index of the row in the input, from 0.
         row: the row, as the reader made it.
+        earlier: the response that it has already; None if it has none.
 
     Attributes:
         size: the characters that the row takes in memory.
@@ -91,14 +111,40 @@ class Placed:
 
     place: int
     row: Row
+    earlier: EarlierAnswer | None = None
     size: int = attrs.field(
         init=False,
         default=attrs.Factory(lambda self: _chars_of_row(self.row), takes_self=True),
     )
 
+    def again(self, earlier: EarlierAnswer) -> "Placed":
+        """Return the row as it is asked again, without the response that a cache may have.
+
+        Args:
+            earlier: the response that it has already.
+        """
+        request = attrs.evolve(self.row.request, cacheable=False)
+        return Placed(self.place, attrs.evolve(self.row, request=request), earlier)
+
 
 def _chars_of_row(row: Row) -> int:
     return size_of(row.request) + chars_of(row.columns)
+
+
+def ended_by(response: Response) -> str | None:
+    """Return how a response ended; of several choices the first one that is not complete."""
+    reasons = [choice.finish_reason for choice in response.choices] or [response.finish_reason]
+    return next((reason for reason in reasons if reason in RETRIED_REASONS), reasons[0])
+
+
+def with_earlier(response: Response, earlier: Response | None) -> Response:
+    """Return a response with the tokens, cost and requests of earlier ones to the same row.
+
+    Args:
+        response: the last response.
+        earlier: the sum of those before it; None for none.
+    """
+    return response if earlier is None else Spent().plus(earlier).on(response)
 
 
 def chars_of(columns: Mapping[str, object] | None) -> int:

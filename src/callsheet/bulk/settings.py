@@ -1,12 +1,13 @@
 """The settings and the files of a bulk run."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from math import inf
 from pathlib import Path
 from typing import Literal
 
 import attrs
-from attrs.validators import and_, ge, gt, in_, instance_of, lt, optional
+from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, lt, optional
 
 Fsync = Literal["full", "normal", "off"]
 """When a result counts as stored: when it is on the disk, with the system, or with SQLite."""
@@ -18,10 +19,22 @@ RunRoute = Literal["auto", "live", "batch", "pack"]
 """How rows are sent: by the cheapest route in time, live, by the Batch API, or in packs."""
 
 
+RetriedReason = Literal["length", "content_filter"]
+"""How a response can end so that its row is asked again: cut off, or withheld."""
+
+RETRIED_REASONS: tuple[RetriedReason, ...] = ("length", "content_filter")
+
+
 def _dollars(value: Decimal | int | str | None) -> Decimal | None:
     if isinstance(value, float):
         raise TypeError(f"max_cost must be exact: Decimal({str(value)!r}) rather than {value!r}")
     return None if value is None else Decimal(value)
+
+
+def _reasons(value: Sequence[RetriedReason]) -> tuple[RetriedReason, ...]:
+    if isinstance(value, str):
+        raise TypeError(f"retry_on must be a list of reasons, such as ({value!r},)")
+    return tuple(value)
 
 
 def _is_money(_: object, field: "attrs.Attribute[Decimal | None]", value: Decimal | None) -> None:
@@ -53,6 +66,9 @@ class BulkSettings:
         other_provider: True to continue although OUTPUT has responses of another provider.
         pay_again: True to send rows again that are in batches at the provider, and their results
             are not waited for.
+        retry_on: the finish reasons of responses whose rows each run sends once more, be they of
+            this run or of earlier ones. Each call is paid for; the last response counts. Rows that
+            this run has sent in batches are left to the next one.
         total: the number of rows of the input, if it is known.
 
     Raises:
@@ -69,6 +85,9 @@ class BulkSettings:
     keep: bool = attrs.field(default=True, validator=instance_of(bool))
     other_provider: bool = attrs.field(default=False, validator=instance_of(bool))
     pay_again: bool = attrs.field(default=False, validator=instance_of(bool))
+    retry_on: Sequence[RetriedReason] = attrs.field(
+        default=(), converter=_reasons, validator=deep_iterable(in_(RETRIED_REASONS))
+    )
     total: int | None = attrs.field(default=None, validator=optional(ge(0)))
 
 

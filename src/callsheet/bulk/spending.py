@@ -204,6 +204,11 @@ class Spending:
         self._each_unpriced = UnpricedTokens()
         self._noted: tuple[str, Usage] | None = None  # the model and tokens of a plain request
 
+    @property
+    def at_most_usd(self) -> Decimal:
+        """The most USD that everything can have cost, as far as prices are known (L13)."""
+        return self.cost_usd + self.unknown_usd + self.maybe_usd
+
     def admit(self, request: Request) -> None:
         """Note what a request that may be sent can cost.
 

@@ -11,6 +11,7 @@ import click
 import trio
 from rich.console import Console
 
+from ..actors import why_not_written
 from ..compare.comparison import AnswerMismatch, Comparison, ProgressCallback, ProviderNotStarted
 from ..compare.comparison import compare as run_ways
 from ..compare.modes import MODES, Mode
@@ -132,7 +133,8 @@ def compare(
         try:
             draw(comparison, plot)
         except OSError as error:
-            raise click.ClickException(f"--plot: cannot write {plot}: {error.strerror}") from None
+            why = why_not_written(error)
+            raise click.ClickException(f"--plot: cannot write {plot}: {why}") from None
 
 
 async def _run_until_signal(run: Callable[[], Awaitable[Comparison]]) -> Comparison | None:

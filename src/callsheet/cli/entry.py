@@ -19,6 +19,9 @@ _NOT_WRITTEN = frozenset(
 )
 
 
+_OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EILSEQ)
+
+
 class _ClosedOutput(io.TextIOBase):
     """Takes the place of a closed stdout, so that a command that writes to it fails."""
 
@@ -76,6 +79,8 @@ def _report(error: Exception) -> int:
             import traceback  # noqa: PLC0415  # rarely used
 
             traceback.print_exception(error, file=sys.stderr)
+        elif why := _path_error(causes[0]):
+            print(f"Error: {why}", file=sys.stderr)  # noqa: T201
         else:
             from ..wording import printable  # noqa: PLC0415  # rarely used
 
@@ -84,6 +89,16 @@ def _report(error: Exception) -> int:
             hint = f"run again with {_DEBUG}=1 in the environment for the traceback"
             print(f"Error: internal error: {text}; {hint}", file=sys.stderr)  # noqa: T201
     return _FAILED
+
+
+def _path_error(error: Exception) -> str | None:
+    """Return the reason and the remedy of an error of a path that the user gave; else None."""
+    from ..actors import why_not_read  # noqa: PLC0415  # rarely used
+    from ..wording import printable  # noqa: PLC0415
+
+    if not (isinstance(error, OSError) and error.filename and error.errno in _OF_PATHS):
+        return None
+    return printable(f"{error.filename}: {why_not_read(error)}")
 
 
 def _causes(error: Exception) -> Iterator[Exception]:

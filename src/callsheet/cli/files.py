@@ -10,15 +10,13 @@ from pathlib import Path
 
 import click
 
+from ..actors import why_not_written
+
 STDIN = "-"
+STDOUT = Path("/dev/stdout")
 _DEVICES = "/dev"
 _HEAD_BYTES = 4096
 _STREAMS = {1: "stdout", 2: "stderr"}
-
-
-def named_stream(path: Path | None) -> Path | None:
-    """Return the path of a file to write, for which "-" is stdout."""
-    return Path("/dev/stdout") if path is not None and str(path) == "-" else path
 
 
 def check_extra_files(
@@ -45,12 +43,32 @@ def check_extra_files(
     for name, path in {"--ledger": ledger, **extra}.items():
         if path is None:
             continue
+        check_path(name, path)
         if name in extra and not Path(os.path.realpath(path)).parent.is_dir():
             raise click.UsageError(f"{name}: the folder {path.parent} does not exist")
         for user, other in known.items():
             if _is_same(path, other):
                 raise click.UsageError(f"{name}: {path} is already {user}; choose another file")
         known[name] = path
+
+
+def check_path(name: str, path: Path) -> None:
+    """Check that a path can be followed.
+
+    Args:
+        name: what the user calls the file.
+        path: the path of the file, which need not exist.
+
+    Raises:
+        click.UsageError: its links lead in a circle, its name is too long, and the like.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        why = why_not_written(error)
+        raise click.UsageError(f"{name}: cannot write {path}: {why}") from None
 
 
 def check_ours(name: str, path: Path | None, is_ours: Callable[[bytes], bool]) -> None:
@@ -95,10 +113,8 @@ def check_output(output: Path, written: Mapping[str, Path], source: str) -> None
             "not a regular file"
         )
     for name, path in written.items():
-        if source == STDIN:
-            is_input = _is_stream_of(0, path)
-        else:
-            is_input = is_stream(Path(source)) is False and _is_same(Path(source), path)
+        is_stdin = source == STDIN
+        is_input = _is_stream_of(0, path) if is_stdin else _is_same(Path(source), path)
         if is_input and path == output:
             raise click.UsageError("INPUT and OUTPUT are the same file; choose another OUTPUT")
         if is_input:
@@ -118,7 +134,16 @@ def is_stream(path: Path) -> bool:
     folder = os.path.realpath(path.parent)
     if sys.platform != "win32" and (folder == _DEVICES or folder.startswith("/proc/")):
         return True
-    return path.exists() and not path.is_file() and not path.is_dir()
+    mode = _mode_of(path)
+    return mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _mode_of(path: Path) -> int | None:
+    """Return what a path leads to; None if it cannot be followed, or to no file."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return None
 
 
 def _is_stream_of(number: int, path: Path) -> bool:
@@ -126,16 +151,17 @@ def _is_stream_of(number: int, path: Path) -> bool:
     try:
         found = os.fstat(number)
         return stat.S_ISREG(found.st_mode) and os.path.samestat(found, path.stat())
-    except OSError:  # it is closed, or the file does not exist
+    except (OSError, ValueError):  # it is closed, or the file does not exist
         return False
 
 
 def _is_same(path: Path, other: Path) -> bool:
-    if path.exists() and not path.is_file():  # a device or a pipe can have several writers
+    mode = _mode_of(path)
+    if mode is not None and not stat.S_ISREG(mode):  # a device or a pipe can have several writers
         return False
     try:
         return path.samefile(other)
-    except OSError:  # one of them does not exist yet
+    except (OSError, ValueError):  # one of them does not exist yet
         pass
     # Not `resolve`, which raises RuntimeError if links lead in a circle.
     path, other = Path(os.path.realpath(path)), Path(os.path.realpath(other))

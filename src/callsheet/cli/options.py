@@ -127,7 +127,7 @@ prices_option = option(
     "price_file",
     section="Cost",
     metavar="FILE",
-    type=click.Path(dir_okay=False),
+    type=click.Path(dir_okay=False, readable=False),
     help="A JSON file of prices in USD per million tokens. It adds to the published prices and "
     "overrides them.",
 )
@@ -136,7 +136,7 @@ ledger_option = option(
     "--ledger",
     section="Cost",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, readable=False, path_type=Path),
     help="The file that records the cost of every call, for callsheet costs. Default: "
     f"${LEDGER_VARIABLE}, or a file in your data folder; with {BUILTIN}, none.",
 )

@@ -8,7 +8,7 @@ from typing import Literal, NoReturn
 import click
 from rich.console import Console
 
-from ..actors import VENDORS, PriceError
+from ..actors import VENDORS, PriceError, why_not_written
 from ..costs.price_table import (
     PRICES_VARIABLE,
     current_prices,
@@ -102,7 +102,7 @@ def _update(file: Path) -> None:
     except PriceError as error:
         _refuse(str(error))
     except OSError as error:
-        _refuse(f"the table cannot be written: {error.strerror}: {error.filename}")
+        _refuse(f"the table {error.filename} cannot be written: {why_not_written(error)}")
     click.echo(f"The prices are now of {book.as_of} ({len(book.models):,} names).")
 
 

@@ -233,7 +233,7 @@ async def test_a_line_that_gets_another_name_on_a_full_disk_is_booked_once(path,
     [
         (errno.ENOSPC, "no 512 KiB can be reserved beside it .*: make room for 512 KiB, or"),
         (errno.EFBIG, "no 512 KiB can be reserved beside it"),
-        (errno.EACCES, "reserve-1 cannot be written: Permission denied; check the disk"),
+        (errno.EACCES, "reserve-1 cannot be written: Permission denied; give yourself"),
     ],
 )
 async def test_a_ledger_without_room_for_what_it_may_lack_is_refused(

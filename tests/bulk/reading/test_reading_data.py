@@ -141,6 +141,9 @@ def test_a_table_without_a_prompt_is_refused_with_the_option_that_fits(put):
         ("{{ text }}", "write Text"),
         ("{{ Review }}", 'write row["Review Text"]'),
         ("{{ row.Review }}", 'write row["Review Text"]'),
+        ("{{ Review_Text }}", 'write row["Review Text"]'),
+        ("{{ review_text }}", 'write row["Review Text"]'),
+        ("{{ row['Review Texts'] }}", 'write row["Review Text"]'),
     ],
 )
 def test_a_column_of_another_spelling_is_named(put, template, advice):
@@ -153,6 +156,27 @@ def test_a_column_of_another_spelling_is_named(put, template, advice):
 def test_a_template_that_names_a_column_with_a_space_is_told_how(name):
     with pytest.raises(ValueError, match=re.escape(f'write {{{{ row["{name}"] }}}} for a column')):
         ReadSettings(template=f"Label this: {{{{ {name} }}}}.")
+
+
+@pytest.mark.parametrize(
+    ("template", "advice"),
+    [
+        ("{{ row.Review Text }}", 'write {{ row["Review Text"] }} for a column'),
+        ("{{ Review Text | upper }}", 'write {{ row["Review Text"] }} for a column'),
+        ("{% if Review Text %}x{% endif %}", 'write row["Review Text"] for a column'),
+        ("{{ n }}: {{ 2nd }}", 'write {{ row["2nd"] }} for a column'),
+        ("{{ n + }}", None),
+        ("{% if n and %}x{% endif %}", None),
+        ("{{ name ", None),
+    ],
+)
+def test_siblings_of_a_bare_name_are_told_how_and_other_faults_are_not(template, advice):
+    with pytest.raises(ValueError, match="template: ") as caught:
+        ReadSettings(template=template)
+    if advice is None:
+        assert "write" not in str(caught.value)
+    else:
+        assert advice in str(caught.value)
 
 
 def test_a_template_names_columns_by_row_too(put):

@@ -189,7 +189,7 @@ def test_a_pause_that_the_provider_requests_is_shown():
 
 
 def test_on_a_narrow_screen_the_words_of_a_limit_give_way_and_its_name_does_not():
-    lines = drawn(stands(), width=40)
+    lines = drawn(stands(), width=30)
     (requests,) = [line for line in lines if line.startswith("requests   ")]
     assert requests.endswith("…")
     assert any(line.startswith("tokens     ") for line in lines)

@@ -145,7 +145,8 @@ def test_a_full_disk_is_reported_once_and_does_not_stop_the_run():
         for number in range(5000):
             log.observe(RowEnded(at=100.0 + number, number=number, custom_id="a"))
         log.sample(stands(6000.0))
-    assert told == ["no more events are written to /dev/full: No space left on device"]
+    why = "No space left on device; free space on the disk"
+    assert told == [f"no more events are written to /dev/full: {why}"]
     assert log.trouble == told[0]
 
 

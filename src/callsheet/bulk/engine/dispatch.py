@@ -16,19 +16,23 @@ from ...actors import (
     CallFailed,
     CostBound,
     Response,
+    Spent,
     Stage,
 )
 from ..errors import DRAINED, LATE, RunEnding
 from ..files.lines import RowOutcome, answer_line, failure_line
 from ..progress import RowEnded
-from ..row import Placed, Row
+from ..row import EarlierAnswer, Placed, Row, ended_by, with_earlier
+from ..settings import RetriedReason
 from ..spending import EarlierRounds, RunSpend, Spending
 from .health import ProviderHealth
 from .queue import RowCall, RowQueue
+from .reporting import row_answered
 from .store import Keep
 
 OBSERVED: frozenset[Stage] = frozenset({"sent", "rerouted", "retrying"})
 """The stages of calls that change the state."""
+_NOTHING = Spent()
 
 
 @final
@@ -44,6 +48,7 @@ class Dispatch:
         max_cost: the budget of the run in USD; None if it has none.
         deadline_s: the maximum duration of the run in seconds; None for no limit.
         bound: bounds what one attempt of a request can cost.
+        retry_on: the finish reasons of responses whose rows are asked once more.
         wall_clock: returns the Unix time in seconds.
         clock: returns the time in seconds on Trio's clock.
 
@@ -62,6 +67,7 @@ class Dispatch:
         ending: why the run ends, or has ended, before its input; None if it does not.
         started_at: the start of the run, in seconds on Trio's clock.
         due: the deadline of the run, in seconds on Trio's clock; None for no deadline.
+        max_cost: the budget of the run in USD; None if it has none.
         wake: called when the actor may have something to send.
     """
 
@@ -75,6 +81,7 @@ class Dispatch:
         max_cost: Decimal | None,
         deadline_s: float | None,
         bound: CostBound,
+        retry_on: Sequence[RetriedReason] = (),
         wall_clock: Callable[[], float],
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
@@ -92,7 +99,8 @@ class Dispatch:
         self._in_flight = in_flight
         self._is_recovered = is_recovered
         self._sends_live = deadline_s is not None  # near the deadline, rows are sent live
-        self._max_cost = max_cost
+        self.max_cost = max_cost
+        self._retry_on = frozenset[str](retry_on)
         self._wall_clock = wall_clock
         self._clock = clock
         self._earlier: dict[str, EarlierRounds] = {}  # by custom id
@@ -176,18 +184,51 @@ class Dispatch:
         self.spending.lose(row.request, response.maybe_billed, call.maybe_billed)
         if earlier := self._earlier.pop(row.custom_id, None):
             response = earlier.spent.on(response)
-        event = RowEnded(
-            at=now,
-            number=row.number,
-            custom_id=row.custom_id,
-            seconds=response.seconds,
-            attempts=response.http_requests,
-            route=response.route,
-            usage=response.usage,
-            cost_usd=response.cost_usd,
-        )
+        before = call.placed.earlier
+        in_run = with_earlier(response, None if before is None else before.in_run)
+        response = with_earlier(response, None if before is None else before.response)
         line = answer_line(row, response, int(self._wall_clock()))
-        self._over(call, RowOutcome(call.placed.place, line, event, row.key, row.columns))
+        is_final = before is not None or not self._is_unwanted(response)
+        event = row_answered(row, in_run, now)
+        place, columns = call.placed.place, row.columns
+        outcome = RowOutcome(place, line, event, row.key, columns, is_final=is_final)
+        if is_final:
+            self._over(call, outcome)
+            return
+        self._add_ended(outcome)
+        self.queue.ask_again(call.placed, EarlierAnswer(line, response, in_run))
+
+    def _is_unwanted(self, response: Response) -> bool:
+        """Return whether a row is asked again because of how its response ended.
+
+        The journal of batches would recover the same response. So the next run asks again.
+        """
+        return bool(self._retry_on) and not (
+            self._is_recovered or self.queue.is_closed or ended_by(response) not in self._retry_on
+        )
+
+    def _keep_earlier(self, placed: Placed, earlier: EarlierAnswer, took: Spent = _NOTHING) -> None:
+        """Let a row end with the response that it has, which is stored.
+
+        Args:
+            placed: the row that was to be asked again.
+            earlier: the response that it has.
+            took: what the calls without a response took, which were made for it since.
+        """
+        row, now = placed.row, self._clock()
+        if earlier.in_run is not None:
+            event = row_answered(row, took.on(earlier.in_run), now)
+        else:
+            event = RowEnded(
+                at=now,
+                number=row.number,
+                custom_id=row.custom_id,
+                attempts=took.http_requests,
+                usage=took.usage,
+                cost_usd=took.cost_usd,
+                is_reused=True,
+            )
+        self._add_ended(RowOutcome(placed.place, earlier.line, event, columns=row.columns))
 
     def cancelled(self, call: RowCall) -> None:
         """Record that the call of a row was cancelled; the row goes back to the queue."""
@@ -210,12 +251,16 @@ class Dispatch:
                 self._earlier[row.custom_id] = earlier.plus(error)
                 self.queue.put_back_over_budget(call.placed)
                 if isinstance(error, BudgetExceeded) and self.queue.is_spent:
-                    self.end(self.spending.unpaid(error, self._max_cost, row.request.model))
+                    self.end(self.spending.unpaid(error, self.max_cost, row.request.model))
             case "waits":
                 self._earlier[row.custom_id] = earlier.plus(error, rounds=1)
                 self.queue.defer(call.placed)
             case "goes back":
                 self.queue.put_back(call.placed)
+            case "fails" if call.placed.earlier is not None:
+                self.queue.end(call.placed)
+                took = earlier.plus(error).spent
+                self._keep_earlier(call.placed, call.placed.earlier, took)
             case "fails":
                 took = earlier.plus(error).spent
                 event = RowEnded(
@@ -246,6 +291,9 @@ class Dispatch:
 
     def _over(self, call: RowCall, ended: RowOutcome) -> None:
         self.queue.end(call.placed)
+        self._add_ended(ended)
+
+    def _add_ended(self, ended: RowOutcome) -> None:
         self._ended.append(ended)
         self.unkept_bytes += ended.size
 
@@ -258,6 +306,10 @@ class Dispatch:
         of a run says that no call is in flight any more.
         """
         queue = self.queue
+        if queue.is_closed and not self.calls:
+            for placed in queue.take_answered():
+                if placed.earlier is not None:
+                    self._keep_earlier(placed, placed.earlier)
         if self._ended or self._writes_account or queue.needs_bound:
             bound = queue.take_bound()
             sent = queue.finished + self._at_risk(bound) if self._is_recovered else bound

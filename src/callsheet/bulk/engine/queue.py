@@ -7,7 +7,7 @@ from typing import final
 
 import attrs
 
-from ..row import Placed, Row
+from ..row import EarlierAnswer, Placed, Row
 
 
 @attrs.define(eq=False)
@@ -192,13 +192,23 @@ class RowQueue:
         """Record that a row has ended, with a response or an error."""
         self._leave(placed)
         self.held -= placed.size
-        self._is_over_budget = self._is_over_budget and not self._is_alone
-        self._is_alone = False
+        self._note_budget()
 
     def put_back(self, placed: Placed) -> None:
         """Return a cancelled row to the front of the queue."""
         heapq.heappush(self._returned, (placed.place, placed))
         self._leave(placed)
+
+    def ask_again(self, placed: Placed, earlier: EarlierAnswer) -> None:
+        """Return a row to the end of the queue although it has a response.
+
+        Args:
+            placed: the row, which is dispatched.
+            earlier: its response, which is on its way to the disk.
+        """
+        self._waiting.append(placed.again(earlier))
+        self._leave(placed)
+        self._note_budget()
 
     def defer(self, placed: Placed) -> None:
         """Return a row to the end of the queue, so that the other rows go first."""
@@ -211,6 +221,23 @@ class RowQueue:
         self._leave(placed)
         self.is_spent = self._is_alone
         self._is_over_budget, self._is_alone = True, False
+
+    def _note_budget(self) -> None:
+        """Record that a row has a response; one that was alone has shown that the budget lasts."""
+        self._is_over_budget = self._is_over_budget and not self._is_alone
+        self._is_alone = False
+
+    def take_answered(self) -> list[Placed]:
+        """Remove and return the waiting rows that have a response, when no row may start."""
+        waiting = [*self._waiting, *(placed for _, placed in self._returned)]
+        found = [placed for placed in waiting if placed.earlier is not None]
+        if found:
+            self._waiting = deque(one for one in self._waiting if one.earlier is None)
+            self._returned = [one for one in self._returned if one[1].earlier is None]
+            heapq.heapify(self._returned)
+        for placed in found:
+            self.held -= placed.size
+        return found
 
     def _leave(self, placed: Placed) -> None:
         self.finished += 1

@@ -10,14 +10,36 @@ from typing import final
 import attrs
 import trio
 
-from ...actors import LimiterSnapshot, Troupe, Usage
+from ...actors import LimiterSnapshot, Response, Troupe, Usage
 from ...runtime import Actor, AskFailed, Message, handles
 from ..errors import RUN_AGAIN, RunEnding
 from ..files.lines import RowOutcome
 from ..progress import RowEnded, RowObserver
-from ..row import BAD_ROW
+from ..row import BAD_ROW, Row, ended_by
+from ..settings import RETRIED_REASONS
 
 _SLOWEST = 5
+
+
+def row_answered(row: Row, response: Response, now: float) -> RowEnded:
+    """Return the event of a row with a response.
+
+    Args:
+        row: the row that was asked.
+        response: the response, with the tokens, cost and requests of this run.
+        now: the current time, in seconds on Trio's clock.
+    """
+    return RowEnded(
+        at=now,
+        number=row.number,
+        custom_id=row.custom_id,
+        seconds=response.seconds,
+        attempts=response.http_requests,
+        route=response.route,
+        usage=response.usage,
+        cost_usd=response.cost_usd,
+        finish_reason=ended_by(response),
+    )
 
 
 @final
@@ -34,6 +56,7 @@ class RunCounts:
         cost_usd: the cost in USD, as far as prices are known.
         unpriced: responses whose price is not known.
         errors: {kind of error: number of rows}
+        cut: {finish reason: number of this run's responses}, for those that are not complete
     """
 
     def __init__(self) -> None:
@@ -41,6 +64,7 @@ class RunCounts:
         self.usage = Usage()
         self.cost_usd = Decimal(0)
         self.errors: Counter[str] = Counter()
+        self.cut: Counter[str] = Counter()
         self._slowest: list[tuple[float, str]] = []  # a heap, the fastest of them first
 
     def add(self, event: RowEnded) -> None:
@@ -56,8 +80,11 @@ class RunCounts:
         self.answered += 1
         if event.is_reused:
             self.reused += 1
+            self._pay(event)  # for calls that were to replace the response
             return
         self._pay(event)
+        if event.finish_reason in RETRIED_REASONS:
+            self.cut[event.finish_reason] += 1
         if len(self._slowest) < _SLOWEST:
             heapq.heappush(self._slowest, (event.seconds, event.custom_id))
         elif event.seconds > self._slowest[0][0]:

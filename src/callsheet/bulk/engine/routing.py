@@ -1,5 +1,6 @@
 """Apply the route of a run to the settings of the troupe, and to each request. Pure (R14)."""
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from glob import escape
@@ -14,6 +15,7 @@ from ...actors import (
     FileInUse,
     JournalOwner,
     LedgerPolicy,
+    Packing,
     Request,
     Routing,
     StorageError,
@@ -56,6 +58,7 @@ class RunPlan:
         prepare: makes the request to send from a row's request and the seconds that are left.
         ahead: returns how many rows may be dispatched, from the number of calls in flight.
         is_recovered: True if calls survive the death of the process.
+        misfits: why rows cannot be in a pack, with the number of them; it grows with the run.
         remark: a sentence about the route that the user may not expect; "" for none.
     """
 
@@ -63,6 +66,7 @@ class RunPlan:
     prepare: Prepare
     ahead: Callable[[int], int]
     is_recovered: bool
+    misfits: Counter[str] = attrs.field(factory=Counter[str])
     remark: str = ""
 
 
@@ -97,7 +101,10 @@ def plan_run(
         troupe = attrs.evolve(troupe, batches=None, routing=Routing(flex=False, batch=False))
         if troupe.ledger is None:  # it knows what a pack costs at most, and not each row
             troupe = attrs.evolve(troupe, ledger=LedgerPolicy())
-        return RunPlan(troupe, _packed, partial(_some_packs, window), is_recovered=False)
+        misfits = Counter[str]()
+        packed = partial(_packed, troupe.packing or Packing(), misfits)
+        ahead = partial(_some_packs, window)
+        return RunPlan(troupe, packed, ahead, is_recovered=False, misfits=misfits)
     if not has_batches:
         check_batches(settings.route, troupe.endpoint.vendor)
     can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
@@ -179,8 +186,15 @@ def _as_it_is(request: Request, left_s: float | None) -> Request:  # noqa: ARG00
     return request
 
 
-def _packed(request: Request, left_s: float | None) -> Request:
-    return _in_time(attrs.evolve(request, packable=True), left_s or inf)
+def _packed(
+    packing: Packing, misfits: Counter[str], request: Request, left_s: float | None
+) -> Request:
+    """Allow packing, and count why a pack cannot hold the request."""
+    request = attrs.evolve(request, packable=True)
+    reason = packing.misfit(request)
+    if reason is not None:
+        misfits[reason] += 1
+    return _in_time(request, left_s or inf)
 
 
 def _in_time(request: Request, left_s: float | None) -> Request:

@@ -1,12 +1,12 @@
 """A bulk run, and the methods by which the caller controls it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import final
 
 import trio
 
-from ...actors import Limits, Troupe
+from ...actors import BatchingStatistics, Limits, Troupe
 from ...runtime import AskFailed, Ref
 from ..errors import DRAINED, BulkStopped, RunEnding
 from ..files.lines import Result
@@ -34,9 +34,13 @@ class BulkRun:
         max_in_flight: the upper bound of the number of calls in flight.
         total: the number of rows of the input, if it is known.
         remark: a sentence about the route that the user may not expect; "" for none.
+        misfits: why rows cannot be in a pack, with the number of them.
 
     Attributes:
         remark: a sentence about the route that the user may not expect; "" for none.
+        misfits: why rows cannot be in a pack, with the number of them; a row that was sent again
+            counts again.
+        packing: what became of packs, once the run has ended; None for another route.
         lost_before: HTTP requests of earlier runs that may have been billed without a response.
         is_finished: True if no row is in flight, and the files are complete.
         left: set when the block of `bulk` is left.
@@ -55,8 +59,11 @@ class BulkRun:
         max_in_flight: int,
         total: int | None,
         remark: str,
+        misfits: Mapping[str, int],
     ) -> None:
         self.remark = remark
+        self.misfits = misfits
+        self.packing: BatchingStatistics | None = None
         self.lost_before = state.spending.lost
         self.is_finished = False
         self.left = trio.Event()
@@ -162,7 +169,10 @@ class BulkRun:
             maybe_billed=spending.lost,
             unknown_usd=spending.unknown_usd,
             maybe_usd=spending.maybe_usd,
+            spent_usd=spending.at_most_usd,
+            budget_usd=state.max_cost,
             errors=dict(counts.errors),
+            cut=dict(counts.cut),
             slowest=tuple(counts.slowest),
             limits=self._limits.latest,
             trouble=health.trouble if is_quiet else "",

@@ -25,9 +25,9 @@ from ...runtime import (
 )
 from ..errors import ArchiveFailed, BulkRefused, RunEnding, crash_ending
 from ..files.archive import Archive
-from ..files.lines import RowOutcome, bad_line
+from ..files.lines import RowOutcome, bad_line, read_answer
 from ..progress import RowEnded
-from ..row import BAD_ROW, BadRow, Placed, Row
+from ..row import BAD_ROW, BadRow, EarlierAnswer, Placed, Row, ended_by
 from ..settings import BulkSettings
 from ..spending import RunSpend
 from .reporting import ReportRows
@@ -266,6 +266,8 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
             before, line = next(doubles), next(lines)
             if before is not None:
                 ended.append(_bad(place, _twice(row, before), message.at))
+            elif line is not None and (earlier := self._unwanted(line)) is not None:
+                to_send.append(Placed(place, row).again(earlier))
             elif line is not None:
                 event = RowEnded(
                     at=message.at, number=row.number, custom_id=row.custom_id, is_reused=True
@@ -274,6 +276,18 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
             else:
                 to_send.append(Placed(place, row))
         return to_send, ended
+
+    def _unwanted(self, line: bytes) -> EarlierAnswer | None:
+        """Return the response of a line if its row is to be asked again; else None."""
+        if not self._place.settings.retry_on:
+            return None
+        try:
+            response = read_answer(line)
+        except ValueError:
+            return None
+        if ended_by(response) not in self._place.settings.retry_on:
+            return None
+        return EarlierAnswer(line, response, in_run=None)
 
     @defers(Keep)
     async def keep(self, message: Keep, slot: ReplySlot[RunEnding | None]) -> None:
@@ -301,8 +315,8 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
             for _, slot in group:
                 slot.fail(error)
             return
-        if ended:
-            await self._write(WriteRows(ended))
+        if final := [one for one in ended if one.is_final]:
+            await self._write(WriteRows(final))
         trouble = ArchiveFailed(reason).ending if reason else self._trouble
         for _, slot in group:
             slot.reply(trouble)

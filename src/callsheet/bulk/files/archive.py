@@ -1,6 +1,6 @@
 """The run store while a run uses it: checked when it is opened, with disk space in reserve."""
 
-import errno
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -61,8 +61,11 @@ class Archive:
         self._provider = provider
         self._reserve = Reserve(paths.reserve, _RESERVE_BYTES)
         self.has_unwritten = False
-        _check_place(output)
-        self.is_new = not paths.store.exists()
+        try:
+            _check_place(output)
+            self.is_new = not paths.store.exists()
+        except OSError as error:
+            raise not_writable(output, error) from None
         for path in dict.fromkeys((output, form.growing(paths))):
             if self.is_new and path.exists() and path.stat().st_size:
                 raise BulkRefused(
@@ -272,6 +275,14 @@ def _failed(error: StorageError) -> ArchiveFailed:
 
 
 def _check_place(output: Path) -> None:
+    """Check that OUTPUT can be written.
+
+    Raises:
+        BulkRefused: it is not a file, or has no folder.
+        OSError: the path cannot be followed, or the file may not be written.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        output.stat()  # raises where links lead in a circle, which `resolve` has no `OSError` for
     if output.is_dir():
         raise BulkRefused(f"{output} is a folder", "give the path of a file")
     if output.exists() and not output.is_file():
@@ -280,11 +291,8 @@ def _check_place(output: Path) -> None:
         raise BulkRefused(
             f"there is no folder {output.parent}", "create it, or give another OUTPUT"
         )
-    if output.exists() and not os.access(output, os.W_OK):
-        raise BulkRefused(
-            f"{output} cannot be written: {os.strerror(errno.EACCES)}",
-            "make it writable, or give another OUTPUT",
-        )
+    if output.exists():
+        os.close(os.open(output, os.O_WRONLY))
 
 
 def _check_errors(errors: Path) -> None:
@@ -293,7 +301,7 @@ def _check_errors(errors: Path) -> None:
     Raises:
         BulkRefused: Callsheet did not write it.
     """
-    if not errors.exists():
+    if not errors.exists() or errors.is_dir():  # removing a folder raises the error
         return
     if not errors.is_file():
         raise BulkRefused(f"{errors} is not a regular file", "move it away, or give another OUTPUT")

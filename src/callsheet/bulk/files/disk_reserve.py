@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 from typing import final
 
-from ...actors import StorageFull
+from ...actors import StorageFull, write_remedy
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MARK_BYTES = 64
@@ -47,7 +47,9 @@ class Reserve:
                 self._path.name,
                 f"no {size} can be reserved to store what is paid for when the disk is full "
                 f"({error.strerror})",
-                f"make room for {size}, or give another OUTPUT",
+                f"make room for {size}, or give another OUTPUT"
+                if error.errno == errno.ENOSPC
+                else write_remedy(error),
             ) from None
 
     def give_back(self) -> bool:

@@ -10,8 +10,9 @@ from typing import final
 
 from ...actors import DamagedFile, Database, JournalOwner, StorageError
 from ..errors import BulkRefused
+from ..row import ended_by
 from ..spending import RunSpend
-from .lines import id_of
+from .lines import id_of, read_answer
 from .store import STORE_REMEDY, open_store, read_spend
 
 
@@ -68,6 +69,16 @@ class KnownKeys:
         """The provider of the responses; "" if there is none."""
         row = None if self._database is None else self._database.row("SELECT provider FROM spend")
         return "" if row is None else str(row[0])
+
+    def ended_by(self, key: bytes) -> str | None:
+        """Return how the response of a key ended; None if that cannot be read."""
+        if self._database is None:
+            return None
+        row = self._database.row("SELECT line FROM responses WHERE key = ?", (key,))
+        try:
+            return None if row is None else ended_by(read_answer(row[0]))
+        except ValueError:
+            return None
 
     @property
     def owner(self) -> JournalOwner | None:
@@ -131,4 +142,6 @@ def open_known(path: Path) -> Generator[KnownKeys]:
     except DamagedFile as error:
         raise BulkRefused(f"{error.name} cannot be used: {error.reason}", STORE_REMEDY) from None
     except StorageError as error:
-        raise BulkRefused(f"{path} cannot be read: {error.reason}", error.remedy) from None
+        output = path.with_name(path.name.removesuffix(".callsheet"))
+        reason = f"{error.name} cannot be used: {error.reason}"
+        raise BulkRefused(f"{output} cannot be written: {reason}", error.remedy) from None

@@ -36,6 +36,7 @@ class RowOutcome:
         event: the event for the observers.
         key: the key to store the response by; None if it is stored already, or is an error.
         columns: the values of the input, if OUTPUT is a table.
+        is_final: False for a response that is only stored, because the row is asked again.
     """
 
     place: int
@@ -43,6 +44,7 @@ class RowOutcome:
     event: RowEnded
     key: bytes | None = None
     columns: Mapping[str, object] | None = attrs.field(default=None, repr=False)
+    is_final: bool = True
 
     @property
     def size(self) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, final
 
+from ...actors import write_remedy
 from ..errors import MAKE_ROOM, ArchiveFailed, BulkRefused
 from ..settings import NEW_SUFFIX, BulkSettings, Paths
 from .lines import RowOutcome, key_start
@@ -148,7 +149,7 @@ class RunOutput:
                 self._errors.append(b"".join(failed))
             self._output.write(left)
         except (OSError, sqlite3.Error) as error:
-            self._trouble = ArchiveFailed(self._reason(error))
+            self._trouble = ArchiveFailed(self._reason(error), write_remedy(error) or MAKE_ROOM)
             raise self._trouble from None
 
     def finish(self) -> None:
@@ -164,7 +165,8 @@ class RunOutput:
             self._form.complete(self._paths)
         except (OSError, sqlite3.Error) as error:
             is_ours = not isinstance(error, ChangedByOthers)
-            remedy = MAKE_ROOM if is_ours else "do not change the file during a run"
+            usual = write_remedy(error) or MAKE_ROOM
+            remedy = usual if is_ours else "do not change the file during a run"
             raise ArchiveFailed(self._reason(error), remedy) from None
 
     def break_off(self, left: Sequence[RowOutcome]) -> None:
@@ -186,7 +188,8 @@ class RunOutput:
             self._errors.close()
 
     def _reason(self, error: OSError | sqlite3.Error) -> str:
-        return f"{self._paths.output} cannot be written: {reason_of(error)}"
+        path = getattr(error, "filename", None) or self._paths.output
+        return f"{path} cannot be written: {reason_of(error)}"
 
 
 def reason_of(error: OSError | sqlite3.Error) -> str:
@@ -204,9 +207,10 @@ def in_use(output: Path) -> BulkRefused:
 
 def not_writable(output: Path, error: OSError) -> BulkRefused:
     """Return the refusal of an OUTPUT that cannot be written."""
+    path = output if error.filename is None else error.filename  # or one beside OUTPUT
     return BulkRefused(
-        f"{output} cannot be written: {reason_of(error)}",
-        "give an OUTPUT in a writable folder, on a disk with free space",
+        f"{path} cannot be written: {reason_of(error)}",
+        write_remedy(error) or "give an OUTPUT in a writable folder, on a disk with free space",
     )
 
 

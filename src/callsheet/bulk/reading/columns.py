@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import date, time
 from decimal import Decimal
+from difflib import SequenceMatcher
 from math import isnan
 from typing import cast
 
@@ -265,6 +266,9 @@ def _rendered(field: str, template: str, values: Mapping[str, object]) -> str:
         raise BadRecord(f"{field}: {error}") from None
 
 
+_LIKENESS = 0.85  # of two spellings of one name
+
+
 class _Used:
     """The columns that a template uses.
 
@@ -314,8 +318,9 @@ def _are_data(names: Sequence[str]) -> str:
 
 def _is_near(wanted: str, column: str) -> bool:
     """Return whether a name is another spelling, or a word, of the name of a column."""
-    words = re.split(r"\W+", column.casefold())
-    return wanted.casefold() in (column.casefold(), column.strip().casefold(), *words)
+    words, others = (re.split(r"[\W_]+", name.casefold()) for name in (column, wanted))
+    one, other = " ".join(words).strip(), " ".join(others).strip()
+    return other in (one, *words) or SequenceMatcher(None, one, other).ratio() >= _LIKENESS
 
 
 def _text(name: str, value: object) -> str:

@@ -4,25 +4,20 @@ import errno
 import zlib
 from lzma import LZMAError
 
+from ...actors import read_remedy
+
 BROKEN = (OSError, EOFError, zlib.error, LZMAError)
 """What reading a truncated or damaged file raises; `gzip.BadGzipFile` is an `OSError`."""
 
 _REMEDIES = {
-    errno.ENOENT: "check the path",
-    errno.ENOTDIR: "check the path",
     errno.EISDIR: "give a file in it",
-    errno.EACCES: "give yourself the permission to read it, for example with chmod u+r",
-    errno.EPERM: "give yourself the permission to read it, for example with chmod u+r",
     errno.ENAMETOOLONG: "check the path; to pass the rows themselves, pipe them and give -",
-    errno.ELOOP: "its links lead in a circle; give the path of the file itself",
-    errno.EMFILE: "raise the limit, for example with ulimit -n 1024",
-    errno.ENXIO: "it is a socket or a device without a reader; give a file or a pipe",
     errno.EIO: "the disk or the connection to it failed; copy the file elsewhere and try again",
     errno.ESTALE: "the server of the file lost it; mount it again, or copy the file",
     errno.ETIMEDOUT: "the server of the file does not respond; copy the file to this machine",
-    errno.ENOTCONN: "the server of the file is not connected; mount it again",
 }
-"""{error number: what the user can do when an input cannot be read}"""
+"""{error number: what the user can do when an input cannot be read}, where it is more than for
+another file."""
 
 
 class InputError(Exception):
@@ -56,8 +51,7 @@ def cannot_read(name: str, error: BaseException) -> InputError:
         error: what opening it or its first read raised.
     """
     text = f"cannot read {name}: {_reason(error)}"
-    number = error.errno if isinstance(error, OSError) else None
-    remedy = None if number is None else _REMEDIES.get(number)
+    remedy = _remedy(error)
     return InputError(text if remedy is None else f"{text}; {remedy}")
 
 
@@ -68,10 +62,14 @@ def cannot_read_on(error: BaseException, unit: str) -> str:
         error: what reading raised.
         unit: what the input consists of, "line" or "record".
     """
-    number = error.errno if isinstance(error, OSError) else None
-    remedy = "repair it" if number is None else _REMEDIES.get(number, "repair it")
+    remedy = _remedy(error) or "repair it"
     why = _reason(error)
     return f"the input cannot be read beyond this {unit}: {why}; {remedy}, and run again"
+
+
+def _remedy(error: BaseException) -> str | None:
+    number = error.errno if isinstance(error, OSError) else None
+    return _REMEDIES.get(number or 0) or read_remedy(error)
 
 
 def _reason(error: BaseException) -> str:

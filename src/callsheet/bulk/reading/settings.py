@@ -17,7 +17,11 @@ MAPPABLE = ("id", "prompt", "messages", "system", "model", "max_tokens", "temper
 """The fields that a column can be mapped to."""
 
 _JINJA_WORDS = {"and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "row"}
-_BARE_NAME = re.compile(r"\{\{-?\s*([^{}\"'|()\[\]]*[^{}\"'|()\[\]\s])\s*-?\}\}")
+_NAME = r"(?:row\.)?([^{}\"'|()\[\]=<>%]*[^{}\"'|()\[\]=<>%\s+\-*/~,.])"
+_BARE_NAME = re.compile(
+    rf"\{{\{{-?\s*{_NAME}\s*(?:\||-?\}}\}})"  # {{ Review Text }}, {{ Review Text | upper }}
+    rf"|\{{%-?\s*(?:el)?if\s+(?:not\s+)?{_NAME}\s*-?%\}}"  # {% if Review Text %}
+)
 
 
 def is_variable(name: str) -> bool:
@@ -31,12 +35,21 @@ def _is_template(_: object, field: "attrs.Attribute[str | None]", value: str | N
     try:
         names_used(value)
     except TemplateError as error:
-        remedy = ""
-        for name in _BARE_NAME.findall(value):
-            if not is_variable(name) and " " in name:
-                remedy = f'; write {{{{ row["{name}"] }}}} for a column of that name'
-                break
-        raise ValueError(f"{field.name}: {error}{remedy}") from None
+        reason = str(error).rstrip(".")
+        raise ValueError(f"{field.name}: {reason}{_quoted_column(value)}") from None
+
+
+def _quoted_column(template: str) -> str:
+    """Return the remedy for the first name of a column that is not quoted; "" for none."""
+    for found in _BARE_NAME.finditer(template):
+        name = found[1] or found[2]
+        if is_variable(name) or not (" " in name or name[:1].isdecimal()) or name.isdecimal():
+            continue
+        if found[1]:
+            return f'; write {{{{ row["{name}"] }}}} for a column of that name'
+        if not _JINJA_WORDS & set(name.split()):
+            return f'; write row["{name}"] for a column of that name'
+    return ""
 
 
 def _is_encoding(_: object, __: object, value: str | None) -> None:

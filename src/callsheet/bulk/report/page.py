@@ -14,7 +14,7 @@ from ...templates import PageFigure, page_template
 from ...wording import amount, dollars, duration, printable, rate, retries, seconds
 from ..progress import Progress
 from ..watching.outlook import mean_rate
-from ..watching.panel import bounds, invalid_rows, run_state
+from ..watching.panel import bounds, budget_text, invalid_rows, run_state
 from ..watching.series import RELATIVE_ERROR, Series
 from .plots import Plot, draw_plots, has_matplotlib
 from .summary import PERCENTILES
@@ -92,13 +92,15 @@ class _Shown:
     title: str
     legend: list[tuple[str, str]]
     svg: Markup
+    narrow: Markup
     is_wide: bool
 
 
 def _shown(plot: Plot) -> _Shown:
     legend = [(color, printable(words)) for color, words in plot.legend]
-    picture = Markup(plot.svg)  # noqa: S704 - Matplotlib's output, which has no text of rows or providers
-    return _Shown(plot.title, legend, picture, plot.is_wide)
+    # Matplotlib's output, which has no text of rows or providers
+    picture, narrow = Markup(plot.svg), Markup(plot.narrow)  # noqa: S704
+    return _Shown(plot.title, legend, picture, narrow, plot.is_wide)
 
 
 def _figures(series: Series, progress: Progress) -> Iterator[PageFigure]:
@@ -126,6 +128,8 @@ def _cost_note(progress: Progress) -> str:
     notes += bounds(progress)
     if progress.maybe_billed:
         notes.append(f"{progress.maybe_billed:,} may have been billed without a response")
+    if budget := budget_text(progress):
+        notes.append(f"{budget} of the budget")
     return "; ".join(notes)
 
 

@@ -69,13 +69,18 @@ class Plot:
         title: the title above the plot.
         legend: (CSS variable of the colour, text) of each entry.
         svg: the SVG element.
-        is_wide: True for the width of two plots.
+        narrow: the same for a narrow screen, if `svg` has the width of two plots; else "".
     """
 
     title: str
     legend: tuple[tuple[str, str], ...]
     svg: str
-    is_wide: bool = False
+    narrow: str = ""
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the plot has the width of two."""
+        return bool(self.narrow)
 
 
 def draw_plots(series: Series) -> Iterator[Plot]:
@@ -135,8 +140,10 @@ def _rates(
         axes.set_ylim(0, top * 1.12)
 
     title = f"{what.capitalize()} a second"
-    is_wide = what == "rows"
-    return Plot(title, tuple(legend), svg(draw, title, is_wide=is_wide), is_wide)
+    if what != "rows":
+        return Plot(title, tuple(legend), svg(draw, title))
+    narrow = svg(draw, f"{title}, narrow")
+    return Plot(title, tuple(legend), svg(draw, title, is_wide=True), narrow)
 
 
 def _carried_on(sampled: Sequence[float | None]) -> list[float]:

@@ -9,7 +9,7 @@ from rich.text import Text
 from ...wording import dollars, duration, printable, rate, retries, seconds
 from ..progress import Progress
 from ..watching.outlook import mean_rate
-from ..watching.panel import invalid_rows, rows_text, run_state
+from ..watching.panel import budget_text, invalid_rows, rows_text, run_state
 from ..watching.series import RELATIVE_ERROR, Series
 
 PERCENTILES = (50, 90, 99)
@@ -60,6 +60,8 @@ def _lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
         cost += f", and {progress.unpriced:,} responses of unknown cost"
     lines.append(("cost", cost))
     lines += _bounds(progress)
+    if budget := budget_text(progress):
+        lines.append(("budget", f"{budget} spent"))
     if len(series.routes) > 1:
         routes = (f"{printable(name)} {count:,}" for name, count in series.routes.most_common())
         lines.append(("routes", ", ".join(routes)))

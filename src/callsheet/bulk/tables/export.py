@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...actors import Json, loads
+from ...actors import Json, loads, write_remedy
 from ..errors import BulkRefused
 from ..files.lines import read_answer
 from ..files.lines_file import records
@@ -67,7 +67,8 @@ def export(source: Path, target: Path, *, overwrite: bool = False) -> int:
         raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise BulkRefused(f"{target} cannot be written: {reason}", "choose another name") from None
+        remedy = write_remedy(error) or "choose another name"
+        raise BulkRefused(f"{target} cannot be written: {reason}", remedy) from None
     except ValueError as error:
         raise BulkRefused(f"{found} cannot be read: {error}", "give the OUTPUT of a run") from None
     return count

@@ -15,7 +15,7 @@ from typing import final
 
 import orjson
 
-from ...actors import Json, class_of_schema
+from ...actors import Json, class_of_schema, why_not_read
 
 _TYPES = {
     **dict.fromkeys(("text", "string", "str"), "string"),
@@ -48,7 +48,10 @@ def schema_class(text: str) -> type[dict[str, Json]]:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "the file is not UTF-8"
+            if isinstance(error, OSError):
+                reason = why_not_read(error)
+            else:
+                reason = "the file is not UTF-8; save it as UTF-8"
             raise ValueError(f"cannot read {path}: {reason}") from None
     if not text.lstrip().startswith("{"):
         return class_of_schema(short_schema(text))

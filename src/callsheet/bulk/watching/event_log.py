@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from ...actors import LimiterSnapshot
+from ...actors import LimiterSnapshot, why_not_written
 from ..progress import Progress, RowEnded
 from .pipe_file import PipeFile
 
@@ -147,7 +147,7 @@ class EventLog:
     def _break(self, error: OSError) -> None:
         if self.trouble is not None:
             return
-        self.trouble = f"no more events are written to {self._path}: {error.strerror or error}"
+        self.trouble = f"no more events are written to {self._path}: {why_not_written(error)}"
         with suppress(OSError):  # closing writes the buffer, which fails again
             self._file.close()
         if self._on_error is not None:

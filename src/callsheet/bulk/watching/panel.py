@@ -20,7 +20,7 @@ from .outlook import LimitUse, Outlook, limit_text
 _WIDEST = 100
 _HEAD = 11  # columns of the name of a line
 _SHORT = {"input_tokens": "tokens in", "output_tokens": "tokens out", "usd": "USD"}
-_BAR = 24  # columns of a limit's bar
+_BAR, _SHORTEST = 24, 4  # columns of a bar
 _MOST_LIMITS = 6
 _MOST_KINDS = 4
 _MOST_SLOW = 3
@@ -50,6 +50,7 @@ def panel(
         (2, _line("speed", _speed_text(progress, look, is_over=is_over))),
         *_limits(progress, look.limits, width, is_over=is_over),
         (3, _line("cost", cost_text(progress, look, is_over=is_over))),
+        *_budget(progress, look, width, is_over=is_over),
         *_troubles(progress, width, is_over=is_over),
         *_slowest(progress),
         *_waiting(progress, is_over=is_over),
@@ -83,6 +84,21 @@ def cost_text(progress: Progress, look: Outlook, *, is_over: bool) -> str:
         least = "at least" if progress.unpriced else "about"
         words += f", {least} {dollars(look.projected_usd)} in total"
     return f"{words}; {progress.unpriced:,} of unknown cost" if progress.unpriced else words
+
+
+def budget_text(progress: Progress) -> str:
+    """Format what is spent of the budget, "$1.20 of $25.00"; "" if the run has none."""
+    if progress.budget_usd is None:
+        return ""
+    return f"{dollars(progress.spent_usd)} of {dollars(progress.budget_usd)}"
+
+
+def overdraft_text(progress: Progress, look: Outlook) -> str:
+    """Format what the run would cost with all rows, if its budget is too small; else ""."""
+    if progress.budget_usd is None or look.projected_usd is None:
+        return ""
+    usd = progress.spent_usd + look.projected_usd - progress.cost_usd
+    return f"all rows need about {dollars(usd)}" if usd > progress.budget_usd else ""
 
 
 def bounds(progress: Progress) -> list[str]:
@@ -173,17 +189,33 @@ def _limits(
         yield 6, _line("", f"the provider asks for a pause of {wait}", "yellow")
 
 
+def _budget(progress: Progress, look: Outlook, width: int, *, is_over: bool) -> Iterator[_Line]:
+    if not progress.budget_usd:  # a budget of 0 sends nothing
+        return
+    share = min(1.0, float(progress.spent_usd / progress.budget_usd))
+    missing = "" if is_over else overdraft_text(progress, look)
+    words = f"{budget_text(progress)}{' spent' if is_over else f'; {missing}' if missing else ''}"
+    is_tight = bool(missing) or share >= _NEARLY_ALL
+    yield 3, _gauge("budget", share, words, width, "yellow" if is_tight else "cyan")
+
+
 def _limit(use: LimitUse, width: int) -> RenderableType:
-    head = Text(f"{_SHORT.get(use.dimension, use.dimension):<{_HEAD - 1}}", style="dim")
     scope = f", {printable(use.scope)}" if use.scope else ""
-    words = Text(f"{limit_text(use)}{scope}")
     style = "yellow" if use.share >= _NEARLY_ALL else "cyan"
-    room = max(1, min(_BAR, (width - _HEAD) // 3))
+    name = _SHORT.get(use.dimension, use.dimension)
+    return _gauge(name, use.share, f"{limit_text(use)}{scope}", width, style)
+
+
+def _gauge(name: str, share: float, text: str, width: int, style: str) -> RenderableType:
+    """Draw a bar between a name and a text."""
+    head = Text(f"{name:<{_HEAD - 1}}", style="dim")
+    words = Text(text)
+    room = max(_SHORTEST, min(_BAR, (width - _HEAD) // 3, width - _HEAD - len(text) - 1))
     # Otherwise Rich would shorten the name rather than the text.
     words.truncate(max(1, width - _HEAD - room - 1), overflow="ellipsis")
     bar = ProgressBar(
         total=1.0,
-        completed=use.share,
+        completed=share,
         width=room,
         complete_style=style,
         finished_style=style,

@@ -20,7 +20,7 @@ from ...runtime import open_collapsing_nursery
 from ...wording import dollars, duration, percent, printable, rate
 from ..progress import Progress
 from .outlook import History, Outlook, limit_name, outlook
-from .panel import bounds, errors_text, panel, rows_text, run_state
+from .panel import bounds, budget_text, errors_text, overdraft_text, panel, rows_text, run_state
 
 
 class ProgressView(Protocol):
@@ -177,6 +177,9 @@ def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str
         parts.append(f"{progress.maybe_billed:,} may have been billed without a response")
     if errors := errors_text(progress):
         parts.append(errors)
+    if budget := budget_text(progress):
+        missing = "" if is_over else overdraft_text(progress, look)
+        parts.append(f"budget {budget}" + (f" ({missing})" if missing else ""))
     passed = max(0.0, progress.now - progress.started_at)
     return f"[{passed:7.1f}s] {', '.join(parts)}"
 

@@ -29,6 +29,7 @@ from ...actors import (
     UnwrittenCosts,
     log_call,
     open_troupe,
+    why_not_written,
 )
 from ...display import open_display
 from ...endpoints import EndpointChoice, open_endpoint
@@ -261,7 +262,7 @@ def report(run: Composition) -> int:
         _print(f"Error: {run.refused}")
         status = status if posts else _REFUSED
     if run.unwritten is not None and run.output.path is not None:
-        _print(f"Error: --output: cannot write {run.output.path}: {run.unwritten.strerror}")
+        _print(f"Error: --output: cannot write {run.output.path}: {why_not_written(run.unwritten)}")
         status = 1
     for job in run.jobs:
         ended = run.ended.get(job.post)
@@ -303,7 +304,7 @@ def _wrote_trace(run: Composition, posts: dict[str, Post]) -> bool:
             critical=critical,
         )
     except OSError as error:
-        _print(f"Error: --trace: cannot write {run.trace}: {error.strerror}")
+        _print(f"Error: --trace: cannot write {run.trace}: {why_not_written(error)}")
         return False
     return True
 

@@ -11,6 +11,8 @@ from typing import Protocol, TextIO
 
 import click
 
+from ...actors import why_not_written
+
 _NAME_CHARS = 60
 
 
@@ -151,7 +153,8 @@ def open_output(path: str | None, *, suffix: str, separator: str) -> PostOutput:
         _check_file(target)
         return _File(target, separator)
     except OSError as error:
-        raise click.UsageError(f"--output: cannot write {path}: {error.strerror}") from None
+        why = why_not_written(error)
+        raise click.UsageError(f"--output: cannot write {path}: {why}") from None
 
 
 def _check_folder(folder: Path) -> None:

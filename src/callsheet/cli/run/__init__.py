@@ -31,21 +31,19 @@ from ...actors import (
     vendor_named,
 )
 from ...bulk.engine.routing import check_batches
-from ...bulk.errors import BulkRefused
 from ...bulk.files.known import open_known
 from ...bulk.forecast import forecast
 from ...bulk.limits_table import read_limits
 from ...bulk.reading.ahead import RowsAhead
-from ...bulk.reading.errors import InputError
 from ...bulk.reading.opening import count_rows, is_file, open_rows
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.reading.source import FileState, state_of
-from ...bulk.settings import BulkSettings, Fsync, Paths, RunRoute
-from ...bulk.tables.shape import TableTooLarge, check_fits
+from ...bulk.settings import BulkSettings, Fsync, Paths, RetriedReason, RunRoute
+from ...bulk.tables.shape import check_fits
 from ...bulk.tables.table_file import is_table, limits_of
 from ...endpoints import BUILTIN, EndpointChoice
 from ...wording import printable
-from ..files import named_stream
+from ..files import STDOUT
 from ..options import (
     chosen_endpoint,
     chosen_ledger,
@@ -62,16 +60,23 @@ from ..options import (
     verbose_option,
 )
 from ..parameters import ABOVE_ZERO, Name
-from ..sections import SectionedCommand, option
+from ..sections import option
 from .job import BUILT_IN, BulkJob, run_job
-from .options import check_files, read_options, read_settings, strictly
+from .json_summary import JsonCommand, estimate_of, summary_of, write_summary
+from .options import (
+    check_files,
+    output_options,
+    read_options,
+    read_settings,
+    retry_on_option,
+    strictly,
+)
 from .report import print_forecast, report, rows_in_batches
 from .resume import ResumeCheck, comparison_words
 
 __all__ = ["run"]
 
 
-_REFUSED = 2
 _MAX_IN_FLIGHT = 1000  # calls; a limits file that is read again may raise its limit up to this
 _CACHE_BYTES = 16 * 1024**2
 _STDIN = "-"
@@ -88,7 +93,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
 
 
 @click.command(
-    cls=SectionedCommand,
+    cls=JsonCommand,
     short_help="Send every request of a file, and write the responses to a file.",
     examples=(
         "run requests.jsonl responses.jsonl --provider openai --max-cost 25",
@@ -96,7 +101,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     ),
 )
 @click.argument("source", metavar="INPUT")
-@click.argument("output", metavar="OUTPUT", type=click.Path(path_type=Path))
+@click.argument("output", metavar="OUTPUT", type=click.Path(readable=False, path_type=Path))
 @provider_options
 @option(
     "--model",
@@ -126,7 +131,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     "limits_file",
     section="Limits",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, readable=False, path_type=Path),
     help="A TOML file with rpm, tpm and max_concurrency. SIGHUP reads it again.",
 )
 @option(
@@ -155,6 +160,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     "rows per call. auto: the cheapest route that meets --deadline.",
 )
 @prompt_caching_option
+@retry_on_option
 @option(
     "--yes",
     "is_confirmed",
@@ -169,52 +175,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     help="Estimate rows, tokens, cost and time without sending anything.",
 )
 @read_options
-@option(
-    "--unordered",
-    section="Output",
-    is_flag=True,
-    help="Write responses as they arrive, not in the order of INPUT.",
-)
-@option(
-    "--window",
-    section="Output",
-    type=click.IntRange(1),
-    default=10_000,
-    show_default=True,
-    metavar="ROWS",
-    help="The maximum number of rows that are read but not yet written.",
-)
-@option(
-    "--fsync",
-    section="Output",
-    type=click.Choice(["full", "normal", "off"]),
-    default="full",
-    show_default=True,
-    help="full: responses survive a power failure. normal: a power failure may lose the latest "
-    "ones. off: the operating system decides when they reach the disk.",
-)
-@option(
-    "--keep/--no-keep",
-    section="Output",
-    default=True,
-    show_default=True,
-    help="Keep OUTPUT.callsheet after the last row, so that a longer INPUT sends only new rows.",
-)
-@option(
-    "--events",
-    section="Output",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the outcome of each row to this file, as JSON Lines; - is stdout.",
-)
-@option(
-    "--report",
-    "page",
-    section="Output",
-    metavar="FILE.html",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a page about the run when it ends. The plots on it need Matplotlib.",
-)
+@output_options
 @verbose_option
 def run(
     *,
@@ -246,6 +207,7 @@ def run(
     deadline: float | None,
     route: RunRoute,
     prompt_caching: PromptCaching,
+    retry_on: tuple[RetriedReason, ...],
     unordered: bool,
     window: int,
     fsync: Fsync,
@@ -257,6 +219,7 @@ def run(
     ledger: Path | None,
     events: Path | None,
     page: Path | None,
+    as_json: bool,
     verbose: bool,
 ) -> None:
     """Send every request in INPUT, and write the responses to OUTPUT in the same order.
@@ -299,7 +262,8 @@ def run(
         max_line_bytes=max_line_bytes,
         carries_columns=is_table(output),
     )
-    events, page = named_stream(events), named_stream(page)
+    if as_json and STDOUT in (events, page):
+        raise click.UsageError("--json writes to stdout; give --events and --report other files")
     check_files(
         source,
         output,
@@ -321,6 +285,7 @@ def run(
         keep=keep,
         other_provider=other_provider,
         pay_again=pay_again,
+        retry_on=retry_on,
     )
     vendor = _vendor(choice)
     resume = ResumeCheck(
@@ -332,67 +297,69 @@ def run(
         provider=BUILT_IN if choice.endpoint is None else choice.endpoint.identity,
         is_confirmed=is_confirmed,
     )
-    try:
-        state = None if source == _STDIN else state_of(source)
-        _check_table(source, output, reading, state)
-        remark = partial(_print_once, console, set[str]())
-        total = None if dry_run else _total(source, reading, state, resume, remark)
-        settings = attrs.evolve(settings, total=total)
-        with open_rows(source, reading, remark, state=state) as opened:
-            if dry_run:
-                check_batches(route, vendor)
-                with open_known(Paths(output).store) as known:
-                    cached = _cache(choice, prices, prompt_caching)
-                    found = forecast(opened, prices, known, cached)
-                    batched = rows_in_batches(output, None if pay_again else known.owner)
-                    if found.comparison.responses:
-                        click.echo(printable(comparison_words(output, found.comparison)))
-                    print_forecast(found, limits, settings, batched, vendor)
-                return
-            rows = opened if is_file(source) else RowsAhead(opened)
-            if isinstance(rows, RowsAhead):
-                resume.check_pipe(rows)
-            unwritten: list[UnwrittenCosts] = []
-            job = BulkJob(
-                source=source,
-                rows=strictly(rows) if strict else rows,
-                output=output,
-                reading=reading,
-                choice=choice,
-                settings=settings,
-                troupe=lambda endpoint: TroupeSettings(
-                    endpoint=endpoint,
-                    limits=limits,
-                    timeouts=timeouts_of(timeout),
-                    max_in_flight=None if limits_file is None else _MAX_IN_FLIGHT,
-                    prompt_caching=prompt_caching,
-                    prices=prices,
-                    # Most duplicates are not in flight at the same time.
-                    cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,
-                    ledger=(
-                        None
-                        if ledger_file is None
-                        else LedgerPolicy(path=ledger_file, on_unwritten=unwritten.append)
-                    ),
+    state = None if source == _STDIN else state_of(source)
+    _check_table(source, output, reading, state)
+    remark = partial(_print_once, console, set[str]())
+    total = None if dry_run else _total(source, reading, state, resume, remark)
+    settings = attrs.evolve(settings, total=total)
+    with open_rows(source, reading, remark, state=state) as opened:
+        if dry_run:
+            check_batches(route, vendor)
+            with open_known(Paths(output).store) as known:
+                cached = _cache(choice, prices, prompt_caching)
+                found = forecast(opened, prices, known, cached, retry_on)
+                batched = rows_in_batches(output, None if pay_again else known.owner)
+                if as_json:
+                    summary = estimate_of(found, limits, settings, batched, vendor)
+                    write_summary(attrs.evolve(summary, input=source, output=str(output)))
+                    return
+                if found.comparison.responses:
+                    click.echo(printable(comparison_words(output, found.comparison)))
+                print_forecast(found, limits, settings, batched, vendor)
+            return
+        rows = opened if is_file(source) else RowsAhead(opened)
+        if isinstance(rows, RowsAhead):
+            resume.check_pipe(rows)
+        unwritten: list[UnwrittenCosts] = []
+        job = BulkJob(
+            source=source,
+            rows=strictly(rows) if strict else rows,
+            output=output,
+            reading=reading,
+            choice=choice,
+            settings=settings,
+            troupe=lambda endpoint: TroupeSettings(
+                endpoint=endpoint,
+                limits=limits,
+                timeouts=timeouts_of(timeout),
+                max_in_flight=None if limits_file is None else _MAX_IN_FLIGHT,
+                prompt_caching=prompt_caching,
+                prices=prices,
+                # Most duplicates are not in flight at the same time.
+                cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,
+                ledger=(
+                    None
+                    if ledger_file is None
+                    else LedgerPolicy(path=ledger_file, on_unwritten=unwritten.append)
                 ),
-                reread=lambda: _limits(limits_file, defaults),
-                has_limits_file=limits_file is not None,
-                events=events,
-                page=page,
-                is_verbose=verbose,
-                console=console,
-                unwritten=unwritten,
-            )
-            trio.run(run_job, job)
-            status = report(job)
-            if not (job.is_complete or is_file(source)):
-                # A thread may still read from the pipe; closing the pipe would wait for it.
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
-    except (InputError, BulkRefused, TableTooLarge) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(_REFUSED)
+            ),
+            reread=lambda: _limits(limits_file, defaults),
+            has_limits_file=limits_file is not None,
+            events=events,
+            page=page,
+            is_verbose=verbose,
+            console=console,
+            unwritten=unwritten,
+        )
+        trio.run(run_job, job)
+        status = report(job)
+        if as_json:
+            write_summary(summary_of(job, status))
+        if not (job.is_complete or is_file(source)):
+            # A thread may still read from the pipe; closing the pipe would wait for it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
     sys.exit(status)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import signal
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -24,6 +25,7 @@ from ...actors import (
     UnwrittenCosts,
     log_call,
     stages_of,
+    write_remedy,
 )
 from ...bulk import bulk
 from ...bulk.collecting import rare_collections
@@ -43,6 +45,7 @@ from ...wording import printable
 BUILT_IN = "the built-in provider"
 """The stable name of the built-in provider."""
 
+_MOST_MISFITS = 5  # reasons
 _PAUSE: int | None = getattr(signal, "SIGUSR1", None)  # not on Windows
 _REREAD: int | None = getattr(signal, "SIGHUP", None)
 
@@ -74,6 +77,7 @@ class BulkJob:
         interrupted: whether a signal stopped the run.
         crash: the error that no supervisor handled.
         refused: the reason why the run did not start.
+        problems: what else failed, such as the report.
         provider: the name and the host of the provider, for the report.
         ended_at: the time at which the run ended.
     """
@@ -100,6 +104,7 @@ class BulkJob:
     interrupted: bool = False
     crash: str | None = None
     refused: str | None = None
+    problems: list[str] = attrs.field(factory=list[str])
     provider: str = ""
     ended_at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
 
@@ -147,7 +152,7 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
                 watch = open_watch(
                     run.progress,
                     job.console,
-                    observers=[series.sample, *(one.sample for one in logs)],
+                    observers=[series.sample, _misfits_told(job), *(one.sample for one in logs)],
                 )
                 # The report states why the run ended early.
                 with contextlib.suppress(BulkStopped):
@@ -170,16 +175,29 @@ def _reroutes_told(job: BulkJob, observer: Observer) -> Observer:
     return StageObserver(observe, stages_of(observer) | rerouted)
 
 
+def _misfits_told(job: BulkJob) -> Callable[[Progress], None]:
+    """Return an observer that prints why rows cannot be in a pack, each reason once."""
+    told: set[str] = set()
+
+    def sample(_: Progress) -> None:
+        for reason in () if job.run is None else tuple(job.run.misfits):
+            if reason not in told and len(told) < _MOST_MISFITS:
+                told.add(reason)
+                _print(job, f"Rows are sent alone, and not in packs: {reason}.")
+
+    return sample
+
+
 @contextlib.contextmanager
 def _event_log(job: BulkJob) -> Generator[EventLog | None]:
     if job.events is None:
         yield None
         return
     try:
-        log = EventLog(job.events, on_error=lambda text: _print(job, text))
+        log = EventLog(job.events, on_error=partial(_note_problem, job))
     except OSError as error:
         why = f"--events: cannot write {job.events}: {error.strerror}"
-        raise BulkRefused(why, "choose another file") from None
+        raise BulkRefused(why, write_remedy(error) or "choose another file") from None
     with log:
         yield log
 
@@ -242,6 +260,11 @@ async def _change_limits(job: BulkJob, run: BulkRun) -> None:
         return
     await run.change_limits(limits)
     _print(job, "The limits file was read again.")
+
+
+def _note_problem(job: BulkJob, text: str) -> None:
+    job.problems.append(text)
+    _print(job, text)
 
 
 def _print(job: BulkJob, text: str) -> None:

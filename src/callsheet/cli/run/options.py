@@ -1,5 +1,6 @@
-"""The options of `callsheet run` for its input, and the check of its files."""
+"""The options of `callsheet run` for its input and output, and the check of its files."""
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -7,15 +8,23 @@ from typing import Any, TypeVar
 
 import click
 
-from ...actors import Json
+from ...actors import Json, why_not_written
 from ...bulk.reading.errors import InputError, cannot_read
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.report import is_report
 from ...bulk.row import BadRow, Row
-from ...bulk.settings import Paths
+from ...bulk.settings import RETRIED_REASONS, Paths, RetriedReason
 from ...bulk.tables.short_schema import schema_class
 from ...bulk.watching.event_log import is_event_log
-from ..files import STDIN, check_extra_files, check_ours, check_output, is_stream
+from ..files import (
+    STDIN,
+    STDOUT,
+    check_extra_files,
+    check_ours,
+    check_output,
+    check_path,
+    is_stream,
+)
 from ..parameters import FiniteRange
 from ..sections import option
 
@@ -64,6 +73,31 @@ def _schema(
     except ValueError as error:
         raise click.BadParameter(str(error), param=parameter) from None
 
+
+def _retry_on(
+    _: click.Context, __: click.Parameter, value: str | None
+) -> tuple[RetriedReason, ...]:
+    """Return the finish reasons of a list."""
+    named = {name.strip() for name in (value or "").split(",")} - {""}
+    if unknown := sorted(named - set(RETRIED_REASONS)):
+        known = ", ".join(RETRIED_REASONS)
+        raise click.BadParameter(f"{unknown[0]!r} is none of {known}")
+    return tuple(reason for reason in RETRIED_REASONS if reason in named)
+
+
+def _stream(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+    """Return the path of a file to write, for which "-" is stdout."""
+    return STDOUT if value is not None and str(value) == STDIN else value
+
+
+retry_on_option = option(
+    "--retry-on",
+    section="Cost",
+    metavar="REASONS",
+    callback=_retry_on,
+    help="Send rows once more whose response ended by length, by content_filter, or both as a "
+    "list: responses of earlier runs, and of this one. Each call is paid for.",
+)
 
 _in = partial(option, section="Input")
 _OPTIONS = (
@@ -147,9 +181,70 @@ _OPTIONS = (
 )
 
 
+_out = partial(option, section="Output")
+_OUTPUT_OPTIONS = (
+    _out(
+        "--unordered",
+        is_flag=True,
+        help="Write responses as they arrive, not in the order of INPUT.",
+    ),
+    _out(
+        "--window",
+        type=click.IntRange(1),
+        default=10_000,
+        show_default=True,
+        metavar="ROWS",
+        help="The maximum number of rows that are read but not yet written.",
+    ),
+    _out(
+        "--fsync",
+        type=click.Choice(["full", "normal", "off"]),
+        default="full",
+        show_default=True,
+        help="full: responses survive a power failure. normal: a power failure may lose the latest "
+        "ones. off: the operating system decides when they reach the disk.",
+    ),
+    _out(
+        "--keep/--no-keep",
+        default=True,
+        show_default=True,
+        help="Keep OUTPUT.callsheet after the last row, so that a longer INPUT sends only new "
+        "rows.",
+    ),
+    _out(
+        "--events",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, readable=False, path_type=Path),
+        callback=_stream,
+        help="Write the outcome of each row to this file, as JSON Lines; - is stdout.",
+    ),
+    _out(
+        "--report",
+        "page",
+        metavar="FILE.html",
+        type=click.Path(dir_okay=False, readable=False, path_type=Path),
+        callback=_stream,
+        help="Write a page about the run when it ends. The plots on it need Matplotlib.",
+    ),
+    _out(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Write a summary of the run to stdout as JSON, however it ends.",
+    ),
+)
+
+
 def read_options(command: F) -> F:
     """Add the options of the input to a command."""
     for one in reversed(_OPTIONS):
+        command = one(command)
+    return command
+
+
+def output_options(command: F) -> F:
+    """Add the options of what a run writes to a command."""
+    for one in reversed(_OUTPUT_OPTIONS):
         command = one(command)
     return command
 
@@ -245,10 +340,25 @@ def check_files(
             for path in (paths.errors, paths.store, paths.batches, paths.reserve, paths.rows)
         },
     }
+    for name, path in written.items():
+        check_path(name, path)
     check_output(output, written, source)
     inputs = {"INPUT": None if source == STDIN else Path(source)}
     check_extra_files({"--events": events, "--report": page}, inputs | written | read, ledger)
     check_ours("--events", events, is_event_log)
     check_ours("--report", page, is_report)
-    if page is not None and not is_stream(page) and page.suffix.lower() not in (".html", ".htm"):
+    if page is not None and not is_stream(page):
+        _check_page(page)
+
+
+def _check_page(page: Path) -> None:
+    if page.suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"--report: {page} must end in .html")
+    is_new = not page.exists()
+    try:  # before the run: afterwards no page can be made of it
+        os.close(os.open(page, os.O_WRONLY | os.O_CREAT, 0o666))
+    except OSError as error:
+        why = why_not_written(error)
+        raise click.UsageError(f"--report: cannot write {page}: {why}") from None
+    if is_new:
+        page.unlink()

@@ -1,5 +1,6 @@
 """Report how `callsheet run` ended, or print the estimate of `callsheet run --dry-run`."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from math import inf
 from pathlib import Path
@@ -9,19 +10,31 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ...actors import JournalOwner, Limits, Routing, StorageError, Vendor, lines_in
+from ...actors import (
+    BatchingStatistics,
+    JournalOwner,
+    Limits,
+    Packing,
+    Routing,
+    StorageError,
+    Vendor,
+    lines_in,
+    why_not_written,
+)
+from ...bulk.engine.run import BulkRun
 from ...bulk.errors import BulkRefused
 from ...bulk.forecast import Forecast, PricedRoute
 from ...bulk.progress import Progress
 from ...bulk.report import summary
 from ...bulk.report.page import ReportMeta, write_report
-from ...bulk.settings import BulkSettings, Paths
+from ...bulk.settings import RETRIED_REASONS, BulkSettings, Paths
 from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
 from ..options import unwritten_remark
 from .job import BulkJob
 
 _REFUSED = 2
+_SYSTEM = "system message"
 
 
 def report(job: BulkJob) -> int:
@@ -55,7 +68,9 @@ def report(job: BulkJob) -> int:
         if _cannot_start(job):
             return _REFUSED
     for costs in job.unwritten:
-        _print(unwritten_remark(costs))
+        remark = unwritten_remark(costs)
+        job.problems.append(remark.partition(": ")[2])
+        _print(remark)
     is_whole = job.is_complete and now is not None and not now.failed and not now.bad
     is_whole = is_whole and all(costs.kept_in is not None for costs in job.unwritten)
     return 0 if is_whole and has_page and job.crash is None else 1
@@ -90,7 +105,8 @@ def _wrote_page(job: BulkJob, now: Progress) -> bool:
             job.page, job.series, now, ReportMeta(title=Path(job.source).name, settings=settings)
         )
     except OSError as error:
-        _print(f"Error: --report: cannot write {job.page}: {error.strerror}")
+        job.problems.append(f"--report: cannot write {job.page}: {why_not_written(error)}")
+        _print(f"Error: {job.problems[-1]}")
         return False
     return True
 
@@ -101,13 +117,17 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
     if now.failed or now.bad:
         where = Paths(job.output).errors
         lines.append(f"{_rows(now.failed + now.bad)} failed, listed in {where} with the reason.")
-    if not job.is_complete and (count := _rows_left_in_batches(job.output)):
+    if not job.is_complete and (count := rows_left_in_batches(job.output)):
         lines.append(
             f"Rows in batches at the provider, which will be billed: {count:,}. Run the same "
             "command again to get the responses."
         )
     if now.rerouted:
         lines.append(f"{_rows(now.rerouted)} went live, and not in a batch, at the usual price.")
+    if job.run is not None and job.run.packing is not None:
+        lines += _packs(job.run, job.run.packing)
+    if now.cut:
+        lines.append(_cut(now, job.settings))
     if now.maybe_billed:
         lost = 0 if job.run is None else job.run.lost_before
         before = f", {lost:,} of them in earlier runs" if lost else ""
@@ -115,6 +135,42 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
             f"Up to {now.maybe_billed:,} calls may have been billed without a response{before}."
         )
     return lines
+
+
+def _packs(run: BulkRun, packing: BatchingStatistics) -> list[str]:
+    """Return remarks on rows that were sent alone, although --route pack was given."""
+    lines = [_misfits(run.misfits)] if run.misfits else []
+    groups = packing.agreement.get(Packing.name, ())
+    if lost := sum(not one.is_trusted for one in groups):
+        instructions = "one instruction" if lost == 1 else f"{lost:,} instructions"
+        lines.append(
+            f"Packs were given up under {instructions}: too few answers in them were those of "
+            "single calls."
+        )
+    elif not packing.combined and not run.misfits:
+        lines.append(
+            "No pack was made: no two rows have the same system message, model and parameters, or "
+            "single calls were estimated to be cheaper."
+        )
+    return lines
+
+
+def _misfits(found: Mapping[str, int]) -> str:
+    """Return a sentence on rows that cannot be in a pack."""
+    ordered = sorted(found.items(), key=lambda one: (-one[1], one[0]))
+    reasons = ", ".join(f"{_rows(count)} ({reason})" for reason, count in ordered)
+    remedy = ". --system gives all rows one" if any(_SYSTEM in reason for reason in found) else ""
+    return f"Not in packs: {reasons}{remedy}."
+
+
+def _cut(now: Progress, settings: BulkSettings) -> str:
+    """Return a remark on responses that are not complete."""
+    kinds = [f"{count:,} by {kind}" for kind, count in sorted(now.cut.items())]
+    text = f"Responses that are not complete: {', '.join(kinds)}."
+    if set(now.cut) <= set(settings.retry_on):
+        return f"{text} They were asked again once; the same command asks again."
+    reasons = ",".join(kind for kind in RETRIED_REASONS if kind in now.cut)
+    return f"{text} --retry-on {reasons} sends these rows once more."
 
 
 def rows_in_batches(output: Path, owner: JournalOwner | None = None) -> int:
@@ -133,7 +189,7 @@ def rows_in_batches(output: Path, owner: JournalOwner | None = None) -> int:
         raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
 
 
-def _rows_left_in_batches(output: Path) -> int:
+def rows_left_in_batches(output: Path) -> int:
     """Count the rows in the journal after a run; 0 if it cannot be read (the run reports that)."""
     try:
         return rows_in_batches(output)
@@ -195,9 +251,10 @@ def _routes(vendor: Vendor) -> list[PricedRoute]:
 
 
 def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vendor) -> list[str]:
+    again = f" ({found.again:,} of them again, by --retry-on)" if found.again else ""
     known = f"{found.answered:,} have a response already, and {found.bad:,} cannot be read"
     lines = [
-        f"Rows: {found.read:,}, of which {found.to_send:,} would be sent, {known}.",
+        f"Rows: {found.read:,}, of which {found.to_send:,} would be sent{again}, {known}.",
         f"Duplicates: {found.duplicates:,} (the same request as an earlier row).",
     ]
     if found.first_bad is not None:
@@ -214,6 +271,8 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
     route = cheapest_route(found, settings, vendor)
     lines += _cost(found, settings, route)
     lines.append(f"Route: {_route(settings, route, vendor)}")
+    if settings.route == "pack" and found.misfits:
+        lines.append(_misfits(found.misfits))
     lines.append(
         "Tokens and cost are estimates. A response is taken to be as long as the latest ones in "
         "OUTPUT, or else to have max_tokens, or else 256 tokens. Nothing was sent."
@@ -225,7 +284,7 @@ def cheapest_route(found: Forecast, settings: BulkSettings, vendor: Vendor) -> P
     """Return the route that a run takes; of "auto" the cheapest that the deadline allows.
 
     Args:
-        found: the estimate of the run.
+        found: the estimate of rows, tokens, cost and time.
         settings: the settings of the run.
         vendor: the vendor of the endpoint.
     """

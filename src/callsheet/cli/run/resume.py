@@ -20,10 +20,8 @@ from ...bulk.reading.source import STDIN, FileState
 from ...bulk.row import Row
 from ...bulk.settings import BulkSettings, Paths
 from ...wording import dollars, printable
-from .. import INTERRUPTED
 from .report import cheapest_route, rows_in_batches
 
-_REFUSED = 2
 _LOOKED_AT = 100  # rows of a pipe
 _PATIENCE_S = 0.5
 _LARGE_BYTES = 32 * 1024**2  # of an input that takes more than a moment to compare
@@ -78,7 +76,8 @@ class ResumeCheck:
                 _print(f"Comparing the rows of INPUT with those of {self.output.name}.")
             with open_rows(self.source, reading, on_remark, state=state) as rows:
                 is_pack = self.settings.route == "pack"
-                found = forecast(rows, self.prices, known, is_detailed=is_pack)
+                again = self.settings.retry_on
+                found = forecast(rows, self.prices, known, retry_on=again, is_detailed=is_pack)
             owner = None if self.settings.pay_again else known.owner
             in_batches = rows_in_batches(self.output, owner)
         cost = self._cost(found)
@@ -159,8 +158,8 @@ def _is_yes(question: str) -> bool:
     try:
         line = sys.stdin.readline()
     except KeyboardInterrupt:
-        click.echo("\nInterrupted. Nothing was sent.", err=True)
-        sys.exit(INTERRUPTED)
+        click.echo("\nNothing was sent.", err=True)
+        raise
     if not line.endswith("\n"):
         click.echo(err=True)
     return line.strip().lower() in ("y", "yes")
@@ -183,8 +182,9 @@ def _told(output: Path, found: Forecast, cost: str, in_batches: int) -> list[str
     first = comparison_words(output, found.comparison)
     if not found.to_send:
         return [first, "No row is to be sent."]
+    again = f", {found.again:,} of them again (--retry-on)" if found.again else ""
     batched = f", of which {in_batches:,} are in batches already" if in_batches else ""
-    return [first, f"To send: {_rows(found.to_send)} {cost}{batched}."]
+    return [first, f"To send: {_rows(found.to_send)} {cost}{again}{batched}."]
 
 
 def _changes(found: InputComparison, before: str, words: str) -> str:
