@@ -133,7 +133,9 @@ def _chars_of_row(row: Row) -> int:
 
 def ended_by(response: Response) -> str | None:
     """Return how a response ended; of several choices the first one that is not complete."""
-    reasons = [choice.finish_reason for choice in response.choices] or [response.finish_reason]
+    if len(response.choices) <= 1:
+        return response.finish_reason
+    reasons = [choice.finish_reason for choice in response.choices]
     return next((reason for reason in reasons if reason in RETRIED_REASONS), reasons[0])
 
 
