@@ -87,9 +87,37 @@ async def submit_for(
     """
     events = _CallEvents(request, context, observer)
     events.report("asked")
-    due = inf if request.deadline is None else trio.current_time() + request.deadline
-    slot = await to.submit(Complete(request, context), deadline=due)
-    if not stages_of(observer).isdisjoint(_ENDS):
+    slot = await to.submit(Complete(request, context), deadline=_due(request))
+    return _reporting(slot, events)
+
+
+def submit_for_nowait(
+    to: Ref, request: Request, context: CallContext, *, observer: Observer
+) -> ReplySlot[Response]:
+    """Do as `submit_for` without waiting for room; see `Troupe.submit_nowait`.
+
+    Args:
+        to: a stage that takes `Complete`.
+        request: the request to send.
+        context: the ids of the call.
+        observer: called with the first and the last event of the call.
+
+    Raises:
+        MailboxFull: the stage has no room; no event was reported.
+    """
+    slot = to.submit_nowait(Complete(request, context), deadline=_due(request))
+    events = _CallEvents(request, context, observer)
+    events.report("asked")
+    return _reporting(slot, events)
+
+
+def _due(request: Request) -> float:
+    return inf if request.deadline is None else trio.current_time() + request.deadline
+
+
+def _reporting(slot: ReplySlot[Response], events: "_CallEvents") -> ReplySlot[Response]:
+    """Report the end of a call that was submitted, if its observer wants that."""
+    if not stages_of(events.observer).isdisjoint(_ENDS):
         slot.on_settled(events.report_end)
     return slot
 

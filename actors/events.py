@@ -84,7 +84,7 @@ class StageObserver:
 
     Args:
         observe: called with each event of these stages.
-        stages: the stages.
+        stages: the kinds of events that it gets.
     """
 
     observe: Observer

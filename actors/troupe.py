@@ -25,7 +25,7 @@ from . import (
     routing,
     tool_loop,
 )
-from .asking import ResponseStream, ask_for, stream_for, submit_for
+from .asking import ResponseStream, ask_for, stream_for, submit_for, submit_for_nowait
 from .calls import CallContext
 from .events import Observer
 from .messages import Request
@@ -150,6 +150,27 @@ class Troupe:
         if request.returns is not None:
             raise ValueError("the result of a submitted call is not read; use `complete`")
         return await submit_for(
+            self.first_stage, request, self._context(call, lane), observer=self.observer
+        )
+
+    def submit_nowait(
+        self, request: Request, *, call: str = "", lane: str = ""
+    ) -> ReplySlot[Response]:
+        """Begin one call as `submit` does, without waiting for room and without a checkpoint.
+
+        Args:
+            request: the request to send; its `deadline` limits the call.
+            call: the id of the call in events and logs (L9); a running number if empty.
+            lane: the lane in which the call waits; see `Limits.lanes`.
+
+        Raises:
+            ValueError: the request declares the class of its result, which `complete` reads.
+            MailboxFull: the first stage has no room; its `when_room` reports when it has.
+            ActorStopped: the troupe accepts no calls any more.
+        """
+        if request.returns is not None:
+            raise ValueError("the result of a submitted call is not read; use `complete`")
+        return submit_for_nowait(
             self.first_stage, request, self._context(call, lane), observer=self.observer
         )
 

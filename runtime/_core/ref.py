@@ -232,6 +232,41 @@ class Ref(Generic[M_contra]):
             Deadlock: the actor itself waits, directly or indirectly, for the sender.
             UnhandledMessage: the actor has no handler for this type of message.
         """
+        slot = self._submitted(message, deadline)
+        if deadline == inf:
+            await self.deliver(message, slot)  # type: ignore[arg-type]  # as above
+            return slot
+        with trio.CancelScope(deadline=deadline) as wait:
+            await self.deliver(message, slot)  # type: ignore[arg-type]  # as above
+        if wait.cancelled_caught:
+            slot.expire()  # the deadline task may have ended with the runtime
+        return slot
+
+    def submit_nowait(self, message: Askable[Self, R], *, deadline: float = inf) -> ReplySlot[R]:
+        """Send a message without waiting for room, and return the slot for the reply.
+
+        It is no checkpoint, so that a burst of messages wakes the actor once.
+
+        Args:
+            message: the message to send; its type argument is the type of the reply.
+            deadline: when the reply is due, in seconds on Trio's clock.
+
+        Returns:
+            The slot, as `submit` does.
+
+        Raises:
+            MailboxFull: the mailbox is full.
+            ActorStopped: the actor accepts no messages any more.
+            UnhandledMessage: the actor has no handler for this type of message.
+        """
+        slot = self._submitted(message, deadline)
+        if not self.try_deliver(message, slot):  # type: ignore[arg-type]  # as above
+            slot.cancel()
+            raise MailboxFull(self._cell.path, self._cell.mailbox.capacity)
+        return slot
+
+    def _submitted(self, message: Askable[Self, R], deadline: float) -> ReplySlot[R]:
+        """Return the slot of a message that is submitted."""
         check_thread(self._cell)
         check_seconds("deadline", deadline)
         slot: ReplySlot[R] = ReplySlot()
@@ -239,14 +274,8 @@ class Ref(Generic[M_contra]):
         slot.deadline = slot.limit = deadline
         slot.message = message  # type: ignore[assignment]  # as above
         slot.receiver, slot.cause = self._cell, current_slot.get()
-        if deadline == inf:
-            await self.deliver(message, slot)  # type: ignore[arg-type]  # as above
-            return slot
-        slot.watch(self._cell.deadlines, deadline)
-        with trio.CancelScope(deadline=deadline) as wait:
-            await self.deliver(message, slot)  # type: ignore[arg-type]  # as above
-        if wait.cancelled_caught:
-            slot.expire()  # the deadline task may have ended with the runtime
+        if deadline < inf:
+            slot.watch(self._cell.deadlines, deadline)
         return slot
 
     @asynccontextmanager

@@ -295,3 +295,27 @@ async def test_submit_gives_a_slot_that_calls_back_and_can_be_cancelled(autojump
         assert not second.cancel(), "a slot is filled once"
         await worker.ask(Work("third", 1))
     assert "end second" not in journal
+
+
+async def test_submit_nowait_gives_such_a_slot_at_once_if_there_is_room(autojump_clock):
+    """R4, R5: a full mailbox takes nothing, and a deadline counts from the start."""
+    journal: list[str] = []
+    async with open_runtime() as runtime:
+        worker = await runtime.spawn("worker", partial(Worker, journal), capacity=2)
+        seen: list[object] = []
+        first = worker.submit_nowait(Work("first", 3))
+        first.on_settled(lambda slot: seen.append(slot.value))
+        second = worker.submit_nowait(Work("second", 1), deadline=trio.current_time() + 2.0)
+        assert not journal, "it is no checkpoint"
+        with pytest.raises(MailboxFull):
+            worker.submit_nowait(Work("third", 1), deadline=trio.current_time() + 1.0)
+        assert await first.wait() == "first"
+        with pytest.raises(AskTimedOut):
+            await second.wait()
+        fourth = worker.submit_nowait(Work("fourth", 60))
+        await trio.sleep(1)
+        assert fourth.cancel()
+        await worker.ask(Work("fifth", 1))
+    assert [entry for entry in journal if entry.startswith("end")] == ["end first", "end fifth"]
+    with pytest.raises(ActorStopped):
+        worker.submit_nowait(Work("sixth", 1))

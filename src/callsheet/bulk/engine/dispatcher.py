@@ -230,7 +230,7 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
             await self._keep(keep)
         first = self._troupe.first_stage
         while first.has_room and (call := state.next()) is not None:
-            await self._send(call)
+            self._send(call)
         if not first.has_room:
             first.when_room(self._wake)
         if state.has_stopped and not state.is_counted:
@@ -265,7 +265,7 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
 
     # ---------------------------------------------------------------- rows
 
-    async def _send(self, call: RowCall) -> None:
+    def _send(self, call: RowCall) -> None:
         """Send one row; its end is a call of the state, not a task that waits."""
         row, due = call.row, self._state.due
         left_s = None if due is None else max(_MIN_S, due - trio.current_time())
@@ -274,7 +274,7 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
             if request.returns is not None:
                 self._calls.start_soon(self._complete, call, request)
                 return
-            slot = await self._troupe.submit(request, call=row.custom_id, lane=self._lane)
+            slot = self._troupe.submit_nowait(request, call=row.custom_id, lane=self._lane)
         except ValueError as error:
             self._state.failed(call, error)
             return
