@@ -7,6 +7,7 @@ it. `docs/architecture.md` has the way of a row on one page.
 """
 
 from .bulk import bulk
+from .collecting import rare_collections
 from .dataframe import bulk_dataframe
 from .engine.run import BulkRun
 from .errors import BulkRefused, BulkStopped, RunEnding
@@ -32,4 +33,5 @@ __all__ = [
     "RunEnding",
     "bulk",
     "bulk_dataframe",
+    "rare_collections",
 ]

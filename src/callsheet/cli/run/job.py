@@ -25,6 +25,7 @@ from ...actors import (
     stages_of,
 )
 from ...bulk import bulk
+from ...bulk.collecting import rare_collections
 from ...bulk.engine.run import BulkRun
 from ...bulk.errors import BulkRefused, BulkStopped, RunEnding
 from ...bulk.progress import Progress
@@ -102,7 +103,7 @@ class BulkJob:
 
 async def run_job(job: BulkJob) -> None:
     """Run until every row has an outcome, or time, money or disk space runs out."""
-    with trio.CancelScope() as scope:
+    with rare_collections(), trio.CancelScope() as scope:
         try:
             await _with_provider(job, scope)
         except BulkRefused as error:
