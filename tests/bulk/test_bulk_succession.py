@@ -54,8 +54,10 @@ def succeed(start, stats, source, output, base_url, *, rows, rounds, seed, most_
     random = Random(seed)
     write_input(source, rows)
     kills = refusals = 0
+    since = time.monotonic()
     process = start(*command(source, output, base_url))
     is_working = begun(process, base_url, stats, 0)
+    most_s = max(most_s, 2 * (time.monotonic() - since))  # a start takes long on a busy machine
     while is_working and kills < rounds:
         successor = start(*command(source, output, base_url))
         time.sleep(random.uniform(0.0, most_s))  # before or after it has opened the files

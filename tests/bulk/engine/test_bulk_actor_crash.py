@@ -37,7 +37,7 @@ CRASHES = {
     "reader": (reader, "take", 2),
     "dispatcher": (Dispatch, "next", 30),
     "dispatcher adds rows": (Dispatch, "add", 2),
-    "dispatcher sends a row": (Troupe, "submit", 30),
+    "dispatcher sends a row": (Troupe, "submit_nowait", 30),
     "store looks rows up": (Archive, "find", 2),
     "store writes": (Archive, "keep", 5),
     "writer": (RunOutput, "write", 3),

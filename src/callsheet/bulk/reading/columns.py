@@ -48,6 +48,7 @@ _NOT_SENT_BESIDE_PROMPT = {
     "metadata", "modalities", "prediction", "prompt_cache_key", "reasoning", "safety_identifier",
     "store", "thinking", "user", "verbosity", "web_search_options",
 }  # fmt: skip
+_MARKUP = re.compile(r"\{[{%#]")  # of Jinja
 _ROW = "row"  # the whole row in templates, for columns whose name is not a Jinja identifier
 _SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 """{author in a chat of ShareGPT: role}"""
@@ -78,6 +79,7 @@ class ColumnReader:
         self._carries_columns = settings.carries_columns
         self._template = settings.template
         self._system = settings.system
+        self._same_system: str | None = None  # rendered once, if it is the same for each row
         self._fields = dict(settings.fields)
         self._is_usual = settings.template is None and not {"prompt", "messages"} & set(
             self._fields
@@ -242,12 +244,20 @@ class ColumnReader:
                 raise BadRecord("the prompt is empty")
             messages = (ChatMessage("user", prompt),)
         if self._system is not None:
-            system = _rendered("system", self._system, values)
+            system = self._system_of(self._system, values)
         elif "system" in taken:
             system = _text(self._fields["system"], taken.pop("system"))
         else:
             system = _text("system", own.get("system"))
         return (ChatMessage("system", system), *messages) if system.strip() else messages
+
+    def _system_of(self, template: str, values: Mapping[str, object]) -> str:
+        if self._same_system is not None:
+            return self._same_system
+        system = _rendered("system", template, values)
+        if not _MARKUP.search(template):
+            self._same_system = system
+        return system
 
     def _taken(self, columns: Mapping[str, object], name: str) -> object:
         if name not in columns:
