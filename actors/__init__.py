@@ -163,6 +163,7 @@ if TYPE_CHECKING:
         ToolRunTimedOut,
     )
     from .tools import Tool, ToolLike, ToolResult
+    from .trio_only import trio_block
     from .troupe import Troupe
     from .typed import class_of_schema, result_columns, result_members
     from .vendors import (
@@ -265,6 +266,7 @@ else:
             "DamagedFile Database DatabaseFormat FileInUse ForeignFile InThread OtherVersion "
             "StorageError StorageFull in_worker_thread open_database StorageUnavailable"
         ),
+        trio_only="trio_block",
         troupe="Troupe",
         typed="class_of_schema result_columns result_members",
         vendors=(
@@ -468,6 +470,7 @@ __all__ = [
     "result_members",
     "sharing_key",
     "take_unwritten",
+    "trio_block",
     "vendor_at",
     "vendor_named",
 ]

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
 
 from ..doors import TrioThread
 from .bridge import AsyncioDoor, running_loop, wait_for
@@ -66,6 +66,17 @@ class AsyncioOpening(AbstractAsyncContextManager[HandleT], Generic[ResourceT, Ha
             return
         await _close(self._thread, at_once=kind is not None)
         self._thread.join()
+
+    if not TYPE_CHECKING:  # type checkers refuse `with` by themselves
+
+        def __enter__(self) -> NoReturn:
+            raise RuntimeError(
+                f"the {self._name} of callsheet.aio needs `async with`; for `with`, import it from "
+                "callsheet.sync"
+            )
+
+        def __exit__(self, *_: object) -> None:
+            """Do nothing: the block is never entered."""
 
 
 async def _close(thread: TrioThread[Any], *, at_once: bool) -> None:

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
-from typing import Any, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
 
 import trio
 
@@ -136,6 +136,17 @@ class BlockingOpening(AbstractContextManager[HandleT], Generic[ResourceT, Handle
         self._finalizer.detach()
         _close(self._thread, at_once=kind is not None)
         self._thread.join()
+
+    if not TYPE_CHECKING:  # type checkers refuse `async with` by themselves
+
+        async def __aenter__(self) -> NoReturn:
+            raise RuntimeError(
+                f"the {self._name} of callsheet.sync needs `with`; for `async with`, import it "
+                "from callsheet under Trio, or from callsheet.aio under asyncio"
+            )
+
+        async def __aexit__(self, *_: object) -> None:
+            """Do nothing: the block is never entered."""
 
 
 def refuse_trio(name: str) -> None:
