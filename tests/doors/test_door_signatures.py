@@ -5,10 +5,11 @@ import re
 
 import pytest
 
-import callsheet
+import callsheet.bulk
 from callsheet import aio, sync
 from callsheet.actors import Troupe
 from callsheet.aio import AsyncioTroupe
+from callsheet.bulk import BulkRun
 from callsheet.sync import BlockingTroupe
 
 ONLY_UNDER_TRIO = {
@@ -49,3 +50,18 @@ def test_a_method_has_the_arguments_of_that_of_a_troupe(door, name):
 @pytest.mark.parametrize("name", ["open_builtin_provider", "open_endpoint", "open_troupe"])
 def test_a_function_has_the_arguments_of_that_of_callsheet(module, name):
     assert arguments(getattr(module, name)) == arguments(getattr(callsheet, name))
+
+
+@pytest.mark.parametrize("module", [aio, sync])
+@pytest.mark.parametrize("name", ["bulk", "bulk_dataframe"])
+def test_a_bulk_run_has_the_arguments_of_that_of_callsheet(module, name):
+    assert arguments(getattr(module, name)) == arguments(getattr(callsheet.bulk, name))
+
+
+@pytest.mark.parametrize("run", [aio.AsyncioBulkRun, sync.BlockingBulkRun])
+def test_a_run_has_the_names_of_a_bulk_run(run):
+    of_the_engine = {"finish", "leave", "wait_finished"}
+    ours = {name for name in vars(run) if name[0] != "_"}
+    assert ours == {name for name in vars(BulkRun) if name[0] != "_"} - of_the_engine | {
+        "is_finished"  # an attribute there
+    }

@@ -61,7 +61,9 @@ def test_what_needs_trio_names_the_door_for_plain_programs(opening):
 def test_what_needs_asyncio_names_the_others(opening):
     with pytest.raises(RuntimeError, match=r"needs asyncio; under Trio, import it from callsheet"):
         under_trio(opening)
-    with pytest.raises(RuntimeError, match=r"needs asyncio; in a plain program, use callsheet.sync"):
+    with pytest.raises(
+        RuntimeError, match=r"needs asyncio; in a plain program, use callsheet.sync"
+    ):
         in_a_coroutine_without_a_loop(opening)
     with pytest.raises(RuntimeError, match=r"for `with`, import it from callsheet.sync"):
         with_(opening)
