@@ -162,6 +162,28 @@ def test_the_exit_of_the_interpreter_closes_what_is_open():
     assert run_program(EXIT) == ["Hello", "closed"]
 
 
+def test_the_exit_of_the_interpreter_closes_the_ledger_and_the_cache(tmp_path):
+    """In Python 3.12, no thread can be started then."""
+    text = f"""
+    import sys
+    from pathlib import Path
+    from callsheet import sync
+    from callsheet.actors import CachePolicy, LedgerPolicy
+    sys.path.insert(0, "tests/doors")
+    from door_fakes import Provider, request, settings_for
+
+    folder = Path({str(tmp_path)!r})
+    stages = dict(
+        ledger=LedgerPolicy(path=folder / "ledger"), cache=CachePolicy(path=folder / "cache")
+    )
+    opening = sync.open_troupe(settings_for(Provider(), **stages))
+    print(opening.__enter__().complete(request(max_tokens=5)).text)
+    print(len([*folder.iterdir()]) > 2)
+    """
+    assert run_program(text) == ["Hello", "True"]
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "ledger"}
+
+
 def test_the_exit_of_the_interpreter_does_not_wait_for_calls():
     text = (
         EXIT
