@@ -4,6 +4,7 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -148,13 +149,40 @@ def test_a_fork_is_refused_with_a_sentence():
         except DoorClosed as error:
             queue.put(str(error))
 
-    with sync.open_troupe(settings_for(Provider())) as troupe:
+    provider = Provider()
+    with sync.open_troupe(settings_for(provider)) as troupe:
         context = multiprocessing.get_context("fork")
         queue = context.SimpleQueue()
         child = context.Process(target=in_the_child, args=(queue,))
         child.start()
         child.join(SOON_S)
         assert queue.get() == ("this troupe was opened in another process; open one after the fork")
+        assert troupe.complete(request()).text == "Hello"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_leaves_the_block_and_its_streams_without_a_wait():
+    """As a child that returns from the function in which it was forked."""
+    provider = Provider()
+    with sync.open_troupe(settings_for(provider)) as troupe:
+        with troupe.stream(request("hold")) as pieces:
+            wait_until(lambda: provider.in_flight == 1)
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                code = 1
+                try:
+                    next(pieces)
+                except DoorClosed:
+                    code = 0
+                finally:
+                    pieces.__exit__(None, None, None)
+                    troupe._door.thread.stop(at_once=False)
+                    troupe._door.thread.ended.wait()
+                    os._exit(code)
+        _, status = os.waitpid(child, 0)
+        assert status == 0
         assert troupe.complete(request()).text == "Hello"
 
 

@@ -1,5 +1,7 @@
 """The errors of a door, and copies of errors for the callers that wait."""
 
+from copy import copy
+from types import FunctionType
 from typing import TypeVar
 
 ErrorT = TypeVar("ErrorT", bound=BaseException)
@@ -23,12 +25,17 @@ def copy_of(error: ErrorT) -> ErrorT:
         error: the error as Trio's side has it.
     """
     kind = type(error)
+    if any(vars(base).get("__slots__") for base in kind.__mro__):
+        return error  # its members may be in slots, which only the class knows to copy
     try:
-        copied = kind.__new__(kind, *error.args)
-        copied.args = error.args
-        copied.__dict__.update(error.__dict__)
+        if isinstance(kind.__init__, FunctionType):  # whose arguments may differ from `args`
+            copied = kind.__new__(kind, *error.args)
+            copied.__dict__.update(error.__dict__)
+        else:
+            copied = copy(error)
     except Exception:  # noqa: BLE001  # a class with rules of its own: the error itself will do
         return error
+    copied.args = error.args
     if hasattr(error, "__notes__"):
         copied.__notes__ = [*error.__notes__]
     copied.__cause__ = error.__cause__

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar, final
+from weakref import WeakSet
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
@@ -59,8 +60,7 @@ class TrioThread(Generic[ResourceT]):
         self._commands: deque[Callable[[], None]] = deque()
         self._is_awake = False  # whether Trio's thread will look at the commands
         self._token: trio.lowlevel.TrioToken | None = None
-        self._pid = os.getpid()
-        self._is_stopping = False
+        self._is_stopping = self._is_forked = False
         # The others belong to Trio's thread.
         self._scope = trio.CancelScope()
         self._stopping = trio.Event()
@@ -81,8 +81,9 @@ class TrioThread(Generic[ResourceT]):
         self._thread = threading.Thread(
             target=context.run, args=(self._main,), name=f"callsheet {self.name}", daemon=True
         )
-        atexit.register(self._stop_at_exit)
         self._thread.start()
+        atexit.register(self._stop_at_exit)
+        _threads.add(self)
 
     def add(self, call: DoorCall[ResourceT, Any]) -> None:
         """Let a call begin; `wake` sends it.
@@ -93,8 +94,8 @@ class TrioThread(Generic[ResourceT]):
         Raises:
             DoorClosed: the thread takes no calls any more.
         """
-        if self._is_stopping or os.getpid() != self._pid or not self._calls.add(call):
-            raise self._refusal()
+        if self._is_stopping or not self._calls.add(call):
+            raise self._closed()
         self._commands.append(lambda: self._begin(call))
 
     def give_up(self, call: DoorCall[ResourceT, Any]) -> None:
@@ -153,22 +154,34 @@ class TrioThread(Generic[ResourceT]):
         if self.error is not None:
             raise copy_of(self.error)
 
-    def _refusal(self) -> DoorClosed:
-        if os.getpid() != self._pid:
+    def end_in_fork(self) -> None:
+        """Settle what is open, in a process that has everything of this thread but the thread.
+
+        Nothing is written there: the sockets are shared with the process that has the thread.
+        """
+        self._is_forked = True
+        self._token = self._flusher = None
+        self.started, self.ended = Milestone(), Milestone()  # the locks may be held, for ever
+        self._settle_rest()
+        self.started.reach()
+        self.ended.reach()
+
+    def _closed(self) -> DoorClosed:
+        if self._is_forked:
             return DoorClosed(
                 f"this {self.name} was opened in another process; open one after the fork"
             )
-        return self._closed()
-
-    def _closed(self) -> DoorClosed:
         closed = DoorClosed(f"the {self.name} is closed")
         closed.__cause__ = self.error
         return closed
 
+    def _settle_rest(self) -> None:
+        for call in self._calls.close():
+            call.settle(None, self._closed())
+
     def _stop_at_exit(self) -> None:
-        if os.getpid() == self._pid:
-            self.stop(at_once=True)
-            self.ended.wait(_EXIT_S)
+        self.stop(at_once=True)
+        self.ended.wait(_EXIT_S)
 
     # ------------------------------------------------------------- in Trio's thread
 
@@ -191,12 +204,11 @@ class TrioThread(Generic[ResourceT]):
         except BaseException as error:  # noqa: BLE001  # the one that closes the door raises it
             self.error = error
         finally:
-            for call in self._calls.close():
-                call.settle(None, self._closed())
+            self._settle_rest()
             self._flush()
             self.started.reach()
-            atexit.unregister(self._stop_at_exit)
             self.ended.reach()
+            atexit.unregister(self._stop_at_exit)
 
     async def _run(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
@@ -272,6 +284,18 @@ class TrioThread(Generic[ResourceT]):
                         call.scope.cancel()
         finally:
             self._watcher = None
+
+
+_threads: "WeakSet[TrioThread[Any]]" = WeakSet()
+
+
+def _end_in_fork() -> None:
+    for thread in list(_threads):
+        thread.end_in_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_end_in_fork)
 
 
 async def _park() -> None:
