@@ -19,6 +19,7 @@ from http_bench.call import (
     PROMPT,
     SHORT_TOKENS,
     SYSTEM,
+    TIMEOUT_S,
     check,
     request_body,
 )
@@ -92,7 +93,10 @@ async def open_asyncio(plan: Plan) -> AsyncGenerator[Call]:
 
 @asynccontextmanager
 async def open_openai(plan: Plan) -> AsyncGenerator[Call]:
-    """Open the SDK's client as in its README, without retries."""
+    """Open the SDK's client as in its README, but without retries and with a longer timeout.
+
+    With 500 concurrent calls, its pool alone may take longer than the 5 s that it has to connect.
+    """
     sdk = import_module("openai")
 
     async def complete() -> int:
@@ -109,7 +113,9 @@ async def open_openai(plan: Plan) -> AsyncGenerator[Call]:
         check("".join(texts))
         return pieces
 
-    async with sdk.AsyncOpenAI(base_url=plan.base_url, api_key=API_KEY, max_retries=0) as client:
+    async with sdk.AsyncOpenAI(
+        base_url=plan.base_url, api_key=API_KEY, max_retries=0, timeout=TIMEOUT_S
+    ) as client:
         yield stream if plan.streams else complete
 
 

@@ -215,6 +215,14 @@ def test_loops_of_several_threads_use_one_troupe():
     run(main)
 
 
+def test_threads_call_the_same_troupe_and_block():
+    async def main(troupe, provider):
+        response = await asyncio.to_thread(troupe.blocking.complete, request("say blocked"))
+        assert response.text == "blocked"
+
+    run(main)
+
+
 def test_a_troupe_that_is_closed_refuses_calls():
     async def main():
         async with open_troupe(settings_for(Provider())) as troupe:

@@ -1,7 +1,7 @@
 """The types of the doors, as a user meets them. Checked by type checkers, never run.
 
-    mypy --strict --warn-unused-ignores tests/typing/doors.py
-    pyright tests/typing/doors.py
+mypy --strict --warn-unused-ignores tests/typing/doors.py
+pyright tests/typing/doors.py
 """
 
 from typing import assert_type
@@ -38,6 +38,7 @@ async def from_asyncio(settings: TroupeSettings, request: Request[Label]) -> Non
                     assert_type(piece.parsed, Label)
             assert_type(pieces.response, Response[Label] | None)
         assert_type(await troupe.run_tools(request, max_cost_usd="0.05"), ToolRun[Label])
+        assert_type(troupe.blocking, BlockingTroupe)
         assert_type(await troupe.compose("Tea", timeout=60), Post)
         assert_type(await troupe.explain(request), CallPlan)
         assert_type(await troupe.costs(), CostStatistics)

@@ -11,6 +11,8 @@ from .. import actors
 from ..actors import Request, Response, Troupe, TroupeSettings
 from ..doors import check_buffer
 from ..runtime import RestartPolicy
+from ..sync import BlockingTroupe
+from ..sync.door import BlockingDoor
 from .bridge import AsyncioDoor
 from .opening import AsyncioOpening
 from .stream import AsyncioStream
@@ -86,6 +88,11 @@ class AsyncioTroupe:
 
     def __repr__(self) -> str:
         return f"<AsyncioTroupe in {self._door.thread!r}>"
+
+    @property
+    def blocking(self) -> BlockingTroupe:
+        """The same troupe for threads, such as those of FastAPI's endpoints that are not async."""
+        return BlockingTroupe(BlockingDoor(self._door.thread))
 
     async def compose(
         self, topic: str, *, timeout: float = inf, post: str = "", lane: str = ""

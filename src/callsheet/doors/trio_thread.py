@@ -201,7 +201,7 @@ class TrioThread(Generic[ResourceT]):
     def _main(self) -> None:
         try:
             trio.run(self._run)
-        except BaseException as error:  # noqa: BLE001  # the one that closes the door raises it
+        except BaseException as error:  # noqa: BLE001  # `join` raises it
             self.error = error
         finally:
             self._settle_rest()
@@ -272,7 +272,7 @@ class TrioThread(Generic[ResourceT]):
             flush()
 
     async def _watch_orphans(self) -> None:
-        """Cancel the calls of event loops that were closed: a closed loop tells no one."""
+        """Cancel the calls of event loops that were closed, which asyncio does not report."""
         try:
             while True:
                 if not self._calls:
