@@ -9,7 +9,9 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
+import anyio
 import pytest
 from door_fakes import SOON_S, Provider, open_threads, request, settings_for, wait_until
 
@@ -17,10 +19,11 @@ from callsheet import aio, sync
 from callsheet.aio import DoorClosed
 from callsheet.runtime import AskFailed
 
+HERE = Path(__file__).parent
 EXIT = """
     import sys, time, trio
     from callsheet import sync
-    sys.path.insert(0, "tests/doors")
+    sys.path.insert(0, HERE)
     from door_fakes import Provider, request, settings_for
 
     class Slow(Provider):
@@ -38,7 +41,7 @@ EXIT = """
 def run_program(text):
     """Run a program in a fresh process, and return what it prints."""
     run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(text)],
+        [sys.executable, "-c", f"HERE = {str(HERE)!r}\n{textwrap.dedent(text)}"],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
@@ -197,7 +200,7 @@ def test_the_exit_of_the_interpreter_closes_the_ledger_and_the_cache(tmp_path):
     from pathlib import Path
     from callsheet import sync
     from callsheet.actors import CachePolicy, LedgerPolicy
-    sys.path.insert(0, "tests/doors")
+    sys.path.insert(0, HERE)
     from door_fakes import Provider, request, settings_for
 
     folder = Path({str(tmp_path)!r})
@@ -224,3 +227,52 @@ def test_the_exit_of_the_interpreter_does_not_wait_for_calls():
     """
     )
     assert run_program(text) == ["Hello", "over", "closed"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+def test_an_interrupt_of_an_asyncio_program_closes_the_troupe():
+    text = """
+    import asyncio, os, signal, sys
+    from callsheet.aio import open_troupe
+    sys.path.insert(0, HERE)
+    from door_fakes import Provider, request, settings_for
+
+    class Closing(Provider):
+        async def aclose(self):
+            print("closed")
+
+    async def main():
+        provider = Closing()
+        async with open_troupe(settings_for(provider)) as troupe:
+            call = asyncio.ensure_future(troupe.complete(request("hold")))
+            while not provider.in_flight:
+                await asyncio.sleep(0.01)
+            asyncio.get_running_loop().call_later(0.1, signal.raise_signal, signal.SIGINT)
+            await call
+
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        print("interrupted")
+    """
+    assert run_program(text) == ["closed", "interrupted"]
+
+
+def test_a_scope_of_anyio_that_is_cancelled_closes_the_troupe():
+    """Such a scope cancels its task again at each wait."""
+    provider = Provider()
+
+    async def main():
+        with anyio.move_on_after(0.2) as scope:
+            async with aio.open_troupe(settings_for(provider)) as troupe:
+                await troupe.complete(request("hold"))
+        assert scope.cancelled_caught
+        async with aio.open_troupe(settings_for(provider)) as troupe:
+            with anyio.move_on_after(0.2) as scope:
+                async with troupe.stream(request("hold")) as pieces:
+                    await anext(pieces)
+            assert scope.cancelled_caught
+            await asyncio.to_thread(wait_until, lambda: provider.in_flight == 0)
+
+    asyncio.run(main())
+    assert provider.in_flight == 0
