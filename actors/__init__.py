@@ -167,6 +167,7 @@ if TYPE_CHECKING:
         ToolRunTimedOut,
     )
     from .tools import Tool, ToolLike, ToolResult
+    from .trio_only import trio_block
     from .troupe import Troupe
     from .typed import class_of_schema, result_columns, result_members
     from .vendors import (
@@ -270,6 +271,7 @@ else:
             "StorageError StorageFull StorageUnavailable in_worker_thread open_database "
             "read_remedy why_not_read why_not_written write_remedy"
         ),
+        trio_only="trio_block",
         troupe="Troupe",
         typed="class_of_schema result_columns result_members",
         vendors=(
@@ -476,6 +478,7 @@ __all__ = [
     "sharing_key",
     "stages_of",
     "take_unwritten",
+    "trio_block",
     "vendor_at",
     "vendor_named",
     "why_not_read",

@@ -1,7 +1,6 @@
 """Cast a troupe: spawn its actors and connect each stage to the next."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from functools import partial
 
@@ -27,6 +26,7 @@ from .messages import Request, Task
 from .pool_health import PoolHealth
 from .routing import Route
 from .settings import TroupeSettings
+from .trio_only import trio_block
 from .troupe import Troupe
 from .vendors import (
     BatchLimits,
@@ -83,7 +83,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     )
 
 
-@asynccontextmanager
+@trio_block
 async def open_troupe(
     settings: TroupeSettings,
     *,
@@ -103,6 +103,7 @@ async def open_troupe(
 
     Raises:
         ValueError: see `cast_troupe`.
+        RuntimeError: the current thread does not run Trio; the message says what to use.
     """
     async with open_runtime("troupe", restarts=restarts, drain_s=drain_s, seed=seed) as runtime:
         yield await cast_troupe(runtime, settings)

@@ -22,6 +22,8 @@ LAYERS = (RUNTIME, ACTORS, FACE)  # from the lowest up
 SIMULATOR = "callsheet.simulator"
 CORE = "callsheet.runtime._core"  # one actor in several files, which know each other
 
+ASYNCIO = "callsheet.aio"  # the only modules that know another event loop than Trio's (R13)
+
 SHARED_NAMES = {
     "Json",  # the simulator imports nothing of the actors, so it has its own
 }
@@ -63,6 +65,25 @@ def imports_of_the_simulator(graph):
         for edge in graph.imports
         if is_in(edge.importer, SIMULATOR) and not is_in(edge.target, SIMULATOR)
     ]
+
+
+def imports_of_asyncio(graph):
+    """Modules outside the door for asyncio that import asyncio."""
+    return [
+        module
+        for module, tree in graph.trees.items()
+        if not is_in(module, ASYNCIO)
+        and any("asyncio" in imported_packages(node) for node in ast.walk(tree))
+    ]
+
+
+def imported_packages(node):
+    """The top-level packages that a statement imports by their full names."""
+    if isinstance(node, ast.Import):
+        return {alias.name.partition(".")[0] for alias in node.names}
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        return {str(node.module).partition(".")[0]}
+    return set()
 
 
 def imports_past_a_room(graph):
@@ -132,6 +153,10 @@ def test_the_simulator_imports_nothing_of_ours(graph):
     assert imports_of_the_simulator(graph) == []
 
 
+def test_only_the_door_for_asyncio_imports_asyncio(graph):
+    assert imports_of_asyncio(graph) == []
+
+
 def test_rooms_of_the_actors_and_the_runtime_are_used_through_their_init(graph):
     assert imports_past_a_room(graph) == []
 
@@ -154,6 +179,7 @@ def test_a_class_name_stands_for_one_thing(graph):
 SOUND = {
     "src/callsheet/__init__.py": "",
     "src/callsheet/face.py": "from .actors import Stage\nfrom .runtime import Actor",
+    "src/callsheet/aio/__init__.py": "import asyncio",
     "src/callsheet/simulator/__init__.py": "from .app import App",
     "src/callsheet/simulator/app.py": "import trio\n\nclass App: ...",
     "actors/__init__.py": "from .room import Stage",
@@ -178,6 +204,7 @@ RULES = {
     upward_imports: [],
     imports_past_the_public_names: [],
     imports_of_the_simulator: [],
+    imports_of_asyncio: [],
     imports_past_a_room: [],
     room_circles: [],
     file_circles: [],
@@ -228,6 +255,12 @@ def test_a_sound_tree_breaks_no_rule(tmp_path, rule):
             "src/callsheet/simulator/bad.py",
             "from ..runtime import Actor",
             ["callsheet.simulator.bad imports callsheet.runtime"],
+        ),
+        (
+            imports_of_asyncio,
+            "src/callsheet/bad.py",
+            "def late():\n    from asyncio.events import get_running_loop",
+            ["callsheet.bad"],
         ),
         (
             imports_past_a_room,

@@ -287,7 +287,8 @@ def test_what_each_status_means_is_documented():
 @pytest.mark.parametrize("block", OTHERS, ids=lambda block: block.where)
 def test_a_block_that_is_no_program_compiles_and_imports_what_exists(block):
     tree = ast.parse(block.source, block.where)
-    compile(tree, block.where, "exec", dont_inherit=True)
+    cells = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # a notebook allows it
+    compile(tree, block.where, "exec", cells, dont_inherit=True)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("callsheet"):
             module = import_module(str(node.module))

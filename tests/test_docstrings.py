@@ -16,12 +16,14 @@ REPO = Path(__file__).resolve().parent.parent
 PACKAGES = (
     "callsheet",
     "callsheet.actors",
+    "callsheet.aio",
     "callsheet.bulk",
     "callsheet.compare",
     "callsheet.costs",
     "callsheet.runtime",
     "callsheet.runtime.testing",
     "callsheet.simulator",
+    "callsheet.sync",
 )
 NOT_MADE_BY_A_CALLER = {"Ref", "Runtime", "Supervisor", "Timer"}
 

@@ -52,9 +52,22 @@ async def in_worker_thread(
     Raises:
         Exception: what the function raises.
     """
-    return await trio.to_thread.run_sync(
-        function, abandon_on_cancel=abandon_on_cancel, limiter=limiter
-    )
+    has_begun = False
+
+    def run() -> T:
+        nonlocal has_begun
+        has_begun = True
+        return function()
+
+    try:
+        return await trio.to_thread.run_sync(
+            run, abandon_on_cancel=abandon_on_cancel, limiter=limiter
+        )
+    except RuntimeError:
+        if has_begun:
+            raise
+        # Python 3.12 starts no thread at the exit of the interpreter, where files are still closed.
+        return function()
 
 
 async def in_place(

@@ -25,6 +25,7 @@ BOUND_AT = 0.9  # share of a core from which the provider may bound the rate
 _LATENCY_MS = 50.0
 _QUIET_MS = 1_000.0
 _GAP_MS = 10.0
+_PACE_MS = 20.0
 FEW, MANY, _MOST = 100, 1_000, 2_000
 _IDEAL_OF_FEW = FEW / _LATENCY_MS * 1_000  # calls/s
 
@@ -66,6 +67,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "segments": Subject(
         _LATENCY_MS, is_encrypted=False, in_flight=(), is_long=True, gap_ms=_GAP_MS
     ),
+    "paced": Subject(_LATENCY_MS, is_encrypted=False, in_flight=(), is_long=True, gap_ms=_PACE_MS),
     "tls": Subject(_LATENCY_MS, is_encrypted=True, in_flight=(FEW, MANY, _MOST)),
     "held": Subject(_QUIET_MS, is_encrypted=False, in_flight=(_MOST,), holds=True),
     "held-tls": Subject(_QUIET_MS, is_encrypted=True, in_flight=(_MOST,), holds=True),

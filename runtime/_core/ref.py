@@ -273,7 +273,9 @@ class Ref(Generic[M_contra]):
         slot.is_submitted = True
         slot.deadline = slot.limit = deadline
         slot.message = message  # type: ignore[assignment]  # as above
-        slot.receiver, slot.cause = self._cell, current_slot.get()
+        slot.receiver, cause = self._cell, current_slot.get()
+        if cause is not None and _is_of_run(cause, self._cell):
+            slot.cause = cause
         if deadline < inf:
             slot.watch(self._cell.deadlines, deadline)
         return slot
@@ -394,7 +396,7 @@ class Ref(Generic[M_contra]):
             due = limit = slot.limit = now + timeout
         deadline = current_effective_deadline()
         cause = current_slot.get()
-        if cause is not None:
+        if cause is not None and _is_of_run(cause, self._cell):
             slot.cause = cause
             if cause.outcome is None:
                 limit = min(limit, cause.inherited_limit)
@@ -410,6 +412,15 @@ class Ref(Generic[M_contra]):
 
 
 AnyRef: TypeAlias = Ref[Never]
+
+
+def _is_of_run(cause: ReplySlot[Any], cell: "Inbox") -> bool:
+    """Return whether the slot that a task works for belongs to the Trio run of an actor.
+
+    Context variables go along to other threads, and from there to another run, whose clock has
+    nothing in common with that of the slot's deadline.
+    """
+    return cause.receiver is None or cause.receiver.thread == cell.thread
 
 
 def _fail_if_cycle(slot: ReplySlot[Any], caller: Worker) -> None:

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 
-from .actors import VENDORS, Endpoint, Vendor, check_environment, vendor_at
+from .actors import VENDORS, Endpoint, Vendor, check_environment, trio_block, vendor_at
 from .runtime import open_collapsing_nursery
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _hint(environ: Mapping[str, str]) -> str:
     return "; --provider or --base-url chooses one"
 
 
-@asynccontextmanager
+@trio_block
 async def open_endpoint(provider: EndpointChoice | str | None = None) -> AsyncGenerator[Endpoint]:
     """Open the endpoint of a provider. The built-in provider runs until the block ends.
 
@@ -226,6 +226,7 @@ async def open_endpoint(provider: EndpointChoice | str | None = None) -> AsyncGe
 
     Raises:
         ValueError: see `choose_endpoint`.
+        RuntimeError: the current thread does not run Trio; the message says what to use.
     """
     if provider is None or isinstance(provider, str):
         provider = choose_endpoint(provider=provider)
@@ -236,7 +237,7 @@ async def open_endpoint(provider: EndpointChoice | str | None = None) -> AsyncGe
             yield provider.headers.of(endpoint)
 
 
-@asynccontextmanager
+@trio_block
 async def open_builtin_provider(
     settings: "ProviderSettings | None" = None,
 ) -> AsyncGenerator[Endpoint]:
@@ -244,6 +245,9 @@ async def open_builtin_provider(
 
     Args:
         settings: its latency, limits and faults; by default a response takes 1 to 3 seconds.
+
+    Raises:
+        RuntimeError: the current thread does not run Trio; the message says what to use.
     """
     # The server takes 8 MB and 0.1 s to import, so a run against another provider leaves it out.
     from .simulator import Provider, ProviderSettings, serve  # noqa: PLC0415

@@ -13,6 +13,7 @@ from .engine.run import BulkRun
 from .errors import BulkRefused, BulkStopped, RunEnding
 from .files.lines import Result
 from .progress import Progress, RowEnded, RowObserver
+from .reading.rows import RowLike
 from .reading.settings import ReadSettings
 from .row import BadRow, Row
 from .settings import BulkSettings, Paths
@@ -29,6 +30,7 @@ __all__ = [
     "Result",
     "Row",
     "RowEnded",
+    "RowLike",
     "RowObserver",
     "RunEnding",
     "bulk",

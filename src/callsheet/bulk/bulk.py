@@ -20,7 +20,7 @@ store.
 
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -42,6 +42,7 @@ from ..actors import (
     ignore,
     in_worker_thread,
     stages_of,
+    trio_block,
 )
 from ..runtime import (
     ActorCrashed,
@@ -89,7 +90,7 @@ _ACKNOWLEDGE_S = 5.0  # at the end of the run; later acknowledgements are not wo
 _KEEPS = 256  # messages that the mailbox of the store holds
 
 
-@asynccontextmanager
+@trio_block
 async def bulk(
     rows: Iterable[RowLike],
     output: str | Path,
@@ -130,6 +131,7 @@ async def bulk(
 
     Raises:
         BulkRefused: the run was not started; the text has the reason and the remedy.
+        RuntimeError: the current thread does not run Trio; the message says what to use.
     """
     settings = settings or BulkSettings()
     reading = reading or ReadSettings()

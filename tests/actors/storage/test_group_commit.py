@@ -1,5 +1,6 @@
 """Group commit: callers that wait for the disk wait together, and none loses or hangs."""
 
+import threading
 from random import Random
 
 import pytest
@@ -213,3 +214,28 @@ async def test_in_place_and_in_a_thread_the_result_is_the_same():
     assert await in_place(lambda: 7) == await in_worker_thread(lambda: 7) == 7
     with trio.testing.assert_checkpoints():
         await in_place(lambda: None)
+
+
+# ------------------------------------------------------------------------------ worker threads
+
+
+async def test_without_a_thread_to_start_the_work_is_done_in_place(monkeypatch):
+    """Python 3.12 starts none at the exit of the interpreter."""
+
+    async def run_sync(*_, **__):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+    assert await in_worker_thread(threading.get_ident) == threading.get_ident()
+
+
+async def test_work_that_fails_in_its_thread_is_not_done_again():
+    calls = []
+
+    def work():
+        calls.append(threading.get_ident())
+        raise RuntimeError("of the work itself")
+
+    with pytest.raises(RuntimeError, match="of the work itself"):
+        await in_worker_thread(work)
+    assert len(calls) == 1

@@ -1,0 +1,38 @@
+"""Callsheet for plain programs, notebooks and threads: the calls block.
+
+The names are those of `callsheet`, with the same arguments. Under each `open_troupe` is one thread
+that runs Trio; see docs/asyncio.md.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ..doors import DoorClosed
+from .endpoints import open_builtin_provider, open_endpoint
+from .stream import BlockingStream
+from .troupe import BlockingTroupe, open_troupe
+
+if TYPE_CHECKING:
+    from .bulk_run import BlockingBulkRun, bulk, bulk_dataframe
+else:
+
+    def __getattr__(name: str) -> object:
+        """Load what bulk runs need with the first of their names (PEP 562)."""
+        if name not in ("BlockingBulkRun", "bulk", "bulk_dataframe"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        bulk_run = import_module(".bulk_run", __name__)
+        value = globals()[name] = getattr(bulk_run, name)
+        return value
+
+
+__all__ = [
+    "BlockingBulkRun",
+    "BlockingStream",
+    "BlockingTroupe",
+    "DoorClosed",
+    "bulk",
+    "bulk_dataframe",
+    "open_builtin_provider",
+    "open_endpoint",
+    "open_troupe",
+]
