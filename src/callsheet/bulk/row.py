@@ -77,6 +77,10 @@ class BadRow:
     columns: Mapping[str, object] | None = attrs.field(default=None, repr=False)
 
 
+def _size_of_row(placed: "Placed") -> int:
+    return size_of(placed.row.request) + chars_of(placed.row.columns)
+
+
 @attrs.frozen
 class Placed:
     """A row to send, with its place.
@@ -91,11 +95,7 @@ class Placed:
 
     place: int
     row: Row
-    size: int = attrs.field(init=False)
-
-    @size.default
-    def _size(self) -> int:
-        return size_of(self.row.request) + chars_of(self.row.columns)
+    size: int = attrs.field(init=False, default=attrs.Factory(_size_of_row, takes_self=True))
 
 
 def chars_of(columns: Mapping[str, object] | None) -> int:

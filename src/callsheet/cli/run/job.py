@@ -17,6 +17,7 @@ from ...actors import (
     Endpoint,
     Limits,
     Observer,
+    Stage,
     StageObserver,
     StorageError,
     TroupeSettings,
@@ -163,7 +164,8 @@ def _reroutes_told(job: BulkJob, observer: Observer) -> Observer:
             _print(job, printable(f"Sent live, and not in a batch: {event.error}."))
         observer(event)
 
-    return StageObserver(observe, stages_of(observer) | {"rerouted"})
+    rerouted: frozenset[Stage] = frozenset({"rerouted"})
+    return StageObserver(observe, stages_of(observer) | rerouted)
 
 
 @contextlib.contextmanager
