@@ -122,7 +122,9 @@ class Placed:
 
 def ended_by(response: Response) -> str | None:
     """Return how a response ended; of several choices the first one that is not complete."""
-    reasons = [choice.finish_reason for choice in response.choices] or [response.finish_reason]
+    if len(response.choices) <= 1:
+        return response.finish_reason
+    reasons = [choice.finish_reason for choice in response.choices]
     return next((reason for reason in reasons if reason in RETRIED_REASONS), reasons[0])
 
 

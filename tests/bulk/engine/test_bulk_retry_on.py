@@ -8,9 +8,10 @@ import attrs
 import pytest
 from bulk_rows import ids, ids_of, lines_of, row, stage
 
-from callsheet.actors import CachePolicy, Limits, RequestTooLarge
+from callsheet.actors import CachePolicy, Choice, Limits, RequestTooLarge, Response, Usage
 from callsheet.bulk.engine.dispatch import Dispatch
 from callsheet.bulk.errors import BulkStopped
+from callsheet.bulk.row import ended_by
 from callsheet.bulk.settings import BulkSettings
 
 
@@ -186,3 +187,29 @@ def test_reasons_that_are_not_known_are_refused():
         BulkSettings(retry_on=["stop"])
     with pytest.raises(TypeError, match="retry_on must be a list"):
         BulkSettings(retry_on="length")
+
+
+@pytest.mark.parametrize(
+    ("reasons", "expected"),
+    [
+        (("stop",), "stop"),
+        (("stop", "length"), "length"),
+        (("content_filter", "length"), "content_filter"),
+        (("tool_calls", "stop"), "tool_calls"),
+        ((), None),
+    ],
+)
+def test_of_several_texts_the_first_that_is_not_complete_counts(reasons, expected):
+    choices = tuple(Choice("Hi", reason) for reason in reasons)
+    first = reasons[0] if reasons else None
+    response = Response(
+        text="Hi",
+        model="m",
+        finish_reason=first,
+        usage=Usage(),
+        cost_usd=None,
+        http_requests=1,
+        seconds=0.1,
+        choices=choices,
+    )
+    assert ended_by(response) == expected
