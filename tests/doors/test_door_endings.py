@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+import trio
 from door_fakes import SOON_S, Provider, open_threads, request, settings_for, wait_until
 
 from callsheet import aio, sync
@@ -70,6 +71,20 @@ def test_each_open_call_is_settled_when_the_thread_dies():
                 assert isinstance(caught.value.__cause__, SystemExit)
 
     asyncio.run(main())
+
+
+def test_each_open_call_is_settled_after_an_internal_error_of_trio():
+    provider = Provider()
+    with (
+        pytest.raises(trio.TrioInternalError),
+        sync.open_troupe(settings_for(provider)) as troupe,
+        troupe.stream(request("hold")) as pieces,
+    ):
+        wait_until(lambda: provider.in_flight == 1)
+        troupe._door.thread.post(lambda: 1 / 0)
+        with pytest.raises(DoorClosed) as caught:
+            next(pieces)
+    assert isinstance(caught.value.__cause__, trio.TrioInternalError)
 
 
 def test_each_thread_that_waits_is_woken_when_the_thread_dies():
