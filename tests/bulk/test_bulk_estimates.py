@@ -16,9 +16,9 @@ from callsheet.actors import (
     default_prices,
     open_troupe,
 )
+from callsheet.bulk.files.known import KnownKeys
 from callsheet.bulk.forecast import forecast
 from callsheet.bulk.row import Row
-from callsheet.bulk.spending import RunSpend
 from callsheet.compare.samples import INSTRUCTION, write_reviews
 from callsheet.simulator.app import Provider
 from callsheet.simulator.inprocess import ProviderTransport
@@ -39,19 +39,11 @@ class Judgement:
 WORDS = 60
 
 
-class Known:
-    """A store whose responses have a mean length."""
-
-    spend = RunSpend()
-
-    def __init__(self, mean):
-        self.mean = mean
-
-    def has(self, _key):
-        return False
-
-    def output_tokens(self, _model):
-        return self.mean
+def known_of(mean):
+    """Return a store whose responses have a mean length."""
+    known = KnownKeys(None)
+    known.output_tokens = lambda _model: mean
+    return known
 
 
 async def bill(requests, route):
@@ -128,7 +120,7 @@ async def test_an_estimate_is_within_15_percent_once_some_rows_have_a_response(
     _, mean = await bill(requests[:30], "live")
     billed, _ = await bill(requests[30:], route)
     rows = [row_of(number, request) for number, request in enumerate(requests[30:])]
-    estimated = forecast(rows, default_prices(), Known(mean)).usd(route)
+    estimated = forecast(rows, default_prices(), known_of(mean)).usd(route)
     assert float(estimated / billed) == pytest.approx(1, abs=0.15)
 
 

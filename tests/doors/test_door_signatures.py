@@ -15,6 +15,7 @@ from callsheet.sync import BlockingTroupe
 ONLY_UNDER_TRIO = {
     "first_stage",  # refs belong to Trio's thread
     "submit",  # its slot does, too
+    "submit_nowait",
 }
 METHODS = {
     name
