@@ -47,6 +47,10 @@ class PromptCacheUse(Protocol):
         """
         ...
 
+    def held_back(self) -> None:
+        """Report that the provider's limit has refused an attempt, and that another one waits."""
+        ...
+
     def ended(self, endpoint: str, model: str, usage: Usage | None) -> None:
         """Report that a response is complete.
 

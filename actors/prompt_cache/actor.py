@@ -17,6 +17,7 @@ from ..calls import Complete, Stream
 from ..messages import Request
 from ..responses import Response, Usage
 from ..vendors import Endpoint, PriceBook
+from .leads import SentCall
 from .planning import CachePlanner, PromptCaching
 from .statistics import (
     ExplainPromptCache,
@@ -25,7 +26,7 @@ from .statistics import (
     PromptCacheStatistics,
 )
 from .use import CacheCall, PlannedUse
-from .warmth import SentCall, WarmBeginnings
+from .warmth import WarmBeginnings
 
 _BEGUN_S = 2.0  # after which a response that is sent whole is presumed to have begun
 _log = get_logger("callsheet.prompt_cache")
@@ -54,9 +55,10 @@ class PromptCacheActor(Actor):
     Providers can read a beginning of a prompt from their caches only once a first response to it
     has begun. Calls that are sent before pay for all of it. So the first call leads, and the others
     wait here until its response begins: after the leader was sent, no longer than 15 seconds and
-    no longer than a quarter of the time until their deadlines. Then they are sent, whatever the
-    leader does. Calls whose prompts are too short, or where nothing would be saved, are forwarded
-    at once.
+    no longer than a quarter of the time until their deadlines. Then the first of them leads
+    instead. A call that has waited for leaders for 45 seconds, or for half of the time until its
+    deadline, is sent whatever they do. Calls whose prompts are too short, or where nothing would be
+    saved, are forwarded at once.
 
     With "auto", it also adds marks and keys to requests of which the user has marked nothing (L15).
 
@@ -207,6 +209,7 @@ class PromptCacheActor(Actor):
             if not self._ready:
                 self.send_at(trio.current_time(), _SendReady())
             self._prepare(sent)
+        self._set_timer()
 
     def _set_timer(self) -> None:
         due_at = self._beginnings.due_at
@@ -222,9 +225,14 @@ class PromptCacheActor(Actor):
         """Let the followers of a call wait from now on no longer than its first token may take."""
         if (lead := use.lead) is not None:
             self._release(self._beginnings.sent(lead, trio.current_time()))
-            self._set_timer()
             if not streams and use.plan.terms.readable == "begun":
                 self.send_after(_BEGUN_S, _Begun(use))
+
+    def held_back(self, use: PlannedUse) -> None:
+        """Let the followers of a call wait as long as the provider's limit holds it back."""
+        if (lead := use.lead) is not None:
+            self._beginnings.held_back(lead, trio.current_time())
+            self._set_timer()
 
     def began(self, use: PlannedUse) -> None:
         """Let the followers of a call go: what it has written can be read."""

@@ -15,11 +15,11 @@ import attrs
 from ..messages import Request
 from ..responses import ResultT_co, Usage
 from ..vendors import Endpoint, PriceBook
+from .leads import Beginning, CacheWish
 from .marks import PromptPlace, is_marked, with_key, with_mark
 from .places import HashedPlace, PromptPlaces, most_bytes, read_places
 from .sightings import KeySpread, Sightings
 from .terms import CacheTerms, cache_terms
-from .warmth import Beginning, CacheWish
 
 PromptCaching = Literal["off", "order", "auto"]
 """How far prompt caching is planned: not at all, by the order of calls, or with marks and keys."""

@@ -8,8 +8,8 @@ from ...runtime import ReplySlot
 from ..calls import Complete, Stream
 from ..messages import Request
 from ..responses import ResultT_co, Usage
+from .leads import Lead, SentCall
 from .planning import CachePlan
-from .warmth import Lead, SentCall
 
 
 class UseListener(Protocol):
@@ -21,6 +21,10 @@ class UseListener(Protocol):
 
     def began(self, use: "PlannedUse") -> None:
         """Note that the provider has read the prompt of a call."""
+        ...
+
+    def held_back(self, use: "PlannedUse") -> None:
+        """Note that the provider's limit holds a call back that was sent."""
         ...
 
     def ended(self, use: "PlannedUse", usage: Usage | None) -> None:
@@ -113,6 +117,11 @@ class PlannedUse:
         """See `PromptCacheUse`."""
         if self.listener is not None and self._is_here(endpoint, model):
             self.listener.began(self)
+
+    def held_back(self) -> None:
+        """See `PromptCacheUse`."""
+        if self.listener is not None:
+            self.listener.held_back(self)
 
     def ended(self, endpoint: str, model: str, usage: Usage | None) -> None:
         """See `PromptCacheUse`."""

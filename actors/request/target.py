@@ -254,7 +254,9 @@ async def renew(
     Raises:
         AttemptFailed: no attempt may follow; the error is that of `failure`, with the reason.
     """
-    permit = call.message.permit
+    permit, use = call.message.permit, call.message.cache_use
+    if use is not None and failure.throttled is not None:
+        use.held_back()
     if permit is None:
         await trio.sleep_until(trio.current_time() if moves else until)
         return

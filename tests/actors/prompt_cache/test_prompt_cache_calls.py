@@ -4,6 +4,7 @@ The built-in provider lets a prefix be read from the first token of the response
 """
 
 import json
+import math
 from functools import partial
 from itertools import pairwise
 
@@ -251,7 +252,7 @@ async def test_a_call_whose_deadline_is_near_does_not_wait(autojump_clock):
         assert times(at) == [0.0, 0.0, 1.0, 1.0]
 
 
-async def test_followers_go_in_time_if_the_leader_does_not_begin(autojump_clock):
+async def test_the_first_follower_leads_in_time_if_the_leader_does_not_begin(autojump_clock):
     """L1: a wait is a quarter of the time that is left at most, and 15 seconds at most."""
     async with house("stall", vendor="anthropic") as at:
         calls = [
@@ -260,18 +261,32 @@ async def test_followers_go_in_time_if_the_leader_does_not_begin(autojump_clock)
         ]
         with trio.move_on_after(100):
             await outcomes(*calls)
-        assert times(at) == [0.0, 5.0, 7.5, 15.0]
+        assert times(at) == [0.0, 5.0, 6.0, 6.0]
 
 
 async def test_followers_that_have_waited_long_enough_are_sent_without_added_marks(autojump_clock):
     """Each would pay for a write that the others cannot read."""
-    async with house("ok", "stall", vendor="anthropic", prompt_caching="auto") as at:
+    stalls = ["stall"] * 3
+    async with house("ok", *stalls, vendor="anthropic", prompt_caching="auto") as at:
         with trio.move_on_after(100):
-            await all_of(at, many(5))
+            await all_of(at, many(7))
         marked = [b"cache_control" in sent.body for sent in at.sent]
-        assert times(at) == [0.0, 0.0, 15.0, 15.0, 15.0]
-        assert marked == [False, True, False, False, False]
-        assert (await counts(at)).late == 3
+        assert times(at) == [0.0, 0.0, 15.0, 30.0, 45.0, 45.0, 45.0]
+        assert marked == [False, True, True, True, False, False, False]
+        assert (await counts(at)).late == 5
+
+
+@pytest.mark.parametrize("begins_at", [40.0, 20.0])
+async def test_two_hundred_calls_write_twice_where_a_first_token_takes_long(
+    autojump_clock, begins_at
+):
+    """User marks: the call that leads instead of a late one writes, too, and the others read."""
+    slow = ProviderSettings(latency_s=(3 * begins_at, 3 * begins_at))
+    async with house(vendor="anthropic", provider=slow) as at:
+        found = await all_of(at, many(200, marked=True))
+        leading = math.ceil(begins_at / 15.0)
+        assert (sum(writes(found)), sum(reads(found))) == (leading, 200 - leading)
+        assert times(at)[leading:] == [begins_at] * (200 - leading)
 
 
 async def test_a_follower_that_is_cancelled_leaves(autojump_clock):
@@ -325,6 +340,19 @@ async def test_the_first_follower_leads_if_the_leader_fails_and_all_go_after_two
         assert [isinstance(one, ProviderUnavailable) for one in found] == [True] * 2 + [False] * 4
         assert times(at) == [0.0] * 6
         assert (await counts(at)).leading == 3
+
+
+@pytest.mark.parametrize("seconds", [20, 50])
+async def test_followers_wait_as_long_as_a_limit_of_the_provider_holds_their_leader_back(
+    autojump_clock, seconds
+):
+    """They would wait at the limiter as well, and write all of them when it ends."""
+    async with house(f"429; retry-after={seconds}", vendor="anthropic") as at:
+        found = await all_of(at, many(10, marked=True))
+        first, retried, *others = times(at)
+        assert (first, retried) == (0.0, pytest.approx(seconds, abs=seconds / 4))
+        assert others == [retried + 1.0] * 9
+        assert (sum(writes(found)), sum(reads(found))) == (1, 9)
 
 
 @pytest.mark.parametrize("fault", ["429; retry-after=2", "reset", "503"])
