@@ -28,13 +28,12 @@ class PromptCacheUse(Protocol):
         """
         ...
 
-    def sent(self, endpoint: str, model: str, *, streams: bool) -> None:
+    def sent(self, endpoint: str, model: str) -> None:
         """Report that an attempt is being sent.
 
         Args:
             endpoint: the label of the endpoint that it is sent to.
             model: the model that is requested there.
-            streams: whether its response is requested as a stream, whose beginning can be seen.
         """
         ...
 

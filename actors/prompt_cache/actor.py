@@ -28,7 +28,6 @@ from .statistics import (
 from .use import CacheCall, PlannedUse
 from .warmth import WarmBeginnings
 
-_BEGUN_S = 2.0  # after which a response that is sent whole is presumed to have begun
 _log = get_logger("callsheet.prompt_cache")
 
 
@@ -40,13 +39,6 @@ class _SendReady(Message[None]):
 @attrs.frozen
 class _WaitOver(Message[None]):
     """A call has waited long enough."""
-
-
-@attrs.frozen
-class _Begun(Message[None]):
-    """The response to a call has begun by now, though that cannot be seen."""
-
-    use: PlannedUse
 
 
 class PromptCacheActor(Actor):
@@ -109,12 +101,6 @@ class PromptCacheActor(Actor):
         self._late += len(sent)
         self._prepare(sent)
         self._set_timer()
-        await self._send_ready()
-
-    @handles(_Begun)
-    async def begun(self, message: _Begun) -> None:
-        """Send the followers of a call whose response has begun by now."""
-        self._can_be_read(message.use)
         await self._send_ready()
 
     @handles(GetPromptCacheStatistics, urgent=True)
@@ -221,12 +207,10 @@ class PromptCacheActor(Actor):
 
     # ---------------------------------------------------------------- reports
 
-    def sent(self, use: PlannedUse, *, streams: bool) -> None:
+    def sent(self, use: PlannedUse) -> None:
         """Let the followers of a call wait from now on no longer than its first token may take."""
         if (lead := use.lead) is not None:
             self._release(self._beginnings.sent(lead, trio.current_time()))
-            if not streams and use.plan.terms.readable == "begun":
-                self.send_after(_BEGUN_S, _Begun(use))
 
     def held_back(self, use: PlannedUse) -> None:
         """Let the followers of a call wait as long as the provider's limit holds it back."""

@@ -15,8 +15,8 @@ from .planning import CachePlan
 class UseListener(Protocol):
     """Receives what the last stage reports of calls. `PromptCacheActor` does."""
 
-    def sent(self, use: "PlannedUse", *, streams: bool) -> None:
-        """Note that a call is sent, and whether the beginning of its response will be seen."""
+    def sent(self, use: "PlannedUse") -> None:
+        """Note that a call is sent."""
         ...
 
     def began(self, use: "PlannedUse") -> None:
@@ -108,10 +108,10 @@ class PlannedUse:
             self.listener.moved(self)
         return request
 
-    def sent(self, endpoint: str, model: str, *, streams: bool) -> None:
+    def sent(self, endpoint: str, model: str) -> None:
         """See `PromptCacheUse`."""
         if self.listener is not None and self._is_here(endpoint, model):
-            self.listener.sent(self, streams=streams)
+            self.listener.sent(self)
 
     def began(self, endpoint: str, model: str) -> None:
         """See `PromptCacheUse`."""

@@ -122,12 +122,20 @@ async def test_a_short_call_is_streamed_if_others_wait_for_it(autojump_clock):
         assert streams == [True, False, False]
 
 
-async def test_a_short_call_that_is_sent_whole_is_followed_for_two_seconds(autojump_clock):
-    """Nothing shows when its response begins; by then it has."""
+async def test_a_short_call_that_is_sent_whole_is_followed_at_its_end(autojump_clock):
+    """Nothing else shows that its response has begun."""
     async with house(vendor="openai") as at:
         found = await all_of(at, many(3, model=OLDER, max_tokens=5))
-        assert times(at) == [0.0, 2.0, 2.0]
+        assert times(at) == [0.0, 3.0, 3.0]
         assert reads(found) == [False, True, True]
+
+
+async def test_without_streams_calls_follow_the_end_of_the_first_response(autojump_clock):
+    slow = ProviderSettings(latency_s=(9.0, 9.0))
+    async with house(vendor="anthropic", provider=slow, streaming=False) as at:
+        found = await all_of(at, many(10, marked=True))
+        assert times(at) == [0.0] + [9.0] * 9
+        assert (sum(writes(found)), sum(reads(found))) == (1, 9)
 
 
 async def test_a_stream_leads_and_follows_as_any_other_call(autojump_clock):
@@ -282,7 +290,8 @@ async def test_two_hundred_calls_write_twice_where_a_first_token_takes_long(
 ):
     """User marks: the call that leads instead of a late one writes, too, and the others read."""
     slow = ProviderSettings(latency_s=(3 * begins_at, 3 * begins_at))
-    async with house(vendor="anthropic", provider=slow) as at:
+    limits = Limits(in_flight=200)
+    async with house(vendor="anthropic", provider=slow, limits=limits) as at:
         found = await all_of(at, many(200, marked=True))
         leading = math.ceil(begins_at / 15.0)
         assert (sum(writes(found)), sum(reads(found))) == (leading, 200 - leading)
