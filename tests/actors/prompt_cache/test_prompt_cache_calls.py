@@ -107,6 +107,23 @@ async def test_auto_spreads_the_calls_of_a_minute_over_keys_each_with_a_leader(a
     assert missed["order"] > 40
 
 
+async def test_a_document_in_a_part_of_its_own_is_marked_at_its_end(autojump_clock):
+    async with house(vendor="anthropic", prompt_caching="auto") as at:
+        texts = ([SYSTEM, f"Question {number}?"] for number in range(10))
+        parts = [[{"type": "text", "text": text} for text in both] for both in texts]
+        requests = [
+            Request(model=CLAUDE, messages=[{"role": "user", "content": one}], max_tokens=300)
+            for one in parts
+        ]
+        found = await all_of(at, requests)
+        assert (sum(writes(found)), sum(reads(found))) == (1, 8)
+        sent = [json.loads(one.body)["messages"][0]["content"] for one in at.sent]
+        assert sent[0] == parts[0]
+        for one in sent[1:]:
+            assert one[0].pop("cache_control") == {"type": "ephemeral"}
+            assert one in parts[1:]
+
+
 async def test_newer_models_of_openai_write_only_the_marked_beginning(autojump_clock):
     async with house(vendor="openai", prompt_caching="auto") as at:
         found = await all_of(at, many(10, model=NEWER))
