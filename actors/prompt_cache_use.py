@@ -61,7 +61,9 @@ class PromptCacheUse(Protocol):
         ...
 
     def refused(self, reason: str) -> None:
-        """Report that the provider refuses the marks or the key, and answers without them.
+        """Report that the provider refuses the marks or the key, and is asked without them.
+
+        It is believed when the response without them begins.
 
         Args:
             reason: the words of the refusal.

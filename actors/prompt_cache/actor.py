@@ -161,7 +161,7 @@ class PromptCacheActor(Actor):
         for one in sent:
             call = one.call
             self._longest_wait_s = max(self._longest_wait_s, now - call.came_at)
-            self._leading += one.lead is not None
+            self._leading += one.lead is not None and not one.is_warm
             self._warm += one.is_warm
             use = PlannedUse(
                 call=one,
@@ -227,7 +227,7 @@ class PromptCacheActor(Actor):
         """Learn from the usage of a call, and let its followers go if they still wait."""
         self._can_be_read(use)
         if usage is not None:
-            is_marked = use.plan.has_marks and not use.is_unmarked
+            is_marked = use.plan.has_marks and not (use.is_unmarked or use.is_plain)
             self._planner.learn(
                 use.plan,
                 usage,
@@ -250,6 +250,10 @@ class PromptCacheActor(Actor):
                 model=use.model,
                 reason=reason,
             )
+
+    def refuses(self, use: PlannedUse) -> bool:
+        """Return whether the provider is known to refuse what the plan of a call would add."""
+        return self._planner.refuses(use.plan.model)
 
     def _can_be_read(self, use: PlannedUse) -> None:
         if (lead := use.lead) is not None:

@@ -34,6 +34,7 @@ _OFTEN = 8  # times; no chance any more, so that a few tokens are worth a write
 _MOST_MISSES = 8  # in a row, of calls that should have read
 _MARGIN = 1.05  # of a minimum that usage has shown: tokens are estimated
 _HOUR_S = 3600.0
+_SPARE_S = 10.0  # of the life of a beginning, for the way to the provider
 _AGAIN_S = _HOUR_S  # after which that minimum is tried again
 _MAX_MODELS = 256
 _STORED = ("cachedContent", "cached_content")
@@ -221,7 +222,7 @@ class CachePlanner:
             wish=CacheWish(
                 readable=tuple([beginnings[place] for place in readable]),
                 written=tuple([beginnings[place] for place in written]),
-                life_s=max([terms.life_s, *[place.mark_s or 0.0 for place in written]]),
+                life_s=max([terms.life_s, *[place.mark_s or 0.0 for place in written]]) - _SPARE_S,
                 lane=lane,
                 least=_LEAST_TOKENS,
             ),
@@ -356,6 +357,14 @@ class CachePlanner:
         known = self._model(model)
         is_new, known.refuses = not known.refuses, True
         return is_new
+
+    def refuses(self, model: str) -> bool:
+        """Return whether the provider is known to refuse what is added.
+
+        Args:
+            model: the model as the caller names it.
+        """
+        return self._model(model).refuses
 
     # ----------------------------------------------------------------
 

@@ -2,12 +2,14 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import final
 
 _MAX_KNOWN = 20_000  # beginnings; beyond it, the one that was seen the longest ago is forgotten
 _MAX_SPREAD = 2000  # beginnings with keys
 _MAX_KEYS = 1000  # of one beginning; beyond it, the last key takes the rest
 _MINUTE_S = 60.0
+_HOUR_S = 3600.0
 _UNCUT: frozenset[bytes] = frozenset()
 
 
@@ -30,12 +32,17 @@ class Sightings:
     def times(self, key: bytes, now: float) -> int:
         """Return how often a beginning was seen lately.
 
+        If the provider has forgotten it within the last hour, that is how often it could be read
+        before: a beginning that came many times is expected to do so again.
+
         Args:
             key: the hash of the beginning.
             now: the time in seconds.
         """
-        times, until = self._seen.get(key, (0, now))
-        return times if until > now else 0
+        times, until = self._seen.get(key, (0, -inf))
+        if until > now:
+            return times
+        return times - 1 if until + _HOUR_S > now and times else 0
 
     def was_whole(self, key: bytes) -> bool:
         """Return whether a beginning was a whole prompt, so that a longer one continues it.

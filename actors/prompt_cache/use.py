@@ -39,6 +39,10 @@ class UseListener(Protocol):
         """Note that the provider refuses what was added to a request."""
         ...
 
+    def refuses(self, use: "PlannedUse") -> bool:
+        """Return whether the provider is known to refuse what would be added to a request."""
+        ...
+
 
 @attrs.frozen(eq=False)
 class CacheCall:
@@ -67,12 +71,18 @@ class PlannedUse:
         endpoint: the label of the endpoint that the plan is for.
         model: the model there.
         listener: receives the reports; None when the incarnation that made the plan has ended.
+
+    Attributes:
+        is_plain: whether nothing is added to the request, because the provider refuses it.
+        refusal: the words in which the provider has refused what was added, until that is reported.
     """
 
     call: SentCall[CacheCall]
     endpoint: str
     model: str
     listener: UseListener | None
+    is_plain: bool = attrs.field(default=False, init=False)
+    refusal: str = attrs.field(default="", init=False)
 
     @property
     def plan(self) -> CachePlan:
@@ -103,6 +113,9 @@ class PlannedUse:
     def request_at(self, endpoint: str, request: Request[ResultT_co]) -> Request[ResultT_co]:
         """See `PromptCacheUse`."""
         if self._is_here(endpoint, request.model):
+            if self.listener is not None and self.listener.refuses(self):
+                self.is_plain = True
+                return request
             return self.plan.applied(request, unmarked=self.is_unmarked)
         if self.listener is not None:
             self.listener.moved(self)
@@ -116,6 +129,9 @@ class PlannedUse:
     def began(self, endpoint: str, model: str) -> None:
         """See `PromptCacheUse`."""
         if self.listener is not None and self._is_here(endpoint, model):
+            if self.refusal:
+                self.listener.refused(self, self.refusal)
+                self.refusal = ""
             self.listener.began(self)
 
     def held_back(self) -> None:
@@ -130,8 +146,7 @@ class PlannedUse:
 
     def refused(self, reason: str) -> None:
         """See `PromptCacheUse`."""
-        if self.listener is not None:
-            self.listener.refused(self, reason)
+        self.is_plain, self.refusal = True, reason
 
     def _is_here(self, endpoint: str, model: str) -> bool:
         return endpoint == self.endpoint and model == self.model

@@ -106,7 +106,7 @@ class _GeminiWriter:
         """Return the content of a message as parts: texts, and data that the message contains.
 
         Args:
-            message: the message.
+            message: one message of the chat.
         """
         content = message.body["content"]
         if not isinstance(content, list):
