@@ -19,6 +19,7 @@ from ..responses import Response, Usage
 from ..vendors import Endpoint, PriceBook
 from .leads import SentCall
 from .planning import CachePlanner, PromptCaching
+from .sent_keys import SentKeys
 from .statistics import (
     ExplainPromptCache,
     GetPromptCacheStatistics,
@@ -71,6 +72,7 @@ class PromptCacheActor(Actor):
         self._label = endpoint.label
         self._planner = CachePlanner(endpoint, prices, caching)
         self._beginnings: WarmBeginnings[CacheCall] = WarmBeginnings()
+        self._sent_keys = SentKeys()
         self._ready: deque[tuple[CacheCall, PlannedUse]] = deque()
         self._uses: set[PlannedUse] = set()  # of calls that are not over
         self._timer: Timer | None = None
@@ -250,6 +252,21 @@ class PromptCacheActor(Actor):
                 model=use.model,
                 reason=reason,
             )
+
+    def key_for(self, use: PlannedUse) -> str:
+        """Choose the key of a call that is sent now; if it is another one, the next call leads."""
+        plan, now = use.plan, trio.current_time()
+        if not plan.key:
+            return ""
+        key, wish = self._sent_keys.choose(plan, self._beginnings.warm_tokens, now)
+        if key != plan.key:
+            self._beginnings.read(wish, now)
+            if not use.call.is_warm:
+                self._leading -= use.call.lead is not None
+                self._warm += 1
+            if (lead := use.lead) is not None:
+                self._release(self._beginnings.lost(lead, now, has_failed=False))
+        return key
 
     def refuses(self, use: PlannedUse) -> bool:
         """Return whether the provider is known to refuse what the plan of a call would add."""

@@ -66,6 +66,20 @@ class CacheWish:
     lane: str = ""
     least: int = 1
 
+    def at_key(self, key: str, other: str) -> "CacheWish":
+        """Return the same beginnings in the cache to which another key leads.
+
+        Args:
+            key: the key of the call.
+            other: the other key.
+        """
+        old, new = key.encode(), other.encode()
+        readable, written = (
+            tuple([Beginning(it.key.replace(old, new), it.tokens) for it in one])
+            for one in (self.readable, self.written)
+        )
+        return attrs.evolve(self, readable=readable, written=written)
+
 
 @attrs.define(eq=False)
 class Lead(Generic[T]):

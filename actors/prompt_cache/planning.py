@@ -98,17 +98,18 @@ class CachePlan:
         return max((one.tokens for one in (*self.wish.readable, *self.wish.written)), default=0)
 
     def applied(
-        self, request: Request[ResultT_co], *, unmarked: bool = False
+        self, request: Request[ResultT_co], *, unmarked: bool = False, key: str = ""
     ) -> Request[ResultT_co]:
         """Return a request with the marks and the key of the plan.
 
         Args:
             request: the request that the plan was made for, also with another name of the model.
             unmarked: whether only the key is added.
+            key: another key than that of the plan; "" for none.
         """
         for place in () if unmarked else reversed(self.marks):
             request = with_mark(request, place, self.terms)
-        return with_key(request, self.key) if self.key else request
+        return with_key(request, key or self.key) if self.key else request
 
 
 @attrs.define

@@ -39,6 +39,10 @@ class UseListener(Protocol):
         """Note that the provider refuses what was added to a request."""
         ...
 
+    def key_for(self, use: "PlannedUse") -> str:
+        """Return the key with which a call is sent now; "" for none."""
+        ...
+
     def refuses(self, use: "PlannedUse") -> bool:
         """Return whether the provider is known to refuse what would be added to a request."""
         ...
@@ -73,6 +77,7 @@ class PlannedUse:
         listener: receives the reports; None when the incarnation that made the plan has ended.
 
     Attributes:
+        key: the key with which the call is sent; "" for that of the plan.
         is_plain: whether nothing is added to the request, because the provider refuses it.
         refusal: the words in which the provider has refused what was added, until that is reported.
     """
@@ -81,6 +86,7 @@ class PlannedUse:
     endpoint: str
     model: str
     listener: UseListener | None
+    key: str = attrs.field(default="", init=False)
     is_plain: bool = attrs.field(default=False, init=False)
     refusal: str = attrs.field(default="", init=False)
 
@@ -101,7 +107,8 @@ class PlannedUse:
 
         The call has waited for that long enough, and a second write would cost more than none.
         """
-        return self.call.lead is None and not self.call.is_warm
+        is_moved = self.key not in ("", self.plan.key)  # to where the beginning is
+        return self.call.lead is None and not self.call.is_warm and not is_moved
 
     @property
     def wants_stream(self) -> bool:
@@ -116,7 +123,9 @@ class PlannedUse:
             if self.listener is not None and self.listener.refuses(self):
                 self.is_plain = True
                 return request
-            return self.plan.applied(request, unmarked=self.is_unmarked)
+            if self.listener is not None:
+                self.key = self.listener.key_for(self)
+            return self.plan.applied(request, unmarked=self.is_unmarked, key=self.key)
         if self.listener is not None:
             self.listener.moved(self)
         return request

@@ -215,7 +215,36 @@ class WarmBeginnings(Generic[T]):
             one.lead.followers.clear()
         return [self._send(one.call, one.wish, now) for one in held]
 
+    def read(self, wish: CacheWish, now: float) -> bool:
+        """Note that a call is sent that reads what is warm; return whether there is something.
+
+        Args:
+            wish: what the call could read and would write.
+            now: the time in seconds.
+        """
+        is_warm = False
+        for beginning in wish.readable:
+            known = self._known.get(beginning.key)
+            if known is not None and known.warm_until > now:
+                is_warm = True
+                known.warm_until = max(known.warm_until, now + wish.life_s)
+                self._use(beginning.key)
+        return is_warm
+
     # ---------------------------------------------------------------- questions
+
+    def warm_tokens(self, wish: CacheWish, now: float) -> int:
+        """Return the tokens of the longest beginning that a call can read; 0 if there is none.
+
+        Args:
+            wish: what the call could read and would write.
+            now: the time in seconds.
+        """
+        for beginning in reversed(wish.readable):
+            known = self._known.get(beginning.key)
+            if known is not None and known.warm_until > now:
+                return beginning.tokens
+        return 0
 
     def warmth(self, wish: CacheWish, now: float) -> tuple[Warmth, Beginning | None]:
         """Return the state of the longest beginning that is not cold, and that beginning.
@@ -255,13 +284,7 @@ class WarmBeginnings(Generic[T]):
 
     def _send(self, call: T, wish: CacheWish, now: float, lost_before: int = 0) -> SentCall[T]:
         """Send a call: it refreshes what it reads, and leads what is cold of what it writes."""
-        is_warm = False
-        for beginning in wish.readable:
-            known = self._known.get(beginning.key)
-            if known is not None and known.warm_until > now:
-                is_warm = True
-                known.warm_until = max(known.warm_until, now + wish.life_s)
-                self._use(beginning.key)
+        is_warm = self.read(wish, now)
         cold: list[Beginning] = []
         for beginning in wish.written:
             known = self._use(beginning.key)

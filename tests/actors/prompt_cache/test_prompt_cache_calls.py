@@ -90,6 +90,7 @@ async def test_an_automatic_cache_is_read_by_all_but_the_first(autojump_clock):
         found = await all_of(at, many(15, model=OLDER))
         assert sum(reads(found)) == 14
         assert times(at) == [0.0] + [1.0] * 14
+        assert (await counts(at)).leading == 1
 
 
 async def test_auto_spreads_the_calls_of_a_minute_over_keys_each_with_a_leader(autojump_clock):
@@ -103,6 +104,21 @@ async def test_auto_spreads_the_calls_of_a_minute_over_keys_each_with_a_leader(a
             assert len(keys) == {"order": 1, "auto": 4}[caching]
     assert missed["auto"] == 4
     assert missed["order"] > 40
+
+
+@pytest.mark.parametrize(
+    ("limits", "most"), [(Limits(in_flight=2), 8), (Limits(rpm=30), 3)], ids=["in_flight", "rpm"]
+)
+async def test_calls_that_wait_for_the_limiter_get_keys_when_they_are_sent(
+    autojump_clock, limits, most
+):
+    """Each key is another cache, which a call must write."""
+    async with house(vendor="openai", prompt_caching="auto", limits=limits) as at:
+        found = await all_of(at, many(300, model=OLDER))
+        keys = {json.loads(sent.body)["prompt_cache_key"] for sent in at.sent}
+        assert len(keys) <= most
+        assert len(found) - sum(reads(found)) <= most
+        await at.at_rest()
 
 
 async def test_a_document_in_a_part_of_its_own_is_marked_at_its_end(autojump_clock):
