@@ -201,7 +201,14 @@ class CachePlanner:
         usable, is_users = prompt.places[first:], is_marked(request)
         adds = self._is_auto and not is_users and not known.refuses
         keyed = [place.key for place in usable] if adds and terms.takes_key else []
-        number = self._keys.next_number(prompt.origin, terms.key_per_minute, now, keyed)
+        number = self._keys.next_number(
+            prompt.origin,
+            terms.key_per_minute,
+            now,
+            keyed,
+            sizes=tokens[first:],
+            least=_LEAST_TOKENS,
+        )
         key = f"{prompt.origin.hex()[:16]}-{number}" if keyed else ""
         marks: Sequence[HashedPlace] = ()
         if adds and terms.mark is not None:

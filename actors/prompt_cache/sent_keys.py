@@ -31,7 +31,7 @@ class SentKeys:
         """Return the key for a call that is sent now, and what it could read and would write there.
 
         That is the key of its plan, unless another one has room and more of the prompt in its
-        cache. The call is counted.
+        cache, and such keys take as many calls a minute as are sent. The call is counted.
 
         Args:
             plan: the plan of the call.
@@ -40,23 +40,35 @@ class SentKeys:
         """
         keys = self._sent.pop(plan.prompt.origin, {})
         self._sent[plan.prompt.origin] = keys
-        found, wish, most = plan.key, plan.wish, 0
-        if self._has_room(plan, keys.setdefault(plan.key, deque()), now):
-            most = warm_tokens(wish, now)
-        for key, times in keys.items():
-            if key != plan.key and self._has_room(plan, times, now):
-                there = plan.wish.at_key(plan.key, key)
-                tokens = warm_tokens(there, now)
-                if tokens > most:
-                    found, wish, most = key, there, tokens
-        keys[found].append(now)
-        if not keys[plan.key]:
-            del keys[plan.key]
+        found, wish = self._other(plan, keys, warm_tokens, now) or (plan.key, plan.wish)
+        keys.setdefault(found, deque()).append(now)
         while len(self._sent) > _MAX_KNOWN:
             del self._sent[next(iter(self._sent))]
         return found, wish
 
-    def _has_room(self, plan: CachePlan, times: deque[float], now: float) -> bool:
-        while times and times[0] <= now - _MINUTE_S:
-            times.popleft()
-        return plan.terms.key_per_minute is None or len(times) < plan.terms.key_per_minute
+    def _other(
+        self,
+        plan: CachePlan,
+        keys: dict[str, deque[float]],
+        warm_tokens: Callable[[CacheWish, float], int],
+        now: float,
+    ) -> tuple[str, CacheWish] | None:
+        """Return another key that is better, if those that are warm take the rate of the calls."""
+        most = plan.terms.key_per_minute
+        for times in keys.values():
+            while times and times[0] <= now - _MINUTE_S:
+                times.popleft()
+        if most is None or not any(keys.values()):
+            return None
+        has_room = len(keys.get(plan.key, ())) < most
+        best, found = warm_tokens(plan.wish, now) if has_room else 0, None
+        warm = 0
+        for key, times in keys.items():
+            there = plan.wish.at_key(plan.key, key)
+            tokens = warm_tokens(there, now)
+            warm += tokens > 0
+            if tokens > best and len(times) < most:
+                best, found = tokens, (key, there)
+        seconds = max(1.0, now - min(times[0] for times in keys.values() if times))
+        rate = sum(map(len, keys.values())) * _MINUTE_S / seconds
+        return found if rate <= warm * most else None

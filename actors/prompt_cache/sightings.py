@@ -93,7 +93,8 @@ class KeySpread:
 
     A key leads calls to one machine of the provider's. Above a rate, calls go to others, whose
     caches do not have the beginning. A call goes where its longest known beginning is: to the first
-    of the keys with which that has come that has room, or else to a new one. So calls about one
+    of the keys with which that has come that has room, or else to a new one. One that is only a
+    little shorter counts as well. So calls about one
     document, or the turns of one dialogue, share a key although all share an instruction. A call of
     which no beginning is known takes the first key that has room.
 
@@ -110,7 +111,14 @@ class KeySpread:
         return f"<KeySpread of {len(self._latest)} origins>"
 
     def next_number(
-        self, origin: bytes, per_minute: int | None, now: float, beginnings: Sequence[bytes] = ()
+        self,
+        origin: bytes,
+        per_minute: int | None,
+        now: float,
+        beginnings: Sequence[bytes] = (),
+        *,
+        sizes: Sequence[int] = (),
+        least: float = 0.0,
     ) -> int:
         """Return the number of the key for the next call, from 0.
 
@@ -119,11 +127,23 @@ class KeySpread:
             per_minute: the calls a minute that a key takes; None for any number.
             now: the time in seconds.
             beginnings: the hashes of the beginnings of the prompt, ascending.
+            sizes: their sizes, in any unit.
+            least: how much shorter than the longest known one another one must be not to count, in
+                the same unit.
         """
         if per_minute is None:
             return 0
         keys = self._latest.get(origin, ())
-        known = next((self._used[one] for one in reversed(beginnings) if one in self._used), None)
+        known: dict[int, None] | None = None
+        longest = 0
+        for at in reversed(range(len(beginnings))):
+            used, size = self._used.get(beginnings[at]), sizes[at] if sizes else -at
+            if used is None:
+                continue
+            if known is None:
+                known, longest = dict(used), size
+            elif longest - size < least:
+                known |= used
         for number in range(len(keys)) if known is None else known:
             if number >= len(keys):
                 continue  # the origin was forgotten meanwhile
