@@ -100,7 +100,7 @@ class ChatMessage:
         if self.native:
             return False
         extra = self.extra
-        return not extra or (extra.keys() == {"content"} and is_texts(extra["content"]))
+        return not extra or (set(extra) == {"content"} and is_texts(extra["content"]))
 
     @property
     def attachments(self) -> int:

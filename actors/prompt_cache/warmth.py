@@ -193,7 +193,7 @@ class WarmBeginnings(Generic[T]):
             was_sent = held.since is not None
             held.stop(now)
             lead = None if was_sent and held.is_over(now) else self._leader(held.wish, now)
-            if was_sent and lead is held.lead:
+            if was_sent and lead is not None and lead is held.lead:
                 self._replace(lead)
                 lead = self._leader(held.wish, now)
             is_near = lead is not None and (lead.is_sent or lead.wish.lane == held.wish.lane)
