@@ -21,7 +21,7 @@ class MessageMembers(NamedTuple):
     Args:
         role: the author of the message.
         content: the text of all parts, joined by newlines as vLLM joins them.
-        extra: the other members, and a `content` that has more than a text; None if there are none.
+        extra: the other members, and a `content` of parts; None if there are none.
         native: as for `ChatMessage`.
     """
 
@@ -58,20 +58,31 @@ def read_message(message: object, name: str) -> MessageMembers:
     }
     if content is None and further:  # an assistant message with tool calls
         return MessageMembers(_ROLES[role], "", {"content": None, **further})
-    text, is_all = _content(f"{name}.content", content)
-    if not is_all:
-        further["content"] = content
+    text = _content(f"{name}.content", content)
+    if not isinstance(content, str):
+        further["content"] = content  # parts are sent as they are written (L15)
     return MessageMembers(_ROLES[role], text, further or None)
 
 
-def _content(name: str, content: Json) -> tuple[str, bool]:
-    """Return the text of a message, and whether it has nothing else."""
+def is_texts(content: Json) -> bool:
+    """Return whether a content is a list of parts that are texts and nothing else.
+
+    Args:
+        content: the content of a message.
+    """
+    return isinstance(content, list) and all(
+        isinstance(part, dict) and part.keys() == {"type", "text"} and part["type"] == "text"
+        for part in content
+    )
+
+
+def _content(name: str, content: Json) -> str:
+    """Return the text of a message."""
     if isinstance(content, str):
-        return content, True
+        return content
     if not isinstance(content, list) or not content:
         raise ValueError(f'"{name}" must be a string or a list of parts, not {kind_of(content)}')
     texts: list[str] = []
-    is_all = True
     for at, part in enumerate(content):
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
             wanted = f'an object with a "type", not {kind_of(part)}'
@@ -81,8 +92,7 @@ def _content(name: str, content: Json) -> tuple[str, bool]:
             if not isinstance(text, str):
                 raise ValueError(f'"{name}[{at}].text" must be a string, not {kind_of(text)}')
             texts.append(text)
-        is_all &= part.keys() == {"type", "text"}
-    return "\n".join(texts), is_all
+    return "\n".join(texts)
 
 
 # ------------------------------------------------------------------------------- responses

@@ -6,7 +6,7 @@ from typing import cast
 import attrs
 from attrs.validators import instance_of, optional
 
-from .chat_members import Role, calls_in, members_of_response, read_message
+from .chat_members import Role, calls_in, is_texts, members_of_response, read_message
 from .json_value import Json, is_json_object
 from .responses import Response, ToolCall
 
@@ -19,7 +19,7 @@ class ChatMessage:
         role: the author of the message; "tool" and "function" are for the result of a tool call.
         content: the text of the message.
         extra: further members of the message, sent unchanged, such as `name`, `tool_calls`, or a
-            `content` of several parts with images. They override `role` and `content`.
+            `content` of several parts. They override `role` and `content`.
         native: a member of the provider's own response, which goes back unchanged to a provider
             with the same wire format instead of `content` and `extra`: it may have signed
             reasoning. ``content`` of Anthropic, ``output`` of OpenAI's Responses, ``parts`` of
@@ -93,6 +93,14 @@ class ChatMessage:
         if self.extra is not None:
             body.update(self.extra)
         return body
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the message is a text alone, or parts that are texts, which `content` joins."""
+        if self.native:
+            return False
+        extra = self.extra
+        return not extra or (set(extra) == {"content"} and is_texts(extra["content"]))
 
     @property
     def attachments(self) -> int:

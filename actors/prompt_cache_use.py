@@ -28,13 +28,12 @@ class PromptCacheUse(Protocol):
         """
         ...
 
-    def sent(self, endpoint: str, model: str, *, streams: bool) -> None:
+    def sent(self, endpoint: str, model: str) -> None:
         """Report that an attempt is being sent.
 
         Args:
             endpoint: the label of the endpoint that it is sent to.
             model: the model that is requested there.
-            streams: whether its response is requested as a stream, whose beginning can be seen.
         """
         ...
 
@@ -45,6 +44,10 @@ class PromptCacheUse(Protocol):
             endpoint: the label of the endpoint that sends it.
             model: the model that was requested there.
         """
+        ...
+
+    def held_back(self) -> None:
+        """Report that the provider's limit has refused an attempt, and that another one waits."""
         ...
 
     def ended(self, endpoint: str, model: str, usage: Usage | None) -> None:
@@ -58,7 +61,9 @@ class PromptCacheUse(Protocol):
         ...
 
     def refused(self, reason: str) -> None:
-        """Report that the provider refuses the marks or the key, and answers without them.
+        """Report that the provider refuses the marks or the key, and is asked without them.
+
+        It is believed when the response without them begins.
 
         Args:
             reason: the words of the refusal.

@@ -124,7 +124,7 @@ class Packing:
             return "the last message is not the user's"
         if len(messages[-1].content.encode("utf-8", "replace")) > 4 * self.max_item_tokens:
             return f"a last message of more than {4 * self.max_item_tokens:,} bytes"
-        if any(message.extra or message.native for message in messages):
+        if not all(message.is_text for message in messages):
             return "a message with more than a role and a text"
         if not _can_be_in_pack(request.output_schema):
             return "a schema that refers to its own root, or is not strict"
@@ -152,7 +152,7 @@ class Packing:
         return attrs.evolve(
             first,
             messages=(
-                attrs.evolve(system, content=f"{system.content.rstrip()}\n\n{form.note}"),
+                ChatMessage(system.role, f"{system.content.rstrip()}\n\n{form.note}"),
                 *more,
                 ChatMessage("user", text),
             ),

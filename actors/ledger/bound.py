@@ -61,7 +61,10 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
     count = _bytes_of if counter is None else counter
     tokens = sum(map(count, texts)) + _TOKENS_PER_MESSAGE * (len(texts) + 1)
     for message in request.messages:
-        if message.extra:
+        content = (message.extra or {}).get("content")
+        if message.is_text:  # its parts are in the text already
+            tokens += _TOKENS_PER_MESSAGE * (len(content) if isinstance(content, list) else 0)
+        elif message.extra:
             tokens += len(dumps(message.extra)) + message.attachments * _TOKENS_PER_ATTACHMENT
         if message.native:
             native = dumps(message.native)

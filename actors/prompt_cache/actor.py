@@ -17,7 +17,9 @@ from ..calls import Complete, Stream
 from ..messages import Request
 from ..responses import Response, Usage
 from ..vendors import Endpoint, PriceBook
+from .leads import SentCall
 from .planning import CachePlanner, PromptCaching
+from .sent_keys import SentKeys
 from .statistics import (
     ExplainPromptCache,
     GetPromptCacheStatistics,
@@ -25,9 +27,8 @@ from .statistics import (
     PromptCacheStatistics,
 )
 from .use import CacheCall, PlannedUse
-from .warmth import SentCall, WarmBeginnings
+from .warmth import WarmBeginnings
 
-_BEGUN_S = 2.0  # after which a response that is sent whole is presumed to have begun
 _log = get_logger("callsheet.prompt_cache")
 
 
@@ -41,22 +42,16 @@ class _WaitOver(Message[None]):
     """A call has waited long enough."""
 
 
-@attrs.frozen
-class _Begun(Message[None]):
-    """The response to a call has begun by now, though that cannot be seen."""
-
-    use: PlannedUse
-
-
 class PromptCacheActor(Actor):
     """Sends the first of the calls that share a beginning ahead, and the others at its first token.
 
     Providers can read a beginning of a prompt from their caches only once a first response to it
     has begun. Calls that are sent before pay for all of it. So the first call leads, and the others
     wait here until its response begins: after the leader was sent, no longer than 15 seconds and
-    no longer than a quarter of the time until their deadlines. Then they are sent, whatever the
-    leader does. Calls whose prompts are too short, or where nothing would be saved, are forwarded
-    at once.
+    no longer than a quarter of the time until their deadlines. Then the first of them leads
+    instead. A call that has waited for leaders for 45 seconds, or for half of the time until its
+    deadline, is sent whatever they do. Calls whose prompts are too short, or where nothing would be
+    saved, are forwarded at once.
 
     With "auto", it also adds marks and keys to requests of which the user has marked nothing (L15).
 
@@ -77,6 +72,7 @@ class PromptCacheActor(Actor):
         self._label = endpoint.label
         self._planner = CachePlanner(endpoint, prices, caching)
         self._beginnings: WarmBeginnings[CacheCall] = WarmBeginnings()
+        self._sent_keys = SentKeys()
         self._ready: deque[tuple[CacheCall, PlannedUse]] = deque()
         self._uses: set[PlannedUse] = set()  # of calls that are not over
         self._timer: Timer | None = None
@@ -107,12 +103,6 @@ class PromptCacheActor(Actor):
         self._late += len(sent)
         self._prepare(sent)
         self._set_timer()
-        await self._send_ready()
-
-    @handles(_Begun)
-    async def begun(self, message: _Begun) -> None:
-        """Send the followers of a call whose response has begun by now."""
-        self._can_be_read(message.use)
         await self._send_ready()
 
     @handles(GetPromptCacheStatistics, urgent=True)
@@ -173,7 +163,7 @@ class PromptCacheActor(Actor):
         for one in sent:
             call = one.call
             self._longest_wait_s = max(self._longest_wait_s, now - call.came_at)
-            self._leading += one.lead is not None
+            self._leading += one.lead is not None and not one.is_warm
             self._warm += one.is_warm
             use = PlannedUse(
                 call=one,
@@ -207,6 +197,7 @@ class PromptCacheActor(Actor):
             if not self._ready:
                 self.send_at(trio.current_time(), _SendReady())
             self._prepare(sent)
+        self._set_timer()
 
     def _set_timer(self) -> None:
         due_at = self._beginnings.due_at
@@ -218,13 +209,16 @@ class PromptCacheActor(Actor):
 
     # ---------------------------------------------------------------- reports
 
-    def sent(self, use: PlannedUse, *, streams: bool) -> None:
+    def sent(self, use: PlannedUse) -> None:
         """Let the followers of a call wait from now on no longer than its first token may take."""
         if (lead := use.lead) is not None:
             self._release(self._beginnings.sent(lead, trio.current_time()))
+
+    def held_back(self, use: PlannedUse) -> None:
+        """Let the followers of a call wait as long as the provider's limit holds it back."""
+        if (lead := use.lead) is not None:
+            self._beginnings.held_back(lead, trio.current_time())
             self._set_timer()
-            if not streams and use.plan.terms.readable == "begun":
-                self.send_after(_BEGUN_S, _Begun(use))
 
     def began(self, use: PlannedUse) -> None:
         """Let the followers of a call go: what it has written can be read."""
@@ -235,7 +229,7 @@ class PromptCacheActor(Actor):
         """Learn from the usage of a call, and let its followers go if they still wait."""
         self._can_be_read(use)
         if usage is not None:
-            is_marked = use.plan.has_marks and not use.is_unmarked
+            is_marked = use.plan.has_marks and not (use.is_unmarked or use.is_plain)
             self._planner.learn(
                 use.plan,
                 usage,
@@ -258,6 +252,25 @@ class PromptCacheActor(Actor):
                 model=use.model,
                 reason=reason,
             )
+
+    def key_for(self, use: PlannedUse) -> str:
+        """Choose the key of a call that is sent now; if it is another one, the next call leads."""
+        plan, now = use.plan, trio.current_time()
+        if not plan.key:
+            return ""
+        key, wish = self._sent_keys.choose(plan, self._beginnings.warm_tokens, now)
+        if key != plan.key:
+            self._beginnings.read(wish, now)
+            if not use.call.is_warm:
+                self._leading -= use.call.lead is not None
+                self._warm += 1
+            if (lead := use.lead) is not None:
+                self._release(self._beginnings.lost(lead, now, has_failed=False))
+        return key
+
+    def refuses(self, use: PlannedUse) -> bool:
+        """Return whether the provider is known to refuse what the plan of a call would add."""
+        return self._planner.refuses(use.plan.model)
 
     def _can_be_read(self, use: PlannedUse) -> None:
         if (lead := use.lead) is not None:

@@ -15,11 +15,11 @@ import attrs
 from ..messages import Request
 from ..responses import ResultT_co, Usage
 from ..vendors import Endpoint, PriceBook
+from .leads import Beginning, CacheWish
 from .marks import PromptPlace, is_marked, with_key, with_mark
 from .places import HashedPlace, PromptPlaces, most_bytes, read_places
 from .sightings import KeySpread, Sightings
 from .terms import CacheTerms, cache_terms
-from .warmth import Beginning, CacheWish
 
 PromptCaching = Literal["off", "order", "auto"]
 """How far prompt caching is planned: not at all, by the order of calls, or with marks and keys."""
@@ -34,6 +34,7 @@ _OFTEN = 8  # times; no chance any more, so that a few tokens are worth a write
 _MOST_MISSES = 8  # in a row, of calls that should have read
 _MARGIN = 1.05  # of a minimum that usage has shown: tokens are estimated
 _HOUR_S = 3600.0
+_SPARE_S = 10.0  # of the life of a beginning, for the way to the provider
 _AGAIN_S = _HOUR_S  # after which that minimum is tried again
 _MAX_MODELS = 256
 _STORED = ("cachedContent", "cached_content")
@@ -97,17 +98,18 @@ class CachePlan:
         return max((one.tokens for one in (*self.wish.readable, *self.wish.written)), default=0)
 
     def applied(
-        self, request: Request[ResultT_co], *, unmarked: bool = False
+        self, request: Request[ResultT_co], *, unmarked: bool = False, key: str = ""
     ) -> Request[ResultT_co]:
         """Return a request with the marks and the key of the plan.
 
         Args:
             request: the request that the plan was made for, also with another name of the model.
             unmarked: whether only the key is added.
+            key: another key than that of the plan; "" for none.
         """
         for place in () if unmarked else reversed(self.marks):
             request = with_mark(request, place, self.terms)
-        return with_key(request, self.key) if self.key else request
+        return with_key(request, key or self.key) if self.key else request
 
 
 @attrs.define
@@ -199,7 +201,14 @@ class CachePlanner:
         usable, is_users = prompt.places[first:], is_marked(request)
         adds = self._is_auto and not is_users and not known.refuses
         keyed = [place.key for place in usable] if adds and terms.takes_key else []
-        number = self._keys.next_number(prompt.origin, terms.key_per_minute, now, keyed)
+        number = self._keys.next_number(
+            prompt.origin,
+            terms.key_per_minute,
+            now,
+            keyed,
+            sizes=tokens[first:],
+            least=_LEAST_TOKENS,
+        )
         key = f"{prompt.origin.hex()[:16]}-{number}" if keyed else ""
         marks: Sequence[HashedPlace] = ()
         if adds and terms.mark is not None:
@@ -221,7 +230,7 @@ class CachePlanner:
             wish=CacheWish(
                 readable=tuple([beginnings[place] for place in readable]),
                 written=tuple([beginnings[place] for place in written]),
-                life_s=max([terms.life_s, *[place.mark_s or 0.0 for place in written]]),
+                life_s=max([terms.life_s, *[place.mark_s or 0.0 for place in written]]) - _SPARE_S,
                 lane=lane,
                 least=_LEAST_TOKENS,
             ),
@@ -356,6 +365,14 @@ class CachePlanner:
         known = self._model(model)
         is_new, known.refuses = not known.refuses, True
         return is_new
+
+    def refuses(self, model: str) -> bool:
+        """Return whether the provider is known to refuse what is added.
+
+        Args:
+            model: the model as the caller names it.
+        """
+        return self._model(model).refuses
 
     # ----------------------------------------------------------------
 

@@ -65,6 +65,8 @@ class ExpectedRead:
 class ExpectedReads:
     """Expects what the prompt cache saves of calls, as if those before them had been sent live.
 
+    Where no caching is planned, nothing is expected to be read; some models write nevertheless.
+
     So a call need not find its beginning in the cache for its route to be chosen: it would be there
     if the calls that share it took the same route.
 
@@ -77,7 +79,8 @@ class ExpectedReads:
     def __init__(self, endpoint: Endpoint, prices: PriceBook, caching: PromptCaching) -> None:
         self._written: dict[bytes, float] = {}  # {beginning: until when it can be read}
         self._planner: CachePlanner | None = None
-        if caching != "off" and not endpoint.members and has_prompt_cache(endpoint.vendor.name):
+        self._is_off = caching == "off"
+        if not endpoint.members and has_prompt_cache(endpoint.vendor.name):
             there = prices.at_vendor(endpoint.vendor.price_list)
             self._planner = CachePlanner(endpoint, there, caching)
 
@@ -92,11 +95,11 @@ class ExpectedReads:
             now: the time in seconds.
         """
         plan = None if self._planner is None else self._planner.plan(request, "", now)
-        if plan is None:
+        if plan is None or (self._is_off and plan.prompt.is_marked):
             return None
         wish, prices = plan.wish, plan.prices
         known = [one.tokens for one in wish.readable if self._written.get(one.key, now) > now]
-        read = max(known, default=0)
+        read = 0 if self._is_off else max(known, default=0)
         to_write = max((one.tokens for one in wish.written), default=0)
         saved = read * (1 - prices.read) - max(0, to_write - read) * max(0.0, prices.write - 1)
         return ExpectedRead(plan, read, prices.usd * Decimal(str(round(saved, 3))))

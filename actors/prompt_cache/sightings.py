@@ -2,12 +2,14 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import final
 
 _MAX_KNOWN = 20_000  # beginnings; beyond it, the one that was seen the longest ago is forgotten
 _MAX_SPREAD = 2000  # beginnings with keys
 _MAX_KEYS = 1000  # of one beginning; beyond it, the last key takes the rest
 _MINUTE_S = 60.0
+_HOUR_S = 3600.0
 _UNCUT: frozenset[bytes] = frozenset()
 
 
@@ -30,12 +32,17 @@ class Sightings:
     def times(self, key: bytes, now: float) -> int:
         """Return how often a beginning was seen lately.
 
+        If the provider has forgotten it within the last hour, that is how often it could be read
+        before: a beginning that came many times is expected to do so again.
+
         Args:
             key: the hash of the beginning.
             now: the time in seconds.
         """
-        times, until = self._seen.get(key, (0, now))
-        return times if until > now else 0
+        times, until = self._seen.get(key, (0, -inf))
+        if until > now:
+            return times
+        return times - 1 if until + _HOUR_S > now and times else 0
 
     def was_whole(self, key: bytes) -> bool:
         """Return whether a beginning was a whole prompt, so that a longer one continues it.
@@ -86,7 +93,8 @@ class KeySpread:
 
     A key leads calls to one machine of the provider's. Above a rate, calls go to others, whose
     caches do not have the beginning. A call goes where its longest known beginning is: to the first
-    of the keys with which that has come that has room, or else to a new one. So calls about one
+    of the keys with which that has come that has room, or else to a new one. One that is only a
+    little shorter counts as well. So calls about one
     document, or the turns of one dialogue, share a key although all share an instruction. A call of
     which no beginning is known takes the first key that has room.
 
@@ -103,7 +111,14 @@ class KeySpread:
         return f"<KeySpread of {len(self._latest)} origins>"
 
     def next_number(
-        self, origin: bytes, per_minute: int | None, now: float, beginnings: Sequence[bytes] = ()
+        self,
+        origin: bytes,
+        per_minute: int | None,
+        now: float,
+        beginnings: Sequence[bytes] = (),
+        *,
+        sizes: Sequence[int] = (),
+        least: float = 0.0,
     ) -> int:
         """Return the number of the key for the next call, from 0.
 
@@ -112,11 +127,23 @@ class KeySpread:
             per_minute: the calls a minute that a key takes; None for any number.
             now: the time in seconds.
             beginnings: the hashes of the beginnings of the prompt, ascending.
+            sizes: their sizes, in any unit.
+            least: how much shorter than the longest known one another one must be not to count, in
+                the same unit.
         """
         if per_minute is None:
             return 0
         keys = self._latest.get(origin, ())
-        known = next((self._used[one] for one in reversed(beginnings) if one in self._used), None)
+        known: dict[int, None] | None = None
+        longest = 0
+        for at in reversed(range(len(beginnings))):
+            used, size = self._used.get(beginnings[at]), sizes[at] if sizes else -at
+            if used is None:
+                continue
+            if known is None:
+                known, longest = dict(used), size
+            elif longest - size < least:
+                known |= used
         for number in range(len(keys)) if known is None else known:
             if number >= len(keys):
                 continue  # the origin was forgotten meanwhile

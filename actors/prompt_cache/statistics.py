@@ -15,7 +15,7 @@ class PromptCacheStatistics:
 
     Args:
         planned: calls whose prompts are long enough to be cached.
-        leading: those that wrote a beginning which was not in the provider's cache.
+        leading: those that wrote a beginning, while the provider had none of theirs in its cache.
         warm: those that were sent while the provider had a beginning of them in its cache.
         followed: those that waited for the response to another call to begin.
         late: those of them that were sent before the response they waited for had begun.

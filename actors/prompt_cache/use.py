@@ -8,19 +8,23 @@ from ...runtime import ReplySlot
 from ..calls import Complete, Stream
 from ..messages import Request
 from ..responses import ResultT_co, Usage
+from .leads import Lead, SentCall
 from .planning import CachePlan
-from .warmth import Lead, SentCall
 
 
 class UseListener(Protocol):
     """Receives what the last stage reports of calls. `PromptCacheActor` does."""
 
-    def sent(self, use: "PlannedUse", *, streams: bool) -> None:
-        """Note that a call is sent, and whether the beginning of its response will be seen."""
+    def sent(self, use: "PlannedUse") -> None:
+        """Note that a call is sent."""
         ...
 
     def began(self, use: "PlannedUse") -> None:
         """Note that the provider has read the prompt of a call."""
+        ...
+
+    def held_back(self, use: "PlannedUse") -> None:
+        """Note that the provider's limit holds a call back that was sent."""
         ...
 
     def ended(self, use: "PlannedUse", usage: Usage | None) -> None:
@@ -33,6 +37,14 @@ class UseListener(Protocol):
 
     def refused(self, use: "PlannedUse", reason: str) -> None:
         """Note that the provider refuses what was added to a request."""
+        ...
+
+    def key_for(self, use: "PlannedUse") -> str:
+        """Return the key with which a call is sent now; "" for none."""
+        ...
+
+    def refuses(self, use: "PlannedUse") -> bool:
+        """Return whether the provider is known to refuse what would be added to a request."""
         ...
 
 
@@ -63,12 +75,20 @@ class PlannedUse:
         endpoint: the label of the endpoint that the plan is for.
         model: the model there.
         listener: receives the reports; None when the incarnation that made the plan has ended.
+
+    Attributes:
+        key: the key with which the call is sent; "" for that of the plan.
+        is_plain: whether nothing is added to the request, because the provider refuses it.
+        refusal: the words in which the provider has refused what was added, until that is reported.
     """
 
     call: SentCall[CacheCall]
     endpoint: str
     model: str
     listener: UseListener | None
+    key: str = attrs.field(default="", init=False)
+    is_plain: bool = attrs.field(default=False, init=False)
+    refusal: str = attrs.field(default="", init=False)
 
     @property
     def plan(self) -> CachePlan:
@@ -87,7 +107,8 @@ class PlannedUse:
 
         The call has waited for that long enough, and a second write would cost more than none.
         """
-        return self.call.lead is None and not self.call.is_warm
+        is_moved = self.key not in ("", self.plan.key)  # to where the beginning is
+        return self.call.lead is None and not self.call.is_warm and not is_moved
 
     @property
     def wants_stream(self) -> bool:
@@ -99,20 +120,33 @@ class PlannedUse:
     def request_at(self, endpoint: str, request: Request[ResultT_co]) -> Request[ResultT_co]:
         """See `PromptCacheUse`."""
         if self._is_here(endpoint, request.model):
-            return self.plan.applied(request, unmarked=self.is_unmarked)
+            if self.listener is not None and self.listener.refuses(self):
+                self.is_plain = True
+                return request
+            if self.listener is not None:
+                self.key = self.listener.key_for(self)
+            return self.plan.applied(request, unmarked=self.is_unmarked, key=self.key)
         if self.listener is not None:
             self.listener.moved(self)
         return request
 
-    def sent(self, endpoint: str, model: str, *, streams: bool) -> None:
+    def sent(self, endpoint: str, model: str) -> None:
         """See `PromptCacheUse`."""
         if self.listener is not None and self._is_here(endpoint, model):
-            self.listener.sent(self, streams=streams)
+            self.listener.sent(self)
 
     def began(self, endpoint: str, model: str) -> None:
         """See `PromptCacheUse`."""
         if self.listener is not None and self._is_here(endpoint, model):
+            if self.refusal:
+                self.listener.refused(self, self.refusal)
+                self.refusal = ""
             self.listener.began(self)
+
+    def held_back(self) -> None:
+        """See `PromptCacheUse`."""
+        if self.listener is not None:
+            self.listener.held_back(self)
 
     def ended(self, endpoint: str, model: str, usage: Usage | None) -> None:
         """See `PromptCacheUse`."""
@@ -121,8 +155,7 @@ class PlannedUse:
 
     def refused(self, reason: str) -> None:
         """See `PromptCacheUse`."""
-        if self.listener is not None:
-            self.listener.refused(self, reason)
+        self.is_plain, self.refusal = True, reason
 
     def _is_here(self, endpoint: str, model: str) -> bool:
         return endpoint == self.endpoint and model == self.model

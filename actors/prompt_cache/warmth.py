@@ -5,8 +5,11 @@ until the provider's response shows that it can be read, and warm from then on f
 provider keeps it. A call that could read a beginning that is warming follows the leader: it waits
 until the beginning is warm. If the leader fails or is cancelled before, the first follower leads.
 
-A wait ends 15 seconds after the leader was sent at the latest. While the leader itself waits for
-the limiter, its followers would wait there as well, behind it. That is so in its own lane only: a
+If a response has not begun 15 seconds after its leader was sent, the first follower leads instead,
+and the others wait for it in turn: in all 45 seconds at most, in which a leader was under way.
+
+While a leader itself waits for the limiter, its followers would wait there as well, behind it. So
+it is when the provider's limit holds it back after it was sent. That is so in its own lane only: a
 call waits one second at most until a leader of another lane is sent, and then leads its own lane.
 """
 
@@ -17,113 +20,21 @@ from typing import Generic, Literal, TypeVar, final
 
 import attrs
 
+from .leads import (
+    LEAST_WAIT_S,
+    Beginning,
+    CacheWish,
+    HeldCall,
+    Lead,
+    SentCall,
+    patience_s,
+    waits_s,
+)
+
 T = TypeVar("T", bound=Hashable)
 
 _MAX_KNOWN = 20_000  # beginnings; beyond it, the one that was unused for the longest is forgotten
 _MOST_LOST = 2  # leaders in a row that failed; then no call waits for another one
-_MOST_WAIT_S = 15.0  # for the first token of a long prompt
-_LEAST_WAIT_S = 1.0  # a first token rarely takes less
-_WAIT_SHARE = 0.25  # of the time until the deadline
-
-
-def patience_s(left_s: float) -> float:
-    """Return how many seconds a call may wait for the response to another one to begin.
-
-    Args:
-        left_s: seconds until the deadline of the call.
-    """
-    share = _WAIT_SHARE * left_s
-    return min(_MOST_WAIT_S, share) if share >= _LEAST_WAIT_S else 0.0
-
-
-@attrs.frozen
-class Beginning:
-    """A beginning of a prompt, with the cache that it is in.
-
-    Args:
-        key: a hash of the beginning, and of what tells this cache from others.
-        tokens: how many tokens it has.
-    """
-
-    key: bytes = attrs.field(repr=False)
-    tokens: int
-
-
-@attrs.frozen(kw_only=True)
-class CacheWish:
-    """What a call could read from the provider's cache, and what it would write.
-
-    Args:
-        readable: the beginnings that it could read, ascending.
-        written: the beginnings that can be read later if it is sent, ascending.
-        life_s: seconds after its last use for which the provider keeps a beginning.
-        lane: the lane of the call.
-        least: tokens that following a leader must save.
-    """
-
-    readable: tuple[Beginning, ...]
-    written: tuple[Beginning, ...]
-    life_s: float
-    lane: str = ""
-    least: int = 1
-
-
-@attrs.define(eq=False)
-class Lead(Generic[T]):
-    """A call that writes beginnings, of which other calls may wait for one.
-
-    Attributes:
-        written: what it writes that was cold.
-        wish: the wish of the call.
-        lost_before: how many leaders have failed in a row before it.
-        is_sent: whether it has been sent to the provider.
-        followers: the calls that wait for it, in the order in which they came.
-        is_over: whether what it writes is warm, or the call has ended without that.
-    """
-
-    written: tuple[Beginning, ...]
-    wish: CacheWish
-    lost_before: int = 0
-    is_sent: bool = False
-    followers: "dict[T, HeldCall[T]]" = attrs.field(factory=dict[T, "HeldCall[T]"], repr=False)
-    is_over: bool = False
-
-
-@attrs.define(eq=False)
-class HeldCall(Generic[T]):
-    """A call that waits for a leader.
-
-    Attributes:
-        call: what the caller of this module knows it by.
-        wish: what it could read and would write.
-        deadline: when its response is due, in seconds on Trio's clock.
-        lead: the leader that it follows.
-        until: when it is sent at the latest, in seconds; infinity until a leader of its own lane is
-            sent.
-        is_limited: whether a leader of it has been sent, so that `until` is not put off any more.
-    """
-
-    call: T
-    wish: CacheWish
-    deadline: float
-    lead: Lead[T]
-    until: float = inf
-    is_limited: bool = False
-
-
-@attrs.frozen
-class SentCall(Generic[T]):
-    """A call that is to be sent now.
-
-    Args:
-        call: what the caller of this module knows it by.
-        lead: what it leads; None if it writes nothing that was cold.
-        is_warm: whether it can read a beginning.
-    """
-
-    call: T
-    lead: Lead[T] | None
-    is_warm: bool
 
 
 @attrs.define(eq=False)
@@ -132,6 +43,7 @@ class _Known(Generic[T]):
 
     warm_until: float = -inf
     leads: dict[str, Lead[T]] = attrs.field(factory=dict[str, Lead[T]])  # by lane
+    late: list[Lead[T]] = attrs.field(factory=list[Lead[T]])  # instead of which others lead
 
     def lead_for(self, lane: str) -> Lead[T] | None:
         """Return the leader that a call of this lane follows: its own, or one that is sent."""
@@ -146,7 +58,8 @@ Warmth = Literal["cold", "warming", "warm"]
 class WarmBeginnings(Generic[T]):
     """Decides which calls are sent now and which wait for a leader.
 
-    Every method that may let calls go returns them in the order in which they came.
+    Every method that may let calls go returns them in the order in which they came to follow the
+    same leader.
 
     Args:
         max_known: how many beginnings are remembered.
@@ -193,7 +106,7 @@ class WarmBeginnings(Generic[T]):
         lead = self._leader(wish, now) if may_wait and patience_s(deadline - now) else None
         if lead is None:
             return self._send(call, wish, now)
-        held = HeldCall(call, wish, deadline, lead)
+        held = HeldCall(call, wish, deadline, lead, waits_s(deadline - now))
         self._held[call] = held
         self._follow(held, lead, now)
         return None
@@ -215,6 +128,18 @@ class WarmBeginnings(Generic[T]):
                 hurried.append(held)
         return [self._let_go(held, now) for held in hurried]
 
+    def held_back(self, lead: Lead[T], now: float) -> None:
+        """Note that the provider's limit holds a leader back that was sent: it is sent again later.
+
+        Args:
+            lead: the leader whose request the provider has refused for now.
+            now: the time in seconds.
+        """
+        if lead.is_sent and not lead.is_over:
+            lead.is_sent = False
+            for held in list(lead.followers.values()):
+                self._follow(held, lead, now)
+
     def began(self, lead: Lead[T], now: float) -> list[SentCall[T]]:
         """Note that what a leader writes can be read; return its followers, which go now.
 
@@ -225,10 +150,12 @@ class WarmBeginnings(Generic[T]):
         if lead.is_over:
             return []
         self._end(lead)
+        others: dict[Lead[T], None] = {lead: None}
         for beginning in lead.written:
             known = self._use(beginning.key)
             known.warm_until = max(known.warm_until, now + lead.wish.life_s)
-        return self._again(lead, now, 0)
+            others.update(dict.fromkeys((*known.late, *known.leads.values())))
+        return [sent for one in others for sent in self._again(one, now, 0)]
 
     def lost(self, lead: Lead[T], now: float, *, has_failed: bool = True) -> list[SentCall[T]]:
         """Note that a leader has ended, and nothing of it can be read; return who goes now.
@@ -255,7 +182,7 @@ class WarmBeginnings(Generic[T]):
             held.lead.followers.pop(call, None)
 
     def expire(self, now: float) -> list[SentCall[T]]:
-        """Return the calls that have waited long enough.
+        """Return the calls that have waited long enough, or that lead instead of a late leader.
 
         Args:
             now: the time in seconds.
@@ -263,10 +190,16 @@ class WarmBeginnings(Generic[T]):
         found: list[SentCall[T]] = []
         while self.due_at <= now:
             held = heappop(self._due)[2]
-            lead = None if held.is_limited else self._leader(held.wish, now)
-            if lead is None or not (lead.is_sent or lead.wish.lane == held.wish.lane):
+            was_sent = held.since is not None
+            held.stop(now)
+            lead = None if was_sent and held.is_over(now) else self._leader(held.wish, now)
+            if was_sent and lead is not None and lead is held.lead:
+                self._replace(lead)
+                lead = self._leader(held.wish, now)
+            is_near = lead is not None and (lead.is_sent or lead.wish.lane == held.wish.lane)
+            if lead is None or not (is_near or was_sent):
                 found.append(self._let_go(held, now))
-            else:  # one that came with it, and leads their lane now
+            else:  # another call leads by now
                 held.lead.followers.pop(held.call, None)
                 self._follow(held, lead, now)
         return found
@@ -282,7 +215,36 @@ class WarmBeginnings(Generic[T]):
             one.lead.followers.clear()
         return [self._send(one.call, one.wish, now) for one in held]
 
+    def read(self, wish: CacheWish, now: float) -> bool:
+        """Note that a call is sent that reads what is warm; return whether there is something.
+
+        Args:
+            wish: what the call could read and would write.
+            now: the time in seconds.
+        """
+        is_warm = False
+        for beginning in wish.readable:
+            known = self._known.get(beginning.key)
+            if known is not None and known.warm_until > now:
+                is_warm = True
+                known.warm_until = max(known.warm_until, now + wish.life_s)
+                self._use(beginning.key)
+        return is_warm
+
     # ---------------------------------------------------------------- questions
+
+    def warm_tokens(self, wish: CacheWish, now: float) -> int:
+        """Return the tokens of the longest beginning that a call can read; 0 if there is none.
+
+        Args:
+            wish: what the call could read and would write.
+            now: the time in seconds.
+        """
+        for beginning in reversed(wish.readable):
+            known = self._known.get(beginning.key)
+            if known is not None and known.warm_until > now:
+                return beginning.tokens
+        return 0
 
     def warmth(self, wish: CacheWish, now: float) -> tuple[Warmth, Beginning | None]:
         """Return the state of the longest beginning that is not cold, and that beginning.
@@ -322,13 +284,7 @@ class WarmBeginnings(Generic[T]):
 
     def _send(self, call: T, wish: CacheWish, now: float, lost_before: int = 0) -> SentCall[T]:
         """Send a call: it refreshes what it reads, and leads what is cold of what it writes."""
-        is_warm = False
-        for beginning in wish.readable:
-            known = self._known.get(beginning.key)
-            if known is not None and known.warm_until > now:
-                is_warm = True
-                known.warm_until = max(known.warm_until, now + wish.life_s)
-                self._use(beginning.key)
+        is_warm = self.read(wish, now)
         cold: list[Beginning] = []
         for beginning in wish.written:
             known = self._use(beginning.key)
@@ -345,18 +301,17 @@ class WarmBeginnings(Generic[T]):
     def _follow(self, held: HeldCall[T], lead: Lead[T], now: float) -> None:
         held.lead = lead
         lead.followers[held.call] = held
+        held.stop(now)
         if lead.is_sent:
             self._limit(held, now)
-        elif not held.is_limited:
+        else:
             is_own = lead.wish.lane == held.wish.lane
-            self._set_until(held, inf if is_own else now + _LEAST_WAIT_S)
+            self._set_until(held, inf if is_own else now + LEAST_WAIT_S)
 
     def _limit(self, held: HeldCall[T], now: float) -> None:
-        """Limit the wait of a call whose leader is sent; that limit is never put off."""
-        until = now + patience_s(held.deadline - now)
-        if until < held.until or not held.is_limited:
-            held.is_limited = True
-            self._set_until(held, until)
+        """Limit the wait of a call whose leader is sent."""
+        held.since = now
+        self._set_until(held, now + min(patience_s(held.deadline - now), held.left_s))
 
     def _set_until(self, held: HeldCall[T], until: float) -> None:
         held.until = until
@@ -373,16 +328,29 @@ class WarmBeginnings(Generic[T]):
         lead.is_over = True
         for beginning in lead.written:
             known = self._known.get(beginning.key)
+            if known is None:
+                continue
+            if known.leads.get(lead.wish.lane) is lead:
+                del known.leads[lead.wish.lane]
+            if lead in known.late:
+                known.late.remove(lead)
+
+    def _replace(self, lead: Lead[T]) -> None:
+        """Let another call lead instead of one that is late; what it writes can still be read."""
+        for beginning in lead.written:
+            known = self._known.get(beginning.key)
             if known is not None and known.leads.get(lead.wish.lane) is lead:
                 del known.leads[lead.wish.lane]
+                known.late.append(lead)
 
     def _again(self, lead: Lead[T], now: float, lost: int) -> list[SentCall[T]]:
         """Let the followers of a leader that is over go, or follow another one."""
         followers, lead.followers = list(lead.followers.values()), {}
         sent: list[SentCall[T]] = []
         for held in followers:
+            held.stop(now)
             next_lead = self._leader(held.wish, now) if lost < _MOST_LOST else None
-            if next_lead is not None and held.until > now:
+            if next_lead is not None and not held.is_over(now):
                 self._follow(held, next_lead, now)
             else:
                 del self._held[held.call]

@@ -125,7 +125,7 @@ class SingleAttempt:
         if use is None:
             return None
         label, model = self._exchange.label, prepared.request.model
-        use.sent(label, model, streams=prepared.stream)
+        use.sent(label, model)
         return partial(use.began, label, model)
 
     def _check_readable(self, model: str) -> None:

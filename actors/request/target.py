@@ -69,6 +69,8 @@ class RetryingTarget:
                 respelled = self._respelled(call, prepared, failure)
                 if respelled is not None:
                     refused = refused or failure
+                    if use is not None and respelled.request is not prepared.request:
+                        use.refused(str(failure.error))
                     prepared = respelled
                     call.report("retrying", failure.error)
                     await renew(call, failure, trio.current_time())
@@ -85,8 +87,6 @@ class RetryingTarget:
             else:
                 if refused is not None:
                     self._learn(request.model, prepared.spelling, refused)
-                    if use is not None and prepared.request is not request:
-                        use.refused(str(refused.error))
                 return exchanged
 
     def _prepare(self, call: CallProgress, request: Request, spelling: Spelling) -> Prepared:
@@ -254,7 +254,9 @@ async def renew(
     Raises:
         AttemptFailed: no attempt may follow; the error is that of `failure`, with the reason.
     """
-    permit = call.message.permit
+    permit, use = call.message.permit, call.message.cache_use
+    if use is not None and failure.throttled is not None:
+        use.held_back()
     if permit is None:
         await trio.sleep_until(trio.current_time() if moves else until)
         return

@@ -41,7 +41,7 @@ def gemini_chat(messages: Sequence[ChatMessage], format_name: str) -> dict[str, 
     system = list(takewhile(_is_system, messages))
     if len(system) == len(messages):
         raise UnsupportedField("a chat of system messages only", format_name, "add a user message")
-    for name in (name for message in system for name in message.extra or ()):
+    for name in (name for one in system if not one.is_text for name in one.extra or ()):
         how = "send its text only" if name == "content" else "leave it out"
         raise UnsupportedField(f"{name!r:.40} in a system message", format_name, how)
     writer = _GeminiWriter(format_name)
@@ -49,7 +49,8 @@ def gemini_chat(messages: Sequence[ChatMessage], format_name: str) -> dict[str, 
         writer.add(message)
     members: dict[str, Json] = {"contents": writer.contents}
     if system:
-        members["systemInstruction"] = {"parts": [{"text": one.content} for one in system]}
+        parts = [part for message in system for part in writer.parts(message)]
+        members["systemInstruction"] = {"parts": parts}
     return members
 
 
@@ -87,7 +88,7 @@ class _GeminiWriter:
             native = message.body_with("parts").get("parts")
             if not isinstance(native, list):
                 self._check_members(message, frozenset({"content"}))
-                native = self._parts(message)
+                native = self.parts(message)
             self.contents.append({"role": "user", "parts": native})
         elif _is_system(message):
             field = "a system message after the first user message"
@@ -101,8 +102,12 @@ class _GeminiWriter:
             if member not in known:
                 raise UnsupportedField(f"{member!r:.40} in a message", self._name)
 
-    def _parts(self, message: ChatMessage) -> list[Json]:
-        """Return the content of a message as parts: texts, and data that the message contains."""
+    def parts(self, message: ChatMessage) -> list[Json]:
+        """Return the content of a message as parts: texts, and data that the message contains.
+
+        Args:
+            message: one message of the chat.
+        """
         content = message.body["content"]
         if not isinstance(content, list):
             return [{"text": content}]
@@ -134,7 +139,7 @@ class _GeminiWriter:
             self._functions |= {call.id: call.name for call in message.tool_calls}
             return native
         self._check_members(message, _OF_A_RESPONSE)
-        parts = self._parts(message) if message.body["content"] else []
+        parts = self.parts(message) if message.body["content"] else []
         calls = message.body.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
             if not isinstance(call, dict):
@@ -169,7 +174,7 @@ class _GeminiWriter:
         if not name:
             why = "the call with its tool_call_id must be in an earlier message"
             raise UnsupportedField("a tool result without its call", self._name, why)
-        parts = self._parts(message)
+        parts = self.parts(message)
         text = "\n".join(text_of(part, "text") for part in parts if isinstance(part, dict))
         response: Json = {**self._id(call_id), "name": name, "response": _object_in(text)}
         if self._results is None:

@@ -7,6 +7,8 @@ from decimal import Decimal
 import pytest
 
 from callsheet.actors import CallContext, ChatMessage, Request, Tool
+from callsheet.actors.ledger.bound import most_usage
+from callsheet.actors.vendors.gemini_input import gemini_chat
 
 
 @pytest.mark.parametrize(
@@ -104,11 +106,28 @@ def test_messages_may_be_given_as_the_sdks_take_them():
     ]
     assert messages_of(*given) == (
         ChatMessage("system", "Be brief."),
-        ChatMessage("user", "Hi\n!"),
+        ChatMessage("user", "Hi\n!", extra={"content": given[1]["content"]}),
         ChatMessage("user", "Ho"),
         ChatMessage("assistant", "", extra={"content": None, "tool_calls": [call]}),
         ChatMessage("tool", "4", extra={"tool_call_id": "call_1"}),
     )
+
+
+def test_parts_that_are_texts_are_sent_as_they_are_written():
+    """L15: a pack may join them, and the bound of a cost counts them once."""
+    system, user = ([{"type": "text", "text": one} for one in ("Be", text)] for text in "ab")
+    messages = messages_of({"role": "system", "content": system}, {"role": "user", "content": user})
+    assert [message.body["content"] for message in messages] == [system, user]
+    assert all(message.is_text for message in messages)
+    sent = gemini_chat(messages, "Gemini")
+    assert sent["systemInstruction"] == {"parts": [{"text": "Be"}, {"text": "a"}]}
+    assert sent["contents"] == [{"role": "user", "parts": [{"text": "Be"}, {"text": "b"}]}]
+    long = [{"type": "text", "text": "Tea. " * 1000}]
+    (in_parts,) = messages_of({"role": "user", "content": long})
+    plain = ChatMessage("user", in_parts.content)
+    requests = [Request(model="m", messages=[one]) for one in (in_parts, plain)]
+    bounds = [most_usage(one, None, most_output=1).input_tokens for one in requests]
+    assert 0 < bounds[0] - bounds[1] < 50
 
 
 def test_parts_that_are_no_texts_are_kept():

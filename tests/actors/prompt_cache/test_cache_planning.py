@@ -79,7 +79,7 @@ def test_marks_of_the_user_are_what_is_written_and_nothing_is_added():
     for caching in ("order", "auto"):
         found = plan(planner_at("anthropic", caching), request)
         assert tokens(found.wish.written) == tokens(found.wish.readable) == [2120]
-        assert found.wish.life_s == 3600
+        assert found.wish.life_s == 3590
         assert found.applied(request) == request
 
 
@@ -127,13 +127,13 @@ def test_a_beginning_is_marked_when_it_comes_again():
     """The first call may be the only one, and a write costs 1.25."""
     planner = planner_at("anthropic")
     assert plan(planner, asking("Tea")).marks == ()
-    found = plan(planner, asking("Coffee"), now=299.0)
+    found = plan(planner, asking("Coffee"), now=289.0)
     assert found.marks == (PromptPlace(0),)
     assert tokens(found.wish.written) == [2120]
     sent = found.applied(asking("Coffee"))
     assert is_marked(sent)
     assert [message.role for message in sent.messages] == ["system", "user"]
-    assert plan(planner, asking("Water"), now=1000.0).marks == (), "it would be forgotten"
+    assert plan(planner, asking("Water"), now=5000.0).marks == (), "it would be forgotten"
 
 
 def test_a_template_in_one_text_is_marked_within_the_text():
@@ -244,16 +244,29 @@ def test_a_dialogue_stays_at_its_key_while_others_come_and_go():
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 6))))
-def test_sightings_count_only_what_the_provider_would_still_have(steps):
+def test_sightings_count_what_the_provider_would_still_have_or_what_it_had_before(steps):
     seen, now, latest = Sightings(max_known=3), 0.0, {}
     for letter, seconds in steps:
         now += seconds
         key = letter.encode()
         times, at = latest.get(key, (0, now))
-        expected = times if now - at < 5 else 0
-        assert seen.times(key, now) in (0, expected)
+        there = times if now - at < 5 else 0
+        assert seen.times(key, now) in (0, there or max(0, times - 1))
         seen.add([key], key, now, 5.0)
-        latest[key] = expected + 1 if seen.times(key, now) > 1 else 1, now
+        latest[key] = there + 1 if seen.times(key, now) > 1 else 1, now
+
+
+def test_a_beginning_that_came_often_is_marked_at_once_after_it_has_expired():
+    """One that has come once in its life, or not for an hour, is not expected to come again."""
+    planner = planner_at("anthropic")
+    marked = [
+        bool(plan(planner, asking(f"Text {at}"), now=at).marks)
+        for at in (0.0, 1.0, 2.0, 320.0, 700.0, 1100.0)
+    ]
+    assert marked == [False, True, True, True, False, False]
+    for at in (1101.0, 1102.0, 6000.0):
+        found = plan(planner, asking(f"Text {at}"), now=at)
+    assert not found.marks
 
 
 # ---------------------------------------------------------------------------- what usage decides

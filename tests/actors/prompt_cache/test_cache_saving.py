@@ -69,12 +69,12 @@ def test_what_calls_that_come_at_once_would_save(vendor, model, calls, share):
     assert float(found.saved_usd) / whole_usd == pytest.approx(share, rel=0.03)
 
 
-def test_a_beginning_is_expected_for_as_long_as_the_provider_keeps_it():
+def test_a_beginning_is_expected_for_ten_seconds_less_than_the_provider_keeps_it():
     endpoint = Endpoint.of("openai", "sk-ant-0123456789")
     reads = ExpectedReads(endpoint, default_prices(), "order")
     request = Request.of("Soup", system="Rate the soup. " * 600, model="gpt-5.4-nano")
     found = []
-    for now in (0.0, 299.0, 597.0, 898.0):
+    for now in (0.0, 289.0, 577.0, 868.0):
         read = reads.of(request, now)
         reads.note(read, now)
         found.append(read.tokens > 0)
@@ -84,6 +84,13 @@ def test_a_beginning_is_expected_for_as_long_as_the_provider_keeps_it():
 def test_what_the_whole_prompt_costs_to_write_is_told():
     found = forecast("openai", "gpt-5.6-luna", "order")
     assert (found.calls, found.saved_usd < 0) == (0, True)
+
+
+def test_what_a_model_writes_though_no_caching_is_planned_is_told():
+    found, price = forecast("openai", "gpt-5.6-luna", "off"), default_prices().price("gpt-5.6-luna")
+    whole_usd = 100 * 2250 * float(price.input) / 1e6
+    assert found.calls == 0
+    assert float(found.saved_usd) / whole_usd == pytest.approx(-0.25, rel=0.03)
 
 
 def test_nothing_is_saved_where_nothing_is_planned():

@@ -37,7 +37,6 @@ from callsheet.actors import (
     ProviderUnavailable,
     Request,
     Response,
-    RetryPolicy,
     Tool,
 )
 from callsheet.actors.prompt_cache import ExplainPromptCache
@@ -91,6 +90,7 @@ async def test_an_automatic_cache_is_read_by_all_but_the_first(autojump_clock):
         found = await all_of(at, many(15, model=OLDER))
         assert sum(reads(found)) == 14
         assert times(at) == [0.0] + [1.0] * 14
+        assert (await counts(at)).leading == 1
 
 
 async def test_auto_spreads_the_calls_of_a_minute_over_keys_each_with_a_leader(autojump_clock):
@@ -106,6 +106,38 @@ async def test_auto_spreads_the_calls_of_a_minute_over_keys_each_with_a_leader(a
     assert missed["order"] > 40
 
 
+@pytest.mark.parametrize(
+    ("limits", "most"), [(Limits(in_flight=2), 8), (Limits(rpm=30), 3)], ids=["in_flight", "rpm"]
+)
+async def test_calls_that_wait_for_the_limiter_get_keys_when_they_are_sent(
+    autojump_clock, limits, most
+):
+    """Each key is another cache, which a call must write."""
+    async with house(vendor="openai", prompt_caching="auto", limits=limits) as at:
+        found = await all_of(at, many(300, model=OLDER))
+        keys = {json.loads(sent.body)["prompt_cache_key"] for sent in at.sent}
+        assert len(keys) <= most
+        assert len(found) - sum(reads(found)) <= most
+        await at.at_rest()
+
+
+async def test_a_document_in_a_part_of_its_own_is_marked_at_its_end(autojump_clock):
+    async with house(vendor="anthropic", prompt_caching="auto") as at:
+        texts = ([SYSTEM, f"Question {number}?"] for number in range(10))
+        parts = [[{"type": "text", "text": text} for text in both] for both in texts]
+        requests = [
+            Request(model=CLAUDE, messages=[{"role": "user", "content": one}], max_tokens=300)
+            for one in parts
+        ]
+        found = await all_of(at, requests)
+        assert (sum(writes(found)), sum(reads(found))) == (1, 8)
+        sent = [json.loads(one.body)["messages"][0]["content"] for one in at.sent]
+        assert sent[0] == parts[0]
+        for one in sent[1:]:
+            assert one[0].pop("cache_control") == {"type": "ephemeral"}
+            assert one in parts[1:]
+
+
 async def test_newer_models_of_openai_write_only_the_marked_beginning(autojump_clock):
     async with house(vendor="openai", prompt_caching="auto") as at:
         found = await all_of(at, many(10, model=NEWER))
@@ -119,14 +151,6 @@ async def test_a_short_call_is_streamed_if_others_wait_for_it(autojump_clock):
         assert times(at) == [0.0, 1.0, 1.0]
         streams = [json.loads(sent.body).get("stream", False) for sent in at.sent]
         assert streams == [True, False, False]
-
-
-async def test_a_short_call_that_is_sent_whole_is_followed_for_two_seconds(autojump_clock):
-    """Nothing shows when its response begins; by then it has."""
-    async with house(vendor="openai") as at:
-        found = await all_of(at, many(3, model=OLDER, max_tokens=5))
-        assert times(at) == [0.0, 2.0, 2.0]
-        assert reads(found) == [False, True, True]
 
 
 async def test_a_stream_leads_and_follows_as_any_other_call(autojump_clock):
@@ -251,29 +275,6 @@ async def test_a_call_whose_deadline_is_near_does_not_wait(autojump_clock):
         assert times(at) == [0.0, 0.0, 1.0, 1.0]
 
 
-async def test_followers_go_in_time_if_the_leader_does_not_begin(autojump_clock):
-    """L1: a wait is a quarter of the time that is left at most, and 15 seconds at most."""
-    async with house("stall", vendor="anthropic") as at:
-        calls = [
-            partial(at.troupe.complete, one, timeout=timeout)
-            for one, timeout in zip(many(4, marked=True), (1000, 20, 30, 1000), strict=True)
-        ]
-        with trio.move_on_after(100):
-            await outcomes(*calls)
-        assert times(at) == [0.0, 5.0, 7.5, 15.0]
-
-
-async def test_followers_that_have_waited_long_enough_are_sent_without_added_marks(autojump_clock):
-    """Each would pay for a write that the others cannot read."""
-    async with house("ok", "stall", vendor="anthropic", prompt_caching="auto") as at:
-        with trio.move_on_after(100):
-            await all_of(at, many(5))
-        marked = [b"cache_control" in sent.body for sent in at.sent]
-        assert times(at) == [0.0, 0.0, 15.0, 15.0, 15.0]
-        assert marked == [False, True, False, False, False]
-        assert (await counts(at)).late == 3
-
-
 async def test_a_follower_that_is_cancelled_leaves(autojump_clock):
     async with house(vendor="anthropic") as at:
 
@@ -325,16 +326,6 @@ async def test_the_first_follower_leads_if_the_leader_fails_and_all_go_after_two
         assert [isinstance(one, ProviderUnavailable) for one in found] == [True] * 2 + [False] * 4
         assert times(at) == [0.0] * 6
         assert (await counts(at)).leading == 3
-
-
-@pytest.mark.parametrize("fault", ["429; retry-after=2", "reset", "503"])
-async def test_followers_wait_for_the_retry_of_their_leader(autojump_clock, fault):
-    async with house(fault, vendor="anthropic", retry=RetryPolicy(base_s=2.0)) as at:
-        found = await at_once(at, many(4, marked=True))
-        first, retried, *others = times(at)
-        assert first < retried
-        assert others == [retried + 1.0] * 3
-        assert (sum(writes(found)), sum(reads(found))) == (1, 3)
 
 
 async def test_a_leader_that_waits_at_the_limiter_is_still_followed(autojump_clock):

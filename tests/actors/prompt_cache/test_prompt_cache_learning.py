@@ -120,7 +120,9 @@ async def test_a_cache_that_can_be_read_at_the_end_only_is_waited_for_to_the_end
         assert times(at) == [0.0, 3.0, 3.0, 3.0]
 
 
-async def test_marks_that_a_provider_refuses_are_not_added_again(autojump_clock):
+@pytest.mark.parametrize("together", [False, True])
+async def test_marks_that_a_provider_refuses_are_not_added_again(autojump_clock, together):
+    """Neither to the calls that were planned before and follow."""
     words = "messages.0.content.0.cache_control: Extra inputs are not permitted"
     body = {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
     message = {
@@ -139,8 +141,11 @@ async def test_marks_that_a_provider_refuses_are_not_added_again(autojump_clock)
         prompt_caching="auto",
     )
     async with open_troupe(settings) as troupe:
-        for _ in range(4):
-            assert (await troupe.complete(asking(max_tokens=5))).text == "Tea."
+        calls = [partial(troupe.complete, asking(max_tokens=5)) for _ in range(4)]
+        if together:
+            await outcomes(*calls)
+        else:
+            assert [(await call()).text for call in calls] == ["Tea."] * 4
     marked = [b"cache_control" in sent.body for sent in script.sent]
     assert marked == [False, True, False, False, False]
 

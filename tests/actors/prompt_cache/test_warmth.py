@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from callsheet.actors.prompt_cache.warmth import Beginning, CacheWish, WarmBeginnings
+from callsheet.actors.prompt_cache.leads import Beginning, CacheWish
+from callsheet.actors.prompt_cache.warmth import WarmBeginnings
 
 LIFE_S = 300.0
 
@@ -88,9 +89,9 @@ def test_a_lane_waits_a_second_for_another_one_that_waits_for_the_limiter_and_le
     assert (fast.call, fast.lead is not None) == (3, True), "the other one follows it"
     assert warm.due_at == inf
     warm.sent(fast.lead, 1.0)
-    assert calls_of(warm.began(fast.lead, 2.0)) == [4]
+    assert calls_of(warm.began(fast.lead, 2.0)) == [4, 2], "those of the slow lane, too"
     assert arriving(warm, 5, lane="slow", at=3.0)[0].is_warm
-    assert calls_of(warm.lost(slow.lead, 4.0)) == [2]
+    assert warm.lost(slow.lead, 4.0) == []
 
 
 def test_the_wait_for_a_leader_of_another_lane_begins_anew_when_it_is_sent():
@@ -126,11 +127,12 @@ def test_a_call_with_no_time_to_wait_goes_and_one_that_waits_goes_in_time():
     assert warm.sent(first.lead, 8.0) == []
     assert warm.due_at == 16.0
     assert warm.expire(15.9) == []
-    assert calls_of(warm.expire(16.0)) == [5]
+    [instead] = warm.expire(16.0)
+    assert (instead.call, instead.lead is not None) == (5, True)
     warm.leave(3)
     assert warm.due_at == 23.0
-    assert calls_of(warm.expire(23.0)) == [4]
-    assert (warm.due_at, len(warm)) == (inf, 0)
+    assert warm.expire(23.0) == [], "it follows the new leader, which waits for the limiter"
+    assert (warm.due_at, len(warm)) == (inf, 1)
 
 
 def test_a_follower_whose_time_has_passed_at_the_limiter_goes_with_the_leader():
@@ -140,13 +142,51 @@ def test_a_follower_whose_time_has_passed_at_the_limiter_goes_with_the_leader():
     assert warm.sent(first.lead, 17.0) == []
 
 
-def test_a_wait_is_not_prolonged_by_another_leader():
+def test_one_call_leads_instead_of_a_late_leader_and_all_go_after_three_waits():
+    warm, sent = WarmBeginnings(), []
+    [first] = arriving(warm, *range(1, 201))
+    warm.sent(first.lead, 0.0)
+    for at in (15.0, 30.0):
+        assert warm.due_at == at
+        [instead] = warm.expire(at)
+        warm.sent(instead.lead, at)
+        sent.append(instead.call)
+    assert sent == [2, 3]
+    assert calls_of(warm.expire(45.0)) == list(range(4, 201))
+
+
+def test_a_late_leader_that_begins_lets_the_followers_of_the_next_one_go():
+    warm = WarmBeginnings()
+    [first] = arriving(warm, 1, 2, 3, 4)
+    warm.sent(first.lead, 0.0)
+    [second] = warm.expire(15.0)
+    warm.sent(second.lead, 15.0)
+    assert calls_of(warm.began(first.lead, 16.0)) == [3, 4]
+    assert warm.began(second.lead, 30.0) == []
+
+
+def test_followers_wait_for_a_leader_that_is_held_back_as_if_it_had_not_been_sent():
     warm = WarmBeginnings()
     [first] = arriving(warm, 1, 2, 3)
     warm.sent(first.lead, 0.0)
-    [second] = warm.lost(first.lead, 10.0)
-    warm.sent(second.lead, 10.0)
-    assert warm.due_at == 15.0
+    warm.held_back(first.lead, 1.0)
+    assert warm.due_at == inf
+    assert warm.sent(first.lead, 21.0) == []
+    assert warm.due_at == 36.0
+    assert calls_of(warm.began(first.lead, 22.0)) == [2, 3]
+
+
+def test_the_waits_for_one_leader_after_another_are_bounded_together():
+    """L1: they take 45 seconds and half of the time until the deadline at most."""
+    warm, at = WarmBeginnings(), 0.0
+    [lead] = [one.lead for one in arriving(warm, 1, 2, 3, 4, 5, 6, 7, deadline=40.0)]
+    for wait_s in (10.0, 7.5, 2.5):
+        warm.sent(lead, at)
+        at += wait_s
+        assert warm.due_at == at
+        sent = warm.expire(at)
+        lead = sent[0].lead
+    assert (at, calls_of(sent)) == (20.0, [4, 5, 6, 7])
 
 
 def test_a_drain_lets_all_go_in_order():
@@ -175,11 +215,12 @@ class Calls(RuleBasedStateMachine):
         self.now = 0.0
         self.count = 0
         self.until = {}  # of calls that wait
+        self.waited = {}  # seconds for leaders that were sent
         self.leads = []  # of calls that were sent and lead
 
     def sent(self, found):
         for one in found:
-            assert self.until.pop(one.call) >= self.now, "no call waits longer than it may"
+            self.until.pop(one.call)
             if one.lead is not None:
                 self.leads.append(one.lead)
 
@@ -193,7 +234,7 @@ class Calls(RuleBasedStateMachine):
         self.count += 1
         names = [name[: size + 1] for size in range(len(name))]
         one = wish(*names, lane=lane, least=least)
-        self.until[self.count] = inf
+        self.until[self.count], self.waited[self.count] = inf, 0.0
         sent = self.warm.arrive(self.count, one, self.now, deadline=self.now + left_s)
         if sent is not None:
             self.sent([sent])
@@ -204,9 +245,12 @@ class Calls(RuleBasedStateMachine):
     @rule(data=st.data())
     def send(self, data):
         lead = data.draw(st.sampled_from(self.leads))
-        for call in lead.followers:
-            self.until[call] = min(self.until[call], self.now + 15.0)
         self.sent(self.warm.sent(lead, self.now))
+
+    @precondition(lambda self: self.leads)
+    @rule(data=st.data())
+    def hold_back(self, data):
+        self.warm.held_back(data.draw(st.sampled_from(self.leads)), self.now)
 
     @precondition(lambda self: self.leads)
     @rule(data=st.data(), end=st.sampled_from(["began", "failed", "cancelled"]))
@@ -229,8 +273,15 @@ class Calls(RuleBasedStateMachine):
     def later(self, seconds):
         until = self.now + seconds
         while self.warm.due_at <= until:
-            self.now = max(self.now, self.warm.due_at)
+            self.pass_until(max(self.now, self.warm.due_at))
             self.sent(self.warm.expire(self.now))
+        self.pass_until(until)
+
+    def pass_until(self, until):
+        for lead in self.leads:
+            for call in lead.followers if lead.is_sent else ():
+                self.waited[call] += until - self.now
+                assert self.waited[call] < 45.01, "no call waits longer than it may"
         self.now = until
 
     @rule()
@@ -245,6 +296,7 @@ class Calls(RuleBasedStateMachine):
             for lead in self.leads
             if not lead.is_over
             for one in lead.written
+            if lead not in self.warm._known[one.key].late
         ]
         assert len(written) == len(set(written))
 
