@@ -131,7 +131,7 @@ def data_of(frame):
 
 
 @pytest.fixture
-def send(monkeypatch, autojump_clock):
+def send(monkeypatch):
     """Sends a data frame to a provider, and counts its requests."""
     counts = []
 
@@ -159,7 +159,7 @@ KINDS = pytest.mark.parametrize("kind", ["pandas", "polars", "pandas-like", "pol
 
 
 @KINDS
-async def test_answers_are_new_columns_of_a_data_frame(tmp_path, send, kind):
+async def test_answers_are_new_columns_of_a_data_frame(tmp_path, send, kind, autojump_clock):
     frame = frame_of(kind, REVIEWS)
     found = await send(frame, tmp_path / "out.csv", returns=Label)
     assert type(found) is type(frame)
@@ -175,7 +175,7 @@ async def test_answers_are_new_columns_of_a_data_frame(tmp_path, send, kind):
 
 
 @KINDS
-async def test_a_text_beside_a_text_and_a_row_that_failed(tmp_path, send, kind):
+async def test_a_text_beside_a_text_and_a_row_that_failed(tmp_path, send, kind, autojump_clock):
     frame = frame_of(kind, {"text": ["a", "", "c"]})
     found = data_of(await send(frame, tmp_path / "out.jsonl"))
     assert list(found) == ["text", "answer_text", *MEASURED]
@@ -185,19 +185,19 @@ async def test_a_text_beside_a_text_and_a_row_that_failed(tmp_path, send, kind):
 
 
 @KINDS
-async def test_a_data_frame_without_rows_gets_the_columns(tmp_path, send, kind):
+async def test_a_data_frame_without_rows_gets_the_columns(tmp_path, send, kind, autojump_clock):
     found = await send(frame_of(kind, {"text": []}), tmp_path / "out.csv", schema="label: a|b")
     assert list(found.columns) == ["text", "label", *MEASURED]
 
 
-async def test_a_schema_may_be_a_json_schema(tmp_path, send):
+async def test_a_schema_may_be_a_json_schema(tmp_path, send, autojump_clock):
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     found = await send(PandasLike({"text": ["a"]}), tmp_path / "out.csv", schema=schema)
     assert isinstance(found.data["n"][0], int)
     assert json.loads((tmp_path / "out.csv").read_text().splitlines()[1].split(",")[1])
 
 
-async def test_missing_values_are_empty(tmp_path, send):
+async def test_missing_values_are_empty(tmp_path, send, autojump_clock):
     frame = frame_of("pandas", {"text": ["a", None], "n": [float("nan"), 1.0]})
     found = await send(frame, tmp_path / "out.csv", template="{{ text or 'none' }} {{ n }}")
     assert list(found["error"]) == [None, None]
@@ -205,20 +205,20 @@ async def test_missing_values_are_empty(tmp_path, send):
         assert [(one["text"], one["n"]) for one in csv.DictReader(file)] == [("a", ""), ("", "1.0")]
 
 
-async def test_what_is_no_data_frame_is_refused(tmp_path, send):
+async def test_what_is_no_data_frame_is_refused(tmp_path, send, autojump_clock):
     with pytest.raises(TypeError, match="frame must be a DataFrame of pandas or polars, not dict"):
         await send({"text": ["a"]}, tmp_path / "out.csv")
     with pytest.raises(ValueError, match="schema and returns exclude each other"):
         await send(PandasLike(REVIEWS), tmp_path / "out.csv", schema="a", returns=Label)
 
 
-async def test_a_column_that_is_missing_ends_no_row_in_silence(tmp_path, send):
+async def test_a_column_that_is_missing_ends_no_row_in_silence(tmp_path, send, autojump_clock):
     found = await send(PandasLike(REVIEWS), tmp_path / "out.csv", template="{{ review }}")
     assert send.counts == [0]
     assert all("the template needs" in error for error in found.data["error"])
 
 
-async def test_a_run_that_ends_early_says_so(tmp_path, send):
+async def test_a_run_that_ends_early_says_so(tmp_path, send, autojump_clock):
 
     with pytest.raises(BulkStopped):
         await send(
