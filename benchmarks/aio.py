@@ -25,7 +25,7 @@ from aio_bench.client import Stretch
 from aio_bench.floor import wake_up_us
 from aio_bench.ways import AIO, OPENAI, TRIO
 from bench_kit.figures import Figure
-from bench_kit.processes import module_command, module_environment
+from bench_kit.processes import next_answer, open_answering
 from bench_kit.report import figures_table, print_tables
 from http_bench.cells import open_provider
 
@@ -101,28 +101,12 @@ def measure(case: Case, ways: Sequence[str], rounds: int) -> Mapping[str, Sequen
 @contextmanager
 def _open_client(name: str, base_url: str, case: Case) -> Generator["subprocess.Popen[str]"]:
     options = ["--in-flight", str(case.in_flight), *(["--streams"] if case.streams else [])]
-    with subprocess.Popen(
-        module_command("aio_bench.client", name, base_url, *options),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=module_environment(),
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    with open_answering("aio_bench.client", name, base_url, *options) as process:
+        yield process
 
 
 def _next_stretch(client: "subprocess.Popen[str]") -> Stretch:
-    if client.stdin is None or client.stdout is None:
-        raise AssertionError("stdin and stdout must be pipes")
-    client.stdin.write("\n")
-    client.stdin.flush()
-    line = client.stdout.readline()
-    if not line:
-        raise RuntimeError("a client exited; its errors are on stderr")
-    return Stretch(**json.loads(line))
+    return Stretch(**json.loads(next_answer(client)))
 
 
 def figures_of(case: Case, found: Mapping[str, Sequence[Stretch]]) -> Iterator[Figure]:

@@ -4,12 +4,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
     "cpu_s_of",
     "module_command",
     "module_environment",
+    "next_answer",
+    "open_answering",
     "open_files",
     "resident_bytes",
     "run_module",
@@ -49,6 +53,38 @@ def run_module(module: str, *arguments: str, timeout_s: float | None = None) -> 
         env=module_environment(),
         timeout=timeout_s,
     ).stdout
+
+
+@contextmanager
+def open_answering(module: str, *arguments: str) -> Generator["subprocess.Popen[str]"]:
+    """Start a module of the benchmarks that answers each line of its input; see `next_answer`."""
+    with subprocess.Popen(
+        module_command(module, *arguments),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=module_environment(),
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def next_answer(process: "subprocess.Popen[str]") -> str:
+    """Send an empty line to a process of `open_answering`, and return the line that it answers.
+
+    Raises:
+        RuntimeError: the process exited; its errors are on stderr.
+    """
+    if process.stdin is None or process.stdout is None:
+        raise AssertionError("stdin and stdout must be pipes")
+    process.stdin.write("\n")
+    process.stdin.flush()
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError("a client exited; its errors are on stderr")
+    return line
 
 
 def resident_bytes() -> int:

@@ -19,7 +19,7 @@ import attrs
 import click
 import trio
 
-from bench_kit.processes import module_command, module_environment
+from bench_kit.processes import next_answer, open_answering
 from bench_kit.sampling import cpu_s, settle
 from http_bench.call import LONG_TOKENS, SHORT_TOKENS, Ask, Target
 from http_bench.contenders import CONTENDERS
@@ -92,28 +92,12 @@ def measure_windows(
 def _open_client(
     name: str, base_url: str, options: Sequence[str]
 ) -> Generator["subprocess.Popen[str]"]:
-    with subprocess.Popen(
-        module_command("http_bench.windows", name, base_url, *options),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=module_environment(),
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    with open_answering("http_bench.windows", name, base_url, *options) as process:
+        yield process
 
 
 def _next_window(client: "subprocess.Popen[str]") -> Window:
-    if client.stdin is None or client.stdout is None:
-        raise AssertionError("stdin and stdout must be pipes")
-    client.stdin.write("\n")
-    client.stdin.flush()
-    line = client.stdout.readline()
-    if not line:
-        raise RuntimeError("a client exited; its errors are on stderr")
-    return Window(**json.loads(line))
+    return Window(**json.loads(next_answer(client)))
 
 
 class _Round:

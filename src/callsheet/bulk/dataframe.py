@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from ..actors import TroupeSettings, class_of_schema, default_recipe
+from ..actors import Json, TroupeSettings, class_of_schema, default_recipe
 from ..endpoints import choose_endpoint, open_endpoint
 from .bulk import bulk
 from .reading.rows import rows_of
@@ -36,7 +36,7 @@ async def bulk_dataframe(
     output: str | Path,
     template: str,
     system: str | None = None,
-    schema: str | Mapping[str, Any] | None = None,
+    schema: str | Mapping[str, object] | None = None,
     returns: type[object] | None = None,
     model: str | None = None,
     troupe: TroupeSettings | None = None,
@@ -76,7 +76,7 @@ async def bulk_dataframe(
     if schema is not None:
         if returns is not None:
             raise ValueError("schema and returns exclude each other: the class has a schema")
-        returns = schema_class(schema) if isinstance(schema, str) else class_of_schema(schema)
+        returns = _class_of(schema)
     columns = _columns(frame)
     shape = TableShape(TableLimits("the data frame"), columns, returns)
     async with _provider(troupe) as (chosen, name):
@@ -127,6 +127,12 @@ def _usual_model(troupe: TroupeSettings, *, is_built_in: bool) -> str:
 
 
 # -------------------------------------------------------------------- data frames
+
+
+def _class_of(schema: str | Mapping[str, object]) -> type[object]:
+    if isinstance(schema, str):
+        return schema_class(schema)
+    return class_of_schema(cast("Mapping[str, Json]", schema))  # as JSON has no other values
 
 
 def _columns(frame: Any) -> list[str]:  # noqa: ANN401  # of either library

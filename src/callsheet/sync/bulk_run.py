@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Self, TypeVar, final
+from typing import Self, TypeVar, final
 
 from .. import bulk as trio_bulk
 from ..actors import InThread, Limits, TroupeSettings, in_worker_thread
@@ -83,7 +83,7 @@ def bulk_dataframe(
     output: str | Path,
     template: str,
     system: str | None = None,
-    schema: str | Mapping[str, Any] | None = None,
+    schema: str | Mapping[str, object] | None = None,
     returns: type[object] | None = None,
     model: str | None = None,
     troupe: TroupeSettings | None = None,
