@@ -10,8 +10,7 @@ import click
 
 from ...actors import PriceBook, Vendor
 from ...bulk.errors import BulkRefused
-from ...bulk.files.comparison import InputComparison, RowComparer
-from ...bulk.files.known import KnownKeys, open_known
+from ...bulk.files.known import InputComparison, KnownKeys, RowComparer, open_known
 from ...bulk.forecast import Forecast, forecast
 from ...bulk.reading.ahead import RowsAhead
 from ...bulk.reading.opening import open_rows
