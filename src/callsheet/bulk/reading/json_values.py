@@ -7,7 +7,7 @@ from typing import BinaryIO, cast, final
 import orjson
 
 from ...actors import Json, dumps
-from .encoding import read_some
+from .text import read_some
 from .errors import BROKEN, cannot_read_on
 from .lines import BadLine, lines, shown
 

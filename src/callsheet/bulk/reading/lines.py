@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 import attrs
 
-from .encoding import INVALID_BYTE
+from .text import INVALID_BYTE
 from .errors import BROKEN, cannot_read_on
 
 _BOM = b"\xef\xbb\xbf"

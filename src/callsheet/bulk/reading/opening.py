@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..row import BadRow, Row
 from .csv_table import TABBED, CsvDialect, CsvTable, count_records, dialect_of
-from .encoding import UTF_8
+from .text import UTF_8
 from .errors import InputError
 from .json_values import json_values
 from .lines import BadLine
