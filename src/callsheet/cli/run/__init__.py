@@ -33,8 +33,7 @@ from ...actors import (
 from ...bulk.engine.routing import check_batches
 from ...bulk.files.known import open_known
 from ...bulk.forecast import forecast
-from ...bulk.reading.ahead import RowsAhead
-from ...bulk.reading.opening import count_rows, is_file, open_rows
+from ...bulk.reading.opening import RowsAhead, count_rows, is_file, open_rows
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.reading.source import FileState, state_of
 from ...bulk.settings import BulkSettings, Fsync, Paths, RetriedReason, RunRoute

@@ -12,8 +12,7 @@ from ...actors import PriceBook, Vendor
 from ...bulk.errors import BulkRefused
 from ...bulk.files.known import InputComparison, KnownKeys, RowComparer, open_known
 from ...bulk.forecast import Forecast, forecast
-from ...bulk.reading.ahead import RowsAhead
-from ...bulk.reading.opening import open_rows
+from ...bulk.reading.opening import RowsAhead, open_rows
 from ...bulk.reading.settings import ReadSettings
 from ...bulk.reading.source import STDIN, FileState
 from ...bulk.row import Row
