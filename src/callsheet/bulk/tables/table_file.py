@@ -20,7 +20,7 @@ from ..settings import NEW_SUFFIX, Paths
 from .cells import CsvRecords, TableCell, cells_of, csv_fields, json_line
 from .parquet_file import PARQUET_LIMITS, check_parquet, write_parquet
 from .shape import TableLimits, TableShape
-from .workbook import WORKBOOK_LIMITS, write_workbook
+from .whole_files import WORKBOOK_LIMITS, write_workbook
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _LIMITS = {
