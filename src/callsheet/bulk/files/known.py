@@ -20,8 +20,8 @@ import attrs
 
 from ...actors import DamagedFile, Database, JournalOwner, StorageError
 from ..errors import BulkRefused
+from ..reading.identity import WHOLE_BYTES, changed_parts
 from ..row import Row, ended_by
-from ..row_parts import WHOLE_BYTES, changed_parts
 from ..spending import RunSpend
 from .lines import id_of, read_answer
 from .store import STORE_REMEDY, open_store, read_spend
