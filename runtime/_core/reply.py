@@ -16,8 +16,8 @@ from .outcome import Outcome
 
 if TYPE_CHECKING:
     from .inbox import Inbox
-    from .incarnation import Incarnation
     from .mailbox import Mailbox
+    from .message_loop import MessageLoop
     from .ref import AnyRef, Askable, Ref, RefT
     from .senders import MailboxSender
     from .stream import StreamSink
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     # The part that has a message: the cell that queues it, the incarnation that has deferred it, or
     # the worker that handles it. Each has `path`, and `released`, which is called at the end.
-    Holder: TypeAlias = Inbox | Mailbox | MailboxSender | Incarnation | Worker
+    Holder: TypeAlias = Inbox | Mailbox | MailboxSender | MessageLoop | Worker
 
 
 R_co = TypeVar("R_co", covariant=True)
