@@ -21,8 +21,18 @@ from trio.lowlevel import Abort, reschedule, wait_task_rescheduled
 from ..errors import MailboxFunctionFailed
 from .keyed import Keyed, KeyFunction, Line
 from .log import log_callback_error
-from .overflow import ACCEPTED, Admission, Coalesce, Overflow, Priority
-from .queues import ByKey, ByPriority, Envelope, Fifo, Queue
+from .queues import (
+    ACCEPTED,
+    Admission,
+    ByKey,
+    ByPriority,
+    Coalesce,
+    Envelope,
+    Fifo,
+    Overflow,
+    Priority,
+    Queue,
+)
 from .reply import Message, ReplySlot
 from .senders import MailboxSender, SenderLine
 from .snapshot import MailboxStatistics

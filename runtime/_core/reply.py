@@ -12,7 +12,7 @@ from ..errors import ActorStopped, AskFailed, AskTimedOut, UnhandledMessage, Ver
 from .checks import check_seconds, check_thread
 from .deadlines import DeadlineLane, Deadlines
 from .log import log_callback_error, log_error_without_caller
-from .outcome import Outcome
+from .snapshot import Outcome
 
 if TYPE_CHECKING:
     from .inbox import Inbox
