@@ -5,6 +5,7 @@ import heapq
 import itertools
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
+from math import isnan
 from typing import Any, Literal, Protocol, final
 
 import attrs
@@ -43,6 +44,39 @@ POLICIES = ("block", "reject", "drop_newest", "drop_oldest")
 Priority = Callable[[Message[object]], float]
 """Returns the priority of a message; the smallest is taken first, equal ones in their order. What
 it raises reaches the sender as `MailboxFunctionFailed`."""
+
+
+def place_of(
+    message: Message[object],
+    priority: Priority | None,
+    key: Callable[[Message[object]], Hashable] | None,
+    overflow: Overflow,
+) -> Any:  # noqa: ANN401  # see Queue
+    """Return what a queue orders a message by: a priority, a key, or both.
+
+    Args:
+        message: the message that is sent.
+        priority: returns its priority; None if the mailbox has none.
+        key: returns its key; None if messages have none.
+        overflow: the policy, which may coalesce by a key of its own.
+
+    Raises:
+        Exception: a function of the user failed, or returned what cannot be a priority or a key.
+    """
+    if key is None and isinstance(overflow, Coalesce):
+        coalesced_by = overflow.key(message)
+        hash(coalesced_by)
+        return coalesced_by
+    rank = 0.0
+    if priority is not None:
+        rank = priority(message)
+        if isnan(rank):
+            raise ValueError("a priority must be a number, not nan")
+    if key is None:
+        return rank
+    found = key(message)
+    hash(found)
+    return rank, found
 
 
 class Admission(enum.Enum):
