@@ -266,11 +266,9 @@ class Exchange:
                     deltas = reader.feed(piece)
                     if reader.is_whole:
                         watch.received(piece)
-                        if body.is_all:
-                            break
                     if deliver is not None and scrubber is not None:
                         await _pass_on(deliver, filter(None, map(scrubber.feed, deltas)), watch)
-                    if not piece:
+                    if not piece or (reader.is_whole and body.is_all):
                         break
                 else:
                     await body.skip()  # only at its end can the connection be used again
