@@ -274,5 +274,8 @@ class _CallEvents:
                 usage_doubt="" if response is None else response.usage_doubt,
                 key_name="" if response is None else response.key_name,
                 error=None if error is None else str(error),
+                request=self.request if stage == "asked" else None,
+                response=response,
+                failure=error,
             )
         )

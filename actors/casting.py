@@ -285,6 +285,7 @@ class _Casting:
                 prices=_prices_at(self.settings, self.settings.endpoint),
                 agreements=batching.Agreements(),
                 beginning_share=_beginning_share(self.settings),
+                observer=self.settings.observer,
             ),
             capacity=self.capacity,
         )

@@ -101,7 +101,10 @@ class Troupe:
             StepFailed: a required step failed; the message names the step and the reason.
             AskTimedOut: the post was not complete within `timeout`.
         """
-        return await self.composer.ask(compose.Compose(topic, post, lane), timeout=timeout)
+        message = compose.Compose(topic, post, lane)
+        return await compose.compose_for(
+            self.composer, message, observer=self.observer, timeout=timeout
+        )
 
     async def complete(
         self, request: Request[ResultT_co], *, timeout: float = inf, call: str = "", lane: str = ""

@@ -135,6 +135,7 @@ class BatchApiActor(Actor):
             table=self._table,
             counts=self._counts,
             claims=Claims(is_acknowledged=self._policy.is_acknowledged),
+            observer=self._observer,
         )
         self._driver = BatchDriver(
             control=self._control,
@@ -147,6 +148,7 @@ class BatchApiActor(Actor):
             deliver=self._deliver,
             known=lambda: {batch.job.batch_id for batch in self._batches.values()},
             observer=self._observer,
+            host=self._endpoint.host,
             take_unrun=self._table.take_unrun,
         )
         for result in unclaimed:
@@ -194,7 +196,7 @@ class BatchApiActor(Actor):
             line.batch.waiting.add(waiter)
             line.batch.job.keep()
             self._watch(waiter)
-            waiter.resume(line.custom_id)
+            waiter.resume(line.custom_id, self._observer)
             await waiter.pay()
 
     @handles(_Gathered)

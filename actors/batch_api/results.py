@@ -13,6 +13,7 @@ from callsheet.runtime import get_logger
 
 from ..calls import CallContext
 from ..errors import Billed, CallFailed, MalformedResponse, ProviderUnavailable
+from ..events import Observer, ignore
 from ..json_value import Json
 from ..ledger import judge_usage, listed_usd
 from ..messages import Request
@@ -200,6 +201,7 @@ class BatchResults:
         table: the lines and results without a caller.
         counts: the counters of "answered" and "found".
         claims: the results that callers have not acknowledged.
+        observer: receives an event for each call that gets the result of an earlier one.
     """
 
     def __init__(
@@ -212,8 +214,10 @@ class BatchResults:
         table: InFlightTable,
         counts: Counter[str],
         claims: Claims,
+        observer: Observer = ignore,
     ) -> None:
         self._endpoint = endpoint
+        self._observer = observer
         self._host = endpoint.host  # computed once: it is slower than reading a result
         self._dialect = dialect
         self._journal = journal
@@ -241,7 +245,7 @@ class BatchResults:
                 waiter.maybe_billed += found.maybe_billed
                 await self._claim([custom_id])
             if result is not None and isinstance(found, DecodedResponse):
-                waiter.resume(custom_id)
+                waiter.resume(custom_id, self._observer)
                 if waiter.slot.reply(self._response(waiter, result, found, 0.0)):
                     self._counts["answered"] += 1
                     self._counts["found"] += 1
