@@ -14,7 +14,7 @@ from callsheet.runtime import get_logger
 
 from .calls import CallContext
 from .messages import Request
-from .responses import Response, Usage
+from .responses import Choice, Response, Usage
 
 Stage = Literal[
     "asked",  # the caller asked for a response
@@ -28,7 +28,7 @@ Stage = Literal[
     "failed",  # the call failed and is not retried
     "cancelled",  # the caller cancelled the call
     # The others are details, which only an observer gets that names them in its `stages`.
-    "ended",  # an HTTP request that was sent has ended, with a response or without one
+    "ended",  # an HTTP request or a line of a batch has ended, with a response or without one
     "joined",  # the call follows the call of an identical request
     "combined",  # several calls are sent as this one
     "split",  # a combined call has ended
@@ -36,6 +36,19 @@ Stage = Literal[
     "composing",  # a post is begun; its calls follow
     "composed",  # a post has ended, whichever way
 ]
+
+
+@attrs.frozen
+class Destination:
+    """An endpoint as events name it.
+
+    Args:
+        vendor: the name of the vendor, such as "openai".
+        host: the host, with the port if the URL has one.
+    """
+
+    vendor: str
+    host: str
 
 
 @attrs.frozen(kw_only=True)
@@ -66,13 +79,18 @@ class CallEvent:
         is_unreachable: whether the failed attempt never reached the provider, on "retrying".
         is_billed: whether the failed attempt may have been charged, on "retrying".
         key_name: the name of the key that responded, on "answered"; "" if it has none.
-        host: the host of the endpoint, with the port if it has one, on "sent".
-        request: the request, on "asked" and "combined". It has the texts of the caller.
+        destination: the endpoint of the attempt, on "sent"; the one where a call is sent first, on
+            "asked"; None if it is not known.
+        is_streamed: whether the caller receives the response piece by piece, on "asked".
+        request: the request, on "asked", "combined" and "sent". It has the texts of the caller as
+            they are at that stage.
+        choices: what the model generated, on "ended".
         response: the response, on "answered", "shared" and "split". It has the texts of the model.
         failure: the exception whose message is `error`; None if there is none.
         is_cancelled: whether it was cancelled, on "ended", "split" and "composed".
         first_byte_s: seconds from the sending of the request to the first byte of the body, on
             "ended"; None without a response.
+        status: the HTTP status of the response or refusal, on "ended"; None without one.
         leader: the call that is followed, on "joined"; None otherwise.
         batch: the id of the batch in the journal, on "sent" with the route "batch" and on
             "resumed"; "" otherwise.
@@ -93,12 +111,15 @@ class CallEvent:
     is_unreachable: bool = False
     is_billed: bool = False
     key_name: str = ""
-    host: str = ""
+    destination: Destination | None = None
+    is_streamed: bool = False
     request: Request | None = attrs.field(default=None, eq=False, repr=False)
+    choices: tuple[Choice, ...] = attrs.field(default=(), eq=False, repr=False)
     response: Response | None = attrs.field(default=None, eq=False, repr=False)
     failure: Exception | None = attrs.field(default=None, eq=False, repr=False)
     is_cancelled: bool = False
     first_byte_s: float | None = None
+    status: int | None = None
     leader: CallContext | None = None
     batch: str = ""
 

@@ -27,7 +27,7 @@ from . import (
 )
 from .asking import ResponseStream, ask_for, stream_for, submit_for, submit_for_nowait
 from .calls import CallContext
-from .events import Observer
+from .events import Destination, Observer
 from .messages import Request
 from .responses import Response, ResultT_co, Usage
 
@@ -65,6 +65,7 @@ class Troupe:
         limiter: delays calls that would exceed the limits.
         requester: sends the HTTP requests of each call.
         observer: called with a `CallEvent` at each stage of each call.
+        destination: where a call is sent first, for these events.
     """
 
     composer: Ref
@@ -77,6 +78,7 @@ class Troupe:
     limiter: Ref
     requester: Ref
     observer: Observer = attrs.field(repr=False)
+    destination: Destination | None = attrs.field(default=None, repr=False)
     _calls: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), init=False, repr=False)
 
     @property
@@ -129,6 +131,7 @@ class Troupe:
             request,
             self._context(call, lane),
             observer=self.observer,
+            destination=self.destination,
             timeout=timeout,
         )
 
@@ -153,7 +156,11 @@ class Troupe:
         if request.returns is not None:
             raise ValueError("the result of a submitted call is not read; use `complete`")
         return await submit_for(
-            self.first_stage, request, self._context(call, lane), observer=self.observer
+            self.first_stage,
+            request,
+            self._context(call, lane),
+            observer=self.observer,
+            destination=self.destination,
         )
 
     def submit_nowait(
@@ -174,7 +181,11 @@ class Troupe:
         if request.returns is not None:
             raise ValueError("the result of a submitted call is not read; use `complete`")
         return submit_for_nowait(
-            self.first_stage, request, self._context(call, lane), observer=self.observer
+            self.first_stage,
+            request,
+            self._context(call, lane),
+            observer=self.observer,
+            destination=self.destination,
         )
 
     async def run_tools(
@@ -268,6 +279,7 @@ class Troupe:
             request,
             self._context(call, lane),
             observer=self.observer,
+            destination=self.destination,
             timeout=timeout,
             buffer=buffer,
         )
