@@ -133,7 +133,7 @@ class _Casting:
     def destination(self) -> Destination:
         """The endpoint where calls are sent first, as events name it."""
         endpoint = self.settings.endpoint.each[0]
-        return Destination(endpoint.vendor.name, endpoint.host)
+        return Destination.of(endpoint.vendor.name, endpoint.base_url)
 
     @property
     def max_in_flight(self) -> int:

@@ -7,6 +7,7 @@ OpenTelemetry are observers.
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Literal, final, get_args
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -44,11 +45,25 @@ class Destination:
 
     Args:
         vendor: the name of the vendor, such as "openai".
-        host: the host, with the port if the URL has one.
+        host: the name or the address of the host.
+        port: the port, also if the URL has none.
     """
 
     vendor: str
     host: str
+    port: int
+
+    @classmethod
+    def of(cls, vendor: str, url: str) -> "Destination":
+        """Return the destination with a URL.
+
+        Args:
+            vendor: the name of the vendor.
+            url: the base URL of the endpoint.
+        """
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return cls(vendor, parts.hostname or "", port)
 
 
 @attrs.frozen(kw_only=True)
@@ -185,7 +200,7 @@ def all_of(observers: Observer | Iterable[Observer]) -> Observer:
     each = [(one, stages_of(one)) for one in observers if stages_of(one)]
     if len(each) <= 1:
         return each[0][0] if each else ignore
-    by_stage = {
+    by_stage: dict[Stage, tuple[Observer, ...]] = {
         stage: tuple(one for one, wanted in each if stage in wanted)
         for stage in _NONE.union(*(wanted for _, wanted in each))
     }

@@ -148,7 +148,7 @@ class BatchApiActor(Actor):
             deliver=self._deliver,
             known=lambda: {batch.job.batch_id for batch in self._batches.values()},
             observer=self._observer,
-            destination=Destination(self._endpoint.vendor.name, self._endpoint.host),
+            destination=Destination.of(self._endpoint.vendor.name, self._endpoint.base_url),
             take_unrun=self._table.take_unrun,
         )
         for result in unclaimed:

@@ -110,7 +110,7 @@ class Exchange:
     def __init__(self, endpoint: Endpoint, carrier: HttpCarrier) -> None:
         self.host = endpoint.host
         self.label = endpoint.label
-        self.destination = Destination(endpoint.vendor.name, self.host)
+        self.destination = Destination.of(endpoint.vendor.name, endpoint.base_url)
         self._endpoint = endpoint
         self._carrier = carrier
         self._failures = Failures(endpoint)

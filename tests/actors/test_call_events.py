@@ -86,9 +86,9 @@ async def test_each_attempt_has_an_end(autojump_clock):
     async with open_troupe(settings(script, details(seen, "sent"))) as troupe:
         await troupe.complete(Request.of("Hi", model=MODEL))
     assert [(one.stage, one.attempt, one.destination) for one in seen] == [
-        ("sent", 1, Destination("compatible", "provider")),
+        ("sent", 1, Destination("compatible", "provider", 80)),
         ("ended", 1, None),
-        ("sent", 2, Destination("compatible", "provider")),
+        ("sent", 2, Destination("compatible", "provider", 80)),
         ("ended", 2, None),
     ]
     failed, answered = seen[1], seen[3]

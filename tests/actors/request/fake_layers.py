@@ -127,7 +127,7 @@ class FakeExchange(Outcomes):
     """
 
     host = label = "provider"
-    destination = Destination("compatible", "provider")
+    destination = Destination("compatible", "provider", 80)
 
     def __init__(self, *outcomes, pieces=(), no_key=None, refuses=None, heads=False, **more):
         super().__init__(*outcomes, **more)

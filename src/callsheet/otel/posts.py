@@ -1,0 +1,112 @@
+"""The spans of posts and of their steps.
+
+The span of a post is the current one in the task that asks for the post, and so in the tasks that
+make its calls, which inherit the context variables of that task.
+"""
+
+from contextvars import Token
+from typing import final
+
+import attrs
+from opentelemetry import context as otel_context
+from opentelemetry.trace import Span, Status, StatusCode, Tracer, set_span_in_context
+
+from ..actors import CallContext, CallEvent
+from . import names
+from .attributes import error_type, valid_text
+from .open_calls import OpenStep
+
+_POST = otel_context.create_key("callsheet-post")
+
+
+@final
+@attrs.define(eq=False)
+class OpenPost:
+    """The span of a post, and the spans of its steps.
+
+    Args:
+        context: the ids of the post. The reference keeps its identity from being used again.
+        tracer: makes the spans of the steps.
+        span: the span of the post.
+        token: resets the current context at the end.
+        within: the OpenTelemetry context with this span.
+        steps: the steps that have begun, by name.
+    """
+
+    context: CallContext
+    tracer: Tracer
+    span: Span
+    token: Token[otel_context.Context] | None = None
+    within: otel_context.Context = attrs.field(factory=otel_context.Context)
+    steps: dict[str, OpenStep] = attrs.field(factory=dict[str, OpenStep])
+
+    def step(self, context: CallContext) -> OpenStep | None:
+        """Return the step that a call belongs to, which begins with its first call.
+
+        Args:
+            context: the ids of a call; without a step it gets None.
+        """
+        name = context.step
+        if name is None or not self.span.is_recording():
+            return None
+        step = self.steps.get(name)
+        if step is None:
+            attributes = {names.STEP: name, names.POST_ID: valid_text(context.post or "")}
+            span = self.tracer.start_span(
+                f"step {name}", context=self.within, attributes=attributes
+            )
+            step = self.steps[name] = OpenStep(span, set_span_in_context(span, self.within))
+        return step
+
+
+def current_post() -> OpenPost | None:
+    """Return the post whose call is made in this task; None if it is no call of a post."""
+    found = otel_context.get_value(_POST)
+    return found if isinstance(found, OpenPost) else None
+
+
+@final
+class OpenPosts:
+    """The posts that are composed.
+
+    Args:
+        tracer: makes their spans.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._posts: dict[int, OpenPost] = {}  # {id of the context: post}
+
+    def begin(self, event: CallEvent) -> None:
+        """Begin the span of a post, and make it the current one of this task.
+
+        Args:
+            event: "composing", reported in the task that asks for the post.
+        """
+        context = event.context
+        attributes = {names.POST_ID: valid_text(context.post or "")}
+        if context.lane:
+            attributes[names.LANE] = valid_text(context.lane)
+        span = self._tracer.start_span("compose post", attributes=attributes)
+        post = self._posts[id(context)] = OpenPost(context, self._tracer, span)
+        post.within = otel_context.set_value(_POST, post, set_span_in_context(span))
+        post.token = otel_context.attach(post.within)
+
+    def end(self, event: CallEvent) -> None:
+        """End the spans of a post and of its steps.
+
+        Args:
+            event: "composed", reported in the same task.
+        """
+        post = self._posts.pop(id(event.context), None)
+        if post is None:
+            return
+        if post.token is not None:
+            otel_context.detach(post.token)
+        for step in post.steps.values():
+            step.span.end(step.ended_ns)
+        if (error := error_type(event)) is not None:
+            post.span.set_attribute(names.ERROR_TYPE, error)
+        if event.failure is not None:
+            post.span.set_status(Status(StatusCode.ERROR, valid_text(event.error or "")))
+        post.span.end()
