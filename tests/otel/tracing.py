@@ -36,9 +36,7 @@ class Telemetry:
 
     def call(self, id_):
         """Return the span of the call with an id."""
-        (found,) = [
-            span for span in self.spans if span.attributes.get("callsheet.call.id") == id_
-        ]
+        (found,) = [span for span in self.spans if span.attributes.get("callsheet.call.id") == id_]
         return found
 
     def attempts(self, call):

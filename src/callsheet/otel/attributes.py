@@ -125,7 +125,7 @@ def response_attributes(
     id_ = next((body[name] for name in _ID_MEMBERS if name in body), None)
     if isinstance(id_, str):
         found[names.RESPONSE_ID] = id_
-    if response.http_requests:
+    if response.http_requests or response.usage != Usage():
         found |= usage_attributes(response.usage, of_version)
     if response.cost_usd is not None:
         found[names.COST_USD] = float(response.cost_usd)

@@ -17,7 +17,8 @@ from .open_calls import OpenCall
 class CallMetrics:
     """Records the metrics of calls when they end.
 
-    A call that another one supplied has neither duration nor tokens: it is counted only.
+    A call that another one or the cache supplied has no tokens of its own: it is counted only. The
+    calls that share a combined call have their parts of its tokens and its cost.
 
     Args:
         meter: makes the instruments.
@@ -73,7 +74,7 @@ class CallMetrics:
             event: its last event.
         """
         attributes, response = dict(self._attributes(call)), event.response
-        if event.stage == "shared":
+        if event.stage == "shared" and event.usage == Usage():
             self._calls.add(1, {**attributes, names.OUTCOME: "shared"})
             return
         if response is not None:

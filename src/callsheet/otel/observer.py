@@ -17,6 +17,7 @@ from .spans import CallSpans
 _CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _ON_SPANS = ("span_only", "span_and_event", "true")
 _ENDS: Final = ("answered", "shared", "failed", "cancelled")
+_SHORT_S = 0.001  # the way through the limiter
 _STAGES: frozenset[Stage] = frozenset(get_args(Stage))
 
 
@@ -91,7 +92,8 @@ class OpenTelemetry:
             call = self._calls.of(event)
             if call is not None and call.queued_at is not None:
                 waited_s, call.queued_at = event.at - call.queued_at, None
-                call.span.set_attribute(WAITED_S, waited_s)
+                if waited_s >= _SHORT_S:
+                    call.span.set_attribute(WAITED_S, waited_s)
                 self._metrics.waited(call, waited_s)
         else:
             self._spans.observe(event)
