@@ -252,7 +252,7 @@ class ResponseStream(Generic[ResultT_co]):
         return self.response
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _CallEvents:
     """Reports the events of one call to its observer."""
 

@@ -2,19 +2,22 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import pytest
-from fakes import MODEL, Reply, Script, refusal
+from fakes import MODEL, Reply, Script, outcomes, refusal
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
+    ALWAYS_ON,
     Decision,
     ParentBased,
     Sampler,
     SamplingResult,
 )
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, use_span
 from tracing import Telemetry, chat
 
-from callsheet.actors import Recipe, Step, open_troupe
+from callsheet.actors import Recipe, Request, Step, open_troupe
 from callsheet.otel import OpenTelemetry
 
 RECIPE = Recipe(name="post", model=MODEL, steps=(Step("title", "A {{ topic }}"),))
@@ -98,3 +101,26 @@ def test_a_missing_package_is_named_with_the_remedy():
 def test_no_other_module_loads_opentelemetry(module):
     program = f"import sys, {module}; assert not any('opentelemetry' in n for n in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+async def test_a_combined_call_is_not_traced_if_none_of_its_members_is(autojump_clock):
+    telemetry = Telemetry(sampler=ParentBased(ALWAYS_ON))
+    body = {
+        "data": [{"index": at, "embedding": [1.0]} for at in range(2)],
+        "model": MODEL,
+        "usage": {"prompt_tokens": 4, "total_tokens": 4},
+    }
+    dropped = NonRecordingSpan(SpanContext(1, 1, is_remote=False))
+
+    async def ask(text, span):
+        with use_span(span):
+            request = Request(model=MODEL, task="embedding", inputs=text, deadline=60.0)
+            await troupe.complete(request, call=text)
+
+    async with open_troupe(telemetry.settings(Script(Reply(body=body)))) as troupe:
+        await outcomes(partial(ask, "x", dropped), partial(ask, "y", dropped))
+        assert telemetry.spans == ()
+        await outcomes(partial(ask, "x", dropped), partial(ask, "y", INVALID_SPAN))
+    name = f"embeddings {MODEL}"
+    assert telemetry.tree() == [[name, [name, "POST"]]]
+    assert repr(telemetry.observer) == "<OpenTelemetry: 0 calls open>"

@@ -8,7 +8,7 @@ from opentelemetry.util.types import AttributeValue
 
 from ..actors import CallEvent, Response, Usage
 from . import names
-from .attributes import error_type, operation_attributes
+from .attributes import error_type
 from .names import NAMES, Naming
 from .open_calls import OpenCall
 
@@ -64,7 +64,7 @@ class CallMetrics:
             call: the call that was admitted.
             seconds: how long it waited.
         """
-        self._waited.record(seconds, self._attributes(call))
+        self._waited.record(seconds, call.operation)
 
     def ended(self, call: OpenCall, event: CallEvent) -> None:
         """Record the end of a call.
@@ -73,7 +73,7 @@ class CallMetrics:
             call: the call that has ended.
             event: its last event.
         """
-        attributes, response = dict(self._attributes(call)), event.response
+        attributes, response = dict(call.operation), event.response
         if event.stage == "shared" and event.usage == Usage():
             self._calls.add(1, {**attributes, names.OUTCOME: "shared"})
             return
@@ -83,18 +83,14 @@ class CallMetrics:
             self._tokens.record(event.usage, attributes, call)
         if event.cost_usd:
             self._cost.add(float(event.cost_usd), attributes)
-        if response is not None and _is_live(response) and call.is_streamed:
+        if response is not None and _is_live(response) and call.asked.is_streamed:
             self._first_chunk.record(response.first_byte_s or 0.0, attributes)
         error = error_type(event)
         if error is not None:
             attributes[names.ERROR_TYPE] = error
         name = self._operation_names[str(attributes[names.OPERATION])]
-        self._durations[name].record(event.at - call.asked_at, attributes)
+        self._durations[name].record(event.at - call.asked.at, attributes)
         self._calls.add(1, {**attributes, names.OUTCOME: event.stage})
-
-    @staticmethod
-    def _attributes(call: OpenCall) -> Mapping[str, AttributeValue]:
-        return operation_attributes(call.task, call.model, call.destination)
 
 
 def _is_live(response: Response) -> bool:
@@ -136,12 +132,13 @@ class _TokenCounters:
     def record(
         self, usage: Usage, attributes: Mapping[str, AttributeValue], call: OpenCall
     ) -> None:
-        if call.task in ("embedding", "moderation"):
+        if call.request.task in ("embedding", "moderation"):
             self._embedded.record(usage.input_tokens, attributes)
             return
         self._input.record(usage.input_tokens, attributes)
         self._output.record(usage.output_tokens, attributes)
-        by_modality = {**attributes, names.TOKEN_MODALITY: "unknown" if call.is_mixed else "text"}
+        is_mixed = any(message.attachments for message in call.request.messages)
+        by_modality = {**attributes, names.TOKEN_MODALITY: "unknown" if is_mixed else "text"}
         for kind, count in (
             ("input_tokens", usage.input_tokens),
             ("output_tokens", usage.output_tokens),

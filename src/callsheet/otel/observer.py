@@ -41,6 +41,9 @@ class OpenTelemetry:
         names: the version of the GenAI conventions whose names are used: "latest", or "1.41" for
             dashboards that were made for the names before.
 
+    Attributes:
+        stages: the stages whose events it needs.
+
     Raises:
         ValueError: the version is not known.
     """
@@ -61,17 +64,13 @@ class OpenTelemetry:
         ours = version("callsheet")
         tracer = trace.get_tracer("callsheet", ours, tracer_provider)
         meter = metrics.get_meter("callsheet", ours, meter_provider)
+        self.stages = _STAGES
         self._calls = OpenCalls()
         self._spans = CallSpans(tracer, self._calls, NAMES[names], redact if content else None)
         self._metrics = CallMetrics(meter, names)
 
     def __repr__(self) -> str:
         return f"<OpenTelemetry: {len(self._calls)} calls open>"
-
-    @property
-    def stages(self) -> frozenset[Stage]:
-        """The stages whose events it needs: all."""
-        return _STAGES
 
     def __call__(self, event: CallEvent) -> None:
         """Take an event of a call or a post.

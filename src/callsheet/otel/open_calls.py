@@ -1,12 +1,15 @@
 """The calls that have not ended, by the context that their events have."""
 
+from collections.abc import Mapping
 from typing import final
 
 import attrs
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanContext
+from opentelemetry.trace import Link, Span
+from opentelemetry.util.types import AttributeValue
 
-from ..actors import CallContext, CallEvent, Destination
+from ..actors import CallContext, CallEvent, Request
+from .attributes import operation_attributes
 
 AttemptKey = tuple[str, int]
 """The route of an attempt and its number: a line of a batch and a live attempt may both be 1."""
@@ -34,15 +37,11 @@ class OpenCall:
     """A call between its first and its last event.
 
     Args:
-        context: the ids of the call. The reference keeps its identity from being used again.
+        asked: its first event. The reference keeps the identity of the context from being used
+            again.
+        request: the request of that event.
         span: the span of the call.
-        within: the OpenTelemetry context with this span.
-        asked_at: when the call began, on Trio's clock.
-        task: the task of the request.
-        model: the requested model.
-        destination: where the call is sent first; None if it is not known.
-        is_streamed: whether the caller receives pieces.
-        is_mixed: whether the request has images, sounds or files.
+        within: the OpenTelemetry context with this span; None if the span is not recorded.
         step: the step of a post that it belongs to; None if it belongs to none.
         queued_at: when it began to wait at the limiter, on Trio's clock; None if it does not wait.
         attempts: the spans of its attempts that have not ended.
@@ -51,15 +50,10 @@ class OpenCall:
         is_over: whether it has ended. Attempts may go on for its followers, or be cancelled later.
     """
 
-    context: CallContext
+    asked: CallEvent
+    request: Request
     span: Span
-    within: Context
-    asked_at: float
-    task: str
-    model: str
-    destination: Destination | None
-    is_streamed: bool = False
-    is_mixed: bool = False
+    within: Context | None
     step: OpenStep | None = None
     queued_at: float | None = None
     attempts: dict[AttemptKey, Span] = attrs.field(factory=dict[AttemptKey, Span])
@@ -68,14 +62,15 @@ class OpenCall:
     is_over: bool = False
 
     @property
-    def span_context(self) -> SpanContext:
-        """The ids of its span, for links."""
-        return self.span.get_span_context()
+    def operation(self) -> Mapping[str, AttributeValue]:
+        """The attributes of spans and metrics; do not change them."""
+        request = self.request
+        return operation_attributes(request.task, request.model, self.asked.destination)
 
     @property
-    def is_traced(self) -> bool:
-        """Whether its attempts get spans: its own span is recorded."""
-        return self.span.is_recording() or self.is_over
+    def link(self) -> Link:
+        """A link to its span."""
+        return Link(self.span.get_span_context())
 
 
 @final
@@ -94,7 +89,7 @@ class OpenCalls:
         Args:
             call: a call that begins.
         """
-        self._calls[id(call.context)] = call
+        self._calls[id(call.asked.context)] = call
 
     def of(self, event: CallEvent) -> OpenCall | None:
         """Return the call of an event; None if its beginning was not observed.
@@ -119,7 +114,7 @@ class OpenCalls:
             call: a call that has ended, or whose attempt or follower has.
         """
         if call.is_over and not call.attempts and not call.followers:
-            self._calls.pop(id(call.context), None)
+            self._calls.pop(id(call.asked.context), None)
             if call.leader is not None:
                 leader, call.leader = call.leader, None
                 leader.followers -= 1

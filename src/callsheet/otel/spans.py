@@ -118,20 +118,11 @@ class CallSpans:
             attributes=attributes,
             links=links,
         )
+        within = None
         if span.is_recording():
             span.set_attributes(request_attributes(request))
-        call = OpenCall(
-            context=event.context,
-            span=span,
-            within=set_span_in_context(span, parent),
-            asked_at=event.at,
-            task=request.task,
-            model=request.model,
-            destination=event.destination,
-            is_streamed=event.is_streamed,
-            is_mixed=any(message.attachments for message in request.messages),
-            step=step,
-        )
+            within = set_span_in_context(span, parent)
+        call = OpenCall(event, request, span, within, step)
         self._calls.add(call)
         return call
 
@@ -153,7 +144,7 @@ class CallSpans:
         if span.is_recording():
             if response is not None:
                 span.set_attributes(response_attributes(response, self._names))
-                if call.is_streamed and response.first_byte_s is not None:
+                if call.asked.is_streamed and response.first_byte_s is not None:
                     span.set_attribute(names.TIME_TO_FIRST_CHUNK, response.first_byte_s)
             elif event.usage is not None:
                 span.set_attributes(usage_attributes(event.usage, self._names))
@@ -168,7 +159,7 @@ class CallSpans:
 
     def _sent(self, event: CallEvent) -> None:
         call = self._calls.of(event)
-        if call is None or not call.is_traced:
+        if call is None or call.within is None:
             return
         attributes: dict[str, AttributeValue] = {names.ROUTE: event.route}
         if event.destination is not None:
@@ -185,7 +176,7 @@ class CallSpans:
 
     def _resumed(self, event: CallEvent) -> None:
         call = self._calls.of(event)
-        if call is not None and call.is_traced:
+        if call is not None and call.within is not None:
             attributes: dict[str, AttributeValue] = {
                 names.ROUTE: "batch",
                 names.BATCH_ID: event.batch,
@@ -248,19 +239,18 @@ class CallSpans:
             return
         call.leader = leader
         leader.followers += 1
-        call.span.add_link(leader.span_context)
+        call.span.add_link(leader.link.context)
 
     def _combined(self, event: CallEvent) -> None:
         found = [self._calls.find(context) for context in event.context.shared_by]
         members = [member for member in found if member is not None]
-        if event.request is None or not members:
+        first = next((one for one in members if one.span.is_recording()), None)
+        if event.request is None or first is None:
             return
-        first = next((one for one in members if one.span.is_recording()), members[0])
-        links = [Link(member.span_context) for member in members]
+        links = [member.link for member in members]
         call = self._begin(event, event.request, first.within, links=links)
-        if call.span.is_recording():
-            for member in members:
-                member.span.add_link(call.span_context)
+        for member in members:
+            member.span.add_link(call.link.context)
 
     def _split(self, event: CallEvent) -> None:
         call = self._calls.of(event)
