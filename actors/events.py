@@ -15,7 +15,7 @@ from callsheet.runtime import get_logger
 
 from .calls import CallContext
 from .messages import Request
-from .responses import Choice, Response, Usage
+from .responses import Choice, Response, ToolCall, Usage
 
 Stage = Literal[
     "asked",  # the caller asked for a response
@@ -36,6 +36,8 @@ Stage = Literal[
     "resumed",  # the call gets its response from a batch that an earlier call was sent in
     "composing",  # a post is begun; its calls follow
     "composed",  # a post has ended, whichever way
+    "tool_started",  # a tool that the model requests is run
+    "tool_ended",  # it has ended, whichever way
 ]
 
 
@@ -68,16 +70,17 @@ class Destination:
 
 @attrs.frozen(kw_only=True)
 class CallEvent:
-    """One event of one call, or of one post.
+    """One event of one call, one post, or one tool.
 
     All events of one call have the same object as `context`, also if two calls have the same id.
-    "asked", "composing" and the ends of a call are reported with the context variables of the
+    Beginnings and ends of calls, posts and tools are reported with the context variables of the
     caller, unless the call was submitted: then its end is not.
 
     Args:
         stage: the kind of the event.
         at: the time in seconds on Trio's clock.
-        context: the ids of the call; on "composing" and "composed", those of the post.
+        context: the ids of the call; on "composing" and "composed", those of the post; of a tool,
+            those of the run.
         model: the requested model; on "answered" and "shared", the model that responded; "" for a
             post.
         attempt: the number of the HTTP request, from 1; 0 before the first.
@@ -87,8 +90,8 @@ class CallEvent:
         listed_cost_usd: the cost in USD by the table of prices, on "answered", where `cost_usd` is
             what the provider reports; None otherwise.
         usage_doubt: why `usage` is not what the provider reports, on "answered"; "" if it is.
-        error: the error message, on "retrying", "failed", "ended", "split" and "composed"; on
-            "rerouted", the reason.
+        error: the error message, on "retrying", "failed", "ended", "split", "composed" and
+            "tool_ended"; on "rerouted", the reason.
         delay: seconds until the next attempt, on "retrying".
         route: the route of the attempt, on "sent": "live" or "batch".
         is_unreachable: whether the failed attempt never reached the provider, on "retrying".
@@ -102,13 +105,14 @@ class CallEvent:
         choices: what the model generated, on "ended".
         response: the response, on "answered", "shared" and "split". It has the texts of the model.
         failure: the exception whose message is `error`; None if there is none.
-        is_cancelled: whether it was cancelled, on "ended", "split" and "composed".
+        is_cancelled: whether it was cancelled, on "ended", "split", "composed" and "tool_ended".
         first_byte_s: seconds from the sending of the request to the first byte of the body, on
             "ended"; None without a response.
         status: the HTTP status of the response or refusal, on "ended"; None without one.
         leader: the call that is followed, on "joined"; None otherwise.
         batch: the id of the batch in the journal, on "sent" with the route "batch" and on
             "resumed"; "" otherwise.
+        tool: the call of the tool, on "tool_started" and "tool_ended"; None otherwise.
     """
 
     stage: Stage
@@ -137,13 +141,24 @@ class CallEvent:
     status: int | None = None
     leader: CallContext | None = None
     batch: str = ""
+    tool: ToolCall | None = attrs.field(default=None, eq=False, repr=False)
 
 
 Observer = Callable[[CallEvent], None]
 """A function that is called with each event of each call. It must return quickly."""
 
 _DETAILS: frozenset[Stage] = frozenset(
-    ("ended", "joined", "combined", "split", "resumed", "composing", "composed")
+    (
+        "ended",
+        "joined",
+        "combined",
+        "split",
+        "resumed",
+        "composing",
+        "composed",
+        "tool_started",
+        "tool_ended",
+    )
 )
 _USUAL: frozenset[Stage] = frozenset(get_args(Stage)) - _DETAILS
 _NONE: frozenset[Stage] = frozenset()

@@ -242,6 +242,8 @@ class Troupe:
             max_cost_usd=max_cost_usd,
             max_parallel=max_parallel,
             timeout=timeout,
+            context=context,
+            observer=self.observer,
         )
         return await loop.run()
 

@@ -24,7 +24,12 @@ from callsheet.actors import (
     stages_of,
 )
 
-DETAILS = frozenset({"ended", "joined", "combined", "split", "resumed", "composing", "composed"})
+DETAILS = frozenset(
+    {
+        "ended", "joined", "combined", "split", "resumed", "composing", "composed", "tool_started",
+        "tool_ended",
+    }
+)  # fmt: skip
 
 
 def event(stage):

@@ -1,4 +1,4 @@
-"""The span tree: post, step, call and attempt, from the events of calls."""
+"""The span tree, from the events of calls: post, step, call and attempt."""
 
 from collections.abc import Callable
 from time import time_ns
@@ -31,7 +31,7 @@ from .attributes import (
 from .content import input_content, output_content
 from .names import ConventionNames
 from .open_calls import OpenCall, OpenCalls, OpenStep
-from .posts import OpenPosts, current_post
+from .task_spans import OpenPosts, OpenTools, current_post
 
 Redact = Callable[[str], str]
 """Changes a text before it is recorded."""
@@ -65,7 +65,7 @@ class CallSpans:
         self._names = of_version
         self._redact = redact
         self._now_ns = now_ns
-        self._posts = OpenPosts(tracer)
+        posts, tools = OpenPosts(tracer), OpenTools(tracer, redact)
         self._handlers: dict[Stage, Callable[[CallEvent], None]] = {
             "asked": self._asked,
             "sent": self._sent,
@@ -76,8 +76,10 @@ class CallSpans:
             "combined": self._combined,
             "split": self._split,
             "resumed": self._resumed,
-            "composing": self._posts.begin,
-            "composed": self._posts.end,
+            "composing": posts.begin,
+            "composed": posts.end,
+            "tool_started": tools.begin,
+            "tool_ended": tools.end,
         }
 
     def observe(self, event: CallEvent) -> None:

@@ -1,15 +1,18 @@
-"""The spans of posts and of their steps.
+"""The spans that are the current ones of a task: those of posts, with their steps, and of tools.
 
-The span of a post is the current one in the task that asks for the post, and so in the tasks that
-make its calls, which inherit the context variables of that task.
+The span of a post is current in the task that asks for the post, and so in the tasks that make its
+calls, which inherit the context variables of that task. The span of a tool is current in the task
+or the thread in which the function runs.
 """
 
+from collections.abc import Callable
 from contextvars import Token
 from typing import final
 
 import attrs
 from opentelemetry import context as otel_context
 from opentelemetry.trace import Span, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.util.types import AttributeValue
 
 from ..actors import CallContext, CallEvent
 from . import names
@@ -110,3 +113,73 @@ class OpenPosts:
         if event.failure is not None:
             post.span.set_status(Status(StatusCode.ERROR, valid_text(event.error or "")))
         post.span.end()
+
+
+@final
+@attrs.frozen(eq=False)
+class OpenTool:
+    """The span of a tool that runs.
+
+    Args:
+        context: the ids of the run. The reference keeps its identity from being used again.
+        span: the span of the tool.
+        token: resets the current context at the end.
+    """
+
+    context: CallContext
+    span: Span
+    token: Token[otel_context.Context]
+
+
+@final
+class OpenTools:
+    """The tools that run.
+
+    Args:
+        tracer: makes their spans.
+        redact: changes the arguments before they are recorded; None records none.
+    """
+
+    def __init__(self, tracer: Tracer, redact: Callable[[str], str] | None) -> None:
+        self._tracer = tracer
+        self._redact = redact
+        self._tools: dict[int, OpenTool] = {}  # {id of the context: tool}
+
+    def begin(self, event: CallEvent) -> None:
+        """Begin the span of a tool, and make it the current one of this task.
+
+        Args:
+            event: "tool_started", reported in the task that runs the tool.
+        """
+        context, tool = event.context, event.tool
+        if tool is None:
+            return
+        attributes: dict[str, AttributeValue] = {
+            names.OPERATION: "execute_tool",
+            names.TOOL_NAME: valid_text(tool.name),
+            names.TOOL_CALL_ID: valid_text(tool.id),
+            names.CALL_ID: valid_text(context.call),
+        }
+        if self._redact is not None:
+            attributes[names.TOOL_ARGUMENTS] = valid_text(self._redact(tool.arguments))
+        span = self._tracer.start_span(
+            f"execute_tool {valid_text(tool.name)}", attributes=attributes
+        )
+        token = otel_context.attach(set_span_in_context(span))
+        self._tools[id(context)] = OpenTool(context, span, token)
+
+    def end(self, event: CallEvent) -> None:
+        """End the span of a tool.
+
+        Args:
+            event: "tool_ended", reported in the same task.
+        """
+        tool = self._tools.pop(id(event.context), None)
+        if tool is None:
+            return
+        otel_context.detach(tool.token)
+        if (error := error_type(event)) is not None:
+            tool.span.set_attribute(names.ERROR_TYPE, error)
+        if event.failure is not None:
+            tool.span.set_status(StatusCode.ERROR)
+        tool.span.end()
