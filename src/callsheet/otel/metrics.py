@@ -46,7 +46,7 @@ class CallMetrics:
         self._waited = meter.create_histogram(
             "callsheet.call.wait.duration",
             unit="s",
-            description="Time that a call waited at the rate limiter.",
+            description="Time at the rate limiter, of calls that waited there.",
             explicit_bucket_boundaries_advisory=names.LONG_SECONDS,
         )
         self._calls = meter.create_counter(

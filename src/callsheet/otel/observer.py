@@ -93,6 +93,6 @@ class OpenTelemetry:
                 waited_s, call.queued_at = event.at - call.queued_at, None
                 if waited_s >= _SHORT_S:
                     call.span.set_attribute(WAITED_S, waited_s)
-                self._metrics.waited(call, waited_s)
+                    self._metrics.waited(call, waited_s)
         else:
             self._spans.observe(event)
