@@ -10,7 +10,7 @@ from ..actors import CallEvent, Response, Usage
 from . import names
 from .attributes import error_type
 from .names import NAMES, Naming
-from .open_calls import OpenCall
+from .traced_calls import TracedCall
 
 
 @final
@@ -57,7 +57,7 @@ class CallMetrics:
         )
         self._tokens = _TokenCounters(meter) if version.has_token_counters else _TokenUsage(meter)
 
-    def waited(self, call: OpenCall, seconds: float) -> None:
+    def waited(self, call: TracedCall, seconds: float) -> None:
         """Record how long a call waited at the limiter.
 
         Args:
@@ -66,7 +66,7 @@ class CallMetrics:
         """
         self._waited.record(seconds, call.operation)
 
-    def ended(self, call: OpenCall, event: CallEvent) -> None:
+    def ended(self, call: TracedCall, event: CallEvent) -> None:
         """Record the end of a call.
 
         Args:
@@ -130,7 +130,7 @@ class _TokenCounters:
         )
 
     def record(
-        self, usage: Usage, attributes: Mapping[str, AttributeValue], call: OpenCall
+        self, usage: Usage, attributes: Mapping[str, AttributeValue], call: TracedCall
     ) -> None:
         if call.request.task in ("embedding", "moderation"):
             self._embedded.record(usage.input_tokens, attributes)
@@ -166,7 +166,7 @@ class _TokenUsage:
         self,
         usage: Usage,
         attributes: Mapping[str, AttributeValue],
-        call: OpenCall,  # noqa: ARG002  # as for `_TokenCounters`
+        call: TracedCall,  # noqa: ARG002  # as for `_TokenCounters`
     ) -> None:
         self._usage.record(usage.input_tokens, {**attributes, names.TOKEN_TYPE: "input"})
         if usage.output_tokens:

@@ -11,8 +11,8 @@ from ..actors import CallEvent, Stage
 from .content import hide_keys
 from .metrics import CallMetrics
 from .names import NAMES, WAITED_S, Naming
-from .open_calls import OpenCalls
 from .spans import CallSpans
+from .traced_calls import TracedCalls
 
 _CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _ON_SPANS = ("span_only", "span_and_event", "true")
@@ -65,7 +65,7 @@ class OpenTelemetry:
         tracer = trace.get_tracer("callsheet", ours, tracer_provider)
         meter = metrics.get_meter("callsheet", ours, meter_provider)
         self.stages = _STAGES
-        self._calls = OpenCalls()
+        self._calls = TracedCalls()
         self._spans = CallSpans(tracer, self._calls, NAMES[names], redact if content else None)
         self._metrics = CallMetrics(meter, names)
 

@@ -30,8 +30,8 @@ from .attributes import (
 )
 from .content import input_content, output_content
 from .names import ConventionNames
-from .open_calls import OpenCall, OpenCalls, OpenStep
-from .task_spans import OpenPosts, OpenTools, current_post
+from .task_spans import TracedPosts, TracedTools, current_post
+from .traced_calls import TracedCall, TracedCalls, TracedStep
 
 Redact = Callable[[str], str]
 """Changes a text before it is recorded."""
@@ -55,7 +55,7 @@ class CallSpans:
     def __init__(
         self,
         tracer: Tracer,
-        calls: OpenCalls,
+        calls: TracedCalls,
         of_version: ConventionNames,
         redact: Redact | None,
         now_ns: Callable[[], int] = time_ns,
@@ -65,7 +65,7 @@ class CallSpans:
         self._names = of_version
         self._redact = redact
         self._now_ns = now_ns
-        posts, tools = OpenPosts(tracer), OpenTools(tracer, redact)
+        posts, tools = TracedPosts(tracer), TracedTools(tracer, redact)
         self._handlers: dict[Stage, Callable[[CallEvent], None]] = {
             "asked": self._asked,
             "sent": self._sent,
@@ -106,9 +106,9 @@ class CallSpans:
         request: Request,
         parent: otel_context.Context | None,
         *,
-        step: OpenStep | None = None,
+        step: TracedStep | None = None,
         links: list[Link] | None = None,
-    ) -> OpenCall:
+    ) -> TracedCall:
         operation = operation_attributes(request.task, request.model, event.destination)
         attributes = {**operation, **context_attributes(event.context)}
         if event.is_streamed:
@@ -124,11 +124,11 @@ class CallSpans:
         if span.is_recording():
             span.set_attributes(request_attributes(request))
             within = set_span_in_context(span, parent)
-        call = OpenCall(event, request, span, within, step)
+        call = TracedCall(event, request, span, within, step)
         self._calls.add(call)
         return call
 
-    def end(self, call: OpenCall, event: CallEvent) -> None:
+    def end(self, call: TracedCall, event: CallEvent) -> None:
         """End the span of a call.
 
         Args:
@@ -139,7 +139,7 @@ class CallSpans:
         if call.step is not None:
             call.step.ended_ns = self._now_ns()
 
-    def _close(self, call: OpenCall, event: CallEvent) -> None:
+    def _close(self, call: TracedCall, event: CallEvent) -> None:
         for key in [key for key in call.attempts if key[0] == "batch"]:
             self._end_attempt(call.attempts.pop(key), event)  # the line itself may go on
         span, response = call.span, event.response
@@ -187,7 +187,7 @@ class CallSpans:
             self._begin_attempt(call, event, "batch", attributes)
 
     def _begin_attempt(
-        self, call: OpenCall, event: CallEvent, name: str, attributes: dict[str, AttributeValue]
+        self, call: TracedCall, event: CallEvent, name: str, attributes: dict[str, AttributeValue]
     ) -> None:
         key = (event.route, event.attempt or 1)
         if (former := call.attempts.pop(key, None)) is not None:

@@ -17,14 +17,14 @@ from opentelemetry.util.types import AttributeValue
 from ..actors import CallContext, CallEvent
 from . import names
 from .attributes import error_type, valid_text
-from .open_calls import OpenStep
+from .traced_calls import TracedStep
 
 _POST = otel_context.create_key("callsheet-post")
 
 
 @final
 @attrs.define(eq=False)
-class OpenPost:
+class TracedPost:
     """The span of a post, and the spans of its steps.
 
     Args:
@@ -41,9 +41,9 @@ class OpenPost:
     span: Span
     token: Token[otel_context.Context] | None = None
     within: otel_context.Context = attrs.field(factory=otel_context.Context)
-    steps: dict[str, OpenStep] = attrs.field(factory=dict[str, OpenStep])
+    steps: dict[str, TracedStep] = attrs.field(factory=dict[str, TracedStep])
 
-    def step(self, context: CallContext) -> OpenStep | None:
+    def step(self, context: CallContext) -> TracedStep | None:
         """Return the step that a call belongs to, which begins with its first call.
 
         Args:
@@ -58,18 +58,18 @@ class OpenPost:
             span = self.tracer.start_span(
                 f"step {name}", context=self.within, attributes=attributes
             )
-            step = self.steps[name] = OpenStep(span, set_span_in_context(span, self.within))
+            step = self.steps[name] = TracedStep(span, set_span_in_context(span, self.within))
         return step
 
 
-def current_post() -> OpenPost | None:
+def current_post() -> TracedPost | None:
     """Return the post whose call is made in this task; None if it is no call of a post."""
     found = otel_context.get_value(_POST)
-    return found if isinstance(found, OpenPost) else None
+    return found if isinstance(found, TracedPost) else None
 
 
 @final
-class OpenPosts:
+class TracedPosts:
     """The posts that are composed.
 
     Args:
@@ -78,7 +78,7 @@ class OpenPosts:
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        self._posts: dict[int, OpenPost] = {}  # {id of the context: post}
+        self._posts: dict[int, TracedPost] = {}  # {id of the context: post}
 
     def begin(self, event: CallEvent) -> None:
         """Begin the span of a post, and make it the current one of this task.
@@ -91,7 +91,7 @@ class OpenPosts:
         if context.lane:
             attributes[names.LANE] = valid_text(context.lane)
         span = self._tracer.start_span("compose post", attributes=attributes)
-        post = self._posts[id(context)] = OpenPost(context, self._tracer, span)
+        post = self._posts[id(context)] = TracedPost(context, self._tracer, span)
         post.within = otel_context.set_value(_POST, post, set_span_in_context(span))
         post.token = otel_context.attach(post.within)
 
@@ -117,7 +117,7 @@ class OpenPosts:
 
 @final
 @attrs.frozen(eq=False)
-class OpenTool:
+class TracedTool:
     """The span of a tool that runs.
 
     Args:
@@ -132,7 +132,7 @@ class OpenTool:
 
 
 @final
-class OpenTools:
+class TracedTools:
     """The tools that run.
 
     Args:
@@ -143,7 +143,7 @@ class OpenTools:
     def __init__(self, tracer: Tracer, redact: Callable[[str], str] | None) -> None:
         self._tracer = tracer
         self._redact = redact
-        self._tools: dict[int, OpenTool] = {}  # {id of the context: tool}
+        self._tools: dict[int, TracedTool] = {}  # {id of the context: tool}
 
     def begin(self, event: CallEvent) -> None:
         """Begin the span of a tool, and make it the current one of this task.
@@ -166,7 +166,7 @@ class OpenTools:
             f"execute_tool {valid_text(tool.name)}", attributes=attributes
         )
         token = otel_context.attach(set_span_in_context(span))
-        self._tools[id(context)] = OpenTool(context, span, token)
+        self._tools[id(context)] = TracedTool(context, span, token)
 
     def end(self, event: CallEvent) -> None:
         """End the span of a tool.

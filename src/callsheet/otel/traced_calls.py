@@ -1,4 +1,4 @@
-"""The calls that have not ended, by the context that their events have."""
+"""The calls whose spans have not ended, by the context that their events have."""
 
 from collections.abc import Mapping
 from typing import final
@@ -17,7 +17,7 @@ AttemptKey = tuple[str, int]
 
 @final
 @attrs.define(eq=False)
-class OpenStep:
+class TracedStep:
     """The span of a step of a post, which has one call or several.
 
     Args:
@@ -33,7 +33,7 @@ class OpenStep:
 
 @final
 @attrs.define(eq=False)
-class OpenCall:
+class TracedCall:
     """A call between its first and its last event.
 
     Args:
@@ -54,10 +54,10 @@ class OpenCall:
     request: Request
     span: Span
     within: Context | None
-    step: OpenStep | None = None
+    step: TracedStep | None = None
     queued_at: float | None = None
     attempts: dict[AttemptKey, Span] = attrs.field(factory=dict[AttemptKey, Span])
-    leader: "OpenCall | None" = None
+    leader: "TracedCall | None" = None
     followers: int = 0
     is_over: bool = False
 
@@ -74,16 +74,16 @@ class OpenCall:
 
 
 @final
-class OpenCalls:
+class TracedCalls:
     """The open calls. Two calls may have equal ids, so that a call is found by identity."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, OpenCall] = {}  # {id of the context: call}
+        self._calls: dict[int, TracedCall] = {}  # {id of the context: call}
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    def add(self, call: OpenCall) -> None:
+    def add(self, call: TracedCall) -> None:
         """Add a call.
 
         Args:
@@ -91,7 +91,7 @@ class OpenCalls:
         """
         self._calls[id(call.asked.context)] = call
 
-    def of(self, event: CallEvent) -> OpenCall | None:
+    def of(self, event: CallEvent) -> TracedCall | None:
         """Return the call of an event; None if its beginning was not observed.
 
         Args:
@@ -99,7 +99,7 @@ class OpenCalls:
         """
         return self._calls.get(id(event.context))
 
-    def find(self, context: CallContext | None) -> OpenCall | None:
+    def find(self, context: CallContext | None) -> TracedCall | None:
         """Return the call with a context; None if it is not open.
 
         Args:
@@ -107,7 +107,7 @@ class OpenCalls:
         """
         return self._calls.get(id(context))
 
-    def tidy(self, call: OpenCall) -> None:
+    def tidy(self, call: TracedCall) -> None:
         """Forget a call once nothing of it can follow.
 
         Args:
