@@ -1,12 +1,12 @@
-"""Makes the fakes of the actors and of their Batch API importable."""
+"""Makes the fakes of other rooms importable."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-_ACTORS = Path(__file__).parent.parent / "actors"
-sys.path += [str(_ACTORS), str(_ACTORS / "batch_api"), str(Path(__file__).parent.parent / "doors")]
+_TESTS = Path(__file__).parent.parent
+sys.path += [str(_TESTS / room) for room in ("actors", "actors/batch_api", "bulk", "doors")]
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ import asyncio
 import threading
 
 import pytest
+from bulk_rows import on_the_spot
 from door_fakes import Provider, request, settings_for
 from tracing import Telemetry
 
 from callsheet import actors, aio, sync
 from callsheet.actors import Recipe, Step
+from callsheet.bulk import bulk
 
 RECIPE = Recipe(name="post", model="gpt-4o", steps=(Step("title", "say {{ topic }}"),))
 CALL = "chat gpt-4o"
@@ -102,3 +104,13 @@ def test_several_observers_get_what_they_want():
         troupe.complete(request("say a"))
     assert telemetry.tree() == [[CALL, "POST"]]
     assert [event.stage for event in seen] == ["asked", "queued", "admitted", "sent", "answered"]
+
+
+async def test_the_rows_of_a_bulk_run(telemetry, autojump_clock, tmp_path, settings):
+    """Its calls are submitted by an actor, which has the context of the one who opened the run."""
+    rows = [request(f"say {number}", max_tokens=20) for number in range(3)]
+    with telemetry.tracer.start_as_current_span("caller"):
+        async with bulk(rows, tmp_path / "out.jsonl", settings, in_thread=on_the_spot) as run:
+            assert len([result async for result in run]) == 3
+    assert telemetry.tree() == [["caller", *[[CALL, "POST"]] * 3]]
+    assert repr(telemetry.observer) == "<OpenTelemetry: 0 calls open>"
