@@ -92,7 +92,8 @@ class OpenTelemetry:
             if call is not None and call.queued_at is not None:
                 waited_s, call.queued_at = event.at - call.queued_at, None
                 if waited_s >= _SHORT_S:
-                    call.span.set_attribute(WAITED_S, waited_s)
                     self._metrics.waited(call, waited_s)
+                    if not call.is_over:  # its followers may wait on
+                        call.span.set_attribute(WAITED_S, waited_s)
         else:
             self._spans.observe(event)

@@ -172,7 +172,7 @@ class CallSpans:
             attributes[names.HTTP_METHOD] = "POST"
             if event.attempt > 1:
                 attributes[names.HTTP_RESEND_COUNT] = event.attempt - 1
-        if self._redact is not None and event.request is not None:
+        if self._redact is not None and event.request is not None and not call.is_over:
             call.span.set_attributes(input_content(event.request, self._redact))
         self._begin_attempt(call, event, "batch" if event.route == "batch" else "POST", attributes)
 
@@ -202,7 +202,7 @@ class CallSpans:
             return
         span = call.attempts.pop((event.route, event.attempt), None)
         if span is not None:
-            if self._redact is not None and event.choices:
+            if self._redact is not None and event.choices and not call.is_over:
                 call.span.set_attributes(output_content(event.choices, self._redact))
             self._end_attempt(span, event)
         self._calls.tidy(call)
