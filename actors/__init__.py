@@ -79,7 +79,17 @@ if TYPE_CHECKING:
         SendTimedOut,
         UnreadableEndpoint,
     )
-    from .events import CallEvent, Observer, Stage, StageObserver, ignore, log_call, stages_of
+    from .events import (
+        CallEvent,
+        Destination,
+        Observer,
+        Stage,
+        StageObserver,
+        all_of,
+        ignore,
+        log_call,
+        stages_of,
+    )
     from .http import LeanTransport, check_environment
     from .identity import sharing_key
     from .json_value import Json, kind_of
@@ -231,7 +241,9 @@ else:
             "MalformedResponse ProviderUnavailable QuotaExhausted RateLimited RequestTooLarge "
             "SendTimedOut UnreadableEndpoint"
         ),
-        events="CallEvent Observer Stage StageObserver ignore log_call stages_of",
+        events=(
+            "CallEvent Destination Observer Stage StageObserver all_of ignore log_call stages_of"
+        ),
         http="LeanTransport check_environment",
         identity="sharing_key",
         ledger=(
@@ -335,6 +347,7 @@ __all__ = [
     "DeadlineTooShort",
     "DecodedResponse",
     "Delta",
+    "Destination",
     "Dimension",
     "Endpoint",
     "Explain",
@@ -445,6 +458,7 @@ __all__ = [
     "Usage",
     "Vendor",
     "WireFormat",
+    "all_of",
     "cast_troupe",
     "check_environment",
     "claim_journal",

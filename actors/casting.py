@@ -22,6 +22,7 @@ from . import (
     routing,
 )
 from .batching import BatchStrategy
+from .events import Destination
 from .messages import Request, Task
 from .pool_health import PoolHealth
 from .routing import Route
@@ -80,6 +81,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         limiter=limiter,
         requester=requester,
         observer=settings.observer,
+        destination=casting.destination,
     )
 
 
@@ -126,6 +128,12 @@ class _Casting:
     health: PoolHealth = attrs.field(
         default=attrs.Factory(lambda self: _health(self.settings), takes_self=True), init=False
     )
+
+    @property
+    def destination(self) -> Destination:
+        """The endpoint where calls are sent first, as events name it."""
+        endpoint = self.settings.endpoint.each[0]
+        return Destination.of(endpoint.vendor.name, endpoint.base_url)
 
     @property
     def max_in_flight(self) -> int:
@@ -285,6 +293,7 @@ class _Casting:
                 prices=_prices_at(self.settings, self.settings.endpoint),
                 agreements=batching.Agreements(),
                 beginning_share=_beginning_share(self.settings),
+                observer=self.settings.observer,
             ),
             capacity=self.capacity,
         )
@@ -318,7 +327,13 @@ class _Casting:
         settings = self.settings
         return await self.runtime.spawn(
             f"{self.prefix}composer",
-            partial(compose.PostComposerActor, first_stage, settings.recipe, settings.observer),
+            partial(
+                compose.PostComposerActor,
+                first_stage,
+                settings.recipe,
+                settings.observer,
+                self.destination,
+            ),
             capacity=settings.max_concurrent_posts,
             concurrency=settings.max_concurrent_posts,
         )

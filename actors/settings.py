@@ -8,7 +8,7 @@ import httpx
 from attrs.validators import deep_iterable, ge, in_, instance_of, optional
 
 from .batching import Batching, BatchStrategy, Packing
-from .events import Observer, ignore
+from .events import Observer, all_of, ignore
 from .rate_limit import Limits
 from .request import BreakerPolicy, RetryPolicy, Target
 from .routing import Route, Routing
@@ -72,7 +72,7 @@ class TroupeSettings:
             `limits.in_flight`.
         max_waiting_batches: requests that may wait for a batch. When so many wait, further callers
             are held back.
-        observer: called with a `CallEvent` at each stage of each call.
+        observer: called with a `CallEvent` at each stage of each call; one observer or several.
         streaming: whether a call requests a streamed response even if its caller wants only the
             complete one and it may be long, more than 256 tokens. A provider stops generating, and
             charging, when a stream is closed.
@@ -118,7 +118,7 @@ class TroupeSettings:
         default=None, validator=optional([instance_of(int), ge(1)])
     )
     max_waiting_batches: int = attrs.field(default=200_000, validator=[instance_of(int), ge(1)])
-    observer: Observer = ignore
+    observer: Observer = attrs.field(default=ignore, converter=all_of)
     streaming: bool = True
     transport: httpx.AsyncBaseTransport | None = None
     client: "Configure | None" = None

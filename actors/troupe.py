@@ -27,7 +27,7 @@ from . import (
 )
 from .asking import ResponseStream, ask_for, stream_for, submit_for, submit_for_nowait
 from .calls import CallContext
-from .events import Observer
+from .events import Destination, Observer
 from .messages import Request
 from .responses import Response, ResultT_co, Usage
 
@@ -65,6 +65,7 @@ class Troupe:
         limiter: delays calls that would exceed the limits.
         requester: sends the HTTP requests of each call.
         observer: called with a `CallEvent` at each stage of each call.
+        destination: where a call is sent first, for these events.
     """
 
     composer: Ref
@@ -77,6 +78,7 @@ class Troupe:
     limiter: Ref
     requester: Ref
     observer: Observer = attrs.field(repr=False)
+    destination: Destination | None = attrs.field(default=None, repr=False)
     _calls: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), init=False, repr=False)
 
     @property
@@ -101,7 +103,10 @@ class Troupe:
             StepFailed: a required step failed; the message names the step and the reason.
             AskTimedOut: the post was not complete within `timeout`.
         """
-        return await self.composer.ask(compose.Compose(topic, post, lane), timeout=timeout)
+        message = compose.Compose(topic, post, lane)
+        return await compose.compose_for(
+            self.composer, message, observer=self.observer, timeout=timeout
+        )
 
     async def complete(
         self, request: Request[ResultT_co], *, timeout: float = inf, call: str = "", lane: str = ""
@@ -126,6 +131,7 @@ class Troupe:
             request,
             self._context(call, lane),
             observer=self.observer,
+            destination=self.destination,
             timeout=timeout,
         )
 
@@ -150,7 +156,11 @@ class Troupe:
         if request.returns is not None:
             raise ValueError("the result of a submitted call is not read; use `complete`")
         return await submit_for(
-            self.first_stage, request, self._context(call, lane), observer=self.observer
+            self.first_stage,
+            request,
+            self._context(call, lane),
+            observer=self.observer,
+            destination=self.destination,
         )
 
     def submit_nowait(
@@ -171,7 +181,11 @@ class Troupe:
         if request.returns is not None:
             raise ValueError("the result of a submitted call is not read; use `complete`")
         return submit_for_nowait(
-            self.first_stage, request, self._context(call, lane), observer=self.observer
+            self.first_stage,
+            request,
+            self._context(call, lane),
+            observer=self.observer,
+            destination=self.destination,
         )
 
     async def run_tools(
@@ -228,6 +242,8 @@ class Troupe:
             max_cost_usd=max_cost_usd,
             max_parallel=max_parallel,
             timeout=timeout,
+            context=context,
+            observer=self.observer,
         )
         return await loop.run()
 
@@ -265,6 +281,7 @@ class Troupe:
             request,
             self._context(call, lane),
             observer=self.observer,
+            destination=self.destination,
             timeout=timeout,
             buffer=buffer,
         )

@@ -15,7 +15,7 @@ from callsheet.runtime import get_logger
 
 from ..calls import Complete
 from ..errors import AuthenticationFailed, ConnectionFailed, MalformedResponse, ProviderUnavailable
-from ..events import CallEvent, Observer
+from ..events import CallEvent, Destination, Observer
 from ..request import AttemptFailed, RetryPolicy
 from ..vendors import BatchDialect, BatchView, LineResult, Malformed
 from .control import Control
@@ -60,6 +60,7 @@ class BatchDriver:
         deliver: takes results; they are on disk when it returns.
         known: returns the provider's ids of the batches in flight.
         observer: receives an event for each call whose line is sent.
+        destination: the endpoint, for these events.
         take_unrun: returns the lines of earlier calls that have certainly not run, once.
     """
 
@@ -76,6 +77,7 @@ class BatchDriver:
         deliver: Callable[[BatchInFlight, LineResults], Awaitable[None]],
         known: Callable[[], Collection[str]],
         observer: Observer,
+        destination: Destination,
         take_unrun: Callable[[], Sequence[str]],
     ) -> None:
         self._control = control
@@ -88,6 +90,7 @@ class BatchDriver:
         self._deliver = deliver
         self._known = known
         self._observer = observer
+        self._destination = destination
         self._take_unrun = take_unrun
         self._steps: dict[BatchStep, Callable[[BatchInFlight], Awaitable[None]]] = {
             "prepare": self._prepare,
@@ -148,7 +151,7 @@ class BatchDriver:
             await waiter.pay()
         for waiter in batch.waiting:
             waiter.slot.start()  # from now on it may have run (R3)
-            self._report_sent(waiter)
+            self._report_sent(waiter, job.id)
         job.creating(trio.current_time())
         try:
             view = await self._control.create(
@@ -179,7 +182,7 @@ class BatchDriver:
         if account is not None:
             await account.written()
 
-    def _report_sent(self, waiter: BatchWaiter) -> None:
+    def _report_sent(self, waiter: BatchWaiter, batch: str) -> None:
         self._observer(
             CallEvent(
                 stage="sent",
@@ -188,6 +191,9 @@ class BatchDriver:
                 model=waiter.message.request.model,
                 attempt=1,
                 route="batch",
+                destination=self._destination,
+                request=waiter.message.request,
+                batch=batch,
             )
         )
 

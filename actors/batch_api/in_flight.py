@@ -24,7 +24,7 @@ from ...runtime import (
 )
 from ..calls import Complete
 from ..errors import CallFailed
-from ..events import CallEvent, Observer
+from ..events import CallEvent, Observer, stages_of
 from ..responses import Response
 from .job import BatchJob
 from .plan import BatchGroup, LineSize
@@ -74,10 +74,21 @@ class BatchWaiter:
             await account.take()
             self.is_paid = True
 
-    def resume(self, line: str) -> None:
+    def resume(self, line: str, observer: Observer) -> None:
         """Note in the account of the call that it has the line of an earlier call (L3)."""
         if self.message.account is not None:
             self.message.account.note_line(line, is_resumed=True)
+        if "resumed" in stages_of(observer):
+            observer(
+                CallEvent(
+                    stage="resumed",
+                    at=trio.current_time(),
+                    context=self.message.context,
+                    model=self.message.request.model,
+                    route="batch",
+                    batch=line.rpartition("-")[0],
+                )
+            )
 
     def refund(self) -> None:
         """Refund its line, which has certainly cost nothing."""

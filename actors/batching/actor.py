@@ -21,6 +21,7 @@ from ...runtime import (
 from ..call_plan import SharedCall
 from ..calls import Complete, Stream
 from ..errors import BadRequest, BudgetExceeded, MalformedResponse, RequestTooLarge
+from ..events import Observer, ignore
 from ..identity import sharing_key
 from ..messages import Request
 from ..rate_limit import TokenEstimator
@@ -41,6 +42,7 @@ from .members import (
     follow_waiters,
 )
 from .pieces import waiters_of_pieces
+from .reporting import SharingEvents
 from .single_flight import SingleFlight
 from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
 from .strategy import BatchStrategy
@@ -95,6 +97,8 @@ class BatcherActor(Actor):
             if they are not known.
         agreements: remembers across restarts which requests are not combined any more.
         beginning_share: what prompts that begin alike cost, as for `CombinedCost`.
+        observer: receives an event for each call that joins another one, and for the start and the
+            end of each combined call.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class BatcherActor(Actor):
         prices: PriceBook | None = None,
         agreements: Agreements | None = None,
         beginning_share: Callable[[Request, int], float] | None = None,
+        observer: Observer = ignore,
     ) -> None:
         self._to = to
         self._patient_to = patient_to or to
@@ -126,6 +131,7 @@ class BatcherActor(Actor):
         self._latest: deque[BatchRecord] = deque(maxlen=_MAX_RECORDS)
         self._combined = 0
         self._is_stopped = False
+        self._events = SharingEvents(observer)
 
     @defers(Complete)
     async def accept(self, message: Complete, slot: ReplySlot[Response]) -> None:
@@ -134,6 +140,7 @@ class BatcherActor(Actor):
         waiter = Waiter(message, slot)
         key = sharing_key(request)
         if self._single_flight.join(key, waiter):
+            self._events.joined(self._single_flight.find(key), message)
             return
         group = self._groups.use(request, message.context.lane)
         if group is None or group.cost.full_share(request) >= 1:
@@ -347,7 +354,9 @@ class BatcherActor(Actor):
             member.combined_response, member.is_split = None, False
         # What cannot be read is asked for once more, but each member alone (L11).
         message = Complete(request, combined.context, may_ask_again=False, lanes=combined.lanes)
+        self._events.combined(message)
         call = await self._submit(message, combined.deadline, members)
+        self._events.split(message, call)
         if call is None:
             return
         combined.call = call

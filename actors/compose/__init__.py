@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .actor import Compose, PostComposerActor, StepFailed
+    from .actor import Compose, PostComposerActor, StepFailed, compose_for
     from .graph import PostGraph, StepCall, critical_path
     from .post import Post, PostStats
     from .recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        actor="Compose PostComposerActor StepFailed",
+        actor="Compose PostComposerActor StepFailed compose_for",
         graph="PostGraph StepCall critical_path",
         post="Post PostStats",
         recipe="Recipe RecipeError Step default_recipe load_recipe",
@@ -35,6 +35,7 @@ __all__ = [
     "StepFailed",
     "StepResult",
     "TemplateError",
+    "compose_for",
     "critical_path",
     "default_recipe",
     "load_recipe",

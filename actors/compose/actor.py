@@ -1,5 +1,8 @@
 """The composer: writes a post by the steps of a recipe, and starts each call as early as it can."""
 
+from contextvars import Context, copy_context
+from math import inf
+
 import attrs
 import trio
 from attrs.validators import min_len
@@ -8,7 +11,7 @@ from ...runtime import Actor, AskFailed, Message, Ref, handles, open_collapsing_
 from ..asking import ask_for
 from ..calls import CallContext
 from ..errors import CallFailed
-from ..events import Observer, ignore
+from ..events import CallEvent, Destination, Observer, Stage, ignore, stages_of
 from ..responses import Response, Usage, sum_of_costs
 from .graph import PostGraph, StepCall
 from .post import Post, PostStats
@@ -27,6 +30,8 @@ class Compose(Message[Post]):
         topic: the topic of the post; white space at its ends is removed.
         post: id of the post, which all its calls carry (L9); "" uses the topic.
         lane: the lane in which its calls wait; see `Limits.lanes`.
+        caller: the context variables with which the events of its calls are reported; None for
+            those of the actor.
 
     Raises:
         ValueError: the topic is empty.
@@ -35,6 +40,7 @@ class Compose(Message[Post]):
     topic: str = attrs.field(converter=_strip, validator=min_len(1))
     post: str = ""
     lane: str = ""
+    caller: Context | None = attrs.field(default=None, eq=False, repr=False)
 
 
 class StepFailed(Exception):
@@ -66,6 +72,55 @@ class StepFailed(Exception):
         self.spent = spent
 
 
+async def compose_for(
+    composer: Ref, message: Compose, *, observer: Observer, timeout: float = inf
+) -> Post:
+    """Ask a composer for a post, and report its start and its end to the observer.
+
+    Args:
+        composer: the ref of a `PostComposerActor`.
+        message: the post to write.
+        observer: called with "composing" and "composed", if it wants these events.
+        timeout: seconds for the whole post.
+
+    Raises:
+        StepFailed: a required step failed.
+        AskFailed: the runtime ended the ask, for example because of the timeout.
+    """
+    wanted = stages_of(observer)
+    if not wanted:
+        return await composer.ask(message, timeout=timeout)
+    name = message.post or message.topic
+    context = CallContext(name, post=name, lane=message.lane)
+    failure: Exception | None = None
+    is_cancelled = True
+
+    def report(stage: Stage) -> None:
+        if stage in wanted:
+            observer(
+                CallEvent(
+                    stage=stage,
+                    at=trio.current_time(),
+                    context=context,
+                    model="",
+                    error=None if failure is None else str(failure),
+                    failure=failure,
+                    is_cancelled=stage == "composed" and is_cancelled,
+                )
+            )
+
+    report("composing")  # it may set context variables for the calls of the post
+    try:
+        post = await composer.ask(attrs.evolve(message, caller=copy_context()), timeout=timeout)
+        is_cancelled = False
+    except (StepFailed, AskFailed) as error:
+        failure, is_cancelled = error, False
+        raise
+    finally:
+        report("composed")
+    return post
+
+
 class PostComposerActor(Actor):
     """Writes posts: it starts each call of a recipe as soon as the results that it needs exist.
 
@@ -76,12 +131,20 @@ class PostComposerActor(Actor):
         to: the first stage of the calls.
         recipe: the steps and their prompts; None for `default_recipe()`.
         observer: receives an event when a call starts, and one when it ends.
+        destination: where calls are sent first, for these events.
     """
 
-    def __init__(self, to: Ref, recipe: Recipe | None = None, observer: Observer = ignore) -> None:
+    def __init__(
+        self,
+        to: Ref,
+        recipe: Recipe | None = None,
+        observer: Observer = ignore,
+        destination: Destination | None = None,
+    ) -> None:
         self._to = to
         self._recipe = recipe
         self._observer = observer
+        self._destination = destination
 
     @handles(Compose, raises=(StepFailed,))
     async def compose(self, message: Compose) -> Post:
@@ -115,7 +178,10 @@ class PostComposerActor(Actor):
                 nursery.start_soon(run, call)
 
         async with open_collapsing_nursery() as nursery:
-            start_ready()
+            if message.caller is None:
+                start_ready()
+            else:
+                message.caller.run(start_ready)  # each call inherits the variables
         if graph.failure is not None:
             failure = graph.failure
             raise StepFailed(message.topic, failure.step, failure.call, failure.error, responses)
@@ -124,7 +190,13 @@ class PostComposerActor(Actor):
 
     async def _ask(self, call: StepCall, post: str, lane: str) -> Response:
         context = CallContext(f"{post}/{call.id}", post=post, step=call.step, lane=lane)
-        return await ask_for(self._to, call.request, context, observer=self._observer)
+        return await ask_for(
+            self._to,
+            call.request,
+            context,
+            observer=self._observer,
+            destination=self._destination,
+        )
 
 
 def _stats(

@@ -76,8 +76,8 @@ class SingleAttempt:
         call.sent += 1
         if permit is not None:
             permit.use()
-        call.report("sent")
-        has_ended = False
+        call.report("sent", to=self._exchange.destination)
+        ending: Exchanged | CallFailed | None = None  # cancelled
         # A ticket that is no probe is settled at the end: a response may still break off.
         on_head = partial(breaker.confirm, ticket) if ticket.is_probe else None
         on_begin = self._report_to(call.message.cache_use, prepared)
@@ -93,14 +93,14 @@ class SingleAttempt:
                     permit=permit,
                     deliver=None if call.deliver is None else call.deliver_piece,
                 )
-                has_ended = True
+                ending = exchanged
                 self._streaks.clear(model)
                 if on_begin is not None:  # the response may not have been a stream
                     on_begin()
                 return exchanged
             raise watch.error(self._exchange.label, attempt)
         except AttemptFailed as failure:
-            has_ended = True
+            ending = failure.error
             call.maybe_billed += failure.error.billed == "maybe"
             if account is not None and failure.error.billed == "no":
                 account.refund()
@@ -109,10 +109,13 @@ class SingleAttempt:
                 breaker.fail(ticket)
             if failure.unreadable is not None:
                 call.unreadable += 1
-                raise self._counted(model, failure, watch.began_at) from None
+                counted = self._counted(model, failure, watch.began_at)
+                ending = counted.error
+                raise counted from None
             raise
         finally:
-            if has_ended:
+            call.report_ended(attempt, ending)
+            if ending is not None:
                 breaker.succeed(ticket)  # a no-op after `fail`
             else:  # cancelled: the provider may have worked on it (L3), and may be in good health
                 call.maybe_billed += 1

@@ -7,6 +7,7 @@ from typing import Protocol, final
 import trio
 
 from ..calls import Complete, Stream
+from ..events import stages_of
 from ..ledger import MOST_USD, asked_tier, judge_usage, listed_usd
 from ..responses import Delta, Response, Usage
 from ..vendors import tier_named
@@ -50,6 +51,7 @@ class CallRunner:
     def __init__(self, shared: RequestContext, targets: Mapping[Target, TargetLayer]) -> None:
         self._shared = shared
         self._targets = targets
+        self._observed = stages_of(shared.observer)
 
     async def run(
         self,
@@ -76,6 +78,7 @@ class CallRunner:
             idempotency_key=message.request.idempotency_key
             or f"{shared.random.getrandbits(128):032x}",
             observer=shared.observer,
+            observed=self._observed,
             deliver=deliver,
         )
         try:

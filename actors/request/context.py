@@ -8,12 +8,12 @@ import trio
 
 from ..calls import Complete, Stream
 from ..errors import CallFailed, ConnectionFailed, MalformedResponse
-from ..events import CallEvent, Observer, Stage, ignore, stages_of
+from ..events import CallEvent, Destination, Observer, Stage, ignore, stages_of
 from ..messages import Request
 from ..responses import Delta
 from ..vendors import Endpoint, PriceBook
 from .breaker import EndpointBreaker
-from .exchange import Exchange
+from .exchange import Exchange, Exchanged
 from .fallback import Fallback, Target
 from .retry import RetryBudget, RetryPolicy, RetryThrottle
 from .spelling import Spellings
@@ -33,6 +33,7 @@ class CallProgress:
         budget: pays for retries, hedges and fallbacks (L2).
         idempotency_key: the same for every attempt.
         observer: receives an event for every attempt.
+        observed: the stages whose events the observer wants.
         deliver: receives each piece of the response; None if the caller wants only the whole.
         sent: HTTP requests sent so far. The attempt layer counts them.
         maybe_billed: attempts that may have been billed without a response (L3). The attempt layer
@@ -46,6 +47,9 @@ class CallProgress:
     budget: RetryBudget
     idempotency_key: str
     observer: Observer = ignore
+    observed: frozenset[Stage] = attrs.field(
+        default=attrs.Factory(lambda self: stages_of(self.observer), takes_self=True)
+    )
     deliver: Callable[[Delta], Awaitable[None]] | None = None
     sent: int = 0
     maybe_billed: int = 0
@@ -88,15 +92,22 @@ class CallProgress:
         if self.deliver is not None:
             await self.deliver(delta)
 
-    def report(self, stage: Stage, error: CallFailed | None = None, delay: float = 0.0) -> None:
+    def report(
+        self,
+        stage: Stage,
+        error: CallFailed | None = None,
+        delay: float = 0.0,
+        to: Destination | None = None,
+    ) -> None:
         """Report an event to the observer.
 
         Args:
             stage: the stage that the call has reached.
             error: why the last attempt failed, if it did.
             delay: seconds until the next attempt.
+            to: where a request is being sent; None if none is.
         """
-        if stage not in stages_of(self.observer):
+        if stage not in self.observed:
             return
         self.observer(
             CallEvent(
@@ -109,6 +120,36 @@ class CallProgress:
                 delay=None if error is None else delay,
                 is_unreachable=isinstance(error, ConnectionFailed) and error.billed == "no",
                 is_billed=error is not None and error.billed == "maybe",
+                destination=to,
+                request=None if to is None else self.message.request,
+                failure=error,
+            )
+        )
+
+    def report_ended(self, attempt: int, ending: Exchanged | CallFailed | None) -> None:
+        """Report the end of an attempt to the observer.
+
+        Args:
+            attempt: the number of the attempt; another one may be in flight (hedging).
+            ending: the response or the error; None if the attempt was cancelled.
+        """
+        if "ended" not in self.observed:
+            return
+        failure = ending if isinstance(ending, CallFailed) else None
+        exchanged = ending if isinstance(ending, Exchanged) else None
+        self.observer(
+            CallEvent(
+                stage="ended",
+                at=trio.current_time(),
+                context=self.message.context,
+                model=self.message.request.model,
+                attempt=attempt,
+                error=None if failure is None else str(failure),
+                failure=failure,
+                is_cancelled=ending is None,
+                first_byte_s=None if exchanged is None else exchanged.first_byte_s,
+                status=None if ending is None else ending.status,
+                choices=() if exchanged is None else exchanged.response.choices,
             )
         )
 

@@ -30,19 +30,15 @@ import attrs
 import trio
 
 from ..actors import (
-    CallEvent,
     InThread,
     LedgerPolicy,
-    Observer,
     StageObserver,
     Troupe,
     TroupeSettings,
     UnwrittenCosts,
     cast_troupe,
     cost_bound,
-    ignore,
     in_worker_thread,
-    stages_of,
     trio_block,
 )
 from ..runtime import (
@@ -276,7 +272,7 @@ class _RunTree:
         )
         cast = attrs.evolve(
             plan.troupe,
-            observer=_both(StageObserver(state.observe, OBSERVED), plan.troupe.observer),
+            observer=(StageObserver(state.observe, OBSERVED), plan.troupe.observer),
             ledger=_noting(plan.troupe.ledger, order.place.unwritten),
         )
         self._troupe = troupe = await cast_troupe(runtime, cast)
@@ -359,18 +355,6 @@ class _RunTree:
         ended = await actor.wait_stopped()
         if ended.reason == "crashed":
             await self._dispatcher.tell(EndRun(crash_ending(actor.path, ended.error)))
-
-
-def _both(first: StageObserver, second: Observer) -> Observer:
-    """Return an observer that calls both; no event is made that neither of them wants."""
-    if second is ignore:
-        return first
-
-    def observe(event: CallEvent) -> None:
-        first(event)
-        second(event)
-
-    return StageObserver(observe, first.stages | stages_of(second))
 
 
 def _noting(ledger: LedgerPolicy | None, unwritten: list[UnwrittenCosts]) -> LedgerPolicy | None:

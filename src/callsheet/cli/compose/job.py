@@ -161,7 +161,7 @@ async def _with_provider(run: Composition) -> None:
                     if run.ledger is None
                     else LedgerPolicy(path=run.ledger, on_unwritten=run.unwritten_costs.append)
                 ),
-                observer=_all_of(observers),
+                observer=observers,
             )
             async with open_troupe(settings) as troupe, open_collapsing_nursery() as nursery:
                 nursery.start_soon(reach.run)
@@ -182,14 +182,6 @@ def _give_up(run: Composition, error: str) -> None:
 def _note_trouble(run: Composition, event: CallEvent) -> None:
     if event.stage == "retrying" and event.context.post is not None and event.error is not None:
         run.troubles[event.context.post] = event.error
-
-
-def _all_of(observers: list[Observer]) -> Observer:
-    def observe(event: CallEvent) -> None:
-        for observer in observers:
-            observer(event)
-
-    return observe
 
 
 async def _compose_one(run: Composition, troupe: Troupe, job: TopicJob) -> None:

@@ -24,7 +24,6 @@ from ...actors import (
     TroupeSettings,
     UnwrittenCosts,
     log_call,
-    stages_of,
     write_remedy,
 )
 from ...bulk import bulk
@@ -132,7 +131,7 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
         troupe = job.troupe(endpoint)
         if job.is_verbose:
             troupe = attrs.evolve(troupe, observer=log_call)
-        troupe = attrs.evolve(troupe, observer=_reroutes_told(job, troupe.observer))
+        troupe = attrs.evolve(troupe, observer=(_reroutes_told(job), troupe.observer))
         name = BUILT_IN if job.choice.endpoint is None else None
         job.series = series = Series(trio.current_time())
         with _event_log(job) as log:
@@ -160,19 +159,17 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
                         await run.wait()
 
 
-def _reroutes_told(job: BulkJob, observer: Observer) -> Observer:
+def _reroutes_told(job: BulkJob) -> Observer:
     """Return an observer that prints why a row is sent live, for the first such row."""
     is_told = False
 
     def observe(event: CallEvent) -> None:
         nonlocal is_told
-        if event.stage == "rerouted" and not is_told:
+        if not is_told:
             is_told = True
             _print(job, printable(f"Sent live, and not in a batch: {event.error}."))
-        observer(event)
 
-    rerouted: frozenset[Stage] = frozenset({"rerouted"})
-    return StageObserver(observe, stages_of(observer) | rerouted)
+    return StageObserver(observe, frozenset[Stage]({"rerouted"}))
 
 
 def _misfits_told(job: BulkJob) -> Callable[[Progress], None]:
