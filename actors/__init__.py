@@ -79,7 +79,7 @@ if TYPE_CHECKING:
         SendTimedOut,
         UnreadableEndpoint,
     )
-    from .events import CallEvent, Observer, Stage, StageObserver, ignore, log_call, stages_of
+    from .events import CallEvent, CallStage, Observer, StageObserver, ignore, log_call, stages_of
     from .http import LeanTransport, check_environment
     from .identity import sharing_key
     from .json_value import Json, kind_of
@@ -231,7 +231,7 @@ else:
             "MalformedResponse ProviderUnavailable QuotaExhausted RateLimited RequestTooLarge "
             "SendTimedOut UnreadableEndpoint"
         ),
-        events="CallEvent Observer Stage StageObserver ignore log_call stages_of",
+        events="CallEvent CallStage Observer StageObserver ignore log_call stages_of",
         http="LeanTransport check_environment",
         identity="sharing_key",
         ledger=(
@@ -316,6 +316,7 @@ __all__ = [
     "CallEvent",
     "CallFailed",
     "CallPlan",
+    "CallStage",
     "ChangeLimits",
     "ChatMessage",
     "CheckPlan",
@@ -408,7 +409,6 @@ __all__ = [
     "SendTimedOut",
     "SharedCall",
     "Spent",
-    "Stage",
     "StageObserver",
     "Step",
     "StepCall",

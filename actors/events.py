@@ -15,7 +15,7 @@ from callsheet.runtime import get_logger
 from .calls import CallContext
 from .responses import Usage
 
-Stage = Literal[
+CallStage = Literal[
     "asked",  # the caller asked for a response
     "queued",  # the call waits at the limiter
     "admitted",  # the limiter let the call pass
@@ -53,7 +53,7 @@ class CallEvent:
         key_name: the name of the key that responded, on "answered"; "" if it has none.
     """
 
-    stage: Stage
+    stage: CallStage
     at: float
     context: CallContext
     model: str
@@ -73,8 +73,8 @@ class CallEvent:
 Observer = Callable[[CallEvent], None]
 """A function that is called with each event of each call. It must return quickly."""
 
-_ALL: frozenset[Stage] = frozenset(get_args(Stage))
-_NONE: frozenset[Stage] = frozenset()
+_ALL: frozenset[CallStage] = frozenset(get_args(CallStage))
+_NONE: frozenset[CallStage] = frozenset()
 
 
 @final
@@ -88,7 +88,7 @@ class StageObserver:
     """
 
     observe: Observer
-    stages: frozenset[Stage]
+    stages: frozenset[CallStage]
 
     def __call__(self, event: CallEvent) -> None:
         """Pass on an event of one of the stages."""
@@ -104,7 +104,7 @@ def ignore(event: CallEvent) -> None:
     """
 
 
-def stages_of(observer: Observer) -> frozenset[Stage]:
+def stages_of(observer: Observer) -> frozenset[CallStage]:
     """Return the stages whose events an observer wants.
 
     Args:

@@ -8,7 +8,7 @@ import trio
 
 from ..calls import Complete, Stream
 from ..errors import CallFailed, ConnectionFailed, MalformedResponse
-from ..events import CallEvent, Observer, Stage, ignore, stages_of
+from ..events import CallEvent, CallStage, Observer, ignore, stages_of
 from ..messages import Request
 from ..responses import Delta
 from ..vendors import Endpoint, PriceBook
@@ -88,7 +88,7 @@ class CallProgress:
         if self.deliver is not None:
             await self.deliver(delta)
 
-    def report(self, stage: Stage, error: CallFailed | None = None, delay: float = 0.0) -> None:
+    def report(self, stage: CallStage, error: CallFailed | None = None, delay: float = 0.0) -> None:
         """Report an event to the observer.
 
         Args:

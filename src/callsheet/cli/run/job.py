@@ -15,10 +15,10 @@ from rich.text import Text
 
 from ...actors import (
     CallEvent,
+    CallStage,
     Endpoint,
     Limits,
     Observer,
-    Stage,
     StageObserver,
     StorageError,
     TroupeSettings,
@@ -171,7 +171,7 @@ def _reroutes_told(job: BulkJob, observer: Observer) -> Observer:
             _print(job, printable(f"Sent live, and not in a batch: {event.error}."))
         observer(event)
 
-    rerouted: frozenset[Stage] = frozenset({"rerouted"})
+    rerouted: frozenset[CallStage] = frozenset({"rerouted"})
     return StageObserver(observe, stages_of(observer) | rerouted)
 
 
