@@ -9,7 +9,7 @@ prompt cache are there only if the settings ask for them.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from difflib import get_close_matches
 from functools import partial
 from itertools import chain, count
@@ -17,13 +17,16 @@ from typing import Literal, TypeAlias, cast, get_args, overload
 
 import attrs
 
-from ...runtime import Actor, Message, Ref
+from ...runtime import Actor, Ref
 from ..calls import Complete, Stream
 
 StageName = Literal[
     "cache", "batcher", "ledger", "router", "prompt_cache", "limiter", "requester", "batches"
 ]
 """A stage of a troupe, by the name of its actor."""
+
+FollowedStage = Literal["cache", "batcher", "ledger", "router", "prompt_cache", "limiter"]
+"""A stage that another one follows."""
 
 CallActor: TypeAlias = Actor[Complete | Stream]
 """An actor that takes calls. One that takes other messages, too, is such an actor."""
@@ -74,10 +77,9 @@ class Insertion:
         Raises:
             TypeError: it cannot be a stage: it is no actor, or does not handle calls.
         """
-        actor: object = self.make(*to)
-        if not isinstance(actor, Actor):
-            raise TypeError(f"{self}: the factory returned {actor!r:.60}, which is no actor")
-        made = cast("Actor", actor)
+        made = cast("Actor", self.make(*to))
+        if not isinstance(cast("object", made), Actor):
+            raise TypeError(f"{self}: the factory returned {made!r:.60}, which is no actor")
         _check_handlers(str(self), type(made))
         return made
 
@@ -96,7 +98,7 @@ def insert(
 def insert(
     make: Callable[[Ref], CallActor],
     *,
-    after: StageName,
+    after: FollowedStage,
     name: str = "",
     concurrency: int | None = None,
 ) -> Insertion: ...
@@ -116,7 +118,7 @@ def insert(
 def insert(
     make: Callable[[Ref], CallActor],
     *,
-    instead_of: Literal["cache", "batcher", "ledger", "router", "prompt_cache", "limiter"],
+    instead_of: FollowedStage,
     name: str = "",
     concurrency: int | None = None,
 ) -> Insertion: ...
@@ -270,8 +272,7 @@ def _snake_case(name: str) -> str:
 
 
 def _check_handlers(where: str, cls: type) -> None:
-    handlers: object = getattr(cls, "handlers", None)
-    known = cast("Mapping[type[Message[object]], object]", handlers) if handlers else {}
+    known = cls.handlers if issubclass(cls, Actor) else ()
     for kind in (Complete, Stream):
         if not any(base in known for base in kind.__mro__):
             raise TypeError(f"{where}: {cls.__name__} has no handler for {kind.__name__}")

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import attrs
 import trio
@@ -82,7 +82,8 @@ class Stage(Actor[Complete | Stream]):
     async def incoming(self, response: Response, context: CallContext) -> Response:  # noqa: ARG002  # as above
         """Return the response that goes to the caller, also at the end of a stream.
 
-        It is not called for a call that fails.
+        It is not called for a call that fails. If it changes texts and leaves `Response.body`,
+        which has them, too, the caller gets no body; `replace_text` changes both.
 
         Args:
             response: the complete response of the next stage.
@@ -175,20 +176,24 @@ class Stage(Actor[Complete | Stream]):
         return attrs.evolve(message, request=request)
 
     async def _request(self, request: Request, context: CallContext) -> Request:
-        changed: object = await self.outgoing(request, context)
-        if not isinstance(changed, Request):
+        changed = await self.outgoing(request, context)
+        if not isinstance(cast("object", changed), Request):
             raise TypeError(
                 f"{type(self).__name__}.outgoing must return a Request, not {changed!r:.60}"
             )
         return changed
 
     async def _response(self, response: Response, context: CallContext) -> Response:
-        changed: object = await self.incoming(response, context)
-        if not isinstance(changed, Response):
+        """Return the changed response; without its body if only that was left as it was."""
+        changed = await self.incoming(response, context)
+        if not isinstance(cast("object", changed), Response):
             raise TypeError(
                 f"{type(self).__name__}.incoming must return a Response, not {changed!r:.60}"
             )
-        return changed
+        if changed is response or changed.body is not response.body or changed.body is None:
+            return changed
+        is_same = changed.text == response.text and changed.choices == response.choices
+        return changed if is_same else attrs.evolve(changed, body=None)
 
     def _ended(
         self, context: CallContext, slot: ReplySlot[Response], call: ReplySlot[Response]

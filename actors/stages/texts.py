@@ -18,7 +18,7 @@ _TEXTS = frozenset(
         *("reasoning", "reasoning_content", "suffix", "system", "text", "thinking"),
     )
 )
-_ARGUMENTS = frozenset({"arguments", "input"})  # objects whose members have any name
+_ARGUMENTS = frozenset({"args", "arguments", "input"})  # objects whose members have any name
 
 
 @overload
@@ -43,10 +43,10 @@ def replace_text(
     """Return a request, a response or a piece of one with all its texts changed.
 
     Of a request, these are the texts of its messages with their parts, tool calls and results, its
-    `inputs`, and what has texts in `extra_body`; not `ChatMessage.native`, which the provider wrote
-    itself. Of a response, the texts, reasoning, refusals and arguments of tool calls of each
-    choice; not `body`, and not `logprobs`, which have single tokens. Where arguments are JSON,
-    `change` gets the texts in it, so that they stay valid whatever it returns.
+    `inputs`, and what has texts in `extra_body`. Of a response, the texts, reasoning, refusals and
+    arguments of tool calls of each choice, and the same in `body`; not `logprobs`, which have
+    single tokens. Where arguments are JSON, `change` gets the texts in it, so that they stay valid
+    whatever it returns.
 
     Args:
         value: the request, response or piece.
@@ -70,8 +70,12 @@ def _replaced(
             extra_body=_members(value.extra_body, change),
         )
     if isinstance(value, Response):
-        choices = tuple(_choice(one, change) for one in value.choices)
-        return attrs.evolve(value, text=change(value.text), choices=choices)
+        return attrs.evolve(
+            value,
+            text=change(value.text),
+            choices=tuple(_choice(one, change) for one in value.choices),
+            body=None if value.body is None else _body(value.body, change),
+        )
     return attrs.evolve(
         value,
         text=change(value.text),
@@ -85,7 +89,16 @@ def _replaced(
 
 def _message(message: ChatMessage, change: Callable[[str], str]) -> ChatMessage:
     extra = None if message.extra is None else _members(message.extra, change)
-    return attrs.evolve(message, content=change(message.content), extra=extra)
+    native = None if message.native is None else _members(message.native, change)
+    return attrs.evolve(message, content=change(message.content), extra=extra, native=native)
+
+
+def _body(body: Mapping[str, Json], change: Callable[[str], str]) -> Mapping[str, Json] | None:
+    """Change the texts of a provider's body; None if it is nested too deeply."""
+    try:
+        return _members(body, change)
+    except RecursionError:
+        return None
 
 
 def _choice(choice: Choice, change: Callable[[str], str]) -> Choice:

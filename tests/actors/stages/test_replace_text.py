@@ -71,7 +71,7 @@ def test_all_texts_of_a_response_are_changed():
         reasoning="a",
         refusal="a",
     )
-    body = {"content": "a"}
+    body = {"id": "a", "content": [{"type": "text", "text": "a"}]}
     response = Response(
         text="a",
         model="a",
@@ -90,7 +90,47 @@ def test_all_texts_of_a_response_are_changed():
         ToolCall("g", "A"),
         ToolCall("h", "[0]"),
     )
-    assert changed.body is body
+    assert changed.body == {"id": "a", "content": [{"type": "text", "text": "A"}]}
+    assert body["content"] == [{"type": "text", "text": "a"}], "callers share it"
+
+
+def test_the_bodies_of_each_api_are_changed():
+    bodies = [
+        {"choices": [{"message": {"content": "a", "reasoning_content": "a", "role": "assistant"}}]},
+        {"output": [{"id": "a", "content": [{"type": "output_text", "text": "a"}]}]},
+        {
+            "candidates": [
+                {
+                    "content": {
+                        "parts": [
+                            {"text": "a"},
+                            {"functionCall": {"name": "f", "args": {"x": "a"}}},
+                        ]
+                    }
+                }
+            ]
+        },
+        {"content": [{"type": "thinking", "thinking": "a", "signature": "s"}]},
+    ]
+    usual = {"model": "m", "finish_reason": "stop", "usage": Usage(1, 1), "cost_usd": None}
+    for body in bodies:
+        response = Response(text="a", body=body, **usual)
+        written = json.dumps(replace_text(response, lambda text: f"<{text}>").body)
+        assert written == json.dumps(body).replace('"a"', '"<a>"').replace(
+            '"id": "<a>"', '"id": "a"'
+        )
+    deep = []
+    for _ in range(10_000):
+        deep = [deep]
+    assert replace_text(Response(text="a", body={"content": deep}, **usual), str.upper).body is None
+
+
+def test_what_a_provider_wrote_itself_goes_through_on_its_way_back():
+    """A text that was restored in a body must not leave in the next round of a tool loop."""
+    native = {"content": [{"type": "text", "text": "ada"}]}
+    message = ChatMessage("assistant", "ada", native=native)
+    ((changed,),) = [replace_text(Request(model=MODEL, messages=[message]), str.upper).messages]
+    assert changed.native == {"content": [{"type": "text", "text": "ADA"}]}
 
 
 def test_arguments_stay_valid_json_whatever_is_inserted():

@@ -99,6 +99,18 @@ async def test_typed_results_are_read_from_the_changed_text(autojump_clock):
     assert response.parsed == Label("glad")
 
 
+async def test_a_body_that_a_stage_has_left_behind_is_left_out(autojump_clock):
+    class Plain(Stage):
+        async def incoming(self, response, context):
+            return attrs.evolve(response, text="plain") if "Yes" in response.text else response
+
+    script = Script(Reply(body=completion_json("Yes")), Reply(body=completion_json("No")))
+    async with open_troupe(settings_for(script, insert(Plain, before="batcher"))) as troupe:
+        changed, same = [await troupe.complete(asking()) for _ in range(2)]
+    assert (changed.text, changed.body) == ("plain", None)
+    assert same.body["choices"][0]["message"]["content"] == same.text == "No"
+
+
 async def test_stages_at_one_place_stand_in_the_order_of_the_list(autojump_clock):
     class Adding(Stage):
         def __init__(self, to, mark):
