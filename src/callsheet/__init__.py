@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         open_troupe,
         replace_text,
     )
+    from .config import load_settings
     from .endpoints import open_builtin_provider, open_endpoint
     from .runtime import Actor, AskTimedOut, Message, Ref, ReplySlot, defers, handles, open_runtime
 else:
@@ -50,6 +51,7 @@ else:
         "actors": "CallContext CallFailed ChatMessage Endpoint Lane Limits Post Rate Recipe Request"
         " Response ResultNotValid RetryPolicy Stage StepFailed Tool Troupe TroupeSettings"
         " cast_troupe insert load_recipe open_troupe replace_text",
+        "config": "load_settings",
         "endpoints": "open_builtin_provider open_endpoint",
         "runtime": "Actor AskTimedOut Message Ref ReplySlot defers handles open_runtime",
     }
@@ -99,6 +101,7 @@ __all__ = [
     "handles",
     "insert",
     "load_recipe",
+    "load_settings",
     "open_builtin_provider",
     "open_endpoint",
     "open_runtime",
