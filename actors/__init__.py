@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from .call_plan import CallPlan, SharedCall
     from .calls import CallContext, Complete, Stream
-    from .casting import cast_troupe, cost_bound, open_troupe
+    from .casting import cast_troupe, open_troupe
     from .chat_members import Role
     from .chat_message import ChatMessage
     from .compose import (
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         names_used,
         render,
     )
+    from .deriving import cost_bound
     from .errors import (
         AuthenticationFailed,
         BadRequest,
@@ -81,9 +82,9 @@ if TYPE_CHECKING:
     )
     from .events import (
         CallEvent,
+        CallStage,
         Destination,
         Observer,
-        Stage,
         StageObserver,
         all_of,
         ignore,
@@ -151,6 +152,14 @@ if TYPE_CHECKING:
     from .routing import Quote, Route, RouteChoice, RouterActor, Routing
     from .settings import TroupeSettings
     from .spent import Spent
+    from .stages import (
+        ExplainStage,
+        Insertion,
+        Stage,
+        StageName,
+        insert,
+        replace_text,
+    )
     from .storage import (
         DamagedFile,
         Database,
@@ -229,12 +238,13 @@ else:
         call_plan="CallPlan SharedCall",
         calls="CallContext Complete Stream",
         chat_members="Role",
-        casting="cast_troupe cost_bound open_troupe",
+        casting="cast_troupe open_troupe",
         compose=(
             "Compose Post PostComposerActor PostGraph PostStats Recipe RecipeError Step "
             "StepCall StepFailed StepResult TemplateError critical_path default_recipe "
             "load_recipe names_used render"
         ),
+        deriving="cost_bound",
         errors=(
             "AuthenticationFailed BadRequest BatchUnavailable BudgetExceeded CallFailed "
             "ConnectionFailed ContentFiltered DeadlineTooShort LedgerUnavailable "
@@ -242,7 +252,8 @@ else:
             "SendTimedOut UnreadableEndpoint"
         ),
         events=(
-            "CallEvent Destination Observer Stage StageObserver all_of ignore log_call stages_of"
+            "CallEvent CallStage Destination Observer StageObserver all_of ignore log_call "
+            "stages_of"
         ),
         http="LeanTransport check_environment",
         identity="sharing_key",
@@ -278,6 +289,7 @@ else:
         routing="Quote Route RouteChoice RouterActor Routing",
         settings="TroupeSettings",
         spent="Spent",
+        stages="ExplainStage Insertion Stage StageName insert replace_text",
         storage=(
             "DamagedFile Database DatabaseFormat FileInUse ForeignFile InThread OtherVersion "
             "StorageError StorageFull StorageUnavailable in_worker_thread open_database "
@@ -328,6 +340,7 @@ __all__ = [
     "CallEvent",
     "CallFailed",
     "CallPlan",
+    "CallStage",
     "ChangeLimits",
     "ChatMessage",
     "CheckPlan",
@@ -351,6 +364,7 @@ __all__ = [
     "Dimension",
     "Endpoint",
     "Explain",
+    "ExplainStage",
     "Explanation",
     "FileInUse",
     "ForeignFile",
@@ -363,6 +377,7 @@ __all__ = [
     "GetRequestStatistics",
     "HedgePolicy",
     "InThread",
+    "Insertion",
     "JournalOwner",
     "Json",
     "Lane",
@@ -422,6 +437,7 @@ __all__ = [
     "SharedCall",
     "Spent",
     "Stage",
+    "StageName",
     "StageObserver",
     "Step",
     "StepCall",
@@ -470,6 +486,7 @@ __all__ = [
     "dumps",
     "ignore",
     "in_worker_thread",
+    "insert",
     "kind_of",
     "lines_in",
     "load_recipe",
@@ -487,6 +504,7 @@ __all__ = [
     "read_sums",
     "redact_secrets",
     "render",
+    "replace_text",
     "result_columns",
     "result_members",
     "sharing_key",

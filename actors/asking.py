@@ -12,12 +12,12 @@ import trio
 from ..runtime import AskFailed, AskStream, Ref, ReplySlot
 from .calls import CallContext, Complete, Stream
 from .errors import CallFailed
-from .events import CallEvent, Destination, Observer, Stage, stages_of
+from .events import CallEvent, CallStage, Destination, Observer, stages_of
 from .messages import Request
 from .repair import with_result
 from .responses import Delta, Response, ResultT_co, Usage
 
-_ENDS: tuple[Stage, ...] = ("answered", "shared", "failed", "cancelled")
+_ENDS: tuple[CallStage, ...] = ("answered", "shared", "failed", "cancelled")
 
 
 async def ask_for(
@@ -273,7 +273,7 @@ class _CallEvents:
 
     def report(
         self,
-        stage: Stage,
+        stage: CallStage,
         response: Response | None = None,
         error: CallFailed | AskFailed | None = None,
     ) -> None:

@@ -1,12 +1,12 @@
 """Cast a troupe: spawn its actors and connect each stage to the next."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from decimal import Decimal
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
+from typing import TypedDict, Unpack, overload
 
 import attrs
 
-from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
+from ..runtime import Actor, Ref, RestartPolicy, Runtime, open_runtime
 
 # A stage is loaded when it is spawned, and an optional one only if the settings ask for it.
 from . import (
@@ -21,26 +21,22 @@ from . import (
     request,
     routing,
 )
-from .batching import BatchStrategy
+from .deriving import (
+    batch_endpoint_of,
+    beginning_share_of,
+    expected_reads_of,
+    health_of,
+    other_prices,
+    prices_at,
+    routes_of,
+    strategies_of,
+)
 from .events import Destination
-from .messages import Request, Task
 from .pool_health import PoolHealth
-from .routing import Route
 from .settings import TroupeSettings
+from .stages import Insertion, StageChain, StageName
 from .trio_only import trio_block
 from .troupe import Troupe
-from .vendors import (
-    BatchLimits,
-    Endpoint,
-    OpenAICompletions,
-    OpenAIEmbeddings,
-    PriceBook,
-    WireFormat,
-)
-
-_TOKEN_MARGIN = 0.98  # of the tokens that one call may have: tokens are estimated
-_FLEX_S = 60.0  # expected duration of a call in the flex tier, until one has been measured
-_PRIORITY_S = 2.0
 
 
 async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str = "") -> Troupe:
@@ -61,15 +57,21 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
                 http.check_environment(endpoint)
     casting = _Casting(runtime, settings, prefix)
     requester = await casting.spawn_requester()
-    limiter = await casting.spawn_limiter(requester)
-    prompt_cache_ref = await casting.spawn_prompt_cache(limiter)
-    live = prompt_cache_ref or limiter
+    limiter = await casting.spawn_limiter(await casting.way_to("requester", requester))
+    live = await casting.way_to("limiter", limiter)
+    prompt_cache_ref = await casting.spawn_prompt_cache(live)
+    live = await casting.way_to("prompt_cache", prompt_cache_ref) or live
     batches = await casting.spawn_batches(live)
-    router = await casting.spawn_router(live, batches)
-    ledger_ref = await casting.spawn_ledger(router)
-    batcher = await casting.spawn_batcher(ledger_ref or live, ledger_ref or router)
-    cache_ref = await casting.spawn_cache(batcher)
-    composer = await casting.spawn_composer(cache_ref or batcher)
+    router = await casting.spawn_router(live, await casting.way_to("batches", batches))
+    to_router = await casting.way_to("router", router)
+    ledger_ref = await casting.spawn_ledger(to_router)
+    to_ledger = await casting.way_to("ledger", ledger_ref)
+    deferred = to_ledger or to_router
+    batcher = await casting.spawn_batcher(deferred if casting.routes_all else live, deferred)
+    to_batcher = await casting.way_to("batcher", batcher)
+    cache_ref = await casting.spawn_cache(to_batcher)
+    first_stage = await casting.way_to("cache", cache_ref) or to_batcher
+    composer = await casting.spawn_composer(first_stage)
     return Troupe(
         composer=composer,
         cache=cache_ref,
@@ -80,6 +82,8 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         prompt_cache=prompt_cache_ref,
         limiter=limiter,
         requester=requester,
+        first_stage=first_stage,
+        inserted=casting.inserted,
         observer=settings.observer,
         destination=casting.destination,
     )
@@ -111,6 +115,12 @@ async def open_troupe(
         yield await cast_troupe(runtime, settings)
 
 
+class _SpawnSettings(TypedDict, total=False):
+    capacity: int
+    concurrency: int
+    max_deferred: int | None
+
+
 @attrs.frozen
 class _Casting:
     """Spawns the actors of one troupe.
@@ -119,14 +129,22 @@ class _Casting:
         runtime: the runtime that the actors run in.
         settings: the settings of the troupe.
         prefix: a prefix of the actors' names.
+        chain: the stages, with those of the program.
+        inserted: the stages of the program before each built-in one, as far as they are spawned.
         health: which members are left out, if the endpoint is a pool. It outlives the actors.
     """
 
     runtime: Runtime
     settings: TroupeSettings
     prefix: str
+    chain: StageChain = attrs.field(
+        default=attrs.Factory(lambda self: self.settings.chain, takes_self=True), init=False
+    )
+    inserted: dict[StageName, tuple[Ref, ...]] = attrs.field(
+        factory=dict[StageName, tuple[Ref, ...]], init=False
+    )
     health: PoolHealth = attrs.field(
-        default=attrs.Factory(lambda self: _health(self.settings), takes_self=True), init=False
+        default=attrs.Factory(lambda self: health_of(self.settings), takes_self=True), init=False
     )
 
     @property
@@ -145,11 +163,57 @@ class _Casting:
         """Messages that a mailbox holds: a wait for room in a mailbox costs more than the room."""
         return max(64, self.max_in_flight)
 
+    @property
+    def routes_all(self) -> bool:
+        """Whether calls without a deadline pass the router, too, which they do not need."""
+        is_on_way = self.chain.leading_to("router") or self.chain.replacing("router")
+        return self.settings.ledger is not None or bool(is_on_way)
+
+    @overload
+    async def way_to(self, name: StageName, ref: Ref) -> Ref: ...
+
+    @overload
+    async def way_to(self, name: StageName, ref: Ref | None) -> Ref | None: ...
+
+    async def way_to(self, name: StageName, ref: Ref | None) -> Ref | None:
+        """Spawn the stages of the program that lead to a stage; return the first of them."""
+        inserted: tuple[Ref, ...] = ()
+        for one in reversed(self.chain.leading_to(name)):
+            if ref is not None:
+                ref = await self._spawn_own(one, (ref,))
+                inserted = (ref, *inserted)
+        self.inserted[name] = inserted
+        return ref
+
+    async def _spawn_own(self, one: Insertion, to: tuple[Ref, ...]) -> Ref:
+        """Spawn a stage of the program before another one, if there is one."""
+        concurrency = 1 if to else self.max_in_flight
+        return await self.runtime.spawn(
+            f"{self.prefix}{one.name}",
+            partial(one.made, *to),
+            capacity=self.capacity if to else self.max_in_flight,
+            concurrency=one.concurrency or concurrency,
+        )
+
+    async def _spawn(
+        self,
+        name: StageName,
+        to: tuple[Ref, ...],
+        factory: Callable[[], Actor],
+        **settings: Unpack[_SpawnSettings],
+    ) -> Ref:
+        """Spawn a built-in stage, or the one of the program that stands instead of it."""
+        own = self.chain.replacing(name)
+        if own is not None:
+            return await self._spawn_own(own, to)
+        return await self.runtime.spawn(f"{self.prefix}{name}", factory, **settings)
+
     async def spawn_requester(self) -> Ref:
         """Spawn the last stage, which sends HTTP requests."""
         settings = self.settings
-        return await self.runtime.spawn(
-            f"{self.prefix}requester",
+        return await self._spawn(
+            "requester",
+            (),
             partial(
                 request.RequestActor,
                 settings.endpoint,
@@ -174,14 +238,15 @@ class _Casting:
     async def spawn_limiter(self, requester: Ref) -> Ref:
         """Spawn the rate limiter before the requester."""
         settings = self.settings
-        return await self.runtime.spawn(
-            f"{self.prefix}limiter",
+        return await self._spawn(
+            "limiter",
+            (requester,),
             partial(
                 rate_limit.RateLimiterActor,
                 requester,
                 settings.limits,
                 settings.observer,
-                _prices_at(settings, settings.endpoint),
+                prices_at(settings, settings.endpoint),
                 members=[
                     rate_limit.PoolMember(
                         name=member.key_name,
@@ -197,21 +262,18 @@ class _Casting:
         )
 
     async def spawn_prompt_cache(self, limiter: Ref) -> Ref | None:
-        """Spawn the stage of the prompt cache before the limiter, if the endpoint has one.
-
-        The members of a pool have caches of their own, and the limiter chooses the member later.
-        """
+        """Spawn the stage of the prompt cache before the limiter, if the endpoint has one."""
         settings, endpoint = self.settings, self.settings.endpoint
-        has_cache = prompt_cache.has_prompt_cache(endpoint.vendor.name)
-        if settings.prompt_caching == "off" or endpoint.members or not has_cache:
+        if not settings.has_prompt_cache:
             return None
-        return await self.runtime.spawn(
-            f"{self.prefix}prompt_cache",
+        return await self._spawn(
+            "prompt_cache",
+            (limiter,),
             partial(
                 prompt_cache.PromptCacheActor,
                 limiter,
                 endpoint,
-                _prices_at(settings, endpoint),
+                prices_at(settings, endpoint),
                 settings.prompt_caching,
             ),
             capacity=self.capacity,
@@ -228,7 +290,7 @@ class _Casting:
             partial(
                 batch_api.BatchApiActor,
                 live,
-                _batch_endpoint(settings),
+                batch_endpoint_of(settings),
                 settings.batches,
                 retry=settings.retry,
                 timeouts=settings.timeouts,
@@ -243,13 +305,14 @@ class _Casting:
 
     async def spawn_router(self, live: Ref, batches: Ref | None) -> Ref:
         """Spawn the router before the stage of live calls and the Batch API stage."""
-        return await self.runtime.spawn(
-            f"{self.prefix}router",
+        return await self._spawn(
+            "router",
+            (live,),
             partial(
                 routing.RouterActor,
                 live,
-                _routes(self.settings, batches),
-                _expected_reads(self.settings),
+                routes_of(self.settings, batches),
+                expected_reads_of(self.settings),
             ),
             capacity=self.capacity,
             max_deferred=self.settings.max_waiting_calls,
@@ -260,14 +323,15 @@ class _Casting:
         settings = self.settings
         if settings.ledger is None:
             return None
-        return await self.runtime.spawn(
-            f"{self.prefix}ledger",
+        return await self._spawn(
+            "ledger",
+            (router,),
             partial(
                 ledger.LedgerActor,
                 router,
                 ledger.Accounts(settings.ledger),  # outlives the incarnations of the actor
-                _prices_at(settings, settings.endpoint),
-                fallbacks=tuple(_other_prices(settings)),
+                prices_at(settings, settings.endpoint),
+                fallbacks=tuple(other_prices(settings)),
                 endpoint="" if settings.endpoint.members else settings.endpoint.label,
                 has_batches=settings.batches is not None,
             ),
@@ -282,17 +346,18 @@ class _Casting:
             live: the stage that takes calls without a deadline.
             deferred: the stage that takes calls with a deadline.
         """
-        return await self.runtime.spawn(
-            f"{self.prefix}batcher",
+        return await self._spawn(
+            "batcher",
+            (deferred,),
             partial(
                 batching.BatcherActor,
                 live,
                 self.settings.batching,
-                _strategies(self.settings),
+                strategies_of(self.settings),
                 deferred,
-                prices=_prices_at(self.settings, self.settings.endpoint),
+                prices=prices_at(self.settings, self.settings.endpoint),
                 agreements=batching.Agreements(),
-                beginning_share=_beginning_share(self.settings),
+                beginning_share=beginning_share_of(self.settings),
                 observer=self.settings.observer,
             ),
             capacity=self.capacity,
@@ -303,8 +368,9 @@ class _Casting:
         settings = self.settings
         if settings.cache is None:
             return None
-        return await self.runtime.spawn(
-            f"{self.prefix}cache",
+        return await self._spawn(
+            "cache",
+            (batcher,),
             partial(
                 cache.CacheActor,
                 batcher,
@@ -337,118 +403,3 @@ class _Casting:
             capacity=settings.max_concurrent_posts,
             concurrency=settings.max_concurrent_posts,
         )
-
-
-def cost_bound(settings: TroupeSettings) -> "ledger.CostBound":
-    """Return what bounds the cost of calls that are made with these settings.
-
-    Args:
-        settings: the settings of the troupe.
-    """
-    policy = settings.ledger or ledger.LedgerPolicy()
-    return ledger.CostBound(
-        _prices_at(settings, settings.endpoint),
-        tuple(_other_prices(settings)),
-        policy.max_output_tokens,
-    )
-
-
-def _beginning_share(settings: TroupeSettings) -> Callable[[Request, int], float] | None:
-    """Return what the shared beginnings of prompts cost; None where no cache is planned for."""
-    endpoint, caching = settings.endpoint, settings.prompt_caching
-    has_cache = prompt_cache.has_prompt_cache(endpoint.vendor.name)
-    if caching == "off" or endpoint.members or not has_cache:
-        return None
-    return partial(
-        prompt_cache.beginning_share,
-        vendor=endpoint.vendor.name,
-        prices=_prices_at(settings, endpoint),
-        adds_marks=caching == "auto",
-    )
-
-
-def _expected_reads(settings: TroupeSettings) -> "prompt_cache.ExpectedReads | None":
-    """Return what expects the reads of live calls; None where no cache is planned for."""
-    endpoint, caching = settings.endpoint, settings.prompt_caching
-    has_cache = prompt_cache.has_prompt_cache(endpoint.vendor.name)
-    if caching == "off" or endpoint.members or not has_cache:
-        return None
-    return prompt_cache.ExpectedReads(endpoint, settings.prices, caching)
-
-
-def _prices_at(settings: TroupeSettings, endpoint: Endpoint) -> PriceBook:
-    """The prices that apply at an endpoint."""
-    return settings.prices.at_vendor(endpoint.vendor.price_list)
-
-
-def _other_prices(settings: TroupeSettings) -> Iterator[tuple[str | None, PriceBook]]:
-    """Yield the model and the prices wherever a call may go besides the first endpoint."""
-    for member in settings.endpoint.members:
-        yield None, _prices_at(settings, member)
-    for target in settings.fallbacks:
-        for endpoint in target.endpoint.each:
-            yield target.model, _prices_at(settings, endpoint)
-
-
-def _health(settings: TroupeSettings) -> PoolHealth:
-    """The health of a pool. With fallbacks, no call waits for a member that fails."""
-    names = (member.key_name for member in settings.endpoint.members)
-    return PoolHealth(names, waits=not settings.fallbacks)
-
-
-def _batch_endpoint(settings: TroupeSettings) -> Endpoint:
-    """The endpoint whose Batch API is used: the first one of a pool that has one."""
-    each = settings.endpoint.each
-    return next((member for member in each if member.vendor.batches is not None), each[0])
-
-
-def _common_vendor(endpoint: Endpoint) -> bool:
-    """Whether all members of a pool have one vendor, so that each can do what the first can."""
-    return all(member.vendor == endpoint.vendor for member in endpoint.each)
-
-
-def _routes(settings: TroupeSettings, batches: Ref | None) -> tuple[Route, ...]:
-    """The live route, the other routes that the endpoint has, and the user's."""
-    wanted, vendor = settings.routing, settings.endpoint.vendor
-    prices = _prices_at(settings, settings.endpoint)
-    tiers: Mapping[str, Decimal] = vendor.tiers if _common_vendor(settings.endpoint) else {}
-    routes: list[Route] = [routing.LiveRoute(prices)]
-    if wanted.flex and "flex" in tiers:
-        routes.append(
-            routing.TierRoute(
-                "flex", prices, tiers["flex"], wanted.flex_from_s, _FLEX_S, vendor.tier_field
-            )
-        )
-    if wanted.priority and "priority" in tiers:
-        routes.append(
-            routing.TierRoute(
-                "priority", prices, tiers["priority"], 0.0, _PRIORITY_S, vendor.tier_field
-            )
-        )
-    if wanted.batch and batches is not None:
-        routes.append(
-            routing.BatchRoute(batches, prices, wanted.batch_from_s, is_only=wanted.batch_only)
-        )
-    return (*routes, *settings.routes)
-
-
-def _strategies(settings: TroupeSettings) -> tuple[BatchStrategy, ...]:
-    """The user's strategies, then lists where the endpoint takes them, then packing."""
-    strategies = list(settings.strategies)
-    vendor = settings.endpoint.vendor
-    formats: Mapping[Task, WireFormat] = vendor.formats if _common_vendor(settings.endpoint) else {}
-    embeddings, completions = formats.get("embedding"), formats.get("completion")
-    if isinstance(embeddings, OpenAIEmbeddings):
-        strategies.append(batching.ListStrategy("embedding", _with_margin(embeddings.takes)))
-    if isinstance(completions, OpenAICompletions) and completions.several_prompts:
-        strategies.append(batching.ListStrategy("completion", _with_margin(completions.takes)))
-    if settings.packing is not None:
-        strategies.append(settings.packing)
-    return tuple(strategies)
-
-
-def _with_margin(limits: BatchLimits) -> BatchLimits:
-    """Lower the token limit a little, because the tokens of a request are estimated."""
-    if limits.max_tokens is None:
-        return limits
-    return attrs.evolve(limits, max_tokens=max(1, int(limits.max_tokens * _TOKEN_MARGIN)))

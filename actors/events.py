@@ -17,7 +17,7 @@ from .calls import CallContext
 from .messages import Request
 from .responses import Choice, Response, ToolCall, Usage
 
-Stage = Literal[
+CallStage = Literal[
     "asked",  # the caller asked for a response
     "queued",  # the call waits at the limiter
     "admitted",  # the limiter let the call pass
@@ -115,7 +115,7 @@ class CallEvent:
         tool: the call of the tool, on "tool_started" and "tool_ended"; None otherwise.
     """
 
-    stage: Stage
+    stage: CallStage
     at: float
     context: CallContext
     model: str
@@ -147,7 +147,7 @@ class CallEvent:
 Observer = Callable[[CallEvent], None]
 """A function that is called with each event of each call. It must return quickly."""
 
-_DETAILS: frozenset[Stage] = frozenset(
+_DETAILS: frozenset[CallStage] = frozenset(
     (
         "ended",
         "joined",
@@ -160,8 +160,8 @@ _DETAILS: frozenset[Stage] = frozenset(
         "tool_ended",
     )
 )
-_USUAL: frozenset[Stage] = frozenset(get_args(Stage)) - _DETAILS
-_NONE: frozenset[Stage] = frozenset()
+_USUAL: frozenset[CallStage] = frozenset(get_args(CallStage)) - _DETAILS
+_NONE: frozenset[CallStage] = frozenset()
 
 
 @final
@@ -175,7 +175,7 @@ class StageObserver:
     """
 
     observe: Observer
-    stages: frozenset[Stage]
+    stages: frozenset[CallStage]
 
     def __call__(self, event: CallEvent) -> None:
         """Pass on an event of one of the stages."""
@@ -191,14 +191,14 @@ def ignore(event: CallEvent) -> None:
     """
 
 
-def stages_of(observer: Observer) -> frozenset[Stage]:
+def stages_of(observer: Observer) -> frozenset[CallStage]:
     """Return the stages whose events an observer wants.
 
     Args:
         observer: any observer. One with an attribute `stages`, such as a `StageObserver`, wants
             these; `ignore` wants none; any other wants all that are no details.
     """
-    stages: frozenset[Stage] | None = getattr(observer, "stages", None)
+    stages: frozenset[CallStage] | None = getattr(observer, "stages", None)
     if stages is not None:
         return stages
     return _NONE if observer is ignore else _USUAL
@@ -215,7 +215,7 @@ def all_of(observers: Observer | Iterable[Observer]) -> Observer:
     each = [(one, stages_of(one)) for one in observers if stages_of(one)]
     if len(each) <= 1:
         return each[0][0] if each else ignore
-    by_stage: dict[Stage, tuple[Observer, ...]] = {
+    by_stage: dict[CallStage, tuple[Observer, ...]] = {
         stage: tuple(one for one, wanted in each if stage in wanted)
         for stage in _NONE.union(*(wanted for _, wanted in each))
     }

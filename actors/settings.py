@@ -12,6 +12,7 @@ from .events import Observer, all_of, ignore
 from .rate_limit import Limits
 from .request import BreakerPolicy, RetryPolicy, Target
 from .routing import Route, Routing
+from .stages import STAGE_NAMES, Insertion, StageChain, StageName
 from .vendors import Endpoint, PriceBook, Timeouts, default_prices
 
 if TYPE_CHECKING:  # what the default settings do not use is loaded by the program that makes it
@@ -56,6 +57,8 @@ class TroupeSettings:
             wait for is requested as a stream. "auto" also adds marks and keys to requests without
             any, where the prices say that it pays. "off" does nothing. Pools have none of it.
         routes: further routes. The router compares their quotes with those of the other routes.
+        stages: stages of your own in the way of a call, made by `insert`. Those at the same place
+            follow each other in this order.
         fallbacks: targets for calls that the endpoint cannot serve, tried in this order.
         retry: how often a call may be retried, and the delay before a retry (L2).
         throttle: how many retries and hedged requests all calls together may send; None for no
@@ -100,6 +103,11 @@ class TroupeSettings:
         default="order", validator=in_(("off", "order", "auto"))
     )
     routes: tuple[Route, ...] = attrs.field(default=(), converter=tuple[Route, ...])
+    stages: tuple[Insertion, ...] = attrs.field(
+        default=(),
+        converter=tuple[Insertion, ...],
+        validator=deep_iterable(instance_of(Insertion)),
+    )
     fallbacks: tuple[Target, ...] = attrs.field(
         default=(),
         converter=tuple[Target, ...],
@@ -127,3 +135,36 @@ class TroupeSettings:
         unknown = self.member_limits.keys() - {one.key_name for one in self.endpoint.members}
         if unknown:
             raise ValueError(f"member_limits: the pool has no key named {min(unknown)!r}")
+        if self.stages:
+            _ = self.chain
+
+    @property
+    def has_prompt_cache(self) -> bool:
+        """Whether there is a stage of the prompt cache.
+
+        The members of a pool have caches of their own, and the limiter chooses the member later.
+        """
+        if self.prompt_caching == "off" or self.endpoint.members:
+            return False
+        from .prompt_cache import has_prompt_cache  # noqa: PLC0415  # most programs never ask
+
+        return has_prompt_cache(self.endpoint.vendor.name)
+
+    @property
+    def chain(self) -> StageChain:
+        """The stages that these settings ask for, with those of the program.
+
+        Raises:
+            ValueError: one of `stages` cannot stand where it is to stand.
+        """
+        optional: dict[StageName, bool] = {
+            "cache": self.cache is not None,
+            "ledger": self.ledger is not None,
+            "batches": self.batches is not None,
+            "prompt_cache": self.has_prompt_cache,
+        }
+        return StageChain(
+            present=frozenset(one for one in STAGE_NAMES if optional.get(one, True)),
+            inserted=self.stages,
+            parts_at_router=self.batches is not None or any(one.to for one in self.routes),
+        )

@@ -17,7 +17,7 @@ from .asking import seconds_for
 from .calls import CallContext
 from .chat_message import ChatMessage
 from .errors import CallFailed
-from .events import CallEvent, Observer, Stage, ignore, stages_of
+from .events import CallEvent, CallStage, Observer, ignore, stages_of
 from .messages import Request
 from .money import AMOUNT, is_amount
 from .responses import Response, ResultT_co, ToolCall, Usage, sum_of_costs
@@ -308,13 +308,16 @@ class ToolLoop(Generic[ResultT_co]):
         result: ToolResult | None = None
         self._report("tool_started", context, call)
         try:
-            result = await run_call(tool, call, known=known)
+            return (result := await run_call(tool, call, known=known))
         finally:
             self._report("tool_ended", context, call, result)
-        return result
 
     def _report(
-        self, stage: Stage, context: CallContext, call: ToolCall, result: ToolResult | None = None
+        self,
+        stage: CallStage,
+        context: CallContext,
+        call: ToolCall,
+        result: ToolResult | None = None,
     ) -> None:
         if stage not in self._observed:
             return

@@ -1,7 +1,7 @@
 """The troupe: the actors that make calls to one provider, behind plain methods."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from math import inf
@@ -23,6 +23,7 @@ from . import (
     rate_limit,
     request,
     routing,
+    stages,
     tool_loop,
 )
 from .asking import ResponseStream, ask_for, stream_for, submit_for, submit_for_nowait
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
     from .call_plan import CallPlan
     from .compose import Post
     from .ledger import CostStatistics
-    from .prompt_cache import PromptCacheStatistics
+    from .prompt_cache import PromptCachePlan, PromptCacheStatistics
     from .rate_limit import LimiterStatistics, Limits
     from .request import RequestStatistics
+    from .stages import StageName
     from .tool_loop import ToolRun
 
 
@@ -64,6 +66,8 @@ class Troupe:
             `TroupeSettings.prompt_caching="off"`, for a pool, and where no cache is known.
         limiter: delays calls that would exceed the limits.
         requester: sends the HTTP requests of each call.
+        first_stage: the first stage of a call: one of your own, or the cache, or the batcher.
+        inserted: the stages of `TroupeSettings.stages` before each stage, by its name.
         observer: called with a `CallEvent` at each stage of each call.
         destination: where a call is sent first, for these events.
     """
@@ -77,14 +81,11 @@ class Troupe:
     prompt_cache: Ref | None
     limiter: Ref
     requester: Ref
+    first_stage: Ref
+    inserted: "Mapping[StageName, tuple[Ref, ...]]"
     observer: Observer = attrs.field(repr=False)
     destination: Destination | None = attrs.field(default=None, repr=False)
     _calls: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), init=False, repr=False)
-
-    @property
-    def first_stage(self) -> Ref:
-        """The first stage of a call: the cache, or the batcher if there is no cache."""
-        return self.cache or self.batcher
 
     async def compose(
         self, topic: str, *, timeout: float = inf, post: str = "", lane: str = ""
@@ -358,16 +359,36 @@ class Troupe:
         Args:
             request: the request that the call would send.
             lane: the lane in which the call would wait.
+
+        Raises:
+            CallFailed: a stage of `TroupeSettings.stages` refuses the request.
         """
-        limits = await self.limiter.ask(rate_limit.Explain(request, lane))
+        context = CallContext("explain", lane=lane)
+        at = await stages.requests_at(self.inserted, request, context)
+        limits = await stages.ask_or(
+            self.limiter,
+            rate_limit.Explain(at["limiter"], lane),
+            stages.limits_without_limiter(at["limiter"]),
+        )
         # The limiter learns from every call, the router only from those with a deadline.
         usage = Usage(int(limits.cost.input_tokens), int(limits.cost.output_tokens))
-        choice = await self.router.ask(routing.ExplainRoute(request, usage))
-        sharing = await self.batcher.ask(batching.ExplainBatching(request, lane))
-        is_cached = self.cache is not None and await self.cache.ask(cache.PeekCache(request))
-        caching = None
+        choice = await stages.ask_or(
+            self.router,
+            routing.ExplainRoute(at["router"], usage),
+            stages.choice_without_router(usage),
+        )
+        sharing = await stages.ask_or(
+            self.batcher,
+            batching.ExplainBatching(at["batcher"], lane),
+            call_plan.SharedCall(),
+        )
+        is_cached = self.cache is not None and await stages.ask_or(
+            self.cache, cache.PeekCache(at["cache"]), default=False
+        )
+        caching: PromptCachePlan | None = None
         if self.prompt_cache is not None:
-            caching = await self.prompt_cache.ask(prompt_cache.ExplainPromptCache(request, lane))
+            asked = prompt_cache.ExplainPromptCache(at["prompt_cache"], lane)
+            caching = await stages.ask_or(self.prompt_cache, asked, None)
         return call_plan.plan_call(choice, limits, sharing, caching, is_cached=is_cached)
 
     async def change_limits(self, limits: "Limits") -> None:

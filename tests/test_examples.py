@@ -63,7 +63,7 @@ def test_an_example_sends_nothing_to_the_provider_of_the_environment(
 
 
 def test_every_example_that_opens_an_endpoint_takes_a_provider():
-    assert len(CHOOSING) == 9
+    assert len(CHOOSING) == 11
     for path in CHOOSING:
         source = path.read_text()
         assert f"    python examples/{path.name} [PROVIDER]\n" in source

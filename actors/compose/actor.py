@@ -11,7 +11,7 @@ from ...runtime import Actor, AskFailed, Message, Ref, handles, open_collapsing_
 from ..asking import ask_for
 from ..calls import CallContext
 from ..errors import CallFailed
-from ..events import CallEvent, Destination, Observer, Stage, ignore, stages_of
+from ..events import CallEvent, CallStage, Destination, Observer, ignore, stages_of
 from ..responses import Response, Usage, sum_of_costs
 from .graph import PostGraph, StepCall
 from .post import Post, PostStats
@@ -95,7 +95,7 @@ async def compose_for(
     failure: Exception | None = None
     is_cancelled = True
 
-    def report(stage: Stage) -> None:
+    def report(stage: CallStage) -> None:
         if stage in wanted:
             observer(
                 CallEvent(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .estimator import TokenCounter, TokenEstimator, offline_counter
     from .explanation import BucketState, Explanation, LimiterSnapshot
     from .lanes import Lane
-    from .limits import Limits, Rate
+    from .limits import Cost, Limits, Rate
     from .reports import read_refusal, read_reports
     from .spread import PoolMember
 else:
@@ -28,7 +28,7 @@ else:
         estimator="TokenCounter TokenEstimator offline_counter",
         explanation="BucketState Explanation LimiterSnapshot",
         lanes="Lane",
-        limits="Limits Rate",
+        limits="Cost Limits Rate",
         reports="read_refusal read_reports",
         spread="PoolMember",
     )
@@ -36,6 +36,7 @@ else:
 __all__ = [
     "BucketState",
     "ChangeLimits",
+    "Cost",
     "Explain",
     "Explanation",
     "GetLimiterStatistics",

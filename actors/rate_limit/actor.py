@@ -12,7 +12,7 @@ from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, h
 from ..call_lanes import CallLanes
 from ..calls import Complete, Stream
 from ..errors import DeadlineTooShort, RequestTooLarge
-from ..events import CallEvent, Observer, Stage, ignore, stages_of
+from ..events import CallEvent, CallStage, Observer, ignore, stages_of
 from ..messages import Request
 from ..permit import Throttled
 from ..pool_health import PoolHealth
@@ -417,7 +417,7 @@ class RateLimiterActor(Actor):
             self._wake_at = when
             self._timer = self.send_at(when, _Wake())
 
-    def _observe(self, stage: Stage, message: Complete | Stream) -> None:
+    def _observe(self, stage: CallStage, message: Complete | Stream) -> None:
         if stage not in self._observed:
             return
         self._observer(

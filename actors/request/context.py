@@ -8,7 +8,7 @@ import trio
 
 from ..calls import Complete, Stream
 from ..errors import CallFailed, ConnectionFailed, MalformedResponse
-from ..events import CallEvent, Destination, Observer, Stage, ignore, stages_of
+from ..events import CallEvent, CallStage, Destination, Observer, ignore, stages_of
 from ..messages import Request
 from ..responses import Delta
 from ..vendors import Endpoint, PriceBook
@@ -47,7 +47,7 @@ class CallProgress:
     budget: RetryBudget
     idempotency_key: str
     observer: Observer = ignore
-    observed: frozenset[Stage] = attrs.field(
+    observed: frozenset[CallStage] = attrs.field(
         default=attrs.Factory(lambda self: stages_of(self.observer), takes_self=True)
     )
     deliver: Callable[[Delta], Awaitable[None]] | None = None
@@ -94,7 +94,7 @@ class CallProgress:
 
     def report(
         self,
-        stage: Stage,
+        stage: CallStage,
         error: CallFailed | None = None,
         delay: float = 0.0,
         to: Destination | None = None,

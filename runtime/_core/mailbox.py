@@ -105,7 +105,7 @@ class Mailbox:
         self._room = capacity  # of the queue, which also has the abandoned ones; 0 when closed
         # The slots of messages in the queue whose caller has given up.
         self._abandoned: set[ReplySlot[Any] | None] = _NO_SLOTS
-        self._overflow = overflow
+        self._overflow: Overflow = overflow
         self._owner = owner
         self._queue: Queue = _EMPTY
         self._items: deque[Envelope] | None = None  # the queue's own deque, if it is a `Fifo`

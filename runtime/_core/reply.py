@@ -232,6 +232,8 @@ class ReplySlot(Generic[R]):
     def postpone(self, deadline: float) -> None:
         """Move the deadline to a later time; for the code that called `Ref.submit`.
 
+        The asks that do the work (see `start`) get as much time.
+
         Args:
             deadline: the new deadline in seconds on Trio's clock; an earlier one changes nothing.
 
@@ -244,6 +246,8 @@ class ReplySlot(Generic[R]):
         check_seconds("deadline", deadline)
         self.deadline = max(self.deadline, deadline)
         self.limit = max(self.limit, deadline)
+        for ask in self._work:
+            ask.postpone(deadline)
 
     def expire(self) -> None:
         """Act on the deadline: like `cancel`, and the caller gets `AskTimedOut`."""

@@ -103,24 +103,25 @@ class AskStream(Generic[T]):
 
     Args:
         channel: the receiving end of the stream.
-        slot: the slot of the stream's message.
+        slot: the slot of the stream's message. A handler that passes the items on gives it to the
+            `start` of its own slot.
     """
 
-    __slots__ = ("_channel", "_slot")
+    __slots__ = ("_channel", "slot")
 
     def __init__(self, channel: trio.MemoryReceiveChannel[T], slot: ReplySlot[None]) -> None:
         self._channel = channel
-        self._slot = slot
+        self.slot = slot
 
     @property
     def blockers(self) -> Sequence[Worker]:
         """The workers of which one must continue first; for the runtime itself."""
-        return self._slot.blockers
+        return self.slot.blockers
 
     @property
     def deadline(self) -> float:
         """When the stream expires, in seconds on Trio's clock; for the runtime itself."""
-        return self._slot.deadline
+        return self.slot.deadline
 
     @property
     def _has_item(self) -> bool:
@@ -139,13 +140,13 @@ class AskStream(Generic[T]):
             Deadlock: the handler itself waits, directly or indirectly, for the consumer.
             Exception: an error that the handler declares.
         """
-        worker = self._slot.caller = waiting_worker()
+        worker = self.slot.caller = waiting_worker()
         try:
             if worker is None or self._has_item:
                 return await self._channel.receive()
             worker.waits_for = self
             is_limited = trio.current_effective_deadline() < worker.task_limit
-            worker.is_limited = is_limited or self._slot.limit < inf
+            worker.is_limited = is_limited or self.slot.limit < inf
             try:
                 check_deadlock(worker)
                 return await self._channel.receive()
@@ -154,7 +155,7 @@ class AskStream(Generic[T]):
                 worker.is_limited = False
         except trio.EndOfChannel:
             pass
-        await self._slot.wait()  # it is filled, for that ended the channel; raises what broke off
+        await self.slot.wait()  # it is filled, for that ended the channel; raises what broke off
         raise StopAsyncIteration
 
 

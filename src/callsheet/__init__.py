@@ -19,6 +19,7 @@ if not os.path.isdir(os.path.join(_HERE, "actors")):  # noqa: PTH112, PTH118  # 
 
 if TYPE_CHECKING:
     from .actors import (
+        CallContext,
         CallFailed,
         ChatMessage,
         Endpoint,
@@ -31,21 +32,26 @@ if TYPE_CHECKING:
         Response,
         ResultNotValid,
         RetryPolicy,
+        Stage,
         StepFailed,
         Tool,
         Troupe,
         TroupeSettings,
         cast_troupe,
+        insert,
         load_recipe,
         open_troupe,
+        replace_text,
     )
+    from .config import load_settings
     from .endpoints import open_builtin_provider, open_endpoint
     from .runtime import Actor, AskTimedOut, Message, Ref, ReplySlot, defers, handles, open_runtime
 else:
     _NAMES = {
-        "actors": "CallFailed ChatMessage Endpoint Lane Limits Post Rate Recipe Request Response"
-        " ResultNotValid RetryPolicy StepFailed Tool Troupe TroupeSettings cast_troupe load_recipe"
-        " open_troupe",
+        "actors": "CallContext CallFailed ChatMessage Endpoint Lane Limits Post Rate Recipe Request"
+        " Response ResultNotValid RetryPolicy Stage StepFailed Tool Troupe TroupeSettings"
+        " cast_troupe insert load_recipe open_troupe replace_text",
+        "config": "load_settings",
         "endpoints": "open_builtin_provider open_endpoint",
         "runtime": "Actor AskTimedOut Message Ref ReplySlot defers handles open_runtime",
     }
@@ -68,6 +74,7 @@ else:
 __all__ = [
     "Actor",
     "AskTimedOut",
+    "CallContext",
     "CallFailed",
     "ChatMessage",
     "Endpoint",
@@ -83,6 +90,7 @@ __all__ = [
     "Response",
     "ResultNotValid",
     "RetryPolicy",
+    "Stage",
     "StepFailed",
     "Tool",
     "Troupe",
@@ -91,9 +99,12 @@ __all__ = [
     "cast_troupe",
     "defers",
     "handles",
+    "insert",
     "load_recipe",
+    "load_settings",
     "open_builtin_provider",
     "open_endpoint",
     "open_runtime",
     "open_troupe",
+    "replace_text",
 ]

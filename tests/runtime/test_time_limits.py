@@ -12,9 +12,11 @@ from callsheet.runtime import (
     AskTimedOut,
     Message,
     Ref,
+    ReplySlot,
     RestartPolicy,
     StreamOf,
     StreamSink,
+    defers,
     handles,
     open_runtime,
     streams,
@@ -136,6 +138,24 @@ async def test_an_inherited_deadline_follows_when_it_is_postponed(autojump_clock
         with pytest.raises(AskTimedOut):
             await slot.wait()
         assert trio.current_time() == 30
+
+
+async def test_the_asks_that_do_the_work_get_the_time_that_it_gets(autojump_clock):
+    class Deferring(Actor):
+        @defers(AskOn)
+        async def ask_on(self, message: AskOn, slot: ReplySlot[str]) -> None:
+            ask = await message.to.submit(Sleep(20), deadline=slot.deadline)
+            slot.start(ask)
+            ask.on_settled(lambda ask: slot.reply(ask.value) if ask.value else None)
+
+    async with open_runtime() as runtime:
+        sleeper = await runtime.spawn("sleeper", Sleeper)
+        deferring = await runtime.spawn("deferring", Deferring)
+        slot = await deferring.submit(AskOn(sleeper), deadline=5)
+        await trio.sleep(3)
+        slot.postpone(30)
+        assert await slot.wait() == "slept"
+        assert trio.current_time() == 20
 
 
 @pytest.mark.parametrize("timeout", [0, -1, -0.0, float("-inf")])

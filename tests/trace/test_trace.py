@@ -12,12 +12,12 @@ from callstream import done, event, post_events, retried
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.actors.events import Stage
+from callsheet.actors.events import CallStage
 from callsheet.actors.responses import Usage
 from callsheet.trace import trace_format, write_trace
 from callsheet.trace.timeline import CallTotals, Timeline
 
-STAGES = get_args(Stage)
+STAGES = get_args(CallStage)
 QUICK = settings(max_examples=50, deadline=None)  # a page takes long on a busy machine
 PATH = tuple(f"p1/{name}" for name in ("headline", "intro", "outline", "sections[2]"))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import TextIO, TypeVar
 
+import attrs
 import click
 import structlog
 
@@ -146,14 +147,21 @@ verbose_option = option(
 )
 
 
+FILE_ENDPOINT = "callsheet.config.endpoint"
+"""Under this name, the context of a command has the provider that its settings file chooses."""
+
+
 def chosen_endpoint(base_url: str | None, provider: str | None) -> EndpointChoice:
-    """Choose the provider by the options and the environment.
+    """Choose the provider by the options, the settings file and the environment.
 
     Raises:
         click.UsageError: see `choose_endpoint`.
     """
     given = click.get_current_context().meta
     headers = ExtraHeaders(given["--header"], given["--secret-header"])
+    of_file: EndpointChoice | None = given.get(FILE_ENDPOINT)
+    if base_url is None and provider is None and of_file is not None and of_file.endpoint:
+        return attrs.evolve(of_file, endpoint=headers.of(of_file.endpoint))
     try:
         return choose_endpoint(base_url, provider=provider, headers=headers)
     except ValueError as error:

@@ -7,7 +7,7 @@ from typing import Final, final, get_args
 
 from opentelemetry import metrics, trace
 
-from ..actors import CallEvent, Stage
+from ..actors import CallEvent, CallStage
 from .content import hide_keys
 from .metrics import CallMetrics
 from .names import NAMES, WAITED_S, Naming
@@ -18,7 +18,7 @@ _CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _ON_SPANS = ("span_only", "span_and_event", "true")
 _ENDS: Final = ("answered", "shared", "failed", "cancelled")
 _SHORT_S = 0.001  # the way through the limiter
-_STAGES: frozenset[Stage] = frozenset(get_args(Stage))
+_STAGES: frozenset[CallStage] = frozenset(get_args(CallStage))
 
 
 @final

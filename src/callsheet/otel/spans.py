@@ -16,7 +16,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AttributeValue
 
-from ..actors import CallEvent, Request, Stage
+from ..actors import CallEvent, CallStage, Request
 from . import names
 from .attributes import (
     context_attributes,
@@ -66,7 +66,7 @@ class CallSpans:
         self._redact = redact
         self._now_ns = now_ns
         posts, tools = TracedPosts(tracer), TracedTools(tracer, redact)
-        self._handlers: dict[Stage, Callable[[CallEvent], None]] = {
+        self._handlers: dict[CallStage, Callable[[CallEvent], None]] = {
             "asked": self._asked,
             "sent": self._sent,
             "ended": self._attempt_ended,
@@ -260,7 +260,7 @@ class CallSpans:
             self._close(call, event)
 
 
-_OUTCOMES: Final[dict[Stage, str]] = {"split": "answered"}
+_OUTCOMES: Final[dict[CallStage, str]] = {"split": "answered"}
 
 
 def _set_outcome(span: Span, event: CallEvent) -> None:

@@ -10,13 +10,13 @@ from typing import Literal
 
 import attrs
 
-from ..actors import CallEvent, Stage, Usage
+from ..actors import CallEvent, CallStage, Usage
 
 PhaseState = Literal["waiting", "queued", "in flight", "retrying"]
 CallState = PhaseState | Literal["done", "shared", "failed", "cancelled"]
 
 # {stage: the phase that begins with it}; "waiting" is the time between two actors
-_BEGINS: dict[Stage, PhaseState] = {
+_BEGINS: dict[CallStage, PhaseState] = {
     "asked": "waiting",
     "queued": "queued",
     "admitted": "waiting",
@@ -24,7 +24,7 @@ _BEGINS: dict[Stage, PhaseState] = {
     "retrying": "retrying",
     "rerouted": "waiting",
 }
-_ENDS: dict[Stage, CallState] = {
+_ENDS: dict[CallStage, CallState] = {
     "answered": "done",
     "shared": "shared",
     "failed": "failed",

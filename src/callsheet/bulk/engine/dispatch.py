@@ -14,10 +14,10 @@ from ...actors import (
     BudgetExceeded,
     CallEvent,
     CallFailed,
+    CallStage,
     CostBound,
     Response,
     Spent,
-    Stage,
 )
 from ..errors import DRAINED, LATE, RunEnding
 from ..files.lines import RowOutcome, answer_line, failure_line
@@ -30,7 +30,7 @@ from .queue import RowCall, RowQueue
 from .reporting import row_answered
 from .store import Keep
 
-OBSERVED: frozenset[Stage] = frozenset({"sent", "rerouted", "retrying"})
+OBSERVED: frozenset[CallStage] = frozenset({"sent", "rerouted", "retrying"})
 """The stages of calls that change the state."""
 _NOTHING = Spent()
 

@@ -10,9 +10,16 @@ import trio
 from rich.console import Console
 from trio_util import TaskStats
 
-from ...actors import Limits, PromptCaching, Recipe, RecipeError, default_recipe, load_recipe
+from ...actors import PromptCaching, Recipe, RecipeError, default_recipe, load_recipe
 from ...endpoints import EndpointChoice
 from ...trace import trace_format
+from ..configuration import (
+    ConfiguredCommand,
+    config_options,
+    configured,
+    limits_from,
+    timeouts_from,
+)
 from ..files import check_extra_files
 from ..options import (
     chosen_endpoint,
@@ -26,11 +33,10 @@ from ..options import (
     provider_options,
     set_up_logging,
     timeout_option,
-    timeouts_of,
     verbose_option,
 )
 from ..parameters import ABOVE_ZERO, Name
-from ..sections import SectionedCommand, option
+from ..sections import option
 from .job import Composition, TopicJob, compose_all, report
 from .output import open_output
 
@@ -38,7 +44,7 @@ __all__ = ["compose"]
 
 
 @click.command(
-    cls=SectionedCommand,
+    cls=ConfiguredCommand,
     short_help="Write a blog post about each topic.",
     examples=(
         'compose "Why backpressure matters" --provider builtin',
@@ -101,6 +107,7 @@ __all__ = ["compose"]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a timeline of every call: .json for Perfetto, .html for a page.",
 )
+@config_options
 @verbose_option
 def compose(
     *,
@@ -132,6 +139,7 @@ def compose(
         if not topic.strip():
             raise click.UsageError(f"topic {number} is empty")
     set_up_logging(is_verbose=verbose)
+    config = configured()
     choice = chosen_endpoint(base_url, provider)
     ledger_file = chosen_ledger(ledger, choice)
     taken = {"--output": _file_of(output), "--recipe": recipe_file, "--prices": price_file}
@@ -144,8 +152,9 @@ def compose(
         jobs=_jobs(topics),
         recipe=_recipe(recipe_file, model, max_tokens, choice),
         prices=chosen_prices(price_file, choice),
-        limits=Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency),
-        timeouts=timeouts_of(timeout),
+        config=config,
+        limits=limits_from(config, rpm=rpm, tpm=tpm, in_flight=max_concurrency),
+        timeouts=timeouts_from(config, timeout),
         prompt_caching=prompt_caching,
         deadline_s=inf if deadline is None else deadline,
         choice=choice,

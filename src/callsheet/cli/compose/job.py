@@ -14,7 +14,6 @@ from rich.console import Console
 from ...actors import (
     BreakerPolicy,
     CallEvent,
-    LedgerPolicy,
     Limits,
     Observer,
     Post,
@@ -31,6 +30,7 @@ from ...actors import (
     open_troupe,
     why_not_written,
 )
+from ...config import Config
 from ...display import open_display
 from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import AskFailed, AskTimedOut, RestartIntensityExceeded, open_collapsing_nursery
@@ -38,6 +38,7 @@ from ...trace import write_trace
 from ...trace.timeline import CallTotals, Timeline
 from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
+from ..configuration import ledger_from, with_config
 from ..options import unwritten_remark
 from .output import PostOutput
 from .reach import ConnectionWatch
@@ -64,6 +65,7 @@ class Composition:
         jobs: the topics, in the order in which their posts are written.
         recipe: the steps of a post.
         prices: the prices of the models.
+        config: what the settings file and the variables say.
         limits: the rates at which calls are sent.
         timeouts: the bounds on one send.
         prompt_caching: how far calls use the provider's prompt cache.
@@ -91,6 +93,7 @@ class Composition:
     jobs: tuple[TopicJob, ...]
     recipe: Recipe
     prices: PriceBook
+    config: Config
     limits: Limits
     timeouts: Timeouts
     prompt_caching: PromptCaching
@@ -156,13 +159,10 @@ async def _with_provider(run: Composition) -> None:
                 breaker=_BREAKER,
                 recipe=run.recipe,
                 prices=run.prices,
-                ledger=(
-                    None
-                    if run.ledger is None
-                    else LedgerPolicy(path=run.ledger, on_unwritten=run.unwritten_costs.append)
-                ),
+                ledger=ledger_from(run.config, run.ledger, run.unwritten_costs.append),
                 observer=observers,
             )
+            settings = with_config(run.config, settings, run.choice)
             async with open_troupe(settings) as troupe, open_collapsing_nursery() as nursery:
                 nursery.start_soon(reach.run)
                 with run.calls:

@@ -20,7 +20,6 @@ from ...actors import (
     CacheForecast,
     CachePolicy,
     Json,
-    LedgerPolicy,
     Limits,
     PriceBook,
     PromptCaching,
@@ -41,6 +40,14 @@ from ...bulk.tables.shape import check_fits
 from ...bulk.tables.table_file import is_table, limits_of
 from ...endpoints import BUILTIN, EndpointChoice
 from ...wording import printable
+from ..configuration import (
+    config_options,
+    configured,
+    ledger_from,
+    limits_from,
+    timeouts_from,
+    with_config,
+)
 from ..files import STDOUT
 from ..options import (
     chosen_endpoint,
@@ -54,7 +61,6 @@ from ..options import (
     provider_options,
     set_up_logging,
     timeout_option,
-    timeouts_of,
     verbose_option,
 )
 from ..parameters import ABOVE_ZERO, Name
@@ -175,6 +181,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
 )
 @read_options
 @output_options
+@config_options
 @verbose_option
 def run(
     *,
@@ -237,9 +244,9 @@ def run(
     console = Console(stderr=True, highlight=False)
     above = cast("TextIO", FileProxy(console, sys.stderr))  # above the live display
     set_up_logging(is_verbose=verbose, file=above if console.is_terminal else None)
-    choice = chosen_endpoint(base_url, provider)
+    config, choice = configured(), chosen_endpoint(base_url, provider)
     _check_route(route, choice)
-    defaults = Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency)
+    defaults = limits_from(config, rpm=rpm, tpm=tpm, in_flight=max_concurrency)
     limits = _limits(limits_file, defaults)
     _check_input(source, output)
     prices = chosen_prices(price_file, choice)
@@ -327,20 +334,20 @@ def run(
             reading=reading,
             choice=choice,
             settings=settings,
-            troupe=lambda endpoint: TroupeSettings(
-                endpoint=endpoint,
-                limits=limits,
-                timeouts=timeouts_of(timeout),
-                max_in_flight=None if limits_file is None else _MAX_IN_FLIGHT,
-                prompt_caching=prompt_caching,
-                prices=prices,
-                # Most duplicates are not in flight at the same time.
-                cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,
-                ledger=(
-                    None
-                    if ledger_file is None
-                    else LedgerPolicy(path=ledger_file, on_unwritten=unwritten.append)
+            troupe=lambda endpoint: with_config(
+                config,
+                TroupeSettings(
+                    endpoint=endpoint,
+                    limits=limits,
+                    timeouts=timeouts_from(config, timeout),
+                    max_in_flight=None if limits_file is None else _MAX_IN_FLIGHT,
+                    prompt_caching=prompt_caching,
+                    prices=prices,
+                    # Most duplicates are not in flight at the same time.
+                    cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,
+                    ledger=ledger_from(config, ledger_file, unwritten.append),
                 ),
+                choice,
             ),
             reread=lambda: _limits(limits_file, defaults),
             has_limits_file=limits_file is not None,

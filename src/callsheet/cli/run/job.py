@@ -15,10 +15,10 @@ from rich.text import Text
 
 from ...actors import (
     CallEvent,
+    CallStage,
     Endpoint,
     Limits,
     Observer,
-    Stage,
     StageObserver,
     StorageError,
     TroupeSettings,
@@ -169,7 +169,7 @@ def _reroutes_told(job: BulkJob) -> Observer:
             is_told = True
             _print(job, printable(f"Sent live, and not in a batch: {event.error}."))
 
-    return StageObserver(observe, frozenset[Stage]({"rerouted"}))
+    return StageObserver(observe, frozenset[CallStage]({"rerouted"}))
 
 
 def _misfits_told(job: BulkJob) -> Callable[[Progress], None]:

@@ -17,7 +17,7 @@ from ...bulk.reading.errors import InputError
 from ...bulk.settings import BulkSettings, Paths, RunRoute
 from ...bulk.tables.shape import TableTooLarge
 from .. import INTERRUPTED
-from ..sections import SectionedCommand
+from ..configuration import ConfiguredCommand
 from .job import BulkJob
 from .report import cheapest_route, rows_left_in_batches
 
@@ -299,7 +299,7 @@ def write_summary(summary: RunSummary) -> None:
     _write(summary)
 
 
-class JsonCommand(SectionedCommand):
+class JsonCommand(ConfiguredCommand):
     """The command, which writes a summary with --json also where the run does not start."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

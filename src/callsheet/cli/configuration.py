@@ -1,0 +1,163 @@
+"""Options with defaults in a settings file and in CALLSHEET_ variables (docs/settings.md)."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import click
+from click.core import ParameterSource
+
+from ..actors import LedgerPolicy, Limits, Timeouts, TroupeSettings, UnwrittenCosts
+from ..config import CONFIG_VARIABLE, Config, ConfigError, read_config, read_variables
+from ..endpoints import EndpointChoice
+from .options import FILE_ENDPOINT, timeouts_of
+from .sections import SectionedCommand, option
+
+_CONFIG = "callsheet.config"
+_HELP = frozenset({"--help", "-h"})
+_OF_OPTIONS = ("limits", "timeouts", "prompt_caching", "prices", "recipe", "ledger")
+
+
+def config_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Add `--config` and `--env-file` to a command, whose class is `ConfiguredCommand`."""
+    for one in (
+        option(
+            "--env-file",
+            metavar="FILE",
+            type=click.Path(dir_okay=False, readable=False),
+            expose_value=False,
+            help="A file of variables, such as .env: keys of providers, for example. A variable of "
+            "the environment overrides it.",
+        ),
+        option(
+            "--config",
+            metavar="FILE",
+            type=click.Path(dir_okay=False, readable=False),
+            expose_value=False,
+            help="A TOML file of settings: endpoints, limits, retries, cache and so on. Variables "
+            f"override it, and options override both. Default: ${CONFIG_VARIABLE}, or none.",
+        ),
+    ):
+        command = one(command)
+    return command
+
+
+class ConfiguredCommand(SectionedCommand):
+    """A command whose options have defaults in a settings file and in variables."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the settings file before the options, which override it."""
+        if _HELP.isdisjoint(args) and not ctx.resilient_parsing:
+            config = self._config(ctx, args)
+            ctx.meta[_CONFIG] = config
+            if config.chosen.endpoint is not None:
+                choice = EndpointChoice(config.chosen.endpoint, config.endpoint_reason)
+                ctx.meta[FILE_ENDPOINT] = choice
+            ctx.default_map = _defaults(config)
+        return super().parse_args(ctx, args)
+
+    def _config(self, ctx: click.Context, args: list[str]) -> Config:
+        try:
+            given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        except click.UsageError:
+            return Config()  # it is raised again
+        try:
+            if (variables := given.get("env_file")) is not None:
+                os.environ.update(_read_variables(variables))
+            return read_config(given.get("config"))
+        except ConfigError as error:
+            raise click.UsageError(_named(error, given.get("config")), ctx) from None
+
+
+def configured() -> Config:
+    """Return what the settings file and the variables of the current command say."""
+    config: Config = click.get_current_context().meta[_CONFIG]
+    return config
+
+
+def limits_from(config: Config, *, rpm: float | None, tpm: float | None, in_flight: int) -> Limits:
+    """Return the limits of the settings file with those of the options.
+
+    Args:
+        config: what the settings file says.
+        rpm: requests a minute; None for no limit.
+        tpm: tokens a minute; None for no limit.
+        in_flight: the most calls in flight at a time.
+    """
+    return attrs.evolve(_limits(config) or Limits(), rpm=rpm, tpm=tpm, in_flight=in_flight)
+
+
+def timeouts_from(config: Config, seconds: float) -> Timeouts:
+    """Return the timeouts of the settings file, unless the option is given.
+
+    Args:
+        config: what the settings file says.
+        seconds: the value of `--timeout`.
+    """
+    source = click.get_current_context().get_parameter_source("timeout")
+    found = config.values.get("timeouts")
+    is_given = source is ParameterSource.COMMANDLINE
+    return found if isinstance(found, Timeouts) and not is_given else timeouts_of(seconds)
+
+
+def ledger_from(
+    config: Config, file: Path | None, on_unwritten: Callable[[UnwrittenCosts], None]
+) -> LedgerPolicy | None:
+    """Return the ledger of a command, with the budgets of the settings file.
+
+    Args:
+        config: what the settings file says.
+        file: the file of the ledger; None for none.
+        on_unwritten: is called with what could not be written.
+    """
+    found = config.values.get("ledger")
+    policy = found if isinstance(found, LedgerPolicy) else None
+    if file is None and policy is None:
+        return None
+    return attrs.evolve(policy or LedgerPolicy(), path=file, on_unwritten=on_unwritten)
+
+
+def with_config(config: Config, settings: TroupeSettings, choice: EndpointChoice) -> TroupeSettings:
+    """Return the settings of a command with what the settings file says of all else.
+
+    Args:
+        config: what the settings file says.
+        settings: the settings that follow from the options.
+        choice: the provider of the command.
+    """
+    is_chosen = choice.reason == config.endpoint_reason
+    return config.apply(settings, but=_OF_OPTIONS, is_chosen=is_chosen)
+
+
+def _limits(config: Config) -> Limits | None:
+    found = config.chosen.limits or config.values.get("limits")
+    return found if isinstance(found, Limits) else None
+
+
+def _defaults(config: Config) -> dict[str, object]:
+    """Return the defaults of options, by their names in the command."""
+    found: dict[str, object] = {}
+    if (limits := _limits(config)) is not None:
+        found |= {"rpm": limits.rpm, "tpm": limits.tpm, "max_concurrency": limits.in_flight}
+    values = config.values
+    if isinstance(timeouts := values.get("timeouts"), Timeouts):
+        found["timeout"] = timeouts.send_s
+    if isinstance(ledger := values.get("ledger"), LedgerPolicy):
+        found["ledger"] = ledger.path
+    if "prompt_caching" in values:
+        found["prompt_caching"] = values["prompt_caching"]
+    found |= {f"{name.rstrip('s')}_file": str(file) for name, file in config.files.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _read_variables(path: str) -> dict[str, str]:
+    try:
+        return read_variables(path, os.environ)
+    except ConfigError as error:
+        raise click.UsageError(f"--env-file: {error}") from None
+
+
+def _named(error: ConfigError, path: str | None) -> str:
+    """Return the text of an error, with the option or the variable that names the file."""
+    return f"--config: {error}" if path is not None and error.source == path else str(error)
