@@ -15,6 +15,7 @@ from . import (
     cache,
     compose,
     http,
+    inspection,
     ledger,
     prompt_cache,
     rate_limit,
@@ -58,6 +59,10 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         for used in (settings.endpoint, *(target.endpoint for target in settings.fallbacks)):
             for endpoint in used.each:
                 http.check_environment(endpoint)
+    records = None
+    if settings.inspect is not None:
+        records = inspection.CallRecords(has_ledger=settings.ledger is not None)
+        settings = attrs.evolve(settings, observer=(settings.observer, records))
     casting = _Casting(runtime, settings, prefix)
     requester = await casting.spawn_requester()
     limiter = await casting.spawn_limiter(requester)
@@ -80,6 +85,8 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         limiter=limiter,
         requester=requester,
         observer=settings.observer,
+        runtime=runtime,
+        records=records,
     )
 
 

@@ -130,6 +130,7 @@ class RateLimiterActor(Actor):
         self._counts_usd = self._has_usd()
         # The calls in flight: {call: (call as it waited, when it was admitted)}
         self._sent: dict[InFlightCall, tuple[PendingCall, float]] = {}
+        self._ended = 0  # calls that were in flight
         self._timer: Timer | None = None
         self._wake_at = 0.0
 
@@ -275,7 +276,8 @@ class RateLimiterActor(Actor):
     @handles(GetTurns, urgent=True)
     async def turns(self, message: GetTurns) -> Turns:
         """Return the calls in flight, those that wait, and when each has its turn."""
-        return turns_of(self._limiter, self._sent.values(), message.most, trio.current_time())
+        now, sent = trio.current_time(), self._sent.values()
+        return turns_of(self._limiter, sent, self._ended, most=message.most, now=now)
 
     @handles(Explain, urgent=True)
     async def explain(self, message: Explain) -> Explanation:
@@ -361,6 +363,7 @@ class RateLimiterActor(Actor):
         """Release the place of a call in flight whose reply slot is settled."""
         now, limiter = trio.current_time(), self._limiter
         self._sent.pop(call, None)
+        self._ended += 1
         limiter.release(call.reservation, now, happened=call.is_sent)
         if slot.outcome is Outcome.REPLIED:
             if call.usage is not None:

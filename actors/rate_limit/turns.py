@@ -44,6 +44,7 @@ class Turns:
     Args:
         in_flight: the number of calls in flight, by lane.
         waiting: the number of calls that wait, by lane.
+        ended: the number of calls that were in flight and have ended, since the limiter started.
         next_s: seconds until the next turn of a lane, by estimate; a lane without a known turn is
             missing.
         oldest: the calls that are in flight for longest, the oldest first.
@@ -52,6 +53,7 @@ class Turns:
 
     in_flight: Mapping[str, int]
     waiting: Mapping[str, int]
+    ended: int
     next_s: Mapping[str, float]
     oldest: tuple[QueuedTurn, ...]
     upcoming: tuple[QueuedTurn, ...]
@@ -71,6 +73,8 @@ class GetTurns(Message[Turns]):
 def turns_of(
     limiter: Limiting[PendingCall | WaitingRenewal],
     sent: Collection[tuple[PendingCall, float]],
+    ended: int,
+    *,
     most: int,
     now: float,
 ) -> Turns:
@@ -79,6 +83,7 @@ def turns_of(
     Args:
         limiter: admits the calls; it is copied.
         sent: the calls in flight, in the order in which they were admitted, each with the time.
+        ended: the number of calls that were in flight and have ended.
         most: how many calls to name, both of those in flight and of those that wait.
         now: the current time.
     """
@@ -89,6 +94,7 @@ def turns_of(
     return Turns(
         in_flight=Counter(call.lane for call, _ in sent),
         waiting=waiting,
+        ended=ended,
         next_s=next_s,
         oldest=tuple(_shown(call, now - at) for call, at in islice(sent, most)),
         upcoming=tuple(_shown(call, now - call.since, turn_s) for call, turn_s in calls),

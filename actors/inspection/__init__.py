@@ -1,0 +1,60 @@
+"""Look into a running troupe: readings of its actors, calls, limits, spend and errors.
+
+`TroupeReader` asks the stages, and `InspectorActor` serves readings on a socket of the file system.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .reader import TroupeReader
+    from .readings import (
+        FORMAT,
+        ActorReading,
+        BatchesReading,
+        BudgetReading,
+        CacheReading,
+        CallReading,
+        EndpointReading,
+        ErrorReading,
+        LaneReading,
+        LimitReading,
+        ModelSpend,
+        PauseReading,
+        Reading,
+        SharingReading,
+        SpendReading,
+    )
+    from .records import CallRecords
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        reader="TroupeReader",
+        readings=(
+            "FORMAT ActorReading BatchesReading BudgetReading CacheReading CallReading "
+            "EndpointReading ErrorReading LaneReading LimitReading ModelSpend PauseReading Reading "
+            "SharingReading SpendReading"
+        ),
+        records="CallRecords",
+    )
+
+__all__ = [
+    "FORMAT",
+    "ActorReading",
+    "BatchesReading",
+    "BudgetReading",
+    "CacheReading",
+    "CallReading",
+    "CallRecords",
+    "EndpointReading",
+    "ErrorReading",
+    "LaneReading",
+    "LimitReading",
+    "ModelSpend",
+    "PauseReading",
+    "Reading",
+    "SharingReading",
+    "SpendReading",
+    "TroupeReader",
+]
