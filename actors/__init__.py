@@ -99,6 +99,8 @@ if TYPE_CHECKING:
         CallReading,
         EndpointReading,
         ErrorReading,
+        InspectedProgram,
+        InspectionUnavailable,
         LaneReading,
         LimitReading,
         ModelSpend,
@@ -106,6 +108,10 @@ if TYPE_CHECKING:
         Reading,
         SharingReading,
         SpendReading,
+        UnreadableLine,
+        read_program,
+        read_reading,
+        to_line,
     )
     from .json_value import Json, kind_of
     from .ledger import (
@@ -261,8 +267,9 @@ else:
         identity="sharing_key",
         inspection=(
             "ActorReading BatchesReading BudgetReading CacheReading CallReading EndpointReading "
-            "ErrorReading LaneReading LimitReading ModelSpend PauseReading Reading SharingReading "
-            "SpendReading"
+            "ErrorReading InspectedProgram InspectionUnavailable LaneReading LimitReading "
+            "ModelSpend PauseReading Reading SharingReading SpendReading UnreadableLine "
+            "read_program read_reading to_line"
         ),
         ledger=(
             "NOTHING Amount Budget CostBound CostStatistics CostTotals GetCosts LedgerActor "
@@ -387,6 +394,8 @@ __all__ = [
     "GetRequestStatistics",
     "HedgePolicy",
     "InThread",
+    "InspectedProgram",
+    "InspectionUnavailable",
     "JournalOwner",
     "Json",
     "Lane",
@@ -484,6 +493,7 @@ __all__ = [
     "Troupe",
     "TroupeSettings",
     "UnreadableEndpoint",
+    "UnreadableLine",
     "UnsupportedField",
     "UnwrittenCosts",
     "Usage",
@@ -513,6 +523,8 @@ __all__ = [
     "read_completion",
     "read_embeddings",
     "read_moderations",
+    "read_program",
+    "read_reading",
     "read_remedy",
     "read_response",
     "read_sums",
@@ -523,6 +535,7 @@ __all__ = [
     "sharing_key",
     "stages_of",
     "take_unwritten",
+    "to_line",
     "trio_block",
     "vendor_at",
     "vendor_named",

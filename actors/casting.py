@@ -54,15 +54,18 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     Raises:
         ValueError: the environment names a proxy or certificate authorities that cannot be used;
             the message names the variable.
+        InspectionUnavailable: the socket of `inspect` cannot be opened; the message says why.
     """
     if settings.transport is None:
         for used in (settings.endpoint, *(target.endpoint for target in settings.fallbacks)):
             for endpoint in used.each:
                 http.check_environment(endpoint)
-    records = None
+    inspected = None
     if settings.inspect is not None:
-        records = inspection.CallRecords(has_ledger=settings.ledger is not None)
-        settings = attrs.evolve(settings, observer=(settings.observer, records))
+        inspected = await inspection.Inspection.begin(
+            runtime, prefix, settings.inspect, has_ledger=settings.ledger is not None
+        )
+        settings = attrs.evolve(settings, observer=(settings.observer, inspected.records))
     casting = _Casting(runtime, settings, prefix)
     requester = await casting.spawn_requester()
     limiter = await casting.spawn_limiter(requester)
@@ -74,7 +77,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     batcher = await casting.spawn_batcher(ledger_ref or live, ledger_ref or router)
     cache_ref = await casting.spawn_cache(batcher)
     composer = await casting.spawn_composer(cache_ref or batcher)
-    return Troupe(
+    troupe = Troupe(
         composer=composer,
         cache=cache_ref,
         batcher=batcher,
@@ -86,8 +89,11 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         requester=requester,
         observer=settings.observer,
         runtime=runtime,
-        records=records,
+        records=None if inspected is None else inspected.records,
     )
+    if inspected is not None:
+        await inspected.serve(troupe.reading)
+    return troupe
 
 
 @trio_block
@@ -109,7 +115,7 @@ async def open_troupe(
             random seed.
 
     Raises:
-        ValueError: see `cast_troupe`.
+        ValueError, InspectionUnavailable: see `cast_troupe`.
         RuntimeError: the current thread does not run Trio; the message says what to use.
     """
     async with open_runtime("troupe", restarts=restarts, drain_s=drain_s, seed=seed) as runtime:

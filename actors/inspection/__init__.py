@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .actor import Inspection, InspectorActor
+    from .lines import (
+        InspectedProgram,
+        UnreadableLine,
+        read_program,
+        read_reading,
+        to_line,
+    )
     from .reader import TroupeReader
     from .readings import (
         FORMAT,
@@ -27,9 +35,12 @@ if TYPE_CHECKING:
         SpendReading,
     )
     from .records import CallRecords
+    from .socket_file import InspectionUnavailable
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
+        actor="Inspection InspectorActor",
+        lines="InspectedProgram UnreadableLine read_program read_reading to_line",
         reader="TroupeReader",
         readings=(
             "FORMAT ActorReading BatchesReading BudgetReading CacheReading CallReading "
@@ -37,6 +48,7 @@ else:
             "SharingReading SpendReading"
         ),
         records="CallRecords",
+        socket_file="InspectionUnavailable",
     )
 
 __all__ = [
@@ -49,6 +61,10 @@ __all__ = [
     "CallRecords",
     "EndpointReading",
     "ErrorReading",
+    "InspectedProgram",
+    "Inspection",
+    "InspectionUnavailable",
+    "InspectorActor",
     "LaneReading",
     "LimitReading",
     "ModelSpend",
@@ -57,4 +73,8 @@ __all__ = [
     "SharingReading",
     "SpendReading",
     "TroupeReader",
+    "UnreadableLine",
+    "read_program",
+    "read_reading",
+    "to_line",
 ]
