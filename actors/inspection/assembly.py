@@ -48,6 +48,8 @@ _MOST = {
     "budgets": 200,
 }
 
+_MAX_PATH = 4_000  # characters of the path of an actor
+
 T = TypeVar("T")
 
 
@@ -134,7 +136,7 @@ class _First:
 
 def _actor(node: Snapshot) -> ActorReading:
     restarts = max(0, node.incarnation - 1)
-    path, state = shown(node.path), node.state.value
+    path, state = shown(node.path, _MAX_PATH), node.state.value
     if not isinstance(node, ActorSnapshot):
         return ActorReading(path=path, kind="supervisor", state=state, restarts=restarts)
     mailbox, counts = node.mailbox, node.counts

@@ -22,14 +22,15 @@ _OTHER = "other models"
 _ERRORS: frozenset[Stage] = frozenset(("retrying", "failed"))
 
 
-def shown(text: str) -> str:
-    """Return a text without secrets, and not longer than `MAX_TEXT` characters (L8).
+def shown(text: str, most: int = MAX_TEXT) -> str:
+    """Return a text without secrets, which is cut if it is long (L8).
 
     Args:
         text: any text, such as the message of an error or an id.
+        most: the most characters to return.
     """
-    clean = redact_text(text[: 4 * MAX_TEXT])  # before it is cut: a part of a key is not known
-    return clean if len(clean) <= MAX_TEXT else f"{clean[: MAX_TEXT - 1]}…"
+    clean = redact_text(text[: 4 * most])  # before it is cut: a part of a key is not known
+    return clean if len(clean) <= most else f"{clean[: most - 1]}…"
 
 
 @attrs.define

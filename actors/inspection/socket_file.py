@@ -12,7 +12,7 @@ import stat
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import final
@@ -120,7 +120,7 @@ def _take_name(temporary: Path, path: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Generator[None]:
     """Keep other processes from replacing a socket in a folder at the same time.
 
     The lock is held for a moment. If a program of another kind holds it, this goes on without it.
