@@ -122,7 +122,7 @@ class InspectorActor(Actor):
         is_asked = True
         while is_asked:
             await _send(stream, await self._line())
-            await trio.sleep(_FRESH_S / 2)  # however fast it asks
+            await trio.sleep(_FRESH_S)  # however fast it asks
             is_asked = await _next_request(stream)
 
     async def _line(self) -> bytes:

@@ -13,6 +13,7 @@ import attrs
 import msgspec
 
 from .readings import FORMAT, Reading
+from .records import shown
 
 T = TypeVar("T")
 
@@ -49,9 +50,10 @@ class Refusal:
 
 def this_program() -> InspectedProgram:
     """Return the first line of a socket of this process."""
-    return InspectedProgram(
-        callsheet=FORMAT, pid=os.getpid(), program=Path(sys.argv[0] if sys.argv else "").name
-    )
+    started = Path(sys.argv[0] if sys.argv else "")
+    is_package = started.name == "__main__.py"  # as of python -m
+    name = started.parent.name if is_package else started.name
+    return InspectedProgram(callsheet=FORMAT, pid=os.getpid(), program=shown(name))
 
 
 def to_line(value: InspectedProgram | Refusal | Reading) -> bytes:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 @click.command(
     cls=SectionedCommand,
     short_help="Look into a running program.",
-    examples=("top /run/user/1000/service.sock", "top service.sock --json | jq .in_flight"),
+    examples=("top /run/user/1000/service.sock", "top service.sock --json"),
 )
 @click.argument("path", metavar="PATH")
 @option(

@@ -7,7 +7,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from ..wording import printable, rate
-from .tables import Column, Row, Section, age, section_of, usd
+from .tables import Column, ScreenRow, Section, age, section_of, usd
 from .view import HELP, SECTIONS, SORTS, View
 from .watching import Watched
 
@@ -67,6 +67,7 @@ def _title(watched: Watched, view: View, width: int, now: float) -> Text:
     if program is not None:
         name += f"  {printable(program.program) or 'a program'} (process {program.pid})"
     state, style = _state(watched, view, now)
+    name = _clipped(name, max(1, width - cell_len(state) - 1))
     gap = " " * max(1, width - cell_len(name) - cell_len(state))
     return Text.assemble((name, "bold"), gap, (state, style))
 
@@ -137,8 +138,8 @@ class _Pane:
     """Where a section is drawn.
 
     Args:
-        width: its columns.
-        height: its lines.
+        width: the number of its columns.
+        height: the number of its lines.
         others: how many of the other sections share it; 0 for the chosen section.
     """
 
@@ -209,7 +210,7 @@ def _drawn(section: Section, pane: _Pane, first: int, *, is_chosen: bool) -> lis
     lines = [title]
     if rows:
         widths = _widths(section.columns, rows, pane.width)
-        titles = Row(tuple(column.title for column in section.columns), "dim")
+        titles = ScreenRow(tuple(column.title for column in section.columns), "dim")
         lines += [_line(row, section.columns, widths) for row in (titles, *shown)]
     else:
         lines.append(Text(section.nothing, "dim"))
@@ -218,7 +219,7 @@ def _drawn(section: Section, pane: _Pane, first: int, *, is_chosen: bool) -> lis
     return _filled(lines, pane.height)
 
 
-def _widths(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[int]:
+def _widths(columns: Sequence[Column], rows: Sequence[ScreenRow], width: int) -> list[int]:
     """Return the width of each column; 0 for one that is left out because there is no room."""
     wanted = [
         max(cell_len(column.title), *(cell_len(_cell(row.cells[at])) for row in rows))
@@ -246,7 +247,7 @@ def _total(widths: Sequence[int]) -> int:
     return sum(shown) + _GAP * (len(shown) - 1)
 
 
-def _line(row: Row, columns: Sequence[Column], widths: Sequence[int]) -> Text:
+def _line(row: ScreenRow, columns: Sequence[Column], widths: Sequence[int]) -> Text:
     cells: list[str] = []
     for cell, column, width in zip(row.cells, columns, widths, strict=True):
         if not width:

@@ -81,7 +81,7 @@ class SocketSource:
     """The inspection socket of a program, as a `ReadingSource`.
 
     Args:
-        stream: the connection.
+        stream: the connection to the program.
         where: the path of the socket, for messages.
     """
 

@@ -39,7 +39,7 @@ class Column:
 
 
 @attrs.frozen
-class Row:
+class ScreenRow:
     """A row of a table.
 
     Args:
@@ -66,7 +66,7 @@ class Section:
     name: SectionName
     summary: str
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ScreenRow, ...]
     nothing: str
 
 
@@ -144,12 +144,12 @@ def _calls(reading: Reading, sort: str) -> Section:
     )
 
 
-def _call(call: CallReading) -> Row:
+def _call(call: CallReading) -> ScreenRow:
     is_waiting = call.state == "waiting"
     turn = soon(call.turn_s) if is_waiting else ""
     lane, model = call.lane or "-", call.model
     cells = (call.call, call.state, age(call.seconds), turn, lane, model)
-    return Row((*cells, call.post or "", call.step or ""), "busy" if is_waiting else "good")
+    return ScreenRow((*cells, call.post or "", call.step or ""), "busy" if is_waiting else "good")
 
 
 def _lanes(reading: Reading, sort: str) -> Section:
@@ -168,7 +168,7 @@ def _lanes(reading: Reading, sort: str) -> Section:
             Column("next turn", is_number=True),
         ),
         tuple(
-            Row(
+            ScreenRow(
                 (
                     lane.name or "(no lane)",
                     f"{lane.in_flight:,}",
@@ -188,7 +188,9 @@ def _limits(reading: Reading, sort: str) -> Section:
     if sort == "use":
         limits.sort(key=lambda limit: -1.0 if limit.use is None else limit.use, reverse=True)
     pauses = [
-        Row(("pause after refusals", one.subject or "all calls", "", "", soon(one.seconds)), "bad")
+        ScreenRow(
+            ("pause after refusals", one.subject or "all calls", "", "", soon(one.seconds)), "bad"
+        )
         for one in reading.pauses
     ]
     full = sum(limit.use is not None and limit.use >= _FULL for limit in limits)
@@ -207,14 +209,16 @@ def _limits(reading: Reading, sort: str) -> Section:
     )
 
 
-def _limit(limit: LimitReading) -> Row:
+def _limit(limit: LimitReading) -> ScreenRow:
     use = limit.use
     style: Style = "dim" if use is None else ("busy" if use >= _FULL else "good")
     used = "" if limit.used is None else _quantity(limit, limit.used)
     share = "" if use is None else percent(use)
     others = f", others {amount(limit.others_per_s)}/s" if limit.others_per_s else ""
     source = f"{limit.source}{others}"
-    return Row((_limit_words(limit), limit.subject or "all calls", used, share, source), style)
+    return ScreenRow(
+        (_limit_words(limit), limit.subject or "all calls", used, share, source), style
+    )
 
 
 def _limit_words(limit: LimitReading) -> str:
@@ -267,7 +271,7 @@ def _tree(reading: Reading, sort: str) -> Section:
     )
 
 
-def _actor(one: ActorReading, *, is_tree: bool) -> Row:
+def _actor(one: ActorReading, *, is_tree: bool) -> ScreenRow:
     depth, name = one.path.count("/"), one.path.rpartition("/")[2]
     style: Style = "" if one.state == "running" else "bad"
     if one.restarts:
@@ -280,7 +284,7 @@ def _actor(one: ActorReading, *, is_tree: bool) -> Row:
     if one.senders:
         mailbox += f" +{one.senders:,}"
     kind = one.kind or "?"
-    return Row(
+    return ScreenRow(
         (
             "  " * depth + name if is_tree else one.path,
             kind if one.members is None else f"{one.members} x {kind}",
@@ -319,7 +323,7 @@ def _spend(reading: Reading, sort: str) -> Section:
     elif sort == "model":
         models.sort(key=lambda one: one.model)
     rows = [
-        Row(
+        ScreenRow(
             (
                 one.model,
                 f"{one.calls:,}",
@@ -334,7 +338,7 @@ def _spend(reading: Reading, sort: str) -> Section:
     ]
     for one in spend.budgets:
         name = f"budget {one.name or 'of everything'}: {usd(one.left_usd)} left"
-        rows.append(Row((name, "", "", "", usd(one.used_usd), ""), "dim"))
+        rows.append(ScreenRow((name, "", "", "", usd(one.used_usd), ""), "dim"))
     return Section("Spend", ", ".join(_spend_words(spend)), columns, tuple(rows), "no response yet")
 
 
@@ -370,7 +374,7 @@ def _errors(reading: Reading, sort: str) -> Section:
             Column("call", rank=1),
         ),
         tuple(
-            Row(
+            ScreenRow(
                 (
                     one.kind or "?",
                     _count(one.failed),
@@ -401,7 +405,7 @@ def _endpoints(reading: Reading, sort: str) -> Section:  # noqa: ARG001  # one o
             Column("idle", is_number=True, rank=1),
         ),
         tuple(
-            Row(
+            ScreenRow(
                 (
                     one.name,
                     states.get(one.breaker, one.breaker),
@@ -450,7 +454,7 @@ def _cache(reading: Reading, sort: str) -> Section:  # noqa: ARG001  # one order
         "Cache",
         "the cache, shared calls and batches",
         (Column("what", is_flexible=True), Column("how many", is_number=True)),
-        tuple(Row(cells) for cells in rows),
+        tuple(ScreenRow(cells) for cells in rows),
         "nothing is known of the cache, shared calls and batches",
     )
 

@@ -34,7 +34,7 @@ class Watched:
 
         Args:
             program: the program that it is of.
-            reading: the reading.
+            reading: its latest reading.
         """
         counts = self._counts
         if program != self.program or (counts and reading.done < counts[-1][1]):
