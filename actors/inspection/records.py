@@ -44,7 +44,8 @@ class _ErrorRecord:
 @attrs.define
 class _ModelRecord:
     calls: int = 0
-    usage: Usage = attrs.field(factory=Usage)
+    input_tokens: int = 0
+    output_tokens: int = 0
     usd: Decimal = Decimal(0)
     unpriced: int = 0
 
@@ -119,8 +120,8 @@ class CallRecords:
                 ModelSpend(
                     model=shown(model),
                     calls=record.calls,
-                    input_tokens=record.usage.input_tokens,
-                    output_tokens=record.usage.output_tokens,
+                    input_tokens=record.input_tokens,
+                    output_tokens=record.output_tokens,
                     known_usd=str(record.usd),
                     unpriced=record.unpriced,
                 )
@@ -149,7 +150,8 @@ class CallRecords:
             model = _OTHER
         record = models.setdefault(model, _ModelRecord())
         record.calls += 1
-        record.usage += usage
+        record.input_tokens += usage.input_tokens
+        record.output_tokens += usage.output_tokens
         self._maybe += 0 if event.response is None else event.response.maybe_billed
         if event.cost_usd is None:
             record.unpriced += 1

@@ -219,6 +219,7 @@ def run(
     ledger: Path | None,
     events: Path | None,
     page: Path | None,
+    inspect: Path | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -342,6 +343,7 @@ def run(
                     if ledger_file is None
                     else LedgerPolicy(path=ledger_file, on_unwritten=unwritten.append)
                 ),
+                inspect=inspect,
             ),
             reread=lambda: _limits(limits_file, defaults),
             has_limits_file=limits_file is not None,
