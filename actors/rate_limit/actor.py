@@ -276,8 +276,8 @@ class RateLimiterActor(Actor):
     @handles(GetTurns, urgent=True)
     async def turns(self, message: GetTurns) -> Turns:
         """Return the calls in flight, those that wait, and when each has its turn."""
-        now, sent = trio.current_time(), self._sent.values()
-        return turns_of(self._limiter, sent, self._ended, most=message.most, now=now)
+        now = trio.current_time()
+        return turns_of(self._limiter, self._sent, self._ended, most=message.most, now=now)
 
     @handles(Explain, urgent=True)
     async def explain(self, message: Explain) -> Explanation:

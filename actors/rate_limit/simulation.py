@@ -2,7 +2,7 @@
 
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar, final
 
@@ -74,14 +74,21 @@ class Future:
     Args:
         limiter: a copy, whose state is changed.
         now: the current time.
-        lasts_s: seconds after which each call in flight ends.
+        lasts_s: seconds that a call takes which is admitted from now on.
+        ends: when each call that is in flight now ends; None after `lasts_s`.
 
     Attributes:
         now: the simulated time.
         needs_end: whether calls had to wait until one in flight ended.
     """
 
-    def __init__(self, limiter: Simulated, now: float, lasts_s: float) -> None:
+    def __init__(
+        self,
+        limiter: Simulated,
+        now: float,
+        lasts_s: float,
+        ends: Iterable[tuple[float, Reservation]] | None = None,
+    ) -> None:
         self.now = now
         self.needs_end = False
         self._limiter = limiter
@@ -89,15 +96,17 @@ class Future:
         self._next_at = now
         self._order = itertools.count()
         self._ends: list[tuple[float, int, Reservation]] = []  # a heap: (end, order, call)
-        for place in limiter.places(now):
-            self._add_end(place)
+        if ends is None:
+            ends = [(now + lasts_s, place) for place in limiter.places(now)]
+        for end, place in ends:
+            self._add_end(end, place)
 
     def grants(self) -> Iterator[Grant[Any]]:
         """Admit the calls that the limits allow at this time, one after another."""
         while isinstance(found := self._limiter.advance(self.now), Grant):
             yield found
             if found.reservation.is_first:
-                self._add_end(found.reservation)
+                self._add_end(self.now + self._lasts_s, found.reservation)
         self._next_at = found
 
     def take_back(self, grant: Grant[Any]) -> None:
@@ -105,8 +114,8 @@ class Future:
         grant.reservation.is_first = False  # it has no end of its own
         self._limiter.release(grant.reservation, self.now, happened=False)
 
-    def _add_end(self, place: Reservation) -> None:
-        heapq.heappush(self._ends, (self.now + self._lasts_s, next(self._order), place))
+    def _add_end(self, end: float, place: Reservation) -> None:
+        heapq.heappush(self._ends, (end, next(self._order), place))
 
     def move_on(self) -> bool:
         """Go to the next time at which a call may be admitted; return whether there is one."""

@@ -1,7 +1,7 @@
 """Which calls are in flight, which ones wait, and when each of them has its turn. Pure (R14)."""
 
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -10,8 +10,13 @@ import attrs
 from ...runtime import Message, ReplySlot
 from ..calls import CallContext
 from .pending import PendingCall, WaitingRenewal
+from .permits import InFlightCall
 from .pool import Limiting
+from .scope import Reservation
 from .simulation import Future, Simulated
+
+SentCalls = Mapping[InFlightCall, tuple[PendingCall, float]]
+"""The calls in flight: each as it waited, and when it was admitted."""
 
 _MAX_STEPS = 1_000  # simulated admissions of one reading: about 10 ms
 _MAX_AHEAD_S = 3_600.0
@@ -72,7 +77,7 @@ class GetTurns(Message[Turns]):
 
 def turns_of(
     limiter: Limiting[PendingCall | WaitingRenewal],
-    sent: Collection[tuple[PendingCall, float]],
+    sent: SentCalls,
     ended: int,
     *,
     most: int,
@@ -82,7 +87,7 @@ def turns_of(
 
     Args:
         limiter: admits the calls; it is copied.
-        sent: the calls in flight, in the order in which they were admitted, each with the time.
+        sent: the calls in flight, in the order in which they were admitted.
         ended: the number of calls that were in flight and have ended.
         most: how many calls to name, both of those in flight and of those that wait.
         now: the current time.
@@ -90,27 +95,29 @@ def turns_of(
     waiting: Counter[str] = Counter()
     for scope in limiter.snapshot(now).scopes:
         waiting.update(scope.waiting)
-    calls, next_s = _upcoming(limiter.copy(now), len(waiting), most, now) if waiting else ([], {})
+    copied = limiter.copy(now) if waiting else None
+    calls, next_s = ([], {}) if copied is None else _upcoming(copied, sent, len(waiting), most, now)
     return Turns(
-        in_flight=Counter(call.lane for call, _ in sent),
+        in_flight=Counter(call.lane for call, _ in sent.values()),
         waiting=waiting,
         ended=ended,
         next_s=next_s,
-        oldest=tuple(_shown(call, now - at) for call, at in islice(sent, most)),
+        oldest=tuple(_shown(call, now - at) for call, at in islice(sent.values(), most)),
         upcoming=tuple(_shown(call, now - call.since, turn_s) for call, turn_s in calls),
     )
 
 
 def _upcoming(
-    limiter: Simulated, lanes: int, most: int, now: float
+    limiter: Simulated, sent: SentCalls, lanes: int, most: int, now: float
 ) -> tuple[list[tuple[PendingCall, float | None]], dict[str, float]]:
     """Return the next calls, each with the seconds until its turn, and the same of each lane.
 
-    Calls in flight end after the mean duration of a call. Before any has ended, that is not known,
-    and so are the turns that wait for such an end; their order is.
+    Before a call has ended, it is not known how long one takes, and so are the turns that wait for
+    an end; their order is.
     """
     mean_s = limiter.mean_s  # the simulation changes it
-    future, steps = Future(limiter, now, mean_s or _ANY_S), 0
+    lasts_s = mean_s or _ANY_S
+    future, steps = Future(limiter, now, lasts_s, _ends(limiter, sent, lasts_s, now)), 0
     calls: list[tuple[PendingCall, float | None]] = []
     next_s: dict[str, float | None] = {}
     seen: set[ReplySlot[Any]] = set()
@@ -133,6 +140,23 @@ def _upcoming(
         if not future.move_on():
             break
     return calls, _known(next_s)
+
+
+def _ends(
+    limiter: Simulated, sent: SentCalls, mean_s: float, now: float
+) -> Iterator[tuple[float, Reservation]]:
+    """Yield when each call in flight ends, by estimate.
+
+    Durations are taken to be uniform between 0 and twice their mean m. Then a call that has lasted
+    for e takes m - e / 2 more, as the mean of those that last longer than e is m + e / 2.
+    """
+    begun: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
+    for call, (_, at) in sent.items():
+        begun[call.reservation.scope.name, call.reservation.member].append(at)
+    for place in limiter.places(now):
+        times = begun[place.scope.name, place.member]
+        lasted_s = now - times.popleft() if times else 0.0
+        yield now + max(0.0, mean_s - lasted_s / 2), place
 
 
 def _known(next_s: Mapping[str, float | None]) -> dict[str, float]:

@@ -104,3 +104,21 @@ async def test_no_more_calls_are_named_than_were_asked_for(autojump_clock):
         assert turns.waiting == {"x": 29, "y": 1}
         assert turns.next_s.keys() == {"x", "y"}, "each lane has its next turn"
         nursery.cancel_scope.cancel()
+
+
+async def test_a_call_in_flight_is_expected_to_end_the_sooner_the_longer_it_lasts(autojump_clock):
+    """A call of the mean duration is half over when it has lasted for it."""
+    limits, journal = Limits(in_flight=1, learn=False), Journal()
+    long = {"long": Behaviour(seconds=30)}
+    async with open_runtime() as runtime, trio.open_nursery() as nursery:
+        limiter = await limiter_to(
+            runtime, journal, limits, by_prompt=long, usual=Behaviour(seconds=8)
+        )
+        await begin(nursery, limiter, [in_lane(name, "") for name in ("usual", "long", "last")])
+        expected = []
+        await trio.sleep(8)
+        for _ in range(5):
+            (last,) = (await limiter.ask(GetTurns(10))).upcoming
+            expected.append(last.turn_s)
+            await trio.sleep(4)
+    assert expected == pytest.approx([8, 6, 4, 2, 0], abs=0.01)
