@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import attrs
@@ -20,6 +21,9 @@ _MAX_REQUEST = 1024  # bytes of a request, which is an empty line
 _SEND_S = 5.0  # a reader that takes longer for one reading is disconnected
 _SILENT_S = 60.0  # so is one that asks for nothing
 _FRESH_S = 0.2  # readers that ask within this time get the same reading
+# A reading of many actors and calls is fresh for longer, so that it takes at most about a twentieth
+# of the program's time: one actor takes about 25 us, and one call that waits half of one.
+_FRESH_PER_ACTOR_S, _FRESH_PER_CALL_S = 20 * 25e-6, 20 * 0.5e-6
 
 
 @attrs.frozen
@@ -85,7 +89,7 @@ class InspectorActor(Actor):
         self._readers = 0
         self._turn = trio.Lock()
         self._latest = b""
-        self._read_at = -_FRESH_S
+        self._fresh_until = -inf
 
     async def started(self) -> None:
         """Open the socket.
@@ -128,10 +132,21 @@ class InspectorActor(Actor):
     async def _line(self) -> bytes:
         """Return a reading as a line; the latest one if it is fresh."""
         async with self._turn:
-            if trio.current_time() - self._read_at >= _FRESH_S:
-                self._latest = to_line(await self._read())
-                self._read_at = trio.current_time()
+            if trio.current_time() >= self._fresh_until:
+                reading = await self._read()
+                self._latest = to_line(reading)
+                self._fresh_until = trio.current_time() + fresh_s(reading)
             return self._latest
+
+
+def fresh_s(reading: Reading) -> float:
+    """Return the seconds for which a reading is given to all readers.
+
+    Args:
+        reading: the reading, which tells how much there was to read.
+    """
+    actors = len(reading.actors) + reading.left_out.get("actors", 0)
+    return max(_FRESH_S, actors * _FRESH_PER_ACTOR_S + reading.waiting * _FRESH_PER_CALL_S)
 
 
 async def _send(stream: trio.SocketStream, line: bytes) -> None:

@@ -103,7 +103,7 @@ def assemble(
         max_in_flight=None if limiter is None else limiter.max_in_flight,
         waiting=0 if turns is None else sum(turns.waiting.values()),
         done=0 if turns is None else turns.ended,
-        actors=first("actors", map(_actor, tree)),
+        actors=tuple(map(_actor, first("actors", tree))),
         lanes=() if turns is None else first("lanes", _lanes(turns)),
         calls=() if turns is None else tuple(_calls(turns)),
         limits=() if limiter is None else first("limits", _limits(limiter)),

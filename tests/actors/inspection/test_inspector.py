@@ -15,6 +15,7 @@ from callsheet import aio, sync
 from callsheet.actors import (
     Endpoint,
     InspectionUnavailable,
+    Reading,
     TroupeSettings,
     UnreadableLine,
     open_troupe,
@@ -103,6 +104,13 @@ async def test_several_readers_share_readings(monkeypatch):
                 nursery.start_soon(reads, 3)
         assert len(read) <= 3 + 10, "a reading a round, and who each of the programs is"
         await troupe.complete(asked())
+
+
+def test_a_reading_of_many_actors_and_calls_is_given_for_longer():
+    """So that a program with 10,000 actors is not stopped for 0.3 s in each second."""
+    assert inspector.fresh_s(Reading(at=0.0, waiting=1000)) == pytest.approx(0.2)
+    assert inspector.fresh_s(Reading(at=0.0, left_out={"actors": 10_000})) == pytest.approx(5)
+    assert inspector.fresh_s(Reading(at=0.0, waiting=200_000)) == pytest.approx(2)
 
 
 def counted(read, value, to_line=inspector.to_line):
