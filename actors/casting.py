@@ -15,6 +15,7 @@ from . import (
     cache,
     compose,
     http,
+    inspection,
     ledger,
     prompt_cache,
     rate_limit,
@@ -50,11 +51,18 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     Raises:
         ValueError: the environment names a proxy or certificate authorities that cannot be used;
             the message names the variable.
+        InspectionUnavailable: the socket of `inspect` cannot be opened; the message says why.
     """
     if settings.transport is None:
         for used in (settings.endpoint, *(target.endpoint for target in settings.fallbacks)):
             for endpoint in used.each:
                 http.check_environment(endpoint)
+    inspected = None
+    if settings.inspect is not None:
+        inspected = await inspection.Inspection.begin(
+            runtime, prefix, settings.inspect, has_ledger=settings.ledger is not None
+        )
+        settings = attrs.evolve(settings, observer=(settings.observer, inspected.records))
     casting = _Casting(runtime, settings, prefix)
     requester = await casting.spawn_requester()
     limiter = await casting.spawn_limiter(await casting.way_to("requester", requester))
@@ -72,7 +80,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     cache_ref = await casting.spawn_cache(to_batcher)
     first_stage = await casting.way_to("cache", cache_ref) or to_batcher
     composer = await casting.spawn_composer(first_stage)
-    return Troupe(
+    troupe = Troupe(
         composer=composer,
         cache=cache_ref,
         batcher=batcher,
@@ -86,7 +94,12 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         inserted=casting.inserted,
         observer=settings.observer,
         destination=casting.destination,
+        runtime=runtime,
+        records=None if inspected is None else inspected.records,
     )
+    if inspected is not None:
+        await inspected.serve(troupe.reading)
+    return troupe
 
 
 @trio_block
@@ -108,7 +121,7 @@ async def open_troupe(
             random seed.
 
     Raises:
-        ValueError: see `cast_troupe`.
+        ValueError, InspectionUnavailable: see `cast_troupe`.
         RuntimeError: the current thread does not run Trio; the message says what to use.
     """
     async with open_runtime("troupe", restarts=restarts, drain_s=drain_s, seed=seed) as runtime:

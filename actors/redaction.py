@@ -85,6 +85,15 @@ def shown_url(url: str) -> str:
     return f"{path}{mark}{query}{fragment_mark}{fragment and _HIDDEN}"
 
 
+def redact_text(text: str) -> str:
+    """Return a text with ``***`` for everything in it that has the form of a key.
+
+    Args:
+        text: any text, such as the message of an error.
+    """
+    return _SECRET_TEXT.sub(_HIDDEN, text)
+
+
 def redact_secrets(
     logger: object,  # noqa: ARG001  # the three arguments of a structlog processor
     method: str,  # noqa: ARG001

@@ -1,6 +1,8 @@
 """The settings of a troupe."""
 
 from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -23,6 +25,10 @@ if TYPE_CHECKING:  # what the default settings do not use is loaded by the progr
     from .ledger import LedgerPolicy
     from .prompt_cache import PromptCaching
     from .request import HedgePolicy, ThrottlePolicy
+
+
+def _path(value: str | PathLike[str] | None) -> Path | None:
+    return None if value is None else Path(value)
 
 
 def _an_endpoint(_: object, __: object, value: Endpoint) -> None:
@@ -76,6 +82,8 @@ class TroupeSettings:
         max_waiting_batches: requests that may wait for a batch. When so many wait, further callers
             are held back.
         observer: called with a `CallEvent` at each stage of each call; one observer or several.
+        inspect: the path of a socket through which `callsheet top` looks at the running troupe,
+            which only this user may connect to; None for no socket.
         streaming: whether a call requests a streamed response even if its caller wants only the
             complete one and it may be long, more than 256 tokens. A provider stops generating, and
             charging, when a stream is closed.
@@ -127,6 +135,7 @@ class TroupeSettings:
     )
     max_waiting_batches: int = attrs.field(default=200_000, validator=[instance_of(int), ge(1)])
     observer: Observer = attrs.field(default=ignore, converter=all_of)
+    inspect: Path | None = attrs.field(default=None, converter=_path)
     streaming: bool = True
     transport: httpx.AsyncBaseTransport | None = None
     client: "Configure | None" = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, final
 
 import attrs
 
-from ..runtime import Ref, ReplySlot
+from ..runtime import Ref, ReplySlot, Runtime
 
 # The messages of a stage are loaded with the stage.
 from . import (
@@ -18,6 +18,7 @@ from . import (
     cache,
     call_plan,
     compose,
+    inspection,
     ledger,
     prompt_cache,
     rate_limit,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .cache import CacheStatistics
     from .call_plan import CallPlan
     from .compose import Post
+    from .inspection import CallRecords, Reading
     from .ledger import CostStatistics
     from .prompt_cache import PromptCachePlan, PromptCacheStatistics
     from .rate_limit import LimiterStatistics, Limits
@@ -70,6 +72,8 @@ class Troupe:
         inserted: the stages of `TroupeSettings.stages` before each stage, by its name.
         observer: called with a `CallEvent` at each stage of each call.
         destination: where a call is sent first, for these events.
+        runtime: the runtime that the actors run in.
+        records: what is recorded of calls for `reading`; None without `TroupeSettings.inspect`.
     """
 
     composer: Ref
@@ -85,6 +89,8 @@ class Troupe:
     inserted: "Mapping[StageName, tuple[Ref, ...]]"
     observer: Observer = attrs.field(repr=False)
     destination: Destination | None = attrs.field(default=None, repr=False)
+    runtime: Runtime = attrs.field(repr=False)
+    records: "CallRecords | None" = attrs.field(default=None, repr=False)
     _calls: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), init=False, repr=False)
 
     async def compose(
@@ -352,6 +358,26 @@ class Troupe:
         if self.ledger is None:
             raise ValueError("there is no ledger; set TroupeSettings(ledger=LedgerPolicy())")
         return await self.ledger.ask(ledger.GetCosts())
+
+    async def reading(self) -> "Reading":
+        """Return one reading of everything: actors, calls, limits, spend and errors.
+
+        It does not wait for calls. A stage that does not reply within a second is in its `missing`.
+        Errors, and the spend of a troupe without a ledger, are recorded only with
+        `TroupeSettings.inspect`.
+        """
+        reader = inspection.TroupeReader(
+            runtime=self.runtime,
+            requester=self.requester,
+            limiter=self.limiter,
+            batcher=self.batcher,
+            cache=self.cache,
+            ledger=self.ledger,
+            batches=self.batches,
+            prompt_cache=self.prompt_cache,
+            records=self.records,
+        )
+        return await reader.read()
 
     async def explain(self, request: Request, *, lane: str = "") -> "CallPlan":
         """Estimate the route, cost and duration of a call without making it.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .limits import Cost, Limits, Rate
     from .reports import read_refusal, read_reports
     from .spread import PoolMember
+    from .turns import GetTurns, QueuedTurn, Turns
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -31,6 +32,7 @@ else:
         limits="Cost Limits Rate",
         reports="read_refusal read_reports",
         spread="PoolMember",
+        turns="GetTurns QueuedTurn Turns",
     )
 
 __all__ = [
@@ -40,15 +42,18 @@ __all__ = [
     "Explain",
     "Explanation",
     "GetLimiterStatistics",
+    "GetTurns",
     "Lane",
     "LimiterSnapshot",
     "LimiterStatistics",
     "Limits",
     "PoolMember",
+    "QueuedTurn",
     "Rate",
     "RateLimiterActor",
     "TokenCounter",
     "TokenEstimator",
+    "Turns",
     "offline_counter",
     "read_refusal",
     "read_reports",

@@ -22,11 +22,13 @@ from .core import Limiter
 from .estimator import Estimate, EstimatorStatistics, TokenEstimator
 from .explanation import Explanation, LimiterSnapshot
 from .limits import Impossible, Limits, TooLate
+from .pending import LanePlaces, PendingCall, WaitingRenewal
 from .permits import CallPermit, HeaderFilter, InFlightCall, ParkCalls, RenewPermit, ReportLimits
 from .pool import Limiting, PoolLimiter
 from .scope import PermitRequest, Reservation
 from .simulation import Grant
 from .spread import PoolMember
+from .turns import GetTurns, Turns, turns_of
 
 
 @attrs.frozen
@@ -77,53 +79,6 @@ class _Wake(Message[None]):
     """A call may be admitted now."""
 
 
-@attrs.define(eq=False)
-class _Places:
-    """The places of one call in the lanes of all callers that wait for it.
-
-    Args:
-        lanes: these lanes at present.
-        wanted: what the call needs, by whichever lane it is admitted.
-        entered: the lanes in which it has a place.
-        is_admitted: whether it was admitted by one of them, so that it leaves the others.
-    """
-
-    lanes: CallLanes
-    wanted: PermitRequest
-    entered: set[str] = attrs.field(factory=set[str])
-    is_admitted: bool = False
-
-
-@attrs.frozen(eq=False)
-class _PendingCall:
-    """A call that waits for admission, or its place in one of several lanes."""
-
-    message: Complete | Stream
-    slot: ReplySlot[Any]
-    estimate: Estimate
-    lane: str = ""
-    places: _Places | None = None
-
-    @property
-    def done(self) -> bool:
-        if self.slot.done:
-            return True
-        places = self.places
-        return places is not None and (places.is_admitted or self.lane not in places.lanes)
-
-
-@attrs.frozen(eq=False)
-class _Renewal:
-    """A call in flight that waits for one more attempt."""
-
-    slot: ReplySlot[None]
-    call: InFlightCall
-
-    @property
-    def done(self) -> bool:
-        return self.slot.done
-
-
 class RateLimiterActor(Actor):
     """Lets calls wait until the limits allow them; it never polls (L4).
 
@@ -161,7 +116,7 @@ class RateLimiterActor(Actor):
         self._limits = limits or Limits()
         self._own = [member.limits for member in members if member.limits is not None]
         now = trio.current_time()
-        self._limiter: Limiting[_PendingCall | _Renewal]
+        self._limiter: Limiting[PendingCall | WaitingRenewal]
         if members:
             health = health or PoolHealth(member.name for member in members)
             health.listener = self._may_advance
@@ -174,6 +129,9 @@ class RateLimiterActor(Actor):
         self._prices = prices
         self._filter = HeaderFilter(self._learns)
         self._counts_usd = self._has_usd()
+        # The calls in flight: {call: (call as it waited, when it was admitted)}
+        self._sent: dict[InFlightCall, tuple[PendingCall, float]] = {}
+        self._ended = 0  # calls that were in flight
         self._timer: Timer | None = None
         self._wake_at = 0.0
 
@@ -190,8 +148,9 @@ class RateLimiterActor(Actor):
     async def _admit(self, message: Complete | Stream, slot: ReplySlot[Any]) -> None:
         request, now = message.request, trio.current_time()
         estimate = self._estimator.estimate(request)
-        wanted = self._permit_request(request, estimate, message.context.lane, slot.deadline)
-        call = _PendingCall(message, slot, estimate)
+        lane = message.context.lane
+        wanted = self._permit_request(request, estimate, lane, slot.deadline)
+        call = PendingCall(message, slot, estimate, now, lane)
         try:
             if not self._is_blocked:
                 reservation = self._limiter.try_admit(wanted, now)
@@ -211,7 +170,7 @@ class RateLimiterActor(Actor):
         if is_new:
             await self._advance()
 
-    def _push(self, call: _PendingCall, wanted: PermitRequest, now: float) -> bool:
+    def _push(self, call: PendingCall, wanted: PermitRequest, now: float) -> bool:
         """Let a call wait in its lane, or in the lanes of all callers that wait for it.
 
         Raises:
@@ -222,7 +181,7 @@ class RateLimiterActor(Actor):
         lanes = message.lanes if isinstance(message, Complete) else None
         if lanes is None:
             return self._limiter.push(call, wanted, now)
-        places = _Places(lanes, wanted)
+        places = LanePlaces(lanes, wanted)
         call = attrs.evolve(call, places=places)
         is_new, too_late = False, None
         for lane in lanes:
@@ -237,14 +196,14 @@ class RateLimiterActor(Actor):
         return is_new
 
     def _enter(
-        self, call: _PendingCall, places: _Places, lane: str, deadline: float, now: float
+        self, call: PendingCall, places: LanePlaces, lane: str, deadline: float, now: float
     ) -> bool:
         wanted = attrs.evolve(places.wanted, lane=lane, deadline=deadline)
         is_new = self._limiter.push(attrs.evolve(call, lane=lane), wanted, now)
         places.entered.add(lane)
         return is_new
 
-    def _lanes_changed(self, call: _PendingCall, places: _Places) -> None:
+    def _lanes_changed(self, call: PendingCall, places: LanePlaces) -> None:
         """Apply that a caller has joined a call that waits, or has left it."""
         if call.slot.done or places.is_admitted:
             return
@@ -282,7 +241,7 @@ class RateLimiterActor(Actor):
         if message.throttled is not None:
             self._throttled(call, message.throttled, message.delay)
         again, limiter = attrs.evolve(call.reservation, cost=cost), self._limiter
-        renewal, not_before = _Renewal(slot, call), now + message.delay
+        renewal, not_before = WaitingRenewal(slot, call), now + message.delay
         if isinstance(limiter, PoolLimiter):
             moves, was_sent = message.moves, call.is_sent
             limiter.push_renewal(renewal, again, not_before, moves=moves, was_sent=was_sent)
@@ -315,6 +274,12 @@ class RateLimiterActor(Actor):
         snapshot = self._limiter.snapshot(trio.current_time())
         return LimiterStatistics(snapshot, dict(self._estimator.statistics()))
 
+    @handles(GetTurns, urgent=True)
+    async def turns(self, message: GetTurns) -> Turns:
+        """Return the calls in flight, those that wait, and when each has its turn."""
+        now = trio.current_time()
+        return turns_of(self._limiter, self._sent, self._ended, most=message.most, now=now)
+
     @handles(Explain, urgent=True)
     async def explain(self, message: Explain) -> Explanation:
         """Return how long a call would wait, and for what."""
@@ -343,7 +308,7 @@ class RateLimiterActor(Actor):
             if not isinstance(found, Grant):
                 break
             waiting = found.waiting
-            if isinstance(waiting, _Renewal):
+            if isinstance(waiting, WaitingRenewal):
                 waiting.call.reservation = found.reservation
                 waiting.call.is_sent = False
                 waiting.slot.reply(None)
@@ -375,11 +340,12 @@ class RateLimiterActor(Actor):
         """
         return self._limiter.in_flight > 0 and not self._to.has_room
 
-    async def _send(self, pending: _PendingCall, reservation: Reservation) -> None:
+    async def _send(self, pending: PendingCall, reservation: Reservation) -> None:
         message = pending.message
         if pending.places is not None:
             pending.places.is_admitted = True
         call = InFlightCall(message.request, pending.estimate, reservation)
+        self._sent[call] = pending, reservation.since
         pending.slot.on_settled(partial(self._call_settled, call))
         self._observe("admitted", message)
         permit = CallPermit(self.ref, call, self._filter)
@@ -397,6 +363,8 @@ class RateLimiterActor(Actor):
     def _call_settled(self, call: InFlightCall, slot: ReplySlot[Any]) -> None:
         """Release the place of a call in flight whose reply slot is settled."""
         now, limiter = trio.current_time(), self._limiter
+        self._sent.pop(call, None)
+        self._ended += 1
         limiter.release(call.reservation, now, happened=call.is_sent)
         if slot.outcome is Outcome.REPLIED:
             if call.usage is not None:

@@ -243,7 +243,7 @@ class PoolLimiter(Generic[W]):
             self._check(attrs.evolve(request, deadline=inf), now)
         except Impossible as error:
             return Explanation(inf, str(error), 0, request.cost)
-        return simulate(self._copy(now), request, now)
+        return simulate(self.copy(now), request, now)
 
     @property
     def mean_s(self) -> float:
@@ -426,7 +426,7 @@ class PoolLimiter(Generic[W]):
         if probe is not None and probe.since == reservation.since:  # it may be a copy
             del self._probes[reservation.member]
 
-    def _copy(self, now: float) -> "PoolLimiter[Waiting]":
+    def copy(self, now: float) -> "PoolLimiter[Waiting]":
         """Return an independent copy, to simulate with; the health stays as it is."""
         members = [PoolMember(name=name, limits=own) for name, own in self._own.items()]
         other: PoolLimiter[Waiting] = PoolLimiter(members, self._health, self._limits, now)

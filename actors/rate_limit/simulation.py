@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar, final
 
@@ -44,8 +45,8 @@ class Simulated(Protocol):
         """Admit the next call, or return when to call this again."""
         ...
 
-    def release(self, reservation: Reservation, now: float) -> None:
-        """Record the end of an admitted call."""
+    def release(self, reservation: Reservation, now: float, *, happened: bool = True) -> None:
+        """Record the end of an admitted call; refund it if it did not happen."""
         ...
 
     def places(self, now: float) -> list[Reservation]:
@@ -64,6 +65,69 @@ class SimulatedWaiter:
     done = False
 
 
+@final
+class Future:
+    """What a limiter does from now on, if no further call arrives.
+
+    Each call that waits is admitted as soon as the limits allow it.
+
+    Args:
+        limiter: a copy, whose state is changed.
+        now: the current time.
+        lasts_s: seconds that a call takes which is admitted from now on.
+        ends: when each call that is in flight now ends; None after `lasts_s`.
+
+    Attributes:
+        now: the simulated time.
+        needs_end: whether calls had to wait until one in flight ended.
+    """
+
+    def __init__(
+        self,
+        limiter: Simulated,
+        now: float,
+        lasts_s: float,
+        ends: Iterable[tuple[float, Reservation]] | None = None,
+    ) -> None:
+        self.now = now
+        self.needs_end = False
+        self._limiter = limiter
+        self._lasts_s = lasts_s
+        self._next_at = now
+        self._order = itertools.count()
+        self._ends: list[tuple[float, int, Reservation]] = []  # a heap: (end, order, call)
+        if ends is None:
+            ends = [(now + lasts_s, place) for place in limiter.places(now)]
+        for end, place in ends:
+            self._add_end(end, place)
+
+    def grants(self) -> Iterator[Grant[Any]]:
+        """Admit the calls that the limits allow at this time, one after another."""
+        while isinstance(found := self._limiter.advance(self.now), Grant):
+            yield found
+            if found.reservation.is_first:
+                self._add_end(self.now + self._lasts_s, found.reservation)
+        self._next_at = found
+
+    def take_back(self, grant: Grant[Any]) -> None:
+        """Return what the latest of `grants` has taken, because nothing is sent for it."""
+        grant.reservation.is_first = False  # it has no end of its own
+        self._limiter.release(grant.reservation, self.now, happened=False)
+
+    def _add_end(self, end: float, place: Reservation) -> None:
+        heapq.heappush(self._ends, (end, next(self._order), place))
+
+    def move_on(self) -> bool:
+        """Go to the next time at which a call may be admitted; return whether there is one."""
+        if self._ends and self._ends[0][0] <= self._next_at:
+            end, _, place = heapq.heappop(self._ends)
+            self.now, self.needs_end = max(self.now, end), self.needs_end or self._next_at == inf
+            self._limiter.release(place, self.now)
+            return True
+        self.now = max(self.now, self._next_at)
+        return self._next_at < inf
+
+
 def simulate(limiter: Simulated, request: PermitRequest, now: float) -> Explanation:
     """Admit calls, until the given one is admitted.
 
@@ -72,26 +136,15 @@ def simulate(limiter: Simulated, request: PermitRequest, now: float) -> Explanat
         request: what the call needs; its deadline is ignored.
         now: the current time.
     """
-    start, before, because = now, 0, "no limit"
-    mine, order = SimulatedWaiter(), itertools.count()
+    before, because, mine = 0, "no limit", SimulatedWaiter()
     limiter.push(mine, attrs.evolve(request, deadline=inf), now)
-    ends = [(now + limiter.mean_s, next(order), place) for place in limiter.places(now)]
-    heapq.heapify(ends)
+    future = Future(limiter, now, limiter.mean_s)
     while True:
-        while isinstance(found := limiter.advance(now), Grant):
-            if found.waiting is mine:
-                return Explanation(
-                    now - start, because, before, request.cost, found.reservation.member
-                )
+        for grant in future.grants():
+            if grant.waiting is mine:
+                member = grant.reservation.member
+                return Explanation(future.now - now, because, before, request.cost, member)
             before += 1
-            if found.reservation.is_first:
-                heapq.heappush(ends, (now + limiter.mean_s, next(order), found.reservation))
-        because, at = limiter.obstacle(request, now), found
-        if ends and ends[0][0] <= at:
-            end, _, place = heapq.heappop(ends)
-            now = max(now, end)
-            limiter.release(place, now)
-        elif at == inf:
+        because = limiter.obstacle(request, future.now)
+        if not future.move_on():
             return Explanation(inf, because, before, request.cost)
-        else:
-            now = at

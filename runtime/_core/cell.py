@@ -247,6 +247,12 @@ class Cell(Inbox):
         """See `Node`."""
         return () if self.group is None else tuple(node.name for node in self.group.nodes)
 
+    @property
+    def class_name(self) -> str:
+        """The name of the actor's class; "" if no incarnation runs and the factory hides it."""
+        actor = self._actor if self.current is None else self.current.actor
+        return self.spec.class_name if actor is None else type(actor).__name__
+
     def snapshot(self, now: float) -> ActorSnapshot:
         """Return the actor's state at this moment (R12)."""
         mailbox = self.mailbox.statistics()
@@ -272,6 +278,7 @@ class Cell(Inbox):
             stop_s=self.stop_s,
             counts=attrs.evolve(self.counts, accepted=self.counts.accepted + mailbox.accepted),
             children=() if self.group is None else self.group.snapshot(now),
+            class_name=self.class_name,
         )
 
 

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import inf
-from typing import Any, Never
+from typing import Any, Never, cast
 
 import attrs
 import trio
@@ -67,6 +68,14 @@ class Spec:
     stop_s: float = attrs.field(default=inf, validator=_is_duration)
     start_s: float | None = attrs.field(default=None, validator=optional(_is_duration))
     redeliver: int = attrs.field(default=0, validator=[instance_of(int), ge(0)])
+
+    @property
+    def class_name(self) -> str:
+        """The name of the class that the factory makes; "" if it is a function."""
+        made: object = self.factory
+        while isinstance(made, partial):
+            made = cast("partial[object]", made).func
+        return made.__name__ if isinstance(made, type) else ""
 
 
 class Inbox(ABC):

@@ -211,6 +211,7 @@ class PoolInbox(Inbox):
             stop_s=stop_s,
             counts=attrs.evolve(self.counts, accepted=self.counts.accepted + mailbox.accepted),
             size=size,
+            class_name=next((one.class_name for one in self.members), self.spec.class_name),
         )
 
 

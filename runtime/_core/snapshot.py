@@ -172,6 +172,8 @@ class ActorSnapshot:
         counts: how its messages have ended so far (R9).
         children: the children of its last incarnation, in start order (R15).
         size: how many members a pool has; None for an actor.
+        class_name: name of the actor's class, or of that of a pool's members; "" if it is not known
+            because no incarnation runs and the factory is a function.
     """
 
     path: str
@@ -186,6 +188,7 @@ class ActorSnapshot:
     counts: MessageCounts
     children: tuple["Snapshot", ...] = ()
     size: int | None = None
+    class_name: str = ""
 
     @property
     def pending(self) -> int:

@@ -11,6 +11,7 @@ from sample_actors import Add, Counter, Fail
 
 from callsheet.runtime import (
     Actor,
+    ActorCrashed,
     ActorStopped,
     ChildNotFound,
     Message,
@@ -200,3 +201,24 @@ async def test_a_message_to_an_idle_actor_in_a_cancelled_block_is_counted(autoju
     for ref in refs:
         with pytest.raises(ActorStopped):
             ref.tell_nowait(Add(1))
+
+
+def a_counter():
+    return Counter()
+
+
+async def test_the_class_of_each_actor_is_known_before_it_runs(autojump_clock):
+    """R12: also before the first message, after a crash, and behind a function."""
+    slow = RestartPolicy(base_s=100, cap_s=100)
+    async with open_runtime(restarts=slow) as runtime:
+        counter = await runtime.spawn("counter", partial(partial(Counter)))
+        await runtime.spawn("made", a_counter)
+        await runtime.spawn_pool("pool", Counter, size=2)
+        for _ in range(2):
+            assert {each.path: each.class_name for each in runtime.snapshot().actors} == {
+                "callsheet/counter": "Counter",
+                "callsheet/made": "Counter",
+                "callsheet/pool": "Counter",
+            }
+            with suppress(ActorCrashed):
+                await counter.ask(Fail(ValueError("a bug")))

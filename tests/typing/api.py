@@ -50,6 +50,7 @@ from callsheet.actors import (
     LeanTransport,
     LimiterStatistics,
     Observer,
+    Reading,
     RequestStatistics,
     ResponseStream,
     Stream,
@@ -185,6 +186,7 @@ async def choosing() -> None:
             timeouts=Timeouts(first_byte_s=60),
             client=my_client,
             observer=observe,
+            inspect="service.sock",
             transport=LeanTransport(max_connections=10),
         )
         async with open_troupe(settings) as troupe:
@@ -192,6 +194,7 @@ async def choosing() -> None:
             assert_type(statistics.breakers, tuple[tuple[str, BreakerStatistics], ...])
             assert_type(await troupe.limiter_statistics(), LimiterStatistics)
             assert_type(await troupe.batching_statistics(), BatchingStatistics)
+            assert_type(await troupe.reading(), Reading)
             assert_type(await troupe.cache_statistics(), CacheStatistics)
             assert_type(await troupe.batch_api_statistics(), BatchApiStatistics)
     TroupeSettings(endpoint=found, breaker=BreakerPolicy(consecutive=None), fallbacks=())

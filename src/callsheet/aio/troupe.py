@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Limits,
         Post,
         PromptCacheStatistics,
+        Reading,
         RequestStatistics,
         ToolRun,
     )
@@ -196,6 +197,10 @@ class AsyncioTroupe:
     async def costs(self) -> "CostStatistics":
         """Return the costs recorded in the ledger; see `Troupe.costs`."""
         return await self._call(lambda troupe: troupe.costs())
+
+    async def reading(self) -> "Reading":
+        """Return one reading of everything; see `Troupe.reading`."""
+        return await self._call(lambda troupe: troupe.reading())
 
     async def explain(self, request: Request, *, lane: str = "") -> "CallPlan":
         """Estimate the route, cost and duration of a call; see `Troupe.explain`."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Limits,
         Post,
         PromptCacheStatistics,
+        Reading,
         RequestStatistics,
         ToolRun,
     )
@@ -185,6 +186,10 @@ class BlockingTroupe:
     def costs(self) -> "CostStatistics":
         """Return the costs recorded in the ledger; see `Troupe.costs`."""
         return self._call(lambda troupe: troupe.costs())
+
+    def reading(self) -> "Reading":
+        """Return one reading of everything; see `Troupe.reading`."""
+        return self._call(lambda troupe: troupe.reading())
 
     def explain(self, request: Request, *, lane: str = "") -> "CallPlan":
         """Estimate the route, cost and duration of a call; see `Troupe.explain`."""

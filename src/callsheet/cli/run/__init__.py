@@ -225,6 +225,7 @@ def run(
     ledger: Path | None,
     events: Path | None,
     page: Path | None,
+    inspect: Path | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -346,6 +347,7 @@ def run(
                     # Most duplicates are not in flight at the same time.
                     cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,
                     ledger=ledger_from(config, ledger_file, unwritten.append),
+                    inspect=inspect,
                 ),
                 choice,
             ),

@@ -17,6 +17,7 @@ from ...actors import (
     CallEvent,
     CallStage,
     Endpoint,
+    InspectionUnavailable,
     Limits,
     Observer,
     StageObserver,
@@ -117,7 +118,7 @@ async def run_job(job: BulkJob) -> None:
             job.refused = str(error)
         except RestartIntensityExceeded as error:
             job.crash = str(error)
-        except StorageError as error:
+        except (InspectionUnavailable, StorageError) as error:
             job.refused = str(error)
     job.ended_at = datetime.now(UTC)
     if (run := job.run) is not None:

@@ -227,6 +227,12 @@ _OUTPUT_OPTIONS = (
         help="Write a page about the run when it ends. The plots on it need Matplotlib.",
     ),
     _out(
+        "--inspect",
+        metavar="PATH",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Open a socket at PATH, through which 'callsheet top PATH' looks into the run.",
+    ),
+    _out(
         "--json",
         "as_json",
         is_flag=True,

@@ -1,29 +1,37 @@
-"""Write `docs/run-summary.schema.json`, the JSON schema of what `callsheet run --json` writes.
+"""Write the JSON schemas of what commands print, `docs/*.schema.json`.
 
-    uv run python release/run_summary_schema.py
+    uv run python release/json_schemas.py
 
-The members and their descriptions are those of the class `RunSummary`.
+`run-summary` is what `callsheet run --json` prints, `reading` what `callsheet top --json` prints.
+Members and descriptions are those of the classes.
 """
 
 import inspect
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from callsheet.actors import Reading
 from callsheet.cli.run import json_summary
 
-SCHEMA = Path(__file__).parent.parent / "docs" / "run-summary.schema.json"
+DOCS = Path(__file__).parent.parent / "docs"
 _ARGUMENT = re.compile(r"^    (\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
 
-def run_summary_schema() -> str:
-    """Return the text of the schema."""
-    made: dict[str, Any] = msgspec.json.schema(json_summary.RunSummary)
+def schema_of(kind: type) -> str:
+    """Return the text of the schema of a class.
+
+    Args:
+        kind: a class of values; those that it contains are defined in the same module.
+    """
+    module = sys.modules[kind.__module__]
+    made: dict[str, Any] = msgspec.json.schema(kind)
     for name, one in made["$defs"].items():
-        doc = inspect.getdoc(getattr(json_summary, name)) or ""
+        doc = inspect.getdoc(getattr(module, name)) or ""
         about = {key: " ".join(text.split()) for key, text in _ARGUMENT.findall(doc)}
         one["description"] = doc.partition("\n")[0]
         one["required"] = list(about)
@@ -40,4 +48,6 @@ def _without_default(member: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    SCHEMA.write_text(run_summary_schema(), encoding="utf-8")
+    for name, kind in (("run-summary", json_summary.RunSummary), ("reading", Reading)):
+        path = DOCS / f"{name}.schema.json"
+        path.write_text(schema_of(kind), encoding="utf-8")

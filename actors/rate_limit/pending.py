@@ -1,0 +1,76 @@
+"""The calls that wait in a `RateLimiterActor`, with their reply slots."""
+
+from typing import Any
+
+import attrs
+
+from ...runtime import ReplySlot
+from ..call_lanes import CallLanes
+from ..calls import Complete, Stream
+from .estimator import Estimate
+from .permits import InFlightCall
+from .scope import PermitRequest
+
+
+@attrs.define(eq=False)
+class LanePlaces:
+    """The places of one call in the lanes of all callers that wait for it.
+
+    Args:
+        lanes: these lanes at present.
+        wanted: what the call needs, by whichever lane it is admitted.
+        entered: the lanes in which it has a place.
+        is_admitted: whether it was admitted by one of them, so that it leaves the others.
+    """
+
+    lanes: CallLanes
+    wanted: PermitRequest
+    entered: set[str] = attrs.field(factory=set[str])
+    is_admitted: bool = False
+
+
+@attrs.frozen(eq=False)
+class PendingCall:
+    """A call that waits for admission, or its place in one of several lanes.
+
+    Args:
+        message: asks for the response.
+        slot: its reply slot, which all its places share.
+        estimate: its estimated tokens.
+        since: when it came, in seconds on Trio's clock.
+        lane: the lane that it waits in.
+        places: its places, if several callers wait for it.
+    """
+
+    message: Complete | Stream
+    slot: ReplySlot[Any]
+    estimate: Estimate
+    since: float
+    lane: str
+    places: LanePlaces | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it was given up, or needs this place no more."""
+        if self.slot.done:
+            return True
+        places = self.places
+        return places is not None and (places.is_admitted or self.lane not in places.lanes)
+
+
+@attrs.frozen(eq=False)
+class WaitingRenewal:
+    """A call in flight that waits for one more attempt.
+
+    Args:
+        slot: settled when the attempt may be sent.
+        call: what is known of the call so far.
+    """
+
+    slot: ReplySlot[None]
+    call: InFlightCall
+
+    @property
+    def done(self) -> bool:
+        """Whether it was given up."""
+        return self.slot.done

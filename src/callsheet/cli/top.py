@@ -1,0 +1,65 @@
+"""`callsheet top`: look into a running program."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import click
+import trio
+from rich.console import Console
+
+from ..actors import to_line
+from ..top.display import read_once, show
+from ..top.source import NoReading
+from ..wording import printable
+from .sections import SectionedCommand, option
+
+_REFUSED = 2
+
+T = TypeVar("T")
+
+
+@click.command(
+    cls=SectionedCommand,
+    short_help="Look into a running program.",
+    examples=("top /run/user/1000/service.sock", "top service.sock --json"),
+)
+@click.argument("path", metavar="PATH")
+@option(
+    "--json",
+    "as_json",
+    section="Output",
+    is_flag=True,
+    help="Print one reading as a line of JSON, and end.",
+)
+def top(*, path: str, as_json: bool) -> None:
+    """Look into the program that has opened the inspection socket PATH.
+
+    The program opens it with TroupeSettings(inspect=PATH), or `callsheet run --inspect PATH`. The
+    screen shows its calls, lanes, limits, actors, costs and errors once a second; ? lists the keys.
+    """
+    if as_json:
+        reading = _run(lambda: read_once(path))
+        click.echo(to_line(reading), nl=False)
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal or console.is_dumb_terminal:
+        click.echo(
+            "Error: this is no terminal that can show the screen; --json prints one reading",
+            err=True,
+        )
+        sys.exit(_REFUSED)
+    keyboard = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
+    try:
+        _run(lambda: show(path, console, keyboard))
+    except* KeyboardInterrupt:
+        pass  # Ctrl-C is one of the ways to quit
+
+
+def _run(work: Callable[[], Awaitable[T]]) -> T:
+    """Run something in Trio; end the process with a sentence if there is no reading."""
+    try:
+        return trio.run(work)
+    except NoReading as error:
+        click.echo(f"Error: {printable(str(error))}", err=True)
+        sys.exit(_REFUSED)

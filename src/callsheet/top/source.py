@@ -1,0 +1,165 @@
+"""Where readings come from: the inspection socket of a program on this machine."""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol, final
+
+import trio
+
+from ..actors import (
+    InspectedProgram,
+    Reading,
+    UnreadableLine,
+    read_program,
+    read_reading,
+)
+
+_MAX_LINE = 64 * 1024**2  # bytes; a reading of 1,000 actors and 200 calls has 0.3 million
+_CONNECT_S = 5.0
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+
+class NoReading(Exception):
+    """There is no reading; the message is a sentence with the reason and the remedy."""
+
+
+class ReadingSource(Protocol):
+    """A connection to a program that gives readings of itself."""
+
+    @property
+    def program(self) -> InspectedProgram:
+        """The program at the other end."""
+        ...
+
+    async def read(self) -> Reading:
+        """Return a new reading, when the program gives it.
+
+        Raises:
+            NoReading: the program has ended, or gives no reading.
+        """
+        ...
+
+
+@asynccontextmanager
+async def open_source(where: str) -> AsyncGenerator[ReadingSource]:
+    """Connect to a program.
+
+    Args:
+        where: the path of its inspection socket. Other sources will have a scheme.
+
+    Raises:
+        NoReading: nothing can be read there; the message says why.
+    """
+    if found := _SCHEME.match(where):
+        raise NoReading(
+            f"readings from {found[1]}:// are not supported; give the path of an inspection "
+            "socket: TroupeSettings(inspect=PATH) opens one"
+        )
+    try:
+        with trio.fail_after(_CONNECT_S):
+            stream = await trio.open_unix_socket(where)
+    except trio.TooSlowError:
+        raise NoReading(f"the program at {where} accepts no connection; try again later") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise NoReading(_why_not_connected(where, error)) from None
+    async with stream:
+        source = SocketSource(stream, where)
+        with trio.move_on_after(_CONNECT_S) as scope:
+            await source.begin()
+        if scope.cancelled_caught:
+            raise NoReading(f"the program at {where} does not reply; try again later")
+        yield source
+
+
+@final
+class SocketSource:
+    """The inspection socket of a program, as a `ReadingSource`.
+
+    Args:
+        stream: the connection to the program.
+        where: the path of the socket, for messages.
+    """
+
+    def __init__(self, stream: trio.SocketStream, where: str) -> None:
+        self.program = InspectedProgram(callsheet=0, pid=0, program="")  # until `begin`
+        self._stream = stream
+        self._where = where
+        self._rest = bytearray()
+        self._is_first = True
+
+    async def begin(self) -> None:
+        """Read which program it is.
+
+        Raises:
+            NoReading: it is no program of Callsheet, or refuses the connection.
+        """
+        line = await self._line()
+        try:
+            self.program = read_program(line)
+        except UnreadableLine as error:
+            raise NoReading(f"{self._where}: {error}") from None
+
+    async def read(self) -> Reading:
+        """See `ReadingSource`."""
+        if not self._is_first:  # the first reading comes without a request
+            try:
+                await self._stream.send_all(b"\n")
+            except trio.BrokenResourceError:
+                raise NoReading(self._gone) from None
+        self._is_first = False
+        line = await self._line()
+        try:
+            return read_reading(line)
+        except UnreadableLine as error:
+            raise NoReading(f"{self._where}: {error}") from None
+
+    @property
+    def _gone(self) -> str:
+        return f"the program at {self._where} has ended, or has closed the connection"
+
+    async def _line(self) -> bytes:
+        """Return the next line.
+
+        Raises:
+            NoReading: the connection ends first, or the line is too long.
+        """
+        begin = 0
+        while (end := self._rest.find(b"\n", begin)) < 0:
+            begin = len(self._rest)
+            if begin > _MAX_LINE:
+                raise NoReading(f"{self._where}: what answers there writes no lines")
+            try:
+                received = await self._stream.receive_some()
+            except trio.BrokenResourceError:
+                received = b""
+            if not received:
+                raise NoReading(self._gone)
+            self._rest += received
+        line = bytes(self._rest[:end])
+        del self._rest[: end + 1]
+        return line
+
+
+def _why_not_connected(where: str, error: Exception) -> str:
+    """Return why no connection can be made, and what to do."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENOENT:
+        return (
+            f"there is no socket at {where}: the program does not run, or has no "
+            "TroupeSettings(inspect=...)"
+        )
+    if number == errno.ECONNREFUSED:
+        if stat.S_ISSOCK(Path(where).lstat().st_mode):
+            return f"the program at {where} has ended; its socket is left over"
+        return f"{where} is no socket; give the path of TroupeSettings(inspect=...)"
+    if number in (errno.EACCES, errno.EPERM):
+        return f"only the user who runs the program may look at it: {where}: permission denied"
+    if number == errno.EAGAIN:
+        return f"the program at {where} accepts no connection; try again later"
+    reason = str(error) if number is None else os.strerror(number)
+    return f"cannot connect to {where}: {reason}"
