@@ -87,6 +87,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         observer=settings.observer,
         runtime=runtime,
         records=records,
+        max_in_flight=casting.max_in_flight,
     )
 
 
@@ -167,7 +168,8 @@ class _Casting:
                 health=self.health,
             ),
             capacity=self.max_in_flight,
-            concurrency=self.max_in_flight,
+            # One more than calls, so that it reports its statistics while each of them has a place.
+            concurrency=self.max_in_flight + 1,
         )
 
     async def spawn_limiter(self, requester: Ref) -> Ref:
