@@ -63,6 +63,9 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     if settings.inspect is not None:
         records = inspection.CallRecords(has_ledger=settings.ledger is not None)
         settings = attrs.evolve(settings, observer=(settings.observer, records))
+    metrics = settings.metrics
+    if metrics is not None:
+        settings = attrs.evolve(settings, observer=(settings.observer, metrics))
     casting = _Casting(runtime, settings, prefix)
     requester = await casting.spawn_requester()
     limiter = await casting.spawn_limiter(requester)
@@ -74,7 +77,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     batcher = await casting.spawn_batcher(ledger_ref or live, ledger_ref or router)
     cache_ref = await casting.spawn_cache(batcher)
     composer = await casting.spawn_composer(cache_ref or batcher)
-    return Troupe(
+    troupe = Troupe(
         composer=composer,
         cache=cache_ref,
         batcher=batcher,
@@ -89,6 +92,10 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         records=records,
         max_in_flight=casting.max_in_flight,
     )
+    if metrics is not None:
+        prices, lanes = _prices_at(settings, settings.endpoint), settings.limits.lanes
+        await metrics.attach(runtime, troupe, prefix=prefix, prices=prices, lanes=lanes)
+    return troupe
 
 
 @trio_block
