@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from .identity import sharing_key
     from .inspection import (
         ActorReading,
+        Answers,
         BatchesReading,
         BudgetReading,
         CacheReading,
@@ -261,9 +262,9 @@ else:
         http="LeanTransport check_environment",
         identity="sharing_key",
         inspection=(
-            "ActorReading BatchesReading BudgetReading CacheReading CallReading EndpointReading "
-            "ErrorReading LaneReading LimitReading ModelSpend PauseReading Reading SharingReading "
-            "SpendReading"
+            "ActorReading Answers BatchesReading BudgetReading CacheReading CallReading "
+            "EndpointReading ErrorReading LaneReading LimitReading ModelSpend PauseReading Reading "
+            "SharingReading SpendReading"
         ),
         ledger=(
             "NOTHING Amount Budget CostBound CostStatistics CostTotals GetCosts LedgerActor "
@@ -321,6 +322,7 @@ __all__ = [
     "ActorReading",
     "AgreementStatistics",
     "Amount",
+    "Answers",
     "ApiError",
     "AuthenticationFailed",
     "BadRequest",

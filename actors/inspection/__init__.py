@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .assembly import Answers
     from .reader import TroupeReader
     from .readings import (
         FORMAT,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
+        assembly="Answers",
         reader="TroupeReader",
         readings=(
             "FORMAT ActorReading BatchesReading BudgetReading CacheReading CallReading "
@@ -42,6 +44,7 @@ else:
 __all__ = [
     "FORMAT",
     "ActorReading",
+    "Answers",
     "BatchesReading",
     "BudgetReading",
     "CacheReading",
