@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from .identity import sharing_key
     from .inspection import (
         ActorReading,
+        Answers,
         BatchesReading,
         BudgetReading,
         CacheReading,
@@ -131,6 +132,7 @@ if TYPE_CHECKING:
         take_unwritten,
     )
     from .messages import Request, Task
+    from .meter import TroupeMeter
     from .permit import Dimension, Permit, Throttled
     from .pool_health import PoolHealth
     from .prompt_cache import (
@@ -280,10 +282,10 @@ else:
         http="LeanTransport check_environment",
         identity="sharing_key",
         inspection=(
-            "ActorReading BatchesReading BudgetReading CacheReading CallReading EndpointReading "
-            "ErrorReading InspectedProgram InspectionUnavailable LaneReading LimitReading "
-            "ModelSpend PauseReading Reading SharingReading SpendReading UnreadableLine "
-            "read_program read_reading to_line"
+            "ActorReading Answers BatchesReading BudgetReading CacheReading CallReading "
+            "EndpointReading ErrorReading InspectedProgram InspectionUnavailable LaneReading "
+            "LimitReading ModelSpend PauseReading Reading SharingReading SpendReading "
+            "UnreadableLine read_program read_reading to_line"
         ),
         ledger=(
             "NOTHING Amount Budget CostBound CostStatistics CostTotals GetCosts LedgerActor "
@@ -292,6 +294,7 @@ else:
         json_value="Json kind_of",
         chat_message="ChatMessage",
         messages="Request Task",
+        meter="TroupeMeter",
         responses="Choice Delta Response TokenLogprob ToolCall ToolCallDelta Usage",
         tool_loop="ToolCostExceeded ToolRoundsExceeded ToolRun ToolRunStopped ToolRunTimedOut",
         tools="Tool ToolLike ToolResult",
@@ -341,6 +344,7 @@ __all__ = [
     "ActorReading",
     "AgreementStatistics",
     "Amount",
+    "Answers",
     "ApiError",
     "AuthenticationFailed",
     "BadRequest",
@@ -511,6 +515,7 @@ __all__ = [
     "ToolRunStopped",
     "ToolRunTimedOut",
     "Troupe",
+    "TroupeMeter",
     "TroupeSettings",
     "UnreadableEndpoint",
     "UnreadableLine",

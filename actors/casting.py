@@ -63,6 +63,9 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
             runtime, prefix, settings.inspect, has_ledger=settings.ledger is not None
         )
         settings = attrs.evolve(settings, observer=(settings.observer, inspected.records))
+    metrics = settings.metrics
+    if metrics is not None:
+        settings = attrs.evolve(settings, observer=(settings.observer, metrics))
     casting = _Casting(runtime, settings, prefix)
     requester = await casting.spawn_requester()
     limiter = await casting.spawn_limiter(await casting.way_to("requester", requester))
@@ -96,9 +99,13 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         destination=casting.destination,
         runtime=runtime,
         records=None if inspected is None else inspected.records,
+        max_in_flight=casting.max_in_flight,
     )
     if inspected is not None:
         await inspected.serve(troupe.reading)
+    if metrics is not None:
+        prices, lanes = prices_at(settings, settings.endpoint), settings.limits.lanes
+        await metrics.attach(troupe, prefix=prefix, prices=prices, lanes=lanes)
     return troupe
 
 
@@ -245,7 +252,8 @@ class _Casting:
                 health=self.health,
             ),
             capacity=self.max_in_flight,
-            concurrency=self.max_in_flight,
+            # One more than calls, so that it reports its statistics while each of them has a place.
+            concurrency=self.max_in_flight + 1,
         )
 
     async def spawn_limiter(self, requester: Ref) -> Ref:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .cache import CacheStatistics
     from .call_plan import CallPlan
     from .compose import Post
-    from .inspection import CallRecords, Reading
+    from .inspection import CallRecords, Reading, TroupeReader
     from .ledger import CostStatistics
     from .prompt_cache import PromptCachePlan, PromptCacheStatistics
     from .rate_limit import LimiterStatistics, Limits
@@ -74,6 +74,8 @@ class Troupe:
         destination: where a call is sent first, for these events.
         runtime: the runtime that the actors run in.
         records: what is recorded of calls for `reading`; None without `TroupeSettings.inspect`.
+        max_in_flight: calls that may be in flight after any change of the limits; None for no
+            bound.
     """
 
     composer: Ref
@@ -91,7 +93,23 @@ class Troupe:
     destination: Destination | None = attrs.field(default=None, repr=False)
     runtime: Runtime = attrs.field(repr=False)
     records: "CallRecords | None" = attrs.field(default=None, repr=False)
+    max_in_flight: int | None = attrs.field(default=None, repr=False)
     _calls: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), init=False, repr=False)
+
+    @property
+    def reader(self) -> "TroupeReader":
+        """What asks the stages for their statistics, for `reading` and for metrics."""
+        return inspection.TroupeReader(
+            runtime=self.runtime,
+            requester=self.requester,
+            limiter=self.limiter,
+            batcher=self.batcher,
+            cache=self.cache,
+            ledger=self.ledger,
+            batches=self.batches,
+            prompt_cache=self.prompt_cache,
+            records=self.records,
+        )
 
     async def compose(
         self, topic: str, *, timeout: float = inf, post: str = "", lane: str = ""
@@ -366,18 +384,7 @@ class Troupe:
         Errors, and the spend of a troupe without a ledger, are recorded only with
         `TroupeSettings.inspect`.
         """
-        reader = inspection.TroupeReader(
-            runtime=self.runtime,
-            requester=self.requester,
-            limiter=self.limiter,
-            batcher=self.batcher,
-            cache=self.cache,
-            ledger=self.ledger,
-            batches=self.batches,
-            prompt_cache=self.prompt_cache,
-            records=self.records,
-        )
-        return await reader.read()
+        return await self.reader.read()
 
     async def explain(self, request: Request, *, lane: str = "") -> "CallPlan":
         """Estimate the route, cost and duration of a call without making it.
@@ -424,6 +431,8 @@ class Troupe:
             limits: the new limits. A value of `in_flight` above `TroupeSettings.max_in_flight` has
                 no further effect.
         """
+        if self.max_in_flight is not None and limits.in_flight > self.max_in_flight:
+            limits = attrs.evolve(limits, in_flight=self.max_in_flight)
         await self.limiter.ask(rate_limit.ChangeLimits(limits))
 
     def _context(self, call: str, lane: str) -> CallContext:

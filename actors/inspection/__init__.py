@@ -9,6 +9,7 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .actor import Inspection, InspectorActor
+    from .assembly import Answers
     from .lines import (
         InspectedProgram,
         UnreadableLine,
@@ -40,6 +41,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         actor="Inspection InspectorActor",
+        assembly="Answers",
         lines="InspectedProgram UnreadableLine read_program read_reading to_line",
         reader="TroupeReader",
         readings=(
@@ -54,6 +56,7 @@ else:
 __all__ = [
     "FORMAT",
     "ActorReading",
+    "Answers",
     "BatchesReading",
     "BudgetReading",
     "CacheReading",
