@@ -24,9 +24,10 @@ from .explanation import Explanation, LimiterSnapshot
 from .limits import Impossible, Limits, TooLate
 from .pending import LanePlaces, PendingCall, WaitingRenewal
 from .permits import CallPermit, HeaderFilter, InFlightCall, ParkCalls, RenewPermit, ReportLimits
-from .pool import Limiting, PoolLimiter, PoolMember
+from .pool import Limiting, PoolLimiter
 from .scope import PermitRequest, Reservation
 from .simulation import Grant
+from .spread import PoolMember
 from .turns import GetTurns, Turns, turns_of
 
 
