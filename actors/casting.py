@@ -90,6 +90,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         observer=settings.observer,
         runtime=runtime,
         records=None if inspected is None else inspected.records,
+        max_in_flight=casting.max_in_flight,
     )
     if inspected is not None:
         await inspected.serve(troupe.reading)
@@ -173,7 +174,8 @@ class _Casting:
                 health=self.health,
             ),
             capacity=self.max_in_flight,
-            concurrency=self.max_in_flight,
+            # One more than calls, so that it reports its statistics while each of them has a place.
+            concurrency=self.max_in_flight + 1,
         )
 
     async def spawn_limiter(self, requester: Ref) -> Ref:

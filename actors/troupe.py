@@ -69,6 +69,8 @@ class Troupe:
         observer: called with a `CallEvent` at each stage of each call.
         runtime: the runtime that the actors run in.
         records: what is recorded of calls for `reading`; None without `TroupeSettings.inspect`.
+        max_in_flight: calls that may be in flight after any change of the limits; None for no
+            bound.
     """
 
     composer: Ref
@@ -83,6 +85,7 @@ class Troupe:
     observer: Observer = attrs.field(repr=False)
     runtime: Runtime = attrs.field(repr=False)
     records: "CallRecords | None" = attrs.field(default=None, repr=False)
+    max_in_flight: int | None = attrs.field(default=None, repr=False)
     _calls: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), init=False, repr=False)
 
     @property
@@ -389,6 +392,8 @@ class Troupe:
             limits: the new limits. A value of `in_flight` above `TroupeSettings.max_in_flight` has
                 no further effect.
         """
+        if self.max_in_flight is not None and limits.in_flight > self.max_in_flight:
+            limits = attrs.evolve(limits, in_flight=self.max_in_flight)
         await self.limiter.ask(rate_limit.ChangeLimits(limits))
 
     def _context(self, call: str, lane: str) -> CallContext:

@@ -330,3 +330,18 @@ async def test_a_call_that_gives_up_for_too_fast_tells_the_others_to_wait(
     assert isinstance(first, RateLimited)
     assert answer.text == "Hello"
     assert script.times[1] >= 30
+
+
+async def test_statistics_are_reported_while_as_many_calls_as_may_be_are_in_flight(autojump_clock):
+    script = Script(Reply(after=50.0))
+    settings = settings_for(script, limits=Limits(in_flight=2))
+    async with open_troupe(settings) as troupe, trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(troupe.complete, Request.of(f"Hi {number}", model=MODEL))
+        await trio.sleep(1)
+        await troupe.change_limits(Limits(in_flight=5))
+        await trio.sleep(1)
+        assert script.open == 2
+        await troupe.request_statistics()
+        assert trio.current_time() == 2
+        nursery.cancel_scope.cancel()
