@@ -192,3 +192,15 @@ def test_programs_of_asyncio_and_scripts_read_it_too():
     with sync.open_troupe(settings) as troupe:
         assert isinstance(troupe.reading(), Reading)
     assert "reading" in dir(aio.AsyncioTroupe)
+
+
+async def test_a_troupe_is_read_at_once_while_each_place_is_in_use(autojump_clock):
+    """No stage replies late because calls are in flight, nor because others wait."""
+    limits = Limits(in_flight=3, learn=False)
+    async with house(limits=limits, ledger=LedgerPolicy()) as at, trio.open_nursery() as nursery:
+        await calls_in(at.troupe, nursery, *["lane"] * 20)
+        began = trio.current_time()
+        reading = await at.troupe.reading()
+        assert trio.current_time() == began
+        assert reading.missing == ()
+        assert (reading.in_flight, reading.waiting) == (3, 17)
