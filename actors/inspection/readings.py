@@ -206,7 +206,8 @@ class SpendReading:
         known_usd: the cost in USD of responses with a known cost.
         reserved_usd: the most that calls in flight can cost; null without a ledger.
         maybe_usd: the most that attempts without a response may have cost; null without a ledger.
-        maybe: attempts that may have been billed without a response.
+        maybe: attempts that may have been billed without a response; without a ledger, those of
+            cancelled calls are missing.
         unknown_usd: the most that responses without a known usage may have cost; null without a
             ledger.
         unpriced: responses whose cost is not known.

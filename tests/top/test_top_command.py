@@ -32,7 +32,7 @@ async def main():
 
 trio.run(main)
 """
-LEAVES = b"\x1b[?1049l"  # the alternate screen
+ENTERS, LEAVES = b"\x1b[?1049h", b"\x1b[?1049l"  # the alternate screen
 
 
 class Program:
@@ -191,6 +191,21 @@ def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(program, on_terminal
     top.process.send_signal(number)
     assert top.end() == 0
     assert b"Traceback" not in top.seen
+
+
+def test_a_user_may_stop_it_and_continue(program, on_terminal):
+    top = on_terminal("app.sock")
+    top.read_until(b"live")
+    top.process.send_signal(signal.SIGTSTP)
+    top.read_until(LEAVES)
+    _, status = os.waitpid(top.process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    assert termios.tcgetattr(top.terminal) == top.before
+    top.process.send_signal(signal.SIGCONT)
+    top.read_until(ENTERS)
+    top.read_until(b"live")
+    top.send(b"q")
+    assert top.end() == 0
 
 
 def test_no_colour_is_used_where_the_user_wants_none(program, on_terminal):

@@ -167,9 +167,9 @@ def test_the_state_of_the_program_is_told():
     assert screen(seen, View(), **shown)[0].plain.endswith(" no reply for 7.0 s")
     seen.problem = "the program at app.sock has ended"
     lines = [line.plain for line in screen(seen, View(), **shown)]
-    assert lines[0].endswith(" ended")
+    assert lines[0].endswith(" no connection")
     assert lines[1] == "the program at app.sock has ended"
-    assert lines[-1].startswith("waiting for the program to start again")
+    assert lines[-1].startswith("waiting for a program to open the socket")
     assert "no reply: limits, turns" in text_of(READINGS["silent"])
 
 

@@ -17,6 +17,7 @@ _HIGH = 26  # lines of sections from which the others are shown below the chosen
 _LEAST_LINES = 4  # of a section: its title, its columns and two rows
 _MOST_OF_COLUMN = 44  # characters of a column, but for the flexible one
 _LEAST_FLEXIBLE = 12
+_AROUND = 4  # lines above and below the sections
 _MAX_INDENT = 24  # columns of a tree; what is deeper is at this depth
 _GAP = 2
 _HELP_WIDTH = max(len(keys) for keys, _ in HELP) + _GAP
@@ -33,10 +34,13 @@ def screen(watched: Watched, view: View, *, width: int, height: int, now: float)
         height: the lines of the terminal.
         now: the current time, in seconds on the clock of `Watched.asked_at`.
     """
-    above = [_title(watched, view, width, now), _totals(watched), _tabs(view, width)]
-    below = [_footer(view, is_waiting=bool(watched.problem))]
-    room = max(0, height - len(above) - len(below))
-    lines = [*above, *_body(watched, view, width, room), *below]
+    lines = [
+        _title(watched, view, width, now),
+        _totals(watched),
+        _tabs(view, width),
+        *_body(watched, view, width, max(0, height - _AROUND)),
+        _footer(view, is_waiting=bool(watched.problem)),
+    ]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return lines[:height]
@@ -54,7 +58,7 @@ def rows_beyond(watched: Watched, view: View, *, width: int, height: int) -> int
     if watched.reading is None:
         return 0
     section = section_of(view.section, watched.reading, view.sort_of(view.section))
-    chosen = next(iter(_panes(width, max(0, height - 4))))
+    chosen = next(iter(_panes(width, max(0, height - _AROUND))))
     return max(0, len(section.rows) - max(1, chosen.height - 2))
 
 
@@ -74,7 +78,7 @@ def _title(watched: Watched, view: View, width: int, now: float) -> Text:
 
 def _state(watched: Watched, view: View, now: float) -> tuple[str, str]:
     if watched.problem:
-        return "ended" if watched.reading is not None else "waiting", "bold red"
+        return "no connection", "bold red"
     if view.is_paused:
         return "paused", "bold yellow"
     waited = 0.0 if watched.asked_at is None else now - watched.asked_at
@@ -122,7 +126,7 @@ def _tabs(view: View, width: int) -> Text:
 
 def _footer(view: View, *, is_waiting: bool) -> Text:
     if is_waiting:
-        return Text("waiting for the program to start again   q quit", "dim")
+        return Text("waiting for a program to open the socket   q quit", "dim")
     order = view.sort_of(view.section)
     keys = ["q quit", "p go on" if view.is_paused else "p pause", "tab section", "up/down rows"]
     if len(SORTS[view.section]) > 1:

@@ -21,6 +21,7 @@ from callsheet.actors import (
     PriceBook,
     Rate,
     TroupeSettings,
+    to_line,
 )
 from callsheet.actors.inspection import Reading
 from callsheet.runtime import Actor, Message, handles
@@ -192,3 +193,28 @@ def test_programs_of_asyncio_and_scripts_read_it_too():
     with sync.open_troupe(settings) as troupe:
         assert isinstance(troupe.reading(), Reading)
     assert "reading" in dir(aio.AsyncioTroupe)
+
+
+async def test_a_troupe_is_read_at_once_while_each_place_is_in_use(autojump_clock):
+    """No stage replies late because calls are in flight, nor because others wait."""
+    limits = Limits(in_flight=3, learn=False)
+    async with house(limits=limits, ledger=LedgerPolicy()) as at, trio.open_nursery() as nursery:
+        await calls_in(at.troupe, nursery, *["lane"] * 20)
+        began = trio.current_time()
+        reading = await at.troupe.reading()
+        assert trio.current_time() == began
+        assert reading.missing == ()
+        assert (reading.in_flight, reading.waiting) == (3, 17)
+
+
+async def test_no_secret_is_in_a_reading(autojump_clock):
+    """L8: neither of an error, nor of an id that the program has made of a key."""
+    key = "sk-abcdefgh12345678"
+    async with house("500", inspect=SOCKET) as at, trio.open_nursery() as nursery:
+        await at.troupe.complete(asked(), call=f"for {key}", lane=key)
+        nursery.start_soon(partial(at.troupe.complete, asked(), call=key, lane=key))
+        await trio.testing.wait_all_tasks_blocked()
+        line = to_line(await at.troupe.reading())
+        assert b"ProviderUnavailable" in line
+        assert b'"for ***"' in line
+        assert key.encode() not in line
