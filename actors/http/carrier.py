@@ -38,6 +38,11 @@ class HttpResponse:
     raw_headers: list[tuple[bytes, bytes]]
     body: AsyncIterator[bytes]
     aclose: Callable[[], Awaitable[None]]
+    _values: Mapping[bytes, bytes] = attrs.field(  # {name in lower case: the first value}
+        default=attrs.Factory(lambda self: _first_values(self.raw_headers), takes_self=True),
+        init=False,
+        repr=False,
+    )
 
     @classmethod
     def of(cls, response: httpx.Response) -> "HttpResponse":
@@ -55,10 +60,7 @@ class HttpResponse:
         Args:
             name: the header's name in lower case.
         """
-        for given, value in self.raw_headers:
-            if len(given) == len(name) and given.lower() == name:
-                return value.decode("latin-1")
-        return ""
+        return self._values.get(name, b"").decode("latin-1")
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -106,6 +108,11 @@ class HttpResponse:
     def is_all(self) -> bool:
         """Whether the whole body is known to have been read."""
         return isinstance(self.body, ResponseBody) and self.body.is_all
+
+
+def _first_values(headers: list[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
+    """Return the first value of each header, by the name in lower case."""
+    return {name.lower(): value for name, value in reversed(headers)}
 
 
 class HttpCarrier(Protocol):

@@ -133,7 +133,6 @@ class ResponseParser:
         self.keeps_alive = False  # after a complete response, this one was not requested
         self._reason = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._header_bytes = 0
 
     def on_status(self, reason: bytes) -> None:
         """A piece of the reason phrase."""
@@ -141,21 +140,16 @@ class ResponseParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header or a trailer."""
-        if self.head is not None:
-            return
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > self._max:
-            raise self._too_long
-        if len(name) == len(_TRANSFER_ENCODING) and name.lower() == _TRANSFER_ENCODING:
-            self._check_transfer_encoding(value)
-        self._headers.append((name, value))
+        if self.head is None:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head, or the trailers, are whole."""
-        self._unread = 0
-        status, version = self._parser.get_status_code(), self._parser.get_http_version()
+        unread, self._unread = self._unread, 0
         if self.head is not None:
             return
+        self._check_headers(unread)
+        status, version = self._parser.get_status_code(), self._parser.get_http_version()
         if version not in _VERSIONS:
             raise ProtocolError(f"the version is HTTP/{version}")
         if status < _OK:
@@ -197,10 +191,21 @@ class ResponseParser:
                 f"{self._informational} informational responses came without a final one"
             )
 
-    @staticmethod
-    def _check_transfer_encoding(value: bytes) -> None:
-        if value.strip().lower() != b"chunked":
-            raise ProtocolError("the transfer encoding is not chunked")
+    def _check_headers(self, unread: int) -> None:
+        """Check the length of the head, and how the body is sent.
+
+        Args:
+            unread: bytes received since the last head, this one included.
+        """
+        headers = self._headers
+        if unread > self._max or self._informational:  # else the head is certainly shorter
+            size = sum(len(name) + len(value) for name, value in headers)
+            if size > self._max:
+                raise self._too_long
+        for name, value in headers:
+            is_coding = len(name) == len(_TRANSFER_ENCODING) and name.lower() == _TRANSFER_ENCODING
+            if is_coding and value.strip().lower() != b"chunked":
+                raise ProtocolError("the transfer encoding is not chunked")
 
     @property
     def _too_long(self) -> ProtocolError:

@@ -48,6 +48,11 @@ class ResponseReader:
         """Whether the rest of the body is known to have arrived, so that no read waits."""
         return self._response.has_arrived
 
+    @property
+    def is_all(self) -> bool:
+        """Whether the whole body is known to have been read."""
+        return self._response.is_all
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -95,7 +100,7 @@ class ResponseReader:
 
     async def skip(self) -> None:
         """Read to the end, which is due now, and discard what arrives."""
-        if self._response.is_all:
+        if self.is_all:
             return
         with suppress(httpx.RequestError), trio.move_on_after(_END_S):
             async for _ in self._pieces:

@@ -125,11 +125,13 @@ def judge_usage(
 
 def _above_limit(usage: Usage, request: Request) -> str:
     """Return how a response is longer than the request allows; "" if it is not."""
+    text = usage.output_tokens - usage.reasoning_tokens
+    if text <= (request.max_tokens or 0) and not request.extra_body:
+        return ""  # nearly always
     limits = read_limits(request)
     if limits.tokens is None or request.task == "embedding":
         return ""
     most = (limits.tokens + limits.predicted) * limits.choices * max(1, len(request.inputs))
-    text = usage.output_tokens - usage.reasoning_tokens
     return f"{text} tokens of the response are more than its {most}" if text > most else ""
 
 

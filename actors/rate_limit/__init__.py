@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .explanation import BucketState, Explanation, LimiterSnapshot
     from .lanes import Lane
     from .limits import Limits, Rate
-    from .pool import PoolMember
     from .reports import read_refusal, read_reports
+    from .spread import PoolMember
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -29,8 +29,8 @@ else:
         explanation="BucketState Explanation LimiterSnapshot",
         lanes="Lane",
         limits="Limits Rate",
-        pool="PoolMember",
         reports="read_refusal read_reports",
+        spread="PoolMember",
     )
 
 __all__ = [

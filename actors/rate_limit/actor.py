@@ -23,9 +23,10 @@ from .estimator import Estimate, EstimatorStatistics, TokenEstimator
 from .explanation import Explanation, LimiterSnapshot
 from .limits import Impossible, Limits, TooLate
 from .permits import CallPermit, HeaderFilter, InFlightCall, ParkCalls, RenewPermit, ReportLimits
-from .pool import Limiting, PoolLimiter, PoolMember
+from .pool import Limiting, PoolLimiter
 from .scope import PermitRequest, Reservation
 from .simulation import Grant
+from .spread import PoolMember
 
 
 @attrs.frozen

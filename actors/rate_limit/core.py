@@ -7,7 +7,6 @@ the number of calls in flight. All limits are debited together, and corrected wh
 call is known (L3).
 """
 
-import copy
 import heapq
 import itertools
 from collections.abc import Iterable, Sequence
@@ -16,16 +15,15 @@ from typing import Generic, TypeVar, cast, final
 
 from ..permit import DIMENSIONS, Refused, Report
 from ..responses import Usage
-from .bucket import Limit, changed
 from .explanation import BucketState, Explanation, LimiterSnapshot
 from .lanes import Waiting
 from .limits import Cost, Impossible, Limits
 from .scope import LimitScope, PermitRequest, QueuedCall, Reservation
+from .scope_table import ScopeTable
 from .simulation import Grant, simulate
 
 W = TypeVar("W", bound=Waiting)
 _, _INPUT, _OUTPUT, _TOKENS, _USD = range(len(DIMENSIONS))
-_MAX_SCOPES = 256  # beyond it, models without calls are forgotten
 
 
 @final
@@ -41,9 +39,7 @@ class Limiter(Generic[W]):
     def __init__(self, limits: Limits, now: float, member: str = "") -> None:
         self.member = member
         self._limits = limits
-        self._shared = [Limit(rate, now) for rate in limits.all_rates]
-        self._scopes: dict[str, LimitScope] = {}
-        self._of_model: dict[str, LimitScope] = {}
+        self._scopes = ScopeTable(limits, now)
         self._in_flight = 0
         self._order = itertools.count()
         self._mean_s = 0.0  # mean duration of a call in flight
@@ -60,7 +56,9 @@ class Limiter(Generic[W]):
     @property
     def waiting(self) -> int:
         """Number of calls and renewals that wait; those given up may still be counted."""
-        return sum(len(scope.queue) + len(scope.renewals) for scope in self._scopes.values())
+        return sum(
+            len(scope.queue) + len(scope.renewals) for scope in self._scopes.by_name.values()
+        )
 
     # ---------------------------------------------------------------- calls that wait
 
@@ -72,7 +70,7 @@ class Limiter(Generic[W]):
             TooLate: it could not be admitted before its deadline, even with empty other lanes.
         """
         self.check(request, now)
-        scope = self._scope(request.model, now)
+        scope = self._scopes.of(request.model, now)
         size = scope.size(request.cost)
         return scope.queue.push(QueuedCall(waiting, request), request.lane, size, now, request.cost)
 
@@ -82,17 +80,21 @@ class Limiter(Generic[W]):
         Raises:
             Impossible: the call exceeds a limit, so that it could never be admitted.
         """
-        scope = self._scope(request.model, now)
+        scope = self._scopes.of(request.model, now)
         scope.check_possible(request.cost)
         if self._in_flight >= self._limits.in_flight or not scope.is_ready(request.cost, now):
             return None
-        if self._shared and len(self._scopes) > 1 and any(map(_has_queue, self._scopes.values())):
+        if (
+            self._scopes.shared
+            and len(self._scopes.by_name) > 1
+            and any(map(_has_queue, self._scopes.by_name.values()))
+        ):
             return None  # an earlier call of another model may wait for a shared limit
         return self._admit(scope, request.cost, now)
 
     def push_renewal(self, waiting: W, reservation: Reservation, not_before: float) -> None:
         """Add a call in flight that waits for one more attempt; it stays in flight."""
-        scope = self._scope_of(reservation, not_before)
+        scope = self._scopes.of_reservation(reservation, not_before)
         entry = (
             not_before,
             next(self._order),
@@ -139,36 +141,36 @@ class Limiter(Generic[W]):
 
     def check(self, request: PermitRequest, now: float) -> None:
         """Check that a call can be admitted, and in time; raises what `push` raises."""
-        scope = self._scope(request.model, now)
+        scope = self._scopes.of(request.model, now)
         scope.check_possible(request.cost)
         if request.deadline < inf:
             scope.check_in_time(request, now)
 
     def size(self, request: PermitRequest, now: float) -> float:
         """Return the size of a call for fair queueing; see `LimitScope.size`."""
-        return self._scope(request.model, now).size(request.cost)
+        return self._scopes.of(request.model, now).size(request.cost)
 
     def ready_at(self, request: PermitRequest, now: float, *, is_renewal: bool = False) -> float:
         """Return when the limits allow a call; infinity if another one must end first."""
-        scope = self._scope(request.model, now)
+        scope = self._scopes.of(request.model, now)
         scope.resume_if_due(now)
         if not is_renewal and (
             self._in_flight >= self._limits.in_flight or scope.in_flight >= scope.max_in_flight
         ):
             return inf
-        return scope.ready_at(request.cost, self._shared_ready_at(request.cost, now))
+        return scope.ready_at(request.cost, self._scopes.shared_ready_at(request.cost, now))
 
     def is_blocked(self, request: PermitRequest, now: float) -> bool:
         """Whether a limit of all models delays a call, so that no later one may overtake it."""
-        return bool(self._shared) and self._shared_ready_at(request.cost, now) > now
+        return bool(self._scopes.shared) and self._scopes.shared_ready_at(request.cost, now) > now
 
     def admit(self, request: PermitRequest, now: float) -> Reservation:
         """Admit a call for which `ready_at` has returned `now`."""
-        return self._admit(self._scope(request.model, now), request.cost, now)
+        return self._admit(self._scopes.of(request.model, now), request.cost, now)
 
     def renew(self, request: PermitRequest, now: float) -> Reservation:
         """Admit one more attempt of a call that is in flight here."""
-        return self._take(self._scope(request.model, now), request.cost, now)
+        return self._take(self._scopes.of(request.model, now), request.cost, now)
 
     def leave(self, reservation: Reservation) -> None:
         """Record that a call in flight goes on elsewhere; what it has taken stays taken."""
@@ -178,7 +180,7 @@ class Limiter(Generic[W]):
 
     def owns(self, reservation: Reservation) -> bool:
         """Whether it is of this limiter, and not of one before or after a restart."""
-        return self._scopes.get(reservation.scope.name) is reservation.scope
+        return self._scopes.owns(reservation)
 
     # ---------------------------------------------------------------- calls in flight
 
@@ -242,7 +244,7 @@ class Limiter(Generic[W]):
             seconds: seconds until its response began.
             now: the current time.
         """
-        scope = self._scope_of(reservation, now)
+        scope = self._scopes.of_reservation(reservation, now)
         scope.finder.succeeded(seconds, scope.in_flight)
 
     def report(self, reservation: Reservation, reports: Iterable[Report], now: float) -> None:
@@ -255,7 +257,7 @@ class Limiter(Generic[W]):
         """
         if not self._limits.learn:
             return
-        scope = self._scope_of(reservation, now)
+        scope = self._scopes.of_reservation(reservation, now)
         for report in reports:
             scope.learn(reservation, report, now)
 
@@ -277,7 +279,7 @@ class Limiter(Generic[W]):
             pause_s: seconds for which no call is admitted.
             now: the current time.
         """
-        scope, since = self._scope_of(reservation, now), reservation.since
+        scope, since = self._scopes.of_reservation(reservation, now), reservation.since
         scope.note_refused(reservation, reservation.cost)
         for index in (_INPUT, _OUTPUT, _TOKENS, _USD):  # a refused call takes one request only
             reservation.scope.correct(index, -reservation.cost[index], since, now)
@@ -301,17 +303,14 @@ class Limiter(Generic[W]):
             The calls that exceed a new limit, removed from their lanes, each with the reason.
         """
         self._limits = limits
-        self._shared = changed(self._shared, limits.all_rates, now)
-        self._of_model.clear()
-        scopes = list(self._scopes.values())
-        for scope in scopes:
-            scope.change(limits, limits.models.get(scope.name), self._shared, now)
+        self._scopes.change(limits, now)
+        scopes = list(self._scopes.by_name.values())
         waiting = [place for scope in scopes for place in scope.queue.drain()]
         waiting.sort(key=lambda place: place.came)  # other models may share limits now
         impossible: list[tuple[W, Impossible]] = []
         for place in waiting:
             request = place.waiting.request
-            scope = self._scope(request.model, now)
+            scope = self._scopes.of(request.model, now)
             try:
                 scope.check_possible(request.cost)
             except Impossible as error:
@@ -325,8 +324,8 @@ class Limiter(Generic[W]):
 
     def snapshot(self, now: float) -> LimiterSnapshot:
         """Return the state of all limits, lanes and calls in flight."""
-        states: list[BucketState] = [limit.state("", now) for limit in self._shared]
-        for scope in self._scopes.values():
+        states: list[BucketState] = [limit.state("", now) for limit in self._scopes.shared]
+        for scope in self._scopes.by_name.values():
             states += scope.bucket_states(now)
         wake_at = self.next_at(now)
         return LimiterSnapshot(
@@ -335,7 +334,7 @@ class Limiter(Generic[W]):
             waiting=self.waiting,
             next_wake_s=None if wake_at == inf else max(0.0, wake_at - now),
             buckets=tuple(states),
-            scopes=tuple(scope.state(now) for scope in self._scopes.values()),
+            scopes=tuple(scope.state(now) for scope in self._scopes.by_name.values()),
         )
 
     def explain(self, request: PermitRequest, now: float) -> Explanation:
@@ -345,33 +344,12 @@ class Limiter(Generic[W]):
         call in flight ends after the mean duration of a call.
         """
         try:
-            self._scope(request.model, now).check_possible(request.cost)
+            self._scopes.of(request.model, now).check_possible(request.cost)
         except Impossible as error:
             return Explanation(inf, str(error), 0, request.cost)
         return simulate(self.copy(now), request, now)
 
-    # ---------------------------------------------------------------- scopes
-
-    def _scope(self, model: str, now: float) -> LimitScope:
-        scope = self._of_model.get(model)
-        if scope is not None:
-            return scope
-        name, own = self._limits.group_of(model)
-        scope = self._scopes.get(name)
-        if scope is None:
-            if len(self._scopes) >= _MAX_SCOPES:
-                idle = [one.name for one in self._scopes.values() if one.is_idle]
-                for gone in idle:
-                    del self._scopes[gone]
-                self._of_model.clear()
-            scope = self._scopes[name] = LimitScope(name, self._limits, own, self._shared, now)
-        self._of_model[model] = scope
-        return scope
-
-    def _scope_of(self, reservation: Reservation, now: float) -> LimitScope:
-        """Return the scope of a reservation, which may come from a limiter before a restart."""
-        scope = self._scopes.get(reservation.scope.name)
-        return self._scope(reservation.scope.name, now) if scope is None else scope
+    # ---------------------------------------------------------------- inside
 
     def _look(
         self, now: float, *, only_renewals: bool
@@ -381,14 +359,14 @@ class Limiter(Generic[W]):
         for head in self._heads(now, only_renewals=only_renewals):
             scope, entry, _ = head
             cost = entry.request.cost
-            shared_at = self._shared_ready_at(cost, now)
+            shared_at = self._scopes.shared_ready_at(cost, now)
             ready_at = scope.ready_at(cost, shared_at)
             if ready_at <= now:
                 return head, now
             at = min(at, ready_at)
             if shared_at > now:
                 break  # later calls must not overtake the first one at a shared limit
-        for scope in self._scopes.values():
+        for scope in self._scopes.by_name.values():
             if scope.renewals and scope.renewals[0][0] > now:
                 at = min(at, max(scope.renewals[0][0], scope.parked_until))
         return None, at
@@ -399,20 +377,13 @@ class Limiter(Generic[W]):
         """Return the first call of each scope, in the order of arrival."""
         is_full = only_renewals or self._in_flight >= self._limits.in_flight
         found: list[tuple[LimitScope, QueuedCall, float]] = []
-        for scope in self._scopes.values():
+        for scope in self._scopes.by_name.values():
             head = scope.head(now, only_renewals=is_full)
             if head is not None:
                 found.append((scope, head[0], head[1]))
         if len(found) > 1:
             found.sort(key=lambda one: one[2])
         return found
-
-    def _shared_ready_at(self, cost: Cost, now: float) -> float:
-        at = now
-        for limit in self._shared:
-            ready = limit.bucket.ready_at(cost[limit.index], now)
-            at = max(at, ready)
-        return at
 
     def _admit(self, scope: LimitScope, cost: Cost, now: float) -> Reservation:
         self._in_flight += 1
@@ -432,8 +403,7 @@ class Limiter(Generic[W]):
     def copy(self, now: float) -> "Limiter[Waiting]":
         """Return an independent copy, to simulate with."""
         other: Limiter[Waiting] = Limiter(self._limits, now, self.member)
-        other._shared = [copy.deepcopy(limit) for limit in self._shared]
-        other._scopes = {name: scope.copy(other._shared) for name, scope in self._scopes.items()}
+        other._scopes = self._scopes.copy(now)
         other._in_flight, other._mean_s = self._in_flight, self._mean_s
         other._ended = self._ended
         return other
@@ -442,13 +412,13 @@ class Limiter(Generic[W]):
         """Return a reservation of nothing for each call in flight, to release in a copy."""
         return [
             Reservation(scope, Cost(), now, (), member=self.member)
-            for scope in self._scopes.values()
+            for scope in self._scopes.by_name.values()
             for _ in range(scope.in_flight)
         ]
 
     def obstacle(self, request: PermitRequest, now: float) -> str:
         """Return which limit delays the next call of a model."""
-        scope = self._scope(request.model, now)
+        scope = self._scopes.of(request.model, now)
         most = min(self._limits.in_flight, scope.max_in_flight)
         if self._in_flight >= self._limits.in_flight or scope.in_flight >= most:
             if most == scope.reported_most:

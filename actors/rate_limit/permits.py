@@ -129,8 +129,9 @@ class CallPermit:
 
     def wants_reports(self) -> bool:
         """See `Permit`."""
-        open_at = self._filter.open_at.get(self.member, -inf)
-        return self._filter.learns and trio.current_time() >= open_at
+        if not self._filter.learns:
+            return False
+        return trio.current_time() >= self._filter.open_at.get(self.member, -inf)
 
     def report_limits(self, reports: tuple[Report, ...]) -> None:
         """See `Permit`."""

@@ -22,26 +22,11 @@ from .lanes import FairQueue, Waiting
 from .limits import Impossible, Limits, TooLate
 from .scope import PermitRequest, QueuedCall, Reservation
 from .simulation import Grant, simulate
-from .spread import Spread
+from .spread import PoolMember, Spread
 
 W = TypeVar("W", bound=Waiting)
 _MAX_QUEUES = 256  # beyond it, those of models without calls are forgotten
 _FOUND_NONE = FinderStatistics(inf, inf, 0, 0)
-
-
-@attrs.frozen(kw_only=True)
-class PoolMember:
-    """One member of a pool, as its limiter sees it.
-
-    Args:
-        name: the name of its key, which is unique in the pool.
-        weight: its part of the calls, relative to the other members.
-        limits: limits of its own; None for those of all members.
-    """
-
-    name: str
-    weight: float = 1.0
-    limits: Limits | None = None
 
 
 @attrs.frozen(eq=False)

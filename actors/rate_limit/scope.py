@@ -320,15 +320,14 @@ class LimitScope:
             since: when the call was admitted.
             now: the current time.
         """
-        found: list[Bucket | Learned] = [
-            limit.bucket for limit in self.every if limit.index == index
-        ]
-        found += (learned for learned in self.learned.values() if learned.index == index)
-        for bucket in found if more else ():
-            if more > 0:
-                bucket.take(more, now)
-            else:
-                bucket.give_back(-more, since, now)
+        if not more:
+            return
+        for limit in self.every:
+            if limit.index == index:
+                _correct(limit.bucket, more, since, now)
+        for learned in self.learned.values():
+            if learned.index == index:
+                _correct(learned, more, since, now)
 
     # ---------------------------------------------------------------- one call
 
@@ -437,3 +436,10 @@ class QueuedCall:
     def done(self) -> bool:
         """Whether it was given up."""
         return self.waiting.done
+
+
+def _correct(bucket: Bucket | Learned, more: float, since: float, now: float) -> None:
+    if more > 0:
+        bucket.take(more, now)
+    else:
+        bucket.give_back(-more, since, now)

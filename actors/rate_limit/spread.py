@@ -1,12 +1,29 @@
-"""How calls are spread over the members of a pool that could all serve them now. Pure (R14)."""
+"""The members of a pool, and how calls are spread over those that could serve them. Pure (R14)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
 import attrs
 
+from .limits import Limits
+
 _GAIN = 0.1  # weight of one response in the mean latency
 _SLOWEST = 8.0  # times the fastest member: a slow one still gets calls, which show if it recovers
+
+
+@attrs.frozen(kw_only=True)
+class PoolMember:
+    """One member of a pool, as its limiter sees it.
+
+    Args:
+        name: the name of its key, which is unique in the pool.
+        weight: its part of the calls, relative to the other members.
+        limits: limits of its own; None for those of all members.
+    """
+
+    name: str
+    weight: float = 1.0
+    limits: Limits | None = None
 
 
 @attrs.define

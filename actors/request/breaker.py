@@ -185,6 +185,11 @@ class CircuitBreaker:
             state = "probing"
         return f"<CircuitBreaker {state}, {self._failures} of {len(self._results)} failed>"
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it lets every call through."""
+        return self._until is None
+
     def state(self, now: float) -> BreakerState:
         """Return the state at `now`."""
         if self._until is None:
@@ -371,8 +376,7 @@ class EndpointBreaker:
     @property
     def would_wait(self) -> bool:
         """Whether a call would wait now."""
-        now = trio.current_time()
-        return self._breaker.next_at(now) > now
+        return not self._breaker.is_closed and self.next_at() > trio.current_time()
 
     @property
     def state(self) -> BreakerState:
@@ -426,6 +430,8 @@ class EndpointBreaker:
         return self._breaker.statistics(trio.current_time())
 
     def _changed(self, now: float, *, is_probe: bool) -> None:
+        if not is_probe and self._breaker.is_closed and self._state == "closed":
+            return  # nearly always
         if is_probe:
             self._waiting.unpark_all()
         state = self._breaker.state(now)

@@ -255,7 +255,7 @@ class Exchange:
             None,
             False,
         )
-        scrubber = DeltaScrubber(self._endpoint)
+        scrubber = None if deliver is None else DeltaScrubber(self._endpoint)
         tail = b""  # of what was read before, as long as the beginning of a key
         try:
             async with body:
@@ -272,13 +272,15 @@ class Exchange:
                     deltas = reader.feed(piece)
                     if reader.is_whole:
                         watch.received(piece)
-                    await _pass_on(deliver, filter(None, map(scrubber.feed, deltas)), watch)
-                    if not piece:
+                    if deliver is not None and scrubber is not None:
+                        await _pass_on(deliver, filter(None, map(scrubber.feed, deltas)), watch)
+                    if not piece or (reader.is_whole and body.is_all):
                         break
                 else:
                     await body.skip()  # only at its end can the connection be used again
             decoded = reader.end()
-            await _pass_on(deliver, scrubber.end(), watch)
+            if deliver is not None and scrubber is not None:
+                await _pass_on(deliver, scrubber.end(), watch)
         except StreamFailed as failed:
             raise self._failures.failed_within(failed.error, attempt) from None
         except ValueError as error:
@@ -305,9 +307,8 @@ class Exchange:
         return self._failures.malformed(why, attempt, reader.start)
 
 
-async def _pass_on(deliver: _Deliver | None, deltas: Iterable[Delta], watch: SendWatch) -> None:
+async def _pass_on(deliver: _Deliver, deltas: Iterable[Delta], watch: SendWatch) -> None:
     """Deliver pieces of a response; the wait for their reader is no silence of the provider."""
-    if deliver is not None:
-        for delta in deltas:
-            with watch.paused():
-                await deliver(delta)
+    for delta in deltas:
+        with watch.paused():
+            await deliver(delta)

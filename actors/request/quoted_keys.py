@@ -3,7 +3,7 @@
 A gateway may return the headers of a request, and a model what a gateway shows it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, final
 
 import attrs
@@ -48,11 +48,7 @@ def response_without_key(
         is_quoted: whether its bytes contain the key. They do not if the key is in pieces, or
             escaped, but a text of the response may contain it.
     """
-    if not is_quoted and not any(
-        endpoint.is_quoted_in(text.encode(errors="replace"))
-        for choice in response.choices
-        for text in _texts(choice)
-    ):
+    if not is_quoted and not _quotes_key(endpoint, response.choices):
         return response
     return attrs.evolve(
         response,
@@ -61,9 +57,15 @@ def response_without_key(
     )
 
 
-def _texts(choice: Choice) -> Iterator[str]:
-    yield from (choice.text, choice.reasoning, choice.refusal or "")
-    yield from (call.arguments for call in choice.tool_calls)
+def _quotes_key(endpoint: Endpoint, choices: Sequence[Choice]) -> bool:
+    """Return whether a text of the choices contains the endpoint's key."""
+    for choice in choices:
+        texts = [choice.text, choice.reasoning, choice.refusal]
+        texts += [call.arguments for call in choice.tool_calls]
+        for text in texts:
+            if text and endpoint.is_quoted_in(text.encode(errors="replace")):
+                return True
+    return False
 
 
 def _choice_without_key(endpoint: Endpoint, choice: Choice) -> Choice:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .batch_dialect import BatchDialect, BatchView, ControlCall, LineResult
     from .catalog import VENDORS, vendor_at, vendor_named
     from .decoding import dumps, loads
-    from .endpoint import Endpoint
+    from .endpoint import Endpoint, Timeouts
     from .format import (
         ApiError,
         BatchLimits,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from .price_file import PriceError
     from .prices import OLD_DAYS, PriceBook, default_prices
     from .sse import ServerSentEvent
-    from .timeouts import Timeouts
     from .vendor import Vendor
 else:
     __getattr__, __dir__ = lazy_names(
@@ -46,7 +45,7 @@ else:
         batch_dialect="BatchDialect BatchView ControlCall LineResult",
         catalog="VENDORS vendor_at vendor_named",
         decoding="dumps loads",
-        endpoint="Endpoint",
+        endpoint="Endpoint Timeouts",
         format=(
             "ApiError BatchLimits BatchWeight BrokeOff DecodedResponse Full Malformed "
             "StreamFailed UnsupportedField WireFormat"
@@ -60,7 +59,6 @@ else:
         price_file="PriceError",
         prices="OLD_DAYS PriceBook default_prices",
         sse="ServerSentEvent",
-        timeouts="Timeouts",
         vendor="Vendor",
     )
 

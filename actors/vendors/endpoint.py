@@ -1,10 +1,10 @@
-"""An endpoint: address, API key and connection settings of one provider."""
+"""An endpoint: address, API key and connection settings of one provider; and timeouts of a send."""
 
 import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import cast
@@ -17,96 +17,23 @@ from ..messages import Api, Request
 from ..redaction import keys_in, shown_url
 from .catalog import vendor_at, vendor_named
 from .endpoint_identity import identity_of
+from .endpoint_values import (
+    Key,
+    check_headers,
+    check_http_url,
+    check_key,
+    check_proxy_url,
+    checked_key,
+    names_only,
+    redacted_url,
+)
 from .format import WireFormat
 from .secret_texts import SecretTexts
 from .vendor import Vendor
 
-Key = str | Callable[[], str]
-"""An API key, or a function that returns the current one."""
-
 _KEYS_REMEMBERED = 1000  # for `scrub`; more than can be in flight
 
-_MAX_PORT = 65535
-
 _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|credential")  # of a header
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-
-
-def _url(name: str, value: str) -> httpx.URL:
-    try:
-        return httpx.URL(value)
-    except (httpx.InvalidURL, TypeError) as error:
-        # The reason may quote a part of the URL, which may be a part of a secret (L8).
-        why = "" if shown_url(str(value)) != str(value) else f" ({error})"
-        if str(value).count("[") > str(value).count("]"):
-            why = " (a bracket is not closed)"
-        raise ValueError(f"{name} is not a URL: {_shown(value)}{why}") from None
-
-
-def _http_url(_: object, field: "attrs.Attribute[str]", value: str) -> None:
-    url = _url(field.name, value)
-    if url.query:
-        raise ValueError(f"{field.name} has a query, {_shown(value)}: give it as `query` instead")
-    if url.scheme not in ("http", "https") or not url.host or url.fragment:
-        raise ValueError(
-            f"{field.name} must look like https://api.openai.com/v1 or http://127.0.0.1:8080/v1, "
-            f"not {_shown(value)}"
-        )
-    _port(field.name, url)
-
-
-def _port(name: str, url: httpx.URL) -> None:
-    if url.port is not None and not 0 < url.port <= _MAX_PORT:
-        raise ValueError(f"{name} has port {url.port}; a port is a number from 1 to {_MAX_PORT}")
-
-
-def _proxy_url(_: object, field: "attrs.Attribute[str]", value: str) -> None:
-    if not value:
-        return
-    url = _url(field.name, value)
-    if url.scheme not in ("http", "https", "socks5", "socks5h") or not url.host:
-        raise ValueError(f"{field.name} must look like http://proxy:3128, not {_shown(value)}")
-    _port(field.name, url)
-
-
-def _shown(value: str | None) -> str:
-    """Return a URL in quotes, without user name, password, keys and values of its query (L8)."""
-    return repr(value and shown_url(str(value)))
-
-
-def _names_shown(values: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"{name!r}: ***" for name in values) + "}"
-
-
-def _header_text(name: str, value: str) -> None:
-    if not (value.isascii() and value.isprintable() and value.strip() == value):
-        raise ValueError(
-            f"{name} has characters that are not allowed in a header (line breaks, spaces at its "
-            "ends, or letters outside ASCII); copy it again"
-        )
-
-
-def _checked_key(value: str) -> str:
-    if not value:
-        raise ValueError("api_key is empty; use None for no key")
-    _header_text("api_key", value)
-    return value
-
-
-def _key(_: object, __: object, value: Key | None) -> None:
-    if isinstance(value, str):
-        _checked_key(value)
-    elif value is not None and not callable(cast("object", value)):
-        raise TypeError("api_key must be a text or a function that returns one")
-
-
-def _headers(
-    _: object, field: "attrs.Attribute[Mapping[str, str]]", values: Mapping[str, str]
-) -> None:
-    for name, value in values.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"{field.name} has an invalid header name: {name!r:.60}")
-        _header_text(f"{field.name}[{name!r}]", value)
 
 
 def _strip_slash(value: str) -> str:
@@ -160,8 +87,8 @@ class Endpoint:
         TypeError: a value has the wrong type; the message names it.
     """
 
-    base_url: str = attrs.field(converter=_strip_slash, validator=_http_url, repr=_shown)
-    api_key: Key | None = attrs.field(default=None, repr=False, validator=_key)
+    base_url: str = attrs.field(converter=_strip_slash, validator=check_http_url, repr=redacted_url)
+    api_key: Key | None = attrs.field(default=None, repr=False, validator=check_key)
     vendor: Vendor = attrs.field(
         default=attrs.Factory(lambda self: vendor_at(self.base_url), takes_self=True),
         converter=_vendor,
@@ -171,19 +98,19 @@ class Endpoint:
     headers: Mapping[str, str] = attrs.field(
         factory=dict[str, str],
         converter=_lower,
-        validator=_headers,
-        repr=_names_shown,
+        validator=check_headers,
+        repr=names_only,
         hash=False,
         kw_only=True,
     )
     query: Mapping[str, str] = attrs.field(
-        factory=dict[str, str], repr=_names_shown, hash=False, kw_only=True
+        factory=dict[str, str], repr=names_only, hash=False, kw_only=True
     )
     ssl_context: ssl.SSLContext | None = attrs.field(
         default=None, validator=optional(instance_of(ssl.SSLContext)), repr=False, kw_only=True
     )
     proxy: str | None = attrs.field(
-        default=None, validator=optional(_proxy_url), repr=_shown, kw_only=True
+        default=None, validator=optional(check_proxy_url), repr=redacted_url, kw_only=True
     )
     uds: str | None = attrs.field(default=None, kw_only=True)
     http2: bool = attrs.field(default=False, validator=instance_of(bool), kw_only=True)
@@ -382,7 +309,7 @@ class Endpoint:
         """
         headers, further, vendor = dict(self.vendor.headers), dict(self.headers), self.vendor
         if self.api_key is not None:
-            key = self.api_key if isinstance(self.api_key, str) else _checked_key(self.api_key())
+            key = self.api_key if isinstance(self.api_key, str) else checked_key(self.api_key())
             self._remember(key)
             if vendor.tokens is None or not key.startswith(vendor.tokens.prefix):
                 headers[vendor.key_header] = f"{vendor.key_prefix}{key}"
@@ -451,3 +378,39 @@ class Endpoint:
             marked |= {url.password or url.username, written.partition(":")[2] or written}
             keys |= set(keys_in(url.path))
         return SecretTexts(keys, marked)
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """The longest times of one send to a provider; the deadline limits the total (L1).
+
+    Args:
+        connect_s: seconds until the connection is established.
+        first_byte_s: seconds from the end of the request to the first byte of the response, and
+            from there to its first text. A model may reason in silence for this long.
+        between_bytes_s: seconds between two pieces of the response after that. Blank lines,
+            comments and pings are no pieces.
+        write_s: seconds between two chunks of the request.
+        send_s: seconds from the permit of the send to the end of the response. A send that takes
+            longer may be billed, and is not repeated.
+
+    Raises:
+        ValueError: a value is not above 0; the message names it.
+    """
+
+    connect_s: float = attrs.field(default=10.0, validator=gt(0))
+    first_byte_s: float = attrs.field(default=600.0, validator=gt(0))
+    between_bytes_s: float = attrs.field(default=120.0, validator=gt(0))
+    write_s: float = attrs.field(default=30.0, validator=gt(0))
+    send_s: float = attrs.field(default=600.0, validator=gt(0))
+
+    @property
+    def by_httpx_name(self) -> dict[str, float | None]:
+        """The timeouts as the request extension of httpx and `LeanTransport`."""
+        return {
+            "connect": self.connect_s,
+            "read": self.first_byte_s,
+            "between": self.between_bytes_s,  # LeanTransport's
+            "write": self.write_s,
+            "pool": None,  # the deadline counts the wait
+        }

@@ -7,8 +7,7 @@ import trio
 
 from bulk_bench.contender import IN_FLIGHT, main_of
 from callsheet import Endpoint, Limits, TroupeSettings
-from callsheet.bulk import bulk
-from callsheet.bulk.collecting import rare_collections
+from callsheet.bulk import bulk, rare_collections
 from callsheet.bulk.reading.opening import open_rows
 from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.settings import BulkSettings, Fsync

@@ -34,9 +34,8 @@ from .node import (
     Waker,
 )
 from .nurseries import is_cancellation, open_collapsing_nursery
-from .outcome import Outcome
-from .overflow import Coalesce, Overflow, Priority
 from .pool import Member, PoolInbox, PoolRef
+from .queues import Coalesce, Overflow, Priority
 from .ref import AnyRef, Askable, Ref, Streamable
 from .reply import Message, ReplySlot
 from .snapshot import (
@@ -48,6 +47,7 @@ from .snapshot import (
     InProgress,
     MailboxStatistics,
     MessageCounts,
+    Outcome,
     RuntimeSnapshot,
     Snapshot,
     State,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
-from .overflow import Overflow, Priority
+from .queues import Overflow, Priority
 from .snapshot import Snapshot, StopOrder, Strategy
 
 if TYPE_CHECKING:

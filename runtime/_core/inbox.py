@@ -24,8 +24,7 @@ from .instruments import ActorEvent, MessageOutcome
 from .keyed import KeyFunction, Line
 from .mailbox import Mailbox
 from .node import RESTARTS, Restart, States, Stopper, TreeContext
-from .overflow import ACCEPTED, POLICIES, Admission, Coalesce, Overflow, Priority
-from .queues import Envelope
+from .queues import ACCEPTED, POLICIES, Admission, Coalesce, Envelope, Overflow, Priority
 from .ref import Ref
 from .reply import Message, ReplySlot
 from .snapshot import Ended, EndReason, MessageCounts, State

@@ -12,7 +12,7 @@ the mailbox changes. An error that they raise reaches that sender only (R17).
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from math import inf, isnan
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
@@ -21,8 +21,19 @@ from trio.lowlevel import Abort, reschedule, wait_task_rescheduled
 from ..errors import MailboxFunctionFailed
 from .keyed import Keyed, KeyFunction, Line
 from .log import log_callback_error
-from .overflow import ACCEPTED, Admission, Coalesce, Overflow, Priority
-from .queues import ByKey, ByPriority, Envelope, Fifo, Queue
+from .queues import (
+    ACCEPTED,
+    Admission,
+    ByKey,
+    ByPriority,
+    Coalesce,
+    Envelope,
+    Fifo,
+    Overflow,
+    Priority,
+    Queue,
+    place_of,
+)
 from .reply import Message, ReplySlot
 from .senders import MailboxSender, SenderLine
 from .snapshot import MailboxStatistics
@@ -392,24 +403,9 @@ class Mailbox:
         if self._priority is None and self._by_key is None and self._key is None:
             return None
         try:
-            rank = 0.0
-            if self._priority is not None:
-                rank = self._priority(message)
-                if isnan(rank):
-                    raise ValueError("a priority must be a number, not nan")  # noqa: TRY301  # as one that raised
-            if self._key is not None:
-                key = self._key(message)
-                hash(key)
-                return rank, key
-            if self._priority is not None:
-                return rank
-            if isinstance(self._overflow, Coalesce):
-                key = self._overflow.key(message)
-                hash(key)
-                return key
+            return place_of(message, self._priority, self._key, self._overflow)
         except Exception as error:
             raise MailboxFunctionFailed(self.path, type(message).__name__, error) from error
-        return None
 
     def _push(self, envelope: Envelope, key: Any) -> None:  # noqa: ANN401  # see Queue
         if self._queue is _EMPTY:

@@ -1,10 +1,12 @@
-"""The orders in which a mailbox gives its messages out; pure (R14)."""
+"""The orders in which a mailbox gives its messages out, and what it does when full; pure (R14)."""
 
+import enum
 import heapq
 import itertools
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, Protocol, final
+from math import isnan
+from typing import Any, Literal, Protocol, final
 
 import attrs
 
@@ -14,6 +16,79 @@ from .tracing import Trace
 # A tuple, not a class: one is made for every message. The float is the time of arrival; there is no
 # trace if there are no instruments.
 Envelope = tuple[Message[object], ReplySlot[Any] | None, float, Trace | None]
+
+
+@attrs.frozen
+class Coalesce:
+    """An overflow policy that keeps only the latest message of each key, in the place of the first.
+
+    A message with a new key waits for room, as with "block".
+
+    Args:
+        key: returns the key of a message; messages with equal keys replace each other. What it
+            raises reaches the sender as `MailboxFunctionFailed`.
+    """
+
+    key: Callable[[Message[object]], Hashable]
+
+
+Overflow = Literal["block", "reject", "drop_newest", "drop_oldest"] | Coalesce
+"""What happens to a message that finds the mailbox full (R5). "block": its sender waits for room.
+"reject": its sender gets `MailboxFull`. "drop_newest": the message is dropped. "drop_oldest": the
+oldest queued message is dropped; with priorities, the oldest of the least urgent ones, or the new
+message if it is less urgent than all of them. `Coalesce`: whether or not there is room, the message
+replaces the one with the same key. Every drop resolves its ask and is counted."""
+
+POLICIES = ("block", "reject", "drop_newest", "drop_oldest")
+
+Priority = Callable[[Message[object]], float]
+"""Returns the priority of a message; the smallest is taken first, equal ones in their order. What
+it raises reaches the sender as `MailboxFunctionFailed`."""
+
+
+def place_of(
+    message: Message[object],
+    priority: Priority | None,
+    key: Callable[[Message[object]], Hashable] | None,
+    overflow: Overflow,
+) -> Any:  # noqa: ANN401  # see Queue
+    """Return what a queue orders a message by: a priority, a key, or both.
+
+    Args:
+        message: the message that is sent.
+        priority: returns its priority; None if the mailbox has none.
+        key: returns its key; None if messages have none.
+        overflow: the policy, which may coalesce by a key of its own.
+
+    Raises:
+        Exception: a function of the user failed, or returned what cannot be a priority or a key.
+    """
+    if key is None and isinstance(overflow, Coalesce):
+        coalesced_by = overflow.key(message)
+        hash(coalesced_by)
+        return coalesced_by
+    rank = 0.0
+    if priority is not None:
+        rank = priority(message)
+        if isnan(rank):
+            raise ValueError("a priority must be a number, not nan")
+    if key is None:
+        return rank
+    found = key(message)
+    hash(found)
+    return rank, found
+
+
+class Admission(enum.Enum):
+    """What a mailbox does with a message that is offered."""
+
+    ACCEPTED = "accepted"
+    FULL = "full"  # the sender may wait for room
+    REJECTED = "rejected"
+    DROPPED = "dropped"
+
+
+ACCEPTED = Admission.ACCEPTED
 
 
 class Queue(Protocol):

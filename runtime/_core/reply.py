@@ -12,12 +12,12 @@ from ..errors import ActorStopped, AskFailed, AskTimedOut, UnhandledMessage, Ver
 from .checks import check_seconds, check_thread
 from .deadlines import DeadlineLane, Deadlines
 from .log import log_callback_error, log_error_without_caller
-from .outcome import Outcome
+from .snapshot import Outcome
 
 if TYPE_CHECKING:
     from .inbox import Inbox
-    from .incarnation import Incarnation
     from .mailbox import Mailbox
+    from .message_loop import MessageLoop
     from .ref import AnyRef, Askable, Ref, RefT
     from .senders import MailboxSender
     from .stream import StreamSink
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     # The part that has a message: the cell that queues it, the incarnation that has deferred it, or
     # the worker that handles it. Each has `path`, and `released`, which is called at the end.
-    Holder: TypeAlias = Inbox | Mailbox | MailboxSender | Incarnation | Worker
+    Holder: TypeAlias = Inbox | Mailbox | MailboxSender | MessageLoop | Worker
 
 
 R_co = TypeVar("R_co", covariant=True)

@@ -6,8 +6,6 @@ from typing import Literal
 
 import attrs
 
-from .outcome import Outcome
-
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 """Which children a supervisor restarts after a crash: the one that crashed ("one_for_one"), all of
 them ("one_for_all"), or the one that crashed and those started after it ("rest_for_one")."""
@@ -19,6 +17,15 @@ StopOrder = Literal["reverse", "together"]
 side by side ("together")."""
 
 STOP_ORDERS: tuple[StopOrder, ...] = ("reverse", "together")
+
+
+class Outcome(enum.Enum):
+    """How the slot of a message was filled."""
+
+    REPLIED = "replied"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
 
 class State(enum.Enum):

@@ -12,7 +12,7 @@ from .checks import check_seconds, check_thread
 from .inbox import Spec
 from .keyed import KeyFunction
 from .node import RESTARTS, Node, Restart, RestartPolicy, TreeContext
-from .overflow import Overflow, Priority
+from .queues import Overflow, Priority
 from .reply import Message
 from .snapshot import STOP_ORDERS, STRATEGIES, StopOrder, Strategy, SupervisorSnapshot
 

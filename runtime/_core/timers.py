@@ -13,7 +13,7 @@ from .tracing import Trace
 
 if TYPE_CHECKING:
     from .inbox import Inbox
-    from .incarnation import Incarnation
+    from .message_loop import MessageLoop
     from .snapshot import Ended
 
 
@@ -32,7 +32,7 @@ class Timer:
     """
 
     message: Message[object]
-    _incarnation: "Incarnation"
+    _incarnation: "MessageLoop"
     when: float
     period_s: float | None = None
     done: bool = False
@@ -84,7 +84,7 @@ class Watch:
         on: returns the message for the reason of the end.
     """
 
-    _incarnation: "Incarnation"
+    _incarnation: "MessageLoop"
     _other: "Inbox"
     _on: Callable[["Ended"], Message[object]]
 
@@ -119,7 +119,7 @@ class Timers:
 
     __slots__ = ("_incarnation", "due", "running", "watches")
 
-    def __init__(self, incarnation: "Incarnation") -> None:
+    def __init__(self, incarnation: "MessageLoop") -> None:
         self._incarnation = incarnation
         self.running: dict[Timer, None] = {}
         self.due: list[Timer] = []

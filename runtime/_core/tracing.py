@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from ..errors import ActorCrashed, ActorStopped
 from .instruments import Guarded, MessageBegun, MessageDone, MessageOutcome, MessageSent
-from .outcome import Outcome
+from .snapshot import Outcome
 
 if TYPE_CHECKING:
     from .reply import Message, ReplySlot

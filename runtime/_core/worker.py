@@ -23,8 +23,8 @@ import trio
 
 from ..errors import Deadlock
 from .deadlock import Needs, stuck_cycle
-from .outcome import Outcome
 from .reply import Message, ReplySlot, current_slot
+from .snapshot import Outcome
 from .tracing import current_trace
 
 if TYPE_CHECKING:

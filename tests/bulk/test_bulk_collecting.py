@@ -2,7 +2,7 @@
 
 import gc
 
-from callsheet.bulk.collecting import rare_collections
+from callsheet.bulk import rare_collections
 
 
 def test_the_collector_is_as_before_after_a_run_whatever_its_end():

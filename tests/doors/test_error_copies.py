@@ -6,7 +6,7 @@ import pytest
 
 from callsheet.actors import BadRequest, BudgetExceeded
 from callsheet.bulk import BulkStopped, RunEnding
-from callsheet.doors.errors import copy_of
+from callsheet.doors.trio_thread import copy_of
 from callsheet.runtime import ActorCrashed, AskTimedOut, Dropped, MailboxFull, Verdict
 
 

@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from callsheet.runtime import AskTimedOut, Coalesce, Message, ReplySlot, open_runtime
 from callsheet.runtime._core.mailbox import Mailbox
-from callsheet.runtime._core.overflow import Admission
+from callsheet.runtime._core.queues import Admission
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from callsheet.runtime import Coalesce, Message, ReplySlot, RestartPolicy
 from callsheet.runtime._core.deadlines import Deadlines
 from callsheet.runtime._core.mailbox import Mailbox
-from callsheet.runtime._core.overflow import Admission
+from callsheet.runtime._core.queues import Admission
 from callsheet.runtime.supervision.restarts import Backoff, RestartWindow
 
 

@@ -25,8 +25,7 @@ from ..actors import (
     Usage,
     sharing_key,
 )
-from .files.comparison import InputComparison, RowComparer
-from .files.known import KnownKeys
+from .files.known import InputComparison, KnownKeys, RowComparer
 from .row import BadRow, Row
 from .settings import RetriedReason
 from .spending import RunSpend

@@ -6,11 +6,9 @@ once: with its result, with its error, or with `DoorClosed`.
 """
 
 from .call import DoorCall
-from .errors import DoorClosed
-from .milestone import Milestone
 from .open_calls import OpenCalls
 from .pieces import PieceStream, check_buffer
-from .trio_thread import TrioThread
+from .trio_thread import DoorClosed, Milestone, TrioThread
 
 __all__ = [
     "DoorCall",

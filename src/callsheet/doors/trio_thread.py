@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from copy import copy
+from types import FunctionType
 from typing import Any, Generic, TypeVar, final
 from weakref import WeakSet
 
@@ -15,14 +17,67 @@ from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_resch
 
 from ..runtime import open_collapsing_nursery
 from .call import DoorCall
-from .errors import DoorClosed, copy_of
-from .milestone import Milestone
 from .open_calls import OpenCalls
 
 ResourceT = TypeVar("ResourceT")
+ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 _ORPHANS_S = 0.25  # between two looks for calls whose event loop was closed
 _EXIT_S = 30.0  # at the exit of the interpreter, which a thread that hangs must not prevent
+
+
+class DoorClosed(Exception):
+    """The door is closed: its block was left, its Trio thread has ended, or this is a fork.
+
+    A call that was in flight may have reached the provider. If the thread has ended because of an
+    error, that is the `__cause__`.
+    """
+
+
+@final
+class Milestone:
+    """Something that happens once, such as the end of a thread. Any thread may reach it or wait."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reached = threading.Event()
+        self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether it has happened."""
+        return self._reached.is_set()
+
+    def reach(self) -> None:
+        """Record that it has happened, and call back; later calls do nothing."""
+        with self._lock:
+            self._reached.set()
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def when_reached(self, callback: Callable[[], None]) -> None:
+        """Call back once, in the thread that reaches it, or at once if that is past.
+
+        Args:
+            callback: must neither raise nor block.
+        """
+        with self._lock:
+            if not self._reached.is_set():
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block the current thread until it has happened.
+
+        Args:
+            timeout: seconds to wait at most; None for no limit.
+
+        Returns:
+            Whether it has happened.
+        """
+        return self._reached.wait(timeout)
 
 
 @final
@@ -300,3 +355,32 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 async def _park() -> None:
     await wait_task_rescheduled(lambda _: Abort.SUCCEEDED)
+
+
+def copy_of(error: ErrorT) -> ErrorT:
+    """Return a copy of an error, with its cause, its notes and its traceback.
+
+    The runtime may give one error to several callers. Each `raise` adds to the traceback of the
+    object that it raises, so that each caller raises an object of its own.
+
+    Args:
+        error: the error as Trio's side has it.
+    """
+    kind = type(error)
+    if any(vars(base).get("__slots__") for base in kind.__mro__):
+        return error  # its members may be in slots, which only the class knows to copy
+    try:
+        if isinstance(kind.__init__, FunctionType):  # whose arguments may differ from `args`
+            copied = kind.__new__(kind, *error.args)
+            copied.__dict__.update(error.__dict__)
+        else:
+            copied = copy(error)
+    except Exception:  # noqa: BLE001  # a class with rules of its own: the error itself will do
+        return error
+    copied.args = error.args
+    if hasattr(error, "__notes__"):
+        copied.__notes__ = [*error.__notes__]
+    copied.__cause__ = error.__cause__
+    copied.__context__ = error.__context__
+    copied.__suppress_context__ = error.__suppress_context__
+    return copied.with_traceback(error.__traceback__)

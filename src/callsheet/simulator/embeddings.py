@@ -13,10 +13,9 @@ from hashlib import shake_128
 import attrs
 
 from .body import RequestBody, RequestRefused
-from .call import AnswerContext, ModelAnswer, Piece
+from .call import AnswerContext, ModelAnswer, Piece, TextsCall
 from .prompt import Texts, read_texts
 from .settings import ProviderSettings
-from .texts_call import TextsCall
 from .wire import Json, compact
 
 MAX_INPUTS = 2048

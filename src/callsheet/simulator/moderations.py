@@ -8,10 +8,9 @@ from collections.abc import Mapping
 import attrs
 
 from .body import RequestBody, invalid_type
-from .call import AnswerContext, ModelAnswer, Piece
+from .call import AnswerContext, ModelAnswer, Piece, TextsCall
 from .prompt import Texts
 from .settings import ProviderSettings
-from .texts_call import TextsCall
 from .wire import Json, canonical, compact
 
 _MEMBERS = frozenset({"input", "model"})

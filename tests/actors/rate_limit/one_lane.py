@@ -47,7 +47,7 @@ class Limiter(WholeLimiter):
 
     def push_renewal(self, waiter, cost, not_before):
         if not hasattr(self, "last"):  # it is let through elsewhere
-            self.last = self._take(self._scope("m", 0.0), Cost(0.0), 0.0)
+            self.last = self._take(self._scopes.of("m", 0.0), Cost(0.0), 0.0)
         super().push_renewal(waiter, attrs.evolve(self.last, cost=cost), not_before)
 
     def release(self, waiter=None, now=0.0, *, happened=True):
@@ -55,7 +55,7 @@ class Limiter(WholeLimiter):
         super().release(reservation, now, happened=happened)
 
     def park(self, until):
-        self._scope("m", 0.0).parked_until = max(self._scope("m", 0.0).parked_until, until)
+        self._scopes.of("m", 0.0).parked_until = max(self._scopes.of("m", 0.0).parked_until, until)
 
 
 class ProviderBucket:

@@ -199,7 +199,7 @@ class SpelledProvider:
 
     @property
     def learned(self):
-        (scope,) = self.limiter._scopes.values()
+        (scope,) = self.limiter._scopes.by_name.values()
         return list(scope.learned.values())
 
 

@@ -13,9 +13,10 @@ from callsheet.actors import Lane, Limits
 from callsheet.actors.permit import Report
 from callsheet.actors.pool_health import PoolHealth
 from callsheet.actors.rate_limit.limits import Cost, Impossible, TooLate
-from callsheet.actors.rate_limit.pool import PoolLimiter, PoolMember
+from callsheet.actors.rate_limit.pool import PoolLimiter
 from callsheet.actors.rate_limit.scope import PermitRequest
 from callsheet.actors.rate_limit.simulation import Grant
+from callsheet.actors.rate_limit.spread import PoolMember
 
 
 @attrs.define(eq=False)

@@ -7,11 +7,9 @@ import orjson
 import pytest
 
 from callsheet.actors import ChatMessage, Request
-from callsheet.bulk.files.comparison import RowComparer
-from callsheet.bulk.files.known import open_known
+from callsheet.bulk.files.known import RowComparer, open_known
 from callsheet.bulk.files.store import RunStore
-from callsheet.bulk.reading.identity import Identities
-from callsheet.bulk.row_parts import ROW_PARTS, PartSums, changed_parts
+from callsheet.bulk.reading.identity import ROW_PARTS, Identities, PartSums, changed_parts
 from callsheet.bulk.spending import RunSpend
 
 URL = "/v1/chat/completions"

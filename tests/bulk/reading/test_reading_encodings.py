@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.bulk.reading.encoding import encoding_of, recoded
 from callsheet.bulk.reading.errors import InputError
 from callsheet.bulk.reading.opening import count_rows, open_rows
 from callsheet.bulk.reading.settings import ReadSettings
+from callsheet.bulk.reading.text import encoding_of, recoded
 
 TEXTS = [
     ("cp1252", "Le service était très bien, mais la chambre n'était pas prête. Ça va, déjà vu."),

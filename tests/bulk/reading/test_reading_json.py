@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.bulk.reading.errors import InputError
+from callsheet.bulk.reading.errors import BadLine, InputError
 from callsheet.bulk.reading.json_values import json_values
-from callsheet.bulk.reading.lines import BadLine
 from callsheet.bulk.reading.opening import count_rows, open_rows
 from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import BadRow

@@ -11,8 +11,9 @@ from rich.console import Console
 from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot
 from callsheet.actors.responses import Usage
 from callsheet.bulk.progress import Progress, RowEnded
-from callsheet.bulk.report import page, summary
+from callsheet.bulk.report import page
 from callsheet.bulk.report.page import ReportMeta, report_page, write_report
+from callsheet.bulk.watching.panel import summary
 from callsheet.bulk.watching.series import Series
 
 EVIL = "</td></svg><script>alert('$x$')</script>&amp;\x1b[31m\"'日本\ud800"

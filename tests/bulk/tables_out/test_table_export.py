@@ -13,10 +13,9 @@ from callsheet.bulk.errors import BulkRefused
 from callsheet.bulk.row import BadRow
 from callsheet.bulk.settings import Paths
 from callsheet.bulk.tables.export import export
-from callsheet.bulk.tables.parquet_file import write_parquet
 from callsheet.bulk.tables.shape import TableTooLarge
 from callsheet.bulk.tables.table_file import write_table
-from callsheet.bulk.tables.workbook import write_workbook
+from callsheet.bulk.tables.whole_files import write_parquet, write_workbook
 from callsheet.cli import main
 
 parquet = pytest.importorskip("pyarrow.parquet")

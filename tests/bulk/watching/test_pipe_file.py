@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from callsheet.bulk.watching.pipe_file import PipeFile
+from callsheet.bulk.watching.event_log import PipeFile
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ from decimal import Decimal
 from rich.console import Console, ConsoleDimensions
 
 from callsheet.bulk.progress import Progress
-from callsheet.bulk.report.summary import summary
-from callsheet.bulk.watching import outlook
-from callsheet.bulk.watching.outlook import History
-from callsheet.bulk.watching.panel import panel
+from callsheet.bulk.watching.outlook import History, outlook
+from callsheet.bulk.watching.panel import panel, summary
 from callsheet.bulk.watching.series import Series
 from callsheet.bulk.watching.watch import log_line
 

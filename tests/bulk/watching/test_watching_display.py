@@ -15,8 +15,7 @@ from rich.console import Console, ConsoleDimensions
 from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot, ScopeState
 from callsheet.actors.rate_limit.finder import FinderStatistics
 from callsheet.bulk.progress import Progress
-from callsheet.bulk.watching import outlook
-from callsheet.bulk.watching.outlook import History
+from callsheet.bulk.watching.outlook import History, outlook
 from callsheet.bulk.watching.panel import panel
 from callsheet.bulk.watching.watch import log_line, open_watch
 from callsheet.wording import amount, duration, percent, rate

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from callsheet.actors.rate_limit.bucket import Bucket
 from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot
 from callsheet.bulk.progress import Progress
-from callsheet.bulk.watching import outlook
-from callsheet.bulk.watching.outlook import History, limit_uses
+from callsheet.bulk.watching.outlook import History, limit_uses, outlook
 
 
 def stands(now, answered=0, **more):

@@ -1,7 +1,7 @@
 """Read an input as rows: JSON, CSV, Parquet or Excel, one record at a time.
 
     bytes, unpacked (source)
-        -> text in UTF-8 (encoding), in lines (lines)
+        -> text in UTF-8, in lines (text)
         -> records (json_values, csv_table, parquet_table, xlsx_table)
         -> requests (bodies, batch_lines, columns), or what to do instead (advice)
         -> rows with an id and a key (rows, identity)

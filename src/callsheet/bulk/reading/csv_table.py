@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import attrs
 
-from .errors import InputError
-from .lines import BadLine, lines, not_utf8, shown
+from .errors import BadLine, InputError
+from .text import lines, not_utf8, shown
 
 _DELIMITERS = ",;\t|"
 TABBED = (".tsv", ".tab")

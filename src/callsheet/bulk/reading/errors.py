@@ -1,8 +1,10 @@
-"""The errors of an input as a whole and of one record, with their remedies."""
+"""What is wrong with an input as a whole, or with a line or a record of it, and the remedies."""
 
 import errno
 import zlib
 from lzma import LZMAError
+
+import attrs
 
 from ...actors import read_remedy
 
@@ -41,6 +43,23 @@ class BadRecord(Exception):
         super().__init__(reason)
         self.reason = reason
         self.is_misfit = is_misfit
+
+
+@attrs.frozen
+class BadLine:
+    """A line or a record that cannot be read.
+
+    Args:
+        reason: why it cannot be read.
+        text: the beginning of the line, as far as it is printable.
+        has_odd_quotes: True if the line has an odd number of double quotes.
+        is_misfit: as in `BadRecord`.
+    """
+
+    reason: str
+    text: str = ""
+    has_odd_quotes: bool = False
+    is_misfit: bool = False
 
 
 def cannot_read(name: str, error: BaseException) -> InputError:

@@ -7,9 +7,8 @@ from typing import BinaryIO, cast, final
 import orjson
 
 from ...actors import Json, dumps
-from .encoding import read_some
-from .errors import BROKEN, cannot_read_on
-from .lines import BadLine, lines, shown
+from .errors import BROKEN, BadLine, cannot_read_on
+from .text import lines, read_some, shown
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _PIECE_BYTES = 64 * 1024

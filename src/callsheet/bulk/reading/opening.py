@@ -1,22 +1,25 @@
-"""Open an input as rows, and count its rows."""
+"""Open an input as rows, count its rows, and look at the first of them before they are taken."""
 
 import stat
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Self, final
 
 from ..row import BadRow, Row
 from .csv_table import TABBED, CsvDialect, CsvTable, count_records, dialect_of
-from .encoding import UTF_8
-from .errors import InputError
+from .errors import BadLine, InputError
 from .json_values import json_values
-from .lines import BadLine
 from .parquet_table import open_parquet, parquet_columns, parquet_records, parquet_size
 from .request_builder import ignore_remark
 from .rows import RowReader, json_rows, table_rows
 from .settings import Form, ReadSettings
 from .source import STDIN, ZIP, FileState, Source, open_source
+from .text import UTF_8
 from .xlsx_table import OLE, XlsxTable, old_workbook, open_xlsx
 
 Remark = Callable[[str], None]
@@ -284,3 +287,64 @@ def _usual_name(encoding: str) -> str:
     if encoding.startswith("cp125"):
         return f"windows-{encoding[2:]}"
     return {"cp932": "shift-jis", "mac_roman": "mac-roman"}.get(encoding, encoding)
+
+
+@final
+class RowsAhead(Iterator[Row | BadRow]):
+    """The rows of an input, of which the first can be looked at before they are taken.
+
+    Args:
+        rows: the rows of the input.
+    """
+
+    def __init__(self, rows: Iterator[Row | BadRow]) -> None:
+        self._rows = rows
+        self._ready: deque[Row | BadRow] = deque()
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def look(
+        self, most: int, patience_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> list[Row | BadRow]:
+        """Return the first rows, fewer if the input ends or does not deliver them in time.
+
+        A thread goes on reading the row that was waited for; `__next__` waits for it.
+
+        Args:
+            most: the maximum number of rows.
+            patience_s: how long to wait for them in all, in seconds.
+            clock: returns the time in seconds.
+
+        Raises:
+            InputError: the input cannot be read.
+        """
+        until = clock() + patience_s
+        reader = threading.Thread(target=self._read, args=(most, until, clock), daemon=True)
+        self._thread = reader
+        reader.start()
+        reader.join(max(0.0, until - clock()))
+        return list(self._ready)
+
+    def _read(self, most: int, until: float, clock: Callable[[], float]) -> None:
+        try:
+            for row in self._rows:
+                self._ready.append(row)
+                if len(self._ready) >= most or clock() >= until:
+                    return
+        except BaseException as error:  # noqa: BLE001  # raised where the row is taken
+            self._error = error
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Row | BadRow:
+        """Return the next row."""
+        if not self._ready and self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._ready:
+            return self._ready.popleft()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return next(self._rows)

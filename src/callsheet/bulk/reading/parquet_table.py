@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from ...wording import how_to_install
-from .errors import InputError
+from .errors import BadLine, InputError
 from .identity import USUAL_IDS
-from .lines import BadLine
 
 _RECORDS_AT_A_TIME = 64  # few, because prompts may be long
 _BATCHES_TO_TIDY = 256

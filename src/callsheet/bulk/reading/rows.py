@@ -15,11 +15,11 @@ from .advice import advice_for, is_data
 from .batch_lines import batch_request, is_batch_line, with_key
 from .bodies import BodyReader, shape_of, url_of
 from .columns import ColumnReader
-from .errors import BadRecord
+from .errors import BadLine, BadRecord
 from .identity import USUAL_IDS, Identities, given_id
-from .lines import BadLine, not_utf8, shown
 from .request_builder import RequestBuilder, ignore_remark
 from .settings import ReadSettings
+from .text import not_utf8, shown
 
 _NAMES_SHOWN = 8
 

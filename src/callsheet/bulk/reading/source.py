@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast, final
 import attrs
 
 from ...wording import how_to_install
-from .encoding import UTF_8, encoding_of, in_order, read_some, recoded
 from .errors import BROKEN, InputChanged, InputError, cannot_read
+from .text import UTF_8, encoding_of, in_order, read_some, recoded
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -13,8 +13,7 @@ from typing import Any, BinaryIO
 
 from ...wording import how_to_install
 from .csv_table import unique_names
-from .errors import InputError
-from .lines import BadLine
+from .errors import BadLine, InputError
 
 OLE = b"\xd0\xcf\x11\xe0"
 """How a workbook of Excel before 2007, or with a password, begins."""

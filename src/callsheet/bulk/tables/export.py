@@ -14,18 +14,17 @@ from ..errors import BulkRefused
 from ..files.lines import read_answer
 from ..files.lines_file import records
 from ..settings import Paths
-from .cells import TableCell, csv_fields
-from .parquet_file import check_parquet
-from .shape import TableTooLarge
+from .shape import TableCell, TableTooLarge
 from .table_file import (
     DELIMITERS,
-    TableRows,
+    csv_fields,
     is_table,
     limits_of,
     read_rows_file,
     suffix_of,
     write_table,
 )
+from .whole_files import TableRows, check_parquet
 
 _STORE = ".callsheet"
 _ROWS = ".callsheet-rows"

@@ -1,4 +1,4 @@
-"""The columns of a table of results: those of the input, then those of the answers.
+"""The cells of a table of results: those of the input, then those of the answers.
 
 The columns of the input keep their names. A column of the answers whose name is taken gets the
 prefix "answer_", so that no column is lost and no name comes twice.
@@ -9,7 +9,12 @@ column that no prompt uses can be changed without paying for its row again. Memo
 `BulkSettings.window_rows` and `window_bytes`, as for the row itself.
 """
 
+import base64
+import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, time
+from decimal import Decimal
 from itertools import chain, islice
 from typing import final
 
@@ -25,6 +30,37 @@ _PREFIX = "answer_"
 _ID = "custom_id"
 _REMEDY = "write .csv or .parquet"
 _LOOKED_AT = 100  # rows whose columns are those of the table
+
+TableCell = str | int | float | bool | None
+"""A value of a table that every format can hold."""
+
+
+def plain(value: object) -> TableCell:
+    """Return a value as a cell: a nested one is JSON, a date ISO 8601, NaN is empty.
+
+    Args:
+        value: a value of the input, or of an answer.
+    """
+    match value:
+        case None | str() | bool() | int():
+            return value
+        case float():
+            return None if math.isnan(value) else value
+        case date() | time():
+            return value.isoformat()
+        case Decimal():
+            return str(value)
+        case bytes():
+            return _decoded(value)
+        case _:
+            return json.dumps(value, ensure_ascii=False, default=plain)
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
 
 
 @attrs.frozen

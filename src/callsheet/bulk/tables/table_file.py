@@ -4,23 +4,37 @@ CSV grows itself, record by record, as a file of JSON Lines does. Parquet and wo
 are written from `OUTPUT.callsheet-rows`, which grows in the same way, and has a list of cells on
 each line. The run store could not take its place: it has neither rows that failed, nor the columns
 of the input, nor their order.
+
+Texts are written as they are, also those that begin with "=", which a spreadsheet reads as a
+formula when it opens CSV: a program that reads the file gets what the model wrote. A workbook has
+such texts as texts.
 """
 
+import csv
+import io
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol, final
+from typing import cast, final
 
-from ...actors import Response
+import orjson
+
+from ...actors import Json, Response
 from ..files.lines import RowOutcome, read_answer
 from ..files.lines_file import records
 from ..files.store import RunStore
 from ..settings import NEW_SUFFIX, Paths
-from .cells import CsvRecords, TableCell, cells_of, csv_fields, json_line
-from .parquet_file import PARQUET_LIMITS, check_parquet, write_parquet
-from .shape import TableLimits, TableShape
-from .workbook import WORKBOOK_LIMITS, write_workbook
+from .shape import TableCell, TableLimits, TableShape, plain
+from .whole_files import (
+    PARQUET_LIMITS,
+    WORKBOOK_LIMITS,
+    TableRows,
+    check_parquet,
+    write_parquet,
+    write_workbook,
+)
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _LIMITS = {
@@ -28,6 +42,7 @@ _LIMITS = {
     **dict.fromkeys((".parquet", ".pq"), PARQUET_LIMITS),
     ".xlsx": WORKBOOK_LIMITS,
 }
+_LONGEST = 2**31 - 1  # characters of a field
 
 
 @final
@@ -134,14 +149,6 @@ def limits_of(path: Path) -> TableLimits:
     return _LIMITS[suffix_of(path)]
 
 
-class TableRows(Protocol):
-    """Returns the rows of a table, from the first one."""
-
-    def __call__(self) -> Iterator[Sequence[TableCell]]:
-        """Return the cells of each row."""
-        ...
-
-
 def read_rows_file(path: Path) -> tuple[list[str], TableRows]:
     """Return the columns and the rows of a file of lists, without half a line at its end.
 
@@ -204,3 +211,65 @@ def _write_csv(path: Path, columns: Sequence[str], rows: TableRows, delimiter: s
 
 def _write_workbook(path: Path, columns: Sequence[str], rows: TableRows) -> None:
     write_workbook(path, columns, rows())
+
+
+@final
+class CsvRecords:
+    """Writes records of CSV in UTF-8 (RFC 4180, with a line feed at the end).
+
+    Args:
+        delimiter: the character between fields.
+    """
+
+    def __init__(self, delimiter: str) -> None:
+        self._buffer = io.StringIO()
+        # A field with a carriage return is only quoted if it is in the line terminator.
+        self._writer = csv.writer(self._buffer, delimiter=delimiter, lineterminator="\r\n")
+
+    def record(self, values: Sequence[object]) -> bytes:
+        """Return a record with its line end."""
+        cells = (str(it).lower() if isinstance(it, bool) else it for it in map(plain, values))
+        self._writer.writerow(list(cells))
+        text = self._buffer.getvalue()
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        return text[:-2].encode(errors="replace") + b"\n"
+
+
+def csv_fields(lines: Iterable[bytes], delimiter: str) -> Iterator[list[str]]:
+    """Yield the fields of each record.
+
+    Args:
+        lines: whole records of CSV.
+        delimiter: the character between fields.
+
+    Raises:
+        ValueError: a record is not valid CSV.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))  # it applies to the process
+    texts = (line.decode(errors="replace") for line in lines)
+    try:
+        yield from csv.reader(texts, delimiter=delimiter)
+    except csv.Error as error:
+        raise ValueError(f"a record is not valid CSV: {error}") from None
+
+
+def json_line(values: Sequence[object]) -> bytes:
+    """Return a line with a list of the values; a lone surrogate becomes "?"."""
+    cells: list[Json] = list(map(plain, values))
+    try:
+        return orjson.dumps(cells, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a lone surrogate, or an integer beyond 64 bits
+        return json.dumps(cells, ensure_ascii=False).encode(errors="replace") + b"\n"
+
+
+def cells_of(line: bytes) -> list[TableCell]:
+    """Return the cells in a line of `json_line`.
+
+    Raises:
+        ValueError: the line is not a list.
+    """
+    found: object = orjson.loads(line)
+    if not isinstance(found, list):
+        raise ValueError("the line is not a list")  # noqa: TRY004  # it is a value in a file
+    return cast("list[TableCell]", found)

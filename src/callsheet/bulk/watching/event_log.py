@@ -1,20 +1,25 @@
-"""Write the events of a run to a file, one JSON object per line, for other programs."""
+"""Write the events of a run to a file or a pipe, one JSON object per line, for other programs."""
 
+import errno
 import json
+import os
+import select
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, final
 
 from ...actors import LimiterSnapshot, why_not_written
 from ..progress import Progress, RowEnded
-from .pipe_file import PipeFile
 
 _FLUSH_S = 1.0
 _BUFFER = 1 << 16  # bytes
 _BEGIN = b'{"event": "'
+_PIECE_BYTES = 64 * 1024  # of a pipe
+_MAX_WAITING_BYTES = 8 * 1024**2
+_LAST_WAIT_S = 5.0
 
 
 def _utc_now() -> datetime:
@@ -199,3 +204,79 @@ def _sums(progress: Progress) -> dict[str, object]:
         "maybe_billed": progress.maybe_billed,
         "errors": dict(progress.errors),
     }
+
+
+@final
+class PipeFile:
+    """A pipe to write to, as a file. What its reader has not taken yet waits in memory.
+
+    Opening it waits for a reader.
+
+    Args:
+        path: the path of the pipe.
+        max_waiting: the most bytes that may wait.
+        last_wait_s: how long `close` waits for the reader, in seconds.
+
+    Raises:
+        OSError: the pipe cannot be opened.
+
+    Attributes:
+        closed: whether the pipe is closed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_waiting: int = _MAX_WAITING_BYTES,
+        last_wait_s: float = _LAST_WAIT_S,
+    ) -> None:
+        self.closed = False
+        self._max_waiting = max_waiting
+        self._last_wait_s = last_wait_s
+        self._waiting = bytearray()
+        self._pipe = os.open(path, os.O_WRONLY)
+        os.set_blocking(self._pipe, False)
+
+    def write(self, data: bytes) -> None:
+        """Add bytes to those that wait.
+
+        Raises:
+            OSError: too many wait.
+        """
+        self._waiting += data
+        if len(self._waiting) >= _PIECE_BYTES:
+            self.flush()
+        if len(self._waiting) > self._max_waiting:
+            raise BlockingIOError(errno.EAGAIN, "its reader is too slow")
+
+    def flush(self) -> None:
+        """Write what the pipe has room for.
+
+        Raises:
+            OSError: the pipe has no reader any more.
+        """
+        try:
+            while self._waiting:
+                count = os.write(self._pipe, self._waiting[:_PIECE_BYTES])
+                del self._waiting[:count]
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        """Close the pipe, after the reader has taken what waits.
+
+        Raises:
+            OSError: it has not taken all of it in time.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        try:
+            self.flush()
+            while self._waiting:
+                if not select.select((), (self._pipe,), (), self._last_wait_s)[1]:
+                    raise BlockingIOError(errno.EAGAIN, "its reader is too slow")
+                self.flush()
+        finally:
+            os.close(self._pipe)

@@ -33,9 +33,7 @@ from ...actors import (
 from ...bulk.engine.routing import check_batches
 from ...bulk.files.known import open_known
 from ...bulk.forecast import forecast
-from ...bulk.limits_table import read_limits
-from ...bulk.reading.ahead import RowsAhead
-from ...bulk.reading.opening import count_rows, is_file, open_rows
+from ...bulk.reading.opening import RowsAhead, count_rows, is_file, open_rows
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.reading.source import FileState, state_of
 from ...bulk.settings import BulkSettings, Fsync, Paths, RetriedReason, RunRoute
@@ -63,6 +61,7 @@ from ..parameters import ABOVE_ZERO, Name
 from ..sections import option
 from .job import BUILT_IN, BulkJob, run_job
 from .json_summary import JsonCommand, estimate_of, summary_of, write_summary
+from .limits_table import read_limits
 from .options import (
     check_files,
     output_options,

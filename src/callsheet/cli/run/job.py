@@ -27,7 +27,7 @@ from ...actors import (
     write_remedy,
 )
 from ...bulk import bulk
-from ...bulk.collecting import rare_collections
+from ...bulk.bulk import rare_collections
 from ...bulk.engine.run import BulkRun
 from ...bulk.errors import BulkRefused, BulkStopped, RunEnding
 from ...bulk.progress import Progress

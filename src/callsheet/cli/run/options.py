@@ -11,7 +11,7 @@ import click
 from ...actors import Json, why_not_written
 from ...bulk.reading.errors import InputError, cannot_read
 from ...bulk.reading.settings import Form, ReadSettings
-from ...bulk.report import is_report
+from ...bulk.report.page import is_report
 from ...bulk.row import BadRow, Row
 from ...bulk.settings import RETRIED_REASONS, Paths, RetriedReason
 from ...bulk.tables.short_schema import schema_class

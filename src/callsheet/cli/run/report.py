@@ -25,9 +25,9 @@ from ...bulk.engine.run import BulkRun
 from ...bulk.errors import BulkRefused
 from ...bulk.forecast import Forecast, PricedRoute
 from ...bulk.progress import Progress
-from ...bulk.report import summary
 from ...bulk.report.page import ReportMeta, write_report
 from ...bulk.settings import RETRIED_REASONS, BulkSettings, Paths
+from ...bulk.watching.panel import summary
 from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
 from ..options import unwritten_remark

@@ -10,11 +10,9 @@ import click
 
 from ...actors import PriceBook, Vendor
 from ...bulk.errors import BulkRefused
-from ...bulk.files.comparison import InputComparison, RowComparer
-from ...bulk.files.known import KnownKeys, open_known
+from ...bulk.files.known import InputComparison, KnownKeys, RowComparer, open_known
 from ...bulk.forecast import Forecast, forecast
-from ...bulk.reading.ahead import RowsAhead
-from ...bulk.reading.opening import open_rows
+from ...bulk.reading.opening import RowsAhead, open_rows
 from ...bulk.reading.settings import ReadSettings
 from ...bulk.reading.source import STDIN, FileState
 from ...bulk.row import Row

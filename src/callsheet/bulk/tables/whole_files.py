@@ -1,34 +1,43 @@
-"""Write a table as a workbook (.xlsx), row by row, so that memory does not grow with it.
+"""Write tables that cannot grow: as a workbook (.xlsx), or as Parquet with the library PyArrow.
 
-The file has the parts that ECMA-376 requires, and one sheet. A text is a text in it, also one that
-begins with "=": it is never a formula.
+Both are written some rows at a time, so that memory does not grow with them. A workbook has the
+parts that ECMA-376 requires, and one sheet. A text is a text in it, also one that begins with "=":
+it is never a formula.
 """
 
+import importlib
 import math
 import re
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from xml.sax.saxutils import escape
 
-from .cells import TableCell
-from .shape import TableLimits
+from ...wording import how_to_install
+from ..errors import BulkRefused
+from ..reading.parquet_table import parquet_library
+from .shape import TableCell, TableLimits
 
 WORKBOOK_LIMITS = TableLimits(".xlsx", rows=1_048_575, columns=16_384, cell_chars=32_767)
 """The limits of Excel, with a row for the header."""
+PARQUET_LIMITS = TableLimits(".parquet")
+
+TableRows = Callable[[], Iterator[Sequence[TableCell]]]
+"""Returns the rows of a table, from the first one."""
 
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _XML = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
-_KIND = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+_CONTENT = "application/vnd.openxmlformats-officedocument.spreadsheetml"
 _PARTS = {
     "[Content_Types].xml": (
         '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
         '<Default Extension="rels"'
         ' ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-        f'<Override PartName="/xl/workbook.xml" ContentType="{_KIND}.sheet.main+xml"/>'
-        f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{_KIND}.worksheet+xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{_CONTENT}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{_CONTENT}.worksheet+xml"/>'
         "</Types>"
     ),
     "_rels/.rels": (
@@ -50,6 +59,8 @@ _PARTS = {
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _MOST_DIGITS = 15  # of a number in Excel; a longer one is written as text
+_ROWS_AT_A_TIME = 1_000  # of Parquet
+_INT64 = 2**63
 _CUT = "cut to 32,767 characters; export to .csv or .parquet for the whole text"
 
 
@@ -102,3 +113,82 @@ def _cell(value: TableCell) -> str:
     text = _UNWRITABLE.sub(lambda found: f"_x{ord(found[0]):04X}_", text)
     text = escape(text, {"\r": "&#13;"})
     return f'<c t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
+
+
+def check_parquet(name: str) -> None:
+    """Check that Parquet can be written.
+
+    Args:
+        name: the name of the file.
+
+    Raises:
+        BulkRefused: PyArrow is not installed.
+    """
+    try:
+        parquet_library()
+    except ImportError:
+        how = how_to_install("pyarrow", "parquet")
+        raise BulkRefused(f"{name} is Parquet, which needs PyArrow", how) from None
+
+
+def write_parquet(path: Path, columns: Sequence[str], rows: TableRows) -> None:
+    """Write a Parquet file.
+
+    The rows are read twice, because the type of a column is known after the last one: integer,
+    number, truth value, or text, to which other values are converted if they are mixed.
+
+    Args:
+        path: the file to write.
+        columns: the names of the columns.
+        rows: returns the rows.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    arrow: Any = importlib.import_module("pyarrow")
+    parquet = parquet_library()
+    kinds = _kinds(len(columns), rows())
+    types = {int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_(), str: arrow.string()}
+    schema = arrow.schema(
+        [arrow.field(name, types[kind]) for name, kind in zip(columns, kinds, strict=True)]
+    )
+    with parquet.ParquetWriter(path, schema) as writer:
+        left = iter(rows())
+        while some := list(islice(left, _ROWS_AT_A_TIME)):
+            arrays = [
+                arrow.array([_as(row[at], kind) for row in some], types[kind])
+                for at, kind in enumerate(kinds)
+            ]
+            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+
+
+_Kind = type[str] | type[int] | type[float] | type[bool]
+
+
+def _kinds(width: int, rows: Iterable[Sequence[TableCell]]) -> list[_Kind]:
+    """Return the type of each column; that of one without values is text."""
+    found: list[set[_Kind]] = [set() for _ in range(width)]
+    for row in rows:
+        for seen, cell in zip(found, row, strict=True):
+            if cell is not None:
+                seen.add(_kind(cell))
+    return [_joined(seen) for seen in found]
+
+
+def _kind(cell: str | float | bool) -> _Kind:  # noqa: FBT001  # a value of a table
+    kind: _Kind = type(cell)
+    return str if kind is int and not -_INT64 <= cell < _INT64 else kind  # type: ignore[operator]  # an int
+
+
+def _joined(seen: set[_Kind]) -> _Kind:
+    if seen == {int, float}:
+        return float
+    return seen.pop() if len(seen) == 1 else str
+
+
+def _as(cell: TableCell, kind: _Kind) -> TableCell:
+    if cell is None:
+        return None
+    if kind is str and isinstance(cell, bool):
+        return str(cell).lower()
+    return kind(cell)

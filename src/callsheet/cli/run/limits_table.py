@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import attrs
 
-from ..actors import Limits, why_not_read
+from ...actors import Limits, why_not_read
 
 _NAMES = {  # {name in the file: name in `Limits`}
     "rpm": "rpm",

@@ -1,4 +1,4 @@
-"""Find the encoding of a text, and read the text as UTF-8.
+"""Find the encoding of a text, and read the text as UTF-8, in lines.
 
 UTF-8 is assumed as long as the text is valid, or nearly so: a few bad bytes are damage, and their
 rows are reported. Otherwise charset-normalizer ranks the encodings that spreadsheets and databases
@@ -9,8 +9,10 @@ import codecs
 import io
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, final
+
+from .errors import BROKEN, BadLine, cannot_read_on
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -40,6 +42,9 @@ INVALID_BYTE = 0xFF
 """What a byte becomes in UTF-8 that the encoding of the text does not have."""
 
 _ERRORS = "callsheet.invalid"
+_BOM = b"\xef\xbb\xbf"
+_SKIPPED_BYTES = 64 * 1024  # at a time, of a line that is too long
+_SHOWN = 200  # characters of a line
 
 
 def _kept_invalid(error: UnicodeError) -> tuple[str, int]:
@@ -212,3 +217,54 @@ def read_some(stream: BinaryIO, size: int) -> bytes:
     read1 = getattr(stream, "read1", stream.read)
     data: bytes = read1(size)
     return data
+
+
+def lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | BadLine]]:
+    """Yield the number of each line, from 1, and the line with its line end.
+
+    A line that is too long is skipped piece by piece and becomes a `BadLine`. An error of the
+    stream becomes a last `BadLine`.
+    """
+    number = 0
+    try:
+        while line := stream.readline(max_bytes + 1):
+            number += 1
+            if number == 1 and line.startswith(_BOM):
+                line = line[len(_BOM) :]
+            if len(line) > max_bytes and line[-1:] != b"\n":
+                yield number, _passed_over(stream, line, max_bytes)
+            else:
+                yield number, line
+    except BROKEN as error:
+        yield number + 1, BadLine(cannot_read_on(error, "line"))
+
+
+def _passed_over(stream: BinaryIO, begun: bytes, max_bytes: int) -> BadLine:
+    text, size, quotes = shown(begun), len(begun), begun.count(b'"')
+    del begun  # free its memory: it has the maximum length
+    while piece := stream.readline(_SKIPPED_BYTES):
+        size += len(piece)
+        quotes += piece.count(b'"')
+        if piece[-1:] == b"\n":
+            break
+    reason = f"the line has {size:,} bytes; the maximum (max_line_bytes) is {max_bytes:,}"
+    return BadLine(reason, text, bool(quotes % 2))
+
+
+def not_utf8(line: bytes) -> str | None:
+    """Return what is wrong with the encoding of a line; None if it is valid UTF-8."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        at = error.start
+        if line[at] == INVALID_BYTE:
+            return f"byte {at + 1} of the line is not of the encoding of the input"
+        return f"byte {at + 1} of the line, 0x{line[at]:02x}, is not UTF-8 ({error.reason})"
+    return None
+
+
+def shown(line: bytes | str) -> str:
+    """Return the beginning of a line."""
+    if isinstance(line, bytes):
+        line = line[:_SHOWN].decode(errors="replace")
+    return line[:_SHOWN].rstrip("\r\n")
