@@ -7,9 +7,9 @@ OpenTelemetry are observers.
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Literal, final, get_args
-from urllib.parse import urlsplit
 
 import attrs
+import httpx
 
 from callsheet.runtime import get_logger
 
@@ -63,9 +63,9 @@ class Destination:
             vendor: the name of the vendor.
             url: the base URL of the endpoint.
         """
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        return cls(vendor, parts.hostname or "", port)
+        parsed = httpx.URL(url)
+        port = parsed.port or (443 if parsed.scheme == "https" else 80)
+        return cls(vendor, parsed.host, port)
 
 
 @attrs.frozen(kw_only=True)

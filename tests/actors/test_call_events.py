@@ -1,7 +1,9 @@
 """What an observer receives of calls and posts, usual stages and details (L9)."""
 
 import contextvars
+import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -54,6 +56,16 @@ def test_an_observer_gets_details_only_if_it_names_them():
         "failed", "cancelled",
     }  # fmt: skip
     assert stages_of(StageObserver(print, DETAILS)) == DETAILS
+
+
+def test_each_stage_is_documented():
+    page = Path(__file__).parents[2] / "docs" / "observability.md"
+    text = page.read_text(encoding="utf-8").partition("## OpenTelemetry")[0]
+    usual, details = (
+        set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (.*?) \|", part, re.MULTILINE))))
+        for part in text.split("These stages are details:")
+    )
+    assert (usual, details) == (stages_of(print), DETAILS)
 
 
 def test_several_observers_are_one_that_wants_what_they_want():

@@ -6,7 +6,7 @@ from math import inf
 import httpx
 import pytest
 import trio
-from fakes import MODEL, URL, Journal, Reply, Script, Stage, broken, call, outcomes, refusal
+from fakes import URL, Journal, Reply, Script, Stage, broken, call, outcomes, refusal
 from troupe_calls import completing, settings_for, text_of
 
 from callsheet.actors import (
@@ -23,7 +23,6 @@ from callsheet.actors import (
     LimiterStatistics,
     Limits,
     RateLimited,
-    Request,
     RequestActor,
     RequestStatistics,
     RetryPolicy,

@@ -79,6 +79,11 @@ async def test_a_function_of_the_user_redacts_each_text(autojump_clock):
     assert "Hi" not in shown
 
 
+async def test_a_text_that_cannot_be_redacted_is_not_recorded(autojump_clock):
+    found = await recorded(chat("a secret"), content=True, redact=lambda text: text[99])
+    assert found["gen_ai.input.messages"][0]["parts"][0]["content"] == "***"
+
+
 async def test_calls_of_tools_and_their_results(autojump_clock):
     def weather(city: str) -> str:
         """Return the weather."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Final, final, get_args
 
@@ -37,7 +38,7 @@ class OpenTelemetry:
             received. None decides by OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT, which is
             off if it is not set.
         redact: changes each text before it is recorded; by default, what looks like a key is
-            replaced.
+            replaced. Of a text with which it fails, nothing is recorded.
         names: the version of the GenAI conventions whose names are used: "latest", or "1.41" for
             dashboards that were made for the names before.
 
@@ -66,7 +67,8 @@ class OpenTelemetry:
         meter = metrics.get_meter("callsheet", ours, meter_provider)
         self.stages = _STAGES
         self._calls = TracedCalls()
-        self._spans = CallSpans(tracer, self._calls, NAMES[names], redact if content else None)
+        recorded = partial(_redacted, redact) if content else None
+        self._spans = CallSpans(tracer, self._calls, NAMES[names], recorded)
         self._metrics = CallMetrics(meter, names)
 
     def __repr__(self) -> str:
@@ -97,3 +99,11 @@ class OpenTelemetry:
                         call.span.set_attribute(WAITED_S, waited_s)
         else:
             self._spans.observe(event)
+
+
+def _redacted(redact: Callable[[str], str], text: str) -> str:
+    """Return a text as it is recorded. The function may raise, but must not end a call."""
+    try:
+        return redact(text)
+    except Exception:  # noqa: BLE001  # a function of the user's may raise anything
+        return "***"

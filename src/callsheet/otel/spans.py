@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from time import time_ns
-from typing import Final, final
+from typing import final
 
 from opentelemetry import context as otel_context
 from opentelemetry.trace import (
@@ -152,7 +152,8 @@ class CallSpans:
                 span.set_attributes(usage_attributes(event.usage, self._names))
             if event.cost_usd is not None:
                 span.set_attribute(names.COST_USD, float(event.cost_usd))
-            _set_outcome(span, event)
+            span.set_attribute(names.OUTCOME, _outcome(event))
+            _set_error(span, event)
         span.end()
         call.is_over = True
         self._calls.tidy(call)
@@ -260,20 +261,17 @@ class CallSpans:
             self._close(call, event)
 
 
-_OUTCOMES: Final[dict[CallStage, str]] = {"split": "answered"}
-
-
-def _set_outcome(span: Span, event: CallEvent) -> None:
-    """Say how a call has ended. A call that its caller gave up has no error."""
-    error = error_type(event)
-    outcome = _OUTCOMES.get(event.stage, event.stage)
-    if event.stage == "split" and error is not None:
-        outcome = "cancelled" if event.is_cancelled else "failed"
-    span.set_attribute(names.OUTCOME, outcome)
-    _set_error(span, event)
+def _outcome(event: CallEvent) -> str:
+    """Return how a call, which may be a combined one, has ended."""
+    if event.stage != "split":
+        return event.stage
+    if event.is_cancelled:
+        return "cancelled"
+    return "answered" if event.failure is None else "failed"
 
 
 def _set_error(span: Span, event: CallEvent) -> None:
+    """Say why there is no response. What was given up has no error status."""
     error = error_type(event)
     if error is None:
         return
