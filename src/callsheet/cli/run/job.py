@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,8 +39,9 @@ from ...bulk.watching.event_log import EventLog
 from ...bulk.watching.series import Series
 from ...bulk.watching.watch import open_watch
 from ...endpoints import EndpointChoice, open_endpoint
-from ...runtime import RestartIntensityExceeded, open_collapsing_nursery
+from ...runtime import RestartIntensityExceeded
 from ...wording import printable
+from ..signals import STOP_SIGNALS, SignalBurst, open_signals
 
 BUILT_IN = "the built-in provider"
 """The stable name of the built-in provider."""
@@ -202,38 +203,35 @@ def _event_log(job: BulkJob) -> Generator[EventLog | None]:
         yield log
 
 
-@contextlib.asynccontextmanager
-async def _signals_handled(
+def _signals_handled(
     job: BulkJob, run: BulkRun, scope: trio.CancelScope
-) -> AsyncGenerator[None]:
+) -> contextlib.AbstractAsyncContextManager[None]:
     """Handle signals until the block ends."""
     # Without a limits file, SIGHUP means that the terminal is gone; it drains as Ctrl-C does.
-    numbers = {signal.SIGINT, signal.SIGTERM, _PAUSE, _REREAD} - {None}
-    async with open_collapsing_nursery() as nursery:
-        await nursery.start(_handle_signals, job, run, scope, numbers)
-        yield
-        nursery.cancel_scope.cancel()
+    rereads = set[int]() if _REREAD is None or not job.has_limits_file else {_REREAD}
+    pauses = set[int]() if _PAUSE is None else {_PAUSE}
+    hangs_up = set[int]() if _REREAD is None else {_REREAD} - rereads
+    pause = SignalBurst()
 
+    def stop() -> None:
+        if job.interrupted:
+            scope.cancel()
+        else:
+            job.interrupted = True
+            _print(job, _drain_notice(run.drain()))
 
-async def _handle_signals(
-    job: BulkJob,
-    run: BulkRun,
-    scope: trio.CancelScope,
-    handled: set[int],
-    task_status: trio.TaskStatus[None],
-) -> None:
-    with trio.open_signal_receiver(*handled) as signals:
-        task_status.started()
-        async for one in signals:
-            if one == _PAUSE:
-                _toggle(job, run)
-            elif one == _REREAD and job.has_limits_file:
-                await _change_limits(job, run)
-            elif job.interrupted:
-                scope.cancel()
-            else:
-                job.interrupted = True
-                _print(job, _drain_notice(run.drain()))
+    async def pause_or_reread(number: int) -> None:
+        if number in rereads:
+            await _change_limits(job, run)
+        elif pause.starts(trio.current_time()):
+            _toggle(job, run)
+
+    return open_signals(
+        stop,
+        stops={*STOP_SIGNALS, *hangs_up},
+        others=pauses | rereads,
+        on_other=pause_or_reread,
+    )
 
 
 def _drain_notice(in_flight: int) -> str:
