@@ -12,7 +12,7 @@ import click
 
 from ...actors import Limits, Vendor
 from ...bulk.errors import BulkRefused, EndingKind
-from ...bulk.forecast import Forecast, ModelForecast, PricedRoute
+from ...bulk.forecast import Forecast, ModelForecast, OutputBasis, PricedRoute
 from ...bulk.reading.errors import InputError
 from ...bulk.settings import BulkSettings, Paths, RunRoute
 from ...bulk.tables.shape import TableTooLarge
@@ -51,6 +51,8 @@ class ModelEstimate:
         rows: the rows to send.
         input_tokens: the tokens of their prompts.
         output_tokens: the tokens of their responses.
+        basis: what the length of a response is estimated by: responses, the latest ones in OUTPUT;
+            schema, the longest answer that it allows; max_tokens; or default, 256 tokens.
         live_usd: the cost in USD of one call per row; null if the price is not known.
         batch_usd: the cost in USD by the Batch API.
         flex_usd: the cost in USD at the flex tier.
@@ -61,6 +63,7 @@ class ModelEstimate:
     rows: int
     input_tokens: int
     output_tokens: int
+    basis: OutputBasis
     live_usd: str | None
     batch_usd: str | None
     flex_usd: str | None
@@ -398,6 +401,7 @@ def _model(name: str, model: ModelForecast) -> ModelEstimate:
         rows=model.rows,
         input_tokens=model.usage.input_tokens,
         output_tokens=model.usage.output_tokens,
+        basis=model.basis,
         live_usd=_usd(model.live_usd),
         batch_usd=_usd(model.batch_usd),
         flex_usd=_usd(model.flex_usd),
