@@ -171,6 +171,7 @@ class BulkRun:
             maybe_usd=spending.maybe_usd,
             spent_usd=spending.at_most_usd,
             budget_usd=state.max_cost,
+            budget_room=state.room,
             errors=dict(counts.errors),
             cut=dict(counts.cut),
             slowest=tuple(counts.slowest),

@@ -4,6 +4,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -35,12 +36,14 @@ from ...bulk.progress import Progress
 from ...bulk.reading.settings import ReadSettings
 from ...bulk.row import BadRow, Row
 from ...bulk.settings import BulkSettings
+from ...bulk.spending import BudgetRoom
 from ...bulk.watching.event_log import EventLog
+from ...bulk.watching.panel import held_by_budget
 from ...bulk.watching.series import Series
 from ...bulk.watching.watch import open_watch
 from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import RestartIntensityExceeded
-from ...wording import printable
+from ...wording import dollars, printable
 from ..signals import STOP_SIGNALS, SignalBurst, open_signals
 
 BUILT_IN = "the built-in provider"
@@ -153,7 +156,12 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
                 watch = open_watch(
                     run.progress,
                     job.console,
-                    observers=[series.sample, _misfits_told(job), *(one.sample for one in logs)],
+                    observers=[
+                        series.sample,
+                        _misfits_told(job),
+                        _budget_told(job),
+                        *(one.sample for one in logs),
+                    ],
                 )
                 # The report states why the run ended early.
                 with contextlib.suppress(BulkStopped):
@@ -187,6 +195,41 @@ def _misfits_told(job: BulkJob) -> Callable[[Progress], None]:
                 _print(job, f"Rows are sent alone, and not in packs: {reason}.")
 
     return sample
+
+
+def _budget_told(job: BulkJob) -> Callable[[Progress], None]:
+    """Return an observer that prints what holds --max-cost, and how few calls it allows, once."""
+    is_open_told = is_room_told = False
+
+    def sample(progress: Progress) -> None:
+        nonlocal is_open_told, is_room_told
+        open_usd = progress.unknown_usd + progress.maybe_usd
+        if not is_open_told and progress.budget_usd is not None and open_usd:
+            _print(job, _open_words(progress, progress.budget_usd, open_usd))
+        is_open_told = True  # what this run adds is in the display
+        room = held_by_budget(progress)
+        if not is_room_told and room is not None:
+            is_room_told = True
+            _print(job, _room_words(room))
+
+    return sample
+
+
+def _open_words(progress: Progress, budget_usd: Decimal, open_usd: Decimal) -> str:
+    calls = f"{progress.maybe_billed:,} calls that may have been billed without a response"
+    what = calls if progress.maybe_billed else "responses that told no cost"
+    return (
+        f"Of --max-cost {dollars(budget_usd)}, {dollars(open_usd)} count for {what}, each at the "
+        "most that it can have cost."
+    )
+
+
+def _room_words(room: BudgetRoom) -> str:
+    calls = "1 call" if room.calls == 1 else f"{room.calls:,} calls"
+    words = f"--max-cost allows {calls} in flight: each may cost up to {dollars(room.call_usd)}"
+    if room.max_tokens is None:
+        return f"{words}."
+    return f"{words}; --max-tokens {room.max_tokens:,} would allow {room.calls_then:,}."
 
 
 @contextlib.contextmanager
