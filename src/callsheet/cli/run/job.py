@@ -44,7 +44,7 @@ from ...bulk.watching.watch import open_watch
 from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import RestartIntensityExceeded
 from ...wording import dollars, printable
-from ..signals import STOP_SIGNALS, SignalBurst, open_signals
+from ..signals import STOP_SIGNALS, open_signals
 
 BUILT_IN = "the built-in provider"
 """The stable name of the built-in provider."""
@@ -252,9 +252,7 @@ def _signals_handled(
     """Handle signals until the block ends."""
     # Without a limits file, SIGHUP means that the terminal is gone; it drains as Ctrl-C does.
     rereads = set[int]() if _REREAD is None or not job.has_limits_file else {_REREAD}
-    pauses = set[int]() if _PAUSE is None else {_PAUSE}
     hangs_up = set[int]() if _REREAD is None else {_REREAD} - rereads
-    pause = SignalBurst()
 
     def stop() -> None:
         if job.interrupted:
@@ -266,13 +264,13 @@ def _signals_handled(
     async def pause_or_reread(number: int) -> None:
         if number in rereads:
             await _change_limits(job, run)
-        elif pause.starts(trio.current_time()):
+        else:
             _toggle(job, run)
 
     return open_signals(
         stop,
         stops={*STOP_SIGNALS, *hangs_up},
-        others=pauses | rereads,
+        others=rereads if _PAUSE is None else {*rereads, _PAUSE},
         on_other=pause_or_reread,
     )
 
