@@ -7,6 +7,9 @@ import attrs
 MAKE_ROOM = "free space on the disk"
 """The usual remedy when a file cannot be written."""
 
+ANOTHER_OUTPUT = "give another OUTPUT"
+"""The usual remedy when a file beside OUTPUT cannot be used."""
+
 RUN_AGAIN = "run the same command again to continue"
 """The remedy when a run ended before its input; completed rows are not sent again."""
 

@@ -21,13 +21,13 @@ from ...actors import (
     take_unwritten,
     write_remedy,
 )
-from ..errors import ArchiveFailed, BulkRefused
+from ..errors import ANOTHER_OUTPUT, ArchiveFailed, BulkRefused
 from ..row import Row
 from ..settings import BulkSettings, Paths
 from ..spending import RunSpend
 from .lines import is_error_line, with_id
 from .output import JSON_LINES, RowFormat, in_use, not_writable
-from .store import STORE_REMEDY, RunStore
+from .store import RUN_STORE, STORE_REMEDY, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2
 _LONGEST_LINE = 1024**2  # bytes of a line that show whose it is
@@ -78,9 +78,13 @@ class Archive:
         try:
             _check_place(output)
             self.is_new = not paths.store.exists()
+            grows = (output, form.growing(paths))
+            self._made = {
+                path.resolve() for path in grows if not path.exists()
+            }  # not a link to one
         except OSError as error:
             raise not_writable(output, error) from None
-        for path in dict.fromkeys((output, form.growing(paths))):
+        for path in dict.fromkeys(grows):
             if self.is_new and path.exists() and path.stat().st_size:
                 raise BulkRefused(
                     f"{path} exists, but {paths.store.name} does not: Callsheet did not write that "
@@ -98,7 +102,10 @@ class Archive:
             ) from None
         except StorageError as error:
             reason = f"{error.name} cannot be used: {error.reason}"
-            raise BulkRefused(f"{output} cannot be written: {reason}", error.remedy) from None
+            # A ledger that gets costs of an earlier run has a path of its own.
+            is_ours = error.name == RUN_STORE.name(paths.store)
+            remedy = error.remedy_by(ANOTHER_OUTPUT) if is_ours else error.remedy
+            raise BulkRefused(f"{output} cannot be written: {reason}", remedy) from None
         except OSError as error:
             raise not_writable(output, error) from None
 
@@ -201,6 +208,12 @@ class Archive:
             self.paths.store.unlink(missing_ok=True)
             self.paths.rows.unlink(missing_ok=True)
 
+    def undo(self) -> None:
+        """Close and remove the files that this run has made, because it does not start."""
+        self.close(remove=self.is_new)
+        for path in self._made if self.is_new else ():
+            path.unlink(missing_ok=True)
+
     # ----------------------------------------------------------------
 
     def _reused(self, line: bytes | None, row: Row) -> bytes | None:
@@ -283,7 +296,7 @@ def _failed(error: StorageError) -> ArchiveFailed:
     if isinstance(error, StorageFull):
         return ArchiveFailed(error.reason)
     is_damaged = isinstance(error, DamagedFile)
-    remedy = STORE_REMEDY if is_damaged else error.remedy
+    remedy = STORE_REMEDY if is_damaged else error.remedy_by(ANOTHER_OUTPUT)
     reason = f"{error.name} cannot be used: {error.reason}"
     return ArchiveFailed(reason, remedy, is_damaged=is_damaged)
 

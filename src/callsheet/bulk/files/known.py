@@ -19,7 +19,7 @@ from typing import Self, final
 import attrs
 
 from ...actors import DamagedFile, Database, JournalOwner, StorageError
-from ..errors import BulkRefused
+from ..errors import ANOTHER_OUTPUT, BulkRefused
 from ..reading.identity import WHOLE_BYTES, changed_parts
 from ..row import Row, ended_by
 from ..spending import RunSpend
@@ -162,7 +162,9 @@ def open_known(path: Path) -> Generator[KnownKeys]:
     except StorageError as error:
         output = path.with_name(path.name.removesuffix(".callsheet"))
         reason = f"{error.name} cannot be used: {error.reason}"
-        raise BulkRefused(f"{output} cannot be written: {reason}", error.remedy) from None
+        raise BulkRefused(
+            f"{output} cannot be written: {reason}", error.remedy_by(ANOTHER_OUTPUT)
+        ) from None
 
 
 @attrs.frozen

@@ -30,6 +30,7 @@ from ...actors import (
     open_troupe,
     why_not_written,
 )
+from ...costs.report import ledger_words
 from ...display import open_display
 from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import AskFailed, AskTimedOut, RestartIntensityExceeded, open_collapsing_nursery
@@ -123,8 +124,8 @@ async def compose_all(run: Composition) -> None:
                 await _with_provider(run)
             except RestartIntensityExceeded as error:
                 run.crash = str(error)
-            except StorageError as error:
-                run.refused = str(error)
+            except StorageError as error:  # of the ledger
+                run.refused = ledger_words(error)
 
 
 def _stop(run: Composition) -> None:

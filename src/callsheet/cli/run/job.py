@@ -41,6 +41,7 @@ from ...bulk.watching.event_log import EventLog
 from ...bulk.watching.panel import held_by_budget
 from ...bulk.watching.series import Series
 from ...bulk.watching.watch import open_watch
+from ...costs.report import ledger_words
 from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import RestartIntensityExceeded
 from ...wording import dollars, printable
@@ -122,8 +123,8 @@ async def run_job(job: BulkJob) -> None:
             job.refused = str(error)
         except RestartIntensityExceeded as error:
             job.crash = str(error)
-        except StorageError as error:
-            job.refused = str(error)
+        except StorageError as error:  # of the ledger: the run reports its own files itself
+            job.refused = ledger_words(error)
     job.ended_at = datetime.now(UTC)
     if (run := job.run) is not None:
         job.progress, job.ending, job.is_complete = run.progress(), run.ending, run.is_complete

@@ -22,7 +22,7 @@ from ...actors import (
     why_not_written,
 )
 from ...bulk.engine.run import BulkRun
-from ...bulk.errors import BulkRefused
+from ...bulk.errors import ANOTHER_OUTPUT, BulkRefused
 from ...bulk.forecast import Forecast, OutputBasis, PricedRoute
 from ...bulk.progress import Progress
 from ...bulk.report.page import ReportMeta, write_report
@@ -186,7 +186,8 @@ def rows_in_batches(output: Path, owner: JournalOwner | None = None) -> int:
     try:
         return lines_in(Paths(output).batches, owner)
     except StorageError as error:
-        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
+        remedy = error.remedy_by(ANOTHER_OUTPUT)
+        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", remedy) from None
 
 
 def rows_left_in_batches(output: Path) -> int:
