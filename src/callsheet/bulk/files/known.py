@@ -175,13 +175,20 @@ class InputComparison:
         responses: the number of responses in the store.
         matched: rows that have a response.
         changed: rows that have changed since they got a response, and would be paid for again.
+        new: the other rows without a response.
         parts: the number of changed rows by what has changed; a row may have several.
     """
 
     responses: int = 0
     matched: int = 0
     changed: int = 0
+    new: int = 0
     parts: Mapping[str, int] = attrs.field(factory=dict[str, int])
+
+    @property
+    def unmatched(self) -> int:
+        """The number of responses that no row of the input has, nor had before it changed."""
+        return self.responses - self.matched - self.changed
 
     @property
     def repeats_most(self) -> bool:
@@ -202,7 +209,7 @@ class RowComparer:
     def __init__(self, known: KnownKeys) -> None:
         self._known = known
         self._matches = bytearray(known.last // 8 + 1)  # a bit for each response
-        self._matched = self._open = 0
+        self._matched = self._open = self._rows = 0
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -227,6 +234,7 @@ class RowComparer:
         Args:
             row: the next row of the input.
         """
+        self._rows += 1
         number = self._known.find(row.key)
         if number is not None:
             self._matched += 1
@@ -255,7 +263,8 @@ class RowComparer:
             if moved:
                 changed += moved
                 parts["id"] += moved
-        return InputComparison(responses, self._matched, changed, dict(parts.most_common()))
+        new = self._rows - self._matched - changed
+        return InputComparison(responses, self._matched, changed, new, dict(parts.most_common()))
 
     def _stale(self) -> Iterator[tuple[str, bytes]]:
         """Yield id and key of the responses that match no row, the latest first."""
