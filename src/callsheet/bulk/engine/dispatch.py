@@ -20,7 +20,7 @@ from ...actors import (
     Stage,
 )
 from ..errors import DRAINED, LATE, RunEnding
-from ..files.lines import RowOutcome, answer_line, failure_line
+from ..files.lines import RowOutcome, answer_line, failure_line, with_spent
 from ..progress import RowEnded
 from ..row import EarlierAnswer, Placed, Row, ended_by, with_earlier
 from ..settings import RetriedReason
@@ -230,7 +230,10 @@ class Dispatch:
                 cost_usd=took.cost_usd,
                 is_reused=True,
             )
-        self._add_ended(RowOutcome(placed.place, earlier.line, event, columns=row.columns))
+        line, key = earlier.line, None
+        if took != _NOTHING:  # the line has what all calls took
+            line, key = with_spent(line, took.on(earlier.response)), row.key
+        self._add_ended(RowOutcome(placed.place, line, event, key, columns=row.columns))
 
     def cancelled(self, call: RowCall) -> None:
         """Record that the call of a row was cancelled; the row goes back to the queue."""
