@@ -25,6 +25,7 @@ from ...runtime import (
 )
 from ..errors import ANOTHER_OUTPUT, ArchiveFailed, BulkRefused, RunEnding, crash_ending
 from ..files.archive import Archive
+from ..files.known import refusal_of
 from ..files.lines import RowOutcome, bad_line, read_answer
 from ..progress import RowEnded
 from ..row import BAD_ROW, BadRow, EarlierAnswer, Placed, Row, ended_by
@@ -58,10 +59,12 @@ class Admitted:
     Args:
         to_send: these rows. The others have gone to the writer.
         ending: why no more rows should start; None if they may.
+        is_refused: True if no row was admitted, because most would be paid for again.
     """
 
     to_send: Sequence[Placed]
     ending: RunEnding | None
+    is_refused: bool = False
 
 
 @attrs.frozen
@@ -247,9 +250,27 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
         if self._is_reopened:
             raise ArchiveFailed("the run store has crashed", "see the log")
         self._has_begun = True
+        if not message.first and (
+            refusal := await self._in_thread(partial(self._refusal, message))
+        ):
+            return Admitted((), refusal, is_refused=True)
         to_send, ended = await self._in_thread(partial(self._look_up, message))
         await self._write(WriteRows(ended, read=len(message.rows)), waits=True)
         return Admitted(to_send, self._trouble)
+
+    def _refusal(self, message: AdmitRows) -> RunEnding | None:
+        """Return why the run should not send its first rows; None if it may.
+
+        The responses are compared only if so many rows have none that most may have changed.
+        """
+        if self._place.settings.pay_for_changes or not self._archive.has_responses:
+            return None
+        rows = [row for row in message.rows if isinstance(row, Row)]
+        matched = sum(line is not None for line in self._archive.find(rows))
+        if len(rows) <= 2 * matched:
+            return None
+        found = self._archive.compare(rows)
+        return refusal_of(found, len(message.rows)) if found.repeats_most else None
 
     def _look_up(self, message: AdmitRows) -> tuple[list[Placed], list[RowOutcome]]:
         # Ids of bad rows do not count: only responses are identified by their id.

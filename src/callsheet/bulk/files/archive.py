@@ -25,6 +25,7 @@ from ..errors import ANOTHER_OUTPUT, ArchiveFailed, BulkRefused
 from ..row import Row
 from ..settings import BulkSettings, Paths
 from ..spending import RunSpend
+from .known import InputComparison, KnownKeys, RowComparer
 from .lines import is_error_line, with_id
 from .output import JSON_LINES, RowFormat, in_use, not_writable
 from .store import RUN_STORE, STORE_REMEDY, RunStore
@@ -150,6 +151,25 @@ class Archive:
         except StorageError as error:
             raise _failed(error) from None
         return [self._reused(line, row) for line, row in zip(found, rows, strict=True)]
+
+    @property
+    def has_responses(self) -> bool:
+        """Whether earlier runs have stored a response."""
+        return self._store.responses > 0
+
+    def compare(self, rows: Sequence[Row]) -> InputComparison:
+        """Compare rows with the responses of earlier runs.
+
+        Raises:
+            ArchiveFailed: the store cannot be read, or has a line that is not valid.
+        """
+        try:
+            with RowComparer(KnownKeys(self._store.database)) as comparer:
+                for row in rows:
+                    comparer.is_known(row)
+                return comparer.result()
+        except StorageError as error:
+            raise _failed(error) from None
 
     def keep(self, responses: Sequence[tuple[bytes, bytes]], account: RunSpend) -> str:
         """Store responses, and what was sent and spent, in one transaction.

@@ -19,7 +19,7 @@ from typing import Self, final
 import attrs
 
 from ...actors import DamagedFile, Database, JournalOwner, StorageError
-from ..errors import ANOTHER_OUTPUT, BulkRefused
+from ..errors import ANOTHER_OUTPUT, BulkRefused, RunEnding
 from ..reading.identity import WHOLE_BYTES, changed_parts
 from ..row import Row, ended_by
 from ..spending import RunSpend
@@ -194,6 +194,41 @@ class InputComparison:
     def repeats_most(self) -> bool:
         """Whether most rows that have had a response would be paid for again."""
         return self.changed > self.matched
+
+    @property
+    def what_changed(self) -> str:
+        """What has changed, in brackets, with the number of rows unless it is all of them."""
+        shown = [
+            part if count == self.changed else f"{part} of {count:,}"
+            for part, count in self.parts.items()
+        ]
+        return f" ({', '.join(shown)})" if shown else ""
+
+    def paid_again(self, which: str) -> str:
+        """Return what a run would do if it sent the rows that have changed, as a clause.
+
+        Args:
+            which: which rows were compared, such as " among the first 100"; "" for all.
+        """
+        before = self.changed + self.matched
+        count = f"{self.changed:,} of the" if self.matched else "all"
+        rows = f"{count} {before:,} rows{which} that have had a response"
+        return f"this run would pay again for {rows}"
+
+
+def refusal_of(found: InputComparison, count: int) -> RunEnding:
+    """Return why a program's run ends before it sends anything: most rows have changed.
+
+    Args:
+        found: how the first rows compare with the responses of earlier runs.
+        count: the number of these rows.
+    """
+    return RunEnding(
+        "refused",
+        f"{found.paid_again(f' among the first {count:,}')}, because they have changed"
+        f"{found.what_changed}",
+        f"undo the change, {ANOTHER_OUTPUT}, or set pay_for_changes to pay again",
+    )
 
 
 @final

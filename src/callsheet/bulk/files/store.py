@@ -121,6 +121,11 @@ class RunStore:
         return self._db.number("SELECT opened FROM spend")
 
     @property
+    def database(self) -> Database:
+        """The database, for `KnownKeys`."""
+        return self._db
+
+    @property
     def name(self) -> str:
         """A name that is unique to this opening of this store, for a ledger that runs share."""
         return f"{self._text('name')}-{self.opened}"

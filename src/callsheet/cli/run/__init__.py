@@ -290,6 +290,7 @@ def run(
         keep=keep,
         other_provider=other_provider,
         pay_again=pay_again,
+        pay_for_changes=True,  # `ResumeCheck` asks
         retry_on=retry_on,
     )
     vendor = _vendor(choice)

@@ -138,12 +138,10 @@ class ResumeCheck:
         """
         if not found.repeats_most or self.is_confirmed:
             return
-        before = found.changed + found.matched
-        count = f"all {before:,}" if not found.matched else f"{found.changed:,} of the {before:,}"
-        again = f"this run would pay again for {count} rows{which} that have had a response"
+        again = found.paid_again(which)
         if not self._can_ask():
             raise BulkRefused(
-                f"{again}, because they have changed{_parts(found)}",
+                f"{again}, because they have changed{found.what_changed}",
                 "undo the change, give another OUTPUT, or pay again with --yes",
             )
         click.echo(f"{again[0].upper()}{again[1:]}.", err=True)
@@ -199,16 +197,7 @@ def _again(count: int) -> str:
 
 
 def _changes(found: InputComparison, before: str, words: str) -> str:
-    return f"{before}{found.changed:,}{words}{_parts(found)}" if found.changed else ""
-
-
-def _parts(found: InputComparison) -> str:
-    """Return what has changed, in brackets, with the number of rows unless it is all of them."""
-    shown = [
-        part if count == found.changed else f"{part} of {count:,}"
-        for part, count in found.parts.items()
-    ]
-    return f" ({', '.join(shown)})" if shown else ""
+    return f"{before}{found.changed:,}{words}{found.what_changed}" if found.changed else ""
 
 
 def _responses(count: int) -> str:
