@@ -41,7 +41,7 @@ def option_text(name: str, template: str) -> str:
 
     Args:
         name: the name of the option.
-        template: its value.
+        template: the template that is its value.
     """
     quoted = shlex.quote(template) if "'" in template else f"'{template}'"
     return f"--{name} {quoted}"

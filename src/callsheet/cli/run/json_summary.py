@@ -315,7 +315,7 @@ def note_comparison(found: InputComparison, again: int) -> None:
     """Note how the rows compare with earlier responses, for the summary of this command.
 
     Args:
-        found: the comparison.
+        found: how the rows compare with the responses.
         again: the rows that are asked again although they have a response.
     """
     counts = {"matched": found.matched - again, "changed": found.changed, "new": found.new}
