@@ -12,9 +12,6 @@ from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, lt, 
 Fsync = Literal["full", "normal", "off"]
 """When a result counts as stored: when it is on the disk, with the system, or with SQLite."""
 
-NEW_SUFFIX = ".callsheet-new"
-"""The end of the name of a new file that will replace one."""
-
 RunRoute = Literal["auto", "live", "batch", "pack"]
 """How rows are sent: by the cheapest route in time, live, by the Batch API, or in packs."""
 

@@ -9,9 +9,9 @@ import errno
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import final
+from typing import BinaryIO, final
 
 from ...actors import (
     DamagedFile,
@@ -34,6 +34,7 @@ _RESERVE_BYTES = 4 * 1024**2
 _LONGEST_LINE = 1024**2  # bytes of a line that show whose it is
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MARK_BYTES = 64
+_BLOCK_BYTES = 1024
 
 
 @final
@@ -116,7 +117,7 @@ class Archive:
             if not is_reopened:
                 if not self.is_new:
                     self._check_has_all()
-                _check_errors(self.paths.errors)
+                self._check_ours()
                 self._take_unwritten()
                 self._reserve.take()
                 self._mark()
@@ -226,7 +227,8 @@ class Archive:
         self._store.close()
         if remove and not self.has_unwritten:
             self.paths.store.unlink(missing_ok=True)
-            self.paths.rows.unlink(missing_ok=True)
+            if self._form.growing(self.paths) == self.paths.rows:
+                self.paths.rows.unlink(missing_ok=True)
 
     def undo(self) -> None:
         """Close and remove the files that this run has made, because it does not start."""
@@ -248,6 +250,17 @@ class Archive:
                 f"response of row {row.number} is not valid JSON)"
             )
             raise ArchiveFailed(reason, STORE_REMEDY, is_damaged=True) from None
+
+    def _check_ours(self) -> None:
+        """Check that the files beside OUTPUT that a run overwrites are of an earlier run.
+
+        Raises:
+            BulkRefused: Callsheet did not write one of them.
+        """
+        _check_file(self.paths.errors, _has_errors)
+        _check_file(self.paths.reserve, self._reserve.is_like)
+        if self._form.growing(self.paths) == self.paths.rows:
+            _check_file(self.paths.rows, _has_lists)
 
     def _take_unwritten(self) -> None:
         """Write into ledgers what an earlier run could not write there.
@@ -342,21 +355,33 @@ def _check_place(output: Path) -> None:
         os.close(os.open(output, os.O_WRONLY))
 
 
-def _check_errors(errors: Path) -> None:
-    """Check that an errors file may be overwritten.
+def _has_errors(file: BinaryIO) -> bool:
+    return is_error_line(file.readline(_LONGEST_LINE))
+
+
+def _has_lists(file: BinaryIO) -> bool:
+    return file.read(1) == b"["
+
+
+def _check_file(path: Path, is_ours: Callable[[BinaryIO], bool]) -> None:
+    """Check that a file may be overwritten.
+
+    Args:
+        path: the file, which need not exist.
+        is_ours: returns whether an open file is one that Callsheet writes.
 
     Raises:
         BulkRefused: Callsheet did not write it.
     """
-    if not errors.exists() or errors.is_dir():  # removing a folder raises the error
+    if not path.exists() or path.is_dir():  # removing a folder raises the error
         return
-    if not errors.is_file():
-        raise BulkRefused(f"{errors} is not a regular file", "move it away, or give another OUTPUT")
-    with errors.open("rb") as lines:
-        first = lines.readline(_LONGEST_LINE)
-    if first and not is_error_line(first):
+    if not path.is_file():
+        raise BulkRefused(f"{path} is not a regular file", "move it away, or give another OUTPUT")
+    with path.open("rb") as file:
+        is_foreign = path.stat().st_size and not is_ours(file)
+    if is_foreign:
         raise BulkRefused(
-            f"{errors} exists, but Callsheet did not write that file",
+            f"{path} exists, but Callsheet did not write that file",
             "move the file away, or give another OUTPUT",
         )
 
@@ -382,7 +407,7 @@ class Reserve:
         """
         try:
             # Written rather than truncated to size: a sparse file reserves nothing.
-            self._path.write_bytes(os.urandom(1024) * (self._size // 1024))
+            self._path.write_bytes(os.urandom(_BLOCK_BYTES) * (self._size // _BLOCK_BYTES))
         except OSError as error:
             self.give_back()
             if error.errno not in _FULL:
@@ -396,6 +421,15 @@ class Reserve:
                 if error.errno == errno.ENOSPC
                 else write_remedy(error),
             ) from None
+
+    def is_like(self, file: BinaryIO) -> bool:
+        """Return whether an open file has the content of a reserve: one block again and again.
+
+        Args:
+            file: the file to look at.
+        """
+        first, second = file.read(_BLOCK_BYTES), file.read(_BLOCK_BYTES)
+        return first == second and file.seek(0, os.SEEK_END) <= self._size
 
     def give_back(self) -> bool:
         """Release the space; return whether any was reserved."""
