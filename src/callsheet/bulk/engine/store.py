@@ -263,7 +263,7 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
 
         The responses are compared only if so many rows have none that most may have changed.
         """
-        if self._place.settings.pay_for_changes or not self._archive.has_responses:
+        if self._place.settings.pay_for_changes:
             return None
         rows = [row for row in message.rows if isinstance(row, Row)]
         matched = sum(line is not None for line in self._archive.find(rows))

@@ -33,8 +33,7 @@ from .store import RUN_STORE, STORE_REMEDY, RunStore
 _RESERVE_BYTES = 4 * 1024**2
 _LONGEST_LINE = 1024**2  # bytes of a line that show whose it is
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_MARK_BYTES = 64
-_BLOCK_BYTES = 1024
+_MARK_BYTES, _BLOCK_BYTES = 64, 1024
 
 
 @final
@@ -81,9 +80,8 @@ class Archive:
             _check_place(output)
             self.is_new = not paths.store.exists()
             grows = (output, form.growing(paths))
-            self._made = {
-                path.resolve() for path in grows if not path.exists()
-            }  # not a link to one
+            made = (it for it in grows if not it.exists())
+            self._made = set(map(Path.resolve, made))  # not links to them
         except OSError as error:
             raise not_writable(output, error) from None
         for path in dict.fromkeys(grows):
@@ -152,11 +150,6 @@ class Archive:
         except StorageError as error:
             raise _failed(error) from None
         return [self._reused(line, row) for line, row in zip(found, rows, strict=True)]
-
-    @property
-    def has_responses(self) -> bool:
-        """Whether earlier runs have stored a response."""
-        return self._store.responses > 0
 
     def compare(self, rows: Sequence[Row]) -> InputComparison:
         """Compare rows with the responses of earlier runs.
@@ -252,11 +245,7 @@ class Archive:
             raise ArchiveFailed(reason, STORE_REMEDY, is_damaged=True) from None
 
     def _check_ours(self) -> None:
-        """Check that the files beside OUTPUT that a run overwrites are of an earlier run.
-
-        Raises:
-            BulkRefused: Callsheet did not write one of them.
-        """
+        """Check that the files beside OUTPUT that a run overwrites are of an earlier run."""
         _check_file(self.paths.errors, _has_errors)
         _check_file(self.paths.reserve, self._reserve.is_like)
         if self._form.growing(self.paths) == self.paths.rows:
@@ -378,12 +367,12 @@ def _check_file(path: Path, is_ours: Callable[[BinaryIO], bool]) -> None:
     if not path.is_file():
         raise BulkRefused(f"{path} is not a regular file", "move it away, or give another OUTPUT")
     with path.open("rb") as file:
-        is_foreign = path.stat().st_size and not is_ours(file)
-    if is_foreign:
-        raise BulkRefused(
-            f"{path} exists, but Callsheet did not write that file",
-            "move the file away, or give another OUTPUT",
-        )
+        if not path.stat().st_size or is_ours(file):
+            return
+    raise BulkRefused(
+        f"{path} exists, but Callsheet did not write that file",
+        "move the file away, or give another OUTPUT",
+    )
 
 
 @final

@@ -60,13 +60,7 @@ from ..options import (
 from ..parameters import ABOVE_ZERO, Name
 from ..sections import option
 from .job import BUILT_IN, BulkJob, run_job
-from .json_summary import (
-    JsonCommand,
-    estimate_of,
-    note_comparison,
-    summary_of,
-    write_summary,
-)
+from .json_summary import JsonCommand, estimate_of, note_comparison, summary_of, write_summary
 from .limits_table import read_limits
 from .options import (
     check_files,
