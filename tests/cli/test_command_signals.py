@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import httpx
 import pytest
 import trio
 import trio.testing
@@ -96,6 +97,14 @@ def begin():
         process.communicate()
 
 
+def wait_for_a_request(base_url):
+    until = time.monotonic() + 30
+    address = f"{base_url.removesuffix('/v1')}/callsheet/stats"
+    while not httpx.get(address, trust_env=False).json()["requests"]:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def signal_twice(process):
     """Send SIGINT as to a process group whose leader forwards it; return what is printed."""
     process.send_signal(signal.SIGINT)
@@ -110,10 +119,10 @@ def signal_twice(process):
 def test_run_waits_for_the_calls_in_flight(begin, tmp_path):
     source, output = tmp_path / "in.csv", tmp_path / "out.csv"
     source.write_text("text\nTea\nCoffee\n")
-    with provider_process("--latency", "1.5") as base_url:
+    with provider_process("--latency", "3") as base_url:
         options = ("--template", "{{ text }}", "--rpm", "60", "--base-url", base_url)
         process = begin("run", source, output, *options, until="Provider:")
-        time.sleep(0.5)
+        wait_for_a_request(base_url)
         _, stderr = signal_twice(process)
     assert process.returncode == 130
     assert "Waiting for 1 call in flight." in stderr
@@ -125,7 +134,7 @@ def test_run_waits_for_the_calls_in_flight(begin, tmp_path):
 def test_compose_says_what_is_finished(begin):
     with provider_process("--latency", "30") as base_url:
         process = begin("compose", "Tea", "--base-url", base_url, until="Provider:")
-        time.sleep(0.3)
+        wait_for_a_request(base_url)
         _, stderr = signal_twice(process)
     assert process.returncode == 130
     assert "Interrupted: 0 of 1 post finished." in stderr
