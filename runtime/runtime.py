@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
+from math import inf
 from typing import TextIO, final
 
 import trio
@@ -42,6 +43,8 @@ from .portal import Portal
 from .shutdown import ShutdownPlan, ShutdownRecord, ShutdownReport, plan_shutdown
 from .supervision import OwnedChildren, SupervisorNode
 
+_MOMENT_S = 0.3  # a forwarded signal takes milliseconds; a person needs longer for a second one
+
 
 async def watch_signals(
     stop: Sequence[trio.CancelScope],
@@ -51,8 +54,9 @@ async def watch_signals(
     """Act on signals until cancelled.
 
     Args:
-        stop: cancel scopes. Each SIGINT or SIGTERM cancels the next one. If empty, neither signal
-            is handled here.
+        stop: cancel scopes. Each SIGINT or SIGTERM cancels the next one; those of a moment count
+            as one, because a parent such as `uv run` forwards a signal that reached both. If
+            empty, neither signal is handled here.
         show: called at each SIGUSR1; None: the signal is not handled here.
         task_status: reports when the signals are handled.
     """
@@ -62,12 +66,13 @@ async def watch_signals(
     if not wanted:  # Windows has no SIGUSR1
         task_status.started()
         return
-    left = list(stop)
+    left, moment_ends = list(stop), -inf
     with trio.open_signal_receiver(*wanted) as signals:
         task_status.started()
         async for number in signals:
             if number in (signal.SIGINT, signal.SIGTERM):
-                if left:
+                if left and trio.current_time() >= moment_ends:
+                    moment_ends = trio.current_time() + _MOMENT_S
                     left.pop(0).cancel()
             elif show is not None:
                 show()
@@ -283,7 +288,7 @@ async def open_runtime(
         seed: seed of all randomness in the runtime (R13); by default a random one.
         instruments: objects that are called at every event; see `Instrument`.
         stop_on_signals: whether the first SIGINT or SIGTERM cancels the block and drains the
-            actors, and the second one cancels them at once.
+            actors, and the second one cancels them at once, if it comes 0.3 s later or more.
         dump_on_signal: whether SIGUSR1 prints the tree to stderr; see `dump`.
 
     Raises:

@@ -7,6 +7,7 @@ make a value that is too large.
 
 import contextlib
 import inspect
+import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
@@ -159,9 +160,16 @@ def _bounded(name: str, function: Callable[..., object]) -> Callable[..., object
 
 
 def _finalized(value: object) -> object:
-    """Return what is written for the value of an expression: not Python's "None" in a prompt."""
+    """Return what is written for the value of an expression: JSON, and not Python, in a prompt."""
     _check_size(text_size(value, _MAX_ITEMS), "an output")
-    return "" if value is None else value
+    if value is None:
+        return ""
+    if isinstance(value, bool | dict | list):
+        try:
+            return json.dumps(value, ensure_ascii=False)
+        except (TypeError, ValueError):  # it has a date, for example
+            return cast("object", value)
+    return value
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):

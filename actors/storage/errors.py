@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+_ANOTHER = "give another path"
+
 
 class StorageError(Exception):
     """A file, or another store, cannot be used. Callsheet has not changed it.
@@ -19,6 +21,14 @@ class StorageError(Exception):
         self.reason = reason
         self.remedy = remedy or self.default_remedy
         super().__init__(f"{name} cannot be used: {reason}; {self.remedy}")
+
+    def remedy_by(self, another: str) -> str:
+        """Return the remedy in the words of a program that names the file in its own way.
+
+        Args:
+            another: how another path is given, such as "give another OUTPUT".
+        """
+        return self.remedy.replace(_ANOTHER, another)
 
 
 class DamagedFile(StorageError):

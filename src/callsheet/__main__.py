@@ -7,12 +7,13 @@ This module imports nothing at its top, so that Ctrl-C is handled before anythin
 def main() -> None:
     """Run the command line, and exit with its status."""
     try:
-        from .interrupts import exit_on_interrupt  # noqa: PLC0415  # see above
+        from .interrupts import exit_on_interrupt, ignore_interrupts  # noqa: PLC0415  # see above
 
         exit_on_interrupt()
         from .cli.entry import run_command_line  # noqa: PLC0415  # see above
 
         status = run_command_line()
+        ignore_interrupts()  # the process only exits
     except KeyboardInterrupt:
         import os  # noqa: PLC0415  # see above
 

@@ -1,14 +1,15 @@
-"""Ctrl-C while a command is loaded: exit at once.
+"""Ctrl-C while a command is loaded, and when it has ended.
 
-A `KeyboardInterrupt` is not enough there. A library that ignores errors while it is imported may
-ignore this one, and the command then continues.
+While it is loaded, a `KeyboardInterrupt` is not enough. A library that ignores errors while it is
+imported may ignore this one, and the command then continues. When it has ended, an interrupt would
+only replace its exit status by a traceback.
 """
 
 import os
 import signal
 from types import FrameType
 
-__all__ = ["INTERRUPTED", "exit_on_interrupt", "raise_on_interrupt"]
+__all__ = ["INTERRUPTED", "exit_on_interrupt", "ignore_interrupts", "raise_on_interrupt"]
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C: 128 + SIGINT, as shells report it."""
@@ -24,6 +25,12 @@ def raise_on_interrupt() -> None:
     """Raise `KeyboardInterrupt` on SIGINT again, so that a command can clean up."""
     if signal.getsignal(signal.SIGINT) is _exit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def ignore_interrupts() -> None:
+    """Ignore SIGINT, unless the process handles it itself."""
+    if signal.getsignal(signal.SIGINT) in (_exit, signal.default_int_handler):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _exit(_: int, __: FrameType | None) -> None:

@@ -19,8 +19,10 @@ from click.testing import CliRunner
 from provider_process import provider_process
 
 from callsheet.actors.typed.matching import matches_schema
+from callsheet.bulk.engine.reader import ReaderActor
 from callsheet.bulk.files.lines_file import LinesFile
 from callsheet.cli import main
+from callsheet.cli.run import job
 from callsheet.cli.run.json_summary import RunSummary
 
 pytestmark = pytest.mark.sockets
@@ -207,6 +209,52 @@ def test_events_have_the_members_that_the_document_lists(run, quick_provider, tm
             assert members - listed["limits"] == set()
         else:
             assert members == listed[event["event"]]
+
+
+def counts(found):
+    return (found.matched, found.again, found.changed, found.new)
+
+
+def test_it_counts_the_rows_that_are_new_and_those_that_have_changed(run, quick_provider, source):
+    options = ("--base-url", quick_provider)
+    assert counts(run(*options, "--dry-run")) == (0, 0, 0, 30)
+    assert counts(run(*options)) == (None, None, None, None)  # nothing to compare with
+    text = source.read_text().replace("Say 7.", "Say seven.")
+    source.write_text(text + text.splitlines()[0].replace("r-1", "r-31").replace("1.", "31."))
+    for more in (("--dry-run",), ()):
+        assert counts(run(*options, *more)) == (29, 0, 1, 1)
+    assert counts(run(*options)) == (31, 0, 0, 0)
+
+
+def test_a_run_that_asks_for_yes_says_how_many_rows_have_changed(run, quick_provider, source):
+    run("--base-url", quick_provider)
+    source.write_text(source.read_text().replace("Say", "Sing"))
+    found = run("--base-url", quick_provider)
+    assert (found.result, found.reason) == ("refused", "refused")
+    assert counts(found) == (0, 0, 30, 0)
+    assert "pay again with --yes" in found.message
+
+
+async def broken(*_):
+    raise LookupError("a bug")
+
+
+def test_a_crash_has_its_result(run, quick_provider, monkeypatch):
+    monkeypatch.setattr(ReaderActor, "_pass_on", broken)
+    found = run("--base-url", quick_provider)
+    assert (found.result, found.exit_status, found.reason) == ("crashed", 1, "crashed")
+    assert "LookupError: a bug" in found.message
+    assert (found.total, found.left) == (30, 30)
+
+
+def test_a_crash_outside_of_the_run_has_its_result(source, output, monkeypatch):
+    write_input(source, 3)
+    monkeypatch.setattr(job, "_with_provider", broken)
+    result = CliRunner().invoke(main, ["run", str(source), str(output), "--json"])
+    found = checked(result.stdout)
+    assert isinstance(result.exception, LookupError)  # `callsheet.cli.entry` reports it
+    assert (found.result, found.exit_status, found.reason) == ("crashed", 1, "crashed")
+    assert found.message == "LookupError: a bug"
 
 
 @pytest.mark.parametrize("signals", [1, 2])

@@ -134,6 +134,17 @@ def test_new_and_removed_rows_are_no_changes(run, source):
     assert (status, sent) == (0, 50)
     assert "30 responses: 20 match rows of INPUT; 10 have changed since (prompt)." in words
     assert "To send: 50 rows for about $0.0" in words
+    assert ": 10 changed, 40 new.\n" in words
+
+
+def test_a_row_with_another_id_and_another_text_is_new_and_its_response_is_counted(run, source):
+    write(source, range(30), id="k%d")
+    run(*SYSTEM)
+    write(source, [*range(25), *range(100, 103)], id="k%d")
+    status, words, sent = run(*SYSTEM)
+    assert (status, sent) == (0, 3)
+    assert "30 responses: 25 match rows of INPUT; 5 of rows that INPUT does not have.\n" in words
+    assert ": 3 new.\n" in words
 
 
 def test_a_few_changed_rows_need_no_answer(run, source):
@@ -145,12 +156,13 @@ def test_a_few_changed_rows_need_no_answer(run, source):
     assert (status, sent) == (0, 2)
     assert "30 responses: 29 match rows of INPUT; 1 has changed since (prompt).\n" in words
     assert "To send: 2 rows " in words
+    assert ": 1 changed, 1 new.\n" in words
 
 
 def test_a_cost_that_is_not_known_is_told(run):
     run(*SYSTEM)
     _, words, _ = run(*SYSTEM, "--model", "of-my-own")
-    assert "To send: 30 rows at an unknown cost (no price of of-my-own is known)." in words
+    assert "To send: 30 rows at an unknown cost (no price of of-my-own is known): 30 ch" in words
 
 
 def test_responses_of_another_provider_are_refused_before_that(run, output, stats):

@@ -42,6 +42,8 @@ def test_rows_that_were_cut_off_are_sent_once_more_in_each_run(run, output, stat
     assert "Rows: 10, of which 5 would be sent (5 of them again, by --retry-on), 5 have a" in told
     assert stats(quick_provider)["requests"] == before + 10
     told = run("--retry-on", "length, content_filter")
+    assert "10 responses: 10 match rows of INPUT, 5 of them to ask again (--retry-on).\n" in told
+    assert ": 5 to ask again.\n" in told
     assert "5 responses, 5 from earlier runs" in told
     assert "They were asked again once; the same command asks again." in told
     assert stats(quick_provider)["requests"] == before + 15
@@ -49,6 +51,14 @@ def test_rows_that_were_cut_off_are_sent_once_more_in_each_run(run, output, stat
     run()
     assert stats(quick_provider)["requests"] == before + 15
     assert len(ids_of(output)) == 10
+
+
+def test_the_summary_counts_rows_to_ask_again_apart_from_those_whose_response_stays(run):
+    run()
+    for options in (("--dry-run",), ()):
+        found = json.loads(run("--retry-on", "length", "--json", *options).splitlines()[-1])
+        counts = [found[name] for name in ("matched", "again", "changed", "new")]
+        assert counts == [5, 5, 0, 0]
 
 
 def test_in_the_first_run_as_well(run, output):

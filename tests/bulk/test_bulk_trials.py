@@ -4,7 +4,9 @@ Each test names the entry of the trial that it keeps from coming back.
 """
 
 import csv
+import itertools
 import json
+import shlex
 
 import pytest
 from bulk_processes import run_here
@@ -190,3 +192,24 @@ def test_a_template_that_names_a_column_with_a_space_is_told_how(run, tmp_path):
     source.write_text("Review Text\nGood\n")
     told = run(source, "--template", "{{ Review Text }}", status=2)
     assert 'write {{ row["Review Text"] }} for a column of that name' in told
+    assert """: --template '{{ row["Review Text"] }}'\n""" in told
+
+
+@pytest.mark.parametrize(
+    ("template", "system"),
+    [
+        ("Label {{ Review Text }}!", "Be brief."),
+        ("Label {{ text }}!", "Be brief."),
+        ("Label {{ row.Review_Text }}!", "Be brief."),
+        ('Label {{ row["Review Text"] }}!', "Speak of {{ reviewtext }}."),
+    ],
+)
+def test_the_option_that_an_error_gives_can_be_typed(run, tmp_path, output, template, system):
+    source = tmp_path / "reviews.csv"
+    source.write_text("Review Text,stars\nGood,5\n")
+    options = {"--template": template, "--system": system}
+    told = run(source, *itertools.chain(*options.items()), status=2).replace("\n", "")
+    name, value = shlex.split(told[told.rindex(": --") + 2 :])
+    assert options[name] != value
+    run(source, *itertools.chain(*(options | {name: value}).items()))
+    assert len(ids_of(output)) == 1

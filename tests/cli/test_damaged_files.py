@@ -137,3 +137,66 @@ def test_a_log_without_its_journal_stops_the_run(place, route):
     command = ("run", place / "in.jsonl", output, "--route", route, *NOWHERE)
     check_refused("the file does not exist, but its log", *command, "--ledger", place / "ledger")
     assert log.read_bytes() == b"x" * 5000
+
+
+def of_the_past(path):
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+
+
+OTHER_VERSIONS = pytest.mark.parametrize("age", [of_the_past, of_the_future])
+
+
+@OTHER_VERSIONS
+@pytest.mark.parametrize("output", ["out.jsonl", "out.csv", "out.xlsx"])
+def test_a_run_that_a_ledger_stops_leaves_nothing_behind(place, monkeypatch, age, output):
+    ledger = place / "ledger.sqlite3"
+    make_ledger(ledger)
+    age(ledger)
+    monkeypatch.setenv("CALLSHEET_LEDGER", str(ledger))
+    before = sorted(place.iterdir())
+    check_refused(f"the ledger {ledger}", "run", place / "in.jsonl", place / output, *NOWHERE)
+    assert sorted(place.iterdir()) == before
+
+
+def test_what_was_there_before_a_run_that_does_not_start_stays(place):
+    (place / "ledger").write_text("notes")
+    (place / "empty.jsonl").touch()
+    (place / "link.jsonl").symlink_to(place / "target.jsonl")
+    for output in ("empty.jsonl", "link.jsonl"):
+        command = ("run", place / "in.jsonl", place / output, *NOWHERE)
+        check_refused("the ledger", *command, "--ledger", place / "ledger")
+    assert (place / "empty.jsonl").exists()
+    assert (place / "link.jsonl").is_symlink()
+    assert not (place / "target.jsonl").exists()
+    assert not list(place.glob("*.callsheet*"))
+
+
+@OTHER_VERSIONS
+@pytest.mark.parametrize("command", ["run", "compose", "costs"])
+def test_a_ledger_of_another_version_names_what_to_type(place, age, command):
+    ledger = place / "ledger.sqlite3"
+    make_ledger(ledger)
+    age(ledger)
+    arguments = {
+        "run": ("run", place / "in.jsonl", place / "out.jsonl", *NOWHERE),
+        "compose": ("compose", "Tea", "--model", "m", *NOWHERE),
+        "costs": ("costs",),
+    }[command]
+    words = "give another path (--ledger FILE, or CALLSHEET_LEDGER=FILE in the environment)"
+    check_refused(words, *arguments, "--ledger", ledger)
+
+
+@OTHER_VERSIONS
+@pytest.mark.parametrize("make", [make_journal, make_store], ids=["journal", "store"])
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--route", "batch")])
+def test_a_file_beside_output_of_another_version_names_output(place, age, make, options):
+    output = place / "out.jsonl"
+    path = Paths(output).batches if make is make_journal else Paths(output).store
+    make(path)
+    age(path)
+    command = ("run", place / "in.jsonl", output, *options, *NOWHERE)
+    check_refused("or give another OUTPUT", *command, "--ledger", place / "ledger")
+    check_refused("use the release of Callsheet that wrote it", *command)
+    assert not output.exists()

@@ -59,18 +59,27 @@ async def test_the_second_one_stops_at_once(autojump_clock, first, second):
     assert runtime.shutdown_report.stops[0].lost == 1
 
 
-async def test_two_at_the_same_time_stop_at_once(autojump_clock):
+@pytest.mark.parametrize("seconds", [0, 0.29])
+async def test_those_of_a_moment_are_one_which_a_parent_has_forwarded(autojump_clock, seconds):
     journal: list[str] = []
     start = trio.current_time()
-    async with open_runtime(stop_on_signals=True, drain_s=100) as runtime:
+
+    async def raise_again() -> None:
+        await trio.sleep(seconds)
+        signal.raise_signal(signal.SIGTERM)
+
+    async with (
+        trio.open_nursery() as nursery,
+        open_runtime(stop_on_signals=True, drain_s=100) as runtime,
+    ):
         worker = await runtime.spawn("worker", lambda: Worker(journal))
         worker.tell_nowait(Work("a", 50))
         await arrived()
+        nursery.start_soon(raise_again)
         signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGTERM)
         await trio.sleep_forever()
-    assert trio.current_time() == start
-    assert journal == ["begin a", "stopped"]
+    assert trio.current_time() == start + 50
+    assert journal == ["begin a", "end a", "stopped"]
 
 
 async def test_a_third_one_does_no_harm(autojump_clock):

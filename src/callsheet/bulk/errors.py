@@ -7,15 +7,28 @@ import attrs
 MAKE_ROOM = "free space on the disk"
 """The usual remedy when a file cannot be written."""
 
+ANOTHER_OUTPUT = "give another OUTPUT"
+"""The usual remedy when a file beside OUTPUT cannot be used."""
+
 RUN_AGAIN = "run the same command again to continue"
 """The remedy when a run ended before its input; completed rows are not sent again."""
 
 EndingKind = Literal[
-    "drained", "unpaid", "unbatched", "unanswered", "late", "disk", "damaged", "input", "crashed"
+    "drained",
+    "unpaid",
+    "unbatched",
+    "unanswered",
+    "late",
+    "disk",
+    "damaged",
+    "input",
+    "crashed",
+    "refused",
 ]
 """The user stopped the run; the budget is spent; the provider takes no batches; it does not
 respond; the deadline has passed; no file can be written; the run store is damaged; the input
-cannot be read; or a part of the run has crashed.
+cannot be read; a part of the run has crashed; or most rows have changed, and would be paid for
+again.
 """
 
 

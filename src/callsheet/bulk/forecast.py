@@ -25,6 +25,7 @@ from ..actors import (
     Usage,
     sharing_key,
 )
+from .answer_length import answer_tokens
 from .files.known import InputComparison, KnownKeys, RowComparer
 from .row import BadRow, Row
 from .settings import RetriedReason
@@ -34,6 +35,10 @@ _MINUTE_S = 60.0
 
 PricedRoute = Literal["live", "batch", "flex", "pack"]
 """A route whose cost is estimated."""
+
+OutputBasis = Literal["responses", "schema", "max_tokens", "default"]
+"""What the length of responses is estimated by: the latest ones in OUTPUT, the longest answer that
+matches the schema, `max_tokens` of the rows, or 256 tokens."""
 
 
 @attrs.define
@@ -47,6 +52,9 @@ class ModelForecast:
         batch_usd: the cost in USD by the Batch API; None if the price is not known.
         flex_usd: the cost in USD at the flex tier; None if the price is not known.
         pack_saves_usd: what packs save of `live_usd`, in USD.
+        basis: what the length of responses is estimated by.
+        output_tokens: the tokens that a response is taken to have, or fewer by `max_tokens`; None
+            if nothing but `max_tokens` or the default is known.
     """
 
     rows: int = 0
@@ -55,6 +63,8 @@ class ModelForecast:
     batch_usd: Decimal | None = None
     flex_usd: Decimal | None = None
     pack_saves_usd: Decimal = Decimal(0)
+    basis: OutputBasis = "default"
+    output_tokens: int | None = None
     _live: TierPrice | None = attrs.field(default=None, alias="live", repr=False)
     _batch: TierPrice | None = attrs.field(default=None, alias="batch", repr=False)
     _flex: TierPrice | None = attrs.field(default=None, alias="flex", repr=False)
@@ -321,8 +331,10 @@ def forecast(
                 model = found.models.get(name)
                 if model is None:
                     model = found.models[name] = ModelForecast.of(prices.price(name))
-                    if (usual := known.output_tokens(name)) is not None:
+                    model.basis, usual = _length(row.request, known)
+                    if usual is not None:
                         estimator.assume_output(name, usual)
+                        model.output_tokens = round(usual)
                 estimate = estimator.estimate(row.request)
                 usd = model.add(Usage(estimate.input_tokens, estimate.output_tokens))
                 if is_detailed:
@@ -335,6 +347,23 @@ def forecast(
     if cache is not None:
         found.cache_saves_usd, found.cache_reads = cache.saved_usd, cache.calls
     return found
+
+
+def _length(request: Request, known: KnownKeys) -> tuple[OutputBasis, float | None]:
+    """Return what the length of a model's responses is estimated by, and their tokens.
+
+    Args:
+        request: the first request to the model.
+        known: the responses of earlier runs.
+    """
+    latest = known.output_tokens(request.model)
+    if latest is not None:
+        return "responses", latest
+    schema = request.output_schema
+    longest = None if schema is None else answer_tokens(schema.schema)
+    if longest is not None:
+        return "schema", float(longest)
+    return ("default" if request.max_tokens is None else "max_tokens"), None
 
 
 def _is_new(seen: sqlite3.Connection, request: Request) -> bool:

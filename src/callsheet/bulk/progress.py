@@ -6,6 +6,7 @@ from decimal import Decimal
 import attrs
 
 from ..actors import LimiterSnapshot, Usage
+from .spending import BudgetRoom
 
 
 @attrs.frozen(kw_only=True)
@@ -78,6 +79,7 @@ class Progress:
         spent_usd: what counts against the budget of the run, in USD: the cost of all responses in
             OUTPUT, those of earlier runs included, and `unknown_usd` and `maybe_usd`.
         budget_usd: the budget of the run in USD; None if it has none.
+        budget_room: the room of the budget for calls in flight; None if it has held back no call.
         errors: {kind of error: number of failed rows}
         cut: {finish reason: number of this run's responses}, for "length" and "content_filter".
         slowest: custom ids and seconds of this run's slowest responses, the slowest first.
@@ -110,6 +112,7 @@ class Progress:
     maybe_usd: Decimal = Decimal(0)
     spent_usd: Decimal = Decimal(0)
     budget_usd: Decimal | None = None
+    budget_room: BudgetRoom | None = None
     errors: Mapping[str, int] = attrs.field(factory=dict[str, int])
     cut: Mapping[str, int] = attrs.field(factory=dict[str, int])
     slowest: tuple[tuple[str, float], ...] = ()

@@ -33,6 +33,29 @@ def is_gemini_url(url: str) -> bool:
     return url.endswith(_GEMINI_VERB)
 
 
+class UnnamedColumn(str):
+    """What a run calls a column whose header is empty; in a table of results it stays empty."""
+
+    __slots__ = ()
+
+
+def unique_names(columns: Sequence[str]) -> list[str]:
+    """Return a name for each column, as pandas does: "Unnamed: 0", or "n.1" for a second "n".
+
+    Args:
+        columns: the names of the columns; "" for one that has none.
+    """
+    found: list[str] = []
+    for at, name in enumerate(columns):
+        base = unique = name or f"Unnamed: {at}"
+        count = 0
+        while unique in found or (unique != name and unique in columns):
+            count += 1
+            unique = f"{base}.{count}"
+        found.append(unique if name else UnnamedColumn(unique))
+    return found
+
+
 @attrs.frozen(kw_only=True)
 class Row:
     """One request of an input.

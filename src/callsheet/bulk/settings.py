@@ -12,9 +12,6 @@ from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, lt, 
 Fsync = Literal["full", "normal", "off"]
 """When a result counts as stored: when it is on the disk, with the system, or with SQLite."""
 
-NEW_SUFFIX = ".callsheet-new"
-"""The end of the name of a new file that will replace one."""
-
 RunRoute = Literal["auto", "live", "batch", "pack"]
 """How rows are sent: by the cheapest route in time, live, by the Batch API, or in packs."""
 
@@ -66,6 +63,9 @@ class BulkSettings:
         other_provider: True to continue although OUTPUT has responses of another provider.
         pay_again: True to send rows again that are in batches at the provider, and their results
             are not waited for.
+        pay_for_changes: True to send rows again that have changed since they got a response, also
+            if these are most of the first rows. Otherwise such a run is refused before it sends
+            anything: its template or model may have been changed by mistake.
         retry_on: the finish reasons of responses whose rows each run sends once more, be they of
             this run or of earlier ones. Each call is paid for; the last response counts. Rows that
             this run has sent in batches are left to the next one.
@@ -85,6 +85,7 @@ class BulkSettings:
     keep: bool = attrs.field(default=True, validator=instance_of(bool))
     other_provider: bool = attrs.field(default=False, validator=instance_of(bool))
     pay_again: bool = attrs.field(default=False, validator=instance_of(bool))
+    pay_for_changes: bool = attrs.field(default=False, validator=instance_of(bool))
     retry_on: Sequence[RetriedReason] = attrs.field(
         default=(), converter=_reasons, validator=deep_iterable(in_(RETRIED_REASONS))
     )

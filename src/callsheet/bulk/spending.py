@@ -9,7 +9,12 @@ import attrs
 
 from ..actors import BudgetExceeded, CallFailed, CostBound, CostTotals, Request, Spent, Usage
 from ..wording import all_digits
+from .answer_length import answer_tokens
 from .errors import RUN_AGAIN, RunEnding
+
+_AMPLE_TOKENS = 1000  # of a text
+_SHORT_TOKENS = 200  # of fields, which a model may write with spaces
+_AMPLE_FACTOR = 4
 
 PriceTokens = Callable[[str, str, Usage], Decimal | None]
 """Returns the most USD that tokens can cost, from a model, a service tier and the tokens; None if
@@ -177,6 +182,24 @@ class EarlierRounds:
         return EarlierRounds(self.rounds + rounds, spent)
 
 
+@attrs.frozen
+class BudgetRoom:
+    """The room of a budget for calls in flight: each is reserved at the most that it can cost.
+
+    Args:
+        calls: the calls that may be in flight at a time.
+        call_usd: the most that one of them can cost, in USD.
+        max_tokens: a limit of tokens that would make room for more calls; None if the rows have
+            one, or if it would not.
+        calls_then: the calls that may be in flight with this limit.
+    """
+
+    calls: int
+    call_usd: Decimal
+    max_tokens: int | None = None
+    calls_then: int = 0
+
+
 @final
 class Spending:
     """What a run and earlier runs have spent.
@@ -317,6 +340,29 @@ class Spending:
             f"raise --max-cost and {RUN_AGAIN}",
         )
 
+    def room(
+        self, error: BudgetExceeded, budget_usd: Decimal | None, request: Request
+    ) -> BudgetRoom | None:
+        """Return the room of the budget, after it had none for a call; None if it is another one.
+
+        Args:
+            error: why the call was not made.
+            budget_usd: the budget of the run in USD; None if it has none.
+            request: the request of the call.
+        """
+        if budget_usd is None or not error.needs_usd:
+            return None
+        left, each = budget_usd - self.at_most_usd, error.needs_usd
+        calls = max(1, int(left // each))
+        if request.max_tokens is not None or not request.messages:
+            return BudgetRoom(calls, each)
+        limited = attrs.evolve(request, max_tokens=_limit_for(request))
+        each_then, _ = self._most(limited)
+        calls_then = int(left // each_then) if each_then else 0
+        if calls_then <= calls:
+            return BudgetRoom(calls, each)
+        return BudgetRoom(calls, each, limited.max_tokens, calls_then)
+
     def _most(self, request: Request, usage: Usage | None = None) -> tuple[Decimal, UnpricedTokens]:
         """Return the most that one attempt can cost, in USD or in tokens without a price."""
         usage = usage or self._bound.usage_of(request)
@@ -325,6 +371,13 @@ class Spending:
             return usd, UnpricedTokens()
         most = Usage(usage.input_tokens, usage.output_tokens)
         return Decimal(0), UnpricedTokens({(request.model, self._bound.tier_of(request)): most})
+
+
+def _limit_for(request: Request) -> int:
+    """Return a `max_tokens` that hardly any answer needs."""
+    schema = request.output_schema
+    longest = None if schema is None else answer_tokens(schema.schema)
+    return _AMPLE_TOKENS if longest is None else max(_SHORT_TOKENS, longest * _AMPLE_FACTOR)
 
 
 def _is_plain(request: Request) -> bool:

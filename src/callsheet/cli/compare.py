@@ -1,7 +1,6 @@
 """`callsheet compare`: measure four ways of making many calls on the same work."""
 
 import json
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -29,6 +28,7 @@ from ..compare.workloads import WORKLOADS, WorkloadName, make_workload
 from . import INTERRUPTED
 from .parameters import FiniteRange
 from .sections import SectionedCommand, option
+from .signals import open_signals
 
 
 def _check_plot(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
@@ -145,23 +145,16 @@ async def _run_until_signal(run: Callable[[], Awaitable[Comparison]]) -> Compari
     """
     found: Comparison | None = None
     failure: str | None = None
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_cancel_on_signal, nursery.cancel_scope)
-        try:
-            found = await run()
-        except (ProviderNotStarted, RunFailed, AnswerMismatch) as error:
-            failure = str(error)
-        nursery.cancel_scope.cancel()
+    scope = trio.CancelScope()
+    async with open_signals(scope.cancel):
+        with scope:
+            try:
+                found = await run()
+            except (ProviderNotStarted, RunFailed, AnswerMismatch) as error:
+                failure = str(error)
     if failure is not None:
         raise click.ClickException(failure)
     return found
-
-
-async def _cancel_on_signal(scope: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for _ in signals:
-            scope.cancel()
 
 
 def _watch(items: int) -> ProgressCallback:

@@ -1,6 +1,5 @@
 """`callsheet simulate`: serve the built-in provider on a local port."""
 
-import signal
 import sys
 import time
 from functools import partial
@@ -17,6 +16,7 @@ from ..simulator.settings import HEADERS_ON_429, BatchSettings, CacheSettings, P
 from ..simulator.stats import ProviderStats
 from .parameters import ABOVE_ZERO, FiniteRange
 from .sections import SectionedCommand, option
+from .signals import open_signals
 
 
 def _seconds(_: click.Context, __: click.Parameter, value: str) -> tuple[float, float]:
@@ -368,21 +368,20 @@ def simulate(
 
 
 async def _run(provider: Provider, host: str, port: int) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-            url = await nursery.start(partial(serve, provider, host=host, port=port))
-            click.echo(url)
-            sys.stdout.flush()
-            key = "the --api-key" if provider.settings.api_key else "any"
-            click.echo(
-                f"To use it, set OPENAI_BASE_URL={url} OPENAI_API_KEY={key}\n"
-                f"or ANTHROPIC_BASE_URL={url.removesuffix('/v1')} ANTHROPIC_API_KEY={key}\n"
-                "Press Ctrl-C to stop.",
-                err=True,
-            )
-            async for _ in signals:
-                break
-            nursery.cancel_scope.cancel()
+    stopped = trio.Event()
+    async with open_signals(stopped.set), trio.open_nursery() as nursery:
+        url = await nursery.start(partial(serve, provider, host=host, port=port))
+        click.echo(url)
+        sys.stdout.flush()
+        key = "the --api-key" if provider.settings.api_key else "any"
+        click.echo(
+            f"To use it, set OPENAI_BASE_URL={url} OPENAI_API_KEY={key}\n"
+            f"or ANTHROPIC_BASE_URL={url.removesuffix('/v1')} ANTHROPIC_API_KEY={key}\n"
+            "Press Ctrl-C to stop.",
+            err=True,
+        )
+        await stopped.wait()
+        nursery.cancel_scope.cancel()
     click.echo(_counts(provider.stats), err=True)
 
 

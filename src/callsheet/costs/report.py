@@ -133,7 +133,7 @@ def read_costs(
             simulated=rows(simulated=True),
         )
     except StorageError as error:
-        raise NoLedger(str(error)) from None
+        raise NoLedger(ledger_words(error)) from None
 
 
 def _figures(row: CostRow) -> dict[str, str | int]:
@@ -212,6 +212,16 @@ def default_ledger(environment: Mapping[str, str] = os.environ) -> Path:
     if named:
         return Path(named).expanduser()
     return platformdirs.user_data_path("callsheet") / "ledger.sqlite3"
+
+
+def ledger_words(error: StorageError) -> str:
+    """Return the text of an error, which says how another ledger is given.
+
+    Args:
+        error: why the ledger cannot be used.
+    """
+    another = f"give another path (--ledger FILE, or {LEDGER_VARIABLE}=FILE in the environment)"
+    return f"{error.name} cannot be used: {error.reason}; {error.remedy_by(another)}"
 
 
 @attrs.frozen

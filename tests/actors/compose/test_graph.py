@@ -1,4 +1,5 @@
 import heapq
+import json
 import random
 from collections.abc import Callable
 from itertools import pairwise
@@ -95,7 +96,7 @@ def fixed_point(recipe: Recipe, answer: World) -> Expected:
                 values = [TOPIC, *(results[need] for need in step.waits_for), *extra]
                 shown = [list(v) if isinstance(v, tuple) else v for v in values]
                 prompts[call_id] = " / ".join(
-                    "" if one is None else str(one) for one in shown
+                    json.dumps(one) if isinstance(one, list) else str(one or "") for one in shown
                 ).strip()
                 answers.append(answer(call_id, step.shape))
             if None in answers and not step.optional:

@@ -1,6 +1,7 @@
 """The work of a template is bounded: nothing can interrupt it in the event loop."""
 
 import time
+from datetime import date
 
 import pytest
 import trio
@@ -130,7 +131,7 @@ def test_a_filter_with_wrong_arguments_is_an_error_of_the_template(source):
     ("source", "text"),
     [
         ("{% for i in 'abc' %}{{ loop.index }}{{ i }}{{ loop.length }}{% endfor %}", "1a32b33c3"),
-        ("{% for i in [1, 2]|map('string') %}{{ i }}{{ loop.last }}{% endfor %}", "1False2True"),
+        ("{% for i in [1, 2]|map('string') %}{{ i }}{{ loop.last }}{% endfor %}", "1false2true"),
         ("{% for a, b in {'x': 1}.items() %}{{ a }}{{ b }}{% endfor %}", "x1"),
         ("{% for i in [] %}{% else %}none{% endfor %}", "none"),
         ("{% for i in [[1, []]] recursive %}{{ i[0] }}{{ loop(i[1]) }}{% endfor %}", "1"),
@@ -152,6 +153,24 @@ def test_a_filter_with_wrong_arguments_is_an_error_of_the_template(source):
 )
 def test_what_other_templates_render_is_unchanged(source, text):
     assert render(source, {"topic": "Tea"}) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"),
+        (False, "false"),
+        (None, ""),
+        ([True, None, "é"], '[true, null, "é"]'),
+        ({"a": {"b": False}}, '{"a": {"b": false}}'),
+        (1.0, "1.0"),
+        ("True", "True"),
+        ([date(2026, 1, 2)], "[datetime.date(2026, 1, 2)]"),  # JSON has no dates
+    ],
+)
+def test_values_are_written_as_json_writes_them(value, text):
+    assert render("{{ value }}", {"value": value}) == text
+    assert render("{{ row.value }}", {"row": {"value": value}}) == text
 
 
 def test_templates_that_share_a_time_have_it_once():

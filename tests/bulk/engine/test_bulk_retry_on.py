@@ -129,6 +129,40 @@ async def test_the_earlier_response_stays_if_the_new_call_fails(
     assert [result.error for result in results] == [None] * 3
 
 
+@pytest.mark.parametrize("in_one_run", [True, False])
+async def test_what_a_new_call_that_fails_has_cost_is_in_the_line(
+    autojump_clock, output, cut, monkeypatch, *, in_one_run
+):
+    """The costs in OUTPUT are what the rows have cost, all calls included (L13)."""
+    cut["r-2", "length"] = 1
+    failed = RequestTooLarge("too large", status=400).after(Usage(7, 3), Decimal("0.5"), attempts=1)
+    answered = Dispatch.answered
+
+    def fails_again(self, call, response):
+        if call.placed.earlier is None:
+            answered(self, call, response)
+        else:
+            self.failed(call, failed)
+
+    async with stage() as it:
+        if not in_one_run:
+            await it.run(rows(3), output)
+        monkeypatch.setattr(Dispatch, "answered", fails_again)
+        async with it.open(rows(3), output, retry_on=["length"]) as run:
+            await run.wait()
+        spent = run.progress().spent_usd
+    assert reasons(output)["r-2"] == "length"
+    first, second, _ = (line["callsheet"] for line in lines_of(output))
+    assert second["attempts"] == 2
+    assert second["usage"]["input_tokens"] == first["usage"]["input_tokens"] + 7
+    assert spent == cost(output) > Decimal("0.5")
+    async with stage() as it:  # the store has the line, too
+        output.unlink()
+        await it.run(rows(3), output)
+        assert it.requests == 0
+    assert cost(output) == spent
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_what_the_budget_does_not_allow_to_ask_again_stays(
     autojump_clock, output, cut, ordered

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 
@@ -148,8 +149,29 @@ def test_a_table_without_a_prompt_is_refused_with_the_option_that_fits(put):
 )
 def test_a_column_of_another_spelling_is_named(put, template, advice):
     path = put("Text,Review Text\na,b\n", "data.csv")
-    with pytest.raises(InputError, match=re.escape(advice) + "$"):
+    words = f"{advice}: --template '{{{{ {advice.removeprefix('write ')} }}}}'"
+    with pytest.raises(InputError, match=re.escape(words) + "$"):
         read(path, template=template)
+
+
+@pytest.mark.parametrize(
+    ("template", "whole"),
+    [
+        ("Say {{ text|upper }} {# text #}text", 'Say {{ row["A b"]|upper }} {# text #}text'),
+        (
+            "{% if text == 'text' %}{{ text }}{% endif %}",
+            """{% if row["A b"] == 'text' %}{{ row["A b"] }}{% endif %}""",
+        ),
+        ("{{ text }}\n{{ id }}", None),
+        ("{{ text }}" + " " * 200, None),
+    ],
+)
+def test_the_whole_option_is_given_where_it_fits_on_the_line(put, template, whole):
+    path = put("id,A b\n1,x\n", "data.csv")
+    with pytest.raises(InputError, match='"text" for the template, it has id, A b; ') as caught:
+        read(path, template=template)
+    _, _, told = str(caught.value).partition('for the column "A b" write row["A b"]')
+    assert shlex.split(told) == ([] if whole is None else [":", "--template", whole])
 
 
 @pytest.mark.parametrize("name", ["Review Text", "What is it?", "a b c"])

@@ -94,6 +94,12 @@ def test_packed_inputs_are_unpacked(put, pack, name, monkeypatch):
     assert len(prompts(read("-"))) == 2
 
 
+def test_a_template_writes_values_as_the_file_has_them(put):
+    source = put('{"flag": true, "tags": ["a", null], "none": null}\n')
+    template = "{{ flag }} {{ row.flag }} {{ tags }} {{ none }}."
+    assert prompts(read(source, template=template)) == ['true true ["a", null] .']
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstd])
 def test_a_packed_input_that_is_cut_ends_with_a_bad_row(put, pack):
     line = json.dumps({"prompt": "Say. " * 200}) + "\n"

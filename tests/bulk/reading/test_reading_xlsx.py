@@ -40,7 +40,7 @@ def test_cells_are_texts_numbers_and_days(put):
     rows = [["a", 1, 2.5, True, date(2026, 1, 2), datetime(2026, 1, 2, 3, 4)]]  # noqa: DTZ001  # cells have no zone
     path = put(["text", "n", "x", "yes", "day", "time"], *rows)
     template = "{{ text }} {{ n }} {{ x }} {{ yes }} {{ day }} {{ time }}"
-    assert prompts(read(path, template=template)) == ["a 1 2.5 True 2026-01-02 2026-01-02 03:04:00"]
+    assert prompts(read(path, template=template)) == ["a 1 2.5 true 2026-01-02 2026-01-02 03:04:00"]
     assert prompts(read(path, fields={"prompt": "day"})) == ["2026-01-02"]
 
 

@@ -88,15 +88,46 @@ def test_an_input_without_rows_is_a_table_with_names(quick_provider, tmp_path):
 
 
 @pytest.mark.sockets
-def test_columns_without_a_name_of_their_own_are_carried_under_those_of_pandas(
-    quick_provider, tmp_path
+@pytest.mark.parametrize("name", ["labels.csv", "labels.tsv", "labels.xlsx", "labels.parquet"])
+def test_a_column_without_a_name_stays_so_and_a_second_one_gets_a_number(
+    quick_provider, tmp_path, name
 ):
+    source, output = tmp_path / "reviews.csv", tmp_path / name
+    source.write_text(",review,n,n,\n0,Good.,1,2,x\n1,Bad.,3,4,y\n")
+    for _ in range(2):  # the second time, nothing is sent
+        run_here(source, output, "--base-url", quick_provider, *TEMPLATE, *SCHEMA)
+        columns, rows = read_table(output)
+        unnamed = ["Unnamed: 0", "Unnamed: 4"] if name.endswith("parquet") else ["", ""]
+        assert columns[:6] == [unnamed[0], "review", "n", "n.1", unnamed[1], "label"]
+        assert [row[:5] for row in rows] == [
+            ["0", "Good.", "1", "2", "x"],
+            ["1", "Bad.", "3", "4", "y"],
+        ]
+
+
+def read_table(path):
+    """Return the header and the rows, as other programs read them."""
+    if path.suffix == ".parquet":
+        table = pytest.importorskip("pyarrow.parquet").read_table(path)
+        return table.column_names, [list(row.values()) for row in table.to_pylist()]
+    if path.suffix == ".xlsx":
+        cells = pytest.importorskip("openpyxl").load_workbook(path).active.values
+        header, *rows = [list(row) for row in cells]
+        return [name or "" for name in header], [[*map(str, row[:5])] for row in rows]
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        return header, rows
+
+
+@pytest.mark.sockets
+def test_pandas_reads_its_index_back(quick_provider, tmp_path):
+    pandas = pytest.importorskip("pandas")
     source, output = tmp_path / "reviews.csv", tmp_path / "labels.csv"
-    source.write_text(",review,n,n\n0,Good.,1,2\n1,Bad.,3,4\n")
+    frame = pandas.DataFrame({"review": ["Good.", "Bad."]}, index=[7, 9])
+    frame.to_csv(source)
     run_here(source, output, "--base-url", quick_provider, *TEMPLATE, *SCHEMA)
-    found = labels(output)
-    assert list(found[0])[:5] == ["Unnamed: 0", "review", "n", "n.1", "label"]
-    assert [list(record.values())[:4] for record in found] == [
-        ["0", "Good.", "1", "2"],
-        ["1", "Bad.", "3", "4"],
-    ]
+    assert list(pandas.read_csv(output, index_col=0).index) == [7, 9]
+    renamed = pandas.read_csv(output)
+    renamed.to_csv(source, index=False)  # now the name is one
+    run_here(source, tmp_path / "again.csv", "--base-url", quick_provider, *TEMPLATE, *SCHEMA)
+    assert (tmp_path / "again.csv").read_text().startswith("Unnamed: 0,review,")

@@ -135,7 +135,7 @@ async def test_another_schema_writes_the_table_anew(tmp_path, autojump_clock):
             await provider.run([given(1), given(2)], output, ordered=ordered)
             returns = schema_class("label: good|bad")
             rows = [given(n, returns=returns, prompt=f"L{n}", max_tokens=None) for n in (1, 2)]
-            await provider.run(rows, output, ordered=ordered)
+            await provider.run(rows, output, ordered=ordered, pay_for_changes=True)
         assert [list(it) for it in records(output)] == [["id", "note", "label", *MEASURED]] * 2
 
 

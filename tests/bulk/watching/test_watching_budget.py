@@ -3,9 +3,12 @@
 import io
 from decimal import Decimal
 
+import attrs
 from rich.console import Console, ConsoleDimensions
 
+from callsheet.actors import LimiterSnapshot
 from callsheet.bulk.progress import Progress
+from callsheet.bulk.spending import BudgetRoom
 from callsheet.bulk.watching.outlook import History, outlook
 from callsheet.bulk.watching.panel import panel, summary
 from callsheet.bulk.watching.series import Series
@@ -78,3 +81,44 @@ def test_the_end_of_a_run_tells_what_is_spent():
 
 def test_a_budget_of_nothing_is_no_division_by_it():
     assert not [line for line in drawn(stands(budget_usd=Decimal(0))) if "budget" in line]
+
+
+def test_a_budget_that_holds_calls_back_says_how_many_it_allows():
+    room = BudgetRoom(1, Decimal("0.5"))
+    progress = stands(budget_room=room)
+    assert budget_line(drawn(progress)).endswith("$3.50 of $25.00; room for 1 call in flight")
+    assert "budget $3.50 of $25.00 (room for 1 call in flight)" in log(progress)
+    assert "room" not in budget_line(drawn(progress, is_over=True))
+    assert "room" not in log(progress, is_over=True)
+
+
+def limiter(most):
+    return LimiterSnapshot(
+        in_flight=most, max_in_flight=most, waiting=0, next_wake_s=None, buckets=(), scopes=()
+    )
+
+
+def test_a_budget_with_room_for_all_that_the_limits_allow_holds_nothing():
+    limits = limiter(3)
+    room = BudgetRoom(3, Decimal("0.5"))
+    assert "room" not in log(stands(budget_room=room, limits=limits))
+    assert "room for 2 calls" in log(stands(budget_room=BudgetRoom(2, Decimal(1)), limits=limits))
+
+
+def test_concurrency_holds_a_run_whose_rows_wait_for_nothing_else():
+    full = limiter(100)
+    usual = {"read": 400, "in_flight": 98, "limits": attrs.evolve(full, in_flight=98)}
+    words = "98 in flight, the limit of --max-concurrency, "
+    assert words in log(stands(**usual))
+    (speed,) = [line for line in drawn(stands(**usual), width=101) if line.startswith("speed")]
+    assert speed.endswith("98 of 100 calls in flight, by --max-concurrency")
+    for other in (
+        {"read": 198},  # no row waits
+        {"in_flight": 50},
+        {"is_draining": True},
+        {"is_paused": True},
+        {"trouble": "no connection"},
+        {"budget_room": BudgetRoom(1, Decimal(1))},
+        {"limits": None},
+    ):
+        assert "--max-concurrency" not in log(stands(**(usual | other)))

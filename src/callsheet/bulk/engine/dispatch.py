@@ -20,11 +20,11 @@ from ...actors import (
     Spent,
 )
 from ..errors import DRAINED, LATE, RunEnding
-from ..files.lines import RowOutcome, answer_line, failure_line
+from ..files.lines import RowOutcome, answer_line, failure_line, with_spent
 from ..progress import RowEnded
 from ..row import EarlierAnswer, Placed, Row, ended_by, with_earlier
 from ..settings import RetriedReason
-from ..spending import EarlierRounds, RunSpend, Spending
+from ..spending import BudgetRoom, EarlierRounds, RunSpend, Spending
 from .health import ProviderHealth
 from .queue import RowCall, RowQueue
 from .reporting import row_answered
@@ -68,6 +68,7 @@ class Dispatch:
         started_at: the start of the run, in seconds on Trio's clock.
         due: the deadline of the run, in seconds on Trio's clock; None for no deadline.
         max_cost: the budget of the run in USD; None if it has none.
+        room: the room of the budget for calls in flight; None if it has held back no call.
         wake: called when the actor may have something to send.
     """
 
@@ -100,6 +101,7 @@ class Dispatch:
         self._is_recovered = is_recovered
         self._sends_live = deadline_s is not None  # near the deadline, rows are sent live
         self.max_cost = max_cost
+        self.room: BudgetRoom | None = None
         self._retry_on = frozenset[str](retry_on)
         self._wall_clock = wall_clock
         self._clock = clock
@@ -228,7 +230,10 @@ class Dispatch:
                 cost_usd=took.cost_usd,
                 is_reused=True,
             )
-        self._add_ended(RowOutcome(placed.place, earlier.line, event, columns=row.columns))
+        line, key = earlier.line, None
+        if took != _NOTHING:  # the line has what all calls took
+            line, key = with_spent(line, took.on(earlier.response)), row.key
+        self._add_ended(RowOutcome(placed.place, line, event, key, columns=row.columns))
 
     def cancelled(self, call: RowCall) -> None:
         """Record that the call of a row was cancelled; the row goes back to the queue."""
@@ -250,8 +255,10 @@ class Dispatch:
             case "is over the budget":
                 self._earlier[row.custom_id] = earlier.plus(error)
                 self.queue.put_back_over_budget(call.placed)
-                if isinstance(error, BudgetExceeded) and self.queue.is_spent:
-                    self.end(self.spending.unpaid(error, self.max_cost, row.request.model))
+                if isinstance(error, BudgetExceeded):
+                    self.room = self.spending.room(error, self.max_cost, row.request)
+                    if self.queue.is_spent:
+                        self.end(self.spending.unpaid(error, self.max_cost, row.request.model))
             case "waits":
                 self._earlier[row.custom_id] = earlier.plus(error, rounds=1)
                 self.queue.defer(call.placed)

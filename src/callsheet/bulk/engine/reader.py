@@ -116,7 +116,9 @@ class ReaderActor(Actor[Never]):
         for ending in (_unread(taken.error), admitted.ending):
             if ending is not None:
                 await self._dispatcher.tell(EndRun(ending))
-        await self._dispatcher.ask(AddRows(admitted.to_send, is_last=taken.is_end))
+        await self._dispatcher.ask(
+            AddRows(admitted.to_send, is_last=taken.is_end and not admitted.is_refused)
+        )
 
 
 def _unread(error: Exception | None) -> RunEnding | None:

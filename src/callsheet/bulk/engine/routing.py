@@ -25,7 +25,7 @@ from ...actors import (
     lines_in,
 )
 from ...wording import all_digits
-from ..errors import BulkRefused
+from ..errors import ANOTHER_OUTPUT, BulkRefused
 from ..settings import BulkSettings, RunRoute
 from ..spending import RunSpend
 
@@ -162,7 +162,8 @@ def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: Run
     except FileInUse:
         return  # then the number of rows is not known
     except StorageError as error:
-        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
+        remedy = error.remedy if own is not None else error.remedy_by(ANOTHER_OUTPUT)
+        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", remedy) from None
     if count and not has_route and not settings.pay_again:
         raise BulkRefused(
             f"{count:,} rows are in batches at the provider ({(own or journal.path).name})",

@@ -8,7 +8,7 @@ import trio
 
 from ...actors import BatchingStatistics, Limits, Troupe
 from ...runtime import AskFailed, Ref
-from ..errors import DRAINED, BulkStopped, RunEnding
+from ..errors import DRAINED, BulkRefused, BulkStopped, RunEnding
 from ..files.lines import Result
 from ..progress import Progress
 from .dispatch import Dispatch
@@ -171,6 +171,7 @@ class BulkRun:
             maybe_usd=spending.maybe_usd,
             spent_usd=spending.at_most_usd,
             budget_usd=state.max_cost,
+            budget_room=state.room,
             errors=dict(counts.errors),
             cut=dict(counts.cut),
             slowest=tuple(counts.slowest),
@@ -191,6 +192,7 @@ class BulkRun:
 
         Raises:
             BulkStopped: the run ended before every row did.
+            BulkRefused: it would pay again for most of its first rows; nothing was sent.
         """
         self._written.results.discard()
         self._state.wake()  # more rows may be read
@@ -205,6 +207,7 @@ class BulkRun:
 
         Raises:
             BulkStopped: the run ended before every row did.
+            BulkRefused: it would pay again for most of its first rows; nothing was sent.
         """
         ended = await self._written.results.take()
         if ended is None:
@@ -214,8 +217,11 @@ class BulkRun:
         return Result(ended.event, ended.line.removesuffix(b"\n"))
 
     def _raise_ending(self) -> None:
-        if self.ending is not None:
-            raise BulkStopped(self.ending)
+        if self.ending is None:
+            return
+        if self.ending.kind == "refused":
+            raise BulkRefused(self.ending.reason, self.ending.remedy)
+        raise BulkStopped(self.ending)
 
     # ---------------------------------------------------------------- internal
 

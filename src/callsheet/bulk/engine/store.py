@@ -23,8 +23,9 @@ from ...runtime import (
     defers,
     handles,
 )
-from ..errors import ArchiveFailed, BulkRefused, RunEnding, crash_ending
+from ..errors import ANOTHER_OUTPUT, ArchiveFailed, BulkRefused, RunEnding, crash_ending
 from ..files.archive import Archive
+from ..files.known import refusal_of
 from ..files.lines import RowOutcome, bad_line, read_answer
 from ..progress import RowEnded
 from ..row import BAD_ROW, BadRow, EarlierAnswer, Placed, Row, ended_by
@@ -58,10 +59,12 @@ class Admitted:
     Args:
         to_send: these rows. The others have gone to the writer.
         ending: why no more rows should start; None if they may.
+        is_refused: True if no row was admitted, because most would be paid for again.
     """
 
     to_send: Sequence[Placed]
     ending: RunEnding | None
+    is_refused: bool = False
 
 
 @attrs.frozen
@@ -175,7 +178,7 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
         self._in_thread = place.in_thread
         self._group: list[tuple[Keep, ReplySlot[RunEnding | None]]] = []  # of the next commit
         self._trouble: RunEnding | None = None  # of the writer
-        self._removes = self._has_batches = False
+        self._removes = self._has_batches = self._has_begun = False
 
     async def started(self) -> None:
         """Open the files and start the writer.
@@ -184,9 +187,8 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
             BulkRefused: a file cannot or should not be used; no file was changed.
         """
         is_reopened, self._place.is_open = self._place.is_open, True
-        self._is_reopened = is_reopened
+        self._is_reopened = self._has_begun = is_reopened
         self._archive = await self.enter_async_context(self._opened(is_reopened=is_reopened))
-        self._removes = self._archive.is_new
         place = self._place
         make = partial(
             WriterActor,
@@ -199,7 +201,6 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
         self._writer = await self.spawn(
             "writer", make, restart="temporary", capacity=_GROUPS_TO_WRITE
         )
-        self._removes = False
 
     @asynccontextmanager
     async def _opened(self, *, is_reopened: bool) -> AsyncGenerator[Archive]:
@@ -237,7 +238,7 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
             await self._in_thread(note)
         except StorageError as error:
             reason = f"{error.name} cannot be used: {error.reason}"
-            raise BulkRefused(reason, error.remedy) from None
+            raise BulkRefused(reason, error.remedy_by(ANOTHER_OUTPUT)) from None
 
     @handles(AdmitRows, raises=(ArchiveFailed,))
     async def admit(self, message: AdmitRows) -> Admitted:
@@ -248,9 +249,28 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
         """
         if self._is_reopened:
             raise ArchiveFailed("the run store has crashed", "see the log")
+        self._has_begun = True
+        if not message.first and (
+            refusal := await self._in_thread(partial(self._refusal, message))
+        ):
+            return Admitted((), refusal, is_refused=True)
         to_send, ended = await self._in_thread(partial(self._look_up, message))
         await self._write(WriteRows(ended, read=len(message.rows)), waits=True)
         return Admitted(to_send, self._trouble)
+
+    def _refusal(self, message: AdmitRows) -> RunEnding | None:
+        """Return why the run should not send its first rows; None if it may.
+
+        The responses are compared only if so many rows have none that most may have changed.
+        """
+        if self._place.settings.pay_for_changes:
+            return None
+        rows = [row for row in message.rows if isinstance(row, Row)]
+        matched = sum(line is not None for line in self._archive.find(rows))
+        if len(rows) <= 2 * matched:
+            return None
+        found = self._archive.compare(rows)
+        return refusal_of(found, len(message.rows)) if found.repeats_most else None
 
     def _look_up(self, message: AdmitRows) -> tuple[list[Placed], list[RowOutcome]]:
         # Ids of bad rows do not count: only responses are identified by their id.
@@ -324,6 +344,7 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
     @handles(FinishRun)
     async def finish(self, message: FinishRun) -> RunEnding | None:
         """Have the writer finish OUTPUT, after all that it was sent."""
+        self._has_begun = True
         try:
             await self._writer.ask(FinishOutput(message.is_done))
         except ArchiveFailed as error:
@@ -361,7 +382,10 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
         if self._has_batches:
             with suppress(StorageError):  # then the next run refuses to go on without the journal
                 archive.note_batches(in_batches=lines_in(archive.paths.batches) > 0)
-        archive.close(remove=self._removes)
+        if self._has_begun:
+            archive.close(remove=self._removes)
+        else:
+            archive.undo()
 
 
 def _twice(row: Row, before: int) -> BadRow:

@@ -9,9 +9,9 @@ import errno
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import final
+from typing import BinaryIO, final
 
 from ...actors import (
     DamagedFile,
@@ -21,18 +21,19 @@ from ...actors import (
     take_unwritten,
     write_remedy,
 )
-from ..errors import ArchiveFailed, BulkRefused
+from ..errors import ANOTHER_OUTPUT, ArchiveFailed, BulkRefused
 from ..row import Row
 from ..settings import BulkSettings, Paths
 from ..spending import RunSpend
+from .known import InputComparison, KnownKeys, RowComparer
 from .lines import is_error_line, with_id
 from .output import JSON_LINES, RowFormat, in_use, not_writable
-from .store import STORE_REMEDY, RunStore
+from .store import RUN_STORE, STORE_REMEDY, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2
 _LONGEST_LINE = 1024**2  # bytes of a line that show whose it is
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_MARK_BYTES = 64
+_MARK_BYTES, _BLOCK_BYTES = 64, 1024
 
 
 @final
@@ -78,9 +79,12 @@ class Archive:
         try:
             _check_place(output)
             self.is_new = not paths.store.exists()
+            grows = (output, form.growing(paths))
+            made = (it for it in grows if not it.exists())
+            self._made = set(map(Path.resolve, made))  # not links to them
         except OSError as error:
             raise not_writable(output, error) from None
-        for path in dict.fromkeys((output, form.growing(paths))):
+        for path in dict.fromkeys(grows):
             if self.is_new and path.exists() and path.stat().st_size:
                 raise BulkRefused(
                     f"{path} exists, but {paths.store.name} does not: Callsheet did not write that "
@@ -98,7 +102,10 @@ class Archive:
             ) from None
         except StorageError as error:
             reason = f"{error.name} cannot be used: {error.reason}"
-            raise BulkRefused(f"{output} cannot be written: {reason}", error.remedy) from None
+            # A ledger that gets costs of an earlier run has a path of its own.
+            is_ours = error.name == RUN_STORE.name(paths.store)
+            remedy = error.remedy_by(ANOTHER_OUTPUT) if is_ours else error.remedy
+            raise BulkRefused(f"{output} cannot be written: {reason}", remedy) from None
         except OSError as error:
             raise not_writable(output, error) from None
 
@@ -108,7 +115,7 @@ class Archive:
             if not is_reopened:
                 if not self.is_new:
                     self._check_has_all()
-                _check_errors(self.paths.errors)
+                self._check_ours()
                 self._take_unwritten()
                 self._reserve.take()
                 self._mark()
@@ -143,6 +150,20 @@ class Archive:
         except StorageError as error:
             raise _failed(error) from None
         return [self._reused(line, row) for line, row in zip(found, rows, strict=True)]
+
+    def compare(self, rows: Sequence[Row]) -> InputComparison:
+        """Compare rows with the responses of earlier runs.
+
+        Raises:
+            ArchiveFailed: the store cannot be read, or has a line that is not valid.
+        """
+        try:
+            with RowComparer(KnownKeys(self._store.database)) as comparer:
+                for row in rows:
+                    comparer.is_known(row)
+                return comparer.result()
+        except StorageError as error:
+            raise _failed(error) from None
 
     def keep(self, responses: Sequence[tuple[bytes, bytes]], account: RunSpend) -> str:
         """Store responses, and what was sent and spent, in one transaction.
@@ -199,7 +220,14 @@ class Archive:
         self._store.close()
         if remove and not self.has_unwritten:
             self.paths.store.unlink(missing_ok=True)
-            self.paths.rows.unlink(missing_ok=True)
+            if self._form.growing(self.paths) == self.paths.rows:
+                self.paths.rows.unlink(missing_ok=True)
+
+    def undo(self) -> None:
+        """Close and remove the files that this run has made, because it does not start."""
+        self.close(remove=self.is_new)
+        for path in self._made if self.is_new else ():
+            path.unlink(missing_ok=True)
 
     # ----------------------------------------------------------------
 
@@ -215,6 +243,13 @@ class Archive:
                 f"response of row {row.number} is not valid JSON)"
             )
             raise ArchiveFailed(reason, STORE_REMEDY, is_damaged=True) from None
+
+    def _check_ours(self) -> None:
+        """Check that the files beside OUTPUT that a run overwrites are of an earlier run."""
+        _check_file(self.paths.errors, _has_errors)
+        _check_file(self.paths.reserve, self._reserve.is_like)
+        if self._form.growing(self.paths) == self.paths.rows:
+            _check_file(self.paths.rows, _has_lists)
 
     def _take_unwritten(self) -> None:
         """Write into ledgers what an earlier run could not write there.
@@ -283,7 +318,7 @@ def _failed(error: StorageError) -> ArchiveFailed:
     if isinstance(error, StorageFull):
         return ArchiveFailed(error.reason)
     is_damaged = isinstance(error, DamagedFile)
-    remedy = STORE_REMEDY if is_damaged else error.remedy
+    remedy = STORE_REMEDY if is_damaged else error.remedy_by(ANOTHER_OUTPUT)
     reason = f"{error.name} cannot be used: {error.reason}"
     return ArchiveFailed(reason, remedy, is_damaged=is_damaged)
 
@@ -309,23 +344,35 @@ def _check_place(output: Path) -> None:
         os.close(os.open(output, os.O_WRONLY))
 
 
-def _check_errors(errors: Path) -> None:
-    """Check that an errors file may be overwritten.
+def _has_errors(file: BinaryIO) -> bool:
+    return is_error_line(file.readline(_LONGEST_LINE))
+
+
+def _has_lists(file: BinaryIO) -> bool:
+    return file.read(1) == b"["
+
+
+def _check_file(path: Path, is_ours: Callable[[BinaryIO], bool]) -> None:
+    """Check that a file may be overwritten.
+
+    Args:
+        path: the file, which need not exist.
+        is_ours: returns whether an open file is one that Callsheet writes.
 
     Raises:
         BulkRefused: Callsheet did not write it.
     """
-    if not errors.exists() or errors.is_dir():  # removing a folder raises the error
+    if not path.exists() or path.is_dir():  # removing a folder raises the error
         return
-    if not errors.is_file():
-        raise BulkRefused(f"{errors} is not a regular file", "move it away, or give another OUTPUT")
-    with errors.open("rb") as lines:
-        first = lines.readline(_LONGEST_LINE)
-    if first and not is_error_line(first):
-        raise BulkRefused(
-            f"{errors} exists, but Callsheet did not write that file",
-            "move the file away, or give another OUTPUT",
-        )
+    if not path.is_file():
+        raise BulkRefused(f"{path} is not a regular file", "move it away, or give another OUTPUT")
+    with path.open("rb") as file:
+        if not path.stat().st_size or is_ours(file):
+            return
+    raise BulkRefused(
+        f"{path} exists, but Callsheet did not write that file",
+        "move the file away, or give another OUTPUT",
+    )
 
 
 @final
@@ -349,7 +396,7 @@ class Reserve:
         """
         try:
             # Written rather than truncated to size: a sparse file reserves nothing.
-            self._path.write_bytes(os.urandom(1024) * (self._size // 1024))
+            self._path.write_bytes(os.urandom(_BLOCK_BYTES) * (self._size // _BLOCK_BYTES))
         except OSError as error:
             self.give_back()
             if error.errno not in _FULL:
@@ -363,6 +410,15 @@ class Reserve:
                 if error.errno == errno.ENOSPC
                 else write_remedy(error),
             ) from None
+
+    def is_like(self, file: BinaryIO) -> bool:
+        """Return whether an open file has the content of a reserve: one block again and again.
+
+        Args:
+            file: the file to look at.
+        """
+        first, second = file.read(_BLOCK_BYTES), file.read(_BLOCK_BYTES)
+        return first == second and file.seek(0, os.SEEK_END) <= self._size
 
     def give_back(self) -> bool:
         """Release the space; return whether any was reserved."""

@@ -19,7 +19,7 @@ from typing import Self, final
 import attrs
 
 from ...actors import DamagedFile, Database, JournalOwner, StorageError
-from ..errors import BulkRefused
+from ..errors import ANOTHER_OUTPUT, BulkRefused, RunEnding
 from ..reading.identity import WHOLE_BYTES, changed_parts
 from ..row import Row, ended_by
 from ..spending import RunSpend
@@ -162,7 +162,9 @@ def open_known(path: Path) -> Generator[KnownKeys]:
     except StorageError as error:
         output = path.with_name(path.name.removesuffix(".callsheet"))
         reason = f"{error.name} cannot be used: {error.reason}"
-        raise BulkRefused(f"{output} cannot be written: {reason}", error.remedy) from None
+        raise BulkRefused(
+            f"{output} cannot be written: {reason}", error.remedy_by(ANOTHER_OUTPUT)
+        ) from None
 
 
 @attrs.frozen
@@ -173,18 +175,60 @@ class InputComparison:
         responses: the number of responses in the store.
         matched: rows that have a response.
         changed: rows that have changed since they got a response, and would be paid for again.
+        new: the other rows without a response.
         parts: the number of changed rows by what has changed; a row may have several.
     """
 
     responses: int = 0
     matched: int = 0
     changed: int = 0
+    new: int = 0
     parts: Mapping[str, int] = attrs.field(factory=dict[str, int])
+
+    @property
+    def unmatched(self) -> int:
+        """The number of responses that no row of the input has, nor had before it changed."""
+        return self.responses - self.matched - self.changed
 
     @property
     def repeats_most(self) -> bool:
         """Whether most rows that have had a response would be paid for again."""
         return self.changed > self.matched
+
+    @property
+    def what_changed(self) -> str:
+        """What has changed, in brackets, with the number of rows unless it is all of them."""
+        shown = [
+            part if count == self.changed else f"{part} of {count:,}"
+            for part, count in self.parts.items()
+        ]
+        return f" ({', '.join(shown)})" if shown else ""
+
+    def paid_again(self, which: str) -> str:
+        """Return what a run would do if it sent the rows that have changed, as a clause.
+
+        Args:
+            which: which rows were compared, such as " among the first 100"; "" for all.
+        """
+        before = self.changed + self.matched
+        count = f"{self.changed:,} of the" if self.matched else "all"
+        rows = f"{count} {before:,} rows{which} that have had a response"
+        return f"this run would pay again for {rows}"
+
+
+def refusal_of(found: InputComparison, count: int) -> RunEnding:
+    """Return why a program's run ends before it sends anything: most rows have changed.
+
+    Args:
+        found: how the first rows compare with the responses of earlier runs.
+        count: the number of these rows.
+    """
+    return RunEnding(
+        "refused",
+        f"{found.paid_again(f' among the first {count:,}')}, because they have changed"
+        f"{found.what_changed}",
+        f"undo the change, {ANOTHER_OUTPUT}, or set pay_for_changes to pay again",
+    )
 
 
 @final
@@ -200,7 +244,7 @@ class RowComparer:
     def __init__(self, known: KnownKeys) -> None:
         self._known = known
         self._matches = bytearray(known.last // 8 + 1)  # a bit for each response
-        self._matched = self._open = 0
+        self._matched = self._open = self._rows = 0
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -225,6 +269,7 @@ class RowComparer:
         Args:
             row: the next row of the input.
         """
+        self._rows += 1
         number = self._known.find(row.key)
         if number is not None:
             self._matched += 1
@@ -253,7 +298,8 @@ class RowComparer:
             if moved:
                 changed += moved
                 parts["id"] += moved
-        return InputComparison(responses, self._matched, changed, dict(parts.most_common()))
+        new = self._rows - self._matched - changed
+        return InputComparison(responses, self._matched, changed, new, dict(parts.most_common()))
 
     def _stale(self) -> Iterator[tuple[str, bytes]]:
         """Yield id and key of the responses that match no row, the latest first."""

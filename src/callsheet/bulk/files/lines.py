@@ -117,22 +117,15 @@ def answer_line(row: Row, response: Response, created: int) -> bytes:
 
 
 def _answer_members(row: Row, response: Response, created: int) -> dict[str, Json]:
-    usage, cost = response.usage, response.cost_usd
+    spent = _spent_members(response)
     ours: dict[str, Json] = {
         "route": response.route,
         "model": response.model,
-        "attempts": response.http_requests,
-        "cost_usd": None if cost is None else float(cost),
+        "attempts": spent["attempts"],
+        "cost_usd": spent["cost_usd"],
         "latency_s": round(response.seconds, 4),
-        "usage": {
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
-            "cached_tokens": usage.cached_tokens,
-            "cache_write_tokens": usage.cache_write_tokens,
-            "reasoning_tokens": usage.reasoning_tokens,
-            "cache_write_1h_tokens": usage.cache_write_1h_tokens,
-        },
-        "maybe_billed": response.maybe_billed,
+        "usage": spent["usage"],
+        "maybe_billed": spent["maybe_billed"],
         "host": response.host,
         "tier": response.tier,
     }
@@ -163,6 +156,36 @@ def _answer_members(row: Row, response: Response, created: int) -> dict[str, Jso
         "error": None,
         "callsheet": ours,
     }
+
+
+def _spent_members(response: Response) -> dict[str, Json]:
+    """Return the members of a line that say what the calls for a row took."""
+    usage, cost = response.usage, response.cost_usd
+    return {
+        "attempts": response.http_requests,
+        "cost_usd": None if cost is None else float(cost),
+        "usage": {
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
+            "cache_write_1h_tokens": usage.cache_write_1h_tokens,
+        },
+        "maybe_billed": response.maybe_billed,
+    }
+
+
+def with_spent(line: bytes, response: Response) -> bytes:
+    """Return the line of a response with what all calls for its row took.
+
+    Args:
+        line: a line of `answer_line`.
+        response: the response, with the tokens, cost and requests of all calls.
+    """
+    answer = cast("dict[str, dict[str, Json]]", loads(line))
+    answer["callsheet"] |= _spent_members(response)
+    return _line(answer)
 
 
 def failure_line(row: Row, error: Exception, took: Spent | None = None) -> bytes:

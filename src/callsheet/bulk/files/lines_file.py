@@ -1,5 +1,6 @@
 """A file of whole lines: half a line of a process that died is cut off."""
 
+import contextlib
 import errno
 import os
 import sys
@@ -15,6 +16,23 @@ _PIECE = 64 * 1024
 
 class ChangedByOthers(OSError):
     """Another process moved, removed or changed the file."""
+
+
+def new_beside(path: Path) -> Path:
+    """Create an empty file that is to replace another one, under a name that no file has.
+
+    Args:
+        path: the file to replace.
+
+    Raises:
+        OSError: the file cannot be created.
+    """
+    number = 0
+    while True:
+        new = path.with_name(f"{path.name}.callsheet-new{number or ''}")
+        with contextlib.suppress(FileExistsError), new.open("xb"):
+            return new
+        number += 1
 
 
 @final

@@ -11,9 +11,9 @@ from typing import Protocol, final
 
 from ...actors import write_remedy
 from ..errors import MAKE_ROOM, ArchiveFailed, BulkRefused
-from ..settings import NEW_SUFFIX, BulkSettings, Paths
+from ..settings import BulkSettings, Paths
 from .lines import RowOutcome, key_start
-from .lines_file import ChangedByOthers, LinesFile
+from .lines_file import ChangedByOthers, LinesFile, new_beside
 from .store import RunStore
 
 _OLD = """CREATE TABLE old (
@@ -393,12 +393,16 @@ class UnorderedOutput:
     def _rewrite(self, is_kept: Callable[[bytes], bool]) -> None:
         """Write a new file with some of the lines, which replaces the old one."""
         path = self._file.path
-        new = path.with_name(f"{path.name}{NEW_SUFFIX}")
-        with new.open("wb") as file:
-            file.writelines(line for line in self._file.lines() if is_kept(line))
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copymode(path, new)
+        new = new_beside(path)
+        try:
+            with new.open("wb") as file:
+                file.writelines(line for line in self._file.lines() if is_kept(line))
+                file.flush()
+                os.fsync(file.fileno())
+            shutil.copymode(path, new)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
         # Lock the new file before it gets the name; the old one stays locked until it loses it.
         renewed = LinesFile(new, is_quoted=self._form.is_quoted)
         new.replace(path)

@@ -24,7 +24,7 @@ from ...actors import (
     OtherVersion,
     open_database,
 )
-from ..errors import BulkRefused
+from ..errors import ANOTHER_OUTPUT, BulkRefused
 from ..settings import Fsync
 from ..spending import RunSpend, UnpricedTokens
 
@@ -32,7 +32,7 @@ _CACHE_KIB = 2 * 1024
 _MAX_KEY_BYTES = 32
 _MAX_ID_BYTES = 64  # of an id that is stored as it is
 _WAIT_S = 0.5
-STORE_REMEDY = "move it and OUTPUT away, or give another OUTPUT"
+STORE_REMEDY = f"move it and OUTPUT away, or {ANOTHER_OUTPUT}"
 
 _USD = ("cost_usd", "unknown_usd", "maybe_usd", "each_usd")
 _COUNTS = ("sent", "ended", "lost")
@@ -119,6 +119,11 @@ class RunStore:
     def opened(self) -> int:
         """How often the store was opened, including this time."""
         return self._db.number("SELECT opened FROM spend")
+
+    @property
+    def database(self) -> Database:
+        """The database, for `KnownKeys`."""
+        return self._db
 
     @property
     def name(self) -> str:
@@ -313,7 +318,10 @@ def open_store(path: Path, fsync: Fsync = "full", *, create: bool = True) -> Dat
             "wait until it has ended, or give another OUTPUT",
         ) from None
     except (DamagedFile, ForeignFile, OtherVersion) as error:
-        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", STORE_REMEDY) from None
+        remedy = STORE_REMEDY
+        if isinstance(error, OtherVersion):
+            remedy = f"use the release of Callsheet that wrote it, {remedy}"
+        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", remedy) from None
 
 
 def _short(custom_id: str) -> bytes:

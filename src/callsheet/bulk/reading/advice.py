@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 
 from ...actors import Json
-from .settings import is_variable
+from .settings import option_text, place_of
 
 _NUMBER = re.compile(r"[-+0-9.,:/%eE ]+")
 _CHAT_TEXT = re.compile(r'\s*(\{\s*"messages":\s*)?\[\s*\{.*"role"', re.DOTALL)
@@ -64,13 +64,26 @@ def advice_for(record: Mapping[str, Json]) -> str:
     for name, value in record.items():
         if is_conversation(value):
             return f"the column {name!r} is a chat; --map messages={_quoted(name)} sends it"
+    best = likely_text(record)
+    if best is None:
+        return "set a template, or map the prompt to a column"
+    return f"set a template, such as {_template(best)}, or map the prompt to a column"
+
+
+def likely_text(record: Mapping[str, Json]) -> str | None:
+    """Return the column that most likely has the text of the prompt; None if none may.
+
+    Args:
+        record: as for `advice_for`.
+    """
     names = [name for name, value in record.items() if name and _may_be_text(value)]
     usual = [name for it in _USUAL_TEXTS for name in names if name.casefold() == it]
-    likely = usual or [name for name in names if name not in ("id", "custom_id")]
-    if not likely:
-        return "set a template, or map the prompt to a column"
-    best = max(likely, key=lambda name: len(str(record[name] or ""))) if not usual else usual[0]
-    return f"set a template, such as {_template(best)}, or map the prompt to a column"
+    others = [name for name in names if name not in ("id", "custom_id")]
+    return (
+        usual[0]
+        if usual
+        else max(others, key=lambda name: len(str(record[name] or "")), default=None)
+    )
 
 
 def _known(record: Mapping[str, Json]) -> str | None:
@@ -184,9 +197,7 @@ def _may_be_text(value: Json) -> bool:
 
 def _template(*names: str) -> str:
     """Return the option with a template of columns, as a shell reads it."""
-    places = (name if is_variable(name) else f'row["{name}"]' for name in names)
-    text = " ".join(f"{{{{ {place} }}}}" for place in places)
-    return f"--template '{text}'" if "'" not in text else f"--template {text!r}"
+    return option_text("template", " ".join(f"{{{{ {place_of(name)} }}}}" for name in names))
 
 
 def _quoted(name: str) -> str:

@@ -23,12 +23,12 @@ from ...actors import (
     names_used,
     render,
 )
-from .advice import advice_for, columns_said, is_conversation
+from .advice import advice_for, columns_said, is_conversation, likely_text
 from .bodies import CHAT, stated, take_limit_name, take_schema
 from .errors import BadRecord, InputError
 from .identity import USUAL_IDS
 from .request_builder import RequestBuilder, ignore_remark
-from .settings import ReadSettings, is_variable
+from .settings import ReadSettings, place_of, whole_option
 
 # Members of a line beside its prompt: those of a chat, but for names that data may well have.
 _PARAMETERS = {
@@ -141,13 +141,19 @@ class ColumnReader:
         if column in columns:
             return
         remedy = ""
+        values: Mapping[str, object] = {it: None for it in columns if it} | dict(first or {})
+        record = cast("Mapping[str, Json]", values)
+        template = {"template": self._template, "system": self._system}.get(field)
+        near = next((it for it in columns if _is_near(column, it)), None)
         if field == "prompt" and self._is_usual:
-            values: Mapping[str, object] = {it: None for it in columns if it} | dict(first or {})
-            remedy = f"; {advice_for(cast('Mapping[str, Json]', values))}"
-        elif near := next((it for it in columns if _is_near(column, it)), None):
-            is_used = field in ("template", "system")
-            place = near if is_variable(near) or not is_used else f'row["{near}"]'
-            remedy = f"; write {place}" if is_used else f'; its "{near}" has another spelling'
+            remedy = f"; {advice_for(record)}"
+        elif template is not None:
+            if instead := near or likely_text(record):
+                whole = whole_option(field, _renamed(template, column, instead))
+                named = "" if near else f'for the column "{instead}" '
+                remedy = f"; {named}write {place_of(instead)}{whole}"
+        elif near is not None:
+            remedy = f'; its "{near}" has another spelling'
         has = f"it has {columns_said(columns)}"
         raise InputError(f'{name} has no column "{column}" for the {field}, {has}{remedy}')
 
@@ -274,6 +280,14 @@ def _rendered(field: str, template: str, values: Mapping[str, object]) -> str:
             reason = f"the row lacks a value that the {field} needs: {cause}"
             raise BadRecord(reason, is_misfit=True) from None
         raise BadRecord(f"{field}: {error}") from None
+
+
+def _renamed(template: str, column: str, instead: str) -> str:
+    """Return a template that uses another column."""
+    name = re.escape(column)
+    used = rf"""row\[\s*(["']){name}\1\s*\]|row\.{name}(?!\w)|(?<![\w."'|]){name}(?![\w"'(=])"""
+    in_markup = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
+    return in_markup.sub(lambda part: re.sub(used, lambda _: place_of(instead), part[0]), template)
 
 
 _LIKENESS = 0.85  # of two spellings of one name

@@ -3,11 +3,12 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import attrs
 
+from ..row import unique_names
 from .errors import BadLine, InputError
 from .text import lines, not_utf8, shown
 
@@ -186,23 +187,6 @@ class CsvTable:
 
     def _place(self) -> str:
         return f"see line {self._reader.line_num}"
-
-
-def unique_names(columns: Sequence[str]) -> list[str]:
-    """Return a name for each column, as pandas does: "Unnamed: 0", or "n.1" for a second "n".
-
-    Args:
-        columns: the names of the columns; "" for one that has none.
-    """
-    found: list[str] = []
-    for at, name in enumerate(columns):
-        base = unique = name or f"Unnamed: {at}"
-        count = 0
-        while unique in found or (unique != name and unique in columns):
-            count += 1
-            unique = f"{base}.{count}"
-        found.append(unique)
-    return found
 
 
 def count_records(stream: BinaryIO, dialect: CsvDialect, max_bytes: int) -> int:

@@ -3,6 +3,7 @@
 import codecs
 import keyword
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Literal
 
@@ -16,6 +17,7 @@ Form = Literal["auto", "jsonl", "csv", "parquet", "xlsx"]
 MAPPABLE = ("id", "prompt", "messages", "system", "model", "max_tokens", "temperature")
 """The fields that a column can be mapped to."""
 
+_LONGEST_SHOWN = 200  # characters of a template in an error text
 _JINJA_WORDS = {"and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "row"}
 _NAME = r"(?:row\.)?([^{}\"'|()\[\]=<>%]*[^{}\"'|()\[\]=<>%\s+\-*/~,.])"
 _BARE_NAME = re.compile(
@@ -29,6 +31,22 @@ def is_variable(name: str) -> bool:
     return name.isidentifier() and not keyword.iskeyword(name) and name not in _JINJA_WORDS
 
 
+def place_of(column: str) -> str:
+    """Return how a template names a column: by itself, or in `row`."""
+    return column if is_variable(column) else f'row["{column}"]'
+
+
+def option_text(name: str, template: str) -> str:
+    """Return an option with a template, as a shell reads it.
+
+    Args:
+        name: the name of the option.
+        template: the template that is its value.
+    """
+    quoted = shlex.quote(template) if "'" in template else f"'{template}'"
+    return f"--{name} {quoted}"
+
+
 def _is_template(_: object, field: "attrs.Attribute[str | None]", value: str | None) -> None:
     if value is None:
         return
@@ -36,20 +54,43 @@ def _is_template(_: object, field: "attrs.Attribute[str | None]", value: str | N
         names_used(value)
     except TemplateError as error:
         reason = str(error).rstrip(".")
-        raise ValueError(f"{field.name}: {reason}{_quoted_column(value)}") from None
+        raise ValueError(f"{field.name}: {reason}{_quoted_column(field.name, value)}") from None
 
 
-def _quoted_column(template: str) -> str:
+def _quoted_column(option: str, template: str) -> str:
     """Return the remedy for the first name of a column that is not quoted; "" for none."""
     for found in _BARE_NAME.finditer(template):
         name = found[1] or found[2]
         if is_variable(name) or not (" " in name or name[:1].isdecimal()) or name.isdecimal():
             continue
-        if found[1]:
-            return f'; write {{{{ row["{name}"] }}}} for a column of that name'
-        if not _JINJA_WORDS & set(name.split()):
-            return f'; write row["{name}"] for a column of that name'
+        if found[1] or not _JINJA_WORDS & set(name.split()):
+            place = f'row["{name}"]'
+            shown = f"{{{{ {place} }}}}" if found[1] else place
+            whole = whole_option(option, _BARE_NAME.sub(_with_place, template))
+            return f"; write {shown} for a column of that name{whole}"
     return ""
+
+
+def _with_place(found: re.Match[str]) -> str:
+    name = found[1] or found[2]
+    written = re.compile(rf"(?:row\.)?{re.escape(name)}")
+    return written.sub(lambda _: place_of(name), found[0], count=1)
+
+
+def whole_option(option: str, template: str) -> str:
+    """Return the end of a remedy: the option to type; "" if it is too long, or would be wrong.
+
+    Args:
+        option: the name of the option.
+        template: its corrected value.
+    """
+    if len(template) > _LONGEST_SHOWN or "\n" in template:
+        return ""
+    try:
+        names_used(template)
+    except TemplateError:
+        return ""
+    return f": {option_text(option, template)}"
 
 
 def _is_encoding(_: object, __: object, value: str | None) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ...wording import how_to_install
-from .csv_table import unique_names
+from ..row import unique_names
 from .errors import BadLine, InputError
 
 OLE = b"\xd0\xcf\x11\xe0"

@@ -22,7 +22,7 @@ import attrs
 
 from ...actors import Response, result_columns, result_members
 from ..progress import RowEnded
-from ..row import BadRow, Row
+from ..row import BadRow, Row, UnnamedColumn
 
 TEXT = "text"
 _MEASURED = ("cost_usd", "input_tokens", "output_tokens", "error")
@@ -136,11 +136,11 @@ class TableShape:
 
     @property
     def columns(self) -> list[str]:
-        """The names of all columns."""
+        """The names of all columns; "" for one of the input that has none."""
         names = list(self._given)
         for name in (*self._fields, *_MEASURED):
             names.append(_free(name, names))
-        return names
+        return ["" if isinstance(name, UnnamedColumn) else name for name in names]
 
     def fitted(self, rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
         """Take the columns of the first rows, and yield all rows; those that do not fit are bad.

@@ -23,9 +23,9 @@ import orjson
 
 from ...actors import Json, Response
 from ..files.lines import RowOutcome, read_answer
-from ..files.lines_file import records
+from ..files.lines_file import new_beside, records
 from ..files.store import RunStore
-from ..settings import NEW_SUFFIX, Paths
+from ..settings import Paths
 from .shape import TableCell, TableLimits, TableShape, plain
 from .whole_files import (
     PARQUET_LIMITS,
@@ -185,7 +185,7 @@ def write_table(path: Path, columns: Sequence[str], rows: TableRows) -> None:
     Raises:
         OSError: the file cannot be written; one of that name is unchanged.
     """
-    new = path.with_name(f"{path.name}{NEW_SUFFIX}")
+    new = new_beside(path)
     suffix = suffix_of(path)
     write: Callable[[], None] = partial(write_parquet, new, columns, rows)
     if suffix in DELIMITERS:

@@ -18,6 +18,7 @@ from xml.sax.saxutils import escape
 from ...wording import how_to_install
 from ..errors import BulkRefused
 from ..reading.parquet_table import parquet_library
+from ..row import unique_names
 from .shape import TableCell, TableLimits
 
 WORKBOOK_LIMITS = TableLimits(".xlsx", rows=1_048_575, columns=16_384, cell_chars=32_767)
@@ -139,7 +140,7 @@ def write_parquet(path: Path, columns: Sequence[str], rows: TableRows) -> None:
 
     Args:
         path: the file to write.
-        columns: the names of the columns.
+        columns: the names of the columns; those without one are named as by pandas.
         rows: returns the rows.
 
     Raises:
@@ -150,7 +151,10 @@ def write_parquet(path: Path, columns: Sequence[str], rows: TableRows) -> None:
     kinds = _kinds(len(columns), rows())
     types = {int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_(), str: arrow.string()}
     schema = arrow.schema(
-        [arrow.field(name, types[kind]) for name, kind in zip(columns, kinds, strict=True)]
+        [
+            arrow.field(name, types[kind])
+            for name, kind in zip(unique_names(columns), kinds, strict=True)
+        ]
     )
     with parquet.ParquetWriter(path, schema) as writer:
         left = iter(rows())

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from ...wording import dollars, duration, percent, printable, rate, retries, seconds
 from ..progress import Progress
+from ..spending import BudgetRoom
 from .outlook import LimitUse, Outlook, limit_text, mean_rate
 from .series import RELATIVE_ERROR, Series
 
@@ -36,6 +37,7 @@ _MOST_WAITING = 3  # lines of the reason for waiting
 _ID = 20  # columns of a custom id
 _STYLES = {"running": "green", "done": "bold green", "paused": "bold yellow"}
 _NEARLY_ALL = 0.95
+_NEARLY_FULL = 0.8  # a place is free until the response of its last call is on disk
 
 _Line = tuple[int, RenderableType]  # (rank, what to draw)
 
@@ -99,6 +101,45 @@ def budget_text(progress: Progress) -> str:
     if progress.budget_usd is None:
         return ""
     return f"{dollars(progress.spent_usd)} of {dollars(progress.budget_usd)}"
+
+
+def held_by_budget(progress: Progress) -> BudgetRoom | None:
+    """Return the room of the budget if it allows fewer calls in flight than the limits; else None.
+
+    Args:
+        progress: the current progress.
+    """
+    room, limits = progress.budget_room, progress.limits
+    is_held = room is not None and (limits is None or room.calls < limits.max_in_flight)
+    return room if is_held else None
+
+
+def room_text(progress: Progress) -> str:
+    """Format how many calls the budget allows in flight; "" if it holds none back."""
+    room = held_by_budget(progress)
+    return "" if room is None else f"room for {_calls(room.calls)} in flight"
+
+
+def _calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{count:,} calls"
+
+
+def is_held_by_concurrency(progress: Progress, look: Outlook) -> bool:
+    """Return whether rows wait for nothing but the number of calls in flight.
+
+    Args:
+        progress: the current progress.
+        look: the rates and estimates.
+    """
+    limits = progress.limits
+    if limits is None or progress.is_draining or progress.is_paused or progress.trouble:
+        return False
+    waiting = progress.read - progress.ended - progress.in_flight - progress.retrying
+    is_full = progress.in_flight >= _NEARLY_FULL * limits.max_in_flight
+    is_limited = any(use.share >= _NEARLY_ALL for use in look.limits)
+    is_parked = any(scope.parked_s > 0 for scope in limits.scopes)
+    others = is_limited or is_parked or held_by_budget(progress) is not None
+    return waiting > 0 and is_full and not others
 
 
 def overdraft_text(progress: Progress, look: Outlook) -> str:
@@ -174,7 +215,8 @@ def _speed_text(progress: Progress, look: Outlook, *, is_over: bool) -> str:
     limits = progress.limits
     if limits is None:
         return f"{words}; {progress.in_flight:,} rows dispatched"
-    return f"{words}; {limits.in_flight:,} of {limits.max_in_flight:,} calls in flight"
+    words = f"{words}; {limits.in_flight:,} of {limits.max_in_flight:,} calls in flight"
+    return f"{words}, by --max-concurrency" if is_held_by_concurrency(progress, look) else words
 
 
 def _limits(
@@ -202,7 +244,9 @@ def _budget(progress: Progress, look: Outlook, width: int, *, is_over: bool) -> 
         return
     share = min(1.0, float(progress.spent_usd / progress.budget_usd))
     missing = "" if is_over else overdraft_text(progress, look)
-    words = f"{budget_text(progress)}{' spent' if is_over else f'; {missing}' if missing else ''}"
+    room = "" if is_over else room_text(progress)
+    spent = f"{budget_text(progress)}{' spent' if is_over else ''}"
+    words = "; ".join(text for text in (spent, room, missing) if text)
     is_tight = bool(missing) or share >= _NEARLY_ALL
     yield 3, _gauge("budget", share, words, width, "yellow" if is_tight else "cyan")
 

@@ -20,7 +20,17 @@ from ...runtime import open_collapsing_nursery
 from ...wording import dollars, duration, percent, printable, rate
 from ..progress import Progress
 from .outlook import History, Outlook, limit_name, outlook
-from .panel import bounds, budget_text, errors_text, overdraft_text, panel, rows_text, run_state
+from .panel import (
+    bounds,
+    budget_text,
+    errors_text,
+    is_held_by_concurrency,
+    overdraft_text,
+    panel,
+    room_text,
+    rows_text,
+    run_state,
+)
 
 
 class ProgressView(Protocol):
@@ -158,7 +168,8 @@ def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str
     else:
         limits = progress.limits
         in_flight = progress.in_flight if limits is None else limits.in_flight
-        parts += [f"{rate(look.rate)} rows/s", f"{in_flight:,} in flight"]
+        why = ", the limit of --max-concurrency" if is_held_by_concurrency(progress, look) else ""
+        parts += [f"{rate(look.rate)} rows/s", f"{in_flight:,} in flight{why}"]
         if progress.retrying:
             parts.append(f"{progress.retrying:,} waiting for a retry")
         parts += [
@@ -178,8 +189,9 @@ def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str
     if errors := errors_text(progress):
         parts.append(errors)
     if budget := budget_text(progress):
-        missing = "" if is_over else overdraft_text(progress, look)
-        parts.append(f"budget {budget}" + (f" ({missing})" if missing else ""))
+        found = [] if is_over else [room_text(progress), overdraft_text(progress, look)]
+        words = "; ".join(text for text in found if text)
+        parts.append(f"budget {budget}" + (f" ({words})" if words else ""))
     passed = max(0.0, progress.now - progress.started_at)
     return f"[{passed:7.1f}s] {', '.join(parts)}"
 

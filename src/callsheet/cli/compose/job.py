@@ -1,7 +1,6 @@
 """Run `callsheet compose`: open provider, display and troupe, write the posts, and report."""
 
 import json
-import signal
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from ...actors import (
     why_not_written,
 )
 from ...config import Config
+from ...costs.report import ledger_words
 from ...display import open_display
 from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import AskFailed, AskTimedOut, RestartIntensityExceeded, open_collapsing_nursery
@@ -40,6 +40,7 @@ from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
 from ..configuration import ledger_from, with_config
 from ..options import unwritten_remark
+from ..signals import open_signals
 from .output import PostOutput
 from .reach import ConnectionWatch
 
@@ -120,24 +121,19 @@ class Composition:
 
 async def compose_all(run: Composition) -> None:
     """Write all posts of a run concurrently, until they are written or a signal stops the run."""
-    with run.scope:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(_stop_on_signal, run)
+    async with open_signals(partial(_stop, run)):
+        with run.scope:
             try:
                 await _with_provider(run)
             except RestartIntensityExceeded as error:
                 run.crash = str(error)
-            except StorageError as error:
-                run.refused = str(error)
-            nursery.cancel_scope.cancel()
+            except StorageError as error:  # of the ledger
+                run.refused = ledger_words(error)
 
 
-async def _stop_on_signal(run: Composition, task_status: trio.TaskStatus[None]) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for _ in signals:
-            run.interrupted = True
-            run.scope.cancel()
+def _stop(run: Composition) -> None:
+    run.interrupted = True
+    run.scope.cancel()
 
 
 async def _with_provider(run: Composition) -> None:

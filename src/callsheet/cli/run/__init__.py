@@ -66,7 +66,7 @@ from ..options import (
 from ..parameters import ABOVE_ZERO, Name
 from ..sections import option
 from .job import BUILT_IN, BulkJob, run_job
-from .json_summary import JsonCommand, estimate_of, summary_of, write_summary
+from .json_summary import JsonCommand, estimate_of, note_comparison, summary_of, write_summary
 from .limits_table import read_limits
 from .options import (
     check_files,
@@ -295,6 +295,7 @@ def run(
         keep=keep,
         other_provider=other_provider,
         pay_again=pay_again,
+        pay_for_changes=True,  # `ResumeCheck` asks
         retry_on=retry_on,
     )
     vendor = _vendor(choice)
@@ -306,6 +307,7 @@ def run(
         vendor,
         provider=BUILT_IN if choice.endpoint is None else choice.endpoint.identity,
         is_confirmed=is_confirmed,
+        on_compared=note_comparison,
     )
     state = None if source == _STDIN else state_of(source)
     _check_table(source, output, reading, state)
@@ -324,7 +326,7 @@ def run(
                     write_summary(attrs.evolve(summary, input=source, output=str(output)))
                     return
                 if found.comparison.responses:
-                    click.echo(printable(comparison_words(output, found.comparison)))
+                    click.echo(printable(comparison_words(output, found)))
                 print_forecast(found, limits, settings, batched, vendor)
             return
         rows = opened if is_file(source) else RowsAhead(opened)

@@ -2,8 +2,9 @@
 
 import contextlib
 import signal
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -35,12 +36,16 @@ from ...bulk.progress import Progress
 from ...bulk.reading.settings import ReadSettings
 from ...bulk.row import BadRow, Row
 from ...bulk.settings import BulkSettings
+from ...bulk.spending import BudgetRoom
 from ...bulk.watching.event_log import EventLog
+from ...bulk.watching.panel import held_by_budget
 from ...bulk.watching.series import Series
 from ...bulk.watching.watch import open_watch
+from ...costs.report import ledger_words
 from ...endpoints import EndpointChoice, open_endpoint
-from ...runtime import RestartIntensityExceeded, open_collapsing_nursery
-from ...wording import printable
+from ...runtime import RestartIntensityExceeded
+from ...wording import dollars, printable
+from ..signals import STOP_SIGNALS, open_signals
 from .options import cannot_serve
 
 BUILT_IN = "the built-in provider"
@@ -112,7 +117,7 @@ class BulkJob:
 
 async def run_job(job: BulkJob) -> None:
     """Run until every row has an outcome, or time, money or disk space runs out."""
-    refusals: tuple[type[Exception], ...] = (InspectionUnavailable, StorageError, *cannot_serve())
+    refusals: tuple[type[Exception], ...] = (InspectionUnavailable, *cannot_serve())
     with rare_collections(), trio.CancelScope() as scope:
         try:
             await _with_provider(job, scope)
@@ -120,6 +125,8 @@ async def run_job(job: BulkJob) -> None:
             job.refused = str(error)
         except RestartIntensityExceeded as error:
             job.crash = str(error)
+        except StorageError as error:  # of the ledger: the run reports its own files itself
+            job.refused = ledger_words(error)
         except refusals as error:
             job.refused = str(error)
     job.ended_at = datetime.now(UTC)
@@ -154,7 +161,12 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
                 watch = open_watch(
                     run.progress,
                     job.console,
-                    observers=[series.sample, _misfits_told(job), *(one.sample for one in logs)],
+                    observers=[
+                        series.sample,
+                        _misfits_told(job),
+                        _budget_told(job),
+                        *(one.sample for one in logs),
+                    ],
                 )
                 # The report states why the run ended early.
                 with contextlib.suppress(BulkStopped):
@@ -188,6 +200,41 @@ def _misfits_told(job: BulkJob) -> Callable[[Progress], None]:
     return sample
 
 
+def _budget_told(job: BulkJob) -> Callable[[Progress], None]:
+    """Return an observer that prints what holds --max-cost, and how few calls it allows, once."""
+    is_open_told = is_room_told = False
+
+    def sample(progress: Progress) -> None:
+        nonlocal is_open_told, is_room_told
+        open_usd = progress.unknown_usd + progress.maybe_usd
+        if not is_open_told and progress.budget_usd is not None and open_usd:
+            _print(job, _open_words(progress, progress.budget_usd, open_usd))
+        is_open_told = True  # what this run adds is in the display
+        room = held_by_budget(progress)
+        if not is_room_told and room is not None:
+            is_room_told = True
+            _print(job, _room_words(room))
+
+    return sample
+
+
+def _open_words(progress: Progress, budget_usd: Decimal, open_usd: Decimal) -> str:
+    calls = f"{progress.maybe_billed:,} calls that may have been billed without a response"
+    what = calls if progress.maybe_billed else "responses that told no cost"
+    return (
+        f"Of --max-cost {dollars(budget_usd)}, {dollars(open_usd)} count for {what}, each at the "
+        "most that it can have cost."
+    )
+
+
+def _room_words(room: BudgetRoom) -> str:
+    calls = "1 call" if room.calls == 1 else f"{room.calls:,} calls"
+    words = f"--max-cost allows {calls} in flight: each may cost up to {dollars(room.call_usd)}"
+    if room.max_tokens is None:
+        return f"{words}."
+    return f"{words}; --max-tokens {room.max_tokens:,} would allow {room.calls_then:,}."
+
+
 @contextlib.contextmanager
 def _event_log(job: BulkJob) -> Generator[EventLog | None]:
     if job.events is None:
@@ -202,38 +249,33 @@ def _event_log(job: BulkJob) -> Generator[EventLog | None]:
         yield log
 
 
-@contextlib.asynccontextmanager
-async def _signals_handled(
+def _signals_handled(
     job: BulkJob, run: BulkRun, scope: trio.CancelScope
-) -> AsyncGenerator[None]:
+) -> contextlib.AbstractAsyncContextManager[None]:
     """Handle signals until the block ends."""
     # Without a limits file, SIGHUP means that the terminal is gone; it drains as Ctrl-C does.
-    numbers = {signal.SIGINT, signal.SIGTERM, _PAUSE, _REREAD} - {None}
-    async with open_collapsing_nursery() as nursery:
-        await nursery.start(_handle_signals, job, run, scope, numbers)
-        yield
-        nursery.cancel_scope.cancel()
+    rereads = set[int]() if _REREAD is None or not job.has_limits_file else {_REREAD}
+    hangs_up = set[int]() if _REREAD is None else {_REREAD} - rereads
 
+    def stop() -> None:
+        if job.interrupted:
+            scope.cancel()
+        else:
+            job.interrupted = True
+            _print(job, _drain_notice(run.drain()))
 
-async def _handle_signals(
-    job: BulkJob,
-    run: BulkRun,
-    scope: trio.CancelScope,
-    handled: set[int],
-    task_status: trio.TaskStatus[None],
-) -> None:
-    with trio.open_signal_receiver(*handled) as signals:
-        task_status.started()
-        async for one in signals:
-            if one == _PAUSE:
-                _toggle(job, run)
-            elif one == _REREAD and job.has_limits_file:
-                await _change_limits(job, run)
-            elif job.interrupted:
-                scope.cancel()
-            else:
-                job.interrupted = True
-                _print(job, _drain_notice(run.drain()))
+    async def pause_or_reread(number: int) -> None:
+        if number in rereads:
+            await _change_limits(job, run)
+        else:
+            _toggle(job, run)
+
+    return open_signals(
+        stop,
+        stops={*STOP_SIGNALS, *hangs_up},
+        others=rereads if _PAUSE is None else {*rereads, _PAUSE},
+        on_other=pause_or_reread,
+    )
 
 
 def _drain_notice(in_flight: int) -> str:

@@ -12,7 +12,8 @@ import click
 
 from ...actors import Limits, Vendor
 from ...bulk.errors import BulkRefused, EndingKind
-from ...bulk.forecast import Forecast, ModelForecast, PricedRoute
+from ...bulk.files.known import InputComparison
+from ...bulk.forecast import Forecast, ModelForecast, OutputBasis, PricedRoute
 from ...bulk.reading.errors import InputError
 from ...bulk.settings import BulkSettings, Paths, RunRoute
 from ...bulk.tables.shape import TableTooLarge
@@ -32,6 +33,7 @@ __all__ = [
 
 _AS_JSON = "--json"
 _WRITTEN = "callsheet.summary"  # in the context's meta: the summary was written
+_COMPARED = "callsheet.compared"  # in it: {member: number of rows}
 _FAILED = 1
 _REFUSED = 2
 
@@ -51,6 +53,8 @@ class ModelEstimate:
         rows: the rows to send.
         input_tokens: the tokens of their prompts.
         output_tokens: the tokens of their responses.
+        basis: what the length of a response is estimated by: responses, the latest ones in OUTPUT;
+            schema, the longest answer that it allows; max_tokens; or default, 256 tokens.
         live_usd: the cost in USD of one call per row; null if the price is not known.
         batch_usd: the cost in USD by the Batch API.
         flex_usd: the cost in USD at the flex tier.
@@ -61,6 +65,7 @@ class ModelEstimate:
     rows: int
     input_tokens: int
     output_tokens: int
+    basis: OutputBasis
     live_usd: str | None
     batch_usd: str | None
     flex_usd: str | None
@@ -138,6 +143,11 @@ class RunSummary:
         failed: rows that were sent and have no response.
         bad: rows that are no valid requests.
         left: rows for the next run; null if `total` is.
+        matched: rows whose response of an earlier run stays, by the comparison before the start;
+            null if there is no response to compare with, or INPUT can be read only once.
+        again: rows with such a response that are asked again (`--retry-on`); null as `matched`.
+        changed: rows that have changed since they got a response; null as `matched`.
+        new: the other rows without a response; null as `matched`.
         in_batches: rows in batches at the provider, which will be billed.
         errors: the number of failed rows by kind of error.
         cut: this run's responses that are not complete, by finish reason: length or content_filter.
@@ -176,6 +186,10 @@ class RunSummary:
     failed: int = 0
     bad: int = 0
     left: int | None = None
+    matched: int | None = None
+    again: int | None = None
+    changed: int | None = None
+    new: int | None = None
     in_batches: int = 0
     errors: Mapping[str, int] = attrs.field(factory=dict[str, int])
     cut: Mapping[str, int] = attrs.field(factory=dict[str, int])
@@ -283,6 +297,10 @@ def estimate_of(
         route=settings.route,
         total=found.read,
         left=found.to_send,
+        matched=found.comparison.matched - found.again,
+        again=found.again,
+        changed=found.comparison.changed,
+        new=found.comparison.new,
         in_batches=in_batches,
         maybe_billed=spent.lost,
         unknown_usd=_digits(spent.unknown_usd),
@@ -293,10 +311,22 @@ def estimate_of(
     )
 
 
+def note_comparison(found: InputComparison, again: int) -> None:
+    """Note how the rows compare with earlier responses, for the summary of this command.
+
+    Args:
+        found: how the rows compare with the responses.
+        again: the rows that are asked again although they have a response.
+    """
+    counts = {"matched": found.matched - again, "changed": found.changed, "new": found.new}
+    click.get_current_context().meta[_COMPARED] = {**counts, "again": again}
+
+
 def write_summary(summary: RunSummary) -> None:
     """Write a summary to stdout, as one line of JSON."""
-    click.get_current_context().meta[_WRITTEN] = True
-    _write(summary)
+    meta = click.get_current_context().meta
+    meta[_WRITTEN] = True
+    _write(attrs.evolve(summary, **meta.get(_COMPARED, {})))
 
 
 class JsonCommand(ConfiguredCommand):
@@ -321,7 +351,8 @@ class JsonCommand(ConfiguredCommand):
         except BaseException as error:
             if ctx.params["as_json"] and _WRITTEN not in ctx.meta:
                 source, output = ctx.params["source"], str(ctx.params["output"])
-                _write(attrs.evolve(_not_started(error), input=source, output=output))
+                found = attrs.evolve(_not_started(error), input=source, output=output)
+                _write(attrs.evolve(found, **ctx.meta.get(_COMPARED, {})))
             if isinstance(error, InputError | TableTooLarge | BulkRefused):
                 click.echo(f"Error: {error}", err=True)
                 ctx.exit(_REFUSED)
@@ -398,6 +429,7 @@ def _model(name: str, model: ModelForecast) -> ModelEstimate:
         rows=model.rows,
         input_tokens=model.usage.input_tokens,
         output_tokens=model.usage.output_tokens,
+        basis=model.basis,
         live_usd=_usd(model.live_usd),
         batch_usd=_usd(model.batch_usd),
         flex_usd=_usd(model.flex_usd),

@@ -22,8 +22,8 @@ from ...actors import (
     why_not_written,
 )
 from ...bulk.engine.run import BulkRun
-from ...bulk.errors import BulkRefused
-from ...bulk.forecast import Forecast, PricedRoute
+from ...bulk.errors import ANOTHER_OUTPUT, BulkRefused
+from ...bulk.forecast import Forecast, OutputBasis, PricedRoute
 from ...bulk.progress import Progress
 from ...bulk.report.page import ReportMeta, write_report
 from ...bulk.settings import RETRIED_REASONS, BulkSettings, Paths
@@ -186,7 +186,8 @@ def rows_in_batches(output: Path, owner: JournalOwner | None = None) -> int:
     try:
         return lines_in(Paths(output).batches, owner)
     except StorageError as error:
-        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
+        remedy = error.remedy_by(ANOTHER_OUTPUT)
+        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", remedy) from None
 
 
 def rows_left_in_batches(output: Path) -> int:
@@ -273,11 +274,29 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
     lines.append(f"Route: {_route(settings, route, vendor)}")
     if settings.route == "pack" and found.misfits:
         lines.append(_misfits(found.misfits))
-    lines.append(
-        "Tokens and cost are estimates. A response is taken to be as long as the latest ones in "
-        "OUTPUT, or else to have max_tokens, or else 256 tokens. Nothing was sent."
-    )
+    lines.append(f"Tokens and cost are estimates.{_lengths(found)} Nothing was sent.")
     return lines
+
+
+_BASES: dict[OutputBasis, str] = {
+    "responses": "{}, as the latest ones in OUTPUT",
+    "schema": "{}, as the longest answer that the schema allows; reasoning comes on top",
+    "max_tokens": "max_tokens, or else 256 tokens",
+    "default": "max_tokens, or else 256 tokens",
+}
+
+
+def _lengths(found: Forecast) -> str:
+    """Return how long a response is taken to be: one sentence, or one for each model."""
+    assumed: dict[str, list[str]] = {}  # {words: models}
+    for name, model in sorted(found.models.items()):
+        tokens = "1 token" if model.output_tokens == 1 else f"{model.output_tokens or 0:,} tokens"
+        assumed.setdefault(_BASES[model.basis].format(tokens), []).append(printable(name))
+    whose = {words: f" of {', '.join(names)}" for words, names in assumed.items()}
+    return "".join(
+        f" A response{whose[words] if len(assumed) > 1 else ''} is taken to have {words}."
+        for words in assumed
+    )
 
 
 def cheapest_route(found: Forecast, settings: BulkSettings, vendor: Vendor) -> PricedRoute:

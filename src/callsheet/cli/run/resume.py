@@ -38,6 +38,7 @@ class ResumeCheck:
         vendor: the vendor of the endpoint.
         provider: the stable name of the provider.
         is_confirmed: True to ask nothing (--yes).
+        on_compared: called with how the rows compare, before anything is asked.
     """
 
     source: str
@@ -47,6 +48,7 @@ class ResumeCheck:
     vendor: Vendor
     provider: str
     is_confirmed: bool
+    on_compared: Callable[[InputComparison, int], None]
 
     def check_file(
         self, reading: ReadSettings, state: FileState | None, on_remark: Callable[[str], None]
@@ -78,6 +80,7 @@ class ResumeCheck:
                 found = forecast(rows, self.prices, known, retry_on=again, is_detailed=is_pack)
             owner = None if self.settings.pay_again else known.owner
             in_batches = rows_in_batches(self.output, owner)
+        self.on_compared(found.comparison, found.again)
         cost = self._cost(found)
         for line in _told(self.output, found, cost, in_batches):
             _print(line)
@@ -96,20 +99,22 @@ class ResumeCheck:
         """
         if not Paths(self.output).store.exists():
             return
+        retry_on = self.settings.retry_on
         with open_known(Paths(self.output).store) as known:
             if not self._has_responses(known):
                 return
-            looked_at = rows.look(_LOOKED_AT, _PATIENCE_S)
+            looked_at, again = rows.look(_LOOKED_AT, _PATIENCE_S), 0
             with RowComparer(known) as comparer:
                 for row in looked_at:
-                    if isinstance(row, Row):
-                        comparer.is_known(row)
+                    if isinstance(row, Row) and comparer.is_known(row) and retry_on:
+                        again += known.ended_by(row.key) in retry_on
                 found = comparer.result()
         count = len(looked_at)
         _print(
             f"{self.output.name} has {_responses(found.responses)}. INPUT can be read only once, "
             f"so only its first {_rows(count)} {'was' if count == 1 else 'were'} compared with "
-            f"them: {found.matched:,} have a response{_changes(found, ', ', ' have changed')}."
+            f"them: {found.matched:,} have a response{_again(again)}"
+            f"{_changes(found, ', ', ' have changed')}."
         )
         self._confirm(found, f" among the first {count:,}", "")
 
@@ -133,12 +138,10 @@ class ResumeCheck:
         """
         if not found.repeats_most or self.is_confirmed:
             return
-        before = found.changed + found.matched
-        count = f"all {before:,}" if not found.matched else f"{found.changed:,} of the {before:,}"
-        again = f"this run would pay again for {count} rows{which} that have had a response"
+        again = found.paid_again(which)
         if not self._can_ask():
             raise BulkRefused(
-                f"{again}, because they have changed{_parts(found)}",
+                f"{again}, because they have changed{found.what_changed}",
                 "undo the change, give another OUTPUT, or pay again with --yes",
             )
         click.echo(f"{again[0].upper()}{again[1:]}.", err=True)
@@ -163,39 +166,38 @@ def _is_yes(question: str) -> bool:
     return line.strip().lower() in ("y", "yes")
 
 
-def comparison_words(output: Path, found: InputComparison) -> str:
+def comparison_words(output: Path, found: Forecast) -> str:
     """Return a sentence about the responses of earlier runs, for an input that was read whole.
 
     Args:
         output: OUTPUT of the run.
-        found: how the rows of the input compare with its responses.
+        found: the estimate, with how the rows of the input compare with its responses.
     """
-    changed = _changes(found, "; ", f" {'has' if found.changed == 1 else 'have'} changed since")
-    matched = f"{found.matched:,} match rows of INPUT"
-    return f"{output.name} has {_responses(found.responses)}: {matched}{changed}."
+    known = found.comparison
+    matched = f"{known.matched:,} match rows of INPUT{_again(found.again)}"
+    changed = _changes(known, "; ", f" {'has' if known.changed == 1 else 'have'} changed since")
+    rest = f"; {known.unmatched:,} of rows that INPUT does not have" if known.unmatched else ""
+    return f"{output.name} has {_responses(known.responses)}: {matched}{changed}{rest}."
 
 
 def _told(output: Path, found: Forecast, cost: str, in_batches: int) -> list[str]:
     """Return the lines about an input that was read to its end."""
-    first = comparison_words(output, found.comparison)
+    first = comparison_words(output, found)
     if not found.to_send:
         return [first, "No row is to be sent."]
-    again = f", {found.again:,} of them again (--retry-on)" if found.again else ""
-    batched = f", of which {in_batches:,} are in batches already" if in_batches else ""
-    return [first, f"To send: {_rows(found.to_send)} {cost}{again}{batched}."]
+    known = found.comparison
+    counts = ((found.again, "to ask again"), (known.changed, "changed"), (known.new, "new"))
+    kinds = ", ".join(f"{count:,} {kind}" for count, kind in counts if count)
+    batched = f"; {in_batches:,} are in batches already" if in_batches else ""
+    return [first, f"To send: {_rows(found.to_send)} {cost}: {kinds}{batched}."]
+
+
+def _again(count: int) -> str:
+    return f", {count:,} of them to ask again (--retry-on)" if count else ""
 
 
 def _changes(found: InputComparison, before: str, words: str) -> str:
-    return f"{before}{found.changed:,}{words}{_parts(found)}" if found.changed else ""
-
-
-def _parts(found: InputComparison) -> str:
-    """Return what has changed, in brackets, with the number of rows unless it is all of them."""
-    shown = [
-        part if count == found.changed else f"{part} of {count:,}"
-        for part, count in found.parts.items()
-    ]
-    return f" ({', '.join(shown)})" if shown else ""
+    return f"{before}{found.changed:,}{words}{found.what_changed}" if found.changed else ""
 
 
 def _responses(count: int) -> str:
