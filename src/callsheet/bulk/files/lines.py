@@ -37,6 +37,9 @@ class RowOutcome:
         key: the key to store the response by; None if it is stored already, or is an error.
         columns: the values of the input, if OUTPUT is a table.
         is_final: False for a response that is only stored, because the row is asked again.
+
+    Attributes:
+        size: the size of the line and of the columns, in bytes or characters.
     """
 
     place: int
@@ -45,11 +48,14 @@ class RowOutcome:
     key: bytes | None = None
     columns: Mapping[str, object] | None = attrs.field(default=None, repr=False)
     is_final: bool = True
-
-    @property
-    def size(self) -> int:
-        """The size of the line and of the columns, in bytes or characters."""
-        return len(self.line) + chars_of(self.columns)
+    size: int = attrs.field(
+        init=False,
+        eq=False,
+        repr=False,
+        default=attrs.Factory(
+            lambda self: len(self.line) + chars_of(self.columns), takes_self=True
+        ),
+    )
 
     @property
     def is_answer(self) -> bool:
