@@ -191,15 +191,14 @@ class RateLimiterActor(Actor):
         request, now = message.request, trio.current_time()
         estimate = self._estimator.estimate(request)
         wanted = self._permit_request(request, estimate, message.context.lane, slot.deadline)
-        call = _PendingCall(message, slot, estimate)
         try:
             if not self._is_blocked:
                 reservation = self._limiter.try_admit(wanted, now)
                 if reservation is not None:
                     self._observe("queued", message)
-                    await self._send(call, reservation)
+                    await self._send(message, slot, estimate, reservation)
                     return
-            is_new = self._push(call, wanted, now)
+            is_new = self._push(_PendingCall(message, slot, estimate), wanted, now)
         except Impossible as error:
             slot.fail(RequestTooLarge(str(error)))
             return
@@ -348,7 +347,9 @@ class RateLimiterActor(Actor):
                 waiting.call.is_sent = False
                 waiting.slot.reply(None)
             else:
-                await self._send(waiting, found.reservation)
+                if waiting.places is not None:
+                    waiting.places.is_admitted = True
+                await self._send(waiting.message, waiting.slot, waiting.estimate, found.reservation)
         if is_blocked:
             self._to.when_room(self._may_advance)
         self._wake_by(found)
@@ -375,15 +376,18 @@ class RateLimiterActor(Actor):
         """
         return self._limiter.in_flight > 0 and not self._to.has_room
 
-    async def _send(self, pending: _PendingCall, reservation: Reservation) -> None:
-        message = pending.message
-        if pending.places is not None:
-            pending.places.is_admitted = True
-        call = InFlightCall(message.request, pending.estimate, reservation)
-        pending.slot.on_settled(partial(self._call_settled, call))
+    async def _send(
+        self,
+        message: Complete | Stream,
+        slot: ReplySlot[Any],
+        estimate: Estimate,
+        reservation: Reservation,
+    ) -> None:
+        call = InFlightCall(message.request, estimate, reservation)
+        slot.on_settled(partial(self._call_settled, call))
         self._observe("admitted", message)
         permit = CallPermit(self.ref, call, self._filter)
-        await pending.slot.forward(self._to, message.permitted(permit))
+        await slot.forward(self._to, message.permitted(permit))
 
     def _throttled(self, call: InFlightCall, throttled: Throttled, delay: float) -> None:
         self._limiter.refused(

@@ -264,11 +264,12 @@ class Exchange:
                     quotes_key = quotes_key or self._endpoint.is_quoted_in(seen)
                     tail = seen[-_OVERLAP_BYTES:]
                     deltas = reader.feed(piece)
-                    if reader.is_whole and not body.is_all:
+                    is_over = not piece or (reader.is_whole and body.is_all)
+                    if reader.is_whole and not is_over:
                         watch.received(piece)
                     if deliver is not None and scrubber is not None:
                         await _pass_on(deliver, filter(None, map(scrubber.feed, deltas)), watch)
-                    if not piece or (reader.is_whole and body.is_all):
+                    if is_over:
                         break
                 else:
                     await body.skip()  # only at its end can the connection be used again
