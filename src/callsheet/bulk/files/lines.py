@@ -19,6 +19,7 @@ from ..row import BAD_ROW, BadRow, Row, chars_of
 from .body import made_body, own_body, read_body
 from .vendor_bodies import answered_members, failed_members, id_member, is_vendors
 
+_LINE_ID = "batch_req_"
 _MADE_ID = "callsheet-"
 """The prefix of request ids that Callsheet makes because the provider gave none."""
 
@@ -163,7 +164,7 @@ def _answer_members(row: Row, response: Response, created: int) -> dict[str, Jso
         "body": dict(body),
     }
     return {
-        "id": _line_id(row),
+        "id": f"{_LINE_ID}{name}",
         "custom_id": row.custom_id,
         "response": answered,
         "error": None,
@@ -293,7 +294,7 @@ def read_answer(line: bytes) -> Response:
 
 
 def _line_id(row: Row) -> str:
-    return f"batch_req_{row.key.hex()[:24]}"
+    return f"{_LINE_ID}{row.key.hex()[:24]}"
 
 
 def _ids(row: Row) -> dict[str, Json]:
