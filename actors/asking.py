@@ -18,6 +18,7 @@ from .repair import with_result
 from .responses import Delta, Response, ResultT_co, Usage
 
 _ENDS: tuple[CallStage, ...] = ("answered", "shared", "failed", "cancelled")
+_REPORTED: tuple[CallStage, ...] = ("asked", *_ENDS)
 
 
 async def ask_for(
@@ -128,6 +129,8 @@ def submit_for_nowait(
         MailboxFull: the stage has no room; no event was reported.
     """
     slot = to.submit_nowait(Complete(request, context), deadline=_due(request))
+    if stages_of(observer).isdisjoint(_REPORTED):
+        return slot
     events = _CallEvents(request, context, observer, destination)
     events.report("asked")
     return _reporting(slot, events)

@@ -137,17 +137,18 @@ class BatcherActor(Actor):
     async def accept(self, message: Complete, slot: ReplySlot[Response]) -> None:
         """Join a request to a call under way, add it to a batch, or forward it."""
         request = message.request
-        waiter = Waiter(message, slot)
         key = sharing_key(request)
-        if self._single_flight.join(key, waiter):
+        if key is not None and self._single_flight.join(key, Waiter(message, slot)):
             self._events.joined(self._single_flight.find(key), message)
             return
         group = self._groups.use(request, message.context.lane)
-        if group is None or group.cost.full_share(request) >= 1:
-            if key is None:
-                await slot.forward(self._next(message), message)
-            else:
-                await self._send_alone(self._single_flight.start(request, key, waiter))
+        is_alone = group is None or group.cost.full_share(request) >= 1
+        if is_alone and key is None:
+            await slot.forward(self._next(message), message)
+            return
+        waiter = Waiter(message, slot)
+        if group is None or is_alone:
+            await self._send_alone(self._single_flight.start(request, key, waiter))
             return
         pieces = group.strategy.pieces(request, partial(self._weigh, request.model))
         if len(pieces) == 1:

@@ -36,9 +36,9 @@ class ListStrategy:
 
     def key(self, request: Request) -> Hashable | None:
         """Return all of the request except its texts; None if its extra body changes the items."""
-        if _ITEMS.intersection(request.extra_body):
+        if request.task != self.task or _ITEMS.intersection(request.extra_body):
             return None
-        return common_key(request, "inputs") if request.task == self.task else None
+        return common_key(request, "inputs")
 
     def bounds_for(self, request: Request) -> BatchLimits:  # noqa: ARG002  # see BatchStrategy
         """Return the limits of the endpoint."""

@@ -32,6 +32,8 @@ def asked_tier(request: Request) -> str:
     Args:
         request: the request to send.
     """
+    if not request.extra_body:
+        return "default"
     if request.extra_body.get("speed") == "fast":
         return FAST_MODE
     tier = request.extra_body.get("service_tier", request.extra_body.get("serviceTier"))
@@ -197,7 +199,9 @@ def listed_usd(
         asked: the model that was requested.
     """
     cost = None if has_audio(request) else prices.cost(model, usage, tier, asked=asked)
-    return None if cost is None else _EXACT.multiply(cost, place_factor(request))
+    if cost is None or not request.extra_body:
+        return cost
+    return _EXACT.multiply(cost, place_factor(request))
 
 
 @attrs.frozen

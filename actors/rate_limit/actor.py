@@ -313,6 +313,8 @@ class RateLimiterActor(Actor):
                 waiting.call.is_sent = False
                 waiting.slot.reply(None)
             else:
+                if waiting.places is not None:
+                    waiting.places.is_admitted = True
                 await self._send(waiting, found.reservation)
         if is_blocked:
             self._to.when_room(self._may_advance)
@@ -342,8 +344,6 @@ class RateLimiterActor(Actor):
 
     async def _send(self, pending: PendingCall, reservation: Reservation) -> None:
         message = pending.message
-        if pending.places is not None:
-            pending.places.is_admitted = True
         call = InFlightCall(message.request, pending.estimate, reservation)
         self._sent[call] = pending, reservation.since
         pending.slot.on_settled(partial(self._call_settled, call))

@@ -220,7 +220,7 @@ class Limiter(Generic[W]):
             uncounted: tokens of the prompt that do not count, such as those from a prompt cache.
         """
         scope = reservation.scope
-        if not (scope.every or scope.learned):
+        if not scope.counts_use:
             return
         prompt = max(0.0, float(usage.input_tokens - uncounted))
         actual = {_INPUT: prompt, _OUTPUT: float(usage.output_tokens)}

@@ -69,10 +69,12 @@ class Estimate:
         input_tokens: tokens of the prompt.
         output_tokens: tokens of the response, from the usual length of the model's responses; at
             most what the request allows.
+        size: characters of the prompt's texts, and its other tokens, to learn from.
     """
 
     input_tokens: int
     output_tokens: int
+    size: tuple[int, int] = (0, 0)
 
 
 @attrs.frozen
@@ -160,18 +162,18 @@ class TokenEstimator:
         """
         model = self._models.get(request.model)
         ratio = _CHARS_PER_TOKEN if model is None else model.chars_per_token
-        chars, besides = _size(request)
+        chars, besides = size = _size(request)
         counter = self._counter(request.model)
         content = -int(-chars // ratio) if counter is None else _count(request, counter)
         prompt = besides + content
         if request.task in ("embedding", "moderation"):
-            return Estimate(prompt, 0)
+            return Estimate(prompt, 0, size)
         usual = _FIRST_OUTPUT if model is None else model.output + model.deviation
         choices = request.n * max(1, len(request.inputs))
         most = request.max_tokens
         if most is not None and (model is None or model.calls == 0 or usual > most):
             usual = most
-        return Estimate(prompt, int(usual) * choices)
+        return Estimate(prompt, int(usual) * choices, size)
 
     def tokens(self, model: str, text: str) -> int:
         """Estimate the tokens of a text, without those that a message adds.
@@ -192,7 +194,7 @@ class TokenEstimator:
 
         Args:
             request: the request of the call.
-            estimate: the tokens that were estimated.
+            estimate: what `estimate` has returned for it.
             usage: the tokens that the provider reported.
         """
         model = self._models.get(request.model)
@@ -201,7 +203,7 @@ class TokenEstimator:
         choices = request.n * max(1, len(request.inputs))
         estimated = (estimate.input_tokens, estimate.output_tokens // choices)
         reported = (usage.input_tokens, usage.output_tokens // choices)
-        model.learn(_size(request), estimated, reported)
+        model.learn(estimate.size, estimated, reported)
 
     def assume_output(self, model: str, tokens: float) -> None:
         """Take a length of responses for the usual one of a model, as far as requests allow it.

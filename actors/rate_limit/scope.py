@@ -20,6 +20,7 @@ from .limits import Cost, Impossible, Limits, TooLate
 from .reports import REFUSAL
 
 _REFUSED_REMEMBERED = 256  # calls
+_REQUESTS = DIMENSIONS.index("requests")
 _MAX_LEARNED = 32  # limits of one scope; no provider has so many
 
 
@@ -101,6 +102,17 @@ class LimitScope:
     def is_idle(self) -> bool:
         """Whether no call waits or is in flight."""
         return not (self.in_flight or len(self.queue) or self.renewals)
+
+    @property
+    def counts_use(self) -> bool:
+        """Whether a limit counts tokens or USD, which are known for certain after a call only."""
+        for limit in self.every:
+            if limit.index != _REQUESTS:
+                return True
+        for learned in self.learned.values():  # noqa: SIM110  # `any` takes twice as long
+            if learned.index != _REQUESTS:
+                return True
+        return False
 
     @property
     def knows_pace(self) -> bool:

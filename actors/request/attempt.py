@@ -137,6 +137,8 @@ class SingleAttempt:
         Raises:
             AttemptFailed: too many in a row could not.
         """
+        if not self._streaks.has(model):  # nearly always
+            return
         try:
             self._streaks.check(model, trio.current_time())
         except UnreadableEndpoint as error:

@@ -198,10 +198,10 @@ class CircuitBreaker:
 
     def try_begin(self, now: float) -> Ticket | None:
         """Return a ticket for one call; None if it has to wait until `next_at`."""
-        if self.next_at(now) > now:
+        if not self.is_closed and self.next_at(now) > now:
             self._refused += 1
             return None
-        ticket = Ticket(self, self._until is not None, self._opened)
+        ticket = Ticket(self, not self.is_closed, self._opened)
         if ticket.is_probe:
             self._probe = ticket
         self._begun += 1

@@ -143,7 +143,7 @@ class Exchange:
             if stream and spelling.wants_whole(written):
                 stream, written = False, form.encode(worded, stream=False)
             body = dumps(spelling.apply(written))
-            address = self._endpoint.url(request, stream=stream)
+            address = self._endpoint.url(request, form, stream=stream)
         except (ValueError, TypeError) as error:
             raise BadRequest(f"nothing was sent: {error}") from None
         url = self._urls.get(address)
@@ -270,11 +270,12 @@ class Exchange:
                     quotes_key = quotes_key or self._endpoint.is_quoted_in(seen)
                     tail = seen[-_OVERLAP_BYTES:]
                     deltas = reader.feed(piece)
-                    if reader.is_whole:
+                    is_over = not piece or (reader.is_whole and body.is_all)
+                    if reader.is_whole and not is_over:
                         watch.received(piece)
                     if deliver is not None and scrubber is not None:
                         await _pass_on(deliver, filter(None, map(scrubber.feed, deltas)), watch)
-                    if not piece or (reader.is_whole and body.is_all):
+                    if is_over:
                         break
                 else:
                     await body.skip()  # only at its end can the connection be used again

@@ -73,8 +73,10 @@ def with_schema_described(request: Request, form: SchemaForm) -> Request:
         request: the request as written; one without a class of its result is returned as it is.
         form: how its result is asked for.
     """
+    if form == "enforced" or request.returns is None:
+        return request
     output = request.output_schema
-    if form == "enforced" or request.returns is None or output is None:
+    if output is None:
         return request
     words = _WORDS + json.dumps(dict(output.schema), ensure_ascii=False)
     extra = dict(request.extra_body)

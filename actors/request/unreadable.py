@@ -41,6 +41,14 @@ class UnreadableStreaks:
         counts = {model: streak.count for model, streak in self._streaks.items()}
         return f"<UnreadableStreaks at {self._host}: {counts}>"
 
+    def has(self, model: str) -> bool:
+        """Return whether the last response for a model could not be read.
+
+        Args:
+            model: the model of a request.
+        """
+        return model in self._streaks
+
     def check(self, model: str, now: float) -> None:
         """Check that a request may be sent.
 

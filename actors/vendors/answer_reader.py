@@ -232,6 +232,8 @@ def kind_of(start: bytes) -> tuple[AnswerKind | None, int]:
     Returns:
         The kind is None if the bytes do not show it yet.
     """
+    if start.startswith(b"{"):  # nearly always
+        return "whole", 0
     at = len(_BOM) if start.startswith(_BOM) else 0
     if not at and _BOM.startswith(start):
         return None, 0

@@ -286,17 +286,18 @@ class Endpoint:
         """
         return self.vendor.format_for(request.task, request.api or self.api)
 
-    def url(self, request: Request, *, stream: bool = False) -> str:
+    def url(self, request: Request, form: WireFormat | None = None, *, stream: bool = False) -> str:
         """Return the URL for a request.
 
         Args:
             request: the request to send; its task decides the path.
+            form: its wire format, if it is known already.
             stream: whether the response is streamed.
 
         Raises:
             UnsupportedField: the vendor does not support the request's task or API.
         """
-        url = self.base_url + self.format_for(request).path(request, stream=stream)
+        url = self.base_url + (form or self.format_for(request)).path(request, stream=stream)
         if not self.query:
             return url
         return f"{url}{'&' if '?' in url else '?'}{httpx.QueryParams(dict(self.query))}"

@@ -184,15 +184,17 @@ def size_of(request: Request) -> int:
 
     They are those of the prompt, of extra members, and of the expected vectors.
     """
-    size = sum(len(message.content) for message in request.messages) + sum(map(len, request.inputs))
-    for given in (
-        request.extra_body,
-        None if request.output_schema is None else request.output_schema.schema,
-        *(message.extra for message in request.messages),
-        *(message.native for message in request.messages),
-    ):
-        if given:
-            size += _chars(given)
+    size = sum(map(len, request.inputs))
+    for message in request.messages:
+        size += len(message.content)
+        if message.extra:
+            size += _chars(message.extra)
+        if message.native:
+            size += _chars(message.native)
+    if request.extra_body:
+        size += _chars(request.extra_body)
+    if (output := request.output_schema) is not None:
+        size += _chars(output.schema)
     if request.task == "embedding":
         size += len(request.inputs) * (request.dimensions or _DIMENSIONS) * _CHARS_PER_NUMBER
     return size

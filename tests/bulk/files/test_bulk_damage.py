@@ -78,11 +78,12 @@ async def test_damage_that_a_read_meets_ends_the_run(autojump_clock, tmp_path, m
     def fail(store, _):
         raise DamagedFile(store._db.name, "database disk image is malformed")
 
-    monkeypatch.setattr(RunStore, method, fail)
     async with stage() as it:
+        await it.run(rows(1), output, keep=True)  # a new store is not searched
+        monkeypatch.setattr(RunStore, method, fail)
         with pytest.raises(BulkStopped, match=f"image is malformed; {REMEDY}") as caught:
             await it.run(rows(5), output)
-        assert it.requests == 0
+        assert it.requests == 1
     assert caught.value.ending.kind == "damaged"
 
 

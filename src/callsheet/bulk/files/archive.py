@@ -145,6 +145,8 @@ class Archive:
         Raises:
             ArchiveFailed: the store cannot be read, or has a line that is not valid.
         """
+        if self.is_new:
+            return [None for _ in rows]
         try:
             found = self._store.find(row.key for row in rows)
         except StorageError as error:

@@ -19,6 +19,7 @@ from ..row import BAD_ROW, BadRow, Row, chars_of
 from .body import made_body, own_body, read_body
 from .vendor_bodies import answered_members, failed_members, id_member, is_vendors
 
+_LINE_ID = "batch_req_"
 _MADE_ID = "callsheet-"
 """The prefix of request ids that Callsheet makes because the provider gave none."""
 
@@ -37,6 +38,9 @@ class RowOutcome:
         key: the key to store the response by; None if it is stored already, or is an error.
         columns: the values of the input, if OUTPUT is a table.
         is_final: False for a response that is only stored, because the row is asked again.
+
+    Attributes:
+        size: the size of the line and of the columns, in bytes or characters.
     """
 
     place: int
@@ -45,11 +49,14 @@ class RowOutcome:
     key: bytes | None = None
     columns: Mapping[str, object] | None = attrs.field(default=None, repr=False)
     is_final: bool = True
-
-    @property
-    def size(self) -> int:
-        """The size of the line and of the columns, in bytes or characters."""
-        return len(self.line) + chars_of(self.columns)
+    size: int = attrs.field(
+        init=False,
+        eq=False,
+        repr=False,
+        default=attrs.Factory(
+            lambda self: len(self.line) + chars_of(self.columns), takes_self=True
+        ),
+    )
 
     @property
     def is_answer(self) -> bool:
@@ -150,7 +157,7 @@ def _answer_members(row: Row, response: Response, created: int) -> dict[str, Jso
         "body": dict(body),
     }
     return {
-        "id": _line_id(row),
+        "id": f"{_LINE_ID}{name}",
         "custom_id": row.custom_id,
         "response": answered,
         "error": None,
@@ -310,7 +317,7 @@ def read_answer(line: bytes) -> Response:
 
 
 def _line_id(row: Row) -> str:
-    return f"batch_req_{row.key.hex()[:24]}"
+    return f"{_LINE_ID}{row.key.hex()[:24]}"
 
 
 def _ids(row: Row) -> dict[str, Json]:
