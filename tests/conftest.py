@@ -7,11 +7,13 @@ The usual run tries the same examples each time. `-m slow` tries random ones, an
 import contextlib
 import faulthandler
 import gc
+import math
 import os
 import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -28,6 +30,7 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE")
 SLOW_FACTOR = 30  # for a test that is marked as slow, and with thorough examples
 INHERITED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # not SIGPIPE: Python itself ignores that
 stderr = pytest.StashKey[int]()
+watchdog = pytest.StashKey["Watchdog"]()
 
 
 def pytest_addoption(parser):
@@ -66,30 +69,82 @@ def keep_bytecode(config):
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Run one more worker than there are cores: some tests wait for processes and sockets."""
+    workers = yield
+    return workers if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers + 1
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection():
+    """Collect without the garbage collector, which would find next to nothing."""
+    gc.disable()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish():
     """Keep the garbage collector from looking at all modules and tests again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session):
+    limit_s = float(session.config.getini("limit_s"))
+    with Watchdog(limit_s, session.config.stash[stderr]) as session.config.stash[watchdog]:
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """End the process of a test that hangs, after printing what its tasks and threads do."""
-    limit_s = float(item.config.getini("limit_s"))
-    if item.get_closest_marker("slow") or PROFILE == "thorough":
-        limit_s *= SLOW_FACTOR
-    to = item.config.stash[stderr]
-    timer = threading.Timer(limit_s, end_hanging, [item.nodeid, limit_s, to])
-    timer.daemon = True
-    timer.start()
-    # The timer needs the interpreter lock. This does not, so it ends a test that never releases it.
-    faulthandler.dump_traceback_later(limit_s + 10, exit=True, file=to)
-    try:
+    is_long = item.get_closest_marker("slow") or PROFILE == "thorough"
+    with item.config.stash[watchdog].watching(item.nodeid, SLOW_FACTOR if is_long else 1):
         return (yield)
-    finally:
-        timer.cancel()
+
+
+class Watchdog:
+    """One thread for all tests: to start one for each takes longer than many a test."""
+
+    def __init__(self, limit_s: float, to: int):
+        self._limit_s = limit_s
+        self._to = to
+        self._watched = ("", math.inf, math.inf)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self._thread.join()
         faulthandler.cancel_dump_traceback_later()
+
+    @contextlib.contextmanager
+    def watching(self, test: str, factor: int):
+        limit_s = factor * self._limit_s
+        self._watched = (test, limit_s, time.monotonic() + limit_s)
+        try:
+            yield
+        finally:
+            self._watched = ("", math.inf, math.inf)
+
+    def _run(self) -> None:
+        hung_s = self._limit_s + 10
+        while True:
+            # A test that never releases the interpreter lock stops this thread, and not that of
+            # the fault handler, which ends such a test unless it is set anew.
+            faulthandler.dump_traceback_later(hung_s, exit=True, file=self._to)
+            if self._ended.wait(0.5):
+                return
+            test, limit_s, until = self._watched
+            if time.monotonic() > until:
+                end_hanging(test, limit_s, self._to)
+            hung_s = (limit_s if test else self._limit_s) + 10
 
 
 def end_hanging(test: str, limit_s: float, to: int) -> None:
