@@ -40,7 +40,9 @@ def started(role, folder, urls, seed):
 
 
 def stats_of(url):
-    return httpx.get(f"{url.removesuffix('/v1')}/callsheet/stats", trust_env=False).json()
+    return httpx.get(
+        f"{url.removesuffix('/v1')}/callsheet/stats", trust_env=False, verify=False
+    ).json()
 
 
 def wait_for(is_so):

@@ -42,7 +42,8 @@ def stats():
 
     def ask(base_url):
         root = base_url.removesuffix("/v1")
-        return httpx.get(f"{root}/callsheet/stats", trust_env=False).json()
+        # To load the certificates takes longer than all the rest.
+        return httpx.get(f"{root}/callsheet/stats", trust_env=False, verify=False).json()
 
     return ask
 

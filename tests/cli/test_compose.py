@@ -50,7 +50,7 @@ def compose(*arguments, env=None):
 
 def requests_at(base_url: str) -> int:
     root = base_url.removesuffix("/v1")
-    return httpx.get(f"{root}/callsheet/stats", trust_env=False).json()["requests"]
+    return httpx.get(f"{root}/callsheet/stats", trust_env=False, verify=False).json()["requests"]
 
 
 def test_one_topic_as_json_is_one_object_with_all_parts_of_a_post(provider):

@@ -25,12 +25,12 @@ def bill(provider, monkeypatch):
     root, told = provider.removesuffix("/v1"), []
 
     def billed(*arguments):
-        httpx.post(f"{root}/callsheet/reset", trust_env=False)
+        httpx.post(f"{root}/callsheet/reset", trust_env=False, verify=False)
         reached = ("--provider", "anthropic", "--base-url", provider, "--model", MODEL)
         result = CliRunner().invoke(main, [*map(str, arguments), *reached])
         assert result.exit_code == 0, result.output
         told.append(result.stderr)
-        stats = httpx.get(f"{root}/callsheet/stats", trust_env=False).json()
+        stats = httpx.get(f"{root}/callsheet/stats", trust_env=False, verify=False).json()
         return stats["billed"][MODEL]["default"]
 
     billed.told = told
