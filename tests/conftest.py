@@ -22,6 +22,8 @@ import structlog
 import trio
 from hypothesis import settings
 
+from callsheet.actors.storage.database import Database
+
 settings.register_profile("usual", max_examples=60, deadline=None, derandomize=True)
 settings.register_profile("random", max_examples=60, deadline=None)
 settings.register_profile("thorough", max_examples=600, deadline=None)
@@ -195,3 +197,14 @@ def nothing_configured(monkeypatch, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp()
     monkeypatch.setenv("CALLSHEET_LEDGER", str(folder / "ledger.db"))
     monkeypatch.setenv("CALLSHEET_PRICES", str(folder / "no-prices.json"))
+
+
+@pytest.fixture(autouse=True)
+def no_wait_for_the_disk(request, monkeypatch):
+    """Commits of this process do not wait for the disk, which no test cuts off from its power."""
+    if request.node.get_closest_marker("synced"):
+        return
+    prepare = Database._prepare
+    monkeypatch.setattr(
+        Database, "_prepare", lambda database, owner, _: prepare(database, owner, "off")
+    )

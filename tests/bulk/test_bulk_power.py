@@ -93,6 +93,7 @@ async def test_rows_without_a_response_are_reported_once_after_a_power_cut(
 
 
 @pytest.mark.parametrize(("fsync", "level"), [("full", 2), ("normal", 1), ("off", 0)])
+@pytest.mark.synced
 def test_the_store_is_synced_as_configured(tmp_path, fsync, level):
     store = RunStore(tmp_path / "store", fsync)
     try:

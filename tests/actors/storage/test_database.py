@@ -397,6 +397,7 @@ def test_the_use_of_a_closed_database_is_a_storage_error(path):
 
 
 @pytest.mark.parametrize(("synchronous", "level"), [("full", 2), ("normal", 1), ("off", 0)])
+@pytest.mark.synced
 def test_what_a_commit_waits_for_can_be_set(path, synchronous, level):
     with closing(opened(path, synchronous=synchronous)) as database:
         assert database.number("PRAGMA synchronous") == level

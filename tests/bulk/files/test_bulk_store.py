@@ -100,6 +100,7 @@ def test_two_runs_refuse_each_other(path):
 
 
 @pytest.mark.parametrize("fsync", ["full", "normal", "off"])
+@pytest.mark.synced
 def test_how_far_an_answer_is_kept_can_be_set(path, fsync):
     store = RunStore(path, fsync)
     (mode,) = store._db.execute("PRAGMA synchronous").fetchone()
