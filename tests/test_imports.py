@@ -7,6 +7,7 @@ programs run as if the optional packages were not installed: their import fails.
 import ast
 import subprocess
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -35,8 +36,9 @@ sys.meta_path.insert(0, Blocker())
 STAGES = ("batch_api", "cache", "compose", "ledger")
 
 
+@cache
 def modules_after(program, *, blocked=()):
-    """Run a program in a fresh process and return the modules that it has loaded."""
+    """Run a program in a fresh process, once, and return the modules that it has loaded."""
     program = f"{BLOCK.format(blocked=blocked)}\n{program}\n"
     program += "print('MODULES', *sys.modules)"
     run = subprocess.run(
@@ -44,7 +46,7 @@ def modules_after(program, *, blocked=()):
     )
     assert run.returncode == 0, run.stderr
     *_, modules = run.stdout.splitlines()
-    return set(modules.split()[1:])
+    return frozenset(modules.split()[1:])
 
 
 def loaded_of(modules, package):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from bulk_processes import run_here
 from bulk_rows import MODEL, ids_of, lines_of, write_input
 from click.testing import CliRunner
 
@@ -269,9 +270,10 @@ def test_what_is_read_only_is_refused_by_name(quick_provider, tmp_path, stats, w
     source.write_text(line("a") + "\n{no JSON\n")
     folder.mkdir()
     output = folder / "out.jsonl"
-    command = [*unprivileged(), str(source), str(output), "--base-url", quick_provider]
+    arguments = (str(source), str(output), "--base-url", quick_provider)
+    command = [*unprivileged(), *arguments]
     if what != "folder":
-        assert subprocess.run(command, check=False, capture_output=True).returncode == 1
+        run_here(*arguments, status=1)
         source.write_text(line("a") + "\n{no JSON\n" + line("b") + "\n")
     before = stats(quick_provider)["requests"]
     read_only = {
@@ -292,6 +294,5 @@ def test_what_is_read_only_is_refused_by_name(quick_provider, tmp_path, stats, w
     assert "out.jsonl cannot be written: " in result.stderr
     assert "give" in result.stderr or "make" in result.stderr
     assert stats(quick_provider)["requests"] == before
-    last = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert last.returncode == 1, last.stderr
+    run_here(*arguments, status=1)
     assert ids_of(output) == (["a"] if what == "folder" else ["a", "b"])

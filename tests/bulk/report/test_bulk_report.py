@@ -166,9 +166,14 @@ def test_the_summary_fits_and_contains_no_control_sequences():
 # --- the page ---------------------------------------------------------------------------------
 
 
-def test_the_page_has_figures_plots_and_tables():
-    text = paged(*run(), Input="questions.jsonl")
-    parsed = Page(text)
+@pytest.fixture(scope="module")
+def usual_page():
+    """The page of the usual run, of which most of the time goes into the plots."""
+    return paged(*run(), Input="questions.jsonl")
+
+
+def test_the_page_has_figures_plots_and_tables(usual_page):
+    parsed = Page(usual_page)
     assert parsed.tags.count("svg") == 6  # one of them twice, for narrow screens
     for title in (
         "Rows a second",
@@ -191,8 +196,8 @@ def test_the_page_shows_how_much_of_the_cost_is_not_known():
     assert "3 of unknown cost; unknown at most $0.0500; maybe at most $0.0200; 2 may" in text
 
 
-def test_the_page_needs_nothing_else_and_runs_nothing():
-    parsed = Page(paged(*run()))
+def test_the_page_needs_nothing_else_and_runs_nothing(usual_page):
+    parsed = Page(usual_page)
     assert not {"script", "link", "img", "iframe", "object", "image"} & set(parsed.tags)
     for name, value in parsed.attributes:
         assert name not in {"src", "srcset", "action"}
@@ -204,25 +209,23 @@ def test_the_page_needs_nothing_else_and_runs_nothing():
     assert used <= set(ids)
 
 
-def test_no_two_pictures_share_what_they_clip_with():
-    text = paged(*run())
-    clips = re.findall(r'<clipPath id="([^"]+)"', text)
+def test_no_two_pictures_share_what_they_clip_with(usual_page):
+    clips = re.findall(r'<clipPath id="([^"]+)"', usual_page)
     assert clips
     assert len(set(clips)) == len(clips)
 
 
-def test_the_plots_are_in_the_colours_of_the_page():
-    text = paged(*run())
-    pictures = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+def test_the_plots_are_in_the_colours_of_the_page(usual_page):
+    pictures = re.findall(r"<svg.*?</svg>", usual_page, re.DOTALL)
     assert all("var(--ours)" in picture or "var(--kind0)" in picture for picture in pictures)
-    style = text[: text.index("</style>")]
-    for variable in set(re.findall(r"var\((--\w+)\)", text)):
+    style = usual_page[: usual_page.index("</style>")]
+    for variable in set(re.findall(r"var\((--\w+)\)", usual_page)):
         assert f"{variable}:" in style, variable
     assert not re.search(r"#fe01|#000000|#ffffff", "".join(pictures))
 
 
-def test_the_same_run_is_the_same_page():
-    assert paged(*run()) == paged(*run())
+def test_the_same_run_is_the_same_page(usual_page):
+    assert paged(*run(), Input="questions.jsonl") == usual_page
 
 
 def test_what_others_wrote_is_text():
@@ -301,10 +304,10 @@ def test_the_page_is_written_and_overwrites_an_old_one(tmp_path):
         write_report(tmp_path / "no" / "r.html", series, progress, ReportMeta(title="x"))
 
 
-def test_a_narrow_screen_gets_a_plot_of_its_own_for_the_wide_one():
+def test_a_narrow_screen_gets_a_plot_of_its_own_for_the_wide_one(usual_page):
     """At 400 pixels, the first plot was cut. Seen in a browser; here, that the parts are there."""
-    text = paged(*run())
-    assert text.count('<div class="broad">') == text.count('<div class="narrow">') == 1
-    assert "min-width: 44rem" not in text
-    names = re.findall(r'aria-label="([^"]+)"', text)
+    assert usual_page.count('<div class="broad">') == 1
+    assert usual_page.count('<div class="narrow">') == 1
+    assert "min-width: 44rem" not in usual_page
+    names = re.findall(r'aria-label="([^"]+)"', usual_page)
     assert len(names) == len(set(names))
