@@ -10,7 +10,7 @@ import pytest
 import trio
 from fakes import REFUSED, RESET, Reply, Script, broken, outcomes, refusal
 from test_endpoint_pool import OPENS, WRONG, ask, asking, member, troupe_of
-from test_troupe import Poison
+from test_troupe_crashes import Poison
 from test_whole_way import REVIEWS, WAYS, labelling
 
 from callsheet.actors import (
