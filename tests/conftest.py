@@ -21,6 +21,9 @@ import pytest
 import structlog
 import trio
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
+
+from callsheet.actors.storage.database import Database
 
 from callsheet.actors.storage.database import Database
 
@@ -52,9 +55,21 @@ def pytest_configure(config):
             signal.signal(number, usual)
     config.stash[stderr] = os.dup(2)  # not captured yet
     is_usual = config.getoption("markexpr") == "not slow"
-    settings.load_profile(PROFILE or ("usual" if is_usual else "random"))
+    profile = PROFILE or ("usual" if is_usual else "random")
+    settings.load_profile(profile)
+    if profile == "usual":
+        draw_no_constants_of_modules()
     if sys.dont_write_bytecode:
         keep_bytecode(config)
+
+
+def draw_no_constants_of_modules():
+    """Keep Hypothesis from trying the constants of the modules of this project that are loaded.
+
+    Which ones are loaded depends on the other tests, so that the examples would differ. To read
+    them takes each worker 16 seconds. Random examples have them.
+    """
+    providers._get_local_constants = lambda: providers._local_constants
 
 
 def keep_bytecode(config):

@@ -29,19 +29,12 @@ PACKAGES = (
 NOT_MADE_BY_A_CALLER = {"Ref", "Runtime", "Supervisor", "Timer"}
 
 
-def public_things():
-    """Return the public classes and functions of the packages, each once, with their names."""
-    found = {}
-    for package in PACKAGES:
-        module = import_module(package)
-        for name in module.__all__:
-            thing = getattr(module, name)
-            if inspect.isclass(thing) or inspect.isroutine(thing):
-                found.setdefault(id(thing), (f"{package}.{name}", thing))
-    return dict(found.values())
-
-
-THINGS = public_things()
+@pytest.fixture(params=PACKAGES)
+def things(request):
+    """The public classes and functions of a package, with their names."""
+    module = import_module(request.param)
+    named = {name: getattr(module, name) for name in module.__all__}
+    return {name: it for name, it in named.items() if inspect.isclass(it) or inspect.isroutine(it)}
 
 
 def arguments(thing):
@@ -88,55 +81,57 @@ def notes(docstring):
     return found
 
 
-@pytest.mark.parametrize("name", THINGS)
-def test_each_argument_of_a_public_name_has_a_note(name):
-    thing = THINGS[name]
-    documented = notes(thing.__doc__ or "")
-    assert [it for it in arguments(thing) if it not in documented] == []
+def test_each_argument_of_a_public_name_has_a_note(things):
+    missing = [
+        f"{name}: {argument}"
+        for name, thing in things.items()
+        for argument in set(arguments(thing)) - notes(thing.__doc__ or "").keys()
+    ]
+    assert missing == []
 
 
-@pytest.mark.parametrize("name", THINGS)
-def test_no_note_of_a_public_name_is_empty(name):
-    thing = THINGS[name]
-    everything = {"": thing, **methods(thing)}
-    empty = {
-        (method, argument): note
-        for method, it in everything.items()
+def test_no_note_of_a_public_name_is_empty(things):
+    empty = [
+        f"{name}.{method}: {argument}: {note}"
+        for name, thing in things.items()
+        for method, it in {"": thing, **methods(thing)}.items()
         for argument, note in notes(it.__doc__ or "").items()
         if len(note.split()) < 3
-    }
-    assert empty == {}
+    ]
+    assert empty == []
 
 
-@pytest.mark.parametrize("name", THINGS)
-def test_a_public_name_has_a_docstring(name):
-    thing = THINGS[name]
-    assert thing.__doc__ is not None
-    assert not [it for it, method in methods(thing).items() if not inspect.getdoc(method)]
+def test_a_public_name_has_a_docstring(things):
+    assert [name for name, thing in things.items() if thing.__doc__ is None] == []
+    missing = [
+        f"{name}.{method}"
+        for name, thing in things.items()
+        for method, it in methods(thing).items()
+        if not inspect.getdoc(it)
+    ]
+    assert missing == []
 
 
 # ------------------------------------------------------------------------------- every module
 
 FOLDERS = ("actors", "runtime", "src/callsheet")
-MODULES = sorted(
-    path.relative_to(REPO).as_posix()
-    for folder in FOLDERS
-    for path in (REPO / folder).rglob("*.py")
-)
 
 
 def definitions(path):
     """Return the classes and functions of a module, with their docstrings."""
-    tree = ast.parse((REPO / path).read_text())
+    tree = ast.parse(path.read_text())
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     return [(it, ast.get_docstring(it) or "") for it in ast.walk(tree) if isinstance(it, kinds)]
 
 
-@pytest.mark.parametrize("path", MODULES)
-def test_no_note_of_a_module_is_empty(path):
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_note_of_a_module_is_empty(folder):
     """A unit or a number is content: "time in seconds", "1 or more"."""
+    paths = sorted((REPO / folder).rglob("*.py"))
+    assert paths
     empty = [
         f"{path}:{it.lineno} {it.name}: {argument}: {note}"
+        for path in paths
         for it, docstring in definitions(path)
         for argument, note in notes(docstring).items()
         if len(note.split()) < 3 and not re.search(r"\d|seconds|bytes", note)

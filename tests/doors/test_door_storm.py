@@ -4,6 +4,7 @@ Whatever happens, each call is settled once, nothing is left at the provider, an
 """
 
 import asyncio
+import inspect
 import random
 import threading
 from collections import Counter
@@ -104,6 +105,13 @@ async def many_calls(troupe, chance, books, number):
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def drop_unstarted(tasks):
+    """Close coroutines that their loop has not begun: Python would warn, in whichever test."""
+    for coroutine in [task.get_coro() for task in tasks]:
+        if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+            coroutine.close()
+
+
 def loops_of_a_thread(troupe, chance, books, number):
     """Run one loop after another; some are closed while their calls are open."""
     while number > 0:
@@ -117,6 +125,7 @@ def loops_of_a_thread(troupe, chance, books, number):
         tasks = [loop.create_task(one_call(troupe, chance, books)) for _ in range(calls)]
         loop.call_later(chance.random() * 0.05, loop.stop)
         loop.run_forever()
+        drop_unstarted(asyncio.all_tasks(loop))
         loop.close()
         for _ in [task for task in tasks if not task.done()]:
             books.count("lost with its loop")

@@ -60,8 +60,9 @@ def layers(request, authority, client_tls):
 
 
 async def settle(transport):
-    """Sleep briefly, so that all bytes on loopback arrive."""
+    """Sleep briefly, so that all bytes on loopback arrive, also from a server that slept as well."""
     await trio.sleep(0.05)
+    await wait_all_tasks_blocked()
 
 
 async def test_connections_are_used_again(layers):

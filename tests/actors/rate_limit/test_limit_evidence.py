@@ -17,6 +17,7 @@ from callsheet.actors.rate_limit.scope import PermitRequest
 from callsheet.actors.rate_limit.simulation import SimulatedWaiter
 
 HEADER = "x-ratelimit-limit-requests"
+MANY_CALLS = pytest.mark.slow  # a limit with most of the calls; there are four others
 
 
 def report(limit, used, reset_s, **more):
@@ -168,7 +169,8 @@ def test_the_period_of_any_window_is_never_overestimated(limit, period_s, offset
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("kind", [RefillingLimit, WindowLimit])
 @pytest.mark.parametrize(
-    ("limit", "period_s"), [(20, 1.0), (20, 2.0), (100, 10.0), (60, 60.0), (600, 60.0)]
+    ("limit", "period_s"),
+    [(20, 1.0), (20, 2.0), (100, 10.0), (60, 60.0), pytest.param(600, 60.0, marks=MANY_CALLS)],
 )
 def test_what_the_user_set_is_not_lowered_by_a_guess(kind, limit, period_s, spelling):
     """20 in 2 s, told by headers without a period, were taken for 20 a minute."""
@@ -184,7 +186,8 @@ def test_what_the_user_set_is_not_lowered_by_a_guess(kind, limit, period_s, spel
 @pytest.mark.parametrize("kind", [RefillingLimit, WindowLimit])
 @pytest.mark.parametrize("pauses", [True, False], ids=["retry-after", "a second"])
 @pytest.mark.parametrize(
-    ("limit", "period_s"), [(20, 1.0), (20, 2.0), (100, 10.0), (60, 60.0), (20, 60.0)]
+    ("limit", "period_s"),
+    [pytest.param(20, 1.0, marks=MANY_CALLS), (20, 2.0), (100, 10.0), (60, 60.0), (20, 60.0)],
 )
 def test_a_limit_that_is_not_set_is_used_and_mostly_its_first_crowd_is_refused(
     kind, limit, period_s, spelling, pauses
