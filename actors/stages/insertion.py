@@ -10,7 +10,6 @@ prompt cache are there only if the settings ask for them.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from difflib import get_close_matches
 from functools import partial
 from itertools import chain, count
 from typing import Literal, TypeAlias, cast, get_args, overload
@@ -162,6 +161,8 @@ def insert(
         raise TypeError(f"insert({title}, ...) needs one of before=, after= and instead_of=")
     ((side, of),) = sides
     if of not in STAGE_NAMES:
+        from difflib import get_close_matches  # noqa: PLC0415  # rarely used
+
         near = get_close_matches(str(of), STAGE_NAMES, 1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(
