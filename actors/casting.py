@@ -150,7 +150,8 @@ class _Casting:
         settings: the settings of the troupe.
         prefix: a prefix of the actors' names.
         chain: the stages, with those of the program.
-        inserted: the stages of the program before each built-in one, as far as they are spawned.
+        inserted: the stages of the program before each built-in one, as far as they are spawned;
+            one that stands instead of a built-in stage is before the next one.
         health: which members are left out, if the endpoint is a pool. It outlives the actors.
     """
 
@@ -224,9 +225,12 @@ class _Casting:
     ) -> Ref:
         """Spawn a built-in stage, or the one of the program that stands instead of it."""
         own = self.chain.replacing(name)
-        if own is not None:
-            return await self._spawn_own(own, to)
-        return await self.runtime.spawn(f"{self.prefix}{name}", factory, **settings)
+        if own is None:
+            return await self.runtime.spawn(f"{self.prefix}{name}", factory, **settings)
+        ref = await self._spawn_own(own, to)
+        if (behind := self.chain.following(name)) is not None:
+            self.inserted[behind] = (ref, *self.inserted[behind])
+        return ref
 
     async def spawn_requester(self) -> Ref:
         """Spawn the last stage, which sends HTTP requests."""

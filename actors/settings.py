@@ -1,6 +1,6 @@
 """The settings of a troupe."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -36,6 +36,12 @@ def _an_endpoint(_: object, __: object, value: Endpoint) -> None:
     if not isinstance(cast("object", value), Endpoint):
         kind = type(value).__name__
         raise TypeError(f"endpoint must be an Endpoint, such as Endpoint(url, key), not a {kind}")
+
+
+def _insertions(value: Iterable[Insertion]) -> tuple[Insertion, ...]:
+    if isinstance(cast("object", value), Insertion):
+        raise TypeError("stages must be a list, such as [insert(Redactor, after='batcher')]")
+    return tuple(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -116,7 +122,7 @@ class TroupeSettings:
     routes: tuple[Route, ...] = attrs.field(default=(), converter=tuple[Route, ...])
     stages: tuple[Insertion, ...] = attrs.field(
         default=(),
-        converter=tuple[Insertion, ...],
+        converter=_insertions,
         validator=deep_iterable(instance_of(Insertion)),
     )
     fallbacks: tuple[Target, ...] = attrs.field(

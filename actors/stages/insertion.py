@@ -154,6 +154,8 @@ def insert(
         TypeError: not exactly one of the three is given, or the actor does not handle calls.
         ValueError: there is no such stage, or nothing can stand there; the message names them.
     """
+    if not callable(cast("object", make)):
+        raise TypeError(f"insert needs the class of an actor, or a factory of it, not {make!r:.60}")
     title = _title(make)
     given = {"before": before, "after": after, "instead_of": instead_of}
     sides = [(side, of) for side, of in given.items() if of is not None]
@@ -253,6 +255,17 @@ class StageChain:
             name: the name of the built-in stage that follows them.
         """
         return tuple(self._leading_to(name)) if name in self.present else ()
+
+    def following(self, name: StageName) -> StageName | None:
+        """Return the built-in stage that follows another one; None for the last of its way.
+
+        Args:
+            name: the name of the stage before it.
+        """
+        if name == "batches":
+            return None
+        behind = _CHAIN[_CHAIN.index(name) + 1 :]
+        return next((one for one in behind if one in self.present), None)
 
     def _leading_to(self, name: StageName) -> Iterator[Insertion]:
         if name != "batches":

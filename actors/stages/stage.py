@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from functools import partial
+from inspect import iscoroutinefunction, unwrap
 from typing import TypeVar, cast
 
 import attrs
@@ -64,6 +65,16 @@ class Stage(Actor[Complete | Stream]):
     Attributes:
         to: the next stage.
     """
+
+    def __init_subclass__(cls, **arguments: object) -> None:
+        super().__init_subclass__(**arguments)
+        for name in ("outgoing", "incoming"):
+            if not iscoroutinefunction(unwrap(getattr(cls, name))):
+                raise TypeError(
+                    f"{cls.__name__}.{name} must be async: `async def`, without `yield`"
+                )
+        if iscoroutinefunction(unwrap(cls.incoming_pieces)):
+            raise TypeError(f"{cls.__name__}.incoming_pieces must `yield`, or return the pieces")
 
     def __init__(self, to: Ref[Complete | Stream]) -> None:
         self.to = to

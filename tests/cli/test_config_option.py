@@ -115,6 +115,19 @@ def test_another_provider_has_neither_the_endpoint_nor_its_fallbacks(settings_of
 
 
 @both
+def test_a_file_turns_the_ledger_off_unless_an_option_names_one(settings_of, command, tmp_path):
+    text = "ledger = false\nendpoints.main.base_url = 'http://127.0.0.1:1/v1'"
+    assert settings_of(command, text).ledger is None
+    assert settings_of(command, text, "--ledger", "b.sqlite3").ledger.path.name == "b.sqlite3"
+
+
+def test_an_option_turns_the_cache_of_a_run_on(settings_of):
+    text = "cache = false\nendpoints.main.base_url = 'http://127.0.0.1:1/v1'"
+    assert settings_of("run", text).cache is None
+    assert settings_of("run", text, "--cacheable").cache.path is None
+
+
+@both
 def test_headers_are_added_to_the_endpoint_of_the_file(settings_of, command):
     settings = settings_of(command, FILE, "--header", "x-team=one")
     assert settings.endpoint.headers["x-team"] == "one"

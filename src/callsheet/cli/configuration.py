@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from ..actors import LedgerPolicy, Limits, Timeouts, TroupeSettings, UnwrittenCosts
 from ..config import CONFIG_VARIABLE, Config, ConfigError, read_config, read_variables
 from ..endpoints import EndpointChoice
-from .options import FILE_ENDPOINT, timeouts_of
+from .options import FILE_ENDPOINT, HAS_NO_LEDGER, timeouts_of
 from .sections import SectionedCommand, option
 
 _CONFIG = "callsheet.config"
@@ -54,6 +54,7 @@ class ConfiguredCommand(SectionedCommand):
             if config.chosen.endpoint is not None:
                 choice = EndpointChoice(config.chosen.endpoint, config.endpoint_reason)
                 ctx.meta[FILE_ENDPOINT] = choice
+            ctx.meta[HAS_NO_LEDGER] = config.values.get("ledger", config) is None
             ctx.default_map = _defaults(config)
         return super().parse_args(ctx, args)
 
@@ -127,7 +128,10 @@ def with_config(config: Config, settings: TroupeSettings, choice: EndpointChoice
         choice: the provider of the command.
     """
     is_chosen = choice.reason == config.endpoint_reason
-    return config.apply(settings, but=_OF_OPTIONS, is_chosen=is_chosen)
+    of_options = {*_OF_OPTIONS}
+    if settings.cache is not None and config.values.get("cache") is None:
+        of_options.add("cache")  # an option turns it on
+    return config.apply(settings, but=of_options, is_chosen=is_chosen)
 
 
 def _limits(config: Config) -> Limits | None:

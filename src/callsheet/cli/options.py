@@ -150,6 +150,9 @@ verbose_option = option(
 FILE_ENDPOINT = "callsheet.config.endpoint"
 """Under this name, the context of a command has the provider that its settings file chooses."""
 
+HAS_NO_LEDGER = "callsheet.config.no_ledger"
+"""Under this name, the context of a command has whether its settings file turns the ledger off."""
+
 
 def chosen_endpoint(base_url: str | None, provider: str | None) -> EndpointChoice:
     """Choose the provider by the options, the settings file and the environment.
@@ -212,7 +215,12 @@ def chosen_prices(file: str | None, choice: EndpointChoice) -> PriceBook:
 
 
 def chosen_ledger(path: Path | None, choice: EndpointChoice) -> Path | None:
-    """Return the file of the ledger; None for the built-in provider, unless a file is named."""
+    """Return the file of the ledger; None for the built-in provider, unless a file is named.
+
+    Without the option, a settings file may also turn the ledger off.
+    """
+    if path is None and click.get_current_context().meta.get(HAS_NO_LEDGER):
+        return None
     if path is None and (choice.endpoint is not None or LEDGER_VARIABLE in os.environ):
         return default_ledger()
     return path

@@ -159,6 +159,23 @@ def test_no_stage_stands_where_calls_part(side):
 def test_what_was_not_inserted_is_refused():
     with pytest.raises(TypeError, match="stages"):
         settings_with(Idle)
+    with pytest.raises(TypeError, match="stages must be a list, such as"):
+        TroupeSettings(endpoint=Endpoint(URL), stages=insert(Idle, after="batcher"))
+    with pytest.raises(TypeError, match="needs the class of an actor, or a factory of it, not"):
+        insert(Idle(None), after="batcher")
+
+
+def test_methods_of_a_stage_that_cannot_work_are_refused_where_it_is_defined():
+    with pytest.raises(TypeError, match=r"Plain\.outgoing must be async"):
+        type("Plain", (Stage,), {"outgoing": TroupeSettings})
+
+    async def pieces(self, pieces, context):
+        return pieces
+
+    with pytest.raises(
+        TypeError, match=r"Mute\.incoming_pieces must `yield`, or return the pieces"
+    ):
+        type("Mute", (Stage,), {"incoming_pieces": pieces})
 
 
 def test_every_stage_has_a_name():

@@ -347,6 +347,20 @@ async def test_an_actor_stands_instead_of_the_requester(autojump_clock):
         assert (await troupe.explain(asking())).route == "live"
 
 
+async def test_explain_knows_what_a_stage_instead_of_another_makes_of_a_request(autojump_clock):
+    class Refusing(Stage):
+        async def outgoing(self, request, context):
+            if request.messages[-1].content == "HI":
+                raise BadRequest("in upper case")
+            return request
+
+    stages = [insert(Shouting, instead_of="batcher"), insert(Refusing, before="limiter")]
+    async with open_troupe(settings_for(Script(), *stages)) as troupe:
+        for make in (troupe.complete, troupe.explain):
+            with pytest.raises(BadRequest, match="in upper case"):
+                await make(asking())
+
+
 @pytest.mark.parametrize("name", ["batcher", "router", "limiter", "ledger"])
 async def test_what_stands_instead_of_a_stage_need_not_explain_itself(autojump_clock, name):
     script = Script()
