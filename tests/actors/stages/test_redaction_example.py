@@ -1,11 +1,12 @@
 """The stages of the examples: no personal data leaves, and all of it comes back (L8, L10)."""
 
+import json
 import runpy
 from functools import partial
 from pathlib import Path
 
 import trio
-from fakes import MODEL, URL, answer_to
+from fakes import MODEL, URL, Reply, Script, answer_to, completion_json
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,3 +140,39 @@ class Typist(Parrot):
             await slot.sink.send(Delta(text))
         await slot.sink.send(answer_to("", text="ab <cd"))
         slot.reply(None)
+
+
+async def test_tools_get_what_was_hidden_and_their_results_are_hidden(autojump_clock):
+    """In a tool loop, the response of one round is a part of the request of the next one."""
+    vault, got = Vault(KEY), []
+    hidden = vault.hide("ada@example.org")
+
+    def look_up(address: str) -> str:
+        """Look an address up."""
+        got.append(address)
+        return "Her other address is ada@home.example."
+
+    call = {"name": "look_up", "arguments": json.dumps({"address": hidden})}
+    message = {
+        "role": "assistant",
+        "content": f"I look {hidden} up.",
+        "tool_calls": [{"id": "call_1", "type": "function", "function": call}],
+    }
+    first = completion_json(
+        choices=[{"index": 0, "message": message, "finish_reason": "tool_calls"}]
+    )
+    last = completion_json(f"It is {vault.hide('ada@home.example')}.")
+    script = Script(Reply(body=first), Reply(body=last))
+    settings = TroupeSettings(
+        endpoint=Endpoint(URL),
+        transport=script,
+        stages=[insert(partial(Redactor, vault=vault), before="cache")],
+        cache=CachePolicy(path=None),
+    )
+    async with open_troupe(settings) as troupe:
+        request = Request.of("Look ada@example.org up.", model=MODEL, tools=[look_up])
+        run = await troupe.run_tools(request)
+    assert got == ["ada@example.org"]
+    assert run.response.text == "It is ada@home.example."
+    assert len(script.sent) == 2
+    assert all(b"ada@" not in sent.body for sent in script.sent)
