@@ -256,6 +256,7 @@ class Stage(Actor[Complete | Stream]):
             async for _ in source:  # what it has left
                 pass
         if response is None:
+            await items.slot.wait()  # raises what broke off, if `incoming_pieces` has caught it
             return
         response = await self._response(response, context)
         for piece in _whole_pieces(response) if is_whole else ():

@@ -5,7 +5,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from fakes import MODEL, STALL, URL, Reply, Script, answer_to, completion_json, outcomes
+from fakes import MODEL, STALL, URL, Reply, Script, answer_to, completion_json, outcomes, refusal
 from own_stages import Shouting
 
 from callsheet.actors import (
@@ -182,6 +182,35 @@ async def test_what_a_stage_does_not_read_of_a_stream_is_left_out(autojump_clock
 
 
 # ------------------------------------------------------------------- errors, crashes, endings
+
+
+async def test_a_stream_that_breaks_off_fails_whatever_a_stage_catches(autojump_clock):
+    class Calm(Stage):
+        async def incoming_pieces(self, pieces, context):
+            try:
+                async for piece in pieces:
+                    yield piece
+            except Exception:  # noqa: BLE001  # what users write
+                yield Delta("...")
+
+    script = Script(refusal(400, "No.", kind="invalid_request_error"))
+    async with open_troupe(settings_for(script, insert(Calm, before="batcher"))) as troupe:
+        with pytest.raises(BadRequest, match="No"):
+            await items_of(troupe, asking())
+
+
+async def test_a_stage_makes_calls_of_its_own_behind_it(autojump_clock):
+    """Asking the next stage is no call through this one, which would wait for itself."""
+
+    class Asking(Stage):
+        async def outgoing(self, request, context):
+            answer = await self.to.ask(Complete(asking("Which topic?"), context))
+            return replace_text(request, lambda text: f"{answer.text}: {text}")
+
+    script = Script(Reply(body=completion_json("tea")))
+    async with open_troupe(settings_for(script, insert(Asking, before="batcher"))) as troupe:
+        assert (await troupe.complete(asking("Hi"), timeout=10)).text == "tea"
+    assert [sent.prompt for sent in script.sent] == ["Which topic?", "tea: Hi"]
 
 
 @pytest.mark.parametrize("prompt", ["refuse", "Hi"])
