@@ -115,6 +115,32 @@ def test_another_provider_has_neither_the_endpoint_nor_its_fallbacks(settings_of
 
 
 @both
+def test_another_provider_needs_no_key_of_the_file(settings_of, command):
+    text = "endpoints.main = { provider = 'groq', api_key_env = 'TEAM_KEY' }\nlimits.rpm = 3"
+    settings = settings_of(command, text, "--base-url", "http://127.0.0.1:3/v1")
+    assert (settings.endpoint.base_url, settings.limits.rpm) == ("http://127.0.0.1:3/v1", 3)
+
+
+@both
+def test_files_that_the_file_names_are_read(settings_of, command, tmp_path):
+    (tmp_path / "prices.json").write_text('{"models": {"mine": {"input": 1, "output": 2}}}')
+    (tmp_path / "post.toml").write_text('name = "p"\n[[steps]]\nname = "a"\nprompt = "Hi"\n')
+    text = "prices = 'prices.json'\nrecipe = 'post.toml'\nendpoints.a.base_url = 'http://a/v1'"
+    settings = settings_of(command, text)
+    assert settings.prices.price("mine") is not None
+    assert (settings.recipe and settings.recipe.name) == ("p" if command == "compose" else None)
+
+
+def test_costs_shows_the_ledger_of_the_file_and_needs_no_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "ledger.path = 'books.sqlite3'\nendpoints.a = { provider = 'groq', api_key_env = 'NO' }"
+    (tmp_path / "callsheet.toml").write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(main, ["costs", "--config", "callsheet.toml"])
+    assert result.exit_code == 2
+    assert str(tmp_path / "books.sqlite3") in result.stderr, "it is the one that is not there"
+
+
+@both
 def test_a_file_turns_the_ledger_off_unless_an_option_names_one(settings_of, command, tmp_path):
     text = "ledger = false\nendpoints.main.base_url = 'http://127.0.0.1:1/v1'"
     assert settings_of(command, text).ledger is None

@@ -63,10 +63,12 @@ class ConfiguredCommand(SectionedCommand):
             given, _, _ = self.make_parser(ctx).parse_args(list(args))
         except click.UsageError:
             return Config()  # it is raised again
+        has_provider = any("--provider" in one.opts for one in self.params)
+        is_other = bool({"provider", "base_url"} & given.keys())
         try:
             if (variables := given.get("env_file")) is not None:
                 os.environ.update(_read_variables(variables))
-            return read_config(given.get("config"))
+            return read_config(given.get("config"), with_endpoint=has_provider and not is_other)
         except ConfigError as error:
             raise click.UsageError(_named(error, given.get("config")), ctx) from None
 

@@ -21,14 +21,15 @@ from ..costs.report import (
     to_json,
 )
 from ..wording import printable
-from .sections import SectionedCommand, option
+from .configuration import ConfiguredCommand, config_options
+from .sections import option
 
 _REFUSED = 2
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
 @click.command(
-    cls=SectionedCommand,
+    cls=ConfiguredCommand,
     short_help="Show what calls have cost.",
     examples=("costs --by day --since 2026-11-01",),
 )
@@ -67,6 +68,7 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
     show_default=True,
     help="table rounds its figures; csv and json have every figure in full precision.",
 )
+@config_options
 def costs(
     *,
     ledger: Path | None,

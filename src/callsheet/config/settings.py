@@ -114,13 +114,17 @@ class Config:
 
 
 def read_config(
-    path: str | PathLike[str] | None = None, environ: Mapping[str, str] | None = None
+    path: str | PathLike[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    with_endpoint: bool = True,
 ) -> Config:
     """Read a settings file and the CALLSHEET_ variables, which override it.
 
     Args:
         path: the file; None for the one that the variable CALLSHEET_CONFIG names, if it is set.
         environ: the environment; None for that of the process.
+        with_endpoint: whether to read the endpoints, whose keys must be set then.
 
     Raises:
         ConfigError: the file or a variable cannot be used.
@@ -140,13 +144,15 @@ def read_config(
         }
         files = {name: value for name, value in values.items() if isinstance(value, Path)}
         values |= {name: _loaded(name, file) for name, file in files.items()}
-        chosen = choose_from(
-            document,
-            as_table(document.members.get("limits", {}), "limits"),
-            {path[1]: value for path, (_, value) in given.items() if path[0] == "limits"},
-            members.get("endpoint"),
-            environ,
-        )
+        chosen = ChosenEndpoint()
+        if with_endpoint:
+            chosen = choose_from(
+                document,
+                as_table(document.members.get("limits", {}), "limits"),
+                {path[1]: value for path, (_, value) in given.items() if path[0] == "limits"},
+                members.get("endpoint"),
+                environ,
+            )
     except ConfigError as error:
         raise _located(error, document.source, variables) from None
     return Config(
