@@ -9,7 +9,7 @@ prompt cache are there only if the settings ask for them.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from itertools import chain, count
 from typing import Literal, TypeAlias, cast, get_args, overload
@@ -254,7 +254,14 @@ class StageChain:
         Args:
             name: the name of the built-in stage that follows them.
         """
-        return tuple(self._leading_to(name)) if name in self.present else ()
+        if name not in self.present:
+            return ()
+        index = _CHAIN.index(name) if name in _CHAIN else 0  # nothing follows what leads to batches
+        ahead = [one for one in _CHAIN[:index] if one in self.present]
+        places = (("after", ahead[-1] if ahead else ""), ("before", name))
+        return tuple(
+            one for place in places for one in self.inserted if (one.side, one.of) == place
+        )
 
     def following(self, name: StageName) -> StageName | None:
         """Return the built-in stage that follows another one; None for the last of its way.
@@ -266,14 +273,6 @@ class StageChain:
             return None
         behind = _CHAIN[_CHAIN.index(name) + 1 :]
         return next((one for one in behind if one in self.present), None)
-
-    def _leading_to(self, name: StageName) -> Iterator[Insertion]:
-        if name != "batches":
-            before = [one for one in _CHAIN[: _CHAIN.index(name)] if one in self.present]
-            yield from (
-                one for one in self.inserted if (one.side, one.of) == ("after", *before[-1:])
-            )
-        yield from (one for one in self.inserted if (one.side, one.of) == ("before", name))
 
 
 def _title(make: Callable[..., object]) -> str:

@@ -29,6 +29,7 @@ from callsheet import (
     Troupe,
     TroupeSettings,
     cast_troupe,
+    load_settings,
     open_builtin_provider,
     open_endpoint,
     open_troupe,
@@ -213,6 +214,8 @@ async def choosing() -> None:
     traced = OpenTelemetry(content=True, redact=str.upper, names="1.41")
     TroupeSettings(endpoint=found, observer=[observe, log_call, traced])
     assert_type(TroupeSettings(endpoint=found).observer, Observer)
+    assert_type(load_settings("callsheet.toml", environ={"OPENAI_API_KEY": "..."}), TroupeSettings)
+    load_settings(rpm=5)  # type: ignore[call-arg]  # fields are set by attrs.evolve
     pool = Endpoint.pool([found, Endpoint.of("azure", "key", deployment="nano", weight=2)])
     assert_type(pool, Endpoint)
     TroupeSettings(endpoint=pool, member_limits={"key 2": Limits(rpm=60)})

@@ -60,7 +60,7 @@ def layers(request, authority, client_tls):
 
 
 async def settle(transport):
-    """Sleep briefly, so that all bytes on loopback arrive, also from a server that slept as well."""
+    """Sleep briefly, so that all bytes on loopback arrive, also from a server that slept too."""
     await trio.sleep(0.05)
     await wait_all_tasks_blocked()
 
