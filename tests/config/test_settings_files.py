@@ -219,7 +219,15 @@ def test_an_endpoint_without_a_provider_has_that_of_its_address(load):
         ("endpoints = 3", "endpoints: must be a table, got 3"),
         ("endpoints.a = {}", "endpoints.a: needs a provider or a base_url"),
         ("endpoints.a.provider = 'opnai'", "endpoints.a.provider: must be one of openai, "),
-        ("endpoints.a.base_url = 'nonsense'", "endpoints.a: base_url must look like https://"),
+        ("endpoints.a.base_url = 'nonsense'", "endpoints.a.base_url: must look like https://"),
+        (
+            "endpoints.a = {provider = 'openai', weight = 0}",
+            "endpoints.a.weight: must be above 0.0, got 0",
+        ),
+        (
+            "endpoints.a = {provider = 'openai', uds = '/x', proxy = 'http://p'}",
+            "endpoints.a: uds and proxy exclude each other",
+        ),
         (
             "endpoints.a.provider = 'azure'",
             "endpoints.a: Azure OpenAI has no default URL; give base_url or set AZURE_OPENAI_E",

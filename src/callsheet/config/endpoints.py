@@ -10,7 +10,7 @@ import attrs
 from ..actors import VENDORS, Endpoint, Limits, Target, Vendor, vendor_at
 from ..endpoints import choose_endpoint
 from .document import ConfigError, Document
-from .tables import as_table, join, read_table
+from .tables import as_table, explained, join, read_table
 
 _OPTION = re.compile(r"^--[a-z-]+( [\w-]+)?: ")  # errors of `choose_endpoint` name an option
 _MAIN = "main"  # the name of the endpoint that is used if several are there
@@ -220,7 +220,8 @@ class _Entries:
             )
         except (ValueError, TypeError) as error:
             problem = _OPTION.sub("", str(error)).replace("--base-url", "base_url")
-            raise ConfigError(problem, field=field) from None
+            members = attrs.fields_dict(EndpointTable)
+            raise explained(ValueError(problem), field, members) from None
 
     def _secret(self, variable: str | None, field: str) -> str | None:
         """Return the value of a variable that a file names."""

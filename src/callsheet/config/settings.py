@@ -130,8 +130,7 @@ def read_config(
         ConfigError: the file or a variable cannot be used.
     """
     environ = os.environ if environ is None else environ
-    path = path or environ.get(CONFIG_VARIABLE, "").strip() or None
-    document = Document() if path is None else read_document(path)
+    document = _document(path, environ)
     given = read_environment({**SECTIONS, **_OF_ENDPOINTS}, environ)
     variables = {".".join(setting): name for setting, (name, _) in given.items()}
     try:
@@ -180,6 +179,18 @@ def load_settings(
     config = read_config(path, environ)
     endpoint = config.chosen.endpoint or _endpoint_of(environ)
     return config.apply(TroupeSettings(endpoint=endpoint))
+
+
+def _document(path: str | PathLike[str] | None, environ: Mapping[str, str]) -> Document:
+    """Read the file that is given, or the one that the environment names."""
+    if path:
+        return read_document(path)
+    named = environ.get(CONFIG_VARIABLE, "").strip()
+    try:
+        return read_document(named) if named else Document()
+    except ConfigError as error:
+        source = f"{CONFIG_VARIABLE}: {error.source}"
+        raise ConfigError(error.problem, source=source, field=error.field) from None
 
 
 def _endpoint_of(environ: Mapping[str, str] | None) -> Endpoint:

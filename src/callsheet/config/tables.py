@@ -23,7 +23,7 @@ _MOST_DIGITS = 15  # of a number; more is a mistake
 _SHOWN = 60  # characters of a value in an error
 _RELATIONS = {">": "above", ">=": "at least", "<": "below", "<=": "at most"}
 _OF_ATTRS = re.compile(r"must be (>=|<=|>|<) (\S+): (.*)", re.DOTALL)
-_FIELD = re.compile(r"'?(?P<field>[a-z_0-9]+)'?:? (?P<problem>.*)", re.DOTALL)
+_FIELD = re.compile(r"'?(?P<field>[a-z_0-9]+)'?:? (?P<problem>(?!and |or ).*)", re.DOTALL)
 
 
 def read_table(kind: type[T], table: object, field: str, folder: Path) -> T:
@@ -273,7 +273,7 @@ def explained(error: Exception, field: str, values: Mapping[str, object]) -> Con
     Args:
         error: the error of a validator or a converter.
         field: the path of the table that the class was made of.
-        values: the fields that the table sets.
+        values: the fields that the table may set, by name.
     """
     text = str(error)
     found = _FIELD.match(text)
