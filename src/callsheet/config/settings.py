@@ -59,6 +59,7 @@ SECTIONS: Mapping[str, object] = {
 }
 """The sections and single settings of a file besides the endpoints, with what they have."""
 
+_FILES = ("prices", "recipe")  # that are read with the settings
 _OF_ENDPOINTS: Mapping[str, object] = {"endpoint": str}
 
 
@@ -141,7 +142,7 @@ def read_config(
             for name, value in members.items()
             if name in SECTIONS
         }
-        files = {name: value for name, value in values.items() if isinstance(value, Path)}
+        files = {name: cast("Path", values[name]) for name in _FILES if name in values}
         values |= {name: _loaded(name, file) for name, file in files.items()}
         chosen = ChosenEndpoint()
         if with_endpoint:
