@@ -129,6 +129,7 @@ if TYPE_CHECKING:
         take_unwritten,
     )
     from .messages import Request, Task
+    from .meter import TroupeMeter
     from .permit import Dimension, Permit, Throttled
     from .pool_health import PoolHealth
     from .prompt_cache import (
@@ -278,6 +279,7 @@ else:
         json_value="Json kind_of",
         chat_message="ChatMessage",
         messages="Request Task",
+        meter="TroupeMeter",
         responses="Choice Delta Response TokenLogprob ToolCall ToolCallDelta Usage",
         tool_loop="ToolCostExceeded ToolRoundsExceeded ToolRun ToolRunStopped ToolRunTimedOut",
         tools="Tool ToolLike ToolResult",
@@ -491,6 +493,7 @@ __all__ = [
     "ToolRunStopped",
     "ToolRunTimedOut",
     "Troupe",
+    "TroupeMeter",
     "TroupeSettings",
     "UnreadableEndpoint",
     "UnreadableLine",

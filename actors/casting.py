@@ -66,6 +66,9 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
             runtime, prefix, settings.inspect, has_ledger=settings.ledger is not None
         )
         settings = attrs.evolve(settings, observer=(settings.observer, inspected.records))
+    metrics = settings.metrics
+    if metrics is not None:
+        settings = attrs.evolve(settings, observer=(settings.observer, metrics))
     casting = _Casting(runtime, settings, prefix)
     requester = await casting.spawn_requester()
     limiter = await casting.spawn_limiter(requester)
@@ -94,6 +97,9 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     )
     if inspected is not None:
         await inspected.serve(troupe.reading)
+    if metrics is not None:
+        prices, lanes = _prices_at(settings, settings.endpoint), settings.limits.lanes
+        await metrics.attach(runtime, troupe, prefix=prefix, prices=prices, lanes=lanes)
     return troupe
 
 

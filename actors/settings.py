@@ -11,6 +11,7 @@ from attrs.validators import deep_iterable, ge, in_, instance_of, optional
 
 from .batching import Batching, BatchStrategy, Packing
 from .events import Observer, all_of, ignore
+from .meter import TroupeMeter
 from .rate_limit import Limits
 from .request import BreakerPolicy, RetryPolicy, Target
 from .routing import Route, Routing
@@ -81,6 +82,8 @@ class TroupeSettings:
         observer: called with a `CallEvent` at each stage of each call; one observer or several.
         inspect: the path of a socket through which `callsheet top` looks at the running troupe,
             which only this user may connect to; None for no socket.
+        metrics: measures what the troupe does, such as a `callsheet.metrics.Metrics`; None for no
+            metrics.
         streaming: whether a call requests a streamed response even if its caller wants only the
             complete one and it may be long, more than 256 tokens. A provider stops generating, and
             charging, when a stream is closed.
@@ -128,6 +131,7 @@ class TroupeSettings:
     max_waiting_batches: int = attrs.field(default=200_000, validator=[instance_of(int), ge(1)])
     observer: Observer = attrs.field(default=ignore, converter=all_of)
     inspect: Path | None = attrs.field(default=None, converter=_path)
+    metrics: TroupeMeter | None = None
     streaming: bool = True
     transport: httpx.AsyncBaseTransport | None = None
     client: "Configure | None" = None

@@ -20,6 +20,7 @@ PACKAGES = (
     "callsheet.bulk",
     "callsheet.compare",
     "callsheet.costs",
+    "callsheet.metrics",
     "callsheet.runtime",
     "callsheet.runtime.testing",
     "callsheet.simulator",

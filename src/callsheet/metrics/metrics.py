@@ -1,0 +1,200 @@
+"""The metrics of one troupe for Prometheus."""
+
+from collections.abc import Collection, Iterator
+from functools import partial
+from typing import final
+
+import attrs
+import trio
+from prometheus_client import CollectorRegistry
+from starlette.concurrency import run_in_threadpool
+
+from .._version import __version__
+from ..actors import CallEvent, PriceBook, Stage, Troupe, default_prices
+from ..runtime import Runtime
+from .actor import Attachment, MetricsActor, OpenTroupe
+from .calls import STAGES, CallCounts
+from .exposition import Exposition, SampleCollector, expose
+from .gauges import GaugeLabels, samples_of
+from .labels import BoundedLabels
+from .reading import StageReports
+from .samples import Sample
+from .server import PATHS, ScrapeAddress, ScrapeApp, listen_at, serve_app
+
+_MAX_LANES = 50
+_MAX_ACTORS = 100
+
+
+@final
+class Metrics:
+    """Counts what a troupe does, and reports it to Prometheus.
+
+        metrics = Metrics(listen="127.0.0.1:9464")
+        async with open_troupe(TroupeSettings(endpoint=endpoint, metrics=metrics)) as troupe:
+            ...
+
+    With `listen`, the troupe itself answers scrapes, also under `callsheet.aio` and
+    `callsheet.sync`. A program with a web server mounts `app` in it, or returns an `exposition`.
+    The counters belong to this object: they go on when it is used for another troupe afterwards.
+
+    Args:
+        models: names of models without a known price, such as local ones, that have a value of the
+            label `model`. Names with a known price need not be here; all others are "other".
+        lanes: names of lanes that have a value of the label `lane`, besides those in
+            `Limits.lanes`; all others are "other".
+        listen: the address at which the troupe answers scrapes, such as "127.0.0.1:9464", "[::1]:0"
+            or "9464"; "" for none. Anyone who can connect can read the metrics.
+        max_models: the most values of the label `model` besides "other".
+
+    Raises:
+        ValueError: `listen` is no address.
+
+    Attributes:
+        app: an ASGI app that answers scrapes at each path, under any event loop.
+        registry: the registry for exporters of `prometheus_client`, which no other object shares.
+            It is read in any thread but that of the troupe.
+        stages: the stages of calls that it observes.
+    """
+
+    def __init__(
+        self,
+        *,
+        models: Collection[str] = (),
+        lanes: Collection[str] = (),
+        listen: str = "",
+        max_models: int = 50,
+    ) -> None:
+        self.stages: frozenset[Stage] = STAGES
+        self._listen = None if not listen else listen_at(listen)
+        self._prices: PriceBook = default_prices()
+        self._lane_names = frozenset(lanes)
+        models_label = BoundedLabels(self._has_price, max_models, models)
+        lanes_label = BoundedLabels(lambda name: name in self._lane_names, _MAX_LANES)
+        self._calls = CallCounts(models_label, lanes_label)
+        self._labels = GaugeLabels(
+            models_label, lanes_label, BoundedLabels(lambda _: True, _MAX_ACTORS)
+        )
+        self._attachment = Attachment()
+        self.app = ScrapeApp(self.exposition)
+        self.registry = CollectorRegistry()
+        self.registry.register(SampleCollector(self._read_in_thread))
+
+    def __repr__(self) -> str:
+        state = "no troupe" if self._attachment.target is None else "a troupe"
+        return f"<Metrics of {state}, {self._calls.open} calls open>"
+
+    @property
+    def address(self) -> str:
+        """The address at which the troupe answers scrapes now; "" if it does not."""
+        return self._attachment.address
+
+    async def exposition(self, accept: str = "") -> Exposition:
+        """Return the metrics of this moment. It can be awaited under any event loop.
+
+        Args:
+            accept: the header `Accept` of the scrape: OpenMetrics if it names that, else the plain
+                text format.
+        """
+        target = self._attachment.target
+        if target is None:
+            return expose(self._samples(None), accept)
+        if target.is_own_run:
+            return expose(self._samples(await target.read()), accept)
+        return await run_in_threadpool(self.exposition_in_thread, accept)
+
+    def exposition_in_thread(self, accept: str = "") -> Exposition:
+        """Return the metrics of this moment to a thread that runs no event loop.
+
+        Args:
+            accept: as for `exposition`.
+
+        Raises:
+            RuntimeError: the current thread is that of the troupe.
+        """
+        return expose(self._read_in_thread(), accept)
+
+    # ------------------------------------------------------------------------- for the troupe
+
+    def __call__(self, event: CallEvent) -> None:
+        """Count one event of a call; see `TroupeMeter`."""
+        self._calls.observe(event)
+
+    async def attach(
+        self,
+        runtime: Runtime,
+        troupe: Troupe,
+        *,
+        prefix: str,
+        prices: PriceBook,
+        lanes: Collection[str],
+    ) -> None:
+        """Begin to measure a troupe; see `TroupeMeter`.
+
+        Raises:
+            ValueError: this object measures a troupe that is still open.
+            CannotServe: nothing can listen at the address.
+        """
+        self._prices = prices
+        self._lane_names |= frozenset(lanes)
+        actor = partial(
+            MetricsActor, self._attachment, OpenTroupe(runtime, troupe), self.app, self._listen
+        )
+        # A crash of it must end neither a call nor the troupe, so it is not restarted.
+        await runtime.spawn(f"{prefix}metrics", actor, restart="temporary")
+
+    # ------------------------------------------------------------------------------- readings
+
+    def _read_in_thread(self) -> tuple[Sample, ...]:
+        target = self._attachment.target
+        if target is None:
+            return tuple(self._samples(None))
+        if target.is_own_run:
+            raise RuntimeError(
+                "this would block the thread of the troupe; await `Metrics.exposition()` there"
+            )
+        try:
+            return target.run(self._read)
+        except (trio.RunFinishedError, trio.Cancelled):  # the run has ended meanwhile
+            return tuple(self._samples(None))
+
+    async def _read(self) -> tuple[Sample, ...]:
+        """Return the samples; called in the troupe's own run of Trio."""
+        target = self._attachment.target
+        return tuple(self._samples(None if target is None else await target.read()))
+
+    def _samples(self, reports: StageReports | None) -> Iterator[Sample]:
+        yield Sample("callsheet_build", (__version__,), 1)
+        yield from self._calls.samples()
+        yield from samples_of(reports, self._labels)
+
+    def _has_price(self, model: str) -> bool:
+        return self._prices.price(model) is not None
+
+
+async def serve(
+    metrics: Metrics,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 9464,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer scrapes under Trio until cancelled, for a program that has no web server.
+
+        async with trio.open_nursery() as nursery:
+            url = await nursery.start(serve, metrics)
+
+    It ends with its nursery, and goes on over the troupes that are opened meanwhile.
+
+    Args:
+        metrics: what to report.
+        host: the address to listen on. Anyone who can connect can read the metrics.
+        port: the port; 0 for any free one.
+        task_status: receives the URL to scrape, such as "http://127.0.0.1:9464/metrics".
+
+    Raises:
+        CannotServe: nothing can listen at the address; the text has the reason.
+    """
+    app = attrs.evolve(metrics.app, paths=PATHS)
+    async with trio.open_nursery() as nursery:
+        address = await nursery.start(serve_app, app, ScrapeAddress(host, port))
+        task_status.started(f"http://{address}{PATHS[0]}")

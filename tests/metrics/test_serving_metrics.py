@@ -1,0 +1,190 @@
+"""Scrapes over HTTP, from other threads, and through the doors."""
+
+import asyncio
+import threading
+
+import httpx
+import prometheus_client
+import pytest
+import trio
+from door_fakes import Provider, request, settings_for
+from scraped import Scrape
+
+from callsheet import aio, sync
+from callsheet.actors import open_troupe
+from callsheet.metrics import CannotServe, Metrics, actor, serve
+from callsheet.metrics.server import ScrapeAddress, listen_at
+
+pytestmark = pytest.mark.sockets
+
+
+def fetch(url, **headers):
+    with httpx.Client(trust_env=False) as client:
+        return client.get(url, headers=headers)
+
+
+async def get(url, method="GET"):
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return await client.request(method, url)
+
+
+async def test_a_server_answers_as_long_as_its_nursery_is_open():
+    metrics = Metrics()
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(
+            lambda task_status: serve(metrics, port=0, task_status=task_status)
+        )
+        before = Scrape((await get(url)).text)
+        async with open_troupe(settings_for(Provider(), metrics=metrics)) as troupe:
+            await troupe.complete(request())
+            seen = Scrape((await get(url)).text)
+        assert (before("troupe_open"), seen("troupe_open")) == (0, 1)
+        assert seen("calls_total", "gpt-4o", "answered") == 1
+        assert url.startswith("http://127.0.0.1:")
+        home = url.removesuffix("/metrics")
+        assert (await get(home)).status_code == 200
+        assert (await get(f"{home}/secrets")).status_code == 404
+        assert (await get(url, "POST")).status_code == 405
+        head = await get(url, "HEAD")
+        assert (head.status_code, head.text) == (200, "")
+        nursery.cancel_scope.cancel()
+    with pytest.raises(httpx.ConnectError):
+        await get(url)
+
+
+async def test_a_reader_that_never_reads_does_not_delay_the_end():
+    metrics = Metrics()
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(
+            lambda task_status: serve(metrics, port=0, task_status=task_status)
+        )
+        stream = await trio.open_tcp_stream("127.0.0.1", int(url.split(":")[2].split("/")[0]))
+        for _ in range(200):
+            with trio.move_on_after(0.05):
+                await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        before = trio.current_time()
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() - before < 5
+    await stream.aclose()
+
+
+async def test_a_port_that_is_taken_is_named():
+    metrics = Metrics(listen="127.0.0.1:0")
+    async with open_troupe(settings_for(Provider(), metrics=metrics)):
+        taken = metrics.address
+        with pytest.raises(CannotServe, match=f"at {taken}: .*; choose another port"):
+            async with open_troupe(settings_for(Provider(), metrics=Metrics(listen=taken))):
+                pass
+    assert metrics.address == ""
+
+
+async def test_a_crash_of_the_server_leaves_the_calls_alone(monkeypatch):
+    async def crash(app, address, task_status):
+        task_status.started(address)
+        await trio.sleep(0.01)
+        raise OSError("the socket is gone")
+
+    monkeypatch.setattr(actor, "serve_app", crash)
+    metrics = Metrics(listen="127.0.0.1:0")
+    async with open_troupe(settings_for(Provider(), metrics=metrics)) as troupe:
+        call = await troupe.complete(request("say Hello after 0.1"))
+        assert call.text == "Hello"
+        seen = Scrape((await metrics.exposition()).body.decode())
+    assert (seen("troupe_open"), metrics.address) == (0, "")
+    assert seen("calls_total", "gpt-4o", "answered") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("9464", ScrapeAddress("127.0.0.1", 9464)),
+        (":9464", ScrapeAddress("127.0.0.1", 9464)),
+        ("0.0.0.0:1", ScrapeAddress("0.0.0.0", 1)),
+        ("[::1]:0", ScrapeAddress("::1", 0)),
+        ("localhost:80", ScrapeAddress("localhost", 80)),
+    ],
+)
+def test_an_address_is_read(text, expected):
+    assert listen_at(text) == expected
+
+
+@pytest.mark.parametrize("text", ["here", "127.0.0.1", "localhost:http", "1:65536", "a:-1"])
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(ValueError, match="is no address: write HOST:PORT"):
+        Metrics(listen=text)
+
+
+# ------------------------------------------------------------------------ threads and doors
+
+
+def test_a_troupe_for_threads_is_scraped_over_http_and_in_a_thread():
+    metrics = Metrics(listen="127.0.0.1:0")
+    with sync.open_troupe(settings_for(Provider(), metrics=metrics)) as troupe:
+        troupe.complete(request())
+        scrapes = [
+            fetch(f"http://{metrics.address}/metrics").text,
+            metrics.exposition_in_thread().body.decode(),
+            prometheus_client.generate_latest(metrics.registry).decode(),
+        ]
+    for text in scrapes:
+        seen = Scrape(text)
+        assert (seen("troupe_open"), seen("calls_total", "gpt-4o", "answered")) == (1, 1)
+    after = Scrape(metrics.exposition_in_thread().body.decode())
+    assert (after("troupe_open"), after("calls_total", "gpt-4o", "answered")) == (0, 1)
+
+
+def test_threads_scrape_while_calls_run_and_the_troupe_is_closed():
+    metrics = Metrics()
+    seen, failures = [], []
+
+    def scrape():
+        try:
+            while not done.is_set():
+                seen.append(Scrape(metrics.exposition_in_thread().body.decode()))
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    done = threading.Event()
+    threads = [threading.Thread(target=scrape) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        with sync.open_troupe(settings_for(Provider(), metrics=metrics)) as troupe:
+            for number in range(20):
+                troupe.complete(request(f"say {number}"))
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    counts = [each("calls_total", "gpt-4o", "answered") for each in seen]
+    assert max(counts) <= 60
+    assert {each("troupe_open") for each in seen} == {0, 1}
+
+
+def test_an_asyncio_program_awaits_an_exposition_and_mounts_the_app():
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    async def main():
+        metrics = Metrics()
+        app = Starlette(routes=[Mount("/metrics", metrics.app)])
+        async with aio.open_troupe(settings_for(Provider(), metrics=metrics)) as troupe:
+            await troupe.complete(request())
+            own = (await metrics.exposition()).body.decode()
+            transport = httpx.ASGITransport(app=app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+                mounted = await client.get("/metrics/", headers={"Accept": "text/plain"})
+        assert mounted.headers["content-type"].startswith("text/plain")
+        for text in (own, mounted.text):
+            seen = Scrape(text)
+            assert (seen("troupe_open"), seen("calls_total", "gpt-4o", "answered")) == (1, 1)
+
+    asyncio.run(main())
+
+
+async def test_the_thread_of_the_troupe_is_not_blocked():
+    metrics = Metrics()
+    async with open_troupe(settings_for(Provider(), metrics=metrics)):
+        with pytest.raises(RuntimeError, match="would block the thread of the troupe"):
+            prometheus_client.generate_latest(metrics.registry)
