@@ -36,9 +36,9 @@ async def test_a_call_counts_once_with_its_tokens_dollars_and_seconds(autojump_c
     assert seen.series("attempts_total") == {(MODEL, "live"): 1}
     assert (seen("input_tokens_total", MODEL), seen("output_tokens_total", MODEL)) == (10, 5)
     assert seen("cost_dollars_total", MODEL) == float(response.cost_usd)
-    assert seen("call_duration_seconds_sum", MODEL) == pytest.approx(2.0, abs=0.01)
-    assert seen("call_duration_seconds_bucket", "1.0", MODEL) == 0
-    assert seen("call_duration_seconds_bucket", "2.5", MODEL) == 1
+    assert seen("call_duration_seconds_sum", MODEL, "live") == pytest.approx(2.0, abs=0.01)
+    assert seen("call_duration_seconds_bucket", "1.0", MODEL, "live") == 0
+    assert seen("call_duration_seconds_bucket", "2.5", MODEL, "live") == 1
     assert seen("queue_duration_seconds_count", "default") == 1
     assert seen("calls_open") == 0
 

@@ -119,9 +119,9 @@ class CallCounts:
         counts, response = self._counts, event.response
         counts.add("callsheet_calls", model, event.stage)
         if response is not None:
-            seconds = event.at - asked_at
-            counts.add("callsheet_responses", model, one_of(ROUTES, response.route))
-            counts.observe("callsheet_call_duration_seconds", model, value=seconds)
+            seconds, route = event.at - asked_at, one_of(ROUTES, response.route)
+            counts.add("callsheet_responses", model, route)
+            counts.observe("callsheet_call_duration_seconds", model, route, value=seconds)
             self._count_response(response, model)
         elif event.stage == "failed":
             counts.add("callsheet_call_failures", model, error_label(event.failure, ERRORS))

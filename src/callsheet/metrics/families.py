@@ -70,6 +70,7 @@ _ALL = (
         CALL_SECONDS,
         "Seconds from asking for a call to its response, waits and retries included.",
         "model",
+        "route",
     ),
     _histogram(
         "first_byte_seconds",
