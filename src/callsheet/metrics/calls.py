@@ -116,20 +116,22 @@ class CallCounts:
         if begun is None:  # it was asked for before this was an observer
             return
         _, asked_at, model = begun
-        counts, response = self._counts, event.response
+        counts, response, paid = self._counts, event.response, model
         counts.add("callsheet_calls", model, event.stage)
         if response is not None:
             seconds, route = event.at - asked_at, one_of(ROUTES, response.route)
             counts.add("callsheet_responses", model, route)
             counts.observe("callsheet_call_duration_seconds", model, route, value=seconds)
             self._count_response(response, model)
+            if response.fallback:  # as in the ledger
+                paid = self._models(response.model)
         elif event.stage == "failed":
             counts.add("callsheet_call_failures", model, error_label(event.failure, ERRORS))
             maybe = getattr(event.failure, "maybe_billed", 0)
             if maybe:
                 counts.add("callsheet_maybe_billed_attempts", model, amount=maybe)
         if event.usage is not None:
-            self._count_usage(event.usage, event.cost_usd, model)
+            self._count_usage(event.usage, event.cost_usd, paid)
 
     def _count_response(self, response: Response, model: str) -> None:
         counts = self._counts
