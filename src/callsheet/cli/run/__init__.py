@@ -64,6 +64,8 @@ from .json_summary import JsonCommand, estimate_of, summary_of, write_summary
 from .limits_table import read_limits
 from .options import (
     check_files,
+    metrics_of,
+    metrics_option,
     output_options,
     read_options,
     read_settings,
@@ -175,6 +177,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
 )
 @read_options
 @output_options
+@metrics_option
 @verbose_option
 def run(
     *,
@@ -335,6 +338,7 @@ def run(
                 max_in_flight=None if limits_file is None else _MAX_IN_FLIGHT,
                 prompt_caching=prompt_caching,
                 prices=prices,
+                metrics=metrics_of(model),
                 # Most duplicates are not in flight at the same time.
                 cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,
                 ledger=(

@@ -41,6 +41,7 @@ from ...bulk.watching.watch import open_watch
 from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import RestartIntensityExceeded, open_collapsing_nursery
 from ...wording import printable
+from .options import cannot_serve
 
 BUILT_IN = "the built-in provider"
 """The stable name of the built-in provider."""
@@ -111,6 +112,11 @@ class BulkJob:
 
 async def run_job(job: BulkJob) -> None:
     """Run until every row has an outcome, or time, money or disk space runs out."""
+    refusals: tuple[type[Exception], ...] = (
+        InspectionUnavailable,
+        StorageError,
+        *cannot_serve(),
+    )
     with rare_collections(), trio.CancelScope() as scope:
         try:
             await _with_provider(job, scope)
@@ -118,7 +124,7 @@ async def run_job(job: BulkJob) -> None:
             job.refused = str(error)
         except RestartIntensityExceeded as error:
             job.crash = str(error)
-        except (InspectionUnavailable, StorageError) as error:
+        except refusals as error:
             job.refused = str(error)
     job.ended_at = datetime.now(UTC)
     if (run := job.run) is not None:

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from ...actors import Json, why_not_written
+from ...actors import Json, TroupeMeter, why_not_written
 from ...bulk.reading.errors import InputError, cannot_read
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.report.page import is_report
@@ -29,6 +30,7 @@ from ..parameters import FiniteRange
 from ..sections import option
 
 F = TypeVar("F", bound=Callable[..., Any])
+_METRICS = "callsheet.metrics"  # where the context of the command has the address
 
 
 def _mapping(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -89,6 +91,52 @@ def _stream(_: click.Context, __: click.Parameter, value: Path | None) -> Path |
     """Return the path of a file to write, for which "-" is stdout."""
     return STDOUT if value is not None and str(value) == STDIN else value
 
+
+def _metrics_module() -> Any:  # noqa: ANN401  # of a module that needs an extra
+    return import_module("...metrics", __package__)
+
+
+def _address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Check the address of `--metrics`, and that its extra is installed."""
+    if value is None:
+        return
+    try:
+        _metrics_module().Metrics(listen=value)
+    except (ImportError, ValueError) as error:
+        raise click.BadParameter(str(error), ctx, parameter) from None
+    ctx.meta[_METRICS] = value
+
+
+def metrics_of(model: str | None) -> TroupeMeter | None:
+    """Return the metrics that the run reports; None without `--metrics`.
+
+    Args:
+        model: the model of `--model`, which has a label even if its price is not known.
+    """
+    address = click.get_current_context().meta.get(_METRICS)
+    if address is None:
+        return None
+    models = () if model is None else (model,)
+    meter: TroupeMeter = _metrics_module().Metrics(listen=address, models=models)
+    return meter
+
+
+def cannot_serve() -> tuple[type[Exception], ...]:
+    """Return the error of an address of `--metrics` at which nothing can listen; () without it."""
+    if _METRICS not in click.get_current_context().meta:
+        return ()
+    return (_metrics_module().CannotServe,)
+
+
+metrics_option = option(
+    "--metrics",
+    section="Output",
+    metavar="ADDRESS",
+    callback=_address,
+    expose_value=False,
+    help="Answer Prometheus at this address while the run lasts, such as 127.0.0.1:9464. The "
+    "metrics of Callsheet are listed in docs/observability.md.",
+)
 
 retry_on_option = option(
     "--retry-on",
