@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from .identity import sharing_key
     from .inspection import (
         ActorReading,
+        Answers,
         BatchesReading,
         BudgetReading,
         CacheReading,
@@ -267,10 +268,10 @@ else:
         http="LeanTransport check_environment",
         identity="sharing_key",
         inspection=(
-            "ActorReading BatchesReading BudgetReading CacheReading CallReading EndpointReading "
-            "ErrorReading InspectedProgram InspectionUnavailable LaneReading LimitReading "
-            "ModelSpend PauseReading Reading SharingReading SpendReading UnreadableLine "
-            "read_program read_reading to_line"
+            "ActorReading Answers BatchesReading BudgetReading CacheReading CallReading "
+            "EndpointReading ErrorReading InspectedProgram InspectionUnavailable LaneReading "
+            "LimitReading ModelSpend PauseReading Reading SharingReading SpendReading "
+            "UnreadableLine read_program read_reading to_line"
         ),
         ledger=(
             "NOTHING Amount Budget CostBound CostStatistics CostTotals GetCosts LedgerActor "
@@ -328,6 +329,7 @@ __all__ = [
     "ActorReading",
     "AgreementStatistics",
     "Amount",
+    "Answers",
     "ApiError",
     "AuthenticationFailed",
     "BadRequest",

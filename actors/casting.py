@@ -99,7 +99,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         await inspected.serve(troupe.reading)
     if metrics is not None:
         prices, lanes = _prices_at(settings, settings.endpoint), settings.limits.lanes
-        await metrics.attach(runtime, troupe, prefix=prefix, prices=prices, lanes=lanes)
+        await metrics.attach(troupe, prefix=prefix, prices=prices, lanes=lanes)
     return troupe
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from typing import Protocol
 
-from ..runtime import Runtime
 from .events import CallEvent, Stage
 from .troupe import Troupe
 from .vendors import PriceBook
@@ -31,7 +30,6 @@ class TroupeMeter(Protocol):
 
     async def attach(
         self,
-        runtime: Runtime,
         troupe: Troupe,
         *,
         prefix: str,
@@ -41,8 +39,7 @@ class TroupeMeter(Protocol):
         """Begin to measure a troupe, whose actors are running.
 
         Args:
-            runtime: the runtime of the troupe. An actor that is spawned in it ends with it.
-            troupe: the troupe to measure.
+            troupe: the troupe to measure. An actor that is spawned in its runtime ends with it.
             prefix: a prefix of the actors' names.
             prices: the prices of models.
             lanes: the names of lanes in the limits.

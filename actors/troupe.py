@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .cache import CacheStatistics
     from .call_plan import CallPlan
     from .compose import Post
-    from .inspection import CallRecords, Reading
+    from .inspection import CallRecords, Reading, TroupeReader
     from .ledger import CostStatistics
     from .prompt_cache import PromptCacheStatistics
     from .rate_limit import LimiterStatistics, Limits
@@ -92,6 +92,21 @@ class Troupe:
     def first_stage(self) -> Ref:
         """The first stage of a call: the cache, or the batcher if there is no cache."""
         return self.cache or self.batcher
+
+    @property
+    def reader(self) -> "TroupeReader":
+        """What asks the stages for their statistics, for `reading` and for metrics."""
+        return inspection.TroupeReader(
+            runtime=self.runtime,
+            requester=self.requester,
+            limiter=self.limiter,
+            batcher=self.batcher,
+            cache=self.cache,
+            ledger=self.ledger,
+            batches=self.batches,
+            prompt_cache=self.prompt_cache,
+            records=self.records,
+        )
 
     async def compose(
         self, topic: str, *, timeout: float = inf, post: str = "", lane: str = ""
@@ -354,18 +369,7 @@ class Troupe:
         Errors, and the spend of a troupe without a ledger, are recorded only with
         `TroupeSettings.inspect`.
         """
-        reader = inspection.TroupeReader(
-            runtime=self.runtime,
-            requester=self.requester,
-            limiter=self.limiter,
-            batcher=self.batcher,
-            cache=self.cache,
-            ledger=self.ledger,
-            batches=self.batches,
-            prompt_cache=self.prompt_cache,
-            records=self.records,
-        )
-        return await reader.read()
+        return await self.reader.read()
 
     async def explain(self, request: Request, *, lane: str = "") -> "CallPlan":
         """Estimate the route, cost and duration of a call without making it.

@@ -9,6 +9,7 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .actor import Inspection, InspectorActor
+    from .assembly import Answers
     from .lines import (
         InspectedProgram,
         UnreadableLine,
@@ -41,6 +42,7 @@ else:
         __name__,
         actor="Inspection InspectorActor",
         lines="InspectedProgram UnreadableLine read_program read_reading to_line",
+        assembly="Answers",
         reader="TroupeReader",
         readings=(
             "FORMAT ActorReading BatchesReading BudgetReading CacheReading CallReading "
@@ -54,6 +56,7 @@ else:
 __all__ = [
     "FORMAT",
     "ActorReading",
+    "Answers",
     "BatchesReading",
     "BudgetReading",
     "CacheReading",

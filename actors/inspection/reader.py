@@ -48,30 +48,7 @@ class TroupeReader:
 
     async def read(self) -> Reading:
         """Return one reading. A stage that does not reply within a second is in its `missing`."""
-        answers = Answers()
-
-        async def ask(name: str, to: Ref, message: Message[object]) -> None:
-            try:
-                setattr(answers, name, await to.ask(message, timeout=_WITHIN_S))
-            except (AskFailed, CallFailed):
-                answers.missing.append(name)
-
-        async with open_collapsing_nursery() as nursery:
-            start = nursery.start_soon
-            start(ask, "requests", self.requester, request.GetRequestStatistics())
-            start(ask, "limits", self.limiter, rate_limit.GetLimiterStatistics())
-            start(ask, "turns", self.limiter, rate_limit.GetTurns(_MAX_CALLS))
-            start(ask, "batching", self.batcher, batching.GetBatchingStatistics())
-            if self.cache is not None:
-                start(ask, "cache", self.cache, cache.GetCacheStatistics())
-            if self.ledger is not None:
-                start(ask, "costs", self.ledger, ledger.GetCosts())
-            if self.batches is not None:
-                start(ask, "batches", self.batches, batch_api.GetBatchApiStatistics())
-            if self.prompt_cache is not None:
-                start(
-                    ask, "prompt_cache", self.prompt_cache, prompt_cache.GetPromptCacheStatistics()
-                )
+        answers = await self.ask(_MAX_CALLS)
         # The tree is read last, in the same step as the rest is put together.
         return assemble(
             answers,
@@ -79,3 +56,40 @@ class TroupeReader:
             has_ledger=self.ledger is not None,
             records=self.records,
         )
+
+    async def ask(self, calls: int = 0) -> Answers:
+        """Return what the stages reply, all asked at the same time.
+
+        Args:
+            calls: the most calls in flight, and the most that wait, of which the turn is worked
+                out; without any, no turns are asked for.
+        """
+        answers = Answers()
+
+        async def ask_for(name: str, to: Ref, message: Message[object]) -> None:
+            try:
+                setattr(answers, name, await to.ask(message, timeout=_WITHIN_S))
+            except (AskFailed, CallFailed):
+                answers.missing.append(name)
+
+        async with open_collapsing_nursery() as nursery:
+            start = nursery.start_soon
+            start(ask_for, "requests", self.requester, request.GetRequestStatistics())
+            start(ask_for, "limits", self.limiter, rate_limit.GetLimiterStatistics())
+            if calls:
+                start(ask_for, "turns", self.limiter, rate_limit.GetTurns(calls))
+            start(ask_for, "batching", self.batcher, batching.GetBatchingStatistics())
+            if self.cache is not None:
+                start(ask_for, "cache", self.cache, cache.GetCacheStatistics())
+            if self.ledger is not None:
+                start(ask_for, "costs", self.ledger, ledger.GetCosts())
+            if self.batches is not None:
+                start(ask_for, "batches", self.batches, batch_api.GetBatchApiStatistics())
+            if self.prompt_cache is not None:
+                start(
+                    ask_for,
+                    "prompt_cache",
+                    self.prompt_cache,
+                    prompt_cache.GetPromptCacheStatistics(),
+                )
+        return answers

@@ -7,8 +7,7 @@ import attrs
 import trio
 
 from ..actors import Troupe
-from ..runtime import Actor, Runtime
-from .reading import StageReports, read_stages
+from ..runtime import Actor
 from .server import PATHS, ScrapeAddress, ScrapeApp, serve_app
 
 T = TypeVar("T")
@@ -20,12 +19,10 @@ class OpenTroupe:
     """A troupe that can be read. Make it in the troupe's own run of Trio.
 
     Args:
-        runtime: the runtime of the troupe.
         troupe: the troupe to read.
     """
 
-    _runtime: Runtime
-    _troupe: Troupe
+    troupe: Troupe
     _token: trio.lowlevel.TrioToken = attrs.field(
         factory=trio.lowlevel.current_trio_token, init=False
     )
@@ -36,10 +33,6 @@ class OpenTroupe:
         if not trio.lowlevel.in_trio_run():
             return False
         return trio.lowlevel.current_trio_token() is self._token
-
-    async def read(self) -> StageReports:
-        """Ask the stages for what they report; only in the troupe's own run."""
-        return await read_stages(self._runtime, self._troupe)
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run some work in the troupe's own run, and block until it has ended.

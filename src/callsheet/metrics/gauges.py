@@ -7,6 +7,7 @@ from typing import final
 import attrs
 
 from ..actors import (
+    Answers,
     BatchApiStatistics,
     BatchingStatistics,
     CacheStatistics,
@@ -17,7 +18,6 @@ from ..actors import (
 from ..runtime import RuntimeSnapshot
 from .calls import lane_label
 from .labels import BoundedLabels, period_label
-from .reading import StageReports
 from .samples import Labels, Sample
 
 
@@ -37,31 +37,29 @@ class GaugeLabels:
     actors: BoundedLabels
 
 
-def samples_of(reports: StageReports | None, labels: GaugeLabels) -> Iterator[Sample]:
-    """Yield the samples of what a troupe reports.
+def samples_of(answers: Answers, tree: RuntimeSnapshot, labels: GaugeLabels) -> Iterator[Sample]:
+    """Yield the samples of what an open troupe reports.
 
     Args:
-        reports: what it reports; None for a troupe that is not open.
+        answers: what its stages have replied; a stage that has not replied has no samples.
+        tree: the tree of its actors.
         labels: the labels of models, lanes and actors.
     """
-    yield Sample("callsheet_troupe_open", (), reports is not None)
-    if reports is None:
-        return
-    yield from _of_tree(reports.tree, labels)
-    if reports.limiter is not None:
-        yield from _of_limiter(reports.limiter, labels)
-    if reports.requests is not None:
-        yield from _of_requests(reports.requests)
-    if reports.batching is not None:
-        yield from _of_batching(reports.batching)
-    if reports.cache is not None:
-        yield from _of_cache(reports.cache)
-    if reports.batches is not None:
-        yield from _of_batches(reports.batches, labels)
-    if reports.prompt_cache is not None:
-        yield Sample("callsheet_prompt_cache_waiting", (), reports.prompt_cache.waiting)
-    if reports.costs is not None:
-        yield from _of_costs(reports.costs, labels)
+    yield from _of_tree(tree, labels)
+    if answers.limits is not None:
+        yield from _of_limiter(answers.limits, labels)
+    if answers.requests is not None:
+        yield from _of_requests(answers.requests)
+    if answers.batching is not None:
+        yield from _of_batching(answers.batching)
+    if answers.cache is not None:
+        yield from _of_cache(answers.cache)
+    if answers.batches is not None:
+        yield from _of_batches(answers.batches, labels)
+    if answers.prompt_cache is not None:
+        yield Sample("callsheet_prompt_cache_waiting", (), answers.prompt_cache.waiting)
+    if answers.costs is not None:
+        yield from _of_costs(answers.costs, labels)
 
 
 class _Merged:

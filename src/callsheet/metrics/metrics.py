@@ -1,6 +1,6 @@
 """The metrics of one troupe for Prometheus."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import partial
 from typing import final
 
@@ -11,13 +11,11 @@ from starlette.concurrency import run_in_threadpool
 
 from .._version import __version__
 from ..actors import CallEvent, PriceBook, Stage, Troupe, default_prices
-from ..runtime import Runtime
 from .actor import Attachment, MetricsActor, OpenTroupe
 from .calls import STAGES, CallCounts
 from .exposition import Exposition, SampleCollector, expose
 from .gauges import GaugeLabels, samples_of
 from .labels import BoundedLabels
-from .reading import StageReports
 from .samples import Sample
 from .server import PATHS, ScrapeAddress, ScrapeApp, listen_at, serve_app
 
@@ -97,9 +95,9 @@ class Metrics:
         """
         target = self._attachment.target
         if target is None:
-            return expose(self._samples(None), accept)
+            return expose(self._samples(), accept)
         if target.is_own_run:
-            return expose(self._samples(await target.read()), accept)
+            return expose(await self._read(target.troupe), accept)
         return await run_in_threadpool(self.exposition_in_thread, accept)
 
     def exposition_in_thread(self, accept: str = "") -> Exposition:
@@ -121,7 +119,6 @@ class Metrics:
 
     async def attach(
         self,
-        runtime: Runtime,
         troupe: Troupe,
         *,
         prefix: str,
@@ -136,36 +133,40 @@ class Metrics:
         """
         self._prices = prices
         self._lane_names |= frozenset(lanes)
-        actor = partial(
-            MetricsActor, self._attachment, OpenTroupe(runtime, troupe), self.app, self._listen
-        )
+        actor = partial(MetricsActor, self._attachment, OpenTroupe(troupe), self.app, self._listen)
         # A crash of it must end neither a call nor the troupe, so it is not restarted.
-        await runtime.spawn(f"{prefix}metrics", actor, restart="temporary")
+        await troupe.runtime.spawn(f"{prefix}metrics", actor, restart="temporary")
 
     # ------------------------------------------------------------------------------- readings
 
     def _read_in_thread(self) -> tuple[Sample, ...]:
         target = self._attachment.target
         if target is None:
-            return tuple(self._samples(None))
+            return self._samples()
         if target.is_own_run:
             raise RuntimeError(
                 "this would block the thread of the troupe; await `Metrics.exposition()` there"
             )
         try:
-            return target.run(self._read)
+            return target.run(partial(self._read, target.troupe))
         except (trio.RunFinishedError, trio.Cancelled):  # the run has ended meanwhile
-            return tuple(self._samples(None))
+            return self._samples()
 
-    async def _read(self) -> tuple[Sample, ...]:
-        """Return the samples; called in the troupe's own run of Trio."""
-        target = self._attachment.target
-        return tuple(self._samples(None if target is None else await target.read()))
+    async def _read(self, troupe: Troupe) -> tuple[Sample, ...]:
+        """Return the samples with what the stages report; called in the troupe's own run."""
+        answers = await troupe.reader.ask()
+        if self._attachment.target is None:  # it has stopped meanwhile
+            return self._samples()
+        return (*self._samples(), *samples_of(answers, troupe.runtime.snapshot(), self._labels))
 
-    def _samples(self, reports: StageReports | None) -> Iterator[Sample]:
-        yield Sample("callsheet_build", (__version__,), 1)
-        yield from self._calls.samples()
-        yield from samples_of(reports, self._labels)
+    def _samples(self) -> tuple[Sample, ...]:
+        """Return the samples that need no troupe."""
+        is_open = self._attachment.target is not None
+        return (
+            Sample("callsheet_build", (__version__,), 1),
+            Sample("callsheet_troupe_open", (), is_open),
+            *self._calls.samples(),
+        )
 
     def _has_price(self, model: str) -> bool:
         return self._prices.price(model) is not None
