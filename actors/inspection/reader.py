@@ -4,7 +4,14 @@ from typing import TYPE_CHECKING, final
 
 import attrs
 
-from ...runtime import AskFailed, Message, Ref, Runtime, open_collapsing_nursery
+from ...runtime import (
+    AskFailed,
+    Message,
+    Ref,
+    Runtime,
+    UnhandledMessage,
+    open_collapsing_nursery,
+)
 
 # The messages of a stage are loaded with the stage.
 from .. import batch_api, batching, cache, ledger, prompt_cache, rate_limit, request
@@ -69,7 +76,7 @@ class TroupeReader:
         async def ask_for(name: str, to: Ref, message: Message[object]) -> None:
             try:
                 setattr(answers, name, await to.ask(message, timeout=_WITHIN_S))
-            except (AskFailed, CallFailed):
+            except (AskFailed, CallFailed, UnhandledMessage):  # the last by a stage of the user's
                 answers.missing.append(name)
 
         async with open_collapsing_nursery() as nursery:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import suppress
 
 import httpx
 import prometheus_client
@@ -12,7 +13,7 @@ from scraped import Scrape
 
 from callsheet import aio, sync
 from callsheet.actors import open_troupe
-from callsheet.metrics import CannotServe, Metrics, actor, serve
+from callsheet.metrics import CannotServe, Metrics, actor, serve, server
 from callsheet.metrics.server import ScrapeAddress, listen_at
 
 pytestmark = pytest.mark.sockets
@@ -66,6 +67,36 @@ async def test_a_reader_that_never_reads_does_not_delay_the_end():
         nursery.cancel_scope.cancel()
     assert trio.current_time() - before < 5
     await stream.aclose()
+
+
+PARTS = {
+    "half a request": b"GET /metrics HTTP/1.1\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
+    "zeros": bytes(70_000),
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(50),
+    "a long path": b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+    "half a body": b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
+    "a web socket": b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket"
+    b"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+async def test_what_is_no_scrape_does_not_stop_the_server(part, monkeypatch):
+    monkeypatch.setattr(server, "_IDLE_S", 0.1)
+    monkeypatch.setattr(server, "_MAX_CONNECTIONS", 8)
+    metrics = Metrics(listen="127.0.0.1:0")
+    async with open_troupe(settings_for(Provider(), metrics=metrics)):
+        port = int(metrics.address.rpartition(":")[2])
+        for _ in range(3):
+            for _ in range(6):
+                stream = await trio.open_tcp_stream("127.0.0.1", port)
+                with suppress(trio.BrokenResourceError), trio.move_on_after(0.02):
+                    await stream.send_all(part)
+                    await stream.receive_some(100)
+                stream.socket.close()
+            await trio.sleep(0.3)
+        assert (await get(f"http://{metrics.address}/metrics")).status_code == 200
 
 
 async def test_a_port_that_is_taken_is_named():

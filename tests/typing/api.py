@@ -15,6 +15,7 @@ from typing import assert_type
 
 import attrs
 import httpx
+import trio
 
 from callsheet import (
     CallFailed,
@@ -72,6 +73,7 @@ from callsheet.bulk.reading.opening import count_rows, open_rows
 from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import BadRow, Row
 from callsheet.bulk.settings import BulkSettings
+from callsheet.metrics import Exposition, Metrics, serve
 from callsheet.runtime import (
     AskStream,
     Ref,
@@ -170,6 +172,15 @@ def observe(event: CallEvent) -> None:
     assert_type(event.error, str | None)
 
 
+async def scraping(metrics: Metrics) -> None:
+    async with trio.open_nursery() as nursery:
+        url: str = await nursery.start(serve, metrics)
+        print(url)
+        assert_type(await metrics.exposition("text/plain"), Exposition)
+        assert_type(metrics.exposition_in_thread(), Exposition)
+        TroupeSettings(endpoint=Endpoint("http://127.0.0.1/v1"), metrics=print)  # type: ignore[arg-type]  # is no meter
+
+
 async def choosing() -> None:
     async with open_endpoint("openai") as found, open_builtin_provider() as builtin:
         assert_type(found, Endpoint)
@@ -184,6 +195,7 @@ async def choosing() -> None:
             client=my_client,
             observer=observe,
             inspect="service.sock",
+            metrics=Metrics(models=["my-model"], listen="127.0.0.1:9464"),
             transport=LeanTransport(max_connections=10),
         )
         async with open_troupe(settings) as troupe:

@@ -22,8 +22,9 @@ PATHS = ("/metrics", "/")
 """The paths at which the server answers; an app that is mounted answers at each path."""
 
 _BACKLOG = 64
-_IDLE_S = 75.0  # Prometheus keeps its connection from scrape to scrape
-_MAX_CONNECTIONS = 64
+# Hypercorn holds a connection for so long after its client has gone, or has sent half a request.
+_IDLE_S = 5.0
+_MAX_CONNECTIONS = 256
 
 
 class CannotServe(OSError):
