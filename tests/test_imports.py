@@ -20,7 +20,7 @@ REPO = Path(__file__).resolve().parent.parent
 TROUPE = "from callsheet import open_troupe, Request, Endpoint, TroupeSettings"
 OPTIONAL = (
     "click", "hypercorn", "charset_normalizer", "jinja2", "matplotlib", "openpyxl", "platformdirs",
-    "pyarrow", "pygments", "rich", "sqlite3",
+    "prometheus_client", "pyarrow", "pygments", "rich", "sqlite3",
 )  # fmt: skip
 BLOCK = """
 import sys
@@ -155,6 +155,19 @@ main(["--version"], standalone_mode=False)
 """
     modules = modules_after(program)
     assert not modules & {"trio", "attrs", "httpx", "rich", "callsheet.actors", "callsheet.runtime"}
+
+
+def test_without_its_package_the_metrics_name_the_extra():
+    program = """
+try:
+    import callsheet.metrics
+except ImportError as error:
+    assert str(error).startswith("callsheet.metrics needs prometheus-client; install it"), error
+    assert "--extra metrics" in str(error), error
+else:
+    raise AssertionError("it was imported")
+"""
+    modules_after(program, blocked=OPTIONAL)
 
 
 # ---------------------------------------------------------------- names that are loaded when used
