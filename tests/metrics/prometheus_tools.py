@@ -7,25 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import pytest
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
 START_S = 60.0
 
 
-def tool(name):
-    """Return the path of a program of Prometheus, or skip the test without it."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"there is no {name}: install Debian's package prometheus, or .ci/run does it")
-    return found
-
-
 def promtool(*arguments, text=None):
     """Run promtool in the folder of the rules, and return what it printed if it agrees."""
     done = subprocess.run(
-        [tool("promtool"), *map(str, arguments)],
+        ["promtool", *map(str, arguments)],
         cwd=PROMETHEUS,
         input=text,
         capture_output=True,
@@ -82,7 +73,7 @@ def running_prometheus(folder, target, port):
     (folder / "prometheus.yml").write_text(config)
     shutil.copy(PROMETHEUS / "callsheet.rules.yml", folder)
     command = [
-        tool("prometheus"),
+        "prometheus",
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",

@@ -16,6 +16,8 @@ RULES = (PROMETHEUS / "callsheet.rules.yml").read_text()
 LABELS_OF_THE_SERVER = {"job", "instance", "le"}
 WIDTH = 24  # of the grid of a dashboard
 
+needs_prometheus = pytest.mark.usefixtures("prometheus_installed")
+
 
 def known_names():
     for family in FAMILIES.values():
@@ -101,15 +103,18 @@ def test_every_alert_has_a_test_that_fires_it_and_one_that_does_not():
 # ------------------------------------------------------------------------------ with promtool
 
 
+@needs_prometheus
 def test_the_rules_and_the_configuration_are_valid():
     promtool("check", "rules", "callsheet.rules.yml")
     promtool("check", "config", "prometheus.yml")
 
 
+@needs_prometheus
 def test_each_alert_fires_when_it_should_and_not_otherwise():
     promtool("test", "rules", "callsheet.test.yml")
 
 
+@needs_prometheus
 async def test_the_metrics_follow_the_rules_of_promtool(autojump_clock):
     metrics = Metrics()
     policies = {"cache": CachePolicy(path=None), "ledger": LedgerPolicy()}

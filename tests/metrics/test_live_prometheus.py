@@ -29,7 +29,7 @@ from callsheet.simulator.faults import Faults
 from callsheet.simulator.inprocess import ProviderTransport
 from callsheet.simulator.settings import ProviderSettings
 
-pytestmark = pytest.mark.sockets
+pytestmark = [pytest.mark.sockets, pytest.mark.usefixtures("prometheus_installed")]
 
 MODEL = "gpt-4o-mini"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "callsheet.json").read_text())
