@@ -106,6 +106,9 @@ async def test_a_port_that_is_taken_is_named():
         with pytest.raises(CannotServe, match=f"at {taken}: .*; choose another port"):
             async with open_troupe(settings_for(Provider(), metrics=Metrics(listen=taken))):
                 pass
+        host, _, port = taken.rpartition(":")
+        with pytest.raises(CannotServe, match="choose another port"):
+            await serve(Metrics(), host=host, port=int(port))
     assert metrics.address == ""
 
 

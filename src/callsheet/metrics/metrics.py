@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from .._version import __version__
 from ..actors import CallEvent, PriceBook, Stage, Troupe, default_prices
+from ..runtime import open_collapsing_nursery
 from .actor import Attachment, MetricsActor, OpenTroupe
 from .calls import STAGES, CallCounts
 from .exposition import Exposition, SampleCollector, expose
@@ -196,6 +197,6 @@ async def serve(
         CannotServe: nothing can listen at the address; the text has the reason.
     """
     app = attrs.evolve(metrics.app, paths=PATHS)
-    async with trio.open_nursery() as nursery:
+    async with open_collapsing_nursery() as nursery:
         address = await nursery.start(serve_app, app, ScrapeAddress(host, port))
         task_status.started(f"http://{address}{PATHS[0]}")
