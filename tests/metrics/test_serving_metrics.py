@@ -17,6 +17,7 @@ from callsheet.metrics import CannotServe, Metrics, actor, serve, server
 from callsheet.metrics.server import ScrapeAddress, listen_at
 
 pytestmark = pytest.mark.sockets
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
 def fetch(url, **headers):
@@ -198,19 +199,21 @@ def test_threads_scrape_while_calls_run_and_the_troupe_is_closed():
 
 def test_an_asyncio_program_awaits_an_exposition_and_mounts_the_app():
     from starlette.applications import Starlette
-    from starlette.routing import Mount
+    from starlette.routing import Mount, Route
 
     async def main():
         metrics = Metrics()
-        app = Starlette(routes=[Mount("/metrics", metrics.app)])
+        app = Starlette(routes=[Route("/metrics", metrics.app), Mount("/below", metrics.app)])
         async with aio.open_troupe(settings_for(Provider(), metrics=metrics)) as troupe:
             await troupe.complete(request())
             own = (await metrics.exposition()).body.decode()
             transport = httpx.ASGITransport(app=app)
             async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
-                mounted = await client.get("/metrics/", headers={"Accept": "text/plain"})
-        assert mounted.headers["content-type"].startswith("text/plain")
-        for text in (own, mounted.text):
+                route = await client.get("/metrics", headers={"Accept": "text/plain"})
+                mounted = await client.get("/below/", headers={"Accept": OPENMETRICS})
+        assert route.headers["content-type"].startswith("text/plain")
+        assert mounted.headers["content-type"].startswith("application/openmetrics-text")
+        for text in (own, route.text, mounted.text):
             seen = Scrape(text)
             assert (seen("troupe_open"), seen("calls_total", "gpt-4o", "answered")) == (1, 1)
 
