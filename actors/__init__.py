@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     )
     from .events import (
         CallEvent,
+        Destination,
         Observer,
         Stage,
         StageObserver,
@@ -264,7 +265,9 @@ else:
             "MalformedResponse ProviderUnavailable QuotaExhausted RateLimited RequestTooLarge "
             "SendTimedOut UnreadableEndpoint"
         ),
-        events="CallEvent Observer Stage StageObserver all_of ignore log_call stages_of",
+        events=(
+            "CallEvent Destination Observer Stage StageObserver all_of ignore log_call stages_of"
+        ),
         http="LeanTransport check_environment",
         identity="sharing_key",
         inspection=(
@@ -381,6 +384,7 @@ __all__ = [
     "DeadlineTooShort",
     "DecodedResponse",
     "Delta",
+    "Destination",
     "Dimension",
     "Endpoint",
     "EndpointReading",

@@ -12,7 +12,7 @@ import trio
 from ..runtime import AskFailed, AskStream, Ref, ReplySlot
 from .calls import CallContext, Complete, Stream
 from .errors import CallFailed
-from .events import CallEvent, Observer, Stage, stages_of
+from .events import CallEvent, Destination, Observer, Stage, stages_of
 from .messages import Request
 from .repair import with_result
 from .responses import Delta, Response, ResultT_co, Usage
@@ -26,6 +26,7 @@ async def ask_for(
     context: CallContext,
     *,
     observer: Observer,
+    destination: Destination | None = None,
     timeout: float = inf,
 ) -> Response[ResultT_co]:
     """Ask a stage for a response, and read its result if the request declares one.
@@ -38,6 +39,7 @@ async def ask_for(
         request: the request to send.
         context: the ids of the call.
         observer: called with the first and the last event of the call.
+        destination: where the call is sent first, for these events.
         timeout: seconds for the whole call.
 
     Raises:
@@ -47,18 +49,26 @@ async def ask_for(
     """
     within_s = seconds_for(request, timeout)
     due = trio.current_time() + within_s
-    response = await _ask(to, request, context, within_s, observer)
+    response = await _ask(
+        to, request, context, within_s, observer=observer, destination=destination
+    )
     if request.returns is None:
         return cast("Response[ResultT_co]", response)
-    again = partial(_ask, to, observer=observer)
+    again = partial(_ask, to, observer=observer, destination=destination)
     return await with_result(response, request, context, again, due=due)
 
 
 async def _ask(
-    to: Ref, request: Request, context: CallContext, within_s: float, observer: Observer
+    to: Ref,
+    request: Request,
+    context: CallContext,
+    within_s: float,
+    *,
+    observer: Observer,
+    destination: Destination | None,
 ) -> Response:
     """Make one call, and report its events."""
-    events = _CallEvents(request, context, observer)
+    events = _CallEvents(request, context, observer, destination)
     events.report("asked")
     try:
         response = await to.ask(Complete(request, context), timeout=within_s)
@@ -73,7 +83,12 @@ async def _ask(
 
 
 async def submit_for(
-    to: Ref, request: Request, context: CallContext, *, observer: Observer
+    to: Ref,
+    request: Request,
+    context: CallContext,
+    *,
+    observer: Observer,
+    destination: Destination | None = None,
 ) -> ReplySlot[Response]:
     """Ask a stage for a response without a task that waits; see `Troupe.submit`.
 
@@ -84,15 +99,21 @@ async def submit_for(
         request: the request to send.
         context: the ids of the call.
         observer: called with the first and the last event of the call.
+        destination: where the call is sent first, for these events.
     """
-    events = _CallEvents(request, context, observer)
+    events = _CallEvents(request, context, observer, destination)
     events.report("asked")
     slot = await to.submit(Complete(request, context), deadline=_due(request))
     return _reporting(slot, events)
 
 
 def submit_for_nowait(
-    to: Ref, request: Request, context: CallContext, *, observer: Observer
+    to: Ref,
+    request: Request,
+    context: CallContext,
+    *,
+    observer: Observer,
+    destination: Destination | None = None,
 ) -> ReplySlot[Response]:
     """Do as `submit_for` without waiting for room; see `Troupe.submit_nowait`.
 
@@ -101,12 +122,13 @@ def submit_for_nowait(
         request: the request to send.
         context: the ids of the call.
         observer: called with the first and the last event of the call.
+        destination: where the call is sent first, for these events.
 
     Raises:
         MailboxFull: the stage has no room; no event was reported.
     """
     slot = to.submit_nowait(Complete(request, context), deadline=_due(request))
-    events = _CallEvents(request, context, observer)
+    events = _CallEvents(request, context, observer, destination)
     events.report("asked")
     return _reporting(slot, events)
 
@@ -129,6 +151,7 @@ async def stream_for(
     context: CallContext,
     *,
     observer: Observer,
+    destination: Destination | None = None,
     timeout: float = inf,
     buffer: int = 64,
 ) -> "AsyncGenerator[ResponseStream[ResultT_co]]":
@@ -141,11 +164,12 @@ async def stream_for(
         request: the request to send.
         context: the ids of the call.
         observer: called with the first and the last event of the call.
+        destination: where the call is sent first, for these events.
         timeout: seconds for the whole call.
         buffer: pieces that may wait to be read.
     """
     within_s = seconds_for(request, timeout)
-    events = _CallEvents(request, context, observer)
+    events = _CallEvents(request, context, observer, destination, is_streamed=True)
     events.report("asked")
     is_answered = False
     failed: CallFailed | AskFailed | None = None
@@ -157,7 +181,7 @@ async def stream_for(
         events.report("answered", response)
         if request.returns is None:
             return cast("Response[ResultT_co]", response)
-        again = partial(_ask, to, observer=observer)
+        again = partial(_ask, to, observer=observer, destination=destination)
         return await with_result(response, request, context, again, due=due)
 
     try:
@@ -228,13 +252,15 @@ class ResponseStream(Generic[ResultT_co]):
         return self.response
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _CallEvents:
     """Reports the events of one call to its observer."""
 
     request: Request
     context: CallContext
     observer: Observer
+    destination: Destination | None
+    is_streamed: bool = False
 
     def report_end(self, slot: ReplySlot[Response]) -> None:
         """Report the end of a call that was submitted."""
@@ -274,6 +300,8 @@ class _CallEvents:
                 usage_doubt="" if response is None else response.usage_doubt,
                 key_name="" if response is None else response.key_name,
                 error=None if error is None else str(error),
+                destination=self.destination,
+                is_streamed=self.is_streamed,
                 request=self.request if stage == "asked" else None,
                 response=response,
                 failure=error,

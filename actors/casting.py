@@ -23,6 +23,7 @@ from . import (
     routing,
 )
 from .batching import BatchStrategy
+from .events import Destination
 from .messages import Request, Task
 from .pool_health import PoolHealth
 from .routing import Route
@@ -94,6 +95,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         runtime=runtime,
         records=None if inspected is None else inspected.records,
         max_in_flight=casting.max_in_flight,
+        destination=casting.destination,
     )
     if inspected is not None:
         await inspected.serve(troupe.reading)
@@ -146,6 +148,12 @@ class _Casting:
     health: PoolHealth = attrs.field(
         default=attrs.Factory(lambda self: _health(self.settings), takes_self=True), init=False
     )
+
+    @property
+    def destination(self) -> Destination:
+        """The endpoint where calls are sent first, as events name it."""
+        endpoint = self.settings.endpoint.each[0]
+        return Destination.of(endpoint.vendor.name, endpoint.base_url)
 
     @property
     def max_in_flight(self) -> int:
@@ -340,7 +348,13 @@ class _Casting:
         settings = self.settings
         return await self.runtime.spawn(
             f"{self.prefix}composer",
-            partial(compose.PostComposerActor, first_stage, settings.recipe, settings.observer),
+            partial(
+                compose.PostComposerActor,
+                first_stage,
+                settings.recipe,
+                settings.observer,
+                self.destination,
+            ),
             capacity=settings.max_concurrent_posts,
             concurrency=settings.max_concurrent_posts,
         )

@@ -9,12 +9,13 @@ from decimal import Decimal
 from typing import Literal, final, get_args
 
 import attrs
+import httpx
 
 from callsheet.runtime import get_logger
 
 from .calls import CallContext
 from .messages import Request
-from .responses import Response, Usage
+from .responses import Choice, Response, ToolCall, Usage
 
 Stage = Literal[
     "asked",  # the caller asked for a response
@@ -28,28 +29,58 @@ Stage = Literal[
     "failed",  # the call failed and is not retried
     "cancelled",  # the caller cancelled the call
     # The others are details, which only an observer gets that names them in its `stages`.
-    "ended",  # an HTTP request that was sent has ended, with a response or without one
+    "ended",  # an HTTP request or a line of a batch has ended, with a response or without one
     "joined",  # the call follows the call of an identical request
     "combined",  # several calls are sent as this one
     "split",  # a combined call has ended
     "resumed",  # the call gets its response from a batch that an earlier call was sent in
     "composing",  # a post is begun; its calls follow
     "composed",  # a post has ended, whichever way
+    "tool_started",  # a tool that the model requests is run
+    "tool_ended",  # it has ended, whichever way
 ]
+
+
+@attrs.frozen
+class Destination:
+    """An endpoint as events name it.
+
+    Args:
+        vendor: the name of the vendor, such as "openai".
+        host: the name or the address of the host.
+        port: the port, also if the URL has none.
+    """
+
+    vendor: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, vendor: str, url: str) -> "Destination":
+        """Return the destination with a URL.
+
+        Args:
+            vendor: the name of the vendor.
+            url: the base URL of the endpoint.
+        """
+        parsed = httpx.URL(url)
+        port = parsed.port or (443 if parsed.scheme == "https" else 80)
+        return cls(vendor, parsed.host, port)
 
 
 @attrs.frozen(kw_only=True)
 class CallEvent:
-    """One event of one call, or of one post.
+    """One event of one call, one post, or one tool.
 
     All events of one call have the same object as `context`, also if two calls have the same id.
-    "asked", "composing" and the ends of a call are reported with the context variables of the
+    Beginnings and ends of calls, posts and tools are reported with the context variables of the
     caller, unless the call was submitted: then its end is not.
 
     Args:
         stage: the kind of the event.
         at: the time in seconds on Trio's clock.
-        context: the ids of the call; on "composing" and "composed", those of the post.
+        context: the ids of the call; on "composing" and "composed", those of the post; of a tool,
+            those of the run.
         model: the requested model; on "answered" and "shared", the model that responded; "" for a
             post.
         attempt: the number of the HTTP request, from 1; 0 before the first.
@@ -59,23 +90,29 @@ class CallEvent:
         listed_cost_usd: the cost in USD by the table of prices, on "answered", where `cost_usd` is
             what the provider reports; None otherwise.
         usage_doubt: why `usage` is not what the provider reports, on "answered"; "" if it is.
-        error: the error message, on "retrying", "failed", "ended", "split" and "composed"; on
-            "rerouted", the reason.
+        error: the error message, on "retrying", "failed", "ended", "split", "composed" and
+            "tool_ended"; on "rerouted", the reason.
         delay: seconds until the next attempt, on "retrying".
         route: the route of the attempt, on "sent": "live" or "batch".
         is_unreachable: whether the failed attempt never reached the provider, on "retrying".
         is_billed: whether the failed attempt may have been charged, on "retrying".
         key_name: the name of the key that responded, on "answered"; "" if it has none.
-        host: the host of the endpoint, with the port if it has one, on "sent".
-        request: the request, on "asked" and "combined". It has the texts of the caller.
+        destination: the endpoint of the attempt, on "sent"; the one where a call is sent first, on
+            "asked"; None if it is not known.
+        is_streamed: whether the caller receives the response piece by piece, on "asked".
+        request: the request, on "asked", "combined" and "sent". It has the texts of the caller as
+            they are at that stage.
+        choices: what the model generated, on "ended".
         response: the response, on "answered", "shared" and "split". It has the texts of the model.
         failure: the exception whose message is `error`; None if there is none.
-        is_cancelled: whether it was cancelled, on "ended", "split" and "composed".
+        is_cancelled: whether it was cancelled, on "ended", "split", "composed" and "tool_ended".
         first_byte_s: seconds from the sending of the request to the first byte of the body, on
             "ended"; None without a response.
+        status: the HTTP status of the response or refusal, on "ended"; None without one.
         leader: the call that is followed, on "joined"; None otherwise.
         batch: the id of the batch in the journal, on "sent" with the route "batch" and on
             "resumed"; "" otherwise.
+        tool: the call of the tool, on "tool_started" and "tool_ended"; None otherwise.
     """
 
     stage: Stage
@@ -93,21 +130,35 @@ class CallEvent:
     is_unreachable: bool = False
     is_billed: bool = False
     key_name: str = ""
-    host: str = ""
+    destination: Destination | None = None
+    is_streamed: bool = False
     request: Request | None = attrs.field(default=None, eq=False, repr=False)
+    choices: tuple[Choice, ...] = attrs.field(default=(), eq=False, repr=False)
     response: Response | None = attrs.field(default=None, eq=False, repr=False)
     failure: Exception | None = attrs.field(default=None, eq=False, repr=False)
     is_cancelled: bool = False
     first_byte_s: float | None = None
+    status: int | None = None
     leader: CallContext | None = None
     batch: str = ""
+    tool: ToolCall | None = attrs.field(default=None, eq=False, repr=False)
 
 
 Observer = Callable[[CallEvent], None]
 """A function that is called with each event of each call. It must return quickly."""
 
 _DETAILS: frozenset[Stage] = frozenset(
-    ("ended", "joined", "combined", "split", "resumed", "composing", "composed")
+    (
+        "ended",
+        "joined",
+        "combined",
+        "split",
+        "resumed",
+        "composing",
+        "composed",
+        "tool_started",
+        "tool_ended",
+    )
 )
 _USUAL: frozenset[Stage] = frozenset(get_args(Stage)) - _DETAILS
 _NONE: frozenset[Stage] = frozenset()
@@ -164,7 +215,7 @@ def all_of(observers: Observer | Iterable[Observer]) -> Observer:
     each = [(one, stages_of(one)) for one in observers if stages_of(one)]
     if len(each) <= 1:
         return each[0][0] if each else ignore
-    by_stage = {
+    by_stage: dict[Stage, tuple[Observer, ...]] = {
         stage: tuple(one for one, wanted in each if stage in wanted)
         for stage in _NONE.union(*(wanted for _, wanted in each))
     }

@@ -14,8 +14,10 @@ import trio
 
 from ..runtime import AskTimedOut
 from .asking import seconds_for
+from .calls import CallContext
 from .chat_message import ChatMessage
 from .errors import CallFailed
+from .events import CallEvent, Observer, Stage, ignore, stages_of
 from .messages import Request
 from .money import AMOUNT, is_amount
 from .responses import Response, ResultT_co, ToolCall, Usage, sum_of_costs
@@ -125,6 +127,8 @@ class ToolLoop(Generic[ResultT_co]):
         max_cost_usd: the most USD for all rounds, not as a float; None for no bound.
         max_parallel: the most tools that run at the same time.
         timeout: seconds for the whole run.
+        context: the ids of the run, for events.
+        observer: receives an event when a tool starts, and one when it ends.
 
     Raises:
         ValueError, TypeError: a bound is out of its range, or the request is no chat or has several
@@ -141,6 +145,8 @@ class ToolLoop(Generic[ResultT_co]):
         max_cost_usd: Decimal | str | int | None,
         max_parallel: int,
         timeout: float,
+        context: CallContext | None = None,
+        observer: Observer = ignore,
     ) -> None:
         for name, value in (("max_rounds", max_rounds), ("max_parallel", max_parallel)):
             if value < 1:
@@ -158,6 +164,9 @@ class ToolLoop(Generic[ResultT_co]):
         self._rounds: list[Response[ResultT_co]] = []
         self._results: list[ToolResult] = []
         self._messages = list(request.messages)
+        self._context = context or CallContext("")
+        self._observer = observer
+        self._observed = stages_of(observer)
 
     async def run(self) -> ToolRun[ResultT_co]:
         """Return the rounds, of which the last one has the answer.
@@ -278,7 +287,7 @@ class ToolLoop(Generic[ResultT_co]):
 
         async def run(number: int, call: ToolCall) -> None:
             async with self._limiter:
-                found[number] = await run_call(self._tools.get(call.name), call, known=known)
+                found[number] = await self._run_tool(call, known)
 
         if len(calls) == 1:
             await run(0, calls[0])  # without a nursery, which would wrap a KeyboardInterrupt
@@ -289,6 +298,39 @@ class ToolLoop(Generic[ResultT_co]):
         results = [found[number] for number in range(len(calls))]
         self._results += results
         self._messages += [ChatMessage.tool_result(one.call, one.text) for one in results]
+
+    async def _run_tool(self, call: ToolCall, known: str) -> ToolResult:
+        """Run a tool, and report its start and its end in the same task."""
+        tool = self._tools.get(call.name)
+        if "tool_started" not in self._observed and "tool_ended" not in self._observed:
+            return await run_call(tool, call, known=known)
+        context = attrs.evolve(self._context)  # an object of its own, which its events share
+        result: ToolResult | None = None
+        self._report("tool_started", context, call)
+        try:
+            result = await run_call(tool, call, known=known)
+        finally:
+            self._report("tool_ended", context, call, result)
+        return result
+
+    def _report(
+        self, stage: Stage, context: CallContext, call: ToolCall, result: ToolResult | None = None
+    ) -> None:
+        if stage not in self._observed:
+            return
+        error = None if result is None else result.error
+        self._observer(
+            CallEvent(
+                stage=stage,
+                at=trio.current_time(),
+                context=context,
+                model=self._request.model,
+                error=None if error is None else str(error),
+                failure=error,
+                is_cancelled=stage == "tool_ended" and result is None,
+                tool=call,
+            )
+        )
 
     @property
     def _so_far(self) -> str:

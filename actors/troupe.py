@@ -28,7 +28,7 @@ from . import (
 )
 from .asking import ResponseStream, ask_for, stream_for, submit_for, submit_for_nowait
 from .calls import CallContext
-from .events import Observer
+from .events import Destination, Observer
 from .messages import Request
 from .responses import Response, ResultT_co, Usage
 
@@ -71,6 +71,7 @@ class Troupe:
         records: what is recorded of calls for `reading`; None without `TroupeSettings.inspect`.
         max_in_flight: calls that may be in flight after any change of the limits; None for no
             bound.
+        destination: where a call is sent first, for these events.
     """
 
     composer: Ref
@@ -86,6 +87,7 @@ class Troupe:
     runtime: Runtime = attrs.field(repr=False)
     records: "CallRecords | None" = attrs.field(default=None, repr=False)
     max_in_flight: int | None = attrs.field(default=None, repr=False)
+    destination: Destination | None = attrs.field(default=None, repr=False)
     _calls: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), init=False, repr=False)
 
     @property
@@ -153,6 +155,7 @@ class Troupe:
             request,
             self._context(call, lane),
             observer=self.observer,
+            destination=self.destination,
             timeout=timeout,
         )
 
@@ -177,7 +180,11 @@ class Troupe:
         if request.returns is not None:
             raise ValueError("the result of a submitted call is not read; use `complete`")
         return await submit_for(
-            self.first_stage, request, self._context(call, lane), observer=self.observer
+            self.first_stage,
+            request,
+            self._context(call, lane),
+            observer=self.observer,
+            destination=self.destination,
         )
 
     def submit_nowait(
@@ -198,7 +205,11 @@ class Troupe:
         if request.returns is not None:
             raise ValueError("the result of a submitted call is not read; use `complete`")
         return submit_for_nowait(
-            self.first_stage, request, self._context(call, lane), observer=self.observer
+            self.first_stage,
+            request,
+            self._context(call, lane),
+            observer=self.observer,
+            destination=self.destination,
         )
 
     async def run_tools(
@@ -255,6 +266,8 @@ class Troupe:
             max_cost_usd=max_cost_usd,
             max_parallel=max_parallel,
             timeout=timeout,
+            context=context,
+            observer=self.observer,
         )
         return await loop.run()
 
@@ -292,6 +305,7 @@ class Troupe:
             request,
             self._context(call, lane),
             observer=self.observer,
+            destination=self.destination,
             timeout=timeout,
             buffer=buffer,
         )

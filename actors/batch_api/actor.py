@@ -13,7 +13,7 @@ from callsheet.runtime import get_logger
 from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, handles
 from ..calls import Complete, Stream
 from ..errors import BatchUnavailable, CallFailed, MalformedResponse, RequestTooLarge
-from ..events import Observer, ignore
+from ..events import Destination, Observer, ignore
 from ..request import RetryPolicy
 from ..responses import Response
 from ..vendors import Endpoint, PriceBook, Timeouts, default_prices
@@ -148,7 +148,7 @@ class BatchApiActor(Actor):
             deliver=self._deliver,
             known=lambda: {batch.job.batch_id for batch in self._batches.values()},
             observer=self._observer,
-            host=self._endpoint.host,
+            destination=Destination.of(self._endpoint.vendor.name, self._endpoint.base_url),
             take_unrun=self._table.take_unrun,
         )
         for result in unclaimed:

@@ -15,7 +15,7 @@ from callsheet.runtime import get_logger
 
 from ..calls import Complete
 from ..errors import AuthenticationFailed, ConnectionFailed, MalformedResponse, ProviderUnavailable
-from ..events import CallEvent, Observer
+from ..events import CallEvent, Destination, Observer
 from ..request import AttemptFailed, RetryPolicy
 from ..vendors import BatchDialect, BatchView, LineResult, Malformed
 from .control import Control
@@ -60,7 +60,7 @@ class BatchDriver:
         deliver: takes results; they are on disk when it returns.
         known: returns the provider's ids of the batches in flight.
         observer: receives an event for each call whose line is sent.
-        host: the endpoint's, for these events.
+        destination: the endpoint, for these events.
         take_unrun: returns the lines of earlier calls that have certainly not run, once.
     """
 
@@ -77,7 +77,7 @@ class BatchDriver:
         deliver: Callable[[BatchInFlight, LineResults], Awaitable[None]],
         known: Callable[[], Collection[str]],
         observer: Observer,
-        host: str,
+        destination: Destination,
         take_unrun: Callable[[], Sequence[str]],
     ) -> None:
         self._control = control
@@ -90,7 +90,7 @@ class BatchDriver:
         self._deliver = deliver
         self._known = known
         self._observer = observer
-        self._host = host
+        self._destination = destination
         self._take_unrun = take_unrun
         self._steps: dict[BatchStep, Callable[[BatchInFlight], Awaitable[None]]] = {
             "prepare": self._prepare,
@@ -191,7 +191,8 @@ class BatchDriver:
                 model=waiter.message.request.model,
                 attempt=1,
                 route="batch",
-                host=self._host,
+                destination=self._destination,
+                request=waiter.message.request,
                 batch=batch,
             )
         )

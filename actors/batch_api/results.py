@@ -13,7 +13,7 @@ from callsheet.runtime import get_logger
 
 from ..calls import CallContext
 from ..errors import Billed, CallFailed, MalformedResponse, ProviderUnavailable
-from ..events import Observer, ignore
+from ..events import CallEvent, Observer, ignore, stages_of
 from ..json_value import Json
 from ..ledger import judge_usage, listed_usd
 from ..messages import Request
@@ -201,7 +201,7 @@ class BatchResults:
         table: the lines and results without a caller.
         counts: the counters of "answered" and "found".
         claims: the results that callers have not acknowledged.
-        observer: receives an event for each call that gets the result of an earlier one.
+        observer: receives an event for each result, and for each call that gets an earlier one.
     """
 
     def __init__(
@@ -246,6 +246,7 @@ class BatchResults:
                 await self._claim([custom_id])
             if result is not None and isinstance(found, DecodedResponse):
                 waiter.resume(custom_id, self._observer)
+                self._report_ended(waiter, result, found)
                 if waiter.slot.reply(self._response(waiter, result, found, 0.0)):
                     self._counts["answered"] += 1
                     self._counts["found"] += 1
@@ -290,6 +291,7 @@ class BatchResults:
                     self._table.drop_line(line.custom_id)
                 continue
             found = self._judge(waiter, result)
+            self._report_ended(waiter, result, found)
             if isinstance(found, DecodedResponse):
                 kept.append((line.custom_id, raw))
                 answered.append((line, waiter, result, found))
@@ -363,6 +365,27 @@ class BatchResults:
         """Delete results from the journal that their callers have."""
         if custom_ids:
             await self._journal.do(partial(JournalFile.claim, custom_ids=custom_ids))
+
+    def _report_ended(
+        self, waiter: BatchWaiter, result: LineResult, found: DecodedResponse | FailedLine
+    ) -> None:
+        if "ended" not in stages_of(self._observer):
+            return
+        failure = found.error if isinstance(found, FailedLine) else None
+        self._observer(
+            CallEvent(
+                stage="ended",
+                at=trio.current_time(),
+                context=waiter.message.context,
+                model=waiter.message.request.model,
+                attempt=1,
+                route="batch",
+                error=None if failure is None else str(failure),
+                failure=failure,
+                status=result.status or None,
+                choices=() if isinstance(found, FailedLine) else found.choices,
+            )
+        )
 
     def _judge(self, waiter: BatchWaiter, result: LineResult) -> DecodedResponse | FailedLine:
         request = waiter.message.request

@@ -11,7 +11,7 @@ from ...runtime import Actor, AskFailed, Message, Ref, handles, open_collapsing_
 from ..asking import ask_for
 from ..calls import CallContext
 from ..errors import CallFailed
-from ..events import CallEvent, Observer, Stage, ignore, stages_of
+from ..events import CallEvent, Destination, Observer, Stage, ignore, stages_of
 from ..responses import Response, Usage, sum_of_costs
 from .graph import PostGraph, StepCall
 from .post import Post, PostStats
@@ -131,12 +131,20 @@ class PostComposerActor(Actor):
         to: the first stage of the calls.
         recipe: the steps and their prompts; None for `default_recipe()`.
         observer: receives an event when a call starts, and one when it ends.
+        destination: where calls are sent first, for these events.
     """
 
-    def __init__(self, to: Ref, recipe: Recipe | None = None, observer: Observer = ignore) -> None:
+    def __init__(
+        self,
+        to: Ref,
+        recipe: Recipe | None = None,
+        observer: Observer = ignore,
+        destination: Destination | None = None,
+    ) -> None:
         self._to = to
         self._recipe = recipe
         self._observer = observer
+        self._destination = destination
 
     @handles(Compose, raises=(StepFailed,))
     async def compose(self, message: Compose) -> Post:
@@ -182,7 +190,13 @@ class PostComposerActor(Actor):
 
     async def _ask(self, call: StepCall, post: str, lane: str) -> Response:
         context = CallContext(f"{post}/{call.id}", post=post, step=call.step, lane=lane)
-        return await ask_for(self._to, call.request, context, observer=self._observer)
+        return await ask_for(
+            self._to,
+            call.request,
+            context,
+            observer=self._observer,
+            destination=self._destination,
+        )
 
 
 def _stats(

@@ -76,7 +76,7 @@ class SingleAttempt:
         call.sent += 1
         if permit is not None:
             permit.use()
-        call.report("sent", host=self._exchange.host)
+        call.report("sent", to=self._exchange.destination)
         ending: Exchanged | CallFailed | None = None  # cancelled
         # A ticket that is no probe is settled at the end: a response may still break off.
         on_head = partial(breaker.confirm, ticket) if ticket.is_probe else None

@@ -8,7 +8,7 @@ import trio
 
 from ..calls import Complete, Stream
 from ..errors import CallFailed, ConnectionFailed, MalformedResponse
-from ..events import CallEvent, Observer, Stage, ignore, stages_of
+from ..events import CallEvent, Destination, Observer, Stage, ignore, stages_of
 from ..messages import Request
 from ..responses import Delta
 from ..vendors import Endpoint, PriceBook
@@ -93,7 +93,11 @@ class CallProgress:
             await self.deliver(delta)
 
     def report(
-        self, stage: Stage, error: CallFailed | None = None, delay: float = 0.0, host: str = ""
+        self,
+        stage: Stage,
+        error: CallFailed | None = None,
+        delay: float = 0.0,
+        to: Destination | None = None,
     ) -> None:
         """Report an event to the observer.
 
@@ -101,7 +105,7 @@ class CallProgress:
             stage: the stage that the call has reached.
             error: why the last attempt failed, if it did.
             delay: seconds until the next attempt.
-            host: the host of the endpoint, if a request is being sent.
+            to: where a request is being sent; None if none is.
         """
         if stage not in self.observed:
             return
@@ -116,7 +120,8 @@ class CallProgress:
                 delay=None if error is None else delay,
                 is_unreachable=isinstance(error, ConnectionFailed) and error.billed == "no",
                 is_billed=error is not None and error.billed == "maybe",
-                host=host,
+                destination=to,
+                request=None if to is None else self.message.request,
                 failure=error,
             )
         )
@@ -131,6 +136,7 @@ class CallProgress:
         if "ended" not in self.observed:
             return
         failure = ending if isinstance(ending, CallFailed) else None
+        exchanged = ending if isinstance(ending, Exchanged) else None
         self.observer(
             CallEvent(
                 stage="ended",
@@ -141,7 +147,9 @@ class CallProgress:
                 error=None if failure is None else str(failure),
                 failure=failure,
                 is_cancelled=ending is None,
-                first_byte_s=ending.first_byte_s if isinstance(ending, Exchanged) else None,
+                first_byte_s=None if exchanged is None else exchanged.first_byte_s,
+                status=None if ending is None else ending.status,
+                choices=() if exchanged is None else exchanged.response.choices,
             )
         )
 

@@ -8,6 +8,7 @@ import httpx
 import trio
 
 from ..errors import AuthenticationFailed, BadRequest
+from ..events import Destination
 from ..http import HttpCarrier, HttpResponse, ResponseReader
 from ..messages import Request
 from ..permit import Permit
@@ -73,6 +74,7 @@ class Exchanged:
         first_byte_s: seconds from the first byte sent to the first byte of the body; None if the
             body is empty.
         request_id: the provider's id of the HTTP request; empty if it sends none.
+        status: the HTTP status.
     """
 
     request: Request
@@ -82,6 +84,7 @@ class Exchanged:
     seconds: float
     first_byte_s: float | None
     request_id: str
+    status: int = 200
     key_name: str = ""
     deployment: str | None = None
 
@@ -101,11 +104,13 @@ class Exchange:
     Attributes:
         host: the endpoint's host.
         label: the same with the name of the key, for messages.
+        destination: the endpoint, for events.
     """
 
     def __init__(self, endpoint: Endpoint, carrier: HttpCarrier) -> None:
         self.host = endpoint.host
         self.label = endpoint.label
+        self.destination = Destination.of(endpoint.vendor.name, endpoint.base_url)
         self._endpoint = endpoint
         self._carrier = carrier
         self._failures = Failures(endpoint)
@@ -229,6 +234,7 @@ class Exchange:
             seconds=trio.current_time() - start,
             first_byte_s=body.first_byte_s,
             request_id=self._endpoint.scrub(response.request_id),
+            status=response.status,
         )
 
     async def _refused(

@@ -1,7 +1,9 @@
 """What an observer receives of calls and posts, usual stages and details (L9)."""
 
 import contextvars
+import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -10,6 +12,7 @@ from fakes import MODEL, URL, Reply, Script, outcomes, refusal
 from callsheet.actors import (
     CallContext,
     CallEvent,
+    Destination,
     Endpoint,
     HedgePolicy,
     Recipe,
@@ -23,7 +26,12 @@ from callsheet.actors import (
     stages_of,
 )
 
-DETAILS = frozenset({"ended", "joined", "combined", "split", "resumed", "composing", "composed"})
+DETAILS = frozenset(
+    {
+        "ended", "joined", "combined", "split", "resumed", "composing", "composed", "tool_started",
+        "tool_ended",
+    }
+)  # fmt: skip
 
 
 def event(stage):
@@ -48,6 +56,16 @@ def test_an_observer_gets_details_only_if_it_names_them():
         "failed", "cancelled",
     }  # fmt: skip
     assert stages_of(StageObserver(print, DETAILS)) == DETAILS
+
+
+def test_each_stage_is_documented():
+    page = Path(__file__).parents[2] / "docs" / "observability.md"
+    text = page.read_text(encoding="utf-8").partition("## OpenTelemetry")[0]
+    usual, details = (
+        set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (.*?) \|", part, re.MULTILINE))))
+        for part in text.split("These stages are details:")
+    )
+    assert (usual, details) == (stages_of(print), DETAILS)
 
 
 def test_several_observers_are_one_that_wants_what_they_want():
@@ -84,16 +102,16 @@ async def test_each_attempt_has_an_end(autojump_clock):
     script = Script(refusal(500), Reply(after=2.0))
     async with open_troupe(settings(script, details(seen, "sent"))) as troupe:
         await troupe.complete(Request.of("Hi", model=MODEL))
-    assert [(one.stage, one.attempt, one.host) for one in seen] == [
-        ("sent", 1, "provider"),
-        ("ended", 1, ""),
-        ("sent", 2, "provider"),
-        ("ended", 2, ""),
+    assert [(one.stage, one.attempt, one.destination) for one in seen] == [
+        ("sent", 1, Destination("compatible", "provider", 80)),
+        ("ended", 1, None),
+        ("sent", 2, Destination("compatible", "provider", 80)),
+        ("ended", 2, None),
     ]
     failed, answered = seen[1], seen[3]
-    assert (failed.failure.status, failed.first_byte_s, failed.is_cancelled) == (500, None, False)
-    assert (answered.failure, answered.first_byte_s, answered.is_cancelled) == (
-        None,
+    assert (failed.status, failed.first_byte_s, failed.is_cancelled) == (500, None, False)
+    assert (answered.status, answered.first_byte_s, answered.is_cancelled) == (
+        200,
         pytest.approx(2.0),
         False,
     )

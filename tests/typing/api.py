@@ -50,6 +50,7 @@ from callsheet.actors import (
     HedgePolicy,
     LeanTransport,
     LimiterStatistics,
+    Observer,
     Reading,
     RequestStatistics,
     ResponseStream,
@@ -62,6 +63,7 @@ from callsheet.actors import (
     ToolCallDelta,
     Usage,
     Vendor,
+    log_call,
     vendor_named,
 )
 from callsheet.bulk import bulk
@@ -74,6 +76,7 @@ from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import BadRow, Row
 from callsheet.bulk.settings import BulkSettings
 from callsheet.metrics import Exposition, Metrics, serve
+from callsheet.otel import OpenTelemetry
 from callsheet.runtime import (
     AskStream,
     Ref,
@@ -207,6 +210,9 @@ async def choosing() -> None:
             assert_type(await troupe.cache_statistics(), CacheStatistics)
             assert_type(await troupe.batch_api_statistics(), BatchApiStatistics)
     TroupeSettings(endpoint=found, breaker=BreakerPolicy(consecutive=None), fallbacks=())
+    traced = OpenTelemetry(content=True, redact=str.upper, names="1.41")
+    TroupeSettings(endpoint=found, observer=[observe, log_call, traced])
+    assert_type(TroupeSettings(endpoint=found).observer, Observer)
     pool = Endpoint.pool([found, Endpoint.of("azure", "key", deployment="nano", weight=2)])
     assert_type(pool, Endpoint)
     TroupeSettings(endpoint=pool, member_limits={"key 2": Limits(rpm=60)})

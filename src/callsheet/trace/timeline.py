@@ -256,7 +256,9 @@ class Timeline:
         return f"<Timeline of {len(self._calls)} calls>"
 
     def observe(self, event: CallEvent) -> None:
-        """Record one event; this method is an `Observer`."""
+        """Record one event; this method is an `Observer`. Details add nothing to a record."""
+        if event.stage not in _BEGINS and event.stage not in _ENDS:
+            return
         if not self._calls:
             self.started_at = self.ended_at = event.at
         self.ended_at = max(self.ended_at, event.at)

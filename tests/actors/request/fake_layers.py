@@ -12,6 +12,7 @@ from callsheet.actors import (
     CallContext,
     Complete,
     Delta,
+    Destination,
     Endpoint,
     ProviderUnavailable,
     Request,
@@ -126,6 +127,7 @@ class FakeExchange(Outcomes):
     """
 
     host = label = "provider"
+    destination = Destination("compatible", "provider", 80)
 
     def __init__(self, *outcomes, pieces=(), no_key=None, refuses=None, heads=False, **more):
         super().__init__(*outcomes, **more)
