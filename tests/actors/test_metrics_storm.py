@@ -21,7 +21,7 @@ from callsheet.simulator.faults import FAULT_KINDS
 CALLS = 500
 REFUSALS = dict.fromkeys(("429", "500", "503", "529"), 0.05)
 ALL = dict.fromkeys(FAULT_KINDS.keys() - {"401", "quota"}, 0.02)
-CRASHES = {"requester": 700, "ledger": 300, "batches": 80}
+CRASHES = {"requester": 350, "ledger": 200, "batches": 40}
 DIGITS = 12  # of dollars that are compared; a sample is a float
 
 seeds = pytest.mark.parametrize(
@@ -76,30 +76,45 @@ async def storm(files, seed, faults, *, is_patient=False, **house):
         scraped = Scraped(await metrics.exposition())
         books = await storming.troupe.costs()
         assert metrics._calls._queued == metrics._calls._open == {}
+        restarts = {
+            actor.path.partition("/")[2]: actor.incarnation - 1
+            for actor in storming.runtime.snapshot().actors
+            if actor.incarnation > 1
+        }
+        assert scraped.sums("restarts_total", "actor") == restarts
     return scraped, callers, books, providers
 
 
 def check_calls(scraped, callers):
-    """Each call has ended once, in the same way for the metrics as for its caller."""
+    """Each call has ended once, in the same way for the metrics as for its caller.
+
+    Returns:
+        How many callers have left just when the last piece of their response was there.
+    """
     outcomes = scraped.sums("calls_total", "outcome")
     answered = outcomes.get("answered", 0) + outcomes.get("shared", 0)
     failures = {
         name: count for name, count in callers.ends.items() if name not in ("answered", "left")
     }
     assert sum(outcomes.values()) == CALLS
-    assert answered == callers.ends["answered"]
-    assert outcomes.get("cancelled", 0) == callers.ends["left"]
+    late = answered - callers.ends["answered"]
+    assert 0 <= late == callers.ends["left"] - outcomes.get("cancelled", 0)
     assert outcomes.get("failed", 0) == sum(failures.values())
     assert scraped.sums("call_failures_total", "error") == failures
-    assert scraped.sums("responses_total", "route") == callers.routes
+    routes = Counter(scraped.sums("responses_total", "route"))
+    assert routes >= callers.routes
+    assert routes.total() - callers.routes.total() == late
     assert scraped.sum("call_duration_seconds_count") == answered
     assert scraped.sum("calls_open") == 0
+    return late
 
 
-def check_money(scraped, callers, books):
+def check_money(scraped, callers, books, *, late=0):
     """The counters are what callers were told, and the gauges are the ledger's accounts."""
-    assert round(scraped.sum("cost_dollars_total"), DIGITS) == round(float(callers.usd), DIGITS)
-    assert tokens_in(scraped) == tokens_of(callers.usage)
+    cost, told = round(scraped.sum("cost_dollars_total"), DIGITS), round(float(callers.usd), DIGITS)
+    assert cost == told or (late and cost > told)
+    assert cost <= round(float(books.totals.spent.usd), DIGITS)
+    assert late or tokens_in(scraped) == tokens_of(callers.usage)
     accounts = scraped.sums("ledger_dollars", "account")
     for account in ("spent", "reserved", "maybe_billed", "unknown"):
         usd = float(getattr(books.totals, account).usd)
@@ -124,7 +139,7 @@ def test_where_nothing_is_unknown_the_metrics_are_the_books_and_the_bills(files,
             files, seed, REFUSALS, is_patient=True, hedging=None
         )
         bills = Bills.of(providers)
-        check_calls(scraped, callers)
+        assert check_calls(scraped, callers) == 0
         check_money(scraped, callers, books)
         billed = {model: round(float(usd), DIGITS) for model, usd in bills.usd.items() if usd}
         assert round(scraped.sum("cost_dollars_total"), DIGITS) == round(
@@ -151,9 +166,9 @@ def test_where_nothing_is_unknown_the_metrics_are_the_books_and_the_bills(files,
 def test_with_every_fault_and_crash_each_call_counts_once(files, seed):
     async def main():
         scraped, callers, books, _ = await storm(files, seed, ALL, crashes=CRASHES)
-        check_calls(scraped, callers)
-        check_money(scraped, callers, books)
-        assert scraped.sums("restarts_total", "actor") == dict.fromkeys(CRASHES, 1)
+        late = check_calls(scraped, callers)
+        check_money(scraped, callers, books, late=late)
+        assert scraped.sum("restarts_total") >= 1
         assert scraped.sum("hedges_total") > 0
         assert scraped.sum("maybe_billed_attempts_total") > 0
         for error in ("ActorCrashed", "AskTimedOut", "BudgetExceeded"):
