@@ -80,13 +80,13 @@ async def main() -> None:
             endpoint=endpoint,
             stages=[
                 insert(partial(LongElsewhere, elsewhere=elsewhere.first_stage), before="batcher"),
-                insert(partial(ByLength, model="gpt-4.1-nano"), before="batcher"),
+                insert(partial(ByLength, model="gpt-5.4-nano"), before="batcher"),
             ],
         )
         troupe = await cast_troupe(runtime, settings)
         for words in (5, 200, 1_000):
             prompt = f"Summarize in one sentence: {'tea ' * words}"
-            request = Request.of(prompt, model="gpt-5.4-nano", max_tokens=60)
+            request = Request.of(prompt, model="gpt-5.4-mini", max_tokens=60)
             plan = await troupe.explain(request)
             response = await troupe.complete(request, timeout=60)
             print(f"{words} words: {response.model}, {plan.usage.input_tokens} tokens expected")

@@ -46,6 +46,7 @@ def test_a_run_can_be_looked_into_while_it_goes_on(source, output, path, start):
         process.send_signal(signal.SIGINT)
         while "Press Ctrl-C again" not in process.stderr.readline():
             pass
+        time.sleep(0.35)  # signals of a moment are one
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert not path.exists()

@@ -27,6 +27,7 @@ from callsheet.config.settings import SECTIONS
 KEY, OTHER_KEY = "sk-first-0123456789", "sk-ant-other-0123456789"
 ENVIRON = {"OPENAI_API_KEY": KEY, "ANTHROPIC_API_KEY": OTHER_KEY, "TEAM_KEY": "sk-team-0123456789"}
 NOT_IN_FILES = {
+    "metrics",
     *("endpoint", "member_limits", "fallbacks"),  # [endpoints]
     *("strategies", "routes", "stages", "observer", "transport", "client"),  # objects of a program
 }

@@ -51,6 +51,7 @@ SECTIONS: Mapping[str, object] = {
     "prompt_caching": Literal["off", "order", "auto"],
     "prices": Path,
     "recipe": Path,
+    "inspect": Path,
     "streaming": bool,
     "max_concurrent_posts": int,
     "max_waiting_calls": int,

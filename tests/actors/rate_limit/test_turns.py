@@ -116,7 +116,7 @@ async def test_a_call_in_flight_is_expected_to_end_the_sooner_the_longer_it_last
         )
         await begin(nursery, limiter, [in_lane(name, "") for name in ("usual", "long", "last")])
         expected = []
-        await trio.sleep(8)
+        await trio.sleep(8.001)
         for _ in range(5):
             (last,) = (await limiter.ask(GetTurns(10))).upcoming
             expected.append(last.turn_s)
