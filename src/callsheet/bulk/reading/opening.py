@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Self, final
 
 from ..row import BadRow, Row
+from .bodies import ignore_remark
 from .csv_table import TABBED, CsvDialect, CsvTable, count_records, dialect_of
 from .errors import BadLine, InputError
 from .json_values import json_values
 from .parquet_table import open_parquet, parquet_columns, parquet_records, parquet_size
-from .request_builder import ignore_remark
 from .rows import RowReader, json_rows, table_rows
 from .settings import Form, ReadSettings
 from .source import STDIN, ZIP, FileState, Source, open_source
