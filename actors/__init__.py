@@ -1,572 +1,236 @@
 """Actors that run LLM API calls fast, cheaply, and with real cancellation."""
 
-from typing import TYPE_CHECKING
+from .lazy import lazy_imports
 
-from .lazy import lazy_names
-
-if TYPE_CHECKING:
-    from .asking import ResponseStream
-    from .batch_api import (
-        BatchApiActor,
-        BatchApiPolicy,
-        BatchApiStatistics,
-        GetBatchApiStatistics,
-        JournalOwner,
-        claim_journal,
-        lines_in,
-    )
-    from .batching import (
-        AgreementStatistics,
-        BatcherActor,
-        Batching,
-        BatchingStatistics,
-        BatchRecord,
-        BatchStrategy,
-        CheckPlan,
-        CombinedCost,
-        GetBatchingStatistics,
-        ListStrategy,
-        Packing,
-    )
-    from .cache import (
-        CacheActor,
-        CachePolicy,
-        CacheStatistics,
-        CacheStore,
-        ClearCache,
-        GetCacheStatistics,
-        PeekCache,
-    )
-    from .call_plan import CallPlan, SharedCall
-    from .calls import CallContext, Complete, Stream
-    from .casting import cast_troupe, open_troupe
-    from .chat_members import Role
-    from .chat_message import ChatMessage
-    from .compose import (
-        Compose,
-        Post,
-        PostComposerActor,
-        PostGraph,
-        PostStats,
-        Recipe,
-        RecipeError,
-        Step,
-        StepCall,
-        StepFailed,
-        StepResult,
-        TemplateError,
-        critical_path,
-        default_recipe,
-        load_recipe,
-        names_used,
-        render,
-    )
-    from .deriving import cost_bound
-    from .errors import (
-        AuthenticationFailed,
-        BadRequest,
-        BatchUnavailable,
-        BudgetExceeded,
-        CallFailed,
-        ConnectionFailed,
-        ContentFiltered,
-        DeadlineTooShort,
-        LedgerUnavailable,
-        MalformedResponse,
-        ProviderUnavailable,
-        QuotaExhausted,
-        RateLimited,
-        RequestTooLarge,
-        SendTimedOut,
-        UnreadableEndpoint,
-    )
-    from .events import (
-        CallEvent,
-        CallStage,
-        Destination,
-        Observer,
-        StageObserver,
-        all_of,
-        ignore,
-        log_call,
-        stages_of,
-    )
-    from .http import LeanTransport, check_environment
-    from .identity import sharing_key
-    from .inspection import (
-        ActorReading,
-        Answers,
-        BatchesReading,
-        BudgetReading,
-        CacheReading,
-        CallReading,
-        EndpointReading,
-        ErrorReading,
-        InspectedProgram,
-        InspectionUnavailable,
-        LaneReading,
-        LimitReading,
-        ModelSpend,
-        PauseReading,
-        Reading,
-        SharingReading,
-        SpendReading,
-        UnreadableLine,
-        read_program,
-        read_reading,
-        to_line,
-    )
-    from .json_value import Json, kind_of
-    from .ledger import (
-        NOTHING,
-        Amount,
-        Budget,
-        CostBound,
-        CostStatistics,
-        CostTotals,
-        GetCosts,
-        LedgerActor,
-        LedgerPolicy,
-        UnwrittenCosts,
-        read_sums,
-        take_unwritten,
-    )
-    from .messages import Request, Task
-    from .meter import TroupeMeter
-    from .permit import Dimension, Permit, Throttled
-    from .pool_health import PoolHealth
-    from .prompt_cache import (
-        CacheForecast,
-        GetPromptCacheStatistics,
-        PromptCacheActor,
-        PromptCachePlan,
-        PromptCacheStatistics,
-        PromptCaching,
-    )
-    from .prompt_cache_use import PromptCacheUse
-    from .rate_limit import (
-        BucketState,
-        ChangeLimits,
-        Explain,
-        Explanation,
-        GetLimiterStatistics,
-        Lane,
-        LimiterSnapshot,
-        LimiterStatistics,
-        Limits,
-        PoolMember,
-        Rate,
-        RateLimiterActor,
-        TokenEstimator,
-    )
-    from .redaction import redact_secrets
-    from .repair import ResultNotValid
-    from .request import (
-        BreakerPolicy,
-        BreakerStatistics,
-        GetRequestStatistics,
-        HedgePolicy,
-        RequestActor,
-        RequestStatistics,
-        RetryPolicy,
-        Target,
-        ThrottlePolicy,
-    )
-    from .responses import Choice, Delta, Response, TokenLogprob, ToolCall, ToolCallDelta, Usage
-    from .routing import Quote, Route, RouteChoice, RouterActor, Routing
-    from .settings import TroupeSettings
-    from .spent import Spent
-    from .stages import (
-        ExplainStage,
-        Insertion,
-        Stage,
-        StageName,
-        insert,
-        replace_text,
-    )
-    from .storage import (
-        DamagedFile,
-        Database,
-        DatabaseFormat,
-        FileInUse,
-        ForeignFile,
-        InThread,
-        OtherVersion,
-        StorageError,
-        StorageFull,
-        StorageUnavailable,
-        in_worker_thread,
-        open_database,
-        read_remedy,
-        why_not_read,
-        why_not_written,
-        write_remedy,
-    )
-    from .tool_loop import (
-        ToolCostExceeded,
-        ToolRoundsExceeded,
-        ToolRun,
-        ToolRunStopped,
-        ToolRunTimedOut,
-    )
-    from .tools import Tool, ToolLike, ToolResult
-    from .trio_only import trio_block
-    from .troupe import Troupe
-    from .typed import class_of_schema, result_columns, result_members
-    from .vendors import (
-        OLD_DAYS,
-        VENDORS,
-        ApiError,
-        BatchLimits,
-        BatchWeight,
-        DecodedResponse,
-        Endpoint,
-        Malformed,
-        OpenAIChat,
-        OpenAIEmbeddings,
-        Price,
-        PriceBook,
-        PriceError,
-        TierPrice,
-        Timeouts,
-        UnsupportedField,
-        Vendor,
-        WireFormat,
-        default_prices,
-        dumps,
-        loads,
-        read_chat,
-        read_completion,
-        read_embeddings,
-        read_moderations,
-        read_response,
-        vendor_at,
-        vendor_named,
-    )
-else:
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        asking="ResponseStream",
-        batch_api=(
-            "BatchApiActor BatchApiPolicy BatchApiStatistics GetBatchApiStatistics JournalOwner "
-            "claim_journal lines_in"
-        ),
-        batching=(
-            "AgreementStatistics BatcherActor Batching BatchingStatistics BatchRecord "
-            "BatchStrategy CheckPlan CombinedCost GetBatchingStatistics ListStrategy Packing"
-        ),
-        cache=(
-            "CacheActor CachePolicy CacheStatistics CacheStore ClearCache GetCacheStatistics "
-            "PeekCache"
-        ),
-        call_plan="CallPlan SharedCall",
-        calls="CallContext Complete Stream",
-        chat_members="Role",
-        casting="cast_troupe open_troupe",
-        compose=(
-            "Compose Post PostComposerActor PostGraph PostStats Recipe RecipeError Step "
-            "StepCall StepFailed StepResult TemplateError critical_path default_recipe "
-            "load_recipe names_used render"
-        ),
-        deriving="cost_bound",
-        errors=(
-            "AuthenticationFailed BadRequest BatchUnavailable BudgetExceeded CallFailed "
-            "ConnectionFailed ContentFiltered DeadlineTooShort LedgerUnavailable "
-            "MalformedResponse ProviderUnavailable QuotaExhausted RateLimited RequestTooLarge "
-            "SendTimedOut UnreadableEndpoint"
-        ),
-        events=(
-            "CallEvent CallStage Destination Observer StageObserver all_of ignore log_call "
-            "stages_of"
-        ),
-        http="LeanTransport check_environment",
-        identity="sharing_key",
-        inspection=(
-            "ActorReading Answers BatchesReading BudgetReading CacheReading CallReading "
-            "EndpointReading ErrorReading InspectedProgram InspectionUnavailable LaneReading "
-            "LimitReading ModelSpend PauseReading Reading SharingReading SpendReading "
-            "UnreadableLine read_program read_reading to_line"
-        ),
-        ledger=(
-            "NOTHING Amount Budget CostBound CostStatistics CostTotals GetCosts LedgerActor "
-            "LedgerPolicy UnwrittenCosts read_sums take_unwritten"
-        ),
-        json_value="Json kind_of",
-        chat_message="ChatMessage",
-        messages="Request Task",
-        meter="TroupeMeter",
-        responses="Choice Delta Response TokenLogprob ToolCall ToolCallDelta Usage",
-        tool_loop="ToolCostExceeded ToolRoundsExceeded ToolRun ToolRunStopped ToolRunTimedOut",
-        tools="Tool ToolLike ToolResult",
-        permit="Dimension Permit Throttled",
-        prompt_cache=(
-            "CacheForecast GetPromptCacheStatistics PromptCacheActor PromptCachePlan "
-            "PromptCacheStatistics "
-            "PromptCaching"
-        ),
-        prompt_cache_use="PromptCacheUse",
-        pool_health="PoolHealth",
-        rate_limit=(
-            "BucketState ChangeLimits Explain Explanation GetLimiterStatistics Lane "
-            "LimiterSnapshot LimiterStatistics Limits PoolMember Rate RateLimiterActor "
-            "TokenEstimator"
-        ),
-        redaction="redact_secrets",
-        repair="ResultNotValid",
-        request=(
-            "BreakerPolicy BreakerStatistics GetRequestStatistics HedgePolicy RequestActor "
-            "RequestStatistics RetryPolicy Target ThrottlePolicy"
-        ),
-        routing="Quote Route RouteChoice RouterActor Routing",
-        settings="TroupeSettings",
-        spent="Spent",
-        stages="ExplainStage Insertion Stage StageName insert replace_text",
-        storage=(
-            "DamagedFile Database DatabaseFormat FileInUse ForeignFile InThread OtherVersion "
-            "StorageError StorageFull StorageUnavailable in_worker_thread open_database "
-            "read_remedy why_not_read why_not_written write_remedy"
-        ),
-        trio_only="trio_block",
-        troupe="Troupe",
-        typed="class_of_schema result_columns result_members",
-        vendors=(
-            "OLD_DAYS VENDORS ApiError BatchLimits BatchWeight DecodedResponse Endpoint Malformed "
-            "OpenAIChat OpenAIEmbeddings Price PriceBook PriceError TierPrice Timeouts "
-            "UnsupportedField Vendor WireFormat default_prices dumps loads read_chat "
-            "read_completion read_embeddings read_moderations read_response vendor_at vendor_named"
-        ),
-    )
-
-__all__ = [
-    "NOTHING",
-    "OLD_DAYS",
-    "VENDORS",
-    "ActorReading",
-    "AgreementStatistics",
-    "Amount",
-    "Answers",
-    "ApiError",
-    "AuthenticationFailed",
-    "BadRequest",
-    "BatchApiActor",
-    "BatchApiPolicy",
-    "BatchApiStatistics",
-    "BatchLimits",
-    "BatchRecord",
-    "BatchStrategy",
-    "BatchUnavailable",
-    "BatchWeight",
-    "BatcherActor",
-    "BatchesReading",
-    "Batching",
-    "BatchingStatistics",
-    "BreakerPolicy",
-    "BreakerStatistics",
-    "BucketState",
-    "Budget",
-    "BudgetExceeded",
-    "BudgetReading",
-    "CacheActor",
-    "CacheForecast",
-    "CachePolicy",
-    "CacheReading",
-    "CacheStatistics",
-    "CacheStore",
-    "CallContext",
-    "CallEvent",
-    "CallFailed",
-    "CallPlan",
-    "CallReading",
-    "CallStage",
-    "ChangeLimits",
-    "ChatMessage",
-    "CheckPlan",
-    "Choice",
-    "ClearCache",
-    "CombinedCost",
-    "Complete",
-    "Compose",
-    "ConnectionFailed",
-    "ContentFiltered",
-    "CostBound",
-    "CostStatistics",
-    "CostTotals",
-    "DamagedFile",
-    "Database",
-    "DatabaseFormat",
-    "DeadlineTooShort",
-    "DecodedResponse",
-    "Delta",
-    "Destination",
-    "Dimension",
-    "Endpoint",
-    "EndpointReading",
-    "ErrorReading",
-    "Explain",
-    "ExplainStage",
-    "Explanation",
-    "FileInUse",
-    "ForeignFile",
-    "GetBatchApiStatistics",
-    "GetBatchingStatistics",
-    "GetCacheStatistics",
-    "GetCosts",
-    "GetLimiterStatistics",
-    "GetPromptCacheStatistics",
-    "GetRequestStatistics",
-    "HedgePolicy",
-    "InThread",
-    "Insertion",
-    "InspectedProgram",
-    "InspectionUnavailable",
-    "JournalOwner",
-    "Json",
-    "Lane",
-    "LaneReading",
-    "LeanTransport",
-    "LedgerActor",
-    "LedgerPolicy",
-    "LedgerUnavailable",
-    "LimitReading",
-    "LimiterSnapshot",
-    "LimiterStatistics",
-    "Limits",
-    "ListStrategy",
-    "Malformed",
-    "MalformedResponse",
-    "ModelSpend",
-    "Observer",
-    "OpenAIChat",
-    "OpenAIEmbeddings",
-    "OtherVersion",
-    "Packing",
-    "PauseReading",
-    "PeekCache",
-    "Permit",
-    "PoolHealth",
-    "PoolMember",
-    "Post",
-    "PostComposerActor",
-    "PostGraph",
-    "PostStats",
-    "Price",
-    "PriceBook",
-    "PriceError",
-    "PromptCacheActor",
-    "PromptCachePlan",
-    "PromptCacheStatistics",
-    "PromptCacheUse",
-    "PromptCaching",
-    "ProviderUnavailable",
-    "QuotaExhausted",
-    "Quote",
-    "Rate",
-    "RateLimited",
-    "RateLimiterActor",
-    "Reading",
-    "Recipe",
-    "RecipeError",
-    "Request",
-    "RequestActor",
-    "RequestStatistics",
-    "RequestTooLarge",
-    "Response",
-    "ResponseStream",
-    "ResultNotValid",
-    "RetryPolicy",
-    "Role",
-    "Route",
-    "RouteChoice",
-    "RouterActor",
-    "Routing",
-    "SendTimedOut",
-    "SharedCall",
-    "SharingReading",
-    "SpendReading",
-    "Spent",
-    "Stage",
-    "StageName",
-    "StageObserver",
-    "Step",
-    "StepCall",
-    "StepFailed",
-    "StepResult",
-    "StorageError",
-    "StorageFull",
-    "StorageUnavailable",
-    "Stream",
-    "Target",
-    "Task",
-    "TemplateError",
-    "ThrottlePolicy",
-    "Throttled",
-    "TierPrice",
-    "Timeouts",
-    "TokenEstimator",
-    "TokenLogprob",
-    "Tool",
-    "ToolCall",
-    "ToolCallDelta",
-    "ToolCostExceeded",
-    "ToolLike",
-    "ToolResult",
-    "ToolRoundsExceeded",
-    "ToolRun",
-    "ToolRunStopped",
-    "ToolRunTimedOut",
-    "Troupe",
-    "TroupeMeter",
-    "TroupeSettings",
-    "UnreadableEndpoint",
-    "UnreadableLine",
-    "UnsupportedField",
-    "UnwrittenCosts",
-    "Usage",
-    "Vendor",
-    "WireFormat",
-    "all_of",
-    "cast_troupe",
-    "check_environment",
-    "claim_journal",
-    "class_of_schema",
-    "cost_bound",
-    "critical_path",
-    "default_prices",
-    "default_recipe",
-    "dumps",
-    "ignore",
-    "in_worker_thread",
-    "insert",
-    "kind_of",
-    "lines_in",
-    "load_recipe",
-    "loads",
-    "log_call",
-    "names_used",
-    "open_database",
-    "open_troupe",
-    "read_chat",
-    "read_completion",
-    "read_embeddings",
-    "read_moderations",
-    "read_program",
-    "read_reading",
-    "read_remedy",
-    "read_response",
-    "read_sums",
-    "redact_secrets",
-    "render",
-    "replace_text",
-    "result_columns",
-    "result_members",
-    "sharing_key",
-    "stages_of",
-    "take_unwritten",
-    "to_line",
-    "trio_block",
-    "vendor_at",
-    "vendor_named",
-    "why_not_read",
-    "why_not_written",
-    "write_remedy",
-]
+with lazy_imports(__name__):
+    from .asking import ResponseStream as ResponseStream
+    from .batch_api import BatchApiActor as BatchApiActor
+    from .batch_api import BatchApiPolicy as BatchApiPolicy
+    from .batch_api import BatchApiStatistics as BatchApiStatistics
+    from .batch_api import GetBatchApiStatistics as GetBatchApiStatistics
+    from .batch_api import JournalOwner as JournalOwner
+    from .batch_api import claim_journal as claim_journal
+    from .batch_api import lines_in as lines_in
+    from .batching import AgreementStatistics as AgreementStatistics
+    from .batching import BatcherActor as BatcherActor
+    from .batching import Batching as Batching
+    from .batching import BatchingStatistics as BatchingStatistics
+    from .batching import BatchRecord as BatchRecord
+    from .batching import BatchStrategy as BatchStrategy
+    from .batching import CheckPlan as CheckPlan
+    from .batching import CombinedCost as CombinedCost
+    from .batching import GetBatchingStatistics as GetBatchingStatistics
+    from .batching import ListStrategy as ListStrategy
+    from .batching import Packing as Packing
+    from .cache import CacheActor as CacheActor
+    from .cache import CachePolicy as CachePolicy
+    from .cache import CacheStatistics as CacheStatistics
+    from .cache import CacheStore as CacheStore
+    from .cache import ClearCache as ClearCache
+    from .cache import GetCacheStatistics as GetCacheStatistics
+    from .cache import PeekCache as PeekCache
+    from .call_plan import CallPlan as CallPlan
+    from .call_plan import SharedCall as SharedCall
+    from .calls import CallContext as CallContext
+    from .calls import Complete as Complete
+    from .calls import Stream as Stream
+    from .casting import cast_troupe as cast_troupe
+    from .casting import open_troupe as open_troupe
+    from .chat_members import Role as Role
+    from .chat_message import ChatMessage as ChatMessage
+    from .compose import Compose as Compose
+    from .compose import Post as Post
+    from .compose import PostComposerActor as PostComposerActor
+    from .compose import PostGraph as PostGraph
+    from .compose import PostStats as PostStats
+    from .compose import Recipe as Recipe
+    from .compose import RecipeError as RecipeError
+    from .compose import Step as Step
+    from .compose import StepCall as StepCall
+    from .compose import StepFailed as StepFailed
+    from .compose import StepResult as StepResult
+    from .compose import TemplateError as TemplateError
+    from .compose import critical_path as critical_path
+    from .compose import default_recipe as default_recipe
+    from .compose import load_recipe as load_recipe
+    from .compose import names_used as names_used
+    from .compose import render as render
+    from .deriving import cost_bound as cost_bound
+    from .errors import AuthenticationFailed as AuthenticationFailed
+    from .errors import BadRequest as BadRequest
+    from .errors import BatchUnavailable as BatchUnavailable
+    from .errors import BudgetExceeded as BudgetExceeded
+    from .errors import CallFailed as CallFailed
+    from .errors import ConnectionFailed as ConnectionFailed
+    from .errors import ContentFiltered as ContentFiltered
+    from .errors import DeadlineTooShort as DeadlineTooShort
+    from .errors import LedgerUnavailable as LedgerUnavailable
+    from .errors import MalformedResponse as MalformedResponse
+    from .errors import ProviderUnavailable as ProviderUnavailable
+    from .errors import QuotaExhausted as QuotaExhausted
+    from .errors import RateLimited as RateLimited
+    from .errors import RequestTooLarge as RequestTooLarge
+    from .errors import SendTimedOut as SendTimedOut
+    from .errors import UnreadableEndpoint as UnreadableEndpoint
+    from .events import CallEvent as CallEvent
+    from .events import CallStage as CallStage
+    from .events import Destination as Destination
+    from .events import Observer as Observer
+    from .events import StageObserver as StageObserver
+    from .events import all_of as all_of
+    from .events import ignore as ignore
+    from .events import log_call as log_call
+    from .events import stages_of as stages_of
+    from .http import LeanTransport as LeanTransport
+    from .http import check_environment as check_environment
+    from .identity import sharing_key as sharing_key
+    from .inspection import ActorReading as ActorReading
+    from .inspection import Answers as Answers
+    from .inspection import BatchesReading as BatchesReading
+    from .inspection import BudgetReading as BudgetReading
+    from .inspection import CacheReading as CacheReading
+    from .inspection import CallReading as CallReading
+    from .inspection import EndpointReading as EndpointReading
+    from .inspection import ErrorReading as ErrorReading
+    from .inspection import InspectedProgram as InspectedProgram
+    from .inspection import InspectionUnavailable as InspectionUnavailable
+    from .inspection import LaneReading as LaneReading
+    from .inspection import LimitReading as LimitReading
+    from .inspection import ModelSpend as ModelSpend
+    from .inspection import PauseReading as PauseReading
+    from .inspection import Reading as Reading
+    from .inspection import SharingReading as SharingReading
+    from .inspection import SpendReading as SpendReading
+    from .inspection import UnreadableLine as UnreadableLine
+    from .inspection import read_program as read_program
+    from .inspection import read_reading as read_reading
+    from .inspection import to_line as to_line
+    from .json_value import Json as Json
+    from .json_value import kind_of as kind_of
+    from .ledger import NOTHING as NOTHING
+    from .ledger import Amount as Amount
+    from .ledger import Budget as Budget
+    from .ledger import CostBound as CostBound
+    from .ledger import CostStatistics as CostStatistics
+    from .ledger import CostTotals as CostTotals
+    from .ledger import GetCosts as GetCosts
+    from .ledger import LedgerActor as LedgerActor
+    from .ledger import LedgerPolicy as LedgerPolicy
+    from .ledger import UnwrittenCosts as UnwrittenCosts
+    from .ledger import read_sums as read_sums
+    from .ledger import take_unwritten as take_unwritten
+    from .messages import Request as Request
+    from .messages import Task as Task
+    from .meter import TroupeMeter as TroupeMeter
+    from .permit import Dimension as Dimension
+    from .permit import Permit as Permit
+    from .permit import Throttled as Throttled
+    from .pool_health import PoolHealth as PoolHealth
+    from .prompt_cache import CacheForecast as CacheForecast
+    from .prompt_cache import GetPromptCacheStatistics as GetPromptCacheStatistics
+    from .prompt_cache import PromptCacheActor as PromptCacheActor
+    from .prompt_cache import PromptCachePlan as PromptCachePlan
+    from .prompt_cache import PromptCacheStatistics as PromptCacheStatistics
+    from .prompt_cache import PromptCaching as PromptCaching
+    from .prompt_cache_use import PromptCacheUse as PromptCacheUse
+    from .rate_limit import BucketState as BucketState
+    from .rate_limit import ChangeLimits as ChangeLimits
+    from .rate_limit import Explain as Explain
+    from .rate_limit import Explanation as Explanation
+    from .rate_limit import GetLimiterStatistics as GetLimiterStatistics
+    from .rate_limit import Lane as Lane
+    from .rate_limit import LimiterSnapshot as LimiterSnapshot
+    from .rate_limit import LimiterStatistics as LimiterStatistics
+    from .rate_limit import Limits as Limits
+    from .rate_limit import PoolMember as PoolMember
+    from .rate_limit import Rate as Rate
+    from .rate_limit import RateLimiterActor as RateLimiterActor
+    from .rate_limit import TokenEstimator as TokenEstimator
+    from .redaction import redact_secrets as redact_secrets
+    from .repair import ResultNotValid as ResultNotValid
+    from .request import BreakerPolicy as BreakerPolicy
+    from .request import BreakerStatistics as BreakerStatistics
+    from .request import GetRequestStatistics as GetRequestStatistics
+    from .request import HedgePolicy as HedgePolicy
+    from .request import RequestActor as RequestActor
+    from .request import RequestStatistics as RequestStatistics
+    from .request import RetryPolicy as RetryPolicy
+    from .request import Target as Target
+    from .request import ThrottlePolicy as ThrottlePolicy
+    from .responses import Choice as Choice
+    from .responses import Delta as Delta
+    from .responses import Response as Response
+    from .responses import TokenLogprob as TokenLogprob
+    from .responses import ToolCall as ToolCall
+    from .responses import ToolCallDelta as ToolCallDelta
+    from .responses import Usage as Usage
+    from .routing import Quote as Quote
+    from .routing import Route as Route
+    from .routing import RouteChoice as RouteChoice
+    from .routing import RouterActor as RouterActor
+    from .routing import Routing as Routing
+    from .settings import TroupeSettings as TroupeSettings
+    from .spent import Spent as Spent
+    from .stages import ExplainStage as ExplainStage
+    from .stages import Insertion as Insertion
+    from .stages import Stage as Stage
+    from .stages import StageName as StageName
+    from .stages import insert as insert
+    from .stages import replace_text as replace_text
+    from .storage import DamagedFile as DamagedFile
+    from .storage import Database as Database
+    from .storage import DatabaseFormat as DatabaseFormat
+    from .storage import FileInUse as FileInUse
+    from .storage import ForeignFile as ForeignFile
+    from .storage import InThread as InThread
+    from .storage import OtherVersion as OtherVersion
+    from .storage import StorageError as StorageError
+    from .storage import StorageFull as StorageFull
+    from .storage import StorageUnavailable as StorageUnavailable
+    from .storage import in_worker_thread as in_worker_thread
+    from .storage import open_database as open_database
+    from .storage import read_remedy as read_remedy
+    from .storage import why_not_read as why_not_read
+    from .storage import why_not_written as why_not_written
+    from .storage import write_remedy as write_remedy
+    from .tool_loop import ToolCostExceeded as ToolCostExceeded
+    from .tool_loop import ToolRoundsExceeded as ToolRoundsExceeded
+    from .tool_loop import ToolRun as ToolRun
+    from .tool_loop import ToolRunStopped as ToolRunStopped
+    from .tool_loop import ToolRunTimedOut as ToolRunTimedOut
+    from .tools import Tool as Tool
+    from .tools import ToolLike as ToolLike
+    from .tools import ToolResult as ToolResult
+    from .trio_only import trio_block as trio_block
+    from .troupe import Troupe as Troupe
+    from .typed import class_of_schema as class_of_schema
+    from .typed import result_columns as result_columns
+    from .typed import result_members as result_members
+    from .vendors import OLD_DAYS as OLD_DAYS
+    from .vendors import VENDORS as VENDORS
+    from .vendors import ApiError as ApiError
+    from .vendors import BatchLimits as BatchLimits
+    from .vendors import BatchWeight as BatchWeight
+    from .vendors import DecodedResponse as DecodedResponse
+    from .vendors import Endpoint as Endpoint
+    from .vendors import Malformed as Malformed
+    from .vendors import OpenAIChat as OpenAIChat
+    from .vendors import OpenAIEmbeddings as OpenAIEmbeddings
+    from .vendors import Price as Price
+    from .vendors import PriceBook as PriceBook
+    from .vendors import PriceError as PriceError
+    from .vendors import TierPrice as TierPrice
+    from .vendors import Timeouts as Timeouts
+    from .vendors import UnsupportedField as UnsupportedField
+    from .vendors import Vendor as Vendor
+    from .vendors import WireFormat as WireFormat
+    from .vendors import default_prices as default_prices
+    from .vendors import dumps as dumps
+    from .vendors import loads as loads
+    from .vendors import read_chat as read_chat
+    from .vendors import read_completion as read_completion
+    from .vendors import read_embeddings as read_embeddings
+    from .vendors import read_moderations as read_moderations
+    from .vendors import read_response as read_response
+    from .vendors import vendor_at as vendor_at
+    from .vendors import vendor_named as vendor_named

@@ -5,6 +5,7 @@ programs run as if the optional packages were not installed: their import fails.
 """
 
 import ast
+import builtins
 import subprocess
 import sys
 from functools import cache
@@ -182,12 +183,12 @@ LAZY = [
 
 
 def imported_names(package):
-    """Return what the `__init__` of a package imports for type checkers."""
+    """Return what the `__init__` of a package imports for type checkers, and defers."""
     tree = ast.parse(Path(import_module(package).__file__).read_text())
     return {
         alias.name
         for node in tree.body
-        if isinstance(node, ast.If)
+        if isinstance(node, ast.If | ast.With)
         for inner in node.body
         if isinstance(inner, ast.ImportFrom)
         for alias in inner.names
@@ -209,6 +210,55 @@ def test_an_unknown_name_is_an_attribute_error(package):
     with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
         _ = import_module(package).nothing
     assert not hasattr(import_module(package), "annotations")
+
+
+def make_package(monkeypatch, tmp_path, init):
+    """Write a package of two modules and make it importable."""
+    package = tmp_path / "lazy_example"
+    package.mkdir()
+    (package / "__init__.py").write_text(init)
+    (package / "part.py").write_text("import json\nvalue = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "lazy_example", None)
+    del sys.modules["lazy_example"]
+
+
+def test_only_the_imports_of_the_package_itself_are_deferred(monkeypatch, tmp_path):
+    make_package(
+        monkeypatch,
+        tmp_path,
+        """
+from importlib import import_module
+from callsheet.actors.lazy import lazy_imports
+with lazy_imports(__name__):
+    from .missing import never as never
+    from .part import value as value
+    loaded = import_module("lazy_example.part")  # its own import is not deferred
+""",
+    )
+    module = import_module("lazy_example")
+    assert module.loaded.json.loads("1") == 1
+    assert module.__all__ == ["never", "value"]
+    assert "value" not in vars(module)
+    assert module.value == 1 == vars(module)["value"]
+    with pytest.raises(ModuleNotFoundError, match="lazy_example"):
+        _ = module.never
+
+
+def test_imports_are_as_before_after_an_error_in_a_block(monkeypatch, tmp_path):
+    before = builtins.__import__
+    make_package(
+        monkeypatch,
+        tmp_path,
+        """
+from callsheet.actors.lazy import lazy_imports
+with lazy_imports(__name__):
+    raise ValueError("in the block")
+""",
+    )
+    with pytest.raises(ValueError, match="in the block"):
+        import_module("lazy_example")
+    assert builtins.__import__ is before
 
 
 def test_a_star_import_brings_every_public_name():

@@ -3,31 +3,14 @@
 A journal records each batch, so that a later process collects what an earlier one has submitted.
 """
 
-from typing import TYPE_CHECKING
+from ..lazy import lazy_imports
 
-from ..lazy import lazy_names
-
-if TYPE_CHECKING:
-    from .actor import BatchApiActor
-    from .journal_file import JournalOwner, claim_journal, lines_in
-    from .messages import AcknowledgeResponses, BatchApiStatistics, GetBatchApiStatistics
-    from .policy import BatchApiPolicy
-else:
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        actor="BatchApiActor",
-        journal_file="JournalOwner claim_journal lines_in",
-        messages="AcknowledgeResponses BatchApiStatistics GetBatchApiStatistics",
-        policy="BatchApiPolicy",
-    )
-
-__all__ = [
-    "AcknowledgeResponses",
-    "BatchApiActor",
-    "BatchApiPolicy",
-    "BatchApiStatistics",
-    "GetBatchApiStatistics",
-    "JournalOwner",
-    "claim_journal",
-    "lines_in",
-]
+with lazy_imports(__name__):
+    from .actor import BatchApiActor as BatchApiActor
+    from .journal_file import JournalOwner as JournalOwner
+    from .journal_file import claim_journal as claim_journal
+    from .journal_file import lines_in as lines_in
+    from .messages import AcknowledgeResponses as AcknowledgeResponses
+    from .messages import BatchApiStatistics as BatchApiStatistics
+    from .messages import GetBatchApiStatistics as GetBatchApiStatistics
+    from .policy import BatchApiPolicy as BatchApiPolicy

@@ -347,10 +347,7 @@ class BatchApiActor(Actor):
         policy = self._policy
         job = BatchJob(name, waiters, self._window_s, policy.settle_s, policy.late_s)
         batch = BatchInFlight(job, gathered.group, gathered.tokens, now)
-        batch.waiting.update(waiters.values())
-        for custom_id, waiter in waiters.items():
-            line = BatchLine(custom_id, waiter.key, batch, waiter.message, waiter)
-            waiter.line = batch.lines[custom_id] = line
+        batch.add(waiters)
         self._batches[name] = batch
         self._wake(batch, now)
 

@@ -3,6 +3,7 @@
 import heapq
 import itertools
 from collections import Counter, defaultdict, deque
+from collections.abc import Mapping
 from contextlib import suppress
 from copy import copy
 from functools import partial
@@ -167,6 +168,17 @@ class BatchInFlight:
     error: CallFailed | None = None
     timer: Timer | None = None
     is_busy: bool = False
+
+    def add(self, waiters: Mapping[str, BatchWaiter]) -> None:
+        """Make a line for each request, which waits for it.
+
+        Args:
+            waiters: the requests by the custom ids of their lines.
+        """
+        self.waiting.update(waiters.values())
+        for custom_id, waiter in waiters.items():
+            line = BatchLine(custom_id, waiter.key, self, waiter.message, waiter)
+            waiter.line = self.lines[custom_id] = line
 
 
 @final

@@ -1,43 +1,18 @@
 """Combining requests into one call: `BatcherActor` gathers them by list or by packing (L5)."""
 
-from typing import TYPE_CHECKING
+from ..lazy import lazy_imports
 
-from ..lazy import lazy_names
-
-if TYPE_CHECKING:
-    from .actor import BatcherActor
-    from .agreement import Agreements, AgreementStatistics, CheckPlan
-    from .combined_cost import CombinedCost
-    from .former import Batching
-    from .lists import ListStrategy
-    from .packing import Packing
-    from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
-    from .strategy import BatchStrategy
-else:
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        actor="BatcherActor",
-        agreement="Agreements AgreementStatistics CheckPlan",
-        combined_cost="CombinedCost",
-        former="Batching",
-        lists="ListStrategy",
-        packing="Packing",
-        statistics="BatchingStatistics BatchRecord ExplainBatching GetBatchingStatistics",
-        strategy="BatchStrategy",
-    )
-
-__all__ = [
-    "AgreementStatistics",
-    "Agreements",
-    "BatchRecord",
-    "BatchStrategy",
-    "BatcherActor",
-    "Batching",
-    "BatchingStatistics",
-    "CheckPlan",
-    "CombinedCost",
-    "ExplainBatching",
-    "GetBatchingStatistics",
-    "ListStrategy",
-    "Packing",
-]
+with lazy_imports(__name__):
+    from .actor import BatcherActor as BatcherActor
+    from .agreement import Agreements as Agreements
+    from .agreement import AgreementStatistics as AgreementStatistics
+    from .agreement import CheckPlan as CheckPlan
+    from .combined_cost import CombinedCost as CombinedCost
+    from .former import Batching as Batching
+    from .lists import ListStrategy as ListStrategy
+    from .packing import Packing as Packing
+    from .statistics import BatchingStatistics as BatchingStatistics
+    from .statistics import BatchRecord as BatchRecord
+    from .statistics import ExplainBatching as ExplainBatching
+    from .statistics import GetBatchingStatistics as GetBatchingStatistics
+    from .strategy import BatchStrategy as BatchStrategy

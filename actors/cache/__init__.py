@@ -1,27 +1,12 @@
 """The response cache: `CacheActor` answers repeated requests from memory or from a file."""
 
-from typing import TYPE_CHECKING
+from ..lazy import lazy_imports
 
-from ..lazy import lazy_names
-
-if TYPE_CHECKING:
-    from .actor import CacheActor, CacheStatistics, ClearCache, GetCacheStatistics, PeekCache
-    from .policy import CachePolicy
-    from .store import CacheStore
-else:
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        actor="CacheActor CacheStatistics ClearCache GetCacheStatistics PeekCache",
-        policy="CachePolicy",
-        store="CacheStore",
-    )
-
-__all__ = [
-    "CacheActor",
-    "CachePolicy",
-    "CacheStatistics",
-    "CacheStore",
-    "ClearCache",
-    "GetCacheStatistics",
-    "PeekCache",
-]
+with lazy_imports(__name__):
+    from .actor import CacheActor as CacheActor
+    from .actor import CacheStatistics as CacheStatistics
+    from .actor import ClearCache as ClearCache
+    from .actor import GetCacheStatistics as GetCacheStatistics
+    from .actor import PeekCache as PeekCache
+    from .policy import CachePolicy as CachePolicy
+    from .store import CacheStore as CacheStore

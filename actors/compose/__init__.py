@@ -1,44 +1,23 @@
 """Composing a post: `PostComposerActor` makes the calls of a recipe, each as soon as possible."""
 
-from typing import TYPE_CHECKING
+from ..lazy import lazy_imports
 
-from ..lazy import lazy_names
-
-if TYPE_CHECKING:
-    from .actor import Compose, PostComposerActor, StepFailed, compose_for
-    from .graph import PostGraph, StepCall, critical_path
-    from .post import Post, PostStats
-    from .recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
-    from .shape import StepResult
-    from .template import TemplateError, names_used, render
-else:
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        actor="Compose PostComposerActor StepFailed compose_for",
-        graph="PostGraph StepCall critical_path",
-        post="Post PostStats",
-        recipe="Recipe RecipeError Step default_recipe load_recipe",
-        shape="StepResult",
-        template="TemplateError names_used render",
-    )
-
-__all__ = [
-    "Compose",
-    "Post",
-    "PostComposerActor",
-    "PostGraph",
-    "PostStats",
-    "Recipe",
-    "RecipeError",
-    "Step",
-    "StepCall",
-    "StepFailed",
-    "StepResult",
-    "TemplateError",
-    "compose_for",
-    "critical_path",
-    "default_recipe",
-    "load_recipe",
-    "names_used",
-    "render",
-]
+with lazy_imports(__name__):
+    from .actor import Compose as Compose
+    from .actor import PostComposerActor as PostComposerActor
+    from .actor import StepFailed as StepFailed
+    from .actor import compose_for as compose_for
+    from .graph import PostGraph as PostGraph
+    from .graph import StepCall as StepCall
+    from .graph import critical_path as critical_path
+    from .post import Post as Post
+    from .post import PostStats as PostStats
+    from .recipe import Recipe as Recipe
+    from .recipe import RecipeError as RecipeError
+    from .recipe import Step as Step
+    from .recipe import default_recipe as default_recipe
+    from .recipe import load_recipe as load_recipe
+    from .shape import StepResult as StepResult
+    from .template import TemplateError as TemplateError
+    from .template import names_used as names_used
+    from .template import render as render

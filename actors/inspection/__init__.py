@@ -3,81 +3,32 @@
 `TroupeReader` asks the stages, and `InspectorActor` serves readings on a socket of the file system.
 """
 
-from typing import TYPE_CHECKING
+from ..lazy import lazy_imports
 
-from ..lazy import lazy_names
-
-if TYPE_CHECKING:
-    from .actor import Inspection, InspectorActor
-    from .assembly import Answers
-    from .lines import (
-        InspectedProgram,
-        UnreadableLine,
-        read_program,
-        read_reading,
-        to_line,
-    )
-    from .reader import TroupeReader
-    from .readings import (
-        FORMAT,
-        ActorReading,
-        BatchesReading,
-        BudgetReading,
-        CacheReading,
-        CallReading,
-        EndpointReading,
-        ErrorReading,
-        LaneReading,
-        LimitReading,
-        ModelSpend,
-        PauseReading,
-        Reading,
-        SharingReading,
-        SpendReading,
-    )
-    from .records import CallRecords
-    from .socket_file import InspectionUnavailable
-else:
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        actor="Inspection InspectorActor",
-        assembly="Answers",
-        lines="InspectedProgram UnreadableLine read_program read_reading to_line",
-        reader="TroupeReader",
-        readings=(
-            "FORMAT ActorReading BatchesReading BudgetReading CacheReading CallReading "
-            "EndpointReading ErrorReading LaneReading LimitReading ModelSpend PauseReading Reading "
-            "SharingReading SpendReading"
-        ),
-        records="CallRecords",
-        socket_file="InspectionUnavailable",
-    )
-
-__all__ = [
-    "FORMAT",
-    "ActorReading",
-    "Answers",
-    "BatchesReading",
-    "BudgetReading",
-    "CacheReading",
-    "CallReading",
-    "CallRecords",
-    "EndpointReading",
-    "ErrorReading",
-    "InspectedProgram",
-    "Inspection",
-    "InspectionUnavailable",
-    "InspectorActor",
-    "LaneReading",
-    "LimitReading",
-    "ModelSpend",
-    "PauseReading",
-    "Reading",
-    "SharingReading",
-    "SpendReading",
-    "TroupeReader",
-    "UnreadableLine",
-    "read_program",
-    "read_reading",
-    "to_line",
-]
+with lazy_imports(__name__):
+    from .actor import Inspection as Inspection
+    from .actor import InspectorActor as InspectorActor
+    from .assembly import Answers as Answers
+    from .lines import InspectedProgram as InspectedProgram
+    from .lines import UnreadableLine as UnreadableLine
+    from .lines import read_program as read_program
+    from .lines import read_reading as read_reading
+    from .lines import to_line as to_line
+    from .reader import TroupeReader as TroupeReader
+    from .readings import FORMAT as FORMAT
+    from .readings import ActorReading as ActorReading
+    from .readings import BatchesReading as BatchesReading
+    from .readings import BudgetReading as BudgetReading
+    from .readings import CacheReading as CacheReading
+    from .readings import CallReading as CallReading
+    from .readings import EndpointReading as EndpointReading
+    from .readings import ErrorReading as ErrorReading
+    from .readings import LaneReading as LaneReading
+    from .readings import LimitReading as LimitReading
+    from .readings import ModelSpend as ModelSpend
+    from .readings import PauseReading as PauseReading
+    from .readings import Reading as Reading
+    from .readings import SharingReading as SharingReading
+    from .readings import SpendReading as SpendReading
+    from .records import CallRecords as CallRecords
+    from .socket_file import InspectionUnavailable as InspectionUnavailable

@@ -1,49 +1,22 @@
 """The ledger: `LedgerActor` reserves what each call may cost and enforces budgets (L3)."""
 
-from typing import TYPE_CHECKING
+from ..lazy import lazy_imports
 
-from ..lazy import lazy_names
-
-if TYPE_CHECKING:
-    from .accounts import Accounts
-    from .actor import GetCosts, LedgerActor
-    from .book import CostStatistics, CostTotals
-    from .bound import CostBound, asked_tier, listed_usd
-    from .budgets import Budget, LedgerPolicy
-    from .entries import NOTHING, Amount
-    from .file import read_sums, take_unwritten
-    from .judge import MOST_USD, judge_usage
-    from .unwritten import UnwrittenCosts
-else:
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        accounts="Accounts",
-        actor="GetCosts LedgerActor",
-        book="CostStatistics CostTotals",
-        bound="CostBound asked_tier listed_usd",
-        budgets="Budget LedgerPolicy",
-        entries="NOTHING Amount",
-        file="read_sums take_unwritten",
-        judge="MOST_USD judge_usage",
-        unwritten="UnwrittenCosts",
-    )
-
-__all__ = [
-    "MOST_USD",
-    "NOTHING",
-    "Accounts",
-    "Amount",
-    "Budget",
-    "CostBound",
-    "CostStatistics",
-    "CostTotals",
-    "GetCosts",
-    "LedgerActor",
-    "LedgerPolicy",
-    "UnwrittenCosts",
-    "asked_tier",
-    "judge_usage",
-    "listed_usd",
-    "read_sums",
-    "take_unwritten",
-]
+with lazy_imports(__name__):
+    from .accounts import Accounts as Accounts
+    from .actor import GetCosts as GetCosts
+    from .actor import LedgerActor as LedgerActor
+    from .book import CostStatistics as CostStatistics
+    from .book import CostTotals as CostTotals
+    from .bound import CostBound as CostBound
+    from .bound import asked_tier as asked_tier
+    from .bound import listed_usd as listed_usd
+    from .budgets import Budget as Budget
+    from .budgets import LedgerPolicy as LedgerPolicy
+    from .entries import NOTHING as NOTHING
+    from .entries import Amount as Amount
+    from .file import read_sums as read_sums
+    from .file import take_unwritten as take_unwritten
+    from .judge import MOST_USD as MOST_USD
+    from .judge import judge_usage as judge_usage
+    from .unwritten import UnwrittenCosts as UnwrittenCosts

@@ -3,58 +3,27 @@
 Its core decides without waiting (R14).
 """
 
-from typing import TYPE_CHECKING
+from ..lazy import lazy_imports
 
-from ..lazy import lazy_names
-
-if TYPE_CHECKING:
-    from .actor import (
-        ChangeLimits,
-        Explain,
-        GetLimiterStatistics,
-        LimiterStatistics,
-        RateLimiterActor,
-    )
-    from .estimator import TokenCounter, TokenEstimator, offline_counter
-    from .explanation import BucketState, Explanation, LimiterSnapshot
-    from .lanes import Lane
-    from .limits import Cost, Limits, Rate
-    from .reports import read_refusal, read_reports
-    from .spread import PoolMember
-    from .turns import GetTurns, QueuedTurn, Turns
-else:
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        actor="ChangeLimits Explain GetLimiterStatistics LimiterStatistics RateLimiterActor",
-        estimator="TokenCounter TokenEstimator offline_counter",
-        explanation="BucketState Explanation LimiterSnapshot",
-        lanes="Lane",
-        limits="Cost Limits Rate",
-        reports="read_refusal read_reports",
-        spread="PoolMember",
-        turns="GetTurns QueuedTurn Turns",
-    )
-
-__all__ = [
-    "BucketState",
-    "ChangeLimits",
-    "Cost",
-    "Explain",
-    "Explanation",
-    "GetLimiterStatistics",
-    "GetTurns",
-    "Lane",
-    "LimiterSnapshot",
-    "LimiterStatistics",
-    "Limits",
-    "PoolMember",
-    "QueuedTurn",
-    "Rate",
-    "RateLimiterActor",
-    "TokenCounter",
-    "TokenEstimator",
-    "Turns",
-    "offline_counter",
-    "read_refusal",
-    "read_reports",
-]
+with lazy_imports(__name__):
+    from .actor import ChangeLimits as ChangeLimits
+    from .actor import Explain as Explain
+    from .actor import GetLimiterStatistics as GetLimiterStatistics
+    from .actor import LimiterStatistics as LimiterStatistics
+    from .actor import RateLimiterActor as RateLimiterActor
+    from .estimator import TokenCounter as TokenCounter
+    from .estimator import TokenEstimator as TokenEstimator
+    from .estimator import offline_counter as offline_counter
+    from .explanation import BucketState as BucketState
+    from .explanation import Explanation as Explanation
+    from .explanation import LimiterSnapshot as LimiterSnapshot
+    from .lanes import Lane as Lane
+    from .limits import Cost as Cost
+    from .limits import Limits as Limits
+    from .limits import Rate as Rate
+    from .reports import read_refusal as read_refusal
+    from .reports import read_reports as read_reports
+    from .spread import PoolMember as PoolMember
+    from .turns import GetTurns as GetTurns
+    from .turns import QueuedTurn as QueuedTurn
+    from .turns import Turns as Turns

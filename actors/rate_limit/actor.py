@@ -21,11 +21,11 @@ from ..vendors import PriceBook
 from .core import Limiter
 from .estimator import Estimate, EstimatorStatistics, TokenEstimator
 from .explanation import Explanation, LimiterSnapshot
-from .limits import Impossible, Limits, TooLate
+from .limits import Impossible, Limits, PermitRequest, TooLate
 from .pending import LanePlaces, PendingCall, WaitingRenewal
 from .permits import CallPermit, HeaderFilter, InFlightCall, ParkCalls, RenewPermit, ReportLimits
 from .pool import Limiting, PoolLimiter
-from .scope import PermitRequest, Reservation
+from .scope import Reservation
 from .simulation import Grant
 from .spread import PoolMember
 from .turns import GetTurns, Turns, turns_of

@@ -17,8 +17,8 @@ from ..permit import DIMENSIONS, Refused, Report
 from ..responses import Usage
 from .explanation import BucketState, Explanation, LimiterSnapshot
 from .lanes import Waiting
-from .limits import Cost, Impossible, Limits
-from .scope import LimitScope, PermitRequest, QueuedCall, Reservation
+from .limits import Cost, Impossible, Limits, PermitRequest
+from .scope import LimitScope, QueuedCall, Reservation
 from .scope_table import ScopeTable
 from .simulation import Grant, simulate
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from math import inf
 from typing import Literal, NamedTuple
 
 import attrs
@@ -35,6 +36,23 @@ class Cost(NamedTuple):
     output_tokens: float = 0.0
     tokens: float = 0.0
     usd: float = 0.0
+
+
+@attrs.frozen
+class PermitRequest:
+    """A request for a permit.
+
+    Args:
+        model: the model of the call.
+        cost: what the call takes of each dimension, by estimate.
+        lane: the lane that it waits in.
+        deadline: time after which it must not be admitted, in seconds of the limiter's clock.
+    """
+
+    model: str
+    cost: Cost
+    lane: str = ""
+    deadline: float = inf
 
 
 class Impossible(ValueError):

@@ -8,8 +8,8 @@ from ...runtime import ReplySlot
 from ..call_lanes import CallLanes
 from ..calls import Complete, Stream
 from .estimator import Estimate
+from .limits import PermitRequest
 from .permits import InFlightCall
-from .scope import PermitRequest
 
 
 @attrs.define(eq=False)

@@ -19,8 +19,8 @@ from .core import Limiter
 from .explanation import BucketState, Explanation, LimiterSnapshot, ScopeState
 from .finder import FinderStatistics
 from .lanes import FairQueue, Waiting
-from .limits import Impossible, Limits, TooLate
-from .scope import PermitRequest, QueuedCall, Reservation
+from .limits import Impossible, Limits, PermitRequest, TooLate
+from .scope import QueuedCall, Reservation
 from .simulation import Grant, simulate
 from .spread import PoolMember, Spread
 

@@ -16,29 +16,12 @@ from .explanation import BucketState, ScopeState
 from .finder import Finder
 from .lanes import FairQueue, Waiting
 from .learned import Learned
-from .limits import Cost, Impossible, Limits, TooLate
+from .limits import Cost, Impossible, Limits, PermitRequest, TooLate
 from .reports import REFUSAL
 
 _REFUSED_REMEMBERED = 256  # calls
 _REQUESTS = DIMENSIONS.index("requests")
 _MAX_LEARNED = 32  # limits of one scope; no provider has so many
-
-
-@attrs.frozen
-class PermitRequest:
-    """A request for a permit.
-
-    Args:
-        model: the model of the call.
-        cost: what the call takes of each dimension, by estimate.
-        lane: the lane that it waits in.
-        deadline: time after which it must not be admitted, in seconds of the limiter's clock.
-    """
-
-    model: str
-    cost: Cost
-    lane: str = ""
-    deadline: float = inf
 
 
 @final

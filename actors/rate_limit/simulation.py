@@ -10,7 +10,8 @@ import attrs
 
 from .explanation import Explanation
 from .lanes import Waiting
-from .scope import PermitRequest, Reservation
+from .limits import PermitRequest
+from .scope import Reservation
 
 W = TypeVar("W", bound=Waiting)
 

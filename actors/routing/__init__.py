@@ -1,27 +1,14 @@
 """Routing: `RouterActor` picks the cheapest route that meets the deadline of a call."""
 
-from typing import TYPE_CHECKING
+from ..lazy import lazy_imports
 
-from ..lazy import lazy_names
-
-if TYPE_CHECKING:
-    from .actor import ExplainRoute, RouteChoice, RouterActor
-    from .routes import BatchRoute, LiveRoute, Quote, Route, Routing, TierRoute
-else:
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        actor="ExplainRoute RouteChoice RouterActor",
-        routes="BatchRoute LiveRoute Quote Route Routing TierRoute",
-    )
-
-__all__ = [
-    "BatchRoute",
-    "ExplainRoute",
-    "LiveRoute",
-    "Quote",
-    "Route",
-    "RouteChoice",
-    "RouterActor",
-    "Routing",
-    "TierRoute",
-]
+with lazy_imports(__name__):
+    from .actor import ExplainRoute as ExplainRoute
+    from .actor import RouteChoice as RouteChoice
+    from .actor import RouterActor as RouterActor
+    from .routes import BatchRoute as BatchRoute
+    from .routes import LiveRoute as LiveRoute
+    from .routes import Quote as Quote
+    from .routes import Route as Route
+    from .routes import Routing as Routing
+    from .routes import TierRoute as TierRoute

@@ -1,40 +1,17 @@
 """Stages of a program's own in the way of a call: the base class, and where they stand."""
 
-from typing import TYPE_CHECKING
+from ..lazy import lazy_imports
 
-from ..lazy import lazy_names
-
-if TYPE_CHECKING:
-    from .explaining import (
-        ExplainStage,
-        ask_or,
-        choice_without_router,
-        limits_without_limiter,
-        requests_at,
-    )
-    from .insertion import STAGE_NAMES, Insertion, StageChain, StageName, insert
-    from .stage import Stage
-    from .texts import replace_text
-else:
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        explaining="ExplainStage ask_or choice_without_router limits_without_limiter requests_at",
-        insertion="STAGE_NAMES Insertion StageChain StageName insert",
-        stage="Stage",
-        texts="replace_text",
-    )
-
-__all__ = [
-    "STAGE_NAMES",
-    "ExplainStage",
-    "Insertion",
-    "Stage",
-    "StageChain",
-    "StageName",
-    "ask_or",
-    "choice_without_router",
-    "insert",
-    "limits_without_limiter",
-    "replace_text",
-    "requests_at",
-]
+with lazy_imports(__name__):
+    from .explaining import ExplainStage as ExplainStage
+    from .explaining import ask_or as ask_or
+    from .explaining import choice_without_router as choice_without_router
+    from .explaining import limits_without_limiter as limits_without_limiter
+    from .explaining import requests_at as requests_at
+    from .insertion import STAGE_NAMES as STAGE_NAMES
+    from .insertion import Insertion as Insertion
+    from .insertion import StageChain as StageChain
+    from .insertion import StageName as StageName
+    from .insertion import insert as insert
+    from .stage import Stage as Stage
+    from .texts import replace_text as replace_text

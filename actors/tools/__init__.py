@@ -1,17 +1,12 @@
 """Tools that a model may call."""
 
-from typing import TYPE_CHECKING
+from ..lazy import lazy_imports
 
-from ..lazy import lazy_names
-
-if TYPE_CHECKING:
-    from .running import ToolResult, run_call
-    from .tool import Tool, ToolDialect, ToolLike, function_of, tools_of
-else:
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        running="ToolResult run_call",
-        tool="Tool ToolDialect ToolLike function_of tools_of",
-    )
-
-__all__ = ["Tool", "ToolDialect", "ToolLike", "ToolResult", "function_of", "run_call", "tools_of"]
+with lazy_imports(__name__):
+    from .running import ToolResult as ToolResult
+    from .running import run_call as run_call
+    from .tool import Tool as Tool
+    from .tool import ToolDialect as ToolDialect
+    from .tool import ToolLike as ToolLike
+    from .tool import function_of as function_of
+    from .tool import tools_of as tools_of

@@ -1,47 +1,18 @@
 """Results of a declared class: JSON schemas for the provider, and validation of what it returns."""
 
-from typing import TYPE_CHECKING
+from ..lazy import lazy_imports
 
-from ..lazy import lazy_names
-
-if TYPE_CHECKING:
-    from .matching import matches_schema
-    from .output import OutputSchema
-    from .result import (
-        InvalidResult,
-        ResultType,
-        SchemaResult,
-        class_of_schema,
-        read_json,
-        result_columns,
-        result_members,
-        result_type,
-    )
-    from .schema import json_schema_of
-    from .strict import NotStrict, strict_schema
-else:
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        matching="matches_schema",
-        output="OutputSchema",
-        result="InvalidResult ResultType SchemaResult class_of_schema read_json result_columns"
-        " result_members result_type",
-        schema="json_schema_of",
-        strict="NotStrict strict_schema",
-    )
-
-__all__ = [
-    "InvalidResult",
-    "NotStrict",
-    "OutputSchema",
-    "ResultType",
-    "SchemaResult",
-    "class_of_schema",
-    "json_schema_of",
-    "matches_schema",
-    "read_json",
-    "result_columns",
-    "result_members",
-    "result_type",
-    "strict_schema",
-]
+with lazy_imports(__name__):
+    from .matching import matches_schema as matches_schema
+    from .output import OutputSchema as OutputSchema
+    from .result import InvalidResult as InvalidResult
+    from .result import ResultType as ResultType
+    from .result import SchemaResult as SchemaResult
+    from .result import class_of_schema as class_of_schema
+    from .result import read_json as read_json
+    from .result import result_columns as result_columns
+    from .result import result_members as result_members
+    from .result import result_type as result_type
+    from .schema import json_schema_of as json_schema_of
+    from .strict import NotStrict as NotStrict
+    from .strict import strict_schema as strict_schema

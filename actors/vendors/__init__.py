@@ -1,108 +1,47 @@
 """The providers: endpoints, wire formats, Batch API dialects and prices. No actor, no I/O."""
 
-from typing import TYPE_CHECKING
+from ..lazy import lazy_imports
 
-from ..lazy import lazy_names
-
-if TYPE_CHECKING:
-    from .answer_reader import AnswerReader
-    from .batch_catalog import dialect_named
-    from .batch_dialect import BatchDialect, BatchView, ControlCall, LineResult
-    from .catalog import VENDORS, vendor_at, vendor_named
-    from .decoding import dumps, loads
-    from .endpoint import Endpoint, Timeouts
-    from .format import (
-        ApiError,
-        BatchLimits,
-        BatchWeight,
-        BrokeOff,
-        DecodedResponse,
-        Full,
-        Malformed,
-        StreamFailed,
-        UnsupportedField,
-        WireFormat,
-    )
-    from .openai_chat import OpenAIChat, read_chat
-    from .openai_lists import (
-        OpenAICompletions,
-        OpenAIEmbeddings,
-        read_completion,
-        read_embeddings,
-        read_moderations,
-    )
-    from .openai_response_output import read_response
-    from .price import FAST_MODE, PeakHours, Price, TierPrice, tier_named
-    from .price_file import PriceError
-    from .prices import OLD_DAYS, PriceBook, default_prices
-    from .sse import ServerSentEvent
-    from .vendor import Vendor
-else:
-    __getattr__, __dir__ = lazy_names(
-        __name__,
-        answer_reader="AnswerReader",
-        batch_catalog="dialect_named",
-        batch_dialect="BatchDialect BatchView ControlCall LineResult",
-        catalog="VENDORS vendor_at vendor_named",
-        decoding="dumps loads",
-        endpoint="Endpoint Timeouts",
-        format=(
-            "ApiError BatchLimits BatchWeight BrokeOff DecodedResponse Full Malformed "
-            "StreamFailed UnsupportedField WireFormat"
-        ),
-        openai_chat="OpenAIChat read_chat",
-        openai_lists=(
-            "OpenAICompletions OpenAIEmbeddings read_completion read_embeddings read_moderations"
-        ),
-        openai_response_output="read_response",
-        price="FAST_MODE PeakHours Price TierPrice tier_named",
-        price_file="PriceError",
-        prices="OLD_DAYS PriceBook default_prices",
-        sse="ServerSentEvent",
-        vendor="Vendor",
-    )
-
-__all__ = [
-    "FAST_MODE",
-    "OLD_DAYS",
-    "VENDORS",
-    "AnswerReader",
-    "ApiError",
-    "BatchDialect",
-    "BatchLimits",
-    "BatchView",
-    "BatchWeight",
-    "BrokeOff",
-    "ControlCall",
-    "DecodedResponse",
-    "Endpoint",
-    "Full",
-    "LineResult",
-    "Malformed",
-    "OpenAIChat",
-    "OpenAICompletions",
-    "OpenAIEmbeddings",
-    "PeakHours",
-    "Price",
-    "PriceBook",
-    "PriceError",
-    "ServerSentEvent",
-    "StreamFailed",
-    "TierPrice",
-    "Timeouts",
-    "UnsupportedField",
-    "Vendor",
-    "WireFormat",
-    "default_prices",
-    "dialect_named",
-    "dumps",
-    "loads",
-    "read_chat",
-    "read_completion",
-    "read_embeddings",
-    "read_moderations",
-    "read_response",
-    "tier_named",
-    "vendor_at",
-    "vendor_named",
-]
+with lazy_imports(__name__):
+    from .answer_reader import AnswerReader as AnswerReader
+    from .batch_catalog import dialect_named as dialect_named
+    from .batch_dialect import BatchDialect as BatchDialect
+    from .batch_dialect import BatchView as BatchView
+    from .batch_dialect import ControlCall as ControlCall
+    from .batch_dialect import LineResult as LineResult
+    from .catalog import VENDORS as VENDORS
+    from .catalog import vendor_at as vendor_at
+    from .catalog import vendor_named as vendor_named
+    from .decoding import dumps as dumps
+    from .decoding import loads as loads
+    from .endpoint import Endpoint as Endpoint
+    from .endpoint import Timeouts as Timeouts
+    from .format import ApiError as ApiError
+    from .format import BatchLimits as BatchLimits
+    from .format import BatchWeight as BatchWeight
+    from .format import BrokeOff as BrokeOff
+    from .format import DecodedResponse as DecodedResponse
+    from .format import Full as Full
+    from .format import Malformed as Malformed
+    from .format import StreamFailed as StreamFailed
+    from .format import UnsupportedField as UnsupportedField
+    from .format import WireFormat as WireFormat
+    from .openai_chat import OpenAIChat as OpenAIChat
+    from .openai_chat import read_chat as read_chat
+    from .openai_lists import OpenAICompletions as OpenAICompletions
+    from .openai_lists import OpenAIEmbeddings as OpenAIEmbeddings
+    from .openai_lists import read_completion as read_completion
+    from .openai_lists import read_embeddings as read_embeddings
+    from .openai_lists import read_moderations as read_moderations
+    from .openai_response_output import read_response as read_response
+    from .price import FAST_MODE as FAST_MODE
+    from .price import PeakHours as PeakHours
+    from .price import Price as Price
+    from .price import TierPrice as TierPrice
+    from .price import tier_named as tier_named
+    from .price_file import PriceError as PriceError
+    from .prices import OLD_DAYS as OLD_DAYS
+    from .prices import PriceBook as PriceBook
+    from .prices import default_prices as default_prices
+    from .sse import ServerSentEvent as ServerSentEvent
+    from .vendor import Vendor as Vendor

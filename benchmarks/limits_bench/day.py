@@ -16,8 +16,8 @@ import attrs
 
 from callsheet.actors import Lane
 from callsheet.actors.rate_limit.core import Limiter
-from callsheet.actors.rate_limit.limits import Cost, Limits, Rate
-from callsheet.actors.rate_limit.scope import PermitRequest, Reservation
+from callsheet.actors.rate_limit.limits import Cost, Limits, PermitRequest, Rate
+from callsheet.actors.rate_limit.scope import Reservation
 from callsheet.actors.rate_limit.simulation import Grant
 
 __all__ = ["DayFigures", "run_day"]

@@ -4,8 +4,7 @@ import attrs
 
 from bench_kit.sampling import cpu_s, settle
 from callsheet.actors.rate_limit.core import Limiter
-from callsheet.actors.rate_limit.limits import Cost, Limits
-from callsheet.actors.rate_limit.scope import PermitRequest
+from callsheet.actors.rate_limit.limits import Cost, Limits, PermitRequest
 
 __all__ = ["cost_of_free_us", "cost_of_waiting_us"]
 

@@ -8,8 +8,7 @@ import pytest
 from bulk_processes import run_here
 
 from callsheet.actors import Request
-from callsheet.bulk.answer_length import answer_tokens
-from callsheet.bulk.tables.short_schema import schema_class
+from callsheet.bulk.answer_schema import answer_tokens, schema_class
 
 SCHEMA = "label: positive|negative|neutral"
 

@@ -10,8 +10,8 @@ from bulk_rows import write_input
 from provider_process import provider_process
 
 from callsheet.actors import BudgetExceeded, CostBound, Request, default_prices
+from callsheet.bulk.answer_schema import schema_class
 from callsheet.bulk.spending import BudgetRoom, RunSpend, Spending
-from callsheet.bulk.tables.short_schema import schema_class
 
 MODEL = "gpt-5.4-nano"
 LABEL = schema_class("label: positive|negative|neutral")

@@ -10,8 +10,8 @@ from bulk_rows import ids_of, row, stage
 
 from callsheet.actors import StorageError
 from callsheet.bulk.errors import BulkRefused, BulkStopped
-from callsheet.bulk.files.archive import Reserve
 from callsheet.bulk.files.lines_file import LinesFile
+from callsheet.bulk.files.reserve import Reserve
 from callsheet.bulk.files.store import RunStore
 from callsheet.bulk.settings import Paths
 

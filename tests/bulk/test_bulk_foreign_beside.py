@@ -6,8 +6,8 @@ import pytest
 from bulk_processes import run_here
 from bulk_rows import ids_of, write_input
 
-from callsheet.bulk.files.archive import Reserve
 from callsheet.bulk.files.lines_file import new_beside
+from callsheet.bulk.files.reserve import Reserve
 from callsheet.bulk.settings import Paths
 
 pytestmark = pytest.mark.sockets

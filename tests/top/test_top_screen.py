@@ -7,7 +7,8 @@ from sample_readings import PROGRAM, READINGS, busy
 
 from callsheet.actors import InspectedProgram, Reading
 from callsheet.top.screen import rows_beyond, screen
-from callsheet.top.tables import age, section_of, soon, usd
+from callsheet.top.section import age, soon, usd
+from callsheet.top.tables import section_of
 from callsheet.top.view import SECTIONS, SORTS, View
 from callsheet.top.watching import Watched
 

@@ -13,12 +13,12 @@ import attrs
 
 from ..actors import Json, TroupeSettings, class_of_schema, default_recipe
 from ..endpoints import choose_endpoint, open_endpoint
+from .answer_schema import schema_class
 from .bulk import bulk
 from .reading.rows import rows_of
 from .reading.settings import ReadSettings
 from .settings import BulkSettings
 from .tables.shape import TableLimits, TableShape
-from .tables.short_schema import schema_class
 
 _BUILT_IN = "the built-in provider"
 _MADE_UP = (

@@ -25,7 +25,7 @@ from ..actors import (
     Usage,
     sharing_key,
 )
-from .answer_length import answer_tokens
+from .answer_schema import answer_tokens
 from .files.known import InputComparison, KnownKeys, RowComparer
 from .row import BadRow, Row
 from .settings import RetriedReason

@@ -9,7 +9,7 @@ import attrs
 
 from ..actors import BudgetExceeded, CallFailed, CostBound, CostTotals, Request, Spent, Usage
 from ..wording import all_digits
-from .answer_length import answer_tokens
+from .answer_schema import answer_tokens
 from .errors import RUN_AGAIN, RunEnding
 
 _AMPLE_TOKENS = 1000  # of a text

@@ -7,7 +7,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from ..wording import printable, rate
-from .tables import Column, ScreenRow, Section, age, section_of, usd
+from .section import Column, ScreenRow, Section, age, usd
+from .tables import section_of
 from .view import HELP, SECTIONS, SORTS, View
 from .watching import Watched
 

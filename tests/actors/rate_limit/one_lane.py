@@ -6,8 +6,7 @@ import attrs
 
 from callsheet.actors.rate_limit.bucket import Limit
 from callsheet.actors.rate_limit.core import Limiter as WholeLimiter
-from callsheet.actors.rate_limit.limits import Cost, Rate
-from callsheet.actors.rate_limit.scope import PermitRequest
+from callsheet.actors.rate_limit.limits import Cost, PermitRequest, Rate
 
 
 @attrs.define(eq=False)

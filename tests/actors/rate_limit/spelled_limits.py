@@ -10,9 +10,8 @@ from math import inf
 import attrs
 
 from callsheet.actors.rate_limit.core import Limiter
-from callsheet.actors.rate_limit.limits import Cost
+from callsheet.actors.rate_limit.limits import Cost, PermitRequest
 from callsheet.actors.rate_limit.reports import read_reports
-from callsheet.actors.rate_limit.scope import PermitRequest
 
 _START = datetime(2026, 11, 25, 12, 0, 0, 370_000, tzinfo=UTC)
 

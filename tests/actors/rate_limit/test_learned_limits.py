@@ -13,8 +13,7 @@ from callsheet.actors.permit import Report
 from callsheet.actors.rate_limit.core import Limiter
 from callsheet.actors.rate_limit.finder import Finder
 from callsheet.actors.rate_limit.learned import Learned
-from callsheet.actors.rate_limit.limits import Cost
-from callsheet.actors.rate_limit.scope import PermitRequest
+from callsheet.actors.rate_limit.limits import Cost, PermitRequest
 from callsheet.simulator.limits import MinuteBucket as ProviderBucket
 
 

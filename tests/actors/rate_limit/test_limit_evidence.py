@@ -11,9 +11,8 @@ from callsheet.actors.permit import Report
 from callsheet.actors.rate_limit.core import Limiter
 from callsheet.actors.rate_limit.evidence import LimitEvidence
 from callsheet.actors.rate_limit.learned import Learned
-from callsheet.actors.rate_limit.limits import Cost
+from callsheet.actors.rate_limit.limits import Cost, PermitRequest
 from callsheet.actors.rate_limit.reports import read_reports
-from callsheet.actors.rate_limit.scope import PermitRequest
 from callsheet.actors.rate_limit.simulation import SimulatedWaiter
 
 HEADER = "x-ratelimit-limit-requests"

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from callsheet.actors import Lane, Limits, Rate, Usage
 from callsheet.actors.permit import Report
 from callsheet.actors.rate_limit.core import Limiter
-from callsheet.actors.rate_limit.limits import Cost, Impossible, TooLate
-from callsheet.actors.rate_limit.scope import PermitRequest
+from callsheet.actors.rate_limit.limits import Cost, Impossible, PermitRequest, TooLate
 from callsheet.actors.rate_limit.simulation import Grant
 
 

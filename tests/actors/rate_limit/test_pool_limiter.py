@@ -12,9 +12,8 @@ from one_lane import ProviderBucket
 from callsheet.actors import Lane, Limits
 from callsheet.actors.permit import Report
 from callsheet.actors.pool_health import PoolHealth
-from callsheet.actors.rate_limit.limits import Cost, Impossible, TooLate
+from callsheet.actors.rate_limit.limits import Cost, Impossible, PermitRequest, TooLate
 from callsheet.actors.rate_limit.pool import PoolLimiter
-from callsheet.actors.rate_limit.scope import PermitRequest
 from callsheet.actors.rate_limit.simulation import Grant
 from callsheet.actors.rate_limit.spread import PoolMember
 

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from callsheet.actors import ChatMessage, Request
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbeddings
-from callsheet.bulk.reading.bodies import BodyReader
+from callsheet.bulk.reading.bodies import BodyReader, RequestBuilder
 from callsheet.bulk.reading.errors import BadRecord
-from callsheet.bulk.reading.request_builder import RequestBuilder
 from callsheet.bulk.reading.rows import RowReader, json_rows
 from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import BadRow

@@ -8,7 +8,7 @@ from bulk_processes import run_here
 
 from callsheet.actors import Request, result_columns, result_members
 from callsheet.actors.typed import InvalidResult, result_type
-from callsheet.bulk.tables.short_schema import schema_class, short_schema
+from callsheet.bulk.answer_schema import schema_class, short_schema
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import attrs
 import pytest
 from bulk_rows import row, stage
 
+from callsheet.bulk.answer_schema import schema_class
 from callsheet.bulk.errors import BulkStopped
 from callsheet.bulk.row import BadRow
 from callsheet.bulk.settings import Paths
-from callsheet.bulk.tables.short_schema import schema_class
 
 SUFFIXES = pytest.mark.parametrize("suffix", [".csv", ".parquet", ".xlsx"])
 MEASURED = ["cost_usd", "input_tokens", "output_tokens", "error"]

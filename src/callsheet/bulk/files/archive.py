@@ -1,14 +1,8 @@
-"""The run store while a run uses it: checked when it is opened, with disk space in reserve.
-
-The space is released when the disk is full, to store what was paid for. Its end tells what was
-stored; after a kill, it shows a store that lacks this.
-"""
+"""The run store while a run uses it: checked when it is opened, with disk space in reserve."""
 
 import contextlib
-import errno
 import os
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, final
@@ -19,7 +13,6 @@ from ...actors import (
     StorageFull,
     UnwrittenCosts,
     take_unwritten,
-    write_remedy,
 )
 from ..errors import ANOTHER_OUTPUT, ArchiveFailed, BulkRefused
 from ..row import Row
@@ -28,12 +21,11 @@ from ..spending import RunSpend
 from .known import InputComparison, KnownKeys, RowComparer
 from .lines import is_error_line, with_id
 from .output import JSON_LINES, RowFormat, in_use, not_writable
+from .reserve import Reserve
 from .store import RUN_STORE, STORE_REMEDY, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2
 _LONGEST_LINE = 1024**2  # bytes of a line that show whose it is
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_MARK_BYTES, _BLOCK_BYTES = 64, 1024
 
 
 @final
@@ -375,78 +367,3 @@ def _check_file(path: Path, is_ours: Callable[[BinaryIO], bool]) -> None:
         f"{path} exists, but Callsheet did not write that file",
         "move the file away, or give another OUTPUT",
     )
-
-
-@final
-class Reserve:
-    """A file that reserves disk space.
-
-    Args:
-        path: the path of the file.
-        size: its size in bytes.
-    """
-
-    def __init__(self, path: Path, size: int) -> None:
-        self._path = path
-        self._size = size
-
-    def take(self) -> None:
-        """Reserve the space.
-
-        Raises:
-            StorageFull: there is too little room, or the file may not grow so far.
-        """
-        try:
-            # Written rather than truncated to size: a sparse file reserves nothing.
-            self._path.write_bytes(os.urandom(_BLOCK_BYTES) * (self._size // _BLOCK_BYTES))
-        except OSError as error:
-            self.give_back()
-            if error.errno not in _FULL:
-                raise
-            size = f"{self._size // 1024:,} KiB"
-            raise StorageFull(
-                self._path.name,
-                f"no {size} can be reserved to store what is paid for when the disk is full "
-                f"({error.strerror})",
-                f"make room for {size}, or give another OUTPUT"
-                if error.errno == errno.ENOSPC
-                else write_remedy(error),
-            ) from None
-
-    def is_like(self, file: BinaryIO) -> bool:
-        """Return whether an open file has the content of a reserve: one block again and again.
-
-        Args:
-            file: the file to look at.
-        """
-        first, second = file.read(_BLOCK_BYTES), file.read(_BLOCK_BYTES)
-        return first == second and file.seek(0, os.SEEK_END) <= self._size
-
-    def give_back(self) -> bool:
-        """Release the space; return whether any was reserved."""
-        with contextlib.suppress(OSError):
-            self._path.unlink()
-            return True
-        return False
-
-    def mark(self, text: str) -> None:
-        """Note a text at the end of the space, in place of the one before.
-
-        It need not be on disk: after a power cut, an earlier one is true as well.
-
-        Args:
-            text: up to 50 ASCII characters on one line.
-        """
-        line = f"{text} {zlib.crc32(text.encode()):08x}".ljust(_MARK_BYTES - 1) + "\n"
-        with contextlib.suppress(OSError), self._path.open("r+b") as file:
-            file.seek(self._size - _MARK_BYTES)
-            file.write(line.encode())
-
-    def read_mark(self) -> str:
-        """Return the text that a process has left; "" if there is none."""
-        with contextlib.suppress(OSError, UnicodeError, ValueError), self._path.open("rb") as file:
-            file.seek(self._size - _MARK_BYTES)
-            text, crc = file.read(_MARK_BYTES).decode("ascii").rstrip().rsplit(" ", 1)
-            if int(crc, 16) == zlib.crc32(text.encode()):
-                return text
-        return ""

@@ -16,8 +16,15 @@ import orjson
 from ...actors import CallFailed, Json, Response, Spent, Usage, dumps, loads
 from ..progress import RowEnded
 from ..row import BAD_ROW, BadRow, Row, chars_of
-from .body import made_body, own_body, read_body
-from .vendor_bodies import answered_members, failed_members, id_member, is_vendors
+from .body import (
+    answered_members,
+    failed_members,
+    id_member,
+    is_vendors,
+    made_body,
+    own_body,
+    read_body,
+)
 
 _LINE_ID = "batch_req_"
 _MADE_ID = "callsheet-"

@@ -2,7 +2,7 @@
 
     bytes, unpacked (source)
         -> text in UTF-8, in lines (text)
-        -> records (json_values, csv_table, parquet_table, xlsx_table)
+        -> records (json_values, csv_table, binary_tables)
         -> requests (bodies, batch_lines, columns), or what to do instead (advice)
         -> rows with an id and a key (rows, identity)
 

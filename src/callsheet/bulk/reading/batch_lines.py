@@ -14,9 +14,17 @@ from typing import cast
 
 from ...actors import ChatMessage, Json, Request, kind_of
 from ..row import ANTHROPIC_URL, gemini_url
-from .bodies import GENERATION, MESSAGES, BodyReader, shape_of, shape_of_url, stated, url_of
+from .bodies import (
+    GENERATION,
+    MESSAGES,
+    BodyReader,
+    RequestBuilder,
+    shape_of,
+    shape_of_url,
+    stated,
+    url_of,
+)
 from .errors import BadRecord
-from .request_builder import RequestBuilder
 
 _WORD_AFTER_BAR = re.compile(r"_([a-z0-9])")
 _ROLES = {"model": "assistant", "user": "user", "function": "user"}

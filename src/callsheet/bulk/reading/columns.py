@@ -24,10 +24,9 @@ from ...actors import (
     render,
 )
 from .advice import advice_for, columns_said, is_conversation, likely_text
-from .bodies import CHAT, stated, take_limit_name, take_schema
+from .bodies import CHAT, RequestBuilder, ignore_remark, stated, take_limit_name, take_schema
 from .errors import BadRecord, InputError
 from .identity import USUAL_IDS
-from .request_builder import RequestBuilder, ignore_remark
 from .settings import ReadSettings, place_of, whole_option
 
 # Members of a line beside its prompt: those of a chat, but for names that data may well have.

@@ -11,16 +11,24 @@ from pathlib import Path
 from typing import Self, final
 
 from ..row import BadRow, Row
+from .binary_tables import (
+    OLE,
+    XlsxTable,
+    old_workbook,
+    open_parquet,
+    open_xlsx,
+    parquet_columns,
+    parquet_records,
+    parquet_size,
+)
+from .bodies import ignore_remark
 from .csv_table import TABBED, CsvDialect, CsvTable, count_records, dialect_of
 from .errors import BadLine, InputError
 from .json_values import json_values
-from .parquet_table import open_parquet, parquet_columns, parquet_records, parquet_size
-from .request_builder import ignore_remark
 from .rows import RowReader, json_rows, table_rows
 from .settings import Form, ReadSettings
 from .source import STDIN, ZIP, FileState, Source, open_source
 from .text import UTF_8
-from .xlsx_table import OLE, XlsxTable, old_workbook, open_xlsx
 
 Remark = Callable[[str], None]
 

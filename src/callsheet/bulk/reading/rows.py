@@ -13,11 +13,10 @@ from ...actors import Json, Request, dumps, kind_of, loads
 from ..row import BadRow, Row
 from .advice import advice_for, is_data
 from .batch_lines import batch_request, is_batch_line, with_key
-from .bodies import BodyReader, shape_of, url_of
+from .bodies import BodyReader, RequestBuilder, ignore_remark, shape_of, url_of
 from .columns import ColumnReader
 from .errors import BadLine, BadRecord
 from .identity import USUAL_IDS, Identities, given_id
-from .request_builder import RequestBuilder, ignore_remark
 from .settings import ReadSettings
 from .text import not_utf8, shown
 

@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 from ...wording import how_to_install
 from ..errors import BulkRefused
-from ..reading.parquet_table import parquet_library
+from ..reading.binary_tables import parquet_library
 from ..row import unique_names
 from .shape import TableCell, TableLimits
 

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import click
 
 from ...actors import Json, TroupeMeter, why_not_written
+from ...bulk.answer_schema import schema_class
 from ...bulk.reading.errors import InputError, cannot_read
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.report.page import is_report
 from ...bulk.row import BadRow, Row
 from ...bulk.settings import RETRIED_REASONS, Paths, RetriedReason
-from ...bulk.tables.short_schema import schema_class
 from ...bulk.watching.event_log import is_event_log
 from ..files import (
     STDIN,
