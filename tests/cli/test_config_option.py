@@ -9,9 +9,13 @@ from click.testing import CliRunner
 from callsheet.cli import main
 from callsheet.cli.compose import job as compose_job
 from callsheet.cli.run import job as run_job
+from callsheet.costs import default_ledger
 
 KEY = "sk-config-0123456789"
-CALLSHEET = ("CALLSHEET_LIMITS_RPM", "CALLSHEET_LEDGER")  # the tests have a ledger of their own
+CALLSHEET = (
+    *("CALLSHEET_LIMITS_RPM", "CALLSHEET_LIMITS_RPN", "CALLSHEET_CONFIG"),
+    "CALLSHEET_LEDGER",  # the tests have a ledger of their own
+)
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +151,14 @@ def test_a_file_turns_the_ledger_off_unless_an_option_names_one(settings_of, com
     assert settings_of(command, text, "--ledger", "b.sqlite3").ledger.path.name == "b.sqlite3"
 
 
+@both
+def test_a_variable_turns_the_ledger_off(settings_of, command, monkeypatch, tmp_path):
+    monkeypatch.setenv("CALLSHEET_LEDGER", "false")
+    text = "ledger.path = 'b.sqlite3'\nendpoints.main.base_url = 'http://127.0.0.1:1/v1'"
+    assert settings_of(command, text).ledger is None
+    assert default_ledger().name == "ledger.sqlite3"
+
+
 def test_an_option_turns_the_cache_of_a_run_on(settings_of):
     text = "cache = false\nendpoints.main.base_url = 'http://127.0.0.1:1/v1'"
     assert settings_of("run", text).cache is None
@@ -193,6 +205,14 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path, line, monkeypatch):
     assert refused(*line, "--config", "no.toml") == "--config: no.toml: the file does not exist"
     said = "--env-file: bad.env: line 1: must be NAME=value"
     assert refused(*line, "--env-file", "bad.env") == said
+    (tmp_path / "typo.env").write_text("CALLSHEET_LIMITS_RPN=5\n", encoding="utf-8")
+    said = "CALLSHEET_LIMITS_RPN: is unknown; did you mean CALLSHEET_LIMITS_RPM?"
+    assert refused(*line, "--env-file", "typo.env") == f"--env-file: typo.env: {said}"
+    monkeypatch.delenv("CALLSHEET_LIMITS_RPN")
+    (tmp_path / "named.env").write_text("CALLSHEET_CONFIG=no.toml\n", encoding="utf-8")
+    said = "CALLSHEET_CONFIG: no.toml: the file does not exist"
+    assert refused(*line, "--env-file", "named.env") == f"--env-file: named.env: {said}"
+    monkeypatch.delenv("CALLSHEET_CONFIG")
     monkeypatch.setenv("CALLSHEET_LIMITS_RPM", "x")
     assert refused(*line) == "CALLSHEET_LIMITS_RPM: must be a number, got 'x'"
 

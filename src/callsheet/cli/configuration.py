@@ -65,12 +65,21 @@ class ConfiguredCommand(SectionedCommand):
             return Config()  # it is raised again
         has_provider = any("--provider" in one.opts for one in self.params)
         is_other = bool({"provider", "base_url"} & given.keys())
+        sources: dict[str, str] = {}  # {what an error names first: what it is named as}
         try:
-            if (variables := given.get("env_file")) is not None:
-                os.environ.update(_read_variables(variables))
-            return read_config(given.get("config"), with_endpoint=has_provider and not is_other)
+            if (file := given.get("env_file")) is not None:
+                sources[file] = f"--env-file: {file}"
+                variables = read_variables(file, os.environ)
+                sources |= {name: f"--env-file: {file}: {name}" for name in variables}
+                os.environ.update(variables)
+            if (path := given.get("config")) is not None:
+                sources[path] = f"--config: {path}"
+            return read_config(path, with_endpoint=has_provider and not is_other)
         except ConfigError as error:
-            raise click.UsageError(_named(error, given.get("config")), ctx) from None
+            first, colon, rest = error.source.partition(": ")
+            source = f"{sources.get(first, first)}{colon}{rest}"
+            named = ConfigError(error.problem, source=source, field=error.field)
+            raise click.UsageError(str(named), ctx) from None
 
 
 def configured() -> Config:
@@ -155,15 +164,3 @@ def _defaults(config: Config) -> dict[str, object]:
         found["prompt_caching"] = values["prompt_caching"]
     found |= {f"{name.rstrip('s')}_file": str(file) for name, file in config.files.items()}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _read_variables(path: str) -> dict[str, str]:
-    try:
-        return read_variables(path, os.environ)
-    except ConfigError as error:
-        raise click.UsageError(f"--env-file: {error}") from None
-
-
-def _named(error: ConfigError, path: str | None) -> str:
-    """Return the text of an error, with the option or the variable that names the file."""
-    return f"--config: {error}" if path is not None and error.source == path else str(error)
