@@ -144,6 +144,30 @@ def test_costs_shows_the_ledger_of_the_file_and_needs_no_key(tmp_path, monkeypat
     assert str(tmp_path / "books.sqlite3") in result.stderr, "it is the one that is not there"
 
 
+def test_prices_shows_the_prices_of_the_file_and_needs_no_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = '{"models": {"mine": {"input": 1.25, "output": 2}}}'
+    (tmp_path / "prices.json").write_text(own, encoding="utf-8")
+    text = "prices = 'prices.json'\nendpoints.a = { provider = 'groq', api_key_env = 'NO' }"
+    (tmp_path / "callsheet.toml").write_text(text, encoding="utf-8")
+    line = ["prices", "mine", "--config", "callsheet.toml", "--format", "csv"]
+    result = CliRunner().invoke(main, line)
+    assert result.exit_code == 0, result.output
+    assert "mine,,1.25,,,,2," in result.stdout
+
+
+def test_top_looks_at_the_socket_of_the_file_unless_it_is_given_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "callsheet.toml").write_text("inspect = 'a.sock'", encoding="utf-8")
+    line = ("top", "--config", "callsheet.toml", "--json")
+    assert f"no socket at {tmp_path}/a.sock" in refused(*line)
+    assert "no socket at b.sock" in refused(*line, "b.sock")
+    monkeypatch.setenv("CALLSHEET_INSPECT", "c.sock")
+    assert f"no socket at {tmp_path}/c.sock" in refused("top", "--json")
+    monkeypatch.delenv("CALLSHEET_INSPECT")
+    assert refused("top", "--json").startswith("PATH is missing: ")
+
+
 @both
 def test_a_file_turns_the_ledger_off_unless_an_option_names_one(settings_of, command, tmp_path):
     text = "ledger = false\nendpoints.main.base_url = 'http://127.0.0.1:1/v1'"
@@ -157,6 +181,12 @@ def test_a_variable_turns_the_ledger_off(settings_of, command, monkeypatch, tmp_
     text = "ledger.path = 'b.sqlite3'\nendpoints.main.base_url = 'http://127.0.0.1:1/v1'"
     assert settings_of(command, text).ledger is None
     assert default_ledger().name == "ledger.sqlite3"
+
+
+def test_an_option_names_another_inspection_socket(settings_of, tmp_path):
+    text = "inspect = 'a.sock'\nendpoints.main.base_url = 'http://127.0.0.1:1/v1'"
+    assert settings_of("run", text).inspect == tmp_path / "a.sock"
+    assert settings_of("run", text, "--inspect", "b.sock").inspect.name == "b.sock"
 
 
 def test_an_option_turns_the_cache_of_a_run_on(settings_of):

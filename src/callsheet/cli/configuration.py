@@ -63,7 +63,7 @@ class ConfiguredCommand(SectionedCommand):
             given, _, _ = self.make_parser(ctx).parse_args(list(args))
         except click.UsageError:
             return Config()  # it is raised again
-        has_provider = any("--provider" in one.opts for one in self.params)
+        has_provider = any("--base-url" in one.opts for one in self.params)
         is_other = bool({"provider", "base_url"} & given.keys())
         sources: dict[str, str] = {}  # {what an error names first: what it is named as}
         try:
@@ -142,6 +142,8 @@ def with_config(config: Config, settings: TroupeSettings, choice: EndpointChoice
     of_options = {*_OF_OPTIONS}
     if settings.cache is not None and config.values.get("cache") is None:
         of_options.add("cache")  # an option turns it on
+    if settings.inspect is not None:
+        of_options.add("inspect")  # an option names the socket
     return config.apply(settings, but=of_options, is_chosen=is_chosen)
 
 
@@ -160,6 +162,8 @@ def _defaults(config: Config) -> dict[str, object]:
         found["timeout"] = timeouts.send_s
     if isinstance(ledger := values.get("ledger"), LedgerPolicy):
         found["ledger"] = ledger.path
+    if "inspect" in values:
+        found["inspect"] = str(values["inspect"])
     if "prompt_caching" in values:
         found["prompt_caching"] = values["prompt_caching"]
     found |= {f"{name.rstrip('s')}_file": str(file) for name, file in config.files.items()}
