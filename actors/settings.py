@@ -39,9 +39,13 @@ def _an_endpoint(_: object, __: object, value: Endpoint) -> None:
 
 
 def _insertions(value: Iterable[Insertion]) -> tuple[Insertion, ...]:
-    if isinstance(cast("object", value), Insertion):
+    if isinstance(cast("object", value), Insertion | str):
         raise TypeError("stages must be a list, such as [insert(Redactor, after='batcher')]")
-    return tuple(value)
+    found = tuple(value)
+    for one in found:
+        if not isinstance(cast("object", one), Insertion):
+            raise TypeError(f"stages must be made by `insert`, not {one!r:.60}")
+    return found
 
 
 @attrs.frozen(kw_only=True)

@@ -11,6 +11,7 @@ prompt cache are there only if the settings ask for them.
 import re
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
+from inspect import signature
 from itertools import chain, count
 from typing import Literal, TypeAlias, cast, get_args, overload
 
@@ -151,8 +152,10 @@ def insert(
             requester, for as many as may be in flight.
 
     Raises:
-        TypeError: not exactly one of the three is given, or the actor does not handle calls.
-        ValueError: there is no such stage, or nothing can stand there; the message names them.
+        TypeError: not exactly one of the three is given, the actor does not handle calls, or it
+            cannot be made with the ref alone.
+        ValueError: there is no such stage, or nothing can stand there; the message names them. Or
+            `concurrency` is below 1.
     """
     if not callable(cast("object", make)):
         raise TypeError(f"insert needs the class of an actor, or a factory of it, not {make!r:.60}")
@@ -190,6 +193,11 @@ def insert(
     cls: object = make.func if isinstance(make, partial) else make
     if isinstance(cls, type):
         _check_handlers(str(inserted), cls)
+    _check_call(inserted)
+    if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
+        raise ValueError(
+            f"{inserted}: concurrency must be a whole number of at least 1, not {concurrency!r}"
+        )
     return inserted
 
 
@@ -289,3 +297,19 @@ def _check_handlers(where: str, cls: type) -> None:
     for kind in (Complete, Stream):
         if not any(base in known for base in kind.__mro__):
             raise TypeError(f"{where}: {cls.__name__} has no handler for {kind.__name__}")
+
+
+def _check_call(inserted: Insertion) -> None:
+    """Check that the factory can be called as it will be: with the next stage, or with nothing."""
+    is_last = (inserted.side, inserted.of) == ("instead_of", "requester")
+    try:
+        wanted = signature(inserted.make)
+    except (ValueError, TypeError):  # it does not tell its parameters
+        return
+    try:
+        wanted.bind(*() if is_last else ("to",))
+    except TypeError as error:
+        given = "nothing" if is_last else "the ref of the next stage alone"
+        raise TypeError(
+            f"{inserted} calls it with {given}: {error}; functools.partial gives it more"
+        ) from None

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from functools import partial
 from inspect import iscoroutinefunction, unwrap
-from typing import TypeVar, cast
+from typing import Never, TypeVar, cast
 
 import attrs
 import trio
@@ -78,6 +78,11 @@ class Stage(Actor[Complete | Stream]):
 
     def __init__(self, to: Ref[Complete | Stream]) -> None:
         self.to = to
+
+    def __getattr__(self, name: str) -> Never:
+        if name == "to":
+            raise TypeError(f"{type(self).__name__}.__init__ must call super().__init__(to)")
+        super().__getattr__(name)
 
     async def outgoing(self, request: Request, context: CallContext) -> Request:  # noqa: ARG002  # for subclasses
         """Return the request that goes to the next stage.
@@ -206,6 +211,22 @@ class Stage(Actor[Complete | Stream]):
         is_same = changed.text == response.text and changed.choices == response.choices
         return changed if is_same else attrs.evolve(changed, body=None)
 
+    def _pieces(self, source: AsyncGenerator[Delta], context: CallContext) -> AsyncGenerator[Delta]:
+        changed = self.incoming_pieces(source, context)
+        if not isinstance(cast("object", changed), AsyncGenerator):
+            raise TypeError(
+                f"{type(self).__name__}.incoming_pieces must `yield`, or return the pieces, not "
+                f"{changed!r:.60}"
+            )
+        return changed
+
+    def _piece(self, piece: Delta) -> Delta:
+        if not isinstance(cast("object", piece), Delta):
+            raise TypeError(
+                f"{type(self).__name__}.incoming_pieces must yield Delta objects, not {piece!r:.60}"
+            )
+        return piece
+
     def _ended(
         self, context: CallContext, slot: ReplySlot[Response], call: ReplySlot[Response]
     ) -> None:
@@ -250,9 +271,9 @@ class Stage(Actor[Complete | Stream]):
         is_whole = type(self).incoming_pieces is Stage.incoming_pieces
         async with aclosing(pieces()) as source:
             if not is_whole:
-                async with aclosing(self.incoming_pieces(source, context)) as changed:
+                async with aclosing(self._pieces(source, context)) as changed:
                     async for piece in changed:
-                        await send(piece)
+                        await send(self._piece(piece))
             async for _ in source:  # what it has left
                 pass
         if response is None:

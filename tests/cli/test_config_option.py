@@ -9,9 +9,13 @@ from click.testing import CliRunner
 from callsheet.cli import main
 from callsheet.cli.compose import job as compose_job
 from callsheet.cli.run import job as run_job
+from callsheet.costs import default_ledger
 
 KEY = "sk-config-0123456789"
-CALLSHEET = ("CALLSHEET_LIMITS_RPM", "CALLSHEET_LEDGER")  # the tests have a ledger of their own
+CALLSHEET = (
+    *("CALLSHEET_LIMITS_RPM", "CALLSHEET_LIMITS_RPN", "CALLSHEET_CONFIG"),
+    "CALLSHEET_LEDGER",  # the tests have a ledger of their own
+)
 
 
 @pytest.fixture(autouse=True)
@@ -140,11 +144,49 @@ def test_costs_shows_the_ledger_of_the_file_and_needs_no_key(tmp_path, monkeypat
     assert str(tmp_path / "books.sqlite3") in result.stderr, "it is the one that is not there"
 
 
+def test_prices_shows_the_prices_of_the_file_and_needs_no_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = '{"models": {"mine": {"input": 1.25, "output": 2}}}'
+    (tmp_path / "prices.json").write_text(own, encoding="utf-8")
+    text = "prices = 'prices.json'\nendpoints.a = { provider = 'groq', api_key_env = 'NO' }"
+    (tmp_path / "callsheet.toml").write_text(text, encoding="utf-8")
+    line = ["prices", "mine", "--config", "callsheet.toml", "--format", "csv"]
+    result = CliRunner().invoke(main, line)
+    assert result.exit_code == 0, result.output
+    assert "mine,,1.25,,,,2," in result.stdout
+
+
+def test_top_looks_at_the_socket_of_the_file_unless_it_is_given_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "callsheet.toml").write_text("inspect = 'a.sock'", encoding="utf-8")
+    line = ("top", "--config", "callsheet.toml", "--json")
+    assert f"no socket at {tmp_path}/a.sock" in refused(*line)
+    assert "no socket at b.sock" in refused(*line, "b.sock")
+    monkeypatch.setenv("CALLSHEET_INSPECT", "c.sock")
+    assert f"no socket at {tmp_path}/c.sock" in refused("top", "--json")
+    monkeypatch.delenv("CALLSHEET_INSPECT")
+    assert refused("top", "--json").startswith("PATH is missing: ")
+
+
 @both
 def test_a_file_turns_the_ledger_off_unless_an_option_names_one(settings_of, command, tmp_path):
     text = "ledger = false\nendpoints.main.base_url = 'http://127.0.0.1:1/v1'"
     assert settings_of(command, text).ledger is None
     assert settings_of(command, text, "--ledger", "b.sqlite3").ledger.path.name == "b.sqlite3"
+
+
+@both
+def test_a_variable_turns_the_ledger_off(settings_of, command, monkeypatch, tmp_path):
+    monkeypatch.setenv("CALLSHEET_LEDGER", "false")
+    text = "ledger.path = 'b.sqlite3'\nendpoints.main.base_url = 'http://127.0.0.1:1/v1'"
+    assert settings_of(command, text).ledger is None
+    assert default_ledger().name == "ledger.sqlite3"
+
+
+def test_an_option_names_another_inspection_socket(settings_of, tmp_path):
+    text = "inspect = 'a.sock'\nendpoints.main.base_url = 'http://127.0.0.1:1/v1'"
+    assert settings_of("run", text).inspect == tmp_path / "a.sock"
+    assert settings_of("run", text, "--inspect", "b.sock").inspect.name == "b.sock"
 
 
 def test_an_option_turns_the_cache_of_a_run_on(settings_of):
@@ -193,6 +235,14 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path, line, monkeypatch):
     assert refused(*line, "--config", "no.toml") == "--config: no.toml: the file does not exist"
     said = "--env-file: bad.env: line 1: must be NAME=value"
     assert refused(*line, "--env-file", "bad.env") == said
+    (tmp_path / "typo.env").write_text("CALLSHEET_LIMITS_RPN=5\n", encoding="utf-8")
+    said = "CALLSHEET_LIMITS_RPN: is unknown; did you mean CALLSHEET_LIMITS_RPM?"
+    assert refused(*line, "--env-file", "typo.env") == f"--env-file: typo.env: {said}"
+    monkeypatch.delenv("CALLSHEET_LIMITS_RPN")
+    (tmp_path / "named.env").write_text("CALLSHEET_CONFIG=no.toml\n", encoding="utf-8")
+    said = "CALLSHEET_CONFIG: no.toml: the file does not exist"
+    assert refused(*line, "--env-file", "named.env") == f"--env-file: named.env: {said}"
+    monkeypatch.delenv("CALLSHEET_CONFIG")
     monkeypatch.setenv("CALLSHEET_LIMITS_RPM", "x")
     assert refused(*line) == "CALLSHEET_LIMITS_RPM: must be a number, got 'x'"
 

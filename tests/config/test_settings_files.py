@@ -210,7 +210,26 @@ def test_an_endpoint_without_a_provider_has_that_of_its_address(load):
         ("hedging.min_calls = 600", "hedging.min_calls: is 600, but window keeps only 500"),
         ("limits.rpn = 5", "limits.rpn: is unknown; did you mean rpm? (known: rpm, tpm, in_fl"),
         ("limit.rpm = 5", "limit: is unknown; did you mean limits? (known: endpoint, endpoints"),
+        ("LIMITS.rpm = 5", "LIMITS: is unknown; did you mean limits? (known: "),
         ("ledger.on_unwritten = 'x'", "ledger.on_unwritten: is unknown"),
+        (
+            "metrics = true",
+            "metrics: cannot be in a file; a program sets it: attrs.evolve(load_settings(",
+        ),
+        (
+            "[limits.models]\ngpt-5.4-nano = { rpm = 5 }",
+            'limits.models.gpt-5.4-nano: is unknown; a name with a dot needs quotes: "gpt-5.4-',
+        ),
+        (
+            "[endpoints.gpt-5.4]\nprovider = 'openai'",
+            'endpoints.gpt-5.4: is unknown; a name with a dot needs quotes: "gpt-5.4"',
+        ),
+        ("limits.models.gpt.burst = {}", "limits.models.gpt.burst: is unknown; did you mean"),
+        ("timeouts.send_s = 2026-11-29", "timeouts.send_s: must be a number, got 2026-11-29"),
+        (
+            "endpoints.a.provider = 'builtin'",
+            "endpoints.a.provider: the built-in provider has no address that a file could name; ",
+        ),
         ("batches.dialect = 'latin'", "batches"),
         ("rpm =", "is not TOML: "),
         ("rpm = 1" + "0" * 5000, "has a number of too many digits"),

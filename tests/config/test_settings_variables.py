@@ -6,11 +6,12 @@ import attrs
 import pytest
 
 from callsheet import load_settings
-from callsheet.actors import CachePolicy, HedgePolicy, Limits
+from callsheet.actors import CachePolicy, HedgePolicy, LedgerPolicy, Limits
 from callsheet.config import ConfigError, read_variables
 from callsheet.config.settings import SECTIONS
 from callsheet.config.variables import variables_of
 
+IS_FOR_FILES = "is a setting that only a file can have (CALLSHEET_CONFIG names one)"
 KEY = {"OPENAI_API_KEY": "sk-first-0123456789"}
 
 
@@ -89,6 +90,12 @@ def test_a_variable_that_is_empty_counts_as_unset():
         ("ENDPOINT", "b", "there is no table [endpoints.NAME]"),
         ("CONFIG", "no.toml", "no.toml: the file does not exist"),
         ("MAX_WAITING_CALLS", "0", "must be at least 1, got 0"),
+        ("RPM", "5", "is unknown; did you mean CALLSHEET_LIMITS_RPM?"),
+        ("LEDGER_PATH", "x", "is unknown; did you mean CALLSHEET_LEDGER?"),
+        ("RETRY_OFTEN", "5", "is unknown; the section [retry] has no such setting"),
+        ("LEDGER_BUDGETS", "25", IS_FOR_FILES),
+        ("LIMITS_MODELS", "x", IS_FOR_FILES),
+        ("ENDPOINTS_MAIN_PROVIDER", "openai", IS_FOR_FILES),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_the_variable(name, value, problem):
@@ -98,7 +105,15 @@ def test_what_cannot_be_used_is_refused_by_the_variable(name, value, problem):
 
 
 def test_a_variable_of_a_program_is_its_own():
-    assert load(TEAM_KEY="sk-team", SOMETHING_ELSE="x").limits == Limits()
+    assert load(TEAM_KEY="sk-team", SOMETHING_ELSE="x", PATH="/bin").limits == Limits()
+
+
+def test_the_variable_of_the_ledger_is_its_switch_as_well(file):
+    path = file("ledger.path = 'books.sqlite3'")
+    assert load(path, LEDGER="false").ledger is None
+    assert load(path, LEDGER="Off").ledger is None
+    assert load(LEDGER="true").ledger == LedgerPolicy()
+    assert load(path, LEDGER="other.sqlite3").ledger.path == Path("other.sqlite3").absolute()
 
 
 def test_each_variable_is_of_one_setting():

@@ -63,14 +63,23 @@ class ConfiguredCommand(SectionedCommand):
             given, _, _ = self.make_parser(ctx).parse_args(list(args))
         except click.UsageError:
             return Config()  # it is raised again
-        has_provider = any("--provider" in one.opts for one in self.params)
+        has_provider = any("--base-url" in one.opts for one in self.params)
         is_other = bool({"provider", "base_url"} & given.keys())
+        sources: dict[str, str] = {}  # {what an error names first: what it is named as}
         try:
-            if (variables := given.get("env_file")) is not None:
-                os.environ.update(_read_variables(variables))
-            return read_config(given.get("config"), with_endpoint=has_provider and not is_other)
+            if (file := given.get("env_file")) is not None:
+                sources[file] = f"--env-file: {file}"
+                variables = read_variables(file, os.environ)
+                sources |= {name: f"--env-file: {file}: {name}" for name in variables}
+                os.environ.update(variables)
+            if (path := given.get("config")) is not None:
+                sources[path] = f"--config: {path}"
+            return read_config(path, with_endpoint=has_provider and not is_other)
         except ConfigError as error:
-            raise click.UsageError(_named(error, given.get("config")), ctx) from None
+            first, colon, rest = error.source.partition(": ")
+            source = f"{sources.get(first, first)}{colon}{rest}"
+            named = ConfigError(error.problem, source=source, field=error.field)
+            raise click.UsageError(str(named), ctx) from None
 
 
 def configured() -> Config:
@@ -133,6 +142,8 @@ def with_config(config: Config, settings: TroupeSettings, choice: EndpointChoice
     of_options = {*_OF_OPTIONS}
     if settings.cache is not None and config.values.get("cache") is None:
         of_options.add("cache")  # an option turns it on
+    if settings.inspect is not None:
+        of_options.add("inspect")  # an option names the socket
     return config.apply(settings, but=of_options, is_chosen=is_chosen)
 
 
@@ -151,19 +162,9 @@ def _defaults(config: Config) -> dict[str, object]:
         found["timeout"] = timeouts.send_s
     if isinstance(ledger := values.get("ledger"), LedgerPolicy):
         found["ledger"] = ledger.path
+    if "inspect" in values:
+        found["inspect"] = str(values["inspect"])
     if "prompt_caching" in values:
         found["prompt_caching"] = values["prompt_caching"]
     found |= {f"{name.rstrip('s')}_file": str(file) for name, file in config.files.items()}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _read_variables(path: str) -> dict[str, str]:
-    try:
-        return read_variables(path, os.environ)
-    except ConfigError as error:
-        raise click.UsageError(f"--env-file: {error}") from None
-
-
-def _named(error: ConfigError, path: str | None) -> str:
-    """Return the text of an error, with the option or the variable that names the file."""
-    return f"--config: {error}" if path is not None and error.source == path else str(error)

@@ -221,7 +221,9 @@ def chosen_ledger(path: Path | None, choice: EndpointChoice) -> Path | None:
     """
     if path is None and click.get_current_context().meta.get(HAS_NO_LEDGER):
         return None
-    if path is None and (choice.endpoint is not None or LEDGER_VARIABLE in os.environ):
+    if path is None and (
+        choice.endpoint is not None or os.environ.get(LEDGER_VARIABLE, "").strip()
+    ):
         return default_ledger()
     return path
 

@@ -8,7 +8,7 @@ from typing import Literal, NoReturn
 import click
 from rich.console import Console
 
-from ..actors import VENDORS, PriceError, why_not_written
+from ..actors import VENDORS, PriceBook, PriceError, why_not_written
 from ..costs.price_table import (
     PRICES_VARIABLE,
     current_prices,
@@ -20,14 +20,15 @@ from ..costs.price_table import (
     update_table,
 )
 from ..wording import printable
-from .sections import SectionedCommand, option
+from .configuration import ConfiguredCommand, config_options, configured
+from .sections import option
 
 _UNKNOWN = 1
 _REFUSED = 2
 
 
 @click.command(
-    cls=SectionedCommand,
+    cls=ConfiguredCommand,
     short_help="Show the prices of models.",
     examples=("prices gpt-5.6-sol", "prices --provider groq --format csv"),
 )
@@ -55,6 +56,7 @@ _REFUSED = 2
     help="Use this newer table from now on, such as actors/data/prices.json of a later release. It "
     f"is copied to ${PRICES_VARIABLE}, or to your data folder.",
 )
+@config_options
 def prices(
     *,
     model: str,
@@ -65,7 +67,8 @@ def prices(
     """Show what models cost, in USD per million tokens.
 
     MODEL is the name of a model, or a part of names. Where a price depends on the tier, the size of
-    the prompt or the date, each case is a row.
+    the prompt or the date, each case is a row. Prices of your own are those of the file that the
+    settings file names.
     """
     if update is not None:
         if model or provider:
@@ -74,6 +77,8 @@ def prices(
         return
     try:
         book = current_prices()
+        if (own := configured().files.get("prices")) is not None:
+            book = PriceBook.load(own, book)
     except PriceError as error:
         _refuse(str(error))
     rows = price_rows(book, model, provider or "")

@@ -12,7 +12,8 @@ from ..actors import to_line
 from ..top.display import read_once, show
 from ..top.source import NoReading
 from ..wording import printable
-from .sections import SectionedCommand, option
+from .configuration import ConfiguredCommand, config_options
+from .sections import option
 
 _REFUSED = 2
 
@@ -20,11 +21,11 @@ T = TypeVar("T")
 
 
 @click.command(
-    cls=SectionedCommand,
+    cls=ConfiguredCommand,
     short_help="Look into a running program.",
     examples=("top /run/user/1000/service.sock", "top service.sock --json"),
 )
-@click.argument("path", metavar="PATH")
+@click.argument("inspect", metavar="[PATH]", required=False)
 @option(
     "--json",
     "as_json",
@@ -32,12 +33,19 @@ T = TypeVar("T")
     is_flag=True,
     help="Print one reading as a line of JSON, and end.",
 )
-def top(*, path: str, as_json: bool) -> None:
+@config_options
+def top(*, inspect: str | None, as_json: bool) -> None:
     """Look into the program that has opened the inspection socket PATH.
 
     The program opens it with TroupeSettings(inspect=PATH), or `callsheet run --inspect PATH`. The
     screen shows its calls, lanes, limits, actors, costs and errors once a second; ? lists the keys.
+    Without PATH it is the socket that the settings file names (inspect), or $CALLSHEET_INSPECT.
     """
+    if inspect is None:
+        raise click.UsageError(
+            "PATH is missing: give the inspection socket, or a settings file that names it"
+        )
+    path = inspect
     if as_json:
         reading = _run(lambda: read_once(path))
         click.echo(to_line(reading), nl=False)

@@ -2,7 +2,7 @@
 
 from .document import ConfigError, read_document, read_variables
 from .settings import Config, load_settings, read_config
-from .variables import CONFIG_VARIABLE
+from .variables import CONFIG_VARIABLE, truth_of
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -12,4 +12,5 @@ __all__ = [
     "read_config",
     "read_document",
     "read_variables",
+    "truth_of",
 ]

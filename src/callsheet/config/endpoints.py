@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Literal, cast
 
 import attrs
@@ -10,7 +9,7 @@ import attrs
 from ..actors import VENDORS, Endpoint, Limits, Target, Vendor, vendor_at
 from ..endpoints import choose_endpoint
 from .document import ConfigError, Document
-from .tables import as_table, explained, join, read_table
+from .tables import as_table, explained, join, nearest, read_table
 
 _OPTION = re.compile(r"^--[a-z-]+( [\w-]+)?: ")  # errors of `choose_endpoint` name an option
 _MAIN = "main"  # the name of the endpoint that is used if several are there
@@ -159,9 +158,8 @@ class _Entries:
     tables: Mapping[str, Mapping[str, object]]
 
     def entry(self, name: str) -> EndpointTable:
-        return read_table(
-            EndpointTable, self.tables[name], join("endpoints", name), self.document.folder
-        )
+        field, folder = join("endpoints", name), self.document.folder
+        return read_table(EndpointTable, self.tables[name], field, folder, is_named=True)
 
     def limits(self, name: str) -> Limits | None:
         field = join(join("endpoints", name), "limits")
@@ -239,8 +237,13 @@ def _vendor(entry: EndpointTable, field: str) -> Vendor:
             raise ConfigError("needs a provider or a base_url", field=field)
         return vendor_at(entry.base_url.strip().rstrip("/"))
     if entry.provider not in VENDORS:
-        near = get_close_matches(entry.provider, VENDORS, 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        near = nearest(entry.provider, VENDORS)
+        hint = f" (did you mean {near}?)" if near else ""
         problem = f"must be one of {', '.join(VENDORS)}, got {entry.provider!r:.60}{hint}"
+        if entry.provider.lower() == "builtin":
+            problem = (
+                "the built-in provider has no address that a file could name; a command takes "
+                "--provider builtin, and a program has open_builtin_provider()"
+            )
         raise ConfigError(problem, field=join(field, "provider"))
     return VENDORS[entry.provider]

@@ -136,7 +136,7 @@ def read_config(
     given = read_environment({**SECTIONS, **_OF_ENDPOINTS}, environ)
     variables = {".".join(setting): name for setting, (name, _) in given.items()}
     try:
-        check_names(document.members, ("endpoint", "endpoints", *SECTIONS), "")
+        _check_sections(document.members)
         members = _merged(document.members, given)
         values = {
             name: read_value(SECTIONS[name], value, name, document.folder)
@@ -193,6 +193,18 @@ def _document(path: str | PathLike[str] | None, environ: Mapping[str, str]) -> D
     except ConfigError as error:
         source = f"{CONFIG_VARIABLE}: {error.source}"
         raise ConfigError(error.problem, source=source, field=error.field) from None
+
+
+def _check_sections(members: Iterable[str]) -> None:
+    known = ("endpoint", "endpoints", *SECTIONS)
+    for name in members:
+        if name not in known and name in attrs.fields_dict(TroupeSettings):
+            raise ConfigError(
+                f"cannot be in a file; a program sets it: attrs.evolve(load_settings(...), "
+                f"{name}=...)",
+                field=name,
+            )
+    check_names(members, known, "")
 
 
 def _endpoint_of(environ: Mapping[str, str] | None) -> Endpoint:

@@ -6,6 +6,7 @@ later can be set in a file at once. The class itself checks what its annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date, time
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from math import isfinite
@@ -26,7 +27,9 @@ _OF_ATTRS = re.compile(r"must be (>=|<=|>|<) (\S+): (.*)", re.DOTALL)
 _FIELD = re.compile(r"'?(?P<field>[a-z_0-9]+)'?:? (?P<problem>(?!and |or ).*)", re.DOTALL)
 
 
-def read_table(kind: type[T], table: object, field: str, folder: Path) -> T:
+def read_table(
+    kind: type[T], table: object, field: str, folder: Path, *, is_named: bool = False
+) -> T:
     """Return a value of an attrs class with the members of a table.
 
     Args:
@@ -34,12 +37,15 @@ def read_table(kind: type[T], table: object, field: str, folder: Path) -> T:
         table: the table; another value is refused.
         field: the path of the table in the file, such as ``limits``.
         folder: what relative paths in the file are relative to.
+        is_named: whether the file chooses the name of the table, such as that of a model.
 
     Raises:
         ConfigError: a member is unknown, has the wrong type or is out of its range.
     """
     hints = settable_fields(kind)
     members = as_table(table, field)
+    if is_named:
+        _check_dots(members, hints, field)
     check_names(members, hints, field)
     for name, one in attrs.fields_dict(cast("type[attrs.AttrsInstance]", kind)).items():
         if one.default is attrs.NOTHING and name not in members and one.init:
@@ -79,10 +85,7 @@ def read_value(hint: object, value: object, field: str, folder: Path) -> object:
         each = enumerate(cast("list[object]", value), 1)
         return tuple(read_value(arguments[0], one, f"{field}[{at}]", folder) for at, one in each)
     if origin is not None:
-        named = as_table(value, field).items()
-        return {
-            name: read_value(arguments[1], one, join(field, name), folder) for name, one in named
-        }
+        return _named_values(arguments[1], as_table(value, field), field, folder)
     if isinstance(hint, type) and attrs.has(hint):
         return read_table(cast("type[object]", hint), value, field, folder)
     wanted, convert = _SCALARS[cast("type[object]", hint)]
@@ -158,9 +161,19 @@ def check_names(members: Iterable[str], known: Iterable[str], field: str) -> Non
     for name in members:
         if name in known:
             continue
-        near = get_close_matches(name, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = nearest(name, known)
+        hint = f"; did you mean {near}?" if near else ""
         raise ConfigError(f"is unknown{hint} (known: {', '.join(known)})", field=join(field, name))
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the name that another one is probably meant to be; None if none is like it.
+
+    Args:
+        name: what a file has, in capital letters or not.
+        known: the names that it may have, in small letters.
+    """
+    return next(iter(get_close_matches(name.lower(), known, 1)), None)
 
 
 def join(field: str, name: str) -> str:
@@ -172,6 +185,29 @@ def join(field: str, name: str) -> str:
     """
     shown = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
     return f"{field}.{shown}" if field else shown
+
+
+def _named_values(
+    hint: object, members: Mapping[str, object], field: str, folder: Path
+) -> Mapping[str, object]:
+    """Read the members of a table whose names are those of models, headers and so on."""
+    kind = cast("type[object]", hint)
+    is_table_each = attrs.has(kind)
+    return {
+        name: read_table(kind, one, join(field, name), folder, is_named=True)
+        if is_table_each
+        else read_value(hint, one, join(field, name), folder)
+        for name, one in members.items()
+    }
+
+
+def _check_dots(members: Mapping[str, object], known: Iterable[str], field: str) -> None:
+    """Refuse a name such as gpt-5.4-nano without quotes, which TOML divides at its dot."""
+    for name, value in members.items():
+        if name not in known and name[:1].isdigit() and is_table(value):
+            whole = f"{field.rpartition('.')[2]}.{name}"
+            problem = f'is unknown; a name with a dot needs quotes: "{whole}"'
+            raise ConfigError(problem, field=join(field, name))
 
 
 # ------------------------------------------------------------------------------- values
@@ -259,7 +295,8 @@ def shown(value: object) -> str:
         return str(value).lower()
     if isinstance(value, dict | list):
         return "a table" if isinstance(value, dict) else "an array"
-    text = str(value) if isinstance(value, int | Decimal) else repr(value)
+    is_plain = isinstance(value, int | Decimal | date | time)
+    text = str(value) if is_plain else repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

@@ -23,7 +23,7 @@ _TRUTHS: Mapping[str, bool] = {
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
 
-# The usual file of a ledger had this variable before there were others.
+# The usual file of a ledger had this variable before there were others. It is also its switch.
 _ALIASES: Mapping[tuple[str, ...], str] = {("ledger", "path"): f"{PREFIX}LEDGER"}
 
 
@@ -78,7 +78,7 @@ def read_environment(
     """Return the settings in an environment: by their path, the variable and the value.
 
     An empty variable counts as unset. A variable that is none of these is ignored, unless its name
-    resembles one of them.
+    resembles one of them, or is that of a setting which only a file can have.
 
     Args:
         sections: the sections and single settings of a file, with their annotations.
@@ -94,9 +94,11 @@ def read_environment(
             continue
         variable = known.get(name)
         if variable is None:
-            near = get_close_matches(name, [*known, *_OTHERS], 1, _ALIKE)
-            if near:
-                raise ConfigError(f"is unknown; did you mean {near[0]}?", source=name)
+            if problem := _mistake(name, sections, known):
+                raise ConfigError(problem, source=name)
+            continue
+        if name in _ALIASES.values() and (is_on := truth_of(text)) is not None:
+            found[variable.path[:1]] = name, is_on
             continue
         value = _value(text.strip(), variable.hint)
         try:
@@ -107,15 +109,53 @@ def read_environment(
     return found
 
 
+def truth_of(text: str) -> bool | None:
+    """Return whether a variable says true or false; None if it says something else.
+
+    Args:
+        text: the text of the variable.
+    """
+    return _TRUTHS.get(text.strip().lower())
+
+
+def _mistake(
+    name: str, sections: Mapping[str, object], known: Mapping[str, Variable]
+) -> str | None:
+    """Return what is wrong with an unknown variable; None if it may be one of another program."""
+    tables = {one: kind for one, hint in sections.items() if (kind := policy_of(hint)) is not None}
+    paths = {
+        _name_of(section, field): (section, field)
+        for section, kind in tables.items()
+        for field in settable_fields(kind)
+    }
+    path = paths.get(name)
+    if path is not None and path in _ALIASES:
+        return f"is unknown; did you mean {_ALIASES[path]}?"
+    if path is not None or name.startswith(_name_of("endpoints", "")):
+        return f"is a setting that only a file can have ({CONFIG_VARIABLE} names one)"
+    near = get_close_matches(name, [*known, *_OTHERS], 1, _ALIKE)
+    if not near:  # the name of the section may be left out
+        near = [one for one, variable in known.items() if name == _name_of(variable.path[-1])]
+    if len(near) == 1:
+        return f"is unknown; did you mean {near[0]}?"
+    section = next((one for one in tables if name.startswith(_name_of(one, ""))), None)
+    return f"is unknown; the section [{section}] has no such setting" if section else None
+
+
+def _name_of(*path: str) -> str:
+    return PREFIX + "_".join(path).upper()
+
+
 def _name(path: tuple[str, ...]) -> str:
-    return _ALIASES.get(path) or PREFIX + "_".join(path).upper()
+    return _ALIASES.get(path) or _name_of(*path)
 
 
 def _value(text: str, hint: object) -> object:
     """Return the value of TOML that a text stands for, or the text if it stands for none."""
     kinds = [one for one in get_args(hint) if one is not NoneType] or [hint]
     if bool in kinds:
-        return _TRUTHS.get(text.lower(), text)
+        is_on = truth_of(text)
+        return text if is_on is None else is_on
     if int in kinds or float in kinds:
         try:
             return int(text)

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..actors import NOTHING, Amount, CostTotals, StorageError, read_sums
+from ..config import truth_of
 from ..wording import dollars, printable
 
 By = Literal["model", "tenant", "post", "day", "route", "endpoint", "call"]
@@ -205,11 +206,13 @@ LEDGER_VARIABLE = "CALLSHEET_LEDGER"
 def default_ledger(environment: Mapping[str, str] = os.environ) -> Path:
     """Return the file that $CALLSHEET_LEDGER names, or one in the user's data folder.
 
+    The variable names no file if it only turns the ledger on or off, by "true" or "false".
+
     Args:
         environment: the environment variables of the process.
     """
-    named = environment.get(LEDGER_VARIABLE)
-    if named:
+    named = environment.get(LEDGER_VARIABLE, "").strip()
+    if named and truth_of(named) is None:
         return Path(named).expanduser()
     return platformdirs.user_data_path("callsheet") / "ledger.sqlite3"
 

@@ -133,6 +133,48 @@ async def test_what_a_factory_makes_is_checked_when_it_starts(make, message):
         await names_with(insert(make, before="batcher"))
 
 
+class Counting(Stage):
+    """Has an argument of its own."""
+
+    def __init__(self, to, most):
+        super().__init__(to)
+        self.most = most
+
+
+class Orphan(Stage):
+    """Forgets the next stage."""
+
+    def __init__(self, to):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("make", "side", "message"),
+    [
+        (Counting, "before", r"with the ref of the next stage alone: missing .* 'most'; functools"),
+        (lambda: None, "before", "with the ref of the next stage alone: too many positional arg"),
+        (Idle, "instead_of", "with nothing: missing a required argument: 'to'"),
+    ],
+)
+def test_what_cannot_be_made_as_a_stage_is_refused_where_it_enters(make, side, message):
+    with pytest.raises(TypeError, match=r"insert\(.*\) calls it " + message):
+        insert(make, **{side: "requester"})
+    insert(partial(Counting, most=3), before="requester")
+
+
+def test_a_stage_that_does_not_know_the_next_one_says_why():
+    with pytest.raises(TypeError, match=r"Orphan.__init__ must call super\(\).__init__\(to\)"):
+        _ = Orphan(None).to
+    with pytest.raises(AttributeError, match="'Idle' object has no attribute 'too'"):
+        _ = Idle(None).too
+
+
+@pytest.mark.parametrize("concurrency", [0, -1, 1.5, True])
+def test_a_concurrency_that_is_none_is_refused(concurrency):
+    with pytest.raises(ValueError, match=f"whole number of at least 1, not {concurrency}"):
+        insert(Idle, before="batcher", concurrency=concurrency)
+
+
 @pytest.mark.parametrize("name", ["cache", "ledger", "batches", "prompt_cache"])
 def test_a_stage_that_the_settings_do_not_ask_for_is_no_place(name):
     with pytest.raises(
@@ -157,8 +199,10 @@ def test_no_stage_stands_where_calls_part(side):
 
 
 def test_what_was_not_inserted_is_refused():
-    with pytest.raises(TypeError, match="stages"):
+    with pytest.raises(TypeError, match="stages must be made by `insert`, not <class"):
         settings_with(Idle)
+    with pytest.raises(TypeError, match="stages must be a list, such as"):
+        TroupeSettings(endpoint=Endpoint(URL), stages="batcher")
     with pytest.raises(TypeError, match="stages must be a list, such as"):
         TroupeSettings(endpoint=Endpoint(URL), stages=insert(Idle, after="batcher"))
     with pytest.raises(TypeError, match="needs the class of an actor, or a factory of it, not"):

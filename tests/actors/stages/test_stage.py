@@ -292,6 +292,24 @@ async def test_what_is_no_request_crashes_the_stage_and_not_the_next_one(autojum
             await troupe.complete(asking())
 
 
+@pytest.mark.parametrize(
+    ("pieces", "problem"), [(None, "yield`, or return the pieces, not None"), ("text", "Delta")]
+)
+async def test_what_is_no_piece_crashes_the_stage(autojump_clock, pieces, problem):
+    class Careless(Stage):
+        def incoming_pieces(self, source, context):
+            return None if pieces is None else self.texts(source)
+
+        async def texts(self, source):
+            async for piece in source:
+                yield piece.text
+
+    script = Script(Reply(body=completion_json("well")))
+    async with open_troupe(settings_for(script, insert(Careless, before="batcher"))) as troupe:
+        with pytest.raises(ActorCrashed, match=r"Careless\.incoming_pieces must .*" + problem):
+            await items_of(troupe, asking())
+
+
 async def test_a_method_that_waits_is_cancelled_with_its_call(autojump_clock):
     script = Script(Reply(body=completion_json("wait")))
     async with open_troupe(settings_for(script, insert(Judge, before="batcher"))) as troupe:

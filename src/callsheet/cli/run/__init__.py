@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,6 @@ from ...actors import (
     CacheForecast,
     CachePolicy,
     Json,
-    Limits,
     PriceBook,
     PromptCaching,
     TroupeSettings,
@@ -32,12 +30,11 @@ from ...actors import (
 from ...bulk.engine.routing import check_batches
 from ...bulk.files.known import open_known
 from ...bulk.forecast import forecast
-from ...bulk.reading.opening import RowsAhead, count_rows, is_file, open_rows
-from ...bulk.reading.settings import Form, ReadSettings
-from ...bulk.reading.source import FileState, state_of
+from ...bulk.reading.opening import RowsAhead, is_file, open_rows
+from ...bulk.reading.settings import Form
+from ...bulk.reading.source import state_of
 from ...bulk.settings import BulkSettings, Fsync, Paths, RetriedReason, RunRoute
-from ...bulk.tables.shape import check_fits
-from ...bulk.tables.table_file import is_table, limits_of
+from ...bulk.tables.table_file import is_table
 from ...endpoints import BUILTIN, EndpointChoice
 from ...wording import printable
 from ..configuration import (
@@ -67,7 +64,6 @@ from ..parameters import ABOVE_ZERO, Name
 from ..sections import option
 from .job import BUILT_IN, BulkJob, run_job
 from .json_summary import JsonCommand, estimate_of, note_comparison, summary_of, write_summary
-from .limits_table import read_limits
 from .options import (
     check_files,
     metrics_of,
@@ -78,6 +74,14 @@ from .options import (
     retry_on_option,
     strictly,
 )
+from .preparing import (
+    STDIN,
+    check_input,
+    check_route,
+    check_table,
+    limits_of_run,
+    rows_to_come,
+)
 from .report import print_forecast, report, rows_in_batches
 from .resume import ResumeCheck, comparison_words
 
@@ -86,8 +90,6 @@ __all__ = ["run"]
 
 _MAX_IN_FLIGHT = 1000  # calls; a limits file that is read again may raise its limit up to this
 _CACHE_BYTES = 16 * 1024**2
-_STDIN = "-"
-_NOT_WRITTEN = (".gz", ".zst", ".xz", ".bz2", ".zip", ".xls", ".ods")  # ends of names of OUTPUT
 
 
 def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decimal | None:
@@ -249,10 +251,10 @@ def run(
     above = cast("TextIO", FileProxy(console, sys.stderr))  # above the live display
     set_up_logging(is_verbose=verbose, file=above if console.is_terminal else None)
     config, choice = configured(), chosen_endpoint(base_url, provider)
-    _check_route(route, choice)
+    check_route(route, choice)
     defaults = limits_from(config, rpm=rpm, tpm=tpm, in_flight=max_concurrency)
-    limits = _limits(limits_file, defaults)
-    _check_input(source, output)
+    limits = limits_of_run(limits_file, defaults)
+    check_input(source, output)
     prices = chosen_prices(price_file, choice)
     ledger_file = chosen_ledger(ledger, choice)
     reading = read_settings(
@@ -309,10 +311,10 @@ def run(
         is_confirmed=is_confirmed,
         on_compared=note_comparison,
     )
-    state = None if source == _STDIN else state_of(source)
-    _check_table(source, output, reading, state)
+    state = None if source == STDIN else state_of(source)
+    check_table(source, output, reading, state)
     remark = partial(_print_once, console, set[str]())
-    total = None if dry_run else _total(source, reading, state, resume, remark)
+    total = None if dry_run else rows_to_come(source, reading, state, resume, remark)
     settings = attrs.evolve(settings, total=total)
     with open_rows(source, reading, remark, state=state) as opened:
         if dry_run:
@@ -357,7 +359,7 @@ def run(
                 ),
                 choice,
             ),
-            reread=lambda: _limits(limits_file, defaults),
+            reread=lambda: limits_of_run(limits_file, defaults),
             has_limits_file=limits_file is not None,
             events=events,
             page=page,
@@ -383,49 +385,11 @@ def _cache(
     return None if choice.endpoint is None else CacheForecast(choice.endpoint, prices, caching)
 
 
-def _total(
-    source: str,
-    reading: ReadSettings,
-    state: FileState | None,
-    resume: ResumeCheck,
-    remark: Callable[[str], None],
-) -> int | None:
-    """Return the number of rows, after a comparison with the responses of earlier runs.
-
-    Raises:
-        InputError, BulkRefused: the run should not start.
-    """
-    found = resume.check_file(reading, state, remark) if is_file(source) else None
-    return count_rows(source, reading, state) if found is None else found
-
-
-def _check_table(source: str, output: Path, reading: ReadSettings, state: FileState | None) -> None:
-    """Check that the input fits into OUTPUT, as far as it can be read twice.
-
-    Raises:
-        InputError: the input cannot be read.
-        TableTooLarge: it does not fit.
-    """
-    limits = limits_of(output) if is_table(output) else None
-    if limits is not None and limits.rows is not None and Path(source).is_file():
-        with open_rows(source, reading, state=state) as rows:
-            check_fits(rows, limits)
-
-
 def _print_once(console: Console, printed: set[str], remark: str) -> None:
     """Print a remark on the input, above a live display if there is one; it may be read twice."""
     if remark not in printed:
         printed.add(remark)
         console.print(Text(printable(remark)), soft_wrap=True)
-
-
-def _check_route(route: RunRoute, choice: EndpointChoice) -> None:
-    if route == "batch" and choice.endpoint is None:
-        raise click.UsageError(
-            f"--route batch: the {BUILTIN} provider stops when this command ends, and its batches "
-            "with it. Run 'callsheet simulate' in another terminal, and add --provider openai "
-            "--base-url http://127.0.0.1:8080/v1; or choose --route live"
-        )
 
 
 def _vendor(choice: EndpointChoice) -> Vendor:
@@ -438,22 +402,3 @@ def _usual_model(choice: EndpointChoice) -> str | None:
         return default_model(choice) or default_recipe().model
     except click.UsageError:
         return None  # the rows may name their models
-
-
-def _limits(file: Path | None, defaults: Limits) -> Limits:
-    if file is None:
-        return defaults
-    try:
-        return read_limits(file, defaults)
-    except ValueError as error:
-        raise click.UsageError(f"--limits: {error}") from None
-
-
-def _check_input(source: str, output: Path) -> None:
-    if output.suffix.lower() in _NOT_WRITTEN:
-        raise click.UsageError(
-            f"OUTPUT: a file named {output.suffix} is not written; name it .jsonl, .csv, .tsv, "
-            ".parquet or .xlsx"
-        )
-    if source == _STDIN and sys.stdin is not None and sys.stdin.isatty():
-        click.echo("Reading rows from the terminal; end them with Ctrl-D.", err=True)
