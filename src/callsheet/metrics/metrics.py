@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from .._version import __version__
 from ..actors import CallEvent, CallStage, PriceBook, Troupe, default_prices
-from ..runtime import open_collapsing_nursery
+from ..runtime import Supervisor, open_collapsing_nursery
 from .actor import Attachment, MetricsActor, OpenTroupe
 from .calls import STAGES, CallCounts
 from .exposition import Exposition, SampleCollector, expose
@@ -122,7 +122,7 @@ class Metrics:
         self,
         troupe: Troupe,
         *,
-        prefix: str,
+        place: Supervisor,
         prices: PriceBook,
         lanes: Collection[str],
     ) -> None:
@@ -136,7 +136,7 @@ class Metrics:
         self._lane_names |= frozenset(lanes)
         actor = partial(MetricsActor, self._attachment, OpenTroupe(troupe), self.app, self._listen)
         # A crash of it must end neither a call nor the troupe, so it is not restarted.
-        await troupe.runtime.spawn(f"{prefix}metrics", actor, restart="temporary")
+        await place.spawn("scrapes", actor, restart="temporary")
 
     # ------------------------------------------------------------------------------- readings
 
