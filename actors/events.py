@@ -6,7 +6,7 @@ OpenTelemetry are observers.
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Literal, final, get_args
+from typing import Literal, cast, final, get_args
 
 import attrs
 import httpx
@@ -212,9 +212,19 @@ def all_of(observers: Observer | Iterable[Observer]) -> Observer:
 
     Args:
         observers: one observer or several.
+
+    Raises:
+        TypeError: one of them is no function.
     """
     if callable(observers):
         return observers
+    given = cast("object", observers)
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise _no_observer(given)
+    observers = tuple(observers)
+    for one in cast("tuple[object, ...]", observers):
+        if not callable(one):
+            raise _no_observer(one)
     each = [(one, stages_of(one)) for one in observers if stages_of(one)]
     if len(each) <= 1:
         return each[0][0] if each else ignore
@@ -228,6 +238,10 @@ def all_of(observers: Observer | Iterable[Observer]) -> Observer:
             one(event)
 
     return StageObserver(observe, frozenset(by_stage))
+
+
+def _no_observer(value: object) -> TypeError:
+    return TypeError(f"observer must be a function of a CallEvent, or several, not {value!r:.60}")
 
 
 _log = get_logger("callsheet.calls")
