@@ -111,6 +111,8 @@ class CallEvent:
         is_cancelled: whether it was cancelled, on "ended", "split", "composed" and "tool_ended".
         first_byte_s: seconds from the sending of the request to the first byte of the body, on
             "ended"; None without a response.
+        piece_times: when each piece of a streamed response was passed on, on Trio's clock, on
+            "ended".
         status: the HTTP status of the response or refusal, on "ended"; None without one.
         leader: the call that is followed, on "joined"; None otherwise.
         batch: the id of the batch in the journal, on "sent" with the route "batch" and on
@@ -141,6 +143,7 @@ class CallEvent:
     failure: Exception | None = attrs.field(default=None, eq=False, repr=False)
     is_cancelled: bool = False
     first_byte_s: float | None = None
+    piece_times: tuple[float, ...] = attrs.field(default=(), repr=False)
     status: int | None = None
     leader: CallContext | None = None
     batch: str = ""

@@ -202,6 +202,7 @@ class CallSpans:
         call = self._calls.of(event)
         if call is None:
             return
+        call.piece_times = event.piece_times or call.piece_times
         span = call.attempts.pop((event.route, event.attempt), None)
         self._calls.tidy(call)
         if span is not None:
