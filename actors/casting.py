@@ -63,8 +63,9 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
             runtime, prefix, settings.inspect, has_ledger=settings.ledger is not None
         )
         settings = attrs.evolve(settings, observer=(settings.observer, inspected.records))
-    metrics = settings.metrics
+    measured, metrics = None, settings.metrics
     if metrics is not None:
+        measured = await runtime.supervise(f"{prefix}metrics", restart="temporary")
         settings = attrs.evolve(settings, observer=(settings.observer, metrics))
     casting = _Casting(runtime, settings, prefix)
     requester = await casting.spawn_requester()
@@ -103,9 +104,9 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     )
     if inspected is not None:
         await inspected.serve(troupe.reading)
-    if metrics is not None:
+    if metrics is not None and measured is not None:
         prices, lanes = prices_at(settings, settings.endpoint), settings.limits.lanes
-        await metrics.attach(troupe, prefix=prefix, prices=prices, lanes=lanes)
+        await metrics.attach(troupe, place=measured, prices=prices, lanes=lanes)
     return troupe
 
 

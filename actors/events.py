@@ -6,7 +6,7 @@ OpenTelemetry are observers.
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Literal, final, get_args
+from typing import Literal, cast, final, get_args
 
 import attrs
 import httpx
@@ -68,9 +68,12 @@ class Destination:
         return cls(vendor, parsed.host, port)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class CallEvent:
     """One event of one call, one post, or one tool.
+
+    It has no slots: setting the slot of each field of a frozen object takes three times as long as
+    filling its dictionary.
 
     All events of one call have the same object as `context`, also if two calls have the same id.
     Beginnings and ends of calls, posts and tools are reported with the context variables of the
@@ -108,6 +111,8 @@ class CallEvent:
         is_cancelled: whether it was cancelled, on "ended", "split", "composed" and "tool_ended".
         first_byte_s: seconds from the sending of the request to the first byte of the body, on
             "ended"; None without a response.
+        piece_times: when each piece of a streamed response was passed on, on Trio's clock, on
+            "ended".
         status: the HTTP status of the response or refusal, on "ended"; None without one.
         leader: the call that is followed, on "joined"; None otherwise.
         batch: the id of the batch in the journal, on "sent" with the route "batch" and on
@@ -138,6 +143,7 @@ class CallEvent:
     failure: Exception | None = attrs.field(default=None, eq=False, repr=False)
     is_cancelled: bool = False
     first_byte_s: float | None = None
+    piece_times: tuple[float, ...] = attrs.field(default=(), repr=False)
     status: int | None = None
     leader: CallContext | None = None
     batch: str = ""
@@ -209,9 +215,19 @@ def all_of(observers: Observer | Iterable[Observer]) -> Observer:
 
     Args:
         observers: one observer or several.
+
+    Raises:
+        TypeError: one of them is no function.
     """
     if callable(observers):
         return observers
+    given = cast("object", observers)
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise _no_observer(given)
+    observers = tuple(observers)
+    for one in cast("tuple[object, ...]", observers):
+        if not callable(one):
+            raise _no_observer(one)
     each = [(one, stages_of(one)) for one in observers if stages_of(one)]
     if len(each) <= 1:
         return each[0][0] if each else ignore
@@ -225,6 +241,10 @@ def all_of(observers: Observer | Iterable[Observer]) -> Observer:
             one(event)
 
     return StageObserver(observe, frozenset(by_stage))
+
+
+def _no_observer(value: object) -> TypeError:
+    return TypeError(f"observer must be a function of a CallEvent, or several, not {value!r:.60}")
 
 
 _log = get_logger("callsheet.calls")

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Protocol
 
+from ..runtime import Supervisor
 from .events import CallEvent, CallStage
 from .troupe import Troupe
 from .vendors import PriceBook
@@ -32,15 +33,16 @@ class TroupeMeter(Protocol):
         self,
         troupe: Troupe,
         *,
-        prefix: str,
+        place: Supervisor,
         prices: PriceBook,
         lanes: Collection[str],
     ) -> None:
         """Begin to measure a troupe, whose actors are running.
 
         Args:
-            troupe: the troupe to measure. An actor that is spawned in its runtime ends with it.
-            prefix: a prefix of the actors' names.
+            troupe: the troupe to measure.
+            place: where to spawn an actor. It is stopped after the stages, so that the calls of a
+                drain can be read.
             prices: the prices of models.
             lanes: the names of lanes in the limits.
         """

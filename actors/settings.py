@@ -38,6 +38,11 @@ def _an_endpoint(_: object, __: object, value: Endpoint) -> None:
         raise TypeError(f"endpoint must be an Endpoint, such as Endpoint(url, key), not a {kind}")
 
 
+def _is_meter(_: object, __: object, value: TroupeMeter) -> None:
+    if isinstance(value, type) or not callable(getattr(value, "attach", None)):
+        raise TypeError(f"metrics must be an object such as Metrics(), not {value!r:.60}")
+
+
 def _insertions(value: Iterable[Insertion]) -> tuple[Insertion, ...]:
     if isinstance(cast("object", value), Insertion | str):
         raise TypeError("stages must be a list, such as [insert(Redactor, after='batcher')]")
@@ -149,7 +154,7 @@ class TroupeSettings:
     max_waiting_batches: int = attrs.field(default=200_000, validator=[instance_of(int), ge(1)])
     observer: Observer = attrs.field(default=ignore, converter=all_of)
     inspect: Path | None = attrs.field(default=None, converter=_path)
-    metrics: TroupeMeter | None = None
+    metrics: TroupeMeter | None = attrs.field(default=None, validator=optional(_is_meter))
     streaming: bool = True
     transport: httpx.AsyncBaseTransport | None = None
     client: "Configure | None" = None

@@ -1,4 +1,4 @@
-"""Measure what a call costs with observers, beside the same call without one.
+"""Measure what a call costs with observers or metrics, beside the same call without them.
 
     python benchmarks/observability.py [--rounds 10] [--against PATH] [--json] [--check]
 
@@ -27,7 +27,7 @@ from bench_kit.figures import Figure
 from bench_kit.processes import next_answer, open_answering
 from bench_kit.report import figures_table, print_tables
 from http_bench.cells import open_provider
-from observability_bench.client import IDLE, NONE, OBSERVERS, SAMPLED_OUT
+from observability_bench.client import IDLE, NONE, SAMPLED_OUT, WAYS
 
 _ABOUT = (
     "Medians of the rounds; a ratio has the smallest and the largest in brackets. Recorded spans "
@@ -49,7 +49,7 @@ def measure(
         seconds: the least length of a window.
         against: a checkout whose calls without an observer are measured, too.
     """
-    ways = [*OBSERVERS, *([] if against is None else [_BEFORE])]
+    ways = [*WAYS, *([] if against is None else [_BEFORE])]
     found: dict[str, list[Stretch]] = {name: [] for name in ways}
     order, chance = [*ways], random.Random(0)  # noqa: S311  # the order is no secret
     with ExitStack() as stack:

@@ -40,6 +40,7 @@ class CallProgress:
             counts them.
         unreadable: attempts whose response could not be read. The attempt layer counts them.
         has_delivered: whether the caller has received a piece; then the call cannot be repeated.
+        piece_times: when each piece was passed on, on Trio's clock, if an observer wants to know.
     """
 
     message: Complete | Stream
@@ -55,6 +56,7 @@ class CallProgress:
     maybe_billed: int = 0
     unreadable: int = 0
     has_delivered: bool = False
+    piece_times: list[float] | None = None
 
     @property
     def left_s(self) -> float:
@@ -89,6 +91,10 @@ class CallProgress:
             delta: the piece to pass on.
         """
         self.has_delivered = True
+        if "ended" in self.observed:
+            if self.piece_times is None:
+                self.piece_times = []
+            self.piece_times.append(trio.current_time())
         if self.deliver is not None:
             await self.deliver(delta)
 
@@ -150,6 +156,7 @@ class CallProgress:
                 first_byte_s=None if exchanged is None else exchanged.first_byte_s,
                 status=None if ending is None else ending.status,
                 choices=() if exchanged is None else exchanged.response.choices,
+                piece_times=tuple(self.piece_times or ()),
             )
         )
 

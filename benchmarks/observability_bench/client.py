@@ -1,4 +1,4 @@
-"""One client whose troupe has an observer, which makes calls whenever it is told to.
+"""One client whose troupe has an observer or metrics, which makes calls whenever it is told to.
 
     python -m observability_bench.client recorded http://127.0.0.1:8000/v1 --in-flight 50
 
@@ -18,8 +18,20 @@ from aio_bench.client import Counting
 from aio_bench.ways import Plan, calls_of
 from bench_kit.sampling import settle
 from callsheet.actors import Observer, ignore, log_call
+from callsheet.metrics import Metrics
 
-__all__ = ["IDLE", "LOGGED", "METRICS", "NONE", "OBSERVERS", "RECORDED", "SAMPLED_OUT"]
+__all__ = [
+    "IDLE",
+    "LOGGED",
+    "METRICS",
+    "NONE",
+    "OBSERVERS",
+    "PROMETHEUS",
+    "RECORDED",
+    "SAMPLED_OUT",
+    "SCRAPED",
+    "WAYS",
+]
 
 NONE: Final = "no observer"
 IDLE: Final = "OpenTelemetry without the SDK"
@@ -27,6 +39,10 @@ SAMPLED_OUT: Final = "spans sampled out"
 RECORDED: Final = "spans and metrics recorded"
 METRICS: Final = "metrics recorded, no spans"
 LOGGED: Final = "log_call, to nowhere"
+PROMETHEUS: Final = "Prometheus metrics, not scraped"
+SCRAPED: Final = "Prometheus metrics, scraped 5 times a second"
+
+_SCRAPE_S = 0.2  # Prometheus scrapes every 15 seconds; a window is shorter
 
 
 def _idle() -> Observer:
@@ -78,17 +94,24 @@ OBSERVERS: Mapping[str, Callable[[], Observer]] = {
 }
 """What makes each observer."""
 
+WAYS = (*OBSERVERS, PROMETHEUS, SCRAPED)
+"""Every way to listen to calls, or not to."""
+
 
 async def run(way: str, plan: Plan, seconds: float) -> None:
     """Make a window for each line on the standard input.
 
     Args:
-        way: the observer, a key of `OBSERVERS`.
+        way: one of `WAYS`.
         plan: the calls.
         seconds: the least length of a window.
     """
-    settings = attrs.evolve(plan.settings, observer=OBSERVERS[way]())
-    async with callsheet.open_troupe(settings) as troupe:
+    metrics = Metrics() if way in (PROMETHEUS, SCRAPED) else None
+    observer = OBSERVERS[way]() if metrics is None else ignore
+    settings = attrs.evolve(plan.settings, observer=observer, metrics=metrics)
+    async with trio.open_nursery() as scraper, callsheet.open_troupe(settings) as troupe:
+        if metrics is not None and way == SCRAPED:
+            scraper.start_soon(_keep_scraping, metrics)
         call = calls_of(troupe, plan)
         while await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
             settle()
@@ -97,10 +120,17 @@ async def run(way: str, plan: Plan, seconds: float) -> None:
                 for _ in range(plan.in_flight):
                     nursery.start_soon(counting.keep_calling, call)
             counting.report()
+        scraper.cancel_scope.cancel()
+
+
+async def _keep_scraping(metrics: Metrics) -> None:
+    while True:
+        await metrics.exposition()
+        await trio.sleep(_SCRAPE_S)
 
 
 @click.command()
-@click.argument("way", type=click.Choice(list(OBSERVERS)))
+@click.argument("way", type=click.Choice(WAYS))
 @click.argument("base_url")
 @click.option("--in-flight", type=click.IntRange(1), required=True)
 @click.option("--seconds", type=float, default=0.4, help="The least length of a window.")

@@ -5,8 +5,9 @@ import re
 from itertools import combinations
 
 import pytest
+from fakes import MODEL, STALL
 from prometheus_tools import DEPLOY, PROMETHEUS, promtool
-from scraped import settings_with
+from scraped import scrape, settings_with
 
 from callsheet.actors import CachePolicy, LedgerPolicy, Request, open_troupe
 from callsheet.metrics import FAMILIES, Metrics
@@ -40,6 +41,19 @@ def targets():
 
 def labels_of(name):
     return {*FAMILIES[re.sub("_(total|info|bucket|sum|count)$", "", name)].labels}
+
+
+async def test_counters_that_alerts_take_the_increase_of_begin_at_zero(autojump_clock):
+    """An increase does not see the step from no series to the first value."""
+    increased = re.findall(r"increase\(callsheet_(\w+)", RULES)
+    by_model = {name for name in increased if labels_of(f"callsheet_{name}") == {"model"}}
+    metrics = Metrics()
+    async with open_troupe(settings_with(metrics, STALL), drain_s=0) as troupe:
+        await troupe.submit(Request.of("Hi", model=MODEL))
+        seen = await scrape(metrics)
+    assert {"cost_dollars_total", "unpriced_calls_total"} <= by_model
+    for name in by_model:
+        assert seen.values[f"callsheet_{name}"] == {(MODEL,): 0}
 
 
 def test_the_ids_of_panels_are_unique():

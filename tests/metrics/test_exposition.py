@@ -168,6 +168,26 @@ async def test_after_the_troupe_the_counters_are_left_and_the_readings_gone(auto
         assert not seen.series("mailbox_capacity")
 
 
+async def test_the_calls_of_a_drain_are_still_read(autojump_clock):
+    """The metrics stop after the stages, so that the last seconds of a run are scraped (R6)."""
+    metrics = Metrics()
+    settings = settings_with(metrics, Reply(after=5.0))
+
+    async def scrape_twice():
+        for at in (2, 4):
+            await trio.sleep_until(at)
+            seen = await scrape(metrics)
+            assert (seen("troupe_open"), seen("calls_open")) == (1, 1)
+            assert ("requester",) in seen.series("mailbox_capacity")
+
+    async with trio.open_nursery() as nursery, open_troupe(settings) as troupe:
+        await troupe.submit(Request.of("Hi", model=MODEL))
+        nursery.start_soon(scrape_twice)
+        await trio.sleep(1)
+    seen = await scrape(metrics)
+    assert (seen("troupe_open"), seen("calls_total", MODEL, "answered")) == (0, 1)
+
+
 async def test_two_troupes_at_a_time_need_two_objects(autojump_clock):
     metrics = Metrics()
     async with open_troupe(settings_with(metrics)):

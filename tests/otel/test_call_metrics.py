@@ -1,10 +1,11 @@
 """The metrics of calls, by the names of both versions of the conventions."""
 
 import pytest
+import trio
 from fakes import MODEL, Reply, Script, completion_json, refusal
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from tracing import Telemetry, chat
+from tracing import STREAM, Telemetry, chat, events
 
 from callsheet.actors import CachePolicy, Limits, Request, open_troupe
 from callsheet.otel import OpenTelemetry
@@ -147,3 +148,20 @@ async def test_the_buckets_fit_calls_that_take_minutes(autojump_clock):
     assert bounds["gen_ai.client.inference.duration"][-1] == pytest.approx(81.92)
     assert bounds["callsheet.call.wait.duration"][-1] > 80_000
     assert bounds["gen_ai.client.inference.operation.input_tokens"][-1] == 67_108_864
+
+
+@pytest.mark.parametrize(("names", "metric"), [("latest", "inference"), ("1.41", "operation")])
+async def test_the_time_between_the_chunks_of_a_stream(autojump_clock, names, metric):
+    telemetry = Telemetry(names=names)
+    body = events("He", "ll", "o")
+    script = Script(Reply(body=body, headers=STREAM, pieces=len(body), gap=0.01))
+    async with open_troupe(telemetry.settings(script)) as troupe:
+        async with troupe.stream(chat()) as items:
+            times = [trio.current_time() async for _ in items]
+        await troupe.complete(chat())  # streamed, but not to its caller
+    ((attributes, (count, seconds)),) = telemetry.metrics()[
+        f"gen_ai.client.{metric}.time_per_output_chunk"
+    ]
+    assert attributes == ANSWERED
+    assert (count, seconds) == (2, pytest.approx(times[2] - times[0]))
+    assert seconds > 1

@@ -6,6 +6,8 @@ import threading
 import pytest
 from bulk_rows import on_the_spot
 from door_fakes import Provider, request, settings_for
+from fakes import MODEL, Script
+from tool_fakes import ANSWER, asking, function_call, requesting, tool_of
 from tracing import Telemetry
 
 from callsheet import actors, aio, sync
@@ -58,6 +60,34 @@ def test_a_stream_and_a_post_of_an_asyncio_task(telemetry, settings):
             "after",
         ]
     ]
+
+
+@pytest.mark.parametrize("kind", ["async", "sync", "hidden"])
+def test_what_a_tool_of_an_asyncio_program_does(telemetry, kind):
+    def look(city="Oslo"):
+        with telemetry.tracer.start_as_current_span(f"look at {city}"):
+            return "rain"
+
+    async def look_later(city="Oslo"):
+        await asyncio.sleep(0)
+        return look(city)
+
+    def look_hidden(city="Oslo"):
+        return look_later(city)
+
+    tool = {"async": look_later, "sync": look, "hidden": look_hidden}[kind]
+    both = requesting(function_call("call_1", city="Oslo"), function_call("call_2", city="Bergen"))
+
+    async def main():
+        async with aio.open_troupe(telemetry.settings(Script(both, ANSWER))) as troupe:
+            with telemetry.tracer.start_as_current_span("caller"):
+                await troupe.run_tools(asking(tool_of(tool)))
+
+    asyncio.run(main())
+    _, first, *tools, last = telemetry.tree()[0]
+    assert first == last == [f"chat {MODEL}", "POST"]
+    name = "execute_tool get_weather"
+    assert sorted(tools) == [[name, "look at Bergen"], [name, "look at Oslo"]]
 
 
 def test_a_cancelled_task(telemetry, settings):

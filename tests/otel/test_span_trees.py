@@ -8,7 +8,7 @@ import pytest
 import trio
 from fakes import MODEL, RESET, URL, Reply, Script, completion_json, outcomes, refusal
 from opentelemetry.trace import SpanKind, StatusCode
-from tracing import chat, links_of
+from tracing import STREAM, chat, events, links_of
 
 from callsheet.actors import (
     CachePolicy,
@@ -29,18 +29,6 @@ VECTORS = {
     "model": MODEL,
     "usage": {"prompt_tokens": 4, "total_tokens": 4},
 }
-
-
-def events(*texts):
-    """The pieces of a streamed response."""
-    chunks = [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in texts]
-    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-    chunks.append({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}})
-    lines = [json.dumps({"id": "1", "model": MODEL} | chunk) for chunk in chunks]
-    return "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"])
-
-
-STREAM = {"content-type": "text/event-stream"}
 
 
 async def test_a_call_is_one_span_with_an_attempt(autojump_clock, telemetry):

@@ -1,5 +1,6 @@
 """What tests of OpenTelemetry use: an observer that keeps its spans, and span trees as text."""
 
+import json
 from functools import partial
 
 from fakes import MODEL, URL, outcomes
@@ -11,6 +12,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from callsheet.actors import Endpoint, Request, TroupeSettings
 from callsheet.otel import OpenTelemetry
+
+STREAM = {"content-type": "text/event-stream"}
 
 
 class Telemetry:
@@ -101,3 +104,12 @@ def links_of(span):
 
 def chat(prompt="Hi", **more):
     return Request.of(prompt, model=MODEL, **more)
+
+
+def events(*texts):
+    """The pieces of a streamed response."""
+    chunks = [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in texts]
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    chunks.append({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}})
+    lines = [json.dumps({"id": "1", "model": MODEL} | chunk) for chunk in chunks]
+    return "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"])

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from contextvars import Context
+from contextvars import copy_context
 from typing import TypeVar, cast
 
 import attrs
@@ -18,37 +18,33 @@ ResultT = TypeVar("ResultT")
 _END_S = 1.0  # for the end of a tool that was cancelled
 
 
-def with_tools_in_loop(
-    request: Request[ResultT], bridge: LoopBridge[Troupe], context: Context
-) -> Request[ResultT]:
+def with_tools_in_loop(request: Request[ResultT], bridge: LoopBridge[Troupe]) -> Request[ResultT]:
     """Return a request whose async tools run in the caller's event loop.
 
-    Other tools run in threads of Trio, as they do under Trio.
+    Other tools run in threads of Trio, as they do under Trio. Each tool has the context variables
+    of the task of Trio that runs it: those of the caller, and the span of the tool.
 
     Args:
         request: the request of the caller.
         bridge: the way to the caller's loop.
-        context: the context variables in which its tools run.
     """
 
     def moved(tool: Tool) -> Tool:
         function = tool.function
         if function is None:
             return tool
-        return attrs.evolve(tool, function=_moved(function, bridge, context))
+        return attrs.evolve(tool, function=_moved(function, bridge))
 
     return attrs.evolve(request, tools=tuple(moved(tool) for tool in request.tools))
 
 
-def _moved(
-    function: Callable[..., object], bridge: LoopBridge[Troupe], context: Context
-) -> Callable[..., object]:
+def _moved(function: Callable[..., object], bridge: LoopBridge[Troupe]) -> Callable[..., object]:
     call = getattr(function, "__call__", None)  # noqa: B004  # of an object that is called
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call):
 
         async def run(**arguments: object) -> object:
             async_function = cast("Callable[..., Awaitable[object]]", function)
-            return await _in_loop(lambda: async_function(**arguments), bridge, context.copy())
+            return await _in_loop(lambda: async_function(**arguments), bridge)
 
         return run
 
@@ -56,20 +52,18 @@ def _moved(
         value = function(**arguments)
         if inspect.isawaitable(value):  # a decorator hides that the function is async
             awaitable: Awaitable[object] = value
-            return _in_loop(lambda: awaitable, bridge, context.copy())
+            return _in_loop(lambda: awaitable, bridge)
         return value
 
     return run_in_thread
 
 
-async def _in_loop(
-    function: Callable[[], Awaitable[object]], bridge: LoopBridge[Troupe], context: Context
-) -> object:
+async def _in_loop(function: Callable[[], Awaitable[object]], bridge: LoopBridge[Troupe]) -> object:
     """Run an async function in the event loop, and wait for it in Trio.
 
     When this is cancelled, the function is cancelled, and may take a second to end.
     """
-    loop, ended = bridge.loop, trio.Event()
+    loop, ended, context = bridge.loop, trio.Event(), copy_context()
     tasks: list[asyncio.Task[object]] = []  # one, once it has begun
     is_cancelled = False
 

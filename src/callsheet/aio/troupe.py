@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from contextvars import copy_context
 from decimal import Decimal
 from math import inf
 from typing import TYPE_CHECKING, TypeVar, final
@@ -126,7 +125,7 @@ class AsyncioTroupe:
 
         Async tools run in the current event loop; others run in threads.
         """
-        moved = with_tools_in_loop(request, self._door.bridge(), copy_context())
+        moved = with_tools_in_loop(request, self._door.bridge())
         return await self._call(
             lambda troupe: troupe.run_tools(
                 moved,

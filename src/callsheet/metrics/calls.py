@@ -29,6 +29,12 @@ STAGES: frozenset[CallStage] = frozenset(
 )
 """The events that are counted."""
 
+_BEGUN = (
+    *("cost_dollars", "input_tokens", "output_tokens", "cached_input_tokens"),
+    *("unpriced_calls", "maybe_billed_attempts"),
+)
+"""The counters of a model that alerts and panels take the increase of."""
+
 _DEFAULT_LANE = "default"
 
 
@@ -106,7 +112,7 @@ class CallCounts:
         self._begun.add(model)
         for outcome in _ENDS:
             self._counts.add("callsheet_calls", model, outcome, amount=0)
-        for family in ("cost_dollars", "input_tokens", "output_tokens", "cached_input_tokens"):
+        for family in _BEGUN:
             self._counts.add(f"callsheet_{family}", model, amount=0)
         self._counts.add("callsheet_retries", model, "RateLimited", amount=0)
 

@@ -37,6 +37,8 @@ class BoundedLabels:
         is_known: whether a name may have a value of its own.
         most: the most values besides `OTHER`.
         reserved: names that have their value from the start, whether or not they are known.
+
+    A value is text that UTF-8 can encode, whatever the name.
     """
 
     is_known: Callable[[str], bool]
@@ -45,7 +47,7 @@ class BoundedLabels:
     _values: dict[str, str] = attrs.field(factory=dict[str, str], init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._values.update((name, name) for name in self.reserved)
+        self._values.update((name, _encodable(name)) for name in self.reserved)
 
     def __call__(self, name: str) -> str:
         """Return the value for a name.
@@ -58,8 +60,13 @@ class BoundedLabels:
             return value
         if len(self._values) >= self.most or not self.is_known(name):
             return OTHER
-        self._values[name] = name
-        return name
+        value = self._values[name] = _encodable(name)
+        return value
+
+
+def _encodable(name: str) -> str:
+    """Return a name with "?" for each lone surrogate: one of them would fail every scrape."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def one_of(known: Collection[str], value: str) -> str:

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from .._version import __version__
 from ..actors import CallEvent, CallStage, PriceBook, Troupe, default_prices
-from ..runtime import open_collapsing_nursery
+from ..runtime import Supervisor, open_collapsing_nursery
 from .actor import Attachment, MetricsActor, OpenTroupe
 from .calls import STAGES, CallCounts
 from .exposition import Exposition, SampleCollector, expose
@@ -46,7 +46,8 @@ class Metrics:
         max_models: the most values of the label `model` besides "other".
 
     Raises:
-        ValueError: `listen` is no address.
+        ValueError: `listen` is no address, or `max_models` is negative.
+        TypeError: `listen` is no text, or `models` or `lanes` are not several names.
 
     Attributes:
         app: an ASGI app that answers scrapes at each path, under any event loop.
@@ -63,6 +64,11 @@ class Metrics:
         listen: str = "",
         max_models: int = 50,
     ) -> None:
+        for argument, names in (("models", models), ("lanes", lanes)):
+            if isinstance(names, str) or not all(isinstance(name, str) for name in names):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"{argument} must be a list of names, not {names!r:.60}")
+        if max_models < 0:
+            raise ValueError(f"max_models must be 0 or more, not {max_models}")
         self.stages: frozenset[CallStage] = STAGES
         self._listen = None if not listen else listen_at(listen)
         self._prices: PriceBook = default_prices()
@@ -122,7 +128,7 @@ class Metrics:
         self,
         troupe: Troupe,
         *,
-        prefix: str,
+        place: Supervisor,
         prices: PriceBook,
         lanes: Collection[str],
     ) -> None:
@@ -136,7 +142,7 @@ class Metrics:
         self._lane_names |= frozenset(lanes)
         actor = partial(MetricsActor, self._attachment, OpenTroupe(troupe), self.app, self._listen)
         # A crash of it must end neither a call nor the troupe, so it is not restarted.
-        await troupe.runtime.spawn(f"{prefix}metrics", actor, restart="temporary")
+        await place.spawn("scrapes", actor, restart="temporary")
 
     # ------------------------------------------------------------------------------- readings
 

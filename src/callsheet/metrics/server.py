@@ -56,7 +56,10 @@ def listen_at(text: str) -> ScrapeAddress:
 
     Raises:
         ValueError: it is no address.
+        TypeError: it is no text.
     """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(f'an address is text such as "127.0.0.1:9464", not {text!r:.60}')
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
     if not (port.isascii() and port.isdecimal() and int(port) <= 65_535):  # noqa: PLR2004  # ports

@@ -1,6 +1,7 @@
 """The metrics of calls: durations, tokens, cost, and the time that calls wait."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import final
 
 from opentelemetry.metrics import Meter
@@ -41,6 +42,12 @@ class CallMetrics:
             version.first_chunk,
             unit="s",
             description="Time from the sending of a request to the first chunk of its response.",
+            explicit_bucket_boundaries_advisory=names.SECONDS,
+        )
+        self._per_chunk = meter.create_histogram(
+            version.per_chunk,
+            unit="s",
+            description="Time from one chunk of a response to the next one.",
             explicit_bucket_boundaries_advisory=names.SECONDS,
         )
         self._waited = meter.create_histogram(
@@ -85,6 +92,8 @@ class CallMetrics:
             self._cost.add(float(event.cost_usd), attributes)
         if response is not None and _is_live(response) and call.asked.is_streamed:
             self._first_chunk.record(response.first_byte_s or 0.0, attributes)
+        for former, later in pairwise(call.piece_times):
+            self._per_chunk.record(later - former, attributes)
         error = error_type(event)
         if error is not None:
             attributes[names.ERROR_TYPE] = error

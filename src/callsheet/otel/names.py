@@ -93,12 +93,14 @@ class ConventionNames:
         cache_write_tokens: the attribute for tokens written to the provider's cache.
         duration: the metric for the duration of each operation.
         first_chunk: the metric for the time to the first chunk.
+        per_chunk: the metric for the time between two chunks.
         has_token_counters: whether tokens are counted by kind, and not in one histogram.
     """
 
     cache_write_tokens: str
     duration: dict[str, str]
     first_chunk: str
+    per_chunk: str
     has_token_counters: bool
 
 
@@ -112,12 +114,14 @@ NAMES: Final[dict[Naming, ConventionNames]] = {
             "moderation": "gen_ai.client.operation.duration",
         },
         first_chunk="gen_ai.client.inference.time_to_first_chunk",
+        per_chunk="gen_ai.client.inference.time_per_output_chunk",
         has_token_counters=True,
     ),
     "1.41": ConventionNames(
         cache_write_tokens="gen_ai.usage.cache_creation.input_tokens",
         duration=dict.fromkeys(OPERATIONS.values(), "gen_ai.client.operation.duration"),
         first_chunk="gen_ai.client.operation.time_to_first_chunk",
+        per_chunk="gen_ai.client.operation.time_per_output_chunk",
         has_token_counters=False,
     ),
 }

@@ -4,11 +4,13 @@ import os
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
+from traceback import format_exception
 from typing import Final, final, get_args
 
 from opentelemetry import metrics, trace
 
 from ..actors import CallEvent, CallStage
+from ..runtime import get_logger
 from .content import hide_keys
 from .metrics import CallMetrics
 from .names import NAMES, WAITED_S, Naming
@@ -20,6 +22,7 @@ _ON_SPANS = ("span_only", "span_and_event", "true")
 _ENDS: Final = ("answered", "shared", "failed", "cancelled")
 _SHORT_S = 0.001  # the way through the limiter
 _STAGES: frozenset[CallStage] = frozenset(get_args(CallStage))
+_log = get_logger("callsheet.otel")
 
 
 @final
@@ -29,7 +32,8 @@ class OpenTelemetry:
         settings = TroupeSettings(endpoint=endpoint, observer=OpenTelemetry())
 
     A call is a span under the current span of its caller, in whatever thread or event loop that
-    is. One object may observe several troupes.
+    is. One object may observe several troupes. An error of the providers, or of what they call,
+    ends no call: the first one is logged, and what each should have recorded is missing.
 
     Args:
         tracer_provider: makes the tracer; None for the global one.
@@ -70,6 +74,7 @@ class OpenTelemetry:
         recorded = partial(_redacted, redact) if content else None
         self._spans = CallSpans(tracer, self._calls, NAMES[names], recorded)
         self._metrics = CallMetrics(meter, names)
+        self._has_failed = False
 
     def __repr__(self) -> str:
         return f"<OpenTelemetry: {len(self._calls)} calls open>"
@@ -80,12 +85,23 @@ class OpenTelemetry:
         Args:
             event: an event of any kind.
         """
+        try:
+            self._observe(event)
+        except Exception as error:  # noqa: BLE001  # of the program's telemetry, as of its log (R17)
+            if not self._has_failed:
+                self._has_failed = True
+                trace_of_error = "".join(format_exception(error))
+                _log.warning("telemetry_failed", error=str(error), exception=trace_of_error)
+
+    def _observe(self, event: CallEvent) -> None:
         stage = event.stage
         if stage in _ENDS:
             call = self._calls.of(event)
             if call is not None:
-                self._metrics.ended(call, event)
-                self._spans.end(call, event)
+                try:
+                    self._metrics.ended(call, event)
+                finally:
+                    self._spans.end(call, event)
         elif stage == "queued":
             if (call := self._calls.of(event)) is not None:
                 call.queued_at = event.at

@@ -140,8 +140,11 @@ class CallSpans:
             call.step.ended_ns = self._now_ns()
 
     def _close(self, call: TracedCall, event: CallEvent) -> None:
-        for key in [key for key in call.attempts if key[0] == "batch"]:
-            self._end_attempt(call.attempts.pop(key), event)  # the line itself may go on
+        lines = [call.attempts.pop(key) for key in list(call.attempts) if key[0] == "batch"]
+        call.is_over = True
+        self._calls.tidy(call)
+        for line in lines:
+            self._end_attempt(line, event)  # the line itself may go on
         span, response = call.span, event.response
         if span.is_recording():
             if response is not None:
@@ -155,8 +158,6 @@ class CallSpans:
             span.set_attribute(names.OUTCOME, _outcome(event))
             _set_error(span, event)
         span.end()
-        call.is_over = True
-        self._calls.tidy(call)
 
     # ---------------------------------------------------------------- attempts
 
@@ -201,12 +202,13 @@ class CallSpans:
         call = self._calls.of(event)
         if call is None:
             return
+        call.piece_times = event.piece_times or call.piece_times
         span = call.attempts.pop((event.route, event.attempt), None)
+        self._calls.tidy(call)
         if span is not None:
             if self._redact is not None and event.choices and not call.is_over:
                 call.span.set_attributes(output_content(event.choices, self._redact))
             self._end_attempt(span, event)
-        self._calls.tidy(call)
 
     def _end_attempt(self, span: Span, event: CallEvent) -> None:
         if span.is_recording():

@@ -45,6 +45,7 @@ class TracedCall:
         step: the step of a post that it belongs to; None if it belongs to none.
         queued_at: when it began to wait at the limiter, on Trio's clock; None if it does not wait.
         attempts: the spans of its attempts that have not ended.
+        piece_times: when each piece of its response was passed on, on Trio's clock.
         leader: the call that it has joined; None if it has joined none.
         followers: calls that have joined it and have not ended.
         is_over: whether it has ended. Attempts may go on for its followers, or be cancelled later.
@@ -57,6 +58,7 @@ class TracedCall:
     step: TracedStep | None = None
     queued_at: float | None = None
     attempts: dict[AttemptKey, Span] = attrs.field(factory=dict[AttemptKey, Span])
+    piece_times: tuple[float, ...] = ()
     leader: "TracedCall | None" = None
     followers: int = 0
     is_over: bool = False
