@@ -173,11 +173,8 @@ async def test_a_snapshot_has_the_last_crashes_of_actors_and_pools(autojump_cloc
         await trio.sleep(1)
         first, second = runtime.snapshot().crashes
         assert (first.path, first.kind, first.text) == ("app/single", "KeyError", "'one'")
-        assert (second.path, second.kind, second.text) == (
-            "app/pool/worker-1",
-            "ValueError",
-            "x" * 1_000,
-        )
+        assert (second.path, second.kind) == ("app/pool/worker-1", "ValueError")
+        assert second.text == "x" * 1_000
         assert (first.at, second.at) == pytest.approx((began - 1, began))
         for number in range(60):
             single.tell_nowait(Fail(KeyError(number)))
