@@ -251,7 +251,8 @@ class Runtime:
         """
         check_thread(self.root._node.shared)  # noqa: SLF001  # the runtime's own
         now = trio.current_time()
-        return RuntimeSnapshot(at=now, root=self.root._node.snapshot(now))  # noqa: SLF001  # the runtime's own
+        root = self.root._node  # noqa: SLF001  # the runtime's own
+        return RuntimeSnapshot(now, root.snapshot(now), tuple(root.shared.crashes))
 
     def shutdown_plan(self) -> ShutdownPlan:
         """Return what the end of the block would do now (R11); print it to see it beforehand."""

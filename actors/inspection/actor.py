@@ -13,7 +13,7 @@ from ...runtime import Actor, RestartPolicy, Runtime, Supervisor
 from .lines import Refusal, this_program, to_line
 from .readings import Reading
 from .records import CallRecords
-from .socket_file import SocketFile
+from .socket_file import SocketFile, close_in_forks
 
 _RESTARTS = RestartPolicy(max_restarts=3, period_s=60.0)
 _MAX_READERS = 16
@@ -108,6 +108,7 @@ class InspectorActor(Actor):
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         """Serve one reader until it disconnects, or takes too long."""
+        close_in_forks(stream.socket)
         is_one_too_many = self._readers >= _MAX_READERS
         self._readers += 1
         try:

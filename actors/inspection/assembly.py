@@ -15,6 +15,7 @@ from .readings import (
     CacheReading,
     CallReading,
     EndpointReading,
+    ErrorReading,
     LaneReading,
     LimitReading,
     LimitSource,
@@ -105,13 +106,13 @@ def assemble(
         done=0 if turns is None else turns.ended,
         actors=tuple(map(_actor, first("actors", tree))),
         lanes=() if turns is None else first("lanes", _lanes(turns)),
-        calls=() if turns is None else tuple(_calls(turns)),
+        calls=() if turns is None else first.of_calls(turns),
         limits=() if limiter is None else first("limits", _limits(limiter)),
         pauses=() if limiter is None else first("pauses", _pauses(limiter)),
         endpoints=()
         if answers.requests is None
         else first("endpoints", _endpoints(answers.requests, tree.at)),
-        errors=() if records is None else records.errors(tree.at),
+        errors=_errors(tree, records),
         spend=_spend(answers, records, has_ledger=has_ledger, first=first),
         cache=None if answers.cache is None else _cache(answers.cache),
         sharing=None if answers.batching is None else _sharing(answers.batching, answers),
@@ -132,6 +133,13 @@ class _First:
         if len(every) > _MOST[name]:
             self.left_out[name] = len(every) - _MOST[name]
         return every[: _MOST[name]]
+
+    def of_calls(self, turns: "Turns") -> tuple[CallReading, ...]:
+        """Return the calls that the limiter has named, which are the first of each state."""
+        calls = tuple(_calls(turns))
+        if more := sum(turns.in_flight.values()) + sum(turns.waiting.values()) - len(calls):
+            self.left_out["calls"] = more
+        return calls
 
 
 def _actor(node: Snapshot) -> ActorReading:
@@ -240,6 +248,26 @@ def _pauses(limiter: "LimiterSnapshot") -> Iterator[PauseReading]:
         if scope.parked_s > 0:
             subject = ", ".join(filter(None, (scope.name, scope.member)))
             yield PauseReading(subject=shown(subject), seconds=scope.parked_s)
+
+
+def _errors(tree: RuntimeSnapshot, records: "CallRecords | None") -> tuple[ErrorReading, ...]:
+    """Return the errors of calls and the crashes of actors, the latest first."""
+    crashes: dict[tuple[str, str, str], ErrorReading] = {}
+    for crash in tree.crashes:
+        same = crash.path, crash.kind, crash.text
+        earlier = crashes.get(same)
+        crashes[same] = ErrorReading(
+            kind=crash.kind,
+            text=shown(crash.text),
+            retried=0,
+            failed=0,
+            seconds=tree.at - crash.at,
+            call="",
+            actor=shown(crash.path, _MAX_PATH),
+            crashed=1 if earlier is None else earlier.crashed + 1,
+        )
+    of_calls = () if records is None else records.errors(tree.at)
+    return tuple(sorted((*of_calls, *crashes.values()), key=lambda error: error.seconds))
 
 
 def _endpoints(requests: "RequestStatistics", now: float) -> Iterator[EndpointReading]:

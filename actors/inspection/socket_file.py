@@ -15,7 +15,8 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import final
+from typing import Protocol, final
+from weakref import WeakSet
 
 from ..storage import write_remedy
 
@@ -23,6 +24,36 @@ _MODE = 0o600
 _MAX_BYTES = 107 if sys.platform == "linux" else 103  # of a path; the system's limit less a zero
 _MAX_TRIES, _TRY_S = 200, 0.001  # to get a lock that is held for a moment
 _BACKLOG = 16
+
+
+class _Detachable(Protocol):
+    def detach(self) -> int:
+        """Give up the descriptor of the socket, and return it."""
+        ...
+
+
+_own: "WeakSet[_Detachable]" = WeakSet()  # sockets that a fork must not keep
+
+
+def close_in_forks(one: _Detachable) -> None:
+    """Close a socket in each process that is forked from this one.
+
+    A child that kept it would hold it open after the end of this process, and serve nothing there.
+
+    Args:
+        one: a socket of the standard library or of Trio.
+    """
+    _own.add(one)
+
+
+def _close_all() -> None:
+    for one in list(_own):
+        if (descriptor := one.detach()) >= 0:
+            os.close(descriptor)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_close_all)
 
 
 class InspectionUnavailable(Exception):
@@ -57,7 +88,8 @@ class SocketFile:
                 _take_name(temporary, self._path)
             finally:
                 temporary.unlink()
-            self._identity = _identity(self._path)
+            self._identity, self._pid = _identity(self._path), os.getpid()
+            close_in_forks(self.socket)
         except OSError as error:
             self.socket.close()
             raise InspectionUnavailable(_why_not_opened(self._path, error)) from error
@@ -71,7 +103,7 @@ class SocketFile:
     def close(self) -> None:
         """Remove the file, if it still is this socket, and close the socket."""
         with suppress(OSError):
-            if _identity(self._path) == self._identity:
+            if os.getpid() == self._pid and _identity(self._path) == self._identity:
                 self._path.unlink()
         self.socket.close()
 

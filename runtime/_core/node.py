@@ -1,5 +1,6 @@
 """The nodes of the tree as their supervisor sees them, their state, and what all nodes share."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from threading import get_ident
 from typing import Literal, Protocol, final
@@ -13,12 +14,14 @@ from .checks import check_seconds
 from .child_group import ChildGroupFactory
 from .deadlines import Deadlines
 from .instruments import Guarded, LostMessage
-from .snapshot import Snapshot, State
+from .snapshot import CrashSnapshot, Snapshot, State
 from .worker import Worker
 
 Restart = Literal["permanent", "transient", "temporary"]
 """When a child is restarted: always ("permanent"), only after a crash ("transient"), or never
 ("temporary")."""
+
+_MAX_CRASHES = 50  # that a snapshot has
 
 RESTARTS: tuple[Restart, ...] = ("permanent", "transient", "temporary")
 
@@ -224,6 +227,7 @@ class TreeContext:
         instruments: the instruments of the runtime.
         joined: called with each node that is added to the tree; None until the runtime shuts down.
         deadlines: the deadlines of all asks and timers.
+        crashes: the last crashes, the latest last.
         now: returns the current time on Trio's clock, without looking the clock up each time.
         token: identifies the Trio run of the runtime; calls from any other are refused.
         thread: identifies the thread of that run; faster to compare.
@@ -238,5 +242,6 @@ class TreeContext:
     now: Callable[[], float] = attrs.field(
         factory=lambda: trio.lowlevel.current_clock().current_time
     )
+    crashes: deque[CrashSnapshot] = attrs.field(factory=lambda: deque(maxlen=_MAX_CRASHES))
     token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token)
     thread: int = attrs.field(factory=get_ident)

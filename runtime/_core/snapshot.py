@@ -230,16 +230,35 @@ Snapshot = ActorSnapshot | SupervisorSnapshot
 
 
 @attrs.frozen
+class CrashSnapshot:
+    """A crash of an actor, a supervisor or a member of a pool.
+
+    Args:
+        path: the names from the root down to what crashed, joined with "/".
+        at: when it crashed, in seconds on Trio's clock.
+        kind: name of the class of the exception.
+        text: the message of the exception, of which the first 1,000 characters are kept.
+    """
+
+    path: str
+    at: float
+    kind: str
+    text: str
+
+
+@attrs.frozen
 class RuntimeSnapshot:
     """A runtime at one moment.
 
     Args:
         at: the time of the snapshot, in seconds on Trio's clock.
         root: the supervisor above all others.
+        crashes: the last 50 crashes, the latest last.
     """
 
     at: float
     root: SupervisorSnapshot
+    crashes: tuple[CrashSnapshot, ...] = ()
 
     def __iter__(self) -> Iterator[Snapshot]:
         """Iterate over all nodes, each before those below it."""

@@ -260,7 +260,7 @@ class Children:
         self, child: Child, crash: Exception, decision: Decision, pause: float | None = None
     ) -> None:
         """Report the crash of a child; see `report_crash`."""
-        report_crash(child, crash, decision, pause, self._shared.instruments)
+        report_crash(child, crash, decision, pause, self._shared)
 
     # ---------------------------------------------------------------- stop
 

@@ -1,4 +1,4 @@
-"""Report the crash of a child to the log and the instruments, and to the supervisor above."""
+"""Report the crash of a child to snapshots, log and instruments, and to the supervisor above."""
 
 import traceback
 from collections.abc import Iterable
@@ -6,10 +6,12 @@ from typing import Literal, Protocol
 
 import trio
 
-from .._core import ActorCrash, Instrument, Node, RestartPolicy, get_logger
+from .._core import ActorCrash, CrashSnapshot, Node, RestartPolicy, TreeContext, get_logger
 from ..errors import RestartIntensityExceeded
 
 _log = get_logger("callsheet.runtime")
+
+_MAX_TEXT = 1_000
 
 Decision = Literal["restart", "leave", "fail upward"]
 """What the supervisor does about a crash: restart the child, leave it stopped, or escalate."""
@@ -34,16 +36,16 @@ def report_crash(
     crash: Exception,
     decision: Decision,
     restart_in_s: float | None,
-    instruments: Iterable[Instrument],
+    shared: TreeContext,
 ) -> None:
-    """Report a crash to the instruments, and as one `actor_crashed` event to the log.
+    """Report a crash to snapshots and instruments, and as one `actor_crashed` event to the log.
 
     Args:
         child: the child that crashed.
         crash: the exception that ended the incarnation.
         decision: what the supervisor does about it.
         restart_in_s: seconds until the restart; None if there is no restart, or if it is immediate.
-        instruments: the instruments to call.
+        shared: what all nodes of the tree share.
     """
     node = child.node
     uptime_s = trio.current_time() - child.started_at
@@ -56,7 +58,10 @@ def report_crash(
         decision=decision,
         restart_in_s=restart_in_s,
     )
-    for instrument in instruments:
+    shared.crashes.append(
+        CrashSnapshot(node.path, trio.current_time(), type(crash).__name__, str(crash)[:_MAX_TEXT])
+    )
+    for instrument in shared.instruments:
         instrument.actor_crashed(event)
     _log.error(
         "actor_crashed",

@@ -394,7 +394,7 @@ class Pool(PoolInbox):
     ) -> None:
         if crash is not None:
             pause = restart_in_s if decision == "restart" else None
-            report_crash(place, crash, decision, pause, self.instruments)
+            report_crash(place, crash, decision, pause, self._shared)
 
     def _end(self, place: _Place) -> None:
         """Note that a member's task has ended."""

@@ -162,6 +162,26 @@ async def test_a_snapshot_stays_as_it_was(autojump_clock):
 # ---------------------------------------------------------------- as events
 
 
+async def test_a_snapshot_has_the_last_crashes_of_actors_and_pools(autojump_clock):
+    async with open_runtime("app", restarts=RestartPolicy(max_restarts=100, base_s=0)) as runtime:
+        single = await runtime.spawn("single", Counter)
+        pool = await runtime.spawn_pool("pool", Counter, size=1)
+        single.tell_nowait(Fail(KeyError("one")))
+        await trio.sleep(1)
+        began = trio.current_time()
+        pool.tell_nowait(Fail(ValueError("x" * 5_000)))
+        await trio.sleep(1)
+        first, second = runtime.snapshot().crashes
+        assert (first.path, first.kind, first.text) == ("app/single", "KeyError", "'one'")
+        assert (second.path, second.kind) == ("app/pool/worker-1", "ValueError")
+        assert second.text == "x" * 1_000
+        assert (first.at, second.at) == pytest.approx((began - 1, began))
+        for number in range(60):
+            single.tell_nowait(Fail(KeyError(number)))
+        await trio.sleep(1)
+        assert [one.text for one in runtime.snapshot().crashes] == [str(n) for n in range(10, 60)]
+
+
 async def test_every_hook_is_called_with_its_frozen_event_in_order(autojump_clock):
     recorder = Recorder()
     async with open_runtime("app", restarts=NO_PAUSE, instruments=[recorder]) as runtime:

@@ -98,7 +98,17 @@ def busy(names=("nightly", "interactive")):
                 failed=1,
                 seconds=4.0,
                 call="job-7",
-            )
+            ),
+            ErrorReading(
+                kind="ValueError",
+                text="no such page",
+                retried=0,
+                failed=0,
+                seconds=9.0,
+                call="",
+                actor="troupe/redactor",
+                crashed=2,
+            ),
         ],
         spend=SpendReading(
             source="ledger",

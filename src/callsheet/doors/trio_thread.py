@@ -15,7 +15,7 @@ from weakref import WeakSet
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
-from ..runtime import open_collapsing_nursery
+from ..runtime import ActorStopped, open_collapsing_nursery
 from .call import DoorCall
 from .open_calls import OpenCalls
 
@@ -27,10 +27,10 @@ _EXIT_S = 30.0  # at the exit of the interpreter, which a thread that hangs must
 
 
 class DoorClosed(Exception):
-    """The door is closed: its block was left, its Trio thread has ended, or this is a fork.
+    """The door is closed, or closes: its block was left, its Trio side failed, or this is a fork.
 
-    A call that was in flight may have reached the provider. If the thread has ended because of an
-    error, that is the `__cause__`.
+    A call that was in flight may have reached the provider. The `__cause__` is the error that has
+    ended the thread or, if a call fails before that, the `ActorStopped` with which it failed.
     """
 
 
@@ -226,8 +226,10 @@ class TrioThread(Generic[ResourceT]):
             return DoorClosed(
                 f"this {self.name} was opened in another process; open one after the fork"
             )
-        closed = DoorClosed(f"the {self.name} is closed")
-        closed.__cause__ = self.error
+        error = self.error
+        reason = "" if error is None else f" after {type(error).__name__}: {error}"
+        closed = DoorClosed(f"the {self.name} is closed{reason}")
+        closed.__cause__ = error
         return closed
 
     def _settle_rest(self) -> None:
@@ -301,6 +303,12 @@ class TrioThread(Generic[ResourceT]):
         with call.scope:
             try:
                 value = await call.work(self.resource)
+            except ActorStopped as error:  # what the calls use ends, and the thread after it
+                if self._calls.take(call):
+                    closed = DoorClosed(f"the {self.name} closes: {error}")
+                    closed.__cause__ = copy_of(error)
+                    call.settle(None, closed)
+                error.__traceback__ = None  # as below
             except Exception as error:  # noqa: BLE001  # the caller gets it
                 if self._calls.take(call):
                     call.settle(None, copy_of(error))

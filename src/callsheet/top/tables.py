@@ -269,15 +269,20 @@ def _spend_words(spend: SpendReading) -> Iterator[str]:
 def _errors(reading: Reading, sort: str) -> Section:
     errors = list(reading.errors)
     if sort == "count":
-        errors.sort(key=lambda one: one.retried + one.failed, reverse=True)
-    failed, retried = sum(one.failed for one in errors), sum(one.retried for one in errors)
+        errors.sort(key=lambda one: one.retried + one.failed + one.crashed, reverse=True)
+    counts = (
+        (sum(one.failed for one in errors), "call failed", "calls failed"),
+        (sum(one.retried for one in errors), "attempt retried", "attempts retried"),
+        (sum(one.crashed for one in errors), "crash", "crashes"),
+    )
     return Section(
         "Errors",
-        f"{failed:,} calls failed, {retried:,} attempts retried" if errors else "none",
+        ", ".join(f"{n:,} {one if n == 1 else more}" for n, one, more in counts if n) or "none",
         (
             Column("error"),
             Column("failed", is_number=True),
             Column("retried", is_number=True),
+            Column("crashed", is_number=True),
             Column("ago", is_number=True),
             Column("message", is_flexible=True),
             Column("call", rank=1),
@@ -288,15 +293,16 @@ def _errors(reading: Reading, sort: str) -> Section:
                     one.kind or "?",
                     _count(one.failed),
                     _count(one.retried),
+                    _count(one.crashed),
                     age(one.seconds),
-                    one.text,
+                    f"{one.actor}: {one.text}" if one.actor else one.text,
                     one.call,
                 ),
-                "bad" if one.failed else "busy",
+                "bad" if one.failed or one.crashed else "busy",
             )
             for one in errors
         ),
-        "no call has had an error",
+        "no call has had an error, and no actor has crashed",
     )
 
 

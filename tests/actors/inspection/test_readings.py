@@ -20,11 +20,13 @@ from callsheet.actors import (
     Price,
     PriceBook,
     Rate,
+    Stage,
     TroupeSettings,
+    insert,
     to_line,
 )
 from callsheet.actors.inspection import Reading
-from callsheet.runtime import Actor, Message, handles
+from callsheet.runtime import Actor, ActorCrashed, Message, handles
 
 LIMITS = Limits(rpm=60, burst_s=0, in_flight=2, learn=False, lanes={"paying": Lane(weight=3)})
 SOCKET = "unused.sock"
@@ -156,6 +158,36 @@ async def test_errors_are_read_with_their_classes_and_counts(autojump_clock):
         assert (error.kind, error.retried, error.failed) == ("ProviderUnavailable", 2, 0)
         assert error.call == "the call"
         assert "500" in error.text
+
+
+async def test_crashes_are_read_among_the_errors_and_counted_by_their_texts(autojump_clock):
+    class Broken(Stage):
+        async def outgoing(self, request, context):
+            raise ZeroDivisionError("secret: sk-abcdefghijklmnopqrstuvwxyz")
+
+    async with house(stages=[insert(Broken, before="batcher")]) as at:
+        for _ in range(2):
+            with pytest.raises(ActorCrashed):
+                await at.troupe.complete(asked())
+            await trio.sleep(3)
+        (error,) = (await at.troupe.reading()).errors
+        assert (error.kind, error.crashed) == ("ZeroDivisionError", 2)
+        assert (error.failed, error.retried, error.call) == (0, 0, "")
+        assert error.actor == f"{at.runtime.name}/broken"
+        assert error.seconds == pytest.approx(3)
+        assert "secret" in error.text
+        assert "sk-abc" not in error.text
+
+
+async def test_calls_that_are_not_listed_are_counted(autojump_clock):
+    async with house(limits=LIMITS) as at, trio.open_nursery() as nursery:
+        for number in range(150):
+            nursery.start_soon(outcomes, partial(at.troupe.complete, asked(f"Sea {number}")))
+        await trio.sleep(0.5)
+        reading = await at.troupe.reading()
+        assert (reading.in_flight, reading.waiting, len(reading.calls)) == (1, 149, 101)
+        assert reading.left_out == {"calls": 49}
+        nursery.cancel_scope.cancel()
 
 
 async def test_without_the_setting_no_errors_are_recorded(autojump_clock):

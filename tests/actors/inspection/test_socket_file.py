@@ -202,3 +202,34 @@ def outcome_of(path):
         return SocketFile(path)
     except InspectionUnavailable as error:
         return error
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_neither_keeps_the_socket_nor_removes_it(path):
+    opened = SocketFile(path)
+    reader = socket.socket(socket.AF_UNIX)
+    reader.settimeout(10)
+    reader.connect(str(path))
+    served, _ = opened.socket.accept()
+    socket_file.close_in_forks(served)
+    until, end = os.pipe()
+    child = os.fork()
+    if child == 0:  # it lives longer than what is its parent's here
+        try:
+            opened.close()
+            os.close(end)
+            os.read(until, 1)
+        finally:
+            os._exit(0)
+    os.close(until)
+    try:
+        assert path.exists()
+        served.close()
+        assert reader.recv(1) == b"", "the connection has ended, too"
+        opened.socket.close()  # as at a kill: the file stays
+        SocketFile(path).close()
+    finally:
+        os.close(end)
+        os.waitpid(child, 0)
+        reader.close()
