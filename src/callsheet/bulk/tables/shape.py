@@ -14,7 +14,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
-from decimal import Decimal
 from itertools import chain, islice
 from typing import final
 
@@ -36,7 +35,10 @@ TableCell = str | int | float | bool | None
 
 
 def plain(value: object) -> TableCell:
-    """Return a value as a cell: a nested one is JSON, a date ISO 8601, NaN is empty.
+    """Return a value as a cell.
+
+    A nested value is JSON, a date ISO 8601, and NaN empty. What JSON has no form for, such as a
+    duration, is its text: a value of the input must not keep an answer from its row.
 
     Args:
         value: a value of the input, or of an answer.
@@ -48,12 +50,33 @@ def plain(value: object) -> TableCell:
             return None if math.isnan(value) else value
         case date() | time():
             return value.isoformat()
-        case Decimal():
-            return str(value)
         case bytes():
             return _decoded(value)
+        case Mapping() | list() | tuple() | set() | frozenset():
+            return json.dumps(_nested(value), ensure_ascii=False)
         case _:
-            return json.dumps(value, ensure_ascii=False, default=plain)
+            found = _of_numpy(value)
+            return str(value) if found is value else plain(found)
+
+
+def _nested(value: object) -> object:
+    """Return a value with members of JSON's types only."""
+    match value:
+        case Mapping():
+            return {str(plain(name)): _nested(item) for name, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_nested(item) for item in value]
+        case float() if math.isinf(value):
+            return str(value)
+        case _:
+            found = _of_numpy(value)
+            return plain(value) if found is value else _nested(found)
+
+
+def _of_numpy(value: object) -> object:
+    """Return a scalar or an array of NumPy as a value of Python."""
+    convert = getattr(value, "tolist", None) if type(value).__module__ == "numpy" else None
+    return value if convert is None else convert()
 
 
 def _decoded(value: bytes) -> str:
