@@ -51,6 +51,8 @@ def export(source: Path, target: Path, *, overwrite: bool = False) -> int:
     limits = limits_of(target)
     if suffix_of(target) in (".parquet", ".pq"):
         check_parquet(target.name)
+    if not source.name:
+        raise BulkRefused(f"{source} is a folder", "give the path of a file")
     found = _grown(source)
     if target.exists() and not overwrite:
         raise BulkRefused(f"{target} exists", "choose another name, or add --overwrite")
