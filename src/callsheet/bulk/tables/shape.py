@@ -19,7 +19,7 @@ from typing import final
 
 import attrs
 
-from ...actors import Response, result_columns, result_members
+from ...actors import Choice, Response, result_columns, result_members
 from ..progress import RowEnded
 from ..row import BadRow, Row, UnnamedColumn
 
@@ -244,11 +244,27 @@ class TableShape:
         if self._returns is not None:
             members = result_members(self._returns, response.text)
             return [members.get(name) for name in self._fields]
-        if response.embeddings:
-            vectors = [list(vector) for vector in response.embeddings]
-            return [vectors[0] if len(vectors) == 1 else vectors]
-        texts = [choice.text for choice in response.choices]
-        return [texts if len(texts) > 1 else response.text]
+        return [answer_of(response)]
+
+
+def answer_of(response: Response) -> object:
+    """Return what a response has to say: a text, or a list for vectors and for several choices.
+
+    A choice without a text is the text of its refusal, or its calls of tools.
+
+    Args:
+        response: the response to a row.
+    """
+    if response.embeddings:
+        vectors = [list(vector) for vector in response.embeddings]
+        return vectors[0] if len(vectors) == 1 else vectors
+    said = [_said(choice) for choice in response.choices]
+    return said if len(said) > 1 else next(iter(said), response.text)
+
+
+def _said(choice: Choice) -> object:
+    calls = [{"name": call.name, "arguments": call.arguments} for call in choice.tool_calls]
+    return choice.text or choice.refusal or calls or ""
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
