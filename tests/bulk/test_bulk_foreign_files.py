@@ -229,6 +229,13 @@ def test_output_must_be_a_file(run_process, tmp_path, name):
     assert not Path(f"{path}.callsheet").exists()
 
 
+@pytest.mark.parametrize("name", [".", "/", ""])
+def test_a_folder_without_a_name_is_no_output(run, name):
+    status, words = run(output=name)
+    assert status == 2
+    assert "is a folder; give the path of a file" in words
+
+
 @pytest.mark.parametrize("name", ["-", "/dev/stdout"])
 def test_events_and_report_go_to_stdout(run_process, tmp_path, name):
     into = tmp_path / "redirected"

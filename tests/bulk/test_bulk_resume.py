@@ -189,6 +189,13 @@ def test_the_first_rows_of_a_pipe_are_compared(run, source, stats):
     assert run("--yes", source="-", stdin=source.read_bytes())[::2] == (0, 30)
 
 
+def test_an_input_that_is_gone_is_told_as_for_a_first_run(run, source):
+    run(*SYSTEM)
+    status, words, sent = run(*SYSTEM, source=source.with_name("other.csv"))
+    assert (status, sent) == (2, 0)
+    assert words.endswith("other.csv: No such file or directory; check the path\n")
+
+
 def test_a_slow_pipe_is_not_waited_for(run, start, output, provider, source):
     run(*SYSTEM)
     options = ("--template", "{{ text }}", "--model", "gpt-5.4-nano", "--max-tokens", 5)

@@ -65,7 +65,8 @@ async def bulk_dataframe(
         troupe: the endpoint, the limits and the policies; by default the provider of the
             environment, as for `callsheet run`, or else the built-in one.
         settings: the settings of the run.
-        reading: further settings of the requests, such as `max_tokens`.
+        reading: further settings of the requests, such as `max_tokens`; the arguments above
+            take precedence.
 
     Raises:
         BulkRefused: the run was not started; the text has the reason and the remedy.
@@ -78,14 +79,18 @@ async def bulk_dataframe(
             raise ValueError("schema and returns exclude each other: the class has a schema")
         returns = _class_of(schema)
     columns = _columns(frame)
+    if returns is None and reading is not None:
+        returns = reading.returns
     shape = TableShape(TableLimits("the data frame"), columns, returns)
     async with _provider(troupe) as (chosen, name):
+        given = reading or ReadSettings()
+        named = given.model or given.chat_model
         reading = attrs.evolve(
-            reading or ReadSettings(),
+            given,
             template=template,
-            system=system,
+            system=system or given.system,
             returns=returns,
-            model=model or _usual_model(chosen, is_built_in=name is not None),
+            model=model or named or _usual_model(chosen, is_chosen=troupe is not None),
             carries_columns=True,
         )
         rows = shape.fitted(rows_of(_records(frame, columns), reading))
@@ -118,9 +123,11 @@ async def _provider(
         yield TroupeSettings(endpoint=endpoint), _BUILT_IN if choice.endpoint is None else None
 
 
-def _usual_model(troupe: TroupeSettings, *, is_built_in: bool) -> str:
+def _usual_model(troupe: TroupeSettings, *, is_chosen: bool) -> str:
+    """Return the model of rows that name none, as `callsheet run` chooses it."""
     vendor = troupe.endpoint.vendor
-    usual = default_recipe().model if is_built_in else vendor.model
+    is_named = is_chosen or vendor.name != "compatible"  # which the built-in provider is, too
+    usual = vendor.model if is_named else default_recipe().model
     if usual is None:
         raise ValueError(f"{vendor.title} has no default model; give model=")
     return usual
@@ -171,6 +178,10 @@ def _plain(value: object) -> object:
     if kind.__module__ == "numpy":
         convert: Callable[[], object] = getattr(value, "tolist", lambda: value)
         value = convert()
+    if isinstance(value, list | tuple):  # also arrays of arrays, as pandas reads nested Parquet
+        return [_plain(item) for item in cast("Iterable[object]", value)]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in cast("dict[object, object]", value).items()}
     return None if isinstance(value, float) and value != value else value  # noqa: PLR0124  # NaN
 
 

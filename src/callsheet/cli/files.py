@@ -60,8 +60,11 @@ def check_path(name: str, path: Path) -> None:
         path: the path of the file, which need not exist.
 
     Raises:
-        click.UsageError: its links lead in a circle, its name is too long, and the like.
+        click.UsageError: it names no file, its links lead in a circle, its name is too long, and
+            the like.
     """
+    if not path.name:
+        raise click.UsageError(f"{name}: {path} is a folder; give the path of a file")
     try:
         path.stat()
     except FileNotFoundError:

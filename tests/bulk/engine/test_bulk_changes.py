@@ -7,6 +7,8 @@ from bulk_rows import ids_of, lines_of, stage
 from callsheet.actors import Request
 from callsheet.bulk import BulkRefused, ReadSettings
 from callsheet.bulk.reading.rows import rows_of
+from callsheet.bulk.row import BadRow
+from callsheet.bulk.settings import Paths
 
 MODEL = "gpt-4o-mini"
 
@@ -39,6 +41,25 @@ async def test_a_changed_system_message_is_refused_and_nothing_is_touched(
         assert it.requests == 60
         await it.run(requests(30), output)  # undone: the old responses are still there
         assert it.requests == 60
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet"])
+async def test_the_errors_of_the_run_before_stay_when_a_run_is_refused(
+    autojump_clock, tmp_path, name, ordered
+):
+    output = tmp_path / name
+    bad = BadRow(number=31, reason="the prompt is empty", custom_id="r-31")
+    async with stage() as it:
+        await it.run([*requests(30), bad], output, ordered=ordered)
+        before = {path.name: path.read_bytes() for path in (output, Paths(output).errors)}
+        with pytest.raises(BulkRefused):
+            await it.run([*requests(30, system="Be kind."), bad], output, ordered=ordered)
+        for path in (output, Paths(output).errors):
+            assert path.read_bytes() == before[path.name]
+        await it.run(requests(30), output, ordered=ordered)
+        assert it.requests == 30
+        assert not Paths(output).errors.exists()
 
 
 async def test_wait_raises_it_too_and_a_longer_input_is_looked_at_by_its_first_rows(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from datetime import timedelta
 from typing import Literal
 
 import attrs
@@ -12,6 +13,7 @@ from callsheet.actors import Endpoint, Request, TroupeSettings
 from callsheet.bulk import BulkSettings, BulkStopped, ReadSettings, bulk, bulk_dataframe
 from callsheet.bulk import dataframe as dataframe_module
 from callsheet.bulk.reading.rows import rows_of
+from callsheet.bulk.tables.short_schema import schema_class
 
 READING = ReadSettings(model=MODEL, template="Say {{ what }}.", max_tokens=20)
 REVIEWS = {"text": ["Good.", 'Bad, "really"', "=1+1"], "stars": [5, 1, 3]}
@@ -203,6 +205,44 @@ async def test_missing_values_are_empty(tmp_path, send, autojump_clock):
     assert list(found["error"]) == [None, None]
     with (tmp_path / "out.csv").open(newline="") as file:
         assert [(one["text"], one["n"]) for one in csv.DictReader(file)] == [("a", ""), ("", "1.0")]
+
+
+async def test_values_without_a_form_in_json_keep_no_answer_from_its_row(
+    tmp_path, send, autojump_clock
+):
+    numpy = pytest.importorskip("numpy")
+    took, nested = timedelta(days=1, hours=6), numpy.array([1, {"b": numpy.array([2])}], object)
+    frame = PandasLike({"text": ["a"], "took": [took], "nested": [nested], "of": [{(1, 2): took}]})
+    output = tmp_path / "out.csv"
+    found = await send(frame, output, template="{{ text }} {{ nested[1]['b'] }}")
+    assert found.data["error"] == [None]
+    with output.open(newline="") as file:
+        (record,) = csv.DictReader(file)
+    assert record["took"] == "1 day, 6:00:00"
+    assert record["nested"] == '[1, {"b": [2]}]'
+    assert record["of"] == '{"[1, 2]": "1 day, 6:00:00"}'
+    assert record["answer_text"] == found.data["answer_text"][0]
+
+
+async def test_settings_of_the_requests_stay_where_no_argument_replaces_them(
+    tmp_path, send, autojump_clock
+):
+    frame, output = PandasLike({"text": ["a"]}), tmp_path / "out.csv"
+    await send(frame, output, system="Be brief.", schema="label: a|b", model=MODEL)
+    reading = ReadSettings(system="Be brief.", returns=schema_class("label: a|b"), model=MODEL)
+    found = await send(frame, output, reading=reading, model=None)
+    assert list(found.data) == ["text", "label", *MEASURED]
+    assert send.counts == [1, 0]
+
+
+@pytest.mark.sockets
+async def test_an_address_of_ones_own_has_the_model_of_the_command(
+    tmp_path, monkeypatch, quick_provider
+):
+    monkeypatch.setenv("OPENAI_BASE_URL", quick_provider)
+    frame = PandasLike({"text": ["a"]})
+    found = await bulk_dataframe(frame, output=tmp_path / "out.csv", template="{{ text }}")
+    assert found.data["error"] == [None]
 
 
 async def test_what_is_no_data_frame_is_refused(tmp_path, send, autojump_clock):

@@ -6,14 +6,15 @@ import zipfile
 
 import attrs
 import pytest
-from bulk_rows import row, stage
+from bulk_rows import MODEL, row, stage
 from click.testing import CliRunner
 
+from callsheet.actors import Choice, Request, Response, ToolCall, Usage
 from callsheet.bulk.errors import BulkRefused
 from callsheet.bulk.row import BadRow
 from callsheet.bulk.settings import Paths
 from callsheet.bulk.tables.export import export
-from callsheet.bulk.tables.shape import TableTooLarge
+from callsheet.bulk.tables.shape import TableTooLarge, answer_of
 from callsheet.bulk.tables.table_file import write_table
 from callsheet.bulk.tables.whole_files import write_parquet, write_workbook
 from callsheet.cli import main
@@ -55,6 +56,47 @@ async def test_json_lines_are_a_table_of_ids_texts_and_errors(tmp_path, autojump
     assert [one["custom_id"] for one in found] == ["r-1", "r-3", "r-4"]
     assert found[1]["text"] == results[2].response.text
     assert found[2]["error"] == "BadRow: the prompt is empty"
+
+
+async def test_vectors_and_several_texts_of_json_lines_are_in_the_table(tmp_path, autojump_clock):
+    output, again = tmp_path / "out.jsonl", tmp_path / "again.csv"
+    vectors = Request(task="embedding", model="text-embedding-3-small", inputs=("a",), dimensions=2)
+    several = attrs.evolve(Request.of("Hi", model=MODEL, max_tokens=5), n=2)
+    rows = [("v", vectors), ("n", several)]
+    async with stage() as provider:
+        results = await provider.run(rows, output)
+        await provider.run(rows, again)
+    export(output, tmp_path / "new.csv")
+    with (tmp_path / "new.csv").open(newline="") as one, again.open(newline="") as other:
+        exported, written = list(csv.DictReader(one)), list(csv.DictReader(other))
+    assert [it["text"] for it in exported] == [it["text"] for it in written]
+    assert json.loads(exported[0]["text"]) == pytest.approx(results[0].response.embeddings[0])
+    assert json.loads(exported[1]["text"]) == [it.text for it in results[1].response.choices]
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ([Choice("Hi")], "Hi"),
+        ([Choice("", refusal="I cannot help with that.")], "I cannot help with that."),
+        (
+            [Choice("", tool_calls=(ToolCall("look", '{"at": 1}', "c1"),))],
+            [{"name": "look", "arguments": '{"at": 1}'}],
+        ),
+        ([Choice("a"), Choice("", refusal="No.")], ["a", "No."]),
+        ([Choice("")], ""),
+    ],
+)
+def test_a_response_without_a_text_is_its_refusal_or_its_calls_of_tools(choices, said):
+    response = Response(
+        text=choices[0].text,
+        model=MODEL,
+        finish_reason="stop",
+        usage=Usage(),
+        cost_usd=None,
+        choices=tuple(choices),
+    )
+    assert answer_of(response) == said
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

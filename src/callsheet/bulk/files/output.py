@@ -121,10 +121,10 @@ class RunOutput:
         self._paths = paths
         self._trouble: ArchiveFailed | None = None
         self._errors: LinesFile | None = None
+        self._has_begun = False
         kind = OrderedOutput if settings.ordered else UnorderedOutput
         try:
             self._output: OutputFile = kind(form.growing(paths), form)
-            paths.errors.unlink(missing_ok=True)
         except BlockingIOError:
             raise in_use(paths.output) from None
         except OSError as error:
@@ -143,6 +143,7 @@ class RunOutput:
         if self._trouble is not None:
             raise self._trouble
         try:
+            self._begin()
             if failed:
                 if self._errors is None:
                     self._errors = LinesFile(self._paths.errors)
@@ -161,6 +162,7 @@ class RunOutput:
         if self._trouble is not None:
             raise self._trouble
         try:
+            self._begin()
             self._output.finish()
             self._form.complete(self._paths)
         except (OSError, sqlite3.Error) as error:
@@ -178,8 +180,16 @@ class RunOutput:
             left: these rows, in order.
         """
         with contextlib.suppress(ArchiveFailed, OSError):
-            self.write(left, ())
-            self._form.complete(self._paths)
+            if left:
+                self.write(left, ())
+            if self._has_begun:
+                self._form.complete(self._paths)
+
+    def _begin(self) -> None:
+        """Remove the errors of an earlier run, which stay if this one is refused."""
+        if not self._has_begun:
+            self._paths.errors.unlink(missing_ok=True)
+            self._has_begun = True
 
     def close(self) -> None:
         """Close the files."""
@@ -311,8 +321,12 @@ class UnorderedOutput:
     def __init__(self, path: Path, form: RowFormat = JSON_LINES) -> None:
         self._file = LinesFile(path, is_quoted=form.is_quoted)
         self._form = form
-        self._has_head = False
+        self._has_begun = False
         self._old: sqlite3.Connection | None = None
+
+    def _begin(self) -> None:
+        """Find the lines of earlier runs, and remove those of rows that failed."""
+        form = self._form
         if not self._file.size:
             return
         if form.head() and any(map(form.is_failure, self._file.lines())):
@@ -336,8 +350,9 @@ class UnorderedOutput:
 
     def _write(self, rows: Sequence[RowOutcome]) -> None:
         lines = self._form.lines(rows)
-        if not self._has_head:
-            self._has_head = True
+        if not self._has_begun:
+            self._has_begun = True
+            self._begin()
             self._write_head(self._form.head())
         if self._old is not None:
             lines = [line for line in lines if not self._take(self._old, line)]

@@ -14,7 +14,7 @@ from ..errors import BulkRefused
 from ..files.lines import read_answer
 from ..files.lines_file import records
 from ..settings import Paths
-from .shape import TableCell, TableTooLarge
+from .shape import TableCell, TableTooLarge, answer_of, plain
 from .table_file import (
     DELIMITERS,
     csv_fields,
@@ -51,6 +51,8 @@ def export(source: Path, target: Path, *, overwrite: bool = False) -> int:
     limits = limits_of(target)
     if suffix_of(target) in (".parquet", ".pq"):
         check_parquet(target.name)
+    if not source.name:
+        raise BulkRefused(f"{source} is a folder", "give the path of a file")
     found = _grown(source)
     if target.exists() and not overwrite:
         raise BulkRefused(f"{target} exists", "choose another name, or add --overwrite")
@@ -198,15 +200,17 @@ def _answer(line: bytes) -> list[TableCell]:
     usage = response.usage
     cost = None if response.cost_usd is None else float(response.cost_usd)
     tokens = [usage.input_tokens, usage.output_tokens]
-    return [_id(loads(line)), response.text, cost, *tokens, None]
+    return [_id(loads(line)), plain(answer_of(response)), cost, *tokens, None]
 
 
 def _failure(line: bytes) -> list[TableCell]:
     found = loads(line)
-    kind = _member(_member(found, "callsheet"), "kind")
+    ours = _member(found, "callsheet")
+    kind, paid = _member(ours, "kind"), _member(ours, "cost_usd")
+    cost = float(paid) if isinstance(paid, str | int | float) else None
     messages = (_member(_member(found, name), "message") for name in ("callsheet", "error"))
     message = next((it for it in messages if it), "")
-    return [_id(found), None, None, None, None, f"{kind}: {message}"]
+    return [_id(found), None, cost, None, None, f"{kind}: {message}"]
 
 
 def _id(line: Json) -> TableCell:

@@ -14,13 +14,12 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
-from decimal import Decimal
 from itertools import chain, islice
 from typing import final
 
 import attrs
 
-from ...actors import Response, result_columns, result_members
+from ...actors import Choice, Response, result_columns, result_members
 from ..progress import RowEnded
 from ..row import BadRow, Row, UnnamedColumn
 
@@ -36,7 +35,10 @@ TableCell = str | int | float | bool | None
 
 
 def plain(value: object) -> TableCell:
-    """Return a value as a cell: a nested one is JSON, a date ISO 8601, NaN is empty.
+    """Return a value as a cell.
+
+    A nested value is JSON, a date ISO 8601, and NaN empty. What JSON has no form for, such as a
+    duration, is its text: a value of the input must not keep an answer from its row.
 
     Args:
         value: a value of the input, or of an answer.
@@ -48,12 +50,33 @@ def plain(value: object) -> TableCell:
             return None if math.isnan(value) else value
         case date() | time():
             return value.isoformat()
-        case Decimal():
-            return str(value)
         case bytes():
             return _decoded(value)
+        case Mapping() | list() | tuple() | set() | frozenset():
+            return json.dumps(_nested(value), ensure_ascii=False)
         case _:
-            return json.dumps(value, ensure_ascii=False, default=plain)
+            found = _of_numpy(value)
+            return str(value) if found is value else plain(found)
+
+
+def _nested(value: object) -> object:
+    """Return a value with members of JSON's types only."""
+    match value:
+        case Mapping():
+            return {str(plain(name)): _nested(item) for name, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_nested(item) for item in value]
+        case float() if math.isinf(value):
+            return str(value)
+        case _:
+            found = _of_numpy(value)
+            return plain(value) if found is value else _nested(found)
+
+
+def _of_numpy(value: object) -> object:
+    """Return a scalar or an array of NumPy as a value of Python."""
+    convert = getattr(value, "tolist", None) if type(value).__module__ == "numpy" else None
+    return value if convert is None else convert()
 
 
 def _decoded(value: bytes) -> str:
@@ -221,11 +244,27 @@ class TableShape:
         if self._returns is not None:
             members = result_members(self._returns, response.text)
             return [members.get(name) for name in self._fields]
-        if response.embeddings:
-            vectors = [list(vector) for vector in response.embeddings]
-            return [vectors[0] if len(vectors) == 1 else vectors]
-        texts = [choice.text for choice in response.choices]
-        return [texts if len(texts) > 1 else response.text]
+        return [answer_of(response)]
+
+
+def answer_of(response: Response) -> object:
+    """Return what a response has to say: a text, or a list for vectors and for several choices.
+
+    A choice without a text is the text of its refusal, or its calls of tools.
+
+    Args:
+        response: the response to a row.
+    """
+    if response.embeddings:
+        vectors = [list(vector) for vector in response.embeddings]
+        return vectors[0] if len(vectors) == 1 else vectors
+    said = [_said(choice) for choice in response.choices]
+    return said if len(said) > 1 else next(iter(said), response.text)
+
+
+def _said(choice: Choice) -> object:
+    calls = [{"name": call.name, "arguments": call.arguments} for call in choice.tool_calls]
+    return choice.text or choice.refusal or calls or ""
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

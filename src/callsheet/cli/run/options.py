@@ -386,6 +386,7 @@ def check_files(
     Raises:
         click.UsageError: they are not.
     """
+    check_path("OUTPUT", output)
     paths = Paths(output)
     written = {
         "OUTPUT": output,

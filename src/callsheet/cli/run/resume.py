@@ -72,7 +72,7 @@ class ResumeCheck:
         with open_known(Paths(self.output).store) as known:
             if not self._has_responses(known):
                 return None
-            if Path(self.source).stat().st_size >= _LARGE_BYTES:
+            if state is not None and state.was.st_size >= _LARGE_BYTES:
                 _print(f"Comparing the rows of INPUT with those of {self.output.name}.")
             with open_rows(self.source, reading, on_remark, state=state) as rows:
                 is_pack = self.settings.route == "pack"
