@@ -255,7 +255,7 @@ def test_an_endpoint_without_a_provider_has_that_of_its_address(load):
         ("rpm =", "is not TOML: "),
         ("rpm = 1" + "0" * 5000, "has a number of too many digits"),
         ("prices = 'none.json'", "prices: "),
-        ("recipe = 'none.toml'", "recipe: "),
+        ("recipe = 'none.toml'", "recipe: /"),
         ("endpoint = 'main'", "endpoint: there is no table [endpoints.NAME]"),
         ("endpoints = 3", "endpoints: must be a table, got 3"),
         ("endpoints.a = {}", "endpoints.a: needs a provider or a base_url"),
