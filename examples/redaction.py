@@ -45,9 +45,9 @@ PERSONAL = re.compile(
     r"(?P<EMAIL>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
     r"|(?P<PHONE>\+\d[\d ()/-]{6,}\d)"
 )
-PLACEHOLDER = re.compile(r"<(?:EMAIL|PHONE)-[0-9a-f]{8}>")
+PLACEHOLDER = re.compile(r"<(?:EMAIL|PHONE)-[0-9a-f]{16}>")
 BEGUN = re.compile(
-    r"<[A-Z]{0,5}(?:(?<=EMAIL|PHONE)-[0-9a-f]{0,8})?$"
+    r"<[A-Z]{0,5}(?:(?<=EMAIL|PHONE)-[0-9a-f]{0,16})?$"
 )  # may be the beginning of one
 
 
@@ -72,7 +72,8 @@ class Vault:
         return PLACEHOLDER.sub(lambda found: self.hidden.get(found[0], found[0]), text)
 
     def _placeholder(self, found: re.Match[str]) -> str:
-        digest = hashlib.blake2b(found[0].encode(), key=self.key, digest_size=4).hexdigest()
+        # 64 bits: with fewer, two of some ten thousand addresses could have one placeholder.
+        digest = hashlib.blake2b(found[0].encode(), key=self.key, digest_size=8).hexdigest()
         placeholder = f"<{found.lastgroup}-{digest}>"
         self.hidden[placeholder] = found[0]
         return placeholder

@@ -66,8 +66,10 @@ class Budget:
     @property
     def name(self) -> str:
         """The budget in words, such as "$5 per tenant (team-*) and day"."""
-        words = f"{dollars(self.usd)} "
-        words += "in total" if self.per == "total" else f"per {self.per}"
+        if self.per == "total":
+            each = "in total" if self.period == "ever" else f"per {self.period}"
+            return f"{dollars(self.usd)} {each}"
+        words = f"{dollars(self.usd)} per {self.per}"
         if self.match != "*":
             words += f" ({self.match})"
         return words if self.period == "ever" else f"{words} and {self.period}"

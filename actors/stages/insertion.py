@@ -152,10 +152,10 @@ def insert(
             requester, for as many as may be in flight.
 
     Raises:
-        TypeError: not exactly one of the three is given, the actor does not handle calls, or it
-            cannot be made with the ref alone.
+        TypeError: not exactly one of the three is given, the actor does not handle calls or has
+            no place for pieces of streams, or it cannot be made with the ref alone.
         ValueError: there is no such stage, or nothing can stand there; the message names them. Or
-            `concurrency` is below 1.
+            `name` has a "/", or `concurrency` is below 1.
     """
     if not callable(cast("object", make)):
         raise TypeError(f"insert needs the class of an actor, or a factory of it, not {make!r:.60}")
@@ -194,6 +194,8 @@ def insert(
     if isinstance(cls, type):
         _check_handlers(str(inserted), cls)
     _check_call(inserted)
+    if "/" in name:
+        raise ValueError(f"{inserted}: the name of an actor has no '/', got {name!r:.60}")
     if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
         raise ValueError(
             f"{inserted}: concurrency must be a whole number of at least 1, not {concurrency!r}"
@@ -293,10 +295,16 @@ def _snake_case(name: str) -> str:
 
 
 def _check_handlers(where: str, cls: type) -> None:
-    known = cls.handlers if issubclass(cls, Actor) else ()
+    known = (cls if issubclass(cls, Actor) else Actor).handlers
     for kind in (Complete, Stream):
-        if not any(base in known for base in kind.__mro__):
+        handler = next((known[base] for base in kind.__mro__ if base in known), None)
+        if handler is None:
             raise TypeError(f"{where}: {cls.__name__} has no handler for {kind.__name__}")
+        if kind is Stream and not handler.takes_slot:
+            raise TypeError(
+                f"{where}: the handler of {cls.__name__} for Stream has no place for pieces; use "
+                "@defers(Stream) and forward the message, or @streams(Stream) and send them"
+            )
 
 
 def _check_call(inserted: Insertion) -> None:

@@ -14,11 +14,14 @@ from ..responses import Choice, Delta, Response, ResultT_co
 # Members of a JSON object that have texts for or by a model; others have ids, URLs and data.
 _TEXTS = frozenset(
     (
-        *("arguments", "content", "input", "instructions", "output", "prompt", "refusal"),
-        *("reasoning", "reasoning_content", "suffix", "system", "text", "thinking"),
+        *("arguments", "cited_text", "content", "context", "input", "instructions", "output"),
+        *("prompt", "reasoning", "reasoning_content", "refusal", "suffix", "system", "text"),
+        "thinking",
     )
 )
 _ARGUMENTS = frozenset({"args", "arguments", "input"})  # objects whose members have any name
+_RESULTS = frozenset({"functionResponse", "function_response"})  # Gemini's, with such a `response`
+_DOCUMENTS = frozenset({"document", "search_result"})  # Anthropic's, whose `title` is for the model
 
 
 @overload
@@ -111,13 +114,19 @@ def _choice(choice: Choice, change: Callable[[str], str]) -> Choice:
             attrs.evolve(one, arguments=_arguments(one.arguments, change))
             for one in choice.tool_calls
         ),
+        annotations=tuple(_members(one, change) for one in choice.annotations),
     )
 
 
 def _members(
     members: Mapping[str, Json], change: Callable[[str], str], *, is_all: bool = False
 ) -> dict[str, Json]:
-    return {name: _value(name, value, change, is_all=is_all) for name, value in members.items()}
+    kind = members.get("type")
+    more = "data" if kind == "text" else "title" if kind in _DOCUMENTS else None
+    return {
+        name: _value(name, value, change, is_all=is_all or name == more)
+        for name, value in members.items()
+    }
 
 
 def _value(name: str, value: Json, change: Callable[[str], str], *, is_all: bool) -> Json:
@@ -128,7 +137,10 @@ def _value(name: str, value: Json, change: Callable[[str], str], *, is_all: bool
     if isinstance(value, list):
         return [_value(name, one, change, is_all=is_all) for one in value]
     if isinstance(value, dict):
-        return _members(value, change, is_all=is_all or name in _ARGUMENTS)
+        found = _members(value, change, is_all=is_all or name in _ARGUMENTS)
+        if name in _RESULTS and isinstance(result := value.get("response"), dict):
+            found["response"] = _members(result, change, is_all=True)
+        return found
     return value
 
 

@@ -183,6 +183,17 @@ def test_a_variable_turns_the_ledger_off(settings_of, command, monkeypatch, tmp_
     assert default_ledger().name == "ledger.sqlite3"
 
 
+@both
+def test_an_option_holds_for_each_member_of_a_pool(settings_of, command):
+    tables = "".join(
+        f"endpoints.{name} = {{base_url = 'http://{name}/v1', limits = {{rpm = 9, tpm = 5}}}}\n"
+        for name in "ab"
+    )
+    settings = settings_of(command, f"endpoint = ['a', 'b']\n{tables}", "--rpm", "3")
+    found = {name: (one.rpm, one.tpm) for name, one in settings.member_limits.items()}
+    assert found == {"a": (3, 5), "b": (3, 5)}
+
+
 def test_an_option_names_another_inspection_socket(settings_of, tmp_path):
     text = "inspect = 'a.sock'\nendpoints.main.base_url = 'http://127.0.0.1:1/v1'"
     assert settings_of("run", text).inspect == tmp_path / "a.sock"

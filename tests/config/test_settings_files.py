@@ -1,5 +1,6 @@
 """Settings from a TOML file: what they come to, and what is said of those that cannot be used."""
 
+import json
 import os
 from decimal import Decimal
 from pathlib import Path
@@ -31,6 +32,15 @@ NOT_IN_FILES = {
     *("endpoint", "member_limits", "fallbacks"),  # [endpoints]
     *("strategies", "routes", "stages", "observer", "transport", "client"),  # objects of a program
 }
+
+
+def two(first, second, chosen=("a", "b")):
+    """Return the text of a file with two endpoints, as a pool unless one is chosen."""
+    tables = [
+        f"[endpoints.{name}]\nprovider = 'openai'\n{text}"
+        for name, text in (("a", first), ("b", second))
+    ]
+    return "\n".join((f"endpoint = {json.dumps(chosen)}", *tables))
 
 
 @pytest.fixture
@@ -173,6 +183,17 @@ def test_several_endpoints_are_a_pool(load):
     assert [one.key_name for one in settings.endpoint.members] == ["one", "second"]
     assert [one.weight for one in settings.endpoint.members] == [1, 2]
     assert settings.member_limits == {"one": Limits(rpm=5)}
+    assert settings.fallbacks == ()
+
+
+def test_any_member_of_a_pool_names_its_fallback(load):
+    text = two("", "fallback = 'c'") + "\n[endpoints.c]\nprovider = 'anthropic'"
+    assert [one.endpoint.vendor.name for one in load(text).fallbacks] == ["anthropic"]
+
+
+def test_a_socket_is_relative_to_the_file_as_other_paths_are(load, tmp_path):
+    text = "endpoints.a = { provider = 'vllm', uds = 'server.sock' }"
+    assert load(text).endpoint.uds == f"{tmp_path}/server.sock"
 
 
 @pytest.mark.parametrize("choice", ["", 'endpoint = "main"'])
@@ -234,7 +255,7 @@ def test_an_endpoint_without_a_provider_has_that_of_its_address(load):
         ("rpm =", "is not TOML: "),
         ("rpm = 1" + "0" * 5000, "has a number of too many digits"),
         ("prices = 'none.json'", "prices: "),
-        ("recipe = 'none.toml'", "recipe: "),
+        ("recipe = 'none.toml'", "recipe: /"),
         ("endpoint = 'main'", "endpoint: there is no table [endpoints.NAME]"),
         ("endpoints = 3", "endpoints: must be a table, got 3"),
         ("endpoints.a = {}", "endpoints.a: needs a provider or a base_url"),
@@ -260,6 +281,23 @@ def test_an_endpoint_without_a_provider_has_that_of_its_address(load):
             "endpoints.a = {provider = 'groq', api_key_env = 'NOPE'}",
             "endpoints.a.api_key_env: the variable NOPE is not set",
         ),
+        (
+            "endpoints.a = {provider = 'groq', api_key_env = '${TEAM_KEY}'}",
+            "endpoints.a.api_key_env: must be the name of a variable, such as TEAM_KEY, got '${T",
+        ),
+        (
+            "endpoints.a = {provider = 'openai', headers_env = {x-team = ''}}",
+            "endpoints.a.headers_env.x-team: must be the name of a variable, such as TEAM_KEY, got",
+        ),
+        (
+            two("fallback = 'b'", "model = ''", chosen="a"),
+            "endpoints.b.model: must be the name of a model",
+        ),
+        (
+            two("fallback = 'c'", "fallback = 'd'"),
+            "endpoints.b.fallback: must be 'c', as for a, because a pool has one fallback",
+        ),
+        (two("", "fallback = 'a'"), "endpoints.b.fallback: 'a' comes twice in this chain"),
         (
             "endpoints.a = {provider = 'openai', limits = {rpm = 0}}",
             "endpoints.a.limits.rpm: must be above 0, got 0",
@@ -297,6 +335,8 @@ def test_what_cannot_be_used_is_refused_by_file_and_field(refused, text, problem
         ("endpoints.a = {provider = 'vllm', api_key = 'x'}", "endpoints.a.api_key"),
         (f"endpoints.a.headers.x-team = '{KEY}'", "endpoints.a.headers.x-team"),
         ("endpoints.a.headers.Authorization = 'x'", "endpoints.a.headers.Authorization"),
+        ("endpoints.a.headers.Cookie = 'session=x'", "endpoints.a.headers.Cookie"),
+        ("endpoints.a.headers.X-Team-Token = 'x'", "endpoints.a.headers.X-Team-Token"),
         (f"endpoints.a.query.k = ['{KEY}']", "endpoints.a.query.k[1]"),
         ("endpoints.a.proxy = 'http://me:hunter2@proxy'", "endpoints.a.proxy"),
     ],

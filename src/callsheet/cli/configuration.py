@@ -15,6 +15,7 @@ from .options import FILE_ENDPOINT, HAS_NO_LEDGER, timeouts_of
 from .sections import SectionedCommand, option
 
 _CONFIG = "callsheet.config"
+_COMMAND_LINE = ParameterSource.COMMANDLINE
 _HELP = frozenset({"--help", "-h"})
 _OF_OPTIONS = ("limits", "timeouts", "prompt_caching", "prices", "recipe", "ledger")
 
@@ -109,7 +110,7 @@ def timeouts_from(config: Config, seconds: float) -> Timeouts:
     """
     source = click.get_current_context().get_parameter_source("timeout")
     found = config.values.get("timeouts")
-    is_given = source is ParameterSource.COMMANDLINE
+    is_given = source is _COMMAND_LINE
     return found if isinstance(found, Timeouts) and not is_given else timeouts_of(seconds)
 
 
@@ -144,7 +145,21 @@ def with_config(config: Config, settings: TroupeSettings, choice: EndpointChoice
         of_options.add("cache")  # an option turns it on
     if settings.inspect is not None:
         of_options.add("inspect")  # an option names the socket
-    return config.apply(settings, but=of_options, is_chosen=is_chosen)
+    found = config.apply(settings, but=of_options, is_chosen=is_chosen)
+    members = {
+        name: _overridden(limits, settings.limits) for name, limits in found.member_limits.items()
+    }
+    return attrs.evolve(found, member_limits=members)
+
+
+def _overridden(limits: Limits, options: Limits) -> Limits:
+    """Return the limits that a member of a pool has in the file, with those of the options."""
+    source = click.get_current_context().get_parameter_source
+    return attrs.evolve(
+        limits,
+        rpm=options.rpm if source("rpm") is _COMMAND_LINE else limits.rpm,
+        tpm=options.tpm if source("tpm") is _COMMAND_LINE else limits.tpm,
+    )
 
 
 def _limits(config: Config) -> Limits | None:

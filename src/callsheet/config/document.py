@@ -1,5 +1,6 @@
 """Read a settings file, and a file of variables. Nothing in them may be a key (L8)."""
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -13,6 +14,7 @@ from ..actors import redact_secrets, why_not_read
 
 _KEY_NAMES = frozenset({"api_key", "apikey", "key", "token", "secret", "password"})
 _KEY_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key"})
+_OF_HEADER = re.compile(r"\.headers\..*(auth|key|token|secret|cookie|password|credential)")
 
 
 class ConfigError(ValueError):
@@ -80,7 +82,8 @@ def read_document(path: str | PathLike[str]) -> Document:
     if found is not None:
         problem = (
             "looks like a key, which does not belong in a file; put it in a variable of the "
-            'environment, and name that here: api_key_env = "VARIABLE" (of a header: headers_env)'
+            'environment, and name that here: api_key_env = "VARIABLE" (of a header: headers_env; '
+            "of a proxy: set HTTPS_PROXY)"
         )
         raise ConfigError(problem, source=source, field=found)
     return Document(source, file.absolute().parent, members)
@@ -132,5 +135,6 @@ def _keys(value: object, field: str, name: str = "") -> Iterator[str]:
             yield from _keys(inner, f"{field}[{at}]", name)
     elif isinstance(value, str) and value:
         is_named = name in _KEY_NAMES | _KEY_HEADERS and not field.startswith("keys.")
+        is_named = is_named or _OF_HEADER.search(field.lower()) is not None
         if is_named or redact_secrets(None, "", {"value": value})["value"] != value:
             yield field

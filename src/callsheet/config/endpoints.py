@@ -1,7 +1,8 @@
 """The endpoints in a settings file: a table for each. One is used, or several as a pool."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, cast
 
 import attrs
@@ -12,6 +13,7 @@ from .document import ConfigError, Document
 from .tables import as_table, explained, join, nearest, read_table
 
 _OPTION = re.compile(r"^--[a-z-]+( [\w-]+)?: ")  # errors of `choose_endpoint` name an option
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAIN = "main"  # the name of the endpoint that is used if several are there
 
 
@@ -48,7 +50,7 @@ class EndpointTable:
     headers_env: Mapping[str, str] = attrs.field(factory=dict[str, str])
     query: Mapping[str, str] = attrs.field(factory=dict[str, str])
     proxy: str | None = None
-    uds: str | None = None
+    uds: Path | None = None
     http2: bool = False
     key_name: str | None = None
     weight: float = 1.0
@@ -106,8 +108,7 @@ def choose_from(
         return ChosenEndpoint()
     entries = _Entries(document, usual_limits, given_limits, environ, tables)
     names = _names(choice, tables)
-    first = entries.entry(names[0])
-    fallbacks = entries.fallbacks(names[0], first.fallback)
+    fallbacks = entries.fallbacks(names)
     if len(names) == 1:
         limits = entries.limits(names[0])
         return ChosenEndpoint(
@@ -169,10 +170,17 @@ class _Entries:
         limits = {**self.usual_limits, **own, **self.given_limits}
         return read_table(Limits, limits, field, self.document.folder)
 
-    def fallbacks(self, first: str, fallback: str | None) -> tuple[Target, ...]:
-        """Return the targets behind an endpoint."""
+    def fallbacks(self, names: Sequence[str]) -> tuple[Target, ...]:
+        """Return the targets behind an endpoint, or behind the members of a pool."""
         found: list[Target] = []
-        before, passed = first, {first}
+        passed = set(names)
+        firsts = [(name, to) for name in names if (to := self.entry(name).fallback) is not None]
+        for name, to in firsts[1:]:
+            (other, first), field = firsts[0], join(join("endpoints", name), "fallback")
+            if to != first:
+                problem = f"must be {first!r:.60}, as for {other}, because a pool has one fallback"
+                raise ConfigError(problem, field=field)
+        before, fallback = firsts[0] if firsts else ("", None)
         while fallback is not None:
             field = join(join("endpoints", before), "fallback")
             if fallback not in self.tables:
@@ -182,7 +190,12 @@ class _Entries:
                 raise ConfigError(f"{fallback!r} comes twice in this chain", field=field)
             passed.add(fallback)
             entry = self.entry(fallback)
-            found.append(Target(self.endpoint(fallback), entry.model))
+            endpoint = self.endpoint(fallback)
+            try:
+                found.append(Target(endpoint, entry.model))
+            except ValueError:
+                field = join(join("endpoints", fallback), "model")
+                raise ConfigError("must be the name of a model", field=field) from None
             before, fallback = fallback, entry.fallback
         return tuple(found)
 
@@ -211,7 +224,7 @@ class _Entries:
                 api=entry.api,
                 deployment=entry.deployment,
                 proxy=entry.proxy,
-                uds=entry.uds,
+                uds=None if entry.uds is None else str(entry.uds),
                 http2=entry.http2,
                 key_name=entry.key_name or (name if is_member else ""),
                 weight=entry.weight,
@@ -225,6 +238,9 @@ class _Entries:
         """Return the value of a variable that a file names."""
         if variable is None:
             return None
+        if not _VARIABLE.fullmatch(variable):
+            wanted = "must be the name of a variable, such as TEAM_KEY"
+            raise ConfigError(f"{wanted}, got {variable!r:.60}", field=field)
         value = self.environ.get(variable, "").strip()
         if not value:
             raise ConfigError(f"the variable {variable} is not set", field=field)

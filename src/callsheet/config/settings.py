@@ -249,4 +249,4 @@ def _loaded(name: str, file: Path) -> object:
     try:
         return load_recipe(file) if name == "recipe" else PriceBook.load(file, default_prices())
     except (PriceError, RecipeError) as error:
-        raise ConfigError(str(error), field=name) from None
+        raise ConfigError(str(error).removeprefix("recipe "), field=name) from None

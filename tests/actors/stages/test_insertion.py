@@ -13,12 +13,13 @@ from callsheet.actors import (
     Endpoint,
     LedgerPolicy,
     Stage,
+    Stream,
     TroupeSettings,
     cast_troupe,
     insert,
 )
 from callsheet.actors.stages import STAGE_NAMES
-from callsheet.runtime import Actor, open_runtime
+from callsheet.runtime import Actor, handles, open_runtime
 
 KEY = "sk-test-0123456789"
 FULL = {"cache": CachePolicy(), "ledger": LedgerPolicy(), "batches": BatchApiPolicy()}
@@ -167,6 +168,26 @@ def test_a_stage_that_does_not_know_the_next_one_says_why():
         _ = Orphan(None).to
     with pytest.raises(AttributeError, match="'Idle' object has no attribute 'too'"):
         _ = Idle(None).too
+
+
+class Swallowing(Forwarding):
+    """Asks for streams, and so gets no pieces that it could pass on."""
+
+    stream = None
+
+    @handles(Stream)
+    async def ask_for_it(self, message: Stream) -> None:
+        await self.to.ask(message)
+
+
+def test_a_handler_that_would_lose_the_pieces_of_streams_is_refused():
+    with pytest.raises(TypeError, match=r"Swallowing for Stream has no place for pieces; use @def"):
+        insert(Swallowing, before="batcher")
+
+
+def test_a_name_that_no_actor_can_have_is_refused():
+    with pytest.raises(ValueError, match="the name of an actor has no '/', got 'a/b'"):
+        insert(Idle, before="batcher", name="a/b")
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, 1.5, True])

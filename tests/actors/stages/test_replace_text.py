@@ -63,6 +63,26 @@ def test_inputs_and_anthropics_parts_are_changed():
     assert result == {**result, "tool_use_id": "a", "content": [{"type": "text", "text": "A"}]}
 
 
+def test_documents_and_the_results_of_geminis_functions_are_changed():
+    parts = [
+        {
+            "type": "document",
+            "source": {"type": "text", "media_type": "text/plain", "data": "ada"},
+            "title": "ada",
+            "context": "ada",
+        },
+        {"type": "document", "source": {"type": "base64", "data": "left"}},
+        {"type": "search_result", "source": "left", "title": "ada", "content": []},
+        {"functionResponse": {"name": "left", "response": {"who": "ada", "output": ["ada"]}}},
+        {"title": "left", "response": {"who": "left"}},
+    ]
+    message = ChatMessage("user", "", extra={"content": parts})
+    request = Request(model=MODEL, messages=[message])
+    (changed,) = replace_text(request, lambda text: f"<{text}>").messages
+    written = json.dumps(parts).replace('"ada"', '"<ada>"')
+    assert json.dumps(changed.extra["content"]) == written
+
+
 def test_all_texts_of_a_response_are_changed():
     choice = Choice(
         "a",
@@ -70,6 +90,7 @@ def test_all_texts_of_a_response_are_changed():
         tool_calls=(ToolCall("f", '{"x": ["a"]}', "a"), ToolCall("g", "a"), ToolCall("h", "[0]")),
         reasoning="a",
         refusal="a",
+        annotations=({"url": "a", "cited_text": "a"},),
     )
     body = {"id": "a", "content": [{"type": "text", "text": "a"}]}
     response = Response(
@@ -85,6 +106,7 @@ def test_all_texts_of_a_response_are_changed():
     first, second = changed.choices
     assert (changed.text, changed.model, second.text, second.refusal) == ("A", "a", "B", None)
     assert (first.text, first.reasoning, first.refusal) == ("A", "A", "A")
+    assert first.annotations == ({"url": "a", "cited_text": "A"},)
     assert first.tool_calls == (
         ToolCall("f", '{"x":["A"]}', "a"),
         ToolCall("g", "A"),
