@@ -182,6 +182,9 @@ class CrashingRuntime:
             factory = Faulty(factory, crash_at_checkpoint=self.crashes[name])
         return await self.runtime.spawn(name, factory, **more)
 
+    async def supervise(self, name, **more):
+        return await self.runtime.supervise(name, **more)
+
     def snapshot(self):
         return self.runtime.snapshot()
 

@@ -169,7 +169,7 @@ async def test_after_the_troupe_the_counters_are_left_and_the_readings_gone(auto
 
 
 async def test_the_calls_of_a_drain_are_still_read(autojump_clock):
-    """The metrics stop after the stages, so that the last seconds of a run are scraped (R6)."""
+    """The metrics stop after the stages, so that the last seconds of a run are scraped (R11)."""
     metrics = Metrics()
     settings = settings_with(metrics, Reply(after=5.0))
 

@@ -124,10 +124,19 @@ async def test_of_an_image_only_the_kind_is_recorded(autojump_clock):
 
 
 async def test_invalid_unicode_can_be_exported(autojump_clock):
+    """One span that cannot be encoded costs the whole batch that it is exported in."""
     telemetry = Telemetry(content=True)
-    async with open_troupe(telemetry.settings(Script(Reply()))) as troupe:
-        await troupe.complete(chat("odd \udc80"), call="odd \udc80")
+    odd = "odd \udc80"
+    script = Script(Reply(body=completion_json(model=odd)))
+    async with open_troupe(telemetry.settings(script)) as troupe:
+        request = Request.of(odd, model=odd, stop=[odd])
+        await troupe.complete(request, call=odd, lane=odd)
+    assert len(telemetry.spans) == 2
     for span in telemetry.spans:
         span.to_json().encode()
-        for value in span.attributes.values():
-            str(value).encode()
+        span.name.encode()
+    measured = [attributes for points in telemetry.metrics().values() for attributes, _ in points]
+    for attributes in (*(span.attributes for span in telemetry.spans), *measured):
+        for value in attributes.values():
+            for text in value if isinstance(value, tuple) else (value,):
+                str(text).encode()

@@ -25,7 +25,7 @@ def operation_attributes(
     """
     found: dict[str, AttributeValue] = {
         names.OPERATION: names.OPERATIONS[task],
-        names.REQUEST_MODEL: model,
+        names.REQUEST_MODEL: valid_text(model),
     }
     if destination is None:
         found[names.PROVIDER] = "_OTHER"
@@ -85,7 +85,7 @@ def request_attributes(request: Request) -> dict[str, AttributeValue]:
         ("gen_ai.request.temperature", request.temperature),
         ("gen_ai.request.top_p", request.top_p),
         ("gen_ai.request.seed", request.seed),
-        ("gen_ai.request.stop_sequences", request.stop or None),
+        ("gen_ai.request.stop_sequences", [valid_text(one) for one in request.stop] or None),
         ("gen_ai.request.choice.count", None if request.n == 1 else request.n),
         ("gen_ai.embeddings.dimension.count", request.dimensions),
         ("gen_ai.request.reasoning.level", _reasoning_level(request)),
@@ -102,7 +102,7 @@ def _reasoning_level(request: Request) -> str | None:
     if level is None:
         reasoning = request.extra_body.get("reasoning")
         level = reasoning.get("effort") if isinstance(reasoning, dict) else None
-    return level if isinstance(level, str) else None
+    return valid_text(level) if isinstance(level, str) else None
 
 
 def response_attributes(
@@ -115,8 +115,8 @@ def response_attributes(
         of_version: the names of the version that is used.
     """
     found: dict[str, AttributeValue] = {
-        names.RESPONSE_MODEL: response.model,
-        names.ROUTE: response.route,
+        names.RESPONSE_MODEL: valid_text(response.model),
+        names.ROUTE: valid_text(response.route),
         names.HTTP_REQUESTS: response.http_requests,
     }
     if reasons := _finish_reasons(response):
@@ -124,7 +124,7 @@ def response_attributes(
     body: Mapping[str, object] = response.body or {}
     id_ = next((body[name] for name in _ID_MEMBERS if name in body), None)
     if isinstance(id_, str):
-        found[names.RESPONSE_ID] = id_
+        found[names.RESPONSE_ID] = valid_text(id_)
     if response.http_requests or response.usage != Usage():
         found |= usage_attributes(response.usage, of_version)
     if response.cost_usd is not None:
@@ -134,13 +134,13 @@ def response_attributes(
     if response.maybe_billed:
         found[names.MAYBE_BILLED] = response.maybe_billed
     if response.key_name:
-        found[names.KEY_NAME] = response.key_name
+        found[names.KEY_NAME] = valid_text(response.key_name)
     return found
 
 
 def _finish_reasons(response: Response) -> list[str]:
     given = [choice.finish_reason for choice in response.choices] or [response.finish_reason]
-    return [reason for reason in given if reason is not None]
+    return [valid_text(reason) for reason in given if reason is not None]
 
 
 def usage_attributes(usage: Usage, of_version: ConventionNames) -> dict[str, AttributeValue]:

@@ -9,7 +9,7 @@ from opentelemetry.util.types import AttributeValue
 
 from ..actors import CallEvent, Response, Usage
 from . import names
-from .attributes import error_type
+from .attributes import error_type, valid_text
 from .names import NAMES, Naming
 from .traced_calls import TracedCall
 
@@ -85,7 +85,7 @@ class CallMetrics:
             self._calls.add(1, {**attributes, names.OUTCOME: "shared"})
             return
         if response is not None:
-            attributes[names.RESPONSE_MODEL] = response.model
+            attributes[names.RESPONSE_MODEL] = valid_text(response.model)
         if event.usage is not None:
             self._tokens.record(event.usage, attributes, call)
         if event.cost_usd:

@@ -114,7 +114,7 @@ class CallSpans:
         if event.is_streamed:
             attributes[names.REQUEST_STREAM] = True
         span = self._tracer.start_span(
-            f"{names.OPERATIONS[request.task]} {request.model}",
+            f"{names.OPERATIONS[request.task]} {valid_text(request.model)}",
             context=parent,
             kind=SpanKind.CLIENT,
             attributes=attributes,
