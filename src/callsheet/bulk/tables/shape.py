@@ -183,7 +183,10 @@ class TableShape:
     def _settle(self, rows: Sequence[Row | BadRow]) -> None:
         given: dict[str, None] = {}
         for row in rows:
-            given |= dict.fromkeys((_ID,) if row.columns is None else row.columns)
+            if row.columns is not None:
+                given |= dict.fromkeys(row.columns)
+            elif isinstance(row, Row):  # a record that cannot be read has no id either
+                given[_ID] = None
         if given:
             self._given = tuple(given)
         classes = [row.request.returns for row in rows if isinstance(row, Row)]
