@@ -12,10 +12,10 @@ column that no prompt uses can be changed without paying for its row again. Memo
 import base64
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
 from itertools import chain, islice
-from typing import final
+from typing import cast, final
 
 import attrs
 
@@ -63,9 +63,10 @@ def _nested(value: object) -> object:
     """Return a value with members of JSON's types only."""
     match value:
         case Mapping():
-            return {str(plain(name)): _nested(item) for name, item in value.items()}
+            members = cast("Mapping[object, object]", value).items()
+            return {str(plain(name)): _nested(item) for name, item in members}
         case list() | tuple() | set() | frozenset():
-            return [_nested(item) for item in value]
+            return [_nested(item) for item in cast("Iterable[object]", value)]
         case float() if math.isinf(value):
             return str(value)
         case _:
@@ -75,7 +76,9 @@ def _nested(value: object) -> object:
 
 def _of_numpy(value: object) -> object:
     """Return a scalar or an array of NumPy as a value of Python."""
-    convert = getattr(value, "tolist", None) if type(value).__module__ == "numpy" else None
+    convert: Callable[[], object] | None = None
+    if type(value).__module__ == "numpy":
+        convert = getattr(value, "tolist", None)
     return value if convert is None else convert()
 
 
