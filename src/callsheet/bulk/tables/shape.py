@@ -53,7 +53,7 @@ def plain(value: object) -> TableCell:
         case bytes():
             return _decoded(value)
         case Mapping() | list() | tuple() | set() | frozenset():
-            return json.dumps(_nested(value), ensure_ascii=False)
+            return json.dumps(_nested(cast("object", value)), ensure_ascii=False)
         case _:
             found = _of_numpy(value)
             return str(value) if found is value else plain(found)
