@@ -87,7 +87,8 @@ def test_a_failure_has_the_providers_text_or_states_that_there_is_none():
 
 def test_a_failure_has_what_was_paid_for_its_row_all_the_same():
     error = RateLimited("too fast", attempts=2).after(Usage(7, 3), Decimal("0.25"))
-    assert json.loads(failure_line(row(1), error))["callsheet"]["cost_usd"] == 0.25
+    ours = json.loads(failure_line(row(1), error))["callsheet"]
+    assert (ours["billed"], ours["cost_usd"]) == ("yes", 0.25)
     took = Spent(Usage(9, 4), None, 5, maybe_billed=1)
     ours = json.loads(failure_line(row(1), error, took))["callsheet"]
     assert (ours["attempts"], ours["billed"], ours["cost_usd"]) == (5, "maybe", None)

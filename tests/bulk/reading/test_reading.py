@@ -348,10 +348,19 @@ def test_deep_nesting_is_a_bad_row_or_read(put):
         assert isinstance(row, Row if depth < 300 else (Row, BadRow))
 
 
+ALL = "{{ text }} {{ z }} {{ y }}"
+
+
 def test_a_value_that_json_cannot_express_is_a_bad_row(put):
-    for value in ("NaN", "-Infinity", "1e999"):
-        with pytest.raises(InputError, match="not JSON"):
+    for value in ("-Infinity", "1e999"):
+        with pytest.raises(InputError, match="not JSON: it has an infinite number; write null"):
             read(put(f'{{"prompt": "x", "y": {value}}}'))
+
+
+def test_nan_is_null_as_in_a_table(put):
+    """Python's json writes it for what pandas lacks."""
+    (row,) = read(put('{"text": "x", "y": NaN, "z": [{"w": NaN}]}'), model="m", template=ALL)
+    assert prompts([row]) == ['x [{"w": null}]']
 
 
 def test_a_number_beyond_64_bits_in_the_wrong_place_is_a_bad_row(put):

@@ -261,6 +261,7 @@ def test_the_usual_model_is_said_once(put):
             b"version https://git-lfs.github.com/spec/v1\n",
             "is a pointer of Git LFS and not the file",
         ),
+        (b'<table border="1" class="dataframe">', "is the table of a web page; save it as CSV"),
         (b"<!DOCTYPE html><html>", "is a web page and not a table"),
         (b"\x80\x04\x95abc", "is a pickle of Python"),
         (b"x" * 257 + b"ustar", "is a tar archive; unpack it"),

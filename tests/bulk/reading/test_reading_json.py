@@ -51,6 +51,7 @@ FORMS = {
     "a sequence (RFC 7464)": "".join(f"\x1e{json.dumps(it)}\n" for it in RECORDS),
     "a list with a mark": "\ufeff" + json.dumps(RECORDS),
     "a list of data": json.dumps({"data": RECORDS, "meta": {"page": 1}}, indent=1),
+    "rows of pandas": json.dumps({str(at): it for at, it in enumerate(RECORDS)}, indent=1),
     "rows of a viewer": json.dumps({"rows": [{"row_idx": 0, "row": it} for it in RECORDS]}),
 }
 

@@ -52,6 +52,42 @@ def prompts(rows):
     return [row.request.messages[-1].content for row in rows]
 
 
+@pytest.mark.parametrize(
+    ("template", "whole"),
+    [
+        ("text", "{{ text }}"),
+        ("Label: {text}.", "Label: {{ text }}."),
+        ("Label: ${ text }", "Label: {{ text }}"),
+        ("$text {Review Text}", '{{ text }} {{ row["Review Text"] }}'),
+    ],
+)
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_template_that_names_columns_without_the_marks_of_jinja_pays_for_nothing(
+    tmp_path, template, whole, form
+):
+    path = tmp_path / f"in.{form}"
+    record = {"text": "Hi", "Review Text": "Ho"}
+    lines = json.dumps(record) if form == "jsonl" else "text,Review Text\nHi,Ho"
+    path.write_text(lines)
+    with pytest.raises(InputError) as caught:
+        read(path, template=template)
+    assert "uses no column, so all rows would have the same prompt" in str(caught.value)
+    assert str(caught.value).endswith(f"a column stands in two braces: --template '{whole}'")
+
+
+def test_a_template_without_columns_may_be_meant(tmp_path):
+    path, remarks = tmp_path / "in.csv", []
+    path.write_text("text\nHi\nHo\n")
+    for settings in (
+        {"template": "A fact."},
+        {"template": "Label {text}.", "system": "{{ text }}"},
+        {"template": 'As {"text": 1}: {{ text }}'},
+    ):
+        with open_rows(path, ReadSettings(model="m", **settings), remarks.append) as rows:
+            assert all(isinstance(row, Row) for row in rows)
+    assert remarks == ["The template uses no column, so all rows have the same prompt."]
+
+
 def test_the_column_called_prompt_is_the_prompt(put):
     rows = read(put('id,prompt,other\na,"x, y",1\n,"z\n""q""",2\n'))
     assert prompts(rows) == ["x, y", 'z\n"q"']

@@ -63,6 +63,17 @@ def test_an_empty_workbook_has_no_rows(put):
     assert read(put()) == read(put(["prompt"])) == []
 
 
+def test_a_sheet_without_cells_is_passed_over(tmp_path):
+    book = openpyxl.Workbook()
+    book.create_sheet("Data").append(["prompt"])
+    book["Data"].append(["Hi"])
+    path = tmp_path / "data.xlsx"
+    book.save(path)
+    assert prompts(read(path)) == ["Hi"]
+    assert count_rows(path) == 1
+    assert read(path, sheet="Sheet") == []
+
+
 def test_a_workbook_may_come_from_a_pipe(put, monkeypatch):
     content = put(["prompt"], ["Hi"]).read_bytes()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))

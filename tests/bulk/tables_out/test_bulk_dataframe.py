@@ -8,11 +8,11 @@ from typing import Literal
 import attrs
 import pytest
 from bulk_rows import MODEL, URL, on_the_spot, row, stage
-from callsheet.bulk.tables.short_schema import schema_class
 
 from callsheet.actors import Endpoint, Request, TroupeSettings
 from callsheet.bulk import BulkSettings, BulkStopped, ReadSettings, bulk, bulk_dataframe
 from callsheet.bulk import dataframe as dataframe_module
+from callsheet.bulk.answer_schema import schema_class
 from callsheet.bulk.reading.rows import rows_of
 
 READING = ReadSettings(model=MODEL, template="Say {{ what }}.", max_tokens=20)

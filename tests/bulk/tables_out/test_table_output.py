@@ -155,6 +155,17 @@ async def test_rows_without_columns_have_their_id(tmp_path, autojump_clock):
     assert records(output)[0]["custom_id"] == "r-1"
 
 
+async def test_a_record_that_cannot_be_read_adds_no_column(tmp_path, autojump_clock):
+    output = tmp_path / "out.csv"
+    async with stage() as provider:
+        rows = [BadRow(number=1, reason="it has 3 fields; see line 2"), given(2)]
+        await provider.run(rows, output)
+    first, second = records(output)
+    assert list(first) == ["id", "note", "text", *MEASURED]
+    assert (first["id"], first["error"]) == ("", "BadRow: it has 3 fields; see line 2")
+    assert second["text"]
+
+
 async def test_a_member_that_no_column_has_is_an_error_before_it_is_paid_for(
     tmp_path, autojump_clock
 ):

@@ -202,6 +202,12 @@ def with_spent(line: bytes, response: Response) -> bytes:
     return _line(answer)
 
 
+def _billed(took: Spent) -> str:
+    if took.maybe_billed:
+        return "maybe"
+    return "yes" if took.cost_usd or took.usage != Usage() else "no"
+
+
 def failure_line(row: Row, error: Exception, took: Spent | None = None) -> bytes:
     """Return the line of a failed row, with its line end.
 
@@ -219,7 +225,7 @@ def failure_line(row: Row, error: Exception, took: Spent | None = None) -> bytes
         "kind": kind,
         "message": text,
         "attempts": took.http_requests,
-        "billed": "maybe" if took.maybe_billed else "no",
+        "billed": _billed(took),
         "cost_usd": None if took.cost_usd is None else float(took.cost_usd),
     }
     if is_vendors(row.url):

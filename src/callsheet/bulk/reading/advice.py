@@ -1,7 +1,7 @@
 """Recognise rows of data sets and exports, and say which option makes requests of them."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ...actors import Json
 from .settings import option_text, place_of
@@ -68,6 +68,26 @@ def advice_for(record: Mapping[str, Json]) -> str:
     if best is None:
         return "set a template, or map the prompt to a column"
     return f"set a template, such as {_template(best)}, or map the prompt to a column"
+
+
+def with_marks(template: str, columns: Iterable[str]) -> str | None:
+    """Return a template whose columns are named as in Jinja2; None if it names none otherwise.
+
+    Other ways are the name alone, `{name}` as in Python, and `$name` as in a shell.
+
+    Args:
+        template: a template that uses no column.
+        columns: the names of the columns.
+    """
+    found = template
+    for name in filter(None, columns):
+        place = f"{{{{ {place_of(name)} }}}}"
+        if template.strip() == name:
+            return place
+        named = re.escape(name)
+        ways = rf"\$?\{{\s*{named}\s*\}}|\${named}(?!\w)"
+        found = re.sub(ways, place.replace("\\", r"\\"), found)
+    return None if found == template else found
 
 
 def likely_text(record: Mapping[str, Json]) -> str | None:

@@ -223,7 +223,7 @@ def open_xlsx(source: Path | BinaryIO, name: str, sheet: str | None) -> Generato
     Args:
         source: the path of the file, or the file.
         name: its name, for error texts.
-        sheet: the name of the sheet; None for the first one.
+        sheet: the name of the sheet; None for the first visible one with cells.
 
     Raises:
         InputError: the file is no workbook, has no such sheet, or the extra is not installed.
@@ -240,20 +240,27 @@ def open_xlsx(source: Path | BinaryIO, name: str, sheet: str | None) -> Generato
         book = library.load_workbook(source, read_only=True, data_only=True, keep_links=False)
     except Exception as error:  # noqa: BLE001  # see `XlsxTable`
         raise _unreadable(name, error) from None
-    with closing(book), closing(XlsxTable(_sheet(book, name, sheet), name)) as table:
+    with closing(book), closing(_table(book, name, sheet)) as table:
         yield table
 
 
-def _sheet(book: Any, name: str, wanted: str | None) -> Any:  # noqa: ANN401  # see `XlsxTable`
+def _table(book: Any, name: str, wanted: str | None) -> XlsxTable:  # noqa: ANN401  # see `XlsxTable`
+    """Return the sheet that is wanted, or the first visible one that has cells."""
     sheets = {sheet.title: sheet for sheet in book.worksheets}
-    if wanted is None:
-        shown = [sheet for sheet in sheets.values() if sheet.sheet_state == "visible"]
-        if not (shown or sheets):
-            raise InputError(f"{name} has no sheet with cells")
-        return (shown or list(sheets.values()))[0]
-    if wanted not in sheets:
-        raise InputError(f"{name} has no sheet {wanted!r}, it has {', '.join(sheets)}")
-    return sheets[wanted]
+    if wanted is not None:
+        if wanted not in sheets:
+            raise InputError(f"{name} has no sheet {wanted!r}, it has {', '.join(sheets)}")
+        return XlsxTable(sheets[wanted], name)
+    shown = [sheet for sheet in sheets.values() if sheet.sheet_state == "visible"]
+    shown = shown or list(sheets.values())
+    if not shown:
+        raise InputError(f"{name} has no sheet with cells")
+    for sheet in shown:
+        table = XlsxTable(sheet, name)
+        if table.columns:
+            return table
+        table.close()
+    return XlsxTable(shown[0], name)
 
 
 def _check_kind(source: Path | BinaryIO, name: str) -> None:

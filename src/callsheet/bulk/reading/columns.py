@@ -1,7 +1,7 @@
 """Read a row of columns as a chat: a record of a table, or a JSON object."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import date, time
@@ -23,7 +23,7 @@ from ...actors import (
     names_used,
     render,
 )
-from .advice import advice_for, columns_said, is_conversation, likely_text
+from .advice import advice_for, columns_said, is_conversation, likely_text, with_marks
 from .bodies import CHAT, RequestBuilder, ignore_remark, stated, take_limit_name, take_schema
 from .errors import BadRecord, InputError
 from .identity import USUAL_IDS
@@ -87,6 +87,7 @@ class ColumnReader:
             self._fields["prompt"] = "prompt"
         self.id_name = self._fields.pop("id", None)
         self._not_sent = self._named_like_parameters()
+        self._constant: str | None = None  # why the template is not one; "" if it is
 
     def needed(self) -> frozenset[str] | None:
         """Return the columns to read besides the usual ids; None for all of them."""
@@ -116,6 +117,7 @@ class ColumnReader:
             InputError: a column is missing, or two have its name; the text names it.
         """
         self._remark_unsent(columns, _NOT_SENT - self._used())
+        self._constant = self._why_constant(columns)
         if self._is_usual and "prompt" not in columns and "messages" in columns:
             del self._fields["prompt"]
             self._fields["messages"] = "messages"
@@ -217,6 +219,10 @@ class ColumnReader:
         Raises:
             BadRecord: a column is missing or has a wrong value; the text names it.
         """
+        if self._constant is None:
+            self._constant = self._why_constant(columns)
+        if self._constant:
+            raise BadRecord(self._constant, is_misfit=True)
         taken = {field: self._taken(columns, column) for field, column in self._fields.items()}
         messages = self._messages(columns, taken, own or {})
         fields: dict[str, object] = {"messages": messages}
@@ -255,6 +261,21 @@ class ColumnReader:
         else:
             system = _text("system", own.get("system"))
         return (ChatMessage("system", system), *messages) if system.strip() else messages
+
+    def _why_constant(self, columns: Iterable[str]) -> str:
+        """Return why the template makes the same prompt of each row by mistake; "" if it does not.
+
+        A remark says so if it may be meant.
+        """
+        used = [_Used(text) for text in (self._template, self._system) if text is not None]
+        if self._template is None or any(it.columns or it.is_whole for it in used):
+            return ""
+        whole = with_marks(self._template, columns)
+        same = "the template uses no column, so all rows would have the same prompt"
+        if whole is not None:
+            return f"{same}; a column stands in two braces{whole_option('template', whole)}"
+        self._on_remark("The template uses no column, so all rows have the same prompt.")
+        return ""
 
     def _system_of(self, template: str, values: Mapping[str, object]) -> str:
         if self._same_system is not None:

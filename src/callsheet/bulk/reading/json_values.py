@@ -163,15 +163,17 @@ def _wrapped(text: bytes) -> Iterator[bytes] | None:
 
 
 def _records_of_pandas(value: dict[str, Json]) -> Iterator[Json] | None:
-    """Return the records of `DataFrame.to_json`, of columns or "split"; None for other objects."""
+    """Return the records of `DataFrame.to_json`, by columns, by rows or "split"; else None."""
     columns, data = value.get("columns"), value.get("data")
     if isinstance(columns, list) and isinstance(data, list) and "index" in value:
         names = list(map(str, columns))
         return (dict(zip(names, row, strict=False)) for row in data if isinstance(row, list))
     of_columns = [it for it in value.values() if isinstance(it, dict)]
     first = list(of_columns[0]) if of_columns and len(of_columns) == len(value) else []
-    if not first or first[0] != "0" or any(list(column) != first for column in of_columns):
+    if not first or any(list(column) != first for column in of_columns):
         return None
+    if first[0] != "0":
+        return iter(value.values()) if next(iter(value)) == "0" else None
     return (
         {name: column[at] for name, column in zip(value, of_columns, strict=True)} for at in first
     )

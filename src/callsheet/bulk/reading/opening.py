@@ -67,6 +67,7 @@ _OTHER_KINDS = (
     ),
     (b"<!DOCTYPE html", "a web page and not a table; perhaps its download needs a login"),
     (b"<!doctype html", "a web page and not a table; perhaps its download needs a login"),
+    (b"<table", "the table of a web page; save it as CSV"),
     (b"<html", "a web page and not a table; perhaps its download needs a login"),
 )
 _TAR, _TAR_AT = b"ustar", 257

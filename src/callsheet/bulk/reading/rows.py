@@ -5,6 +5,7 @@ A JSON object is a line of a batch file, a plain body, or a row of columns.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from math import isnan
 
 import attrs
 import orjson
@@ -141,7 +142,7 @@ def _object(line: bytes) -> dict[str, Json]:
 
 
 def _forgiven(line: bytes, error: orjson.JSONDecodeError) -> Json:
-    """Read JSON that orjson rejects: a lone surrogate, which becomes "?"."""
+    """Read JSON that orjson rejects: a lone surrogate becomes "?", and NaN null."""
     if wrong := not_utf8(line):
         raise BadRecord(wrong, is_misfit=True)
     try:
@@ -149,11 +150,22 @@ def _forgiven(line: bytes, error: orjson.JSONDecodeError) -> Json:
     except ValueError:
         reason = f"the line is not JSON: {error.msg} at character {error.pos + 1}"
         raise BadRecord(reason, is_misfit=True) from None
+    value = _without_nan(value)
     try:
         dumps({"": value})
-    except ValueError as unwritable:
-        raise BadRecord(f"the line is not JSON: {unwritable}", is_misfit=True) from None
+    except ValueError:
+        reason = "the line is not JSON: it has an infinite number; write null"
+        raise BadRecord(reason, is_misfit=True) from None
     return value
+
+
+def _without_nan(value: Json) -> Json:
+    """Return a value with null for NaN, which Python writes for what is missing."""
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and isnan(value) else value
 
 
 def _asked(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:

@@ -12,10 +12,10 @@ column that no prompt uses can be changed without paying for its row again. Memo
 import base64
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, time
 from itertools import chain, islice
-from typing import final
+from typing import cast, final
 
 import attrs
 
@@ -53,7 +53,7 @@ def plain(value: object) -> TableCell:
         case bytes():
             return _decoded(value)
         case Mapping() | list() | tuple() | set() | frozenset():
-            return json.dumps(_nested(value), ensure_ascii=False)
+            return json.dumps(_nested(cast("object", value)), ensure_ascii=False)
         case _:
             found = _of_numpy(value)
             return str(value) if found is value else plain(found)
@@ -63,9 +63,10 @@ def _nested(value: object) -> object:
     """Return a value with members of JSON's types only."""
     match value:
         case Mapping():
-            return {str(plain(name)): _nested(item) for name, item in value.items()}
+            members = cast("Mapping[object, object]", value).items()
+            return {str(plain(name)): _nested(item) for name, item in members}
         case list() | tuple() | set() | frozenset():
-            return [_nested(item) for item in value]
+            return [_nested(item) for item in cast("Iterable[object]", value)]
         case float() if math.isinf(value):
             return str(value)
         case _:
@@ -75,7 +76,9 @@ def _nested(value: object) -> object:
 
 def _of_numpy(value: object) -> object:
     """Return a scalar or an array of NumPy as a value of Python."""
-    convert = getattr(value, "tolist", None) if type(value).__module__ == "numpy" else None
+    convert: Callable[[], object] | None = None
+    if type(value).__module__ == "numpy":
+        convert = getattr(value, "tolist", None)
     return value if convert is None else convert()
 
 
@@ -183,7 +186,10 @@ class TableShape:
     def _settle(self, rows: Sequence[Row | BadRow]) -> None:
         given: dict[str, None] = {}
         for row in rows:
-            given |= dict.fromkeys((_ID,) if row.columns is None else row.columns)
+            if row.columns is not None:
+                given |= dict.fromkeys(row.columns)
+            elif isinstance(row, Row):  # a record that cannot be read has no id either
+                given[_ID] = None
         if given:
             self._given = tuple(given)
         classes = [row.request.returns for row in rows if isinstance(row, Row)]
