@@ -214,22 +214,26 @@ def test_a_forked_process_neither_keeps_the_socket_nor_removes_it(path):
     served, _ = opened.socket.accept()
     socket_file.close_in_forks(served)
     until, end = os.pipe()
+    forked, tell = os.pipe()
     child = os.fork()
     if child == 0:  # it lives longer than what is its parent's here
         try:
             opened.close()
+            os.write(tell, b".")
             os.close(end)
             os.read(until, 1)
         finally:
             os._exit(0)
     os.close(until)
     try:
+        assert os.read(forked, 1) == b"."
         assert path.exists()
         served.close()
         assert reader.recv(1) == b"", "the connection has ended, too"
         opened.socket.close()  # as at a kill: the file stays
         SocketFile(path).close()
     finally:
-        os.close(end)
+        for descriptor in (end, forked, tell):
+            os.close(descriptor)
         os.waitpid(child, 0)
         reader.close()
