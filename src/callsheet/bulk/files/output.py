@@ -124,6 +124,8 @@ class RunOutput:
         self._has_begun = False
         kind = OrderedOutput if settings.ordered else UnorderedOutput
         try:
+            if paths.errors.is_dir():
+                paths.errors.unlink()  # raises, before anything is sent
             self._output: OutputFile = kind(form.growing(paths), form)
         except BlockingIOError:
             raise in_use(paths.output) from None
