@@ -199,6 +199,22 @@ async def stream_for(
             events.report("cancelled" if failed is None else "failed", error=failed)
 
 
+def check_request(request: object) -> None:
+    """Refuse what is no request, such as the text of a prompt.
+
+    Args:
+        request: what the caller gave as the request of a call.
+
+    Raises:
+        TypeError: it is no request; the message says how to make one.
+    """
+    if not isinstance(request, Request):
+        raise TypeError(
+            f"request must be a Request, not {request!r:.40}; make one with Request.of(text, "
+            "model=...)"
+        )
+
+
 def seconds_for(request: Request, timeout: float) -> float:
     """Return the seconds that a call may take: its timeout or its deadline, the shorter (L1).
 
@@ -207,8 +223,9 @@ def seconds_for(request: Request, timeout: float) -> float:
         timeout: seconds for the whole call; infinity for no limit.
 
     Raises:
-        TypeError: the timeout is not a number.
+        TypeError: the timeout is not a number, or the request is none.
     """
+    check_request(request)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
         raise TypeError(
             f"timeout must be a number of seconds, not {timeout!r:.40}; leave it out for no limit"

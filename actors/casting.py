@@ -53,6 +53,10 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
             the message names the variable.
         InspectionUnavailable: the socket of `inspect` cannot be opened; the message says why.
     """
+    if not isinstance(settings, TroupeSettings):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(  # without their text, which may have a key
+            f"settings must be TroupeSettings(endpoint=...), not {type(settings).__name__}"
+        )
     if settings.transport is None:
         for used in (settings.endpoint, *(target.endpoint for target in settings.fallbacks)):
             for endpoint in used.each:

@@ -27,7 +27,14 @@ from . import (
     stages,
     tool_loop,
 )
-from .asking import ResponseStream, ask_for, stream_for, submit_for, submit_for_nowait
+from .asking import (
+    ResponseStream,
+    ask_for,
+    check_request,
+    stream_for,
+    submit_for,
+    submit_for_nowait,
+)
 from .calls import CallContext
 from .events import Destination, Observer
 from .messages import Request
@@ -178,6 +185,7 @@ class Troupe:
             ValueError: the request declares the class of its result, which `complete` reads.
             ActorStopped: the troupe accepts no calls any more.
         """
+        check_request(request)
         if request.returns is not None:
             raise ValueError("the result of a submitted call is not read; use `complete`")
         return await submit_for(
@@ -203,6 +211,7 @@ class Troupe:
             MailboxFull: the first stage has no room; its `when_room` reports when it has.
             ActorStopped: the troupe accepts no calls any more.
         """
+        check_request(request)
         if request.returns is not None:
             raise ValueError("the result of a submitted call is not read; use `complete`")
         return submit_for_nowait(
@@ -251,6 +260,7 @@ class Troupe:
             ValueError, TypeError: a bound is out of its range, or the request is no chat or has
                 several choices.
         """
+        check_request(request)
         context = self._context(call, lane)
 
         async def complete(request: Request[ResultT_co], number: int) -> Response[ResultT_co]:
@@ -396,6 +406,7 @@ class Troupe:
         Raises:
             CallFailed: a stage of `TroupeSettings.stages` refuses the request.
         """
+        check_request(request)
         context = CallContext("explain", lane=lane)
         at = await stages.requests_at(self.inserted, request, context)
         limits = await stages.ask_or(

@@ -19,6 +19,8 @@ from .recipe import Recipe, default_recipe
 
 
 def _strip(topic: str) -> str:
+    if not isinstance(topic, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(f"topic must be a text, not {topic!r:.40}")
     return topic.strip()
 
 
@@ -35,6 +37,7 @@ class Compose(Message[Post]):
 
     Raises:
         ValueError: the topic is empty.
+        TypeError: it is no text.
     """
 
     topic: str = attrs.field(converter=_strip, validator=min_len(1))

@@ -114,6 +114,31 @@ async def test_a_failed_call_is_logged_with_the_attempts_it_took(autojump_clock,
     assert [entry["attempts"] for entry in log] == [5]
 
 
+@pytest.mark.parametrize("request_", ["Say hello.", None, {"model": MODEL}])
+async def test_what_is_no_request_is_refused_before_the_call(autojump_clock, request_):
+    events = []
+    settings = TroupeSettings(endpoint=Endpoint(URL), observer=events.append)
+    async with open_troupe(settings) as troupe:
+        calls = (troupe.complete, troupe.submit, troupe.run_tools, troupe.explain)
+        with pytest.raises(TypeError, match="request must be a Request, not"):
+            troupe.submit_nowait(request_)
+        with pytest.raises(TypeError, match="request must be a Request, not"):
+            async with troupe.stream(request_):
+                pass
+        for call in calls:
+            with pytest.raises(TypeError, match="request must be a Request, not"):
+                await call(request_)
+        with pytest.raises(TypeError, match="topic must be a text, not 7"):
+            await troupe.compose(7)
+    assert events == []
+
+
+async def test_settings_of_another_class_are_refused():
+    with pytest.raises(TypeError, match=r"settings must be TroupeSettings\(endpoint"):
+        async with open_troupe(Endpoint(URL, "sk-secret")):
+            pass
+
+
 @pytest.mark.parametrize("timeout", [None, "5", True])
 async def test_a_timeout_that_is_no_time_is_refused_before_the_call(autojump_clock, timeout):
     events = []
