@@ -28,7 +28,7 @@ def test_the_results_come_in_order(output):
     async def main():
         async with aio.bulk(rows(200), output, settings_for(Provider())) as results:
             found = [result async for result in results]
-            assert (await results.progress()).answered == 200
+            assert results.progress().answered == 200
             assert results.is_complete
         return [result.response.text for result in found]
 
@@ -47,11 +47,11 @@ def test_a_run_is_controlled(output):
     async def main():
         provider = Provider()
         async with aio.bulk(rows(500, "say {} after 0.05"), output, settings_for(provider)) as run:
-            await run.pause()
+            run.pause()
             assert run.is_paused
-            await run.resume()
+            run.resume()
             assert not run.is_paused
-            assert await run.drain() >= 0
+            assert run.drain() >= 0
             with pytest.raises(BulkStopped):
                 await run.wait()
             assert run.ending is not None

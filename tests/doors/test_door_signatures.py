@@ -66,3 +66,8 @@ def test_a_run_has_the_names_of_a_bulk_run(run):
     assert ours == {name for name in vars(BulkRun) if name[0] != "_"} - of_the_engine | {
         "is_finished"  # an attribute there
     }
+    for name in ours:
+        is_async = inspect.iscoroutinefunction(getattr(BulkRun, name, None))
+        assert inspect.iscoroutinefunction(getattr(run, name)) is (
+            is_async and run is aio.AsyncioBulkRun
+        )

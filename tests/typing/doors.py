@@ -46,7 +46,7 @@ async def from_asyncio(settings: TroupeSettings, request: Request[Label]) -> Non
         await troupe.complete("Say hello.")  # type: ignore[arg-type]  # is no request
     async with aio.bulk([request], "out.jsonl", settings) as results:
         assert_type(results, AsyncioBulkRun)
-        assert_type(await results.progress(), Progress)
+        assert_type(results.progress(), Progress)
         async for result in results:
             assert_type(result, Result)
     frame = await aio.bulk_dataframe(Label("a"), output="o", template="t")

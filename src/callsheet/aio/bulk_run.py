@@ -18,12 +18,13 @@ from ..bulk import (
     RowObserver,
     RunEnding,
 )
+from ..sync.bulk_run import BlockingBulkRun
+from ..sync.door import BlockingDoor
 from .bridge import AsyncioDoor
 from .opening import AsyncioOpening
 from .stream import AsyncioPieces
 
 FrameT = TypeVar("FrameT")
-T = TypeVar("T")
 
 _WINDOW = 64  # results that may wait for the reader
 
@@ -152,6 +153,7 @@ class AsyncioBulkRun:
 
     def __init__(self, door: AsyncioDoor[BulkRun]) -> None:
         self._door = door
+        self._blocking = BlockingBulkRun(BlockingDoor(door.thread))
         self._run = run = door.thread.resource
         self._results: AsyncioPieces[BulkRun, Result] | None = None
         self.remark = run.remark
@@ -185,29 +187,31 @@ class AsyncioBulkRun:
         """Whether the run is paused."""
         return self._run.is_paused
 
-    async def pause(self) -> None:
+    # As under Trio, these four are not async: Trio's thread does them at once, and is waited for.
+
+    def pause(self) -> None:
         """Send no more requests until `resume`; calls in flight go on."""
-        await self._control(BulkRun.pause)
+        self._blocking.pause()
 
-    async def resume(self) -> None:
+    def resume(self) -> None:
         """Continue after `pause`."""
-        await self._control(BulkRun.resume)
+        self._blocking.resume()
 
-    async def drain(self) -> int:
+    def drain(self) -> int:
         """Send no more requests, and end the run when the calls in flight have ended.
 
         Returns:
             The number of calls in flight.
         """
-        return await self._control(BulkRun.drain)
+        return self._blocking.drain()
+
+    def progress(self) -> Progress:
+        """Return the progress; its limits are those known at the previous call of this method."""
+        return self._blocking.progress()
 
     async def change_limits(self, limits: Limits) -> None:
         """Change the rate limits; see `Troupe.change_limits`."""
         await self._door.call(lambda run: run.change_limits(limits))
-
-    async def progress(self) -> Progress:
-        """Return the progress; its limits are those known at the previous call of this method."""
-        return await self._control(BulkRun.progress)
 
     async def wait(self) -> None:
         """Wait for the end of the run, and discard the results.
@@ -229,12 +233,6 @@ class AsyncioBulkRun:
         if self._results is None:
             self._results = await AsyncioPieces(self._door, _itself, _WINDOW).__aenter__()
         return await anext(self._results)
-
-    async def _control(self, function: Callable[[BulkRun], T]) -> T:
-        async def control(run: BulkRun) -> T:
-            return function(run)
-
-        return await self._door.call(control)
 
 
 def _itself(run: BulkRun) -> AbstractAsyncContextManager[BulkRun]:
