@@ -173,6 +173,18 @@ def test_a_cancelled_reader_of_a_stream_ends_at_once():
     run(main)
 
 
+def test_a_stream_is_read_in_the_loop_that_has_opened_it():
+    async def main(troupe, provider):
+        async def read(pieces):
+            return await anext(pieces)
+
+        async with troupe.stream(request("hold")) as pieces:
+            with pytest.raises(RuntimeError, match="another event loop has opened this stream"):
+                await asyncio.to_thread(lambda: asyncio.run(read(pieces)))
+
+    run(main)
+
+
 def test_two_tasks_cannot_read_one_stream():
     async def main(troupe, provider):
         async with troupe.stream(request("hold")) as pieces:

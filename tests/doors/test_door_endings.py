@@ -167,6 +167,26 @@ def aio_door(troupe):
     return AsyncioDoor(troupe._door.thread)
 
 
+def test_an_opening_is_used_for_one_block_at_a_time():
+    of_threads = sync.open_troupe(settings_for(Provider()))
+
+    async def main():
+        of_asyncio = aio.open_troupe(settings_for(Provider()))
+        for _ in range(2):
+            async with of_asyncio as troupe:
+                with pytest.raises(RuntimeError, match="this troupe is open already"):
+                    await of_asyncio.__aenter__()
+                assert (await troupe.complete(request())).text == "Hello"
+
+    for _ in range(2):
+        with of_threads as troupe:
+            with pytest.raises(RuntimeError, match="this troupe is open already"):
+                of_threads.__enter__()
+            assert troupe.complete(request()).text == "Hello"
+    asyncio.run(main())
+    wait_until(lambda: not open_threads())
+
+
 def test_a_troupe_that_is_dropped_without_its_end_is_closed_with_a_warning():
     provider = Provider()
 

@@ -119,9 +119,12 @@ class AsyncioCall(DoorCall[ResourceT, T]):
         Raises:
             RuntimeError: another task waits for them, or this is another event loop.
         """
+        loop = self._bridge.loop
+        if asyncio.get_running_loop() is not loop:
+            raise RuntimeError("another event loop has opened this stream; read it there")
         if self._waiter is not None:
             raise RuntimeError("another task reads this stream")
-        self._waiter = self._bridge.loop.create_future()
+        self._waiter = loop.create_future()
         try:
             await self._waiter
         finally:

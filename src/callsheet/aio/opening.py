@@ -37,9 +37,12 @@ class AsyncioOpening(AbstractAsyncContextManager[HandleT], Generic[ResourceT, Ha
         self._opening = opening
         self._name = name
         self._make_handle = make_handle
+        self._is_open = False
 
     async def __aenter__(self) -> HandleT:
         running_loop(self._name)
+        if self._is_open:
+            raise RuntimeError(f"this {self._name} is open already; make another one")
         self._thread = thread = TrioThread(self._opening, self._name)
         thread.start()
         try:
@@ -52,6 +55,7 @@ class AsyncioOpening(AbstractAsyncContextManager[HandleT], Generic[ResourceT, Ha
         # A loop that is closed inside the block never leaves it.
         self._finalizer = weakref.finalize(handle, _abandon, thread)
         self._finalizer.atexit = False
+        self._is_open = True
         return handle
 
     async def __aexit__(
@@ -60,6 +64,7 @@ class AsyncioOpening(AbstractAsyncContextManager[HandleT], Generic[ResourceT, Ha
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._is_open = False
         self._finalizer.detach()
         if kind is GeneratorExit:  # the coroutine of the block is thrown away: it may not wait
             self._thread.stop(at_once=True)

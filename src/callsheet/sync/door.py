@@ -111,9 +111,12 @@ class BlockingOpening(AbstractContextManager[HandleT], Generic[ResourceT, Handle
         self._opening = opening
         self._name = name
         self._make_handle = make_handle
+        self._is_open = False
 
     def __enter__(self) -> HandleT:
         refuse_trio(self._name)
+        if self._is_open:
+            raise RuntimeError(f"this {self._name} is open already; make another one")
         self._thread = thread = TrioThread(self._opening, self._name)
         thread.start()
         try:
@@ -125,6 +128,7 @@ class BlockingOpening(AbstractContextManager[HandleT], Generic[ResourceT, Handle
         self._handle = handle = self._make_handle(BlockingDoor(thread))
         self._finalizer = weakref.finalize(handle, _abandon, thread)
         self._finalizer.atexit = False
+        self._is_open = True
         return handle
 
     def __exit__(
@@ -133,6 +137,7 @@ class BlockingOpening(AbstractContextManager[HandleT], Generic[ResourceT, Handle
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._is_open = False
         self._finalizer.detach()
         _close(self._thread, at_once=kind is not None)
         self._thread.join()
