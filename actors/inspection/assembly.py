@@ -26,7 +26,7 @@ from .readings import (
     SharingReading,
     SpendReading,
 )
-from .records import shown
+from .records import kind_of, shown
 
 if TYPE_CHECKING:
     from ..batch_api import BatchApiStatistics
@@ -254,7 +254,7 @@ def _errors(tree: RuntimeSnapshot, records: "CallRecords | None") -> tuple[Error
     """Return the errors of calls and the crashes of actors, the latest first."""
     crashes: dict[tuple[str, str, str], ErrorReading] = {}
     for crash in tree.crashes:
-        same = crash.path, crash.kind, crash.text
+        same = crash.path, crash.kind, kind_of(crash.text)
         earlier = crashes.get(same)
         crashes[same] = ErrorReading(
             kind=crash.kind,

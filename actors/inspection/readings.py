@@ -234,7 +234,7 @@ class ErrorReading:
 
     Args:
         kind: the class of the exception.
-        text: the message of the exception.
+        text: the message of the exception, of the latest one.
         retried: attempts that ended so and were followed by another one.
         failed: calls that ended so.
         seconds: seconds since the last of them.

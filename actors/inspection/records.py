@@ -1,5 +1,6 @@
 """What an inspected troupe records of its calls, besides what its actors know. Pure (R14)."""
 
+import re
 from collections import OrderedDict
 from decimal import Decimal
 from typing import final
@@ -19,6 +20,7 @@ MAX_TEXT = 200
 _MAX_ERRORS = 50
 _MAX_MODELS = 200
 _OTHER = "other models"
+_AMOUNT = re.compile(r"(?<=[ (~$])(?<!returned )\d[\d,]*(?:\.\d+)?(?![.:]?\d)")
 _ERRORS: frozenset[CallStage] = frozenset(("retrying", "failed"))
 
 
@@ -33,10 +35,23 @@ def shown(text: str, most: int = MAX_TEXT) -> str:
     return clean if len(clean) <= most else f"{clean[: most - 1]}…"
 
 
+def kind_of(text: str) -> str:
+    """Return what the texts of errors of one kind have in common, for counting them.
+
+    Amounts differ from error to error, such as "try again in 1.2 s". The status of a response and
+    the parts of an address stay.
+
+    Args:
+        text: the message of an error.
+    """
+    return _AMOUNT.sub("#", text)
+
+
 @attrs.define
 class _ErrorRecord:
     at: float
     context: CallContext
+    text: str
     retried: int = 0
     failed: int = 0
 
@@ -91,13 +106,13 @@ class CallRecords:
         return tuple(
             ErrorReading(
                 kind=kind,
-                text=text,
+                text=record.text,
                 retried=record.retried,
                 failed=record.failed,
                 seconds=now - record.at,
                 call=shown(record.context.call),
             )
-            for (kind, text), record in reversed(self._errors.items())
+            for (kind, _), record in reversed(self._errors.items())
         )
 
     def spend(self, saved_usd: Decimal) -> SpendReading:
@@ -132,13 +147,14 @@ class CallRecords:
     def _record_error(self, event: CallEvent) -> None:
         failure, text = event.failure, shown(event.error or "")
         kind = "" if failure is None else type(failure).__name__
-        record = self._errors.pop((kind, text), None) or _ErrorRecord(event.at, event.context)
-        record.at, record.context = event.at, event.context
+        key = kind, kind_of(text)
+        record = self._errors.pop(key, None) or _ErrorRecord(event.at, event.context, text)
+        record.at, record.context, record.text = event.at, event.context, text
         if event.stage == "failed":
             record.failed += 1
         else:
             record.retried += 1
-        self._errors[kind, text] = record
+        self._errors[key] = record
         if len(self._errors) > _MAX_ERRORS:
             self._errors.popitem(last=False)
         if event.stage == "failed" and isinstance(failure, CallFailed):

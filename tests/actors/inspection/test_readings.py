@@ -19,13 +19,16 @@ from callsheet.actors import (
     Limits,
     Price,
     PriceBook,
+    ProviderUnavailable,
     Rate,
+    RetryPolicy,
     Stage,
     TroupeSettings,
     insert,
     to_line,
 )
 from callsheet.actors.inspection import Reading
+from callsheet.actors.inspection.records import kind_of
 from callsheet.runtime import Actor, ActorCrashed, Message, handles
 
 LIMITS = Limits(rpm=60, burst_s=0, in_flight=2, learn=False, lanes={"paying": Lane(weight=3)})
@@ -158,6 +161,38 @@ async def test_errors_are_read_with_their_classes_and_counts(autojump_clock):
         assert (error.kind, error.retried, error.failed) == ("ProviderUnavailable", 2, 0)
         assert error.call == "the call"
         assert "500" in error.text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("no time for another attempt in 3.2 s", "no time for another attempt in 11 s", True),
+        (
+            "Limit 90,000, Used 89,000. Try again in 1.2s",
+            "Limit 90,000, Used 7. Try again in 9s",
+            True,
+        ),
+        ("provider returned 502: bad", "provider returned 503: bad", False),
+        ("provider returned 502", "provider returned 503", False),
+        ("cannot connect to 127.0.0.1:80", "cannot connect to 127.0.0.1:81", False),
+        ("cannot connect to 10.0.0.1", "cannot connect to 10.0.0.2", False),
+        ("model gpt-4 is busy", "model gpt-5 is busy", False),
+    ],
+)
+def test_errors_that_differ_in_amounts_alone_are_counted_together(one, other, is_same):
+    assert (kind_of(one) == kind_of(other)) is is_same
+
+
+async def test_errors_of_one_kind_are_one_entry_with_the_latest_text(autojump_clock):
+    async with house(then="500", inspect=SOCKET, retry=RetryPolicy(base_s=60, cap_s=60)) as at:
+        texts = []
+        for _ in range(3):
+            with pytest.raises(ProviderUnavailable, match=r"another attempt in [\d.]+ s") as caught:
+                await at.troupe.complete(asked(), timeout=1)
+            texts.append(str(caught.value))
+        (error,) = (await at.troupe.reading()).errors
+        assert len(set(texts)) == 3
+        assert (error.failed, error.text) == (3, texts[-1])
 
 
 async def test_crashes_are_read_among_the_errors_and_counted_by_their_texts(autojump_clock):
