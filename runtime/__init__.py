@@ -73,6 +73,7 @@ from .errors import (
     TooManyChildren,
     UnhandledMessage,
     Verdict,
+    text_of,
 )
 from .portal import Portal
 from .runtime import Runtime, dump, format_tree, open_runtime
@@ -158,4 +159,5 @@ __all__ = [
     "open_collapsing_nursery",
     "open_runtime",
     "streams",
+    "text_of",
 ]

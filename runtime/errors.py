@@ -3,6 +3,18 @@
 import enum
 
 
+def text_of(error: BaseException) -> str:
+    """Return the message of an exception, or what stands for one that its class cannot write.
+
+    Args:
+        error: an exception of any class.
+    """
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # a bug of the class must not hide the error
+        return "its message cannot be written"
+
+
 class Verdict(enum.Enum):
     """What the runtime knows about the work of an ask that got no reply from its actor (R3)."""
 
@@ -48,7 +60,7 @@ class ActorCrashed(AskFailed):
     """
 
     def __init__(self, actor: str, verdict: Verdict, error: BaseException) -> None:
-        super().__init__(actor, verdict, f"crashed with {type(error).__name__}: {error}")
+        super().__init__(actor, verdict, f"crashed with {type(error).__name__}: {text_of(error)}")
         self.__cause__ = error
 
 
@@ -133,7 +145,7 @@ class MailboxFunctionFailed(AskFailed):
     """
 
     def __init__(self, actor: str, message: str, error: Exception) -> None:
-        reason = f"could not order a {message}: {type(error).__name__}: {error}"
+        reason = f"could not order a {message}: {type(error).__name__}: {text_of(error)}"
         super().__init__(actor, Verdict.NOT_STARTED, reason)
         self.__cause__ = error
 

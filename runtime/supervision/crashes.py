@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import trio
 
 from .._core import ActorCrash, CrashSnapshot, Node, RestartPolicy, TreeContext, get_logger
-from ..errors import RestartIntensityExceeded
+from ..errors import RestartIntensityExceeded, text_of
 
 _log = get_logger("callsheet.runtime")
 
@@ -58,9 +58,8 @@ def report_crash(
         decision=decision,
         restart_in_s=restart_in_s,
     )
-    shared.crashes.append(
-        CrashSnapshot(node.path, trio.current_time(), type(crash).__name__, str(crash)[:_MAX_TEXT])
-    )
+    kind, text = type(crash).__name__, text_of(crash)[:_MAX_TEXT]
+    shared.crashes.append(CrashSnapshot(node.path, trio.current_time(), kind, text))
     for instrument in shared.instruments:
         instrument.actor_crashed(event)
     _log.error(
@@ -96,7 +95,7 @@ def escalation_error(
         crash: the child's exception; None if the child ended by itself.
         also_crashed: path and exception of other children that crashed at the same time.
     """
-    what = "ended" if crash is None else f"crashed with {type(crash).__name__}: {crash}"
+    what = "ended" if crash is None else f"crashed with {type(crash).__name__}: {text_of(crash)}"
     error = RestartIntensityExceeded(
         f"{child} {what}; {supervisor} allows {policy.max_restarts} restarts in "
         f"{policy.period_s:g} s"
@@ -107,9 +106,9 @@ def escalation_error(
     error.add_note(
         f"{child} ended by itself"
         if crash is None
-        else f"{child} crashed: {type(crash).__name__}: {crash}"
+        else f"{child} crashed: {type(crash).__name__}: {text_of(crash)}"
     )
     for path, other in also_crashed:
-        error.add_note(f"{path} also crashed: {type(other).__name__}: {other}")
+        error.add_note(f"{path} also crashed: {type(other).__name__}: {text_of(other)}")
     error.add_note(f"{supervisor} gave up")
     return error

@@ -182,6 +182,20 @@ async def test_a_snapshot_has_the_last_crashes_of_actors_and_pools(autojump_cloc
         assert [one.text for one in runtime.snapshot().crashes] == [str(n) for n in range(10, 60)]
 
 
+async def test_an_exception_whose_message_cannot_be_written_is_a_crash_like_others(autojump_clock):
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError("a bug")
+
+    async with open_runtime("app", restarts=NO_PAUSE) as runtime:
+        counter = await runtime.spawn("counter", Counter)
+        with pytest.raises(ActorCrashed, match="crashed with Mute: its message cannot be written"):
+            await counter.ask(Fail(Mute()))
+        assert await counter.ask(Add(1)) == 1
+        (crash,) = runtime.snapshot().crashes
+        assert (crash.kind, crash.text) == ("Mute", "its message cannot be written")
+
+
 async def test_every_hook_is_called_with_its_frozen_event_in_order(autojump_clock):
     recorder = Recorder()
     async with open_runtime("app", restarts=NO_PAUSE, instruments=[recorder]) as runtime:

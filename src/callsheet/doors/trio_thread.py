@@ -15,7 +15,7 @@ from weakref import WeakSet
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
-from ..runtime import ActorStopped, open_collapsing_nursery
+from ..runtime import ActorStopped, open_collapsing_nursery, text_of
 from .call import DoorCall
 from .open_calls import OpenCalls
 
@@ -227,7 +227,7 @@ class TrioThread(Generic[ResourceT]):
                 f"this {self.name} was opened in another process; open one after the fork"
             )
         error = self.error
-        reason = "" if error is None else f" after {type(error).__name__}: {error}"
+        reason = "" if error is None else f" after {type(error).__name__}: {text_of(error)}"
         closed = DoorClosed(f"the {self.name} is closed{reason}")
         closed.__cause__ = error
         return closed
