@@ -14,9 +14,11 @@ from callsheet.actors import (
     Endpoint,
     Request,
     RetryPolicy,
+    Stage,
     StageObserver,
     TroupeSettings,
     cast_troupe,
+    insert,
     open_troupe,
 )
 from callsheet.runtime import AskFailed
@@ -26,13 +28,21 @@ ENDS = frozenset({"answered", "shared", "failed", "cancelled"})
 HI = Request.of("Hi", model=MODEL)
 
 
-def settings(script, seen):
+class Reading(Stage):
+    """A stage of one's own that gets the response of a stream before the caller."""
+
+    async def incoming(self, response, context):
+        return response
+
+
+def settings(script, seen, *stages):
     observer = StageObserver(seen.append, ENDS)
     once = RetryPolicy(max_attempts=1)
     return TroupeSettings(
         endpoint=Endpoint(URL),
         transport=script,
         observer=observer,
+        stages=stages,
         prompt_caching="off",
         retry=once,
     )
@@ -55,14 +65,17 @@ async def read(troupe, *, call="a"):
     return last, None
 
 
-async def test_a_crash_at_any_checkpoint_fails_the_call_or_leaves_it_answered(autojump_clock):
+@pytest.mark.parametrize("stages", [(), (insert(Reading, after="limiter"),)])
+async def test_a_crash_at_any_checkpoint_fails_the_call_or_leaves_it_answered(
+    autojump_clock, stages
+):
     """A stage may crash after the whole response has left it: the caller has it, and pays."""
     seen_kinds, has_crashed, nth = [], True, 0
     while has_crashed:
         nth, seen = nth + 1, []
         async with open_test_runtime() as runtime:
             place = CrashingRuntime(runtime, {"requester": nth})
-            troupe = await cast_troupe(place, settings(Script(Reply(after=1.0)), seen))
+            troupe = await cast_troupe(place, settings(Script(Reply(after=1.0)), seen, *stages))
             response, error = await read(troupe)
             await wait_all_tasks_blocked()
             has_crashed = bool(runtime.snapshot().crashes)
