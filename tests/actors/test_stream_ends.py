@@ -1,27 +1,30 @@
 """The last event of a streamed call says what its caller got (L9)."""
 
 from functools import partial
+from typing import Never
 
 import pytest
 import trio
-from fakes import MODEL, URL, Reply, Script, outcomes, refusal
+from fakes import MODEL, URL, Reply, Script, answer_to, outcomes, refusal
 from storm_house import CrashingRuntime
 from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import (
     BadRequest,
     CallFailed,
+    Complete,
     Endpoint,
     Request,
     RetryPolicy,
     Stage,
     StageObserver,
+    Stream,
     TroupeSettings,
     cast_troupe,
     insert,
     open_troupe,
 )
-from callsheet.runtime import AskFailed
+from callsheet.runtime import Actor, AskFailed, handles, streams
 from callsheet.runtime.testing.conservation import open_test_runtime
 
 ENDS = frozenset({"answered", "shared", "failed", "cancelled"})
@@ -116,3 +119,26 @@ async def test_a_stream_that_is_left_is_cancelled(autojump_clock, after):
             await trio.sleep(after)
         assert items.response is None
     assert ends_of(seen) == [("a", "cancelled", None)]
+
+
+class Lingering(Actor[Never]):
+    """Sends a complete response, and does not end the stream."""
+
+    @streams(Stream)
+    async def stream(self, message, sink):
+        await sink.send(answer_to("Hi"))
+        await trio.sleep(60.0)
+
+    @handles(Complete)
+    async def complete(self, message):
+        return answer_to("Hi")
+
+
+async def test_a_timeout_after_the_complete_response_ends_the_iteration(autojump_clock):
+    seen = []
+    own = settings(Script(), seen, insert(Lingering, instead_of="requester"))
+    async with open_troupe(own) as troupe, troupe.stream(HI, call="a", timeout=5.0) as items:
+        assert [item async for item in items] == [items.response]
+        assert trio.current_time() == 5.0
+        assert [item async for item in items] == []
+    assert ends_of(seen) == [("a", "answered", None)]
