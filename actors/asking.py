@@ -174,14 +174,11 @@ async def stream_for(
     within_s = seconds_for(request, timeout)
     events = _CallEvents(request, context, observer, destination, is_streamed=True)
     events.report("asked")
-    is_answered = False
-    failed: CallFailed | AskFailed | None = None
+    stream: ResponseStream[ResultT_co] | None = None
     due = trio.current_time() + within_s
 
     async def finish(response: Response) -> Response[ResultT_co]:
-        nonlocal is_answered
-        is_answered = True
-        events.report("answered", response)
+        events.report_once("answered", response)
         if request.returns is None:
             return cast("Response[ResultT_co]", response)
         again = partial(_ask, to, observer=observer, destination=destination)
@@ -190,13 +187,14 @@ async def stream_for(
     try:
         message = Stream(request, context)
         async with to.stream(message, buffer=buffer, timeout=within_s) as items:
-            yield ResponseStream[ResultT_co](items, finish)
+            stream = ResponseStream[ResultT_co](items, finish, events.fail)
+            yield stream
     except (CallFailed, AskFailed) as error:
-        failed = error
+        if stream is None:  # otherwise it may come from another call that the caller makes
+            events.fail(error)
         raise
     finally:
-        if not is_answered:
-            events.report("cancelled" if failed is None else "failed", error=failed)
+        events.report_once("cancelled")
 
 
 def check_request(request: object) -> None:
@@ -237,9 +235,13 @@ def seconds_for(request: Request, timeout: float) -> float:
 class ResponseStream(Generic[ResultT_co]):
     """The pieces of a response in order, then the complete `Response`. It can be iterated once.
 
+    What breaks off after the complete response, such as a stage that crashes then, ends the
+    iteration and raises nothing: the call is answered.
+
     Args:
         items: the stream of the ask.
         finish: returns the complete response with its result.
+        fail: called with the error that the caller gets before the complete response.
 
     Attributes:
         response: the complete response; None until it is received.
@@ -249,9 +251,12 @@ class ResponseStream(Generic[ResultT_co]):
         self,
         items: AskStream[Delta | Response],
         finish: Callable[[Response], Awaitable[Response[ResultT_co]]],
+        fail: Callable[[CallFailed | AskFailed], None],
     ) -> None:
         self._items = items
         self._finish = finish
+        self._fail = fail
+        self._is_complete = False
         self.response: Response[ResultT_co] | None = None
 
     def __aiter__(self) -> "ResponseStream[ResultT_co]":
@@ -265,9 +270,16 @@ class ResponseStream(Generic[ResultT_co]):
             ResultNotValid: the response does not match the declared class.
             AskFailed: the runtime ended the ask, for example because of the timeout.
         """
-        item = await anext(self._items)
+        try:
+            item = await anext(self._items)
+        except (CallFailed, AskFailed) as error:
+            if self._is_complete:
+                raise StopAsyncIteration from error
+            self._fail(error)
+            raise
         if not isinstance(item, Response):
             return item
+        self._is_complete = True
         self.response = await self._finish(item)
         return self.response
 
@@ -281,6 +293,22 @@ class _CallEvents:
     observer: Observer
     destination: Destination | None
     is_streamed: bool = False
+    is_ended: bool = False
+
+    def report_once(
+        self,
+        stage: CallStage,
+        response: Response | None = None,
+        error: CallFailed | AskFailed | None = None,
+    ) -> None:
+        """Report the end of a call that is streamed, unless it is reported."""
+        if not self.is_ended:
+            self.is_ended = True
+            self.report(stage, response, error)
+
+    def fail(self, error: CallFailed | AskFailed) -> None:
+        """Report that a call that is streamed has failed, unless its end is reported."""
+        self.report_once("failed", error=error)
 
     def report_end(self, slot: ReplySlot[Response]) -> None:
         """Report the end of a call that was submitted."""

@@ -262,11 +262,15 @@ class Stage(Actor[Complete | Stream]):
 
         async def pieces() -> AsyncGenerator[Delta]:
             nonlocal response
-            async for item in items:
-                if isinstance(item, Response):
-                    response = item
-                else:
-                    yield item
+            try:
+                async for item in items:
+                    if isinstance(item, Response):
+                        response = item
+                    else:
+                        yield item
+            except (CallFailed, AskFailed):
+                if response is None:  # otherwise it is complete, whatever broke off after it
+                    raise
 
         is_whole = type(self).incoming_pieces is Stage.incoming_pieces
         async with aclosing(pieces()) as source:
