@@ -99,6 +99,18 @@ class PoolInbox(Inbox):
         return len(self.mailbox) + len(self.urgent) + len(self.redeliveries) + busy
 
     @property
+    def tries_left(self) -> int:
+        """How often a handler may still be called, also again for the messages in progress.
+
+        It falls with each delivery. A crash does not raise it, as `work_left` does when the message
+        of another member comes back.
+        """
+        tries = self.spec.redeliver
+        return self.work_left + sum(
+            tries - one.tries for one in self.working if one.message is not None
+        )
+
+    @property
     def blockers(self) -> Sequence[Worker]:
         """The workers that take messages from here; empty if one is free (see `find_cycle`)."""
         if self.parked or self.full or self.dozing:

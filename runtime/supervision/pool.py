@@ -46,7 +46,7 @@ class _Place:
         has_started: whether its latest incarnation has started.
         is_retired: it ends after its messages in progress, and is not restarted.
         has_task: whether its task runs.
-        work_left: `Node.work_left` of the pool at its last crash in a drain, which must get less.
+        tries_left: `PoolInbox.tries_left` at its last crash in a drain, which must get less.
         scope: the cancel scope of its task.
         hurry: set when a pause must end at once.
     """
@@ -59,7 +59,7 @@ class _Place:
     has_started: bool = False
     is_retired: bool = False
     has_task: bool = False
-    work_left: float = inf
+    tries_left: float = inf
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     hurry: trio.Event = attrs.field(factory=trio.Event)
 
@@ -366,8 +366,9 @@ class Pool(PoolInbox):
         if not self.is_open:
             # A drain ends in its time and never escalates (R16). What still waits is handled by
             # the next incarnation, unless it cannot start.
-            goes_on = place.has_started and self.work_left < place.work_left
-            place.work_left = self.work_left
+            tries_left = self.tries_left
+            goes_on = place.has_started and tries_left < place.tries_left
+            place.tries_left = tries_left
             self._report(place, crash, "restart" if goes_on else "leave", 0.0)
             return 0.0 if goes_on else None
         if not is_restarted(self.restart, crashed=crash is not None):

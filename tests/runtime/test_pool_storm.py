@@ -130,3 +130,16 @@ async def test_messages_of_a_key_keep_their_order_over_crashes_and_resizes(autoj
     for numbers in log.values():
         assert numbers == sorted(numbers)
     assert runtime.shutdown_report.is_clean
+
+
+@pytest.mark.parametrize("size", [2, 6])
+async def test_a_drain_goes_on_while_each_member_crashes_with_what_came_back(autojump_clock, size):
+    """A message that another member gives back is no reason to give up (R16)."""
+    tries: dict[int, int] = defaultdict(int)
+    factory = partial(Hand, defaultdict(list), set(), tries)
+    async with open_runtime(drain_s=1_000) as runtime:
+        pool = await runtime.spawn_pool("pool", factory, size=size, redeliver=3, restarts=PATIENT)
+        for number in range(40):  # many crash at the same instant
+            await pool.tell(Job(number, None, 0.1 * (1 + number % 2), 3))
+    assert tries == dict.fromkeys(range(40), 4)
+    assert runtime.shutdown_report.is_clean
