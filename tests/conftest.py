@@ -86,9 +86,9 @@ def keep_bytecode(config):
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """Run one more worker than there are cores: some tests wait for processes and sockets."""
+    """Run two more workers than there are cores: some tests wait for processes and sockets."""
     workers = yield
-    return workers if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers + 1
+    return workers if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers + 2
 
 
 @pytest.hookimpl(tryfirst=True)
