@@ -159,7 +159,9 @@ with lazy_imports(__name__):
     from .request import ThrottlePolicy as ThrottlePolicy
     from .responses import Choice as Choice
     from .responses import Delta as Delta
+    from .responses import ProviderEvent as ProviderEvent
     from .responses import Response as Response
+    from .responses import StreamPiece as StreamPiece
     from .responses import TokenLogprob as TokenLogprob
     from .responses import ToolCall as ToolCall
     from .responses import ToolCallDelta as ToolCallDelta

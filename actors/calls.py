@@ -18,7 +18,7 @@ from .json_value import kind_of
 from .messages import Request
 from .permit import Permit
 from .prompt_cache_use import PromptCacheUse
-from .responses import Delta, Response
+from .responses import Response, StreamPiece
 
 
 def _text(_: object, field: "attrs.Attribute[str]", value: str) -> None:
@@ -103,7 +103,7 @@ class Complete(Message[Response]):
 
 
 @attrs.frozen
-class Stream(StreamOf[Delta | Response]):
+class Stream(StreamOf[StreamPiece | Response]):
     """Ask a stage for a response piece by piece. The last item is the complete `Response`.
 
     Args:
@@ -114,6 +114,8 @@ class Stream(StreamOf[Delta | Response]):
         may_ask_again: whether a response that cannot be read may be requested once more (L11);
             False if this is the second request, or if the sender makes it in another form.
         cache_use: set by the stage of the prompt cache; without it, nothing is planned.
+        events: whether the pieces are the provider's own events, where there are any; otherwise
+            each is a `Delta`.
     """
 
     request: Request
@@ -122,11 +124,18 @@ class Stream(StreamOf[Delta | Response]):
     account: "CallAccount | None" = None
     may_ask_again: bool = True
     cache_use: PromptCacheUse | None = None
+    events: bool = False
 
     def permitted(self, permit: Permit) -> "Stream":
         """Return the same message with a permit; see `Complete`."""
         return Stream(
-            self.request, self.context, permit, self.account, self.may_ask_again, self.cache_use
+            self.request,
+            self.context,
+            permit,
+            self.account,
+            self.may_ask_again,
+            self.cache_use,
+            self.events,
         )
 
     def planned(self, cache_use: PromptCacheUse) -> "Stream":

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Generic, cast
+from typing import Generic, TypeAlias, cast
 
 import attrs
 from typing_extensions import TypeVar
@@ -273,3 +273,27 @@ class Delta:
             refusal=choice.refusal or "",
             tool_calls=tuple(calls),
         )
+
+
+@attrs.frozen
+class ProviderEvent:
+    """An event of a provider's stream, with the JSON text as the provider sent it.
+
+    `Troupe.stream` yields it with ``events=True``.
+
+    Args:
+        form: the short name of the wire format that the provider speaks: "chat", "completions",
+            "responses", "anthropic" or "gemini".
+        data: the JSON text. If it has line feeds, each of them ends one ``data`` line of the event.
+        name: the name of the event; empty if the provider sends none.
+        deltas: what the event adds to the response; empty if it adds nothing that `Delta` has.
+    """
+
+    form: str
+    data: bytes = attrs.field(repr=False)
+    name: str = ""
+    deltas: tuple[Delta, ...] = ()
+
+
+StreamPiece: TypeAlias = Delta | ProviderEvent
+"""A piece of a streamed response."""

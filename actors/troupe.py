@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from math import inf
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Literal, final, overload
 
 import attrs
 
@@ -38,7 +38,7 @@ from .asking import (
 from .calls import CallContext
 from .events import Destination, Observer
 from .messages import Request
-from .responses import Response, ResultT_co, Usage
+from .responses import Response, ResultT_co, StreamPiece, Usage
 
 if TYPE_CHECKING:
     from .batch_api import BatchApiStatistics
@@ -282,6 +282,7 @@ class Troupe:
         )
         return await loop.run()
 
+    @overload
     def stream(
         self,
         request: Request[ResultT_co],
@@ -290,7 +291,31 @@ class Troupe:
         call: str = "",
         lane: str = "",
         buffer: int = 64,
-    ) -> AbstractAsyncContextManager[ResponseStream[ResultT_co]]:
+        events: Literal[False] = False,
+    ) -> AbstractAsyncContextManager[ResponseStream[ResultT_co]]: ...
+
+    @overload
+    def stream(
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        buffer: int = 64,
+        events: bool,
+    ) -> AbstractAsyncContextManager[ResponseStream[ResultT_co, StreamPiece]]: ...
+
+    def stream(
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        buffer: int = 64,
+        events: bool = False,
+    ) -> AbstractAsyncContextManager[ResponseStream[ResultT_co, StreamPiece]]:
         """Make one call and receive the response piece by piece. Leaving the block cancels it.
 
             async with troupe.stream(request) as items:
@@ -304,6 +329,9 @@ class Troupe:
             lane: the lane in which the call waits, such as a tenant or a purpose; see
                 `Limits.lanes`.
             buffer: pieces that may wait to be read. When so many wait, the connection is not read.
+            events: whether each piece is a `ProviderEvent`, with the text that the provider sent,
+                where it streams the response. It is a `Delta` where it does not, where a stage of
+                your own changes the pieces, and after an event that quotes the key.
 
         Raises:
             CallFailed: the call failed or the response broke off; iterating raises it.
@@ -319,6 +347,7 @@ class Troupe:
             destination=self.destination,
             timeout=timeout,
             buffer=buffer,
+            wants_events=events,
         )
 
     async def acknowledge(self, calls: Iterable[str]) -> None:

@@ -92,6 +92,7 @@ class SingleAttempt:
                     watch=watch,
                     permit=permit,
                     deliver=None if call.deliver is None else call.deliver_piece,
+                    wants_events=call.wants_events,
                 )
                 ending = exchanged
                 self._streaks.clear(model)

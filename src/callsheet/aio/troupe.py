@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from math import inf
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, Literal, TypeVar, final, overload
 
 from .. import actors
-from ..actors import Request, Response, Troupe, TroupeSettings
+from ..actors import Request, Response, StreamPiece, Troupe, TroupeSettings
 from ..doors import check_buffer
 from ..runtime import RestartPolicy
 from ..sync import BlockingTroupe
@@ -138,6 +138,7 @@ class AsyncioTroupe:
             )
         )
 
+    @overload
     def stream(
         self,
         request: Request[ResultT_co],
@@ -146,7 +147,31 @@ class AsyncioTroupe:
         call: str = "",
         lane: str = "",
         buffer: int = 64,
-    ) -> AsyncioStream[ResultT_co]:
+        events: Literal[False] = False,
+    ) -> AsyncioStream[ResultT_co]: ...
+
+    @overload
+    def stream(
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        buffer: int = 64,
+        events: bool,
+    ) -> AsyncioStream[ResultT_co, StreamPiece]: ...
+
+    def stream(
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        buffer: int = 64,
+        events: bool = False,
+    ) -> AsyncioStream[ResultT_co, StreamPiece]:
         """Make one call and receive the response piece by piece; see `Troupe.stream`.
 
             async with troupe.stream(request) as pieces:
@@ -159,7 +184,7 @@ class AsyncioTroupe:
         return AsyncioStream(
             self._door,
             lambda troupe: troupe.stream(
-                request, timeout=timeout, call=call, lane=lane, buffer=buffer // 2
+                request, timeout=timeout, call=call, lane=lane, buffer=buffer // 2, events=events
             ),
             window=max(1, buffer - buffer // 2),
         )

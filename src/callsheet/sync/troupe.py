@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from math import inf
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, Literal, TypeVar, final, overload
 
 from .. import actors
-from ..actors import Request, Response, Troupe, TroupeSettings
+from ..actors import Request, Response, StreamPiece, Troupe, TroupeSettings
 from ..doors import check_buffer
 from ..runtime import RestartPolicy
 from .door import BlockingDoor, BlockingOpening
@@ -128,6 +128,7 @@ class BlockingTroupe:
             )
         )
 
+    @overload
     def stream(
         self,
         request: Request[ResultT_co],
@@ -136,7 +137,31 @@ class BlockingTroupe:
         call: str = "",
         lane: str = "",
         buffer: int = 64,
-    ) -> BlockingStream[ResultT_co]:
+        events: Literal[False] = False,
+    ) -> BlockingStream[ResultT_co]: ...
+
+    @overload
+    def stream(
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        buffer: int = 64,
+        events: bool,
+    ) -> BlockingStream[ResultT_co, StreamPiece]: ...
+
+    def stream(
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        buffer: int = 64,
+        events: bool = False,
+    ) -> BlockingStream[ResultT_co, StreamPiece]:
         """Make one call and receive the response piece by piece; see `Troupe.stream`.
 
             with troupe.stream(request) as pieces:
@@ -149,7 +174,7 @@ class BlockingTroupe:
         return BlockingStream(
             self._door,
             lambda troupe: troupe.stream(
-                request, timeout=timeout, call=call, lane=lane, buffer=buffer // 2
+                request, timeout=timeout, call=call, lane=lane, buffer=buffer // 2, events=events
             ),
             window=max(1, buffer - buffer // 2),
         )

@@ -148,7 +148,7 @@ class FakeExchange(Outcomes):
             raise self.no_key
         return {"authorization": "Bearer key"}
 
-    async def send(self, prepared, *, headers, idempotency_key, attempt, watch, permit, deliver):
+    async def send(self, prepared, *, headers, watch, deliver, attempt, idempotency_key, **more):
         self.sent.append((attempt, idempotency_key, headers))
         self.deliver = deliver
         if self.heads:
