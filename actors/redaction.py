@@ -30,6 +30,21 @@ _NO_PORT = re.compile(r"^((?:[^/:@]*://)?[^/:\[\]]*):(?!//)(?!\d*(?:/|$))[^/]*")
 _DEEPEST = 20  # levels; this also ends a structure that contains itself
 
 
+# Headers and parameters that contain a key, by the end of their names. "x-portkey-config" does not.
+_KEY_NAME = re.compile(
+    r"(auth|authorization|key|token|secret|cookie|passw(or)?d|credentials?|sig|signature)$"
+)
+
+
+def names_secret(name: str) -> bool:
+    """Return whether a header or a parameter has a key as its value, by its name.
+
+    Args:
+        name: the name in lower case.
+    """
+    return _KEY_NAME.search(name) is not None
+
+
 def looks_like_key(text: str) -> bool:
     """Return whether a text is a key by its form, such as ``sk-...`` or 32 random characters.
 

@@ -66,7 +66,7 @@ class SingleAttempt:
         model = prepared.request.model
         try:
             self._check_readable(model)
-            headers = self._exchange.headers()
+            headers = self._exchange.headers(prepared.request)
             if account is not None:
                 await _reserve(account)
                 account.endpoint = self._exchange.label

@@ -9,6 +9,7 @@ import trio
 
 from ..errors import AuthenticationFailed, BadRequest
 from ..events import Destination
+from ..extra_headers import joined_headers
 from ..http import HttpCarrier, HttpResponse, ResponseReader
 from ..messages import Request
 from ..permit import Permit
@@ -156,12 +157,19 @@ class Exchange:
             request=request, form=form, url=url, body=body, stream=stream, spelling=spelling
         )
 
-    def headers(self) -> Mapping[str, str]:
+    def headers(self, request: Request) -> Mapping[str, str]:
         """Return the headers of one attempt, with the key that is valid now.
+
+        Args:
+            request: the request, which may have headers of its own.
 
         Raises:
             AttemptFailed: there is no key.
         """
+        common = self._common_headers()
+        return joined_headers(common, request.extra_headers) if request.extra_headers else common
+
+    def _common_headers(self) -> Mapping[str, str]:
         if self._latest and not callable(self._endpoint.api_key):
             return self._latest  # they never change
         try:

@@ -143,7 +143,7 @@ class FakeExchange(Outcomes):
         stream = stream and not spelling.is_whole
         return attrs.evolve(prepared(stream=stream), request=request, spelling=spelling)
 
-    def headers(self):
+    def headers(self, request):
         if self.no_key is not None:
             raise self.no_key
         return {"authorization": "Bearer key"}
