@@ -47,7 +47,7 @@ class Report:
     more_s: float | None = attrs.field(default=None, kw_only=True)
 
 
-Refused = Literal["too_fast", "too_many"]
+ThrottleReason = Literal["too_fast", "too_many"]
 
 
 @attrs.frozen
@@ -59,7 +59,7 @@ class Throttled:
         limit: the limit that the refusal names; None if it names none.
     """
 
-    why: Refused
+    why: ThrottleReason
     limit: Report | None = None
 
 

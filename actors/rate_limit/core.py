@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Generic, TypeVar, cast, final
 
-from ..permit import DIMENSIONS, Refused, Report
+from ..permit import DIMENSIONS, Report, ThrottleReason
 from ..responses import Usage
 from .explanation import BucketState, Explanation, LimiterSnapshot
 from .lanes import Waiting
@@ -264,7 +264,7 @@ class Limiter(Generic[W]):
     def refused(
         self,
         reservation: Reservation,
-        why: Refused,
+        why: ThrottleReason,
         report: Report | None,
         *,
         pause_s: float,

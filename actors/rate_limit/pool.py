@@ -12,7 +12,7 @@ from typing import Generic, TypeVar, cast, final
 
 import attrs
 
-from ..permit import Refused, Report
+from ..permit import Report, ThrottleReason
 from ..pool_health import PoolHealth
 from ..responses import Usage
 from .core import Limiter
@@ -178,7 +178,7 @@ class PoolLimiter(Generic[W]):
     def refused(
         self,
         reservation: Reservation,
-        why: Refused,
+        why: ThrottleReason,
         report: Report | None,
         *,
         pause_s: float,
