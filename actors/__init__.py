@@ -133,6 +133,7 @@ with lazy_imports(__name__):
     from .prompt_cache import PromptCacheStatistics as PromptCacheStatistics
     from .prompt_cache import PromptCaching as PromptCaching
     from .prompt_cache_use import PromptCacheUse as PromptCacheUse
+    from .rate_limit import Bucket as Bucket
     from .rate_limit import BucketState as BucketState
     from .rate_limit import ChangeLimits as ChangeLimits
     from .rate_limit import Explain as Explain
