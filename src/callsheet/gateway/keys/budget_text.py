@@ -33,10 +33,7 @@ def budget_of(text: str, *, tenant: str) -> Budget:
 
     Raises:
         ValueError: the text is no budget.
-        TypeError: it is no text.
     """
-    if not isinstance(text, str):
-        raise TypeError(f"a budget must be a text, not {text!r:.40}; {_HOW}")
     found = _FORM.fullmatch(text.strip())
     digits = "" if found is None else found[1].replace(",", "")
     if found is None or not digits:

@@ -148,7 +148,9 @@ class KeyTerms:
     models: tuple[str, ...] = attrs.field(
         default=("*",), converter=tuple[str, ...], validator=_are_patterns
     )
-    budgets: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    budgets: tuple[str, ...] = attrs.field(
+        default=(), converter=tuple[str, ...], validator=deep_iterable(instance_of(str))
+    )
     allow: tuple[str, ...] | None = attrs.field(
         default=None,
         converter=attrs.converters.optional(tuple[str, ...]),

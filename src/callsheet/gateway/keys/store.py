@@ -78,7 +78,7 @@ class IssuedKey:
     """A new key with its secret, which is not stored and cannot be read again.
 
     Args:
-        key: the key.
+        key: the key without its secret.
         secret: what its owner sends with each call; see L8.
         replaced: the earlier keys of the same name, which end soon.
     """
@@ -126,7 +126,7 @@ class KeyStore:
         self._clock = clock
         self._by_hash: dict[bytes, ApiKey] = {}
         self._database = _open(path, create=create)
-        self._file = _identity(path)
+        self._file: tuple[int, int] | None = _identity(path)
         self._version = 0  # of the file, as SQLite counts the commits of other connections
         self._seen = 0  # the number of the latest change that was read
         try:
@@ -366,9 +366,11 @@ def _stored(name: str, value: object) -> object:
 
 
 def _key_of(row: _Row) -> ApiKey:
-    values = dict(zip(_COLUMNS.split(", "), row, strict=False))
-    del values["hash"], values["change"]
+    values: dict[str, Any] = dict(zip(_COLUMNS.split(", "), row, strict=False))
+    for name in ("hash", "change"):
+        del values[name]
     for name in _LISTS:
         if values[name] is not None:
             values[name] = tuple(json.loads(values[name]))
-    return ApiKey(**values | {"is_admin": bool(values["is_admin"])})
+    values["is_admin"] = bool(values["is_admin"])
+    return ApiKey(**values)
