@@ -110,6 +110,7 @@ with lazy_imports(__name__):
     from .ledger import NOTHING as NOTHING
     from .ledger import Amount as Amount
     from .ledger import Budget as Budget
+    from .ledger import ChangeBudgets as ChangeBudgets
     from .ledger import CostBound as CostBound
     from .ledger import CostStatistics as CostStatistics
     from .ledger import CostTotals as CostTotals

@@ -38,9 +38,10 @@ class CallContext:
         shared_by: the contexts of the calls that share this one and, in equal parts, its cost;
             empty if it is not shared.
         shared_as: how they share it, "list" or "pack"; "" if it is not shared.
+        tenant: who pays for the call, by name, for budgets and costs; the lane if empty.
 
     Raises:
-        TypeError: `call` or `lane` is no string.
+        TypeError: `call`, `lane` or `tenant` is no string.
     """
 
     call: str = attrs.field(validator=_text)
@@ -49,6 +50,12 @@ class CallContext:
     lane: str = attrs.field(default="", validator=_text)
     shared_by: tuple["CallContext", ...] = ()
     shared_as: str = ""
+    tenant: str = attrs.field(default="", validator=_text, kw_only=True)
+
+    @property
+    def payer(self) -> str:
+        """Who pays for the call: its tenant, or else its lane."""
+        return self.tenant or self.lane
 
     def route_of(self, route: str) -> str:
         """Return the name of a route of this call, such as "pack+batch"; see `Response.route`.

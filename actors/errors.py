@@ -160,6 +160,7 @@ class BudgetExceeded(CallFailed):
         budget: the budget in words, with the tenant, model or other subject that it is for.
         left_usd: what the budget has left, in USD.
         needs_usd: what the call may cost, in USD; None if no price is known for it.
+        resets_s: seconds until the budget of a day or a month is available again; None for others.
         attempts: HTTP requests that were sent.
         status: the HTTP status of the last response; None if there was none.
         billed: "maybe" when the provider may have charged for a response that was lost (L3).
@@ -172,6 +173,7 @@ class BudgetExceeded(CallFailed):
         budget: str = "",
         left_usd: Decimal | None = None,
         needs_usd: Decimal | None = None,
+        resets_s: float | None = None,
         attempts: int = 0,
         status: int | None = None,
         billed: Billed = "no",
@@ -180,6 +182,7 @@ class BudgetExceeded(CallFailed):
         self.budget = budget
         self.left_usd = left_usd
         self.needs_usd = needs_usd
+        self.resets_s = resets_s
 
 
 class LedgerUnavailable(CallFailed):

@@ -1,7 +1,7 @@
 """The troupe: the actors that make calls to one provider, behind plain methods."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from math import inf
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from .call_plan import CallPlan
     from .compose import Post
     from .inspection import CallRecords, Reading, TroupeReader
-    from .ledger import CostStatistics
+    from .ledger import Budget, CostStatistics
     from .prompt_cache import PromptCachePlan, PromptCacheStatistics
     from .rate_limit import LimiterStatistics, Limits
     from .request import RequestStatistics
@@ -445,6 +445,19 @@ class Troupe:
         if self.max_in_flight is not None and limits.in_flight > self.max_in_flight:
             limits = attrs.evolve(limits, in_flight=self.max_in_flight)
         await self.limiter.ask(rate_limit.ChangeLimits(limits))
+
+    async def change_budgets(self, budgets: "Sequence[Budget]") -> None:
+        """Replace the budgets. What was spent so far counts against new ones, too.
+
+        Args:
+            budgets: the budgets from now on.
+
+        Raises:
+            ValueError: there is no ledger; see `TroupeSettings.ledger`.
+        """
+        if self.ledger is None:
+            raise ValueError("there is no ledger; set TroupeSettings(ledger=LedgerPolicy())")
+        await self.ledger.ask(ledger.ChangeBudgets(tuple(budgets)))
 
     def _context(self, call: str, lane: str) -> CallContext:
         return CallContext(call or f"call-{next(self._calls)}", lane=lane)

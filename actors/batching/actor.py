@@ -141,7 +141,8 @@ class BatcherActor(Actor):
         if key is not None and self._single_flight.join(key, Waiter(message, slot)):
             self._events.joined(self._single_flight.find(key), message)
             return
-        group = self._groups.use(request, message.context.lane)
+        context = message.context
+        group = self._groups.use(request, context.lane, context.payer)
         is_alone = group is None or group.cost.full_share(request) >= 1
         if is_alone and key is None:
             await slot.forward(self._next(message), message)

@@ -1,6 +1,6 @@
 """A troupe for programs that run asyncio."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from math import inf
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..actors import (
         BatchApiStatistics,
         BatchingStatistics,
+        Budget,
         CacheStatistics,
         CallPlan,
         CostStatistics,
@@ -208,6 +209,10 @@ class AsyncioTroupe:
     async def change_limits(self, limits: "Limits") -> None:
         """Replace the limits; see `Troupe.change_limits`."""
         await self._call(lambda troupe: troupe.change_limits(limits))
+
+    async def change_budgets(self, budgets: "Sequence[Budget]") -> None:
+        """Replace the budgets; see `Troupe.change_budgets`."""
+        await self._call(lambda troupe: troupe.change_budgets(budgets))
 
     async def _call(self, work: Callable[[Troupe], Awaitable[T]]) -> T:
         return await self._door.call(work)

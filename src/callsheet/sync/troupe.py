@@ -1,6 +1,6 @@
 """A troupe for plain programs, notebooks and threads."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from math import inf
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..actors import (
         BatchApiStatistics,
         BatchingStatistics,
+        Budget,
         CacheStatistics,
         CallPlan,
         CostStatistics,
@@ -198,6 +199,10 @@ class BlockingTroupe:
     def change_limits(self, limits: "Limits") -> None:
         """Replace the limits; see `Troupe.change_limits`."""
         self._call(lambda troupe: troupe.change_limits(limits))
+
+    def change_budgets(self, budgets: "Sequence[Budget]") -> None:
+        """Replace the budgets; see `Troupe.change_budgets`."""
+        self._call(lambda troupe: troupe.change_budgets(budgets))
 
     def _call(self, work: Callable[[Troupe], Awaitable[T]]) -> T:
         return self._door.call(work)
