@@ -4,6 +4,7 @@ The valid keys are in memory, so that finding one does not wait for the disk. A 
 file for changes, because SQLite does not report those of other processes.
 """
 
+import contextlib
 import hmac
 import json
 import os
@@ -18,6 +19,7 @@ import platformdirs
 
 from ...actors import Database, DatabaseFormat, StorageError, StorageUnavailable, open_database
 from .key import (
+    SECRET_START,
     ApiKey,
     InvalidKey,
     KeyTerms,
@@ -195,18 +197,17 @@ class KeyStore:
             StorageError: the file cannot be read.
         """
         file = _identity(self.path)
-        if file != self._file:  # another file has this name now
-            database = _open(self.path)
-            self._database.close()
-            self._database, self._file, self._version, self._seen = database, file, 0, 0
+        if file is None or file != self._file:  # it is away, or another file has its name now
+            self._database.close()  # first, so that it shares nothing with the new one
+            self._file, self._version, self._seen = None, 0, 0
+            self._database = _open(self.path)
+            self._file = file
         version = self._database.number("PRAGMA data_version")
         if version == self._version:
             return KeyChanges()
-        is_all = not self._version
-        rows = list(self._rows("WHERE change > ? ORDER BY change", self._seen))
+        found = self._read(is_all=not self._version)
         self._version = version
-        self._seen = max([self._seen, *(row[_CHANGE] for row in rows)])
-        return KeyChanges(tuple((row[_HASH], _key_of(row)) for row in rows), is_all)
+        return found
 
     def all(self) -> tuple[ApiKey, ...]:
         """Return every key of the file, in the order of creation, also those that ended.
@@ -262,7 +263,7 @@ class KeyStore:
             ended = tuple(self._ending(key, terms, now + grace_s) for key in former)
             self._write(ended)
             self._insert(new, hash_of(secret))
-        self.apply(self._read_own())
+        self._after_writing()
         return IssuedKey(new, secret, ended)
 
     def revoke(self, which: str) -> tuple[ApiKey, ...]:
@@ -283,13 +284,14 @@ class KeyStore:
             meant = list(self._meant(which))
             revoked = tuple(attrs.evolve(key, revoked_at=now) for key in meant if key.is_valid(now))
             if not revoked:
-                shown = "with that secret" if is_secret(which) else f"{which!r:.80}"
+                is_hidden = which.startswith(SECRET_START)  # a part of a secret, too
+                shown = "with that secret" if is_hidden else f"{which!r:.80}"
                 if meant:
                     raise InvalidKey(f"the key {shown} has ended already; nothing is to be revoked")
-                near = "" if is_secret(which) else self._near(which)
+                near = "" if is_hidden else self._near(which)
                 raise InvalidKey(f"there is no key {shown}{near}; give a name or an id")
             self._write(revoked)
-        self.apply(self._read_own())
+        self._after_writing()
         return revoked
 
     # ----------------------------------------------------------------
@@ -319,21 +321,28 @@ class KeyStore:
         """Replace the rows of keys; inside a transaction."""
         for key in keys:
             row = self._database.row("SELECT hash FROM keys WHERE id = ?", (key.id,))
-            self._database.execute("DELETE FROM keys WHERE id = ?", (key.id,))
             self._insert(key, row[0] if row is not None else b"")
 
     def _insert(self, key: ApiKey, digest: bytes) -> None:
+        # Before the former row is deleted, so that no number is used twice.
         change = self._database.number("SELECT max(change) FROM keys") + 1
+        self._database.execute("DELETE FROM keys WHERE id = ?", (key.id,))
         values = attrs.asdict(key, recurse=False) | {"hash": digest, "change": change}
         columns = _COLUMNS.split(", ")
         self._database.execute(_INSERT, [_stored(name, values[name]) for name in columns])
         self._database.execute(_SEAL, (key.id,))
 
-    def _read_own(self) -> KeyChanges:
-        """Return what this store has written, which does not change the version that it sees."""
+    def _after_writing(self) -> None:
+        """Take in what this store has written, which does not change the version that it sees."""
+        # A log without contents does no harm to a file that later takes the place of this one.
+        with contextlib.suppress(StorageError):
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.apply(self._read(is_all=False))
+
+    def _read(self, *, is_all: bool) -> KeyChanges:
         rows = list(self._rows("WHERE change > ? ORDER BY change", self._seen))
         self._seen = max([self._seen, *(row[_CHANGE] for row in rows)])
-        return KeyChanges(tuple((row[_HASH], _key_of(row)) for row in rows))
+        return KeyChanges(tuple((row[_HASH], _key_of(row)) for row in rows), is_all)
 
 
 def _open(path: Path, *, create: bool = False) -> Database:
