@@ -90,6 +90,7 @@ with lazy_imports(__name__):
     from .inspection import BudgetReading as BudgetReading
     from .inspection import CacheReading as CacheReading
     from .inspection import CallReading as CallReading
+    from .inspection import CallRecords as CallRecords
     from .inspection import EndpointReading as EndpointReading
     from .inspection import ErrorReading as ErrorReading
     from .inspection import InspectedProgram as InspectedProgram
@@ -104,6 +105,7 @@ with lazy_imports(__name__):
     from .inspection import UnreadableLine as UnreadableLine
     from .inspection import read_program as read_program
     from .inspection import read_reading as read_reading
+    from .inspection import shown as shown
     from .inspection import to_line as to_line
     from .json_value import Json as Json
     from .json_value import kind_of as kind_of

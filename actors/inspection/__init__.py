@@ -31,4 +31,5 @@ with lazy_imports(__name__):
     from .readings import SharingReading as SharingReading
     from .readings import SpendReading as SpendReading
     from .records import CallRecords as CallRecords
+    from .records import shown as shown
     from .socket_file import InspectionUnavailable as InspectionUnavailable

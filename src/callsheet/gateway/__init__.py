@@ -1,0 +1,1 @@
+"""The gateway: unchanged SDKs reach a troupe by changing their base URL."""
