@@ -146,6 +146,7 @@ class TrafficReading:
 
     Args:
         slot_s: the length of a slot in seconds.
+        last_s: the seconds of the last slot that have passed.
         answered: calls with a response.
         failed: calls that failed.
         cancelled: calls whose client went away.
@@ -155,6 +156,7 @@ class TrafficReading:
     """
 
     slot_s: float
+    last_s: float
     answered: Sequence[int]
     failed: Sequence[int]
     cancelled: Sequence[int]
@@ -216,6 +218,7 @@ class Traffic:
         slots = [self._slots.get(number, _EMPTY) for number in range(last - SLOTS + 1, last + 1)]
         return TrafficReading(
             slot_s=TRAFFIC_SLOT_S,
+            last_s=now % TRAFFIC_SLOT_S,
             answered=[slot.answered for slot in slots],
             failed=[slot.failed for slot in slots],
             cancelled=[slot.cancelled for slot in slots],

@@ -6,10 +6,11 @@ response. Its memory is bounded, however many calls there are. Pure (R14).
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import partial
 from heapq import heappush, heappushpop, nlargest
-from itertools import count
+from itertools import chain, count
 from typing import Literal, final
+
+import attrs
 
 from ...actors import (
     CallEvent,
@@ -17,11 +18,10 @@ from ...actors import (
     CallStage,
     ErrorReading,
     Observer,
-    StageObserver,
 )
 from .history import Traffic, TrafficReading
 from .spend import CallSpend, PageSpend
-from .timelines import CallSummary, CallTimeline, RecordedCall
+from .timelines import CallSummary, CallTimeline, RecordedCall, RecordedState
 
 RecordedList = Literal["recent", "failed", "slowest"]
 """The lists of calls that have ended."""
@@ -63,28 +63,29 @@ class CallRecorder:
         Args:
             endpoint: the name of the troupe, which its calls are shown with.
         """
-        return StageObserver(partial(self._observe, endpoint), STAGES)
+        return _TroupeObserver(self, endpoint)
 
-    def _observe(self, endpoint: str, event: CallEvent) -> None:
-        stage, key = event.stage, id(event.context)
-        if stage == "asked":
-            if len(self._open) < _MAX_OPEN:
-                call = RecordedCall(event.context, endpoint, event.model, event.at)
-                self._open[key] = call
-            return
-        if stage == "answered" or stage == "shared" or stage == "failed" or stage == "cancelled":  # noqa: PLR1714  # twice as fast as a set
-            call_or_none = self._open.pop(key, None)
-            if call_or_none is not None:
-                call_or_none.end(event, stage)
-                self._keep(call_or_none)
-            self._count(event)
-            return
-        call_or_none = self._open.get(key)
-        if call_or_none is not None:
-            call_or_none.add(event)
-        if stage == "retrying":
+    def begin(self, call: RecordedCall) -> None:
+        """Record the beginning of a call."""
+        if len(self._open) < _MAX_OPEN:
+            self._open[id(call.context)] = call
+
+    def go_on(self, event: CallEvent) -> None:
+        """Record what happens to a call between its beginning and its end."""
+        call = self._open.get(id(event.context))
+        if call is not None:
+            call.add(event)
+        if event.stage == "retrying":
             self._errors(event)
             self._traffic.at(event.at).retried += 1
+
+    def end(self, event: CallEvent, state: RecordedState) -> None:
+        """Record the end of a call."""
+        call = self._open.pop(id(event.context), None)
+        if call is not None:
+            call.end(event, state)
+            self._keep(call)
+        self._count(event)
 
     def _keep(self, call: RecordedCall) -> None:
         self._recent.append(call)
@@ -129,13 +130,13 @@ class CallRecorder:
         """Return the timeline of a call, the latest one with this id; None if it is not kept.
 
         Args:
-            call: the id of the call.
+            call: the id of the call, whole or as it is shown.
             now: the current time, in seconds on Trio's clock.
         """
-        for one in self._all():
-            if one.context.call == call:
-                return one.timeline(now)
-        return None
+        whole = (one for one in self._all() if one.context.call == call)
+        as_shown = (one for one in self._all() if one.summary(now).call == call)
+        found = next(chain(whole, as_shown), None)
+        return None if found is None else found.timeline(now)
 
     def errors(self, now: float) -> Sequence[ErrorReading]:
         """Return the errors of calls by kind, the latest first.
@@ -162,6 +163,27 @@ class CallRecorder:
         yield from reversed(self._recent)
         yield from reversed(self._failed)
         yield from self._slowest.kept()
+
+
+@final
+@attrs.define(eq=False)
+class _TroupeObserver:
+    """The observer of one troupe. Everything that it does takes time of each call."""
+
+    stages = STAGES
+
+    _recorder: CallRecorder
+    _endpoint: str
+
+    def __call__(self, event: CallEvent) -> None:
+        stage = event.stage
+        if stage == "asked":
+            call = RecordedCall(event.context, self._endpoint, event.model, event.at)
+            self._recorder.begin(call)
+        elif stage == "answered" or stage == "shared" or stage == "failed" or stage == "cancelled":  # noqa: PLR1714  # a type checker knows these
+            self._recorder.end(event, stage)
+        else:
+            self._recorder.go_on(event)
 
 
 @final

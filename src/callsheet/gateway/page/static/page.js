@@ -2,9 +2,9 @@
 
 import { drawLines, drawParts, drawStacks, drawUse } from "./charts.js";
 import { Live } from "./live.js";
-import { fill, setClass, setText } from "./tables.js";
+import { fill, setText } from "./tables.js";
 import {
-  ago, amount, clock, count, countOrNothing, dollars, duration, limitWords, percent, turn,
+  ago, amount, clock, count, countOrNothing, dollars, duration, inSeconds, limitWords, percent,
 } from "./words.js";
 
 const find = (id) => document.getElementById(id);
@@ -50,9 +50,9 @@ function showFigures(reading) {
   say("in-flight-note", most.some((one) => one === null) ? "" : `of ${count(sum(most))}`);
   say("waiting", count(sum(troupes.map((troupe) => troupe.waiting))));
   const turns = all(reading, "lanes").map((lane) => lane.next_s).filter((next) => next !== null);
-  say("waiting-note", turns.length ? `next turn ${inWords(Math.min(...turns))}` : "");
-  // The last two whole slots: the current one has only begun.
-  const perMinute = (counts) => (sum(counts.slice(-3, -1)) * 60) / (2 * traffic.slot_s);
+  say("waiting-note", turns.length ? `next turn ${inSeconds(Math.min(...turns))}` : "");
+  const seconds = Math.max(1, Math.min(reading.uptime_s, traffic.slot_s + traffic.last_s));
+  const perMinute = (counts) => (60 * sum(counts.slice(-2))) / seconds;
   say("per-minute", amount(perMinute(traffic.answered)));
   const retried = perMinute(traffic.retried);
   say("per-minute-note", retried ? `and ${amount(retried)} attempts retried` : "answered");
@@ -63,8 +63,6 @@ function showFigures(reading) {
   const unpriced = spend.unpriced ? `, ${count(spend.unpriced)} of unknown cost` : "";
   say("cost-note", (spend.source === "ledger" ? "in the ledger" : "since the start") + unpriced);
 }
-
-const inWords = (seconds) => (seconds < 0.05 ? "now" : `in ${duration(seconds)}`);
 
 function showCharts({ traffic, troupes }) {
   const [answered, failed, cancelled] = [traffic.answered, traffic.failed, traffic.cancelled];
@@ -99,13 +97,14 @@ function addUp(series) {
 // ---------------------------------------------------------------------------- sections
 
 function showLanes(reading) {
-  fill(tableOf("lanes"), all(reading, "lanes"), (lane) => `${lane.endpoint} ${lane.name}`, (row, lane) =>
+  const lanes = all(reading, "lanes").sort((one, other) => one.name.localeCompare(other.name));
+  fill(tableOf("lanes"), lanes, (lane) => `${lane.endpoint} ${lane.name}`, (row, lane) =>
     row
       .cell(lane.name || "(no lane)", "text")
       .cell(lane.endpoint, "endpoint")
       .number(count(lane.in_flight))
       .number(countOrNothing(lane.waiting), lane.waiting ? "busy" : "")
-      .number(turn(lane.waiting ? lane.next_s : null, reading.unix_s)),
+      .moment(lane.waiting ? lane.next_s : null, reading.unix_s),
   );
 }
 
@@ -146,10 +145,10 @@ function showCalls(reading) {
       .button(call.call, `Timeline of ${call.call}`, () => openCall(call.call))
       .cell(call.lane || "–", "text")
       .cell(call.model, "less text")
-      .cell(call.endpoint, "endpoint")
+      .cell(call.endpoint, "endpoint less")
       .cell(call.state, isWaiting ? "busy" : "")
       .number(duration(call.seconds))
-      .number(isWaiting ? turn(call.turn_s, reading.unix_s) : "");
+      .moment(isWaiting ? call.turn_s : null, reading.unix_s);
   });
 }
 
@@ -164,12 +163,12 @@ function showEnded(reading) {
       .button(call.call, `Timeline of ${call.call}`, () => openCall(call.call))
       .cell(call.lane || "–", "text")
       .cell(call.model, "less text")
-      .cell(call.endpoint, "endpoint")
+      .cell(call.endpoint, "endpoint less")
       .cell(endWords(call), call.state === "failed" ? "bad" : "")
       .drawn(duration(call.seconds), "number drawn", (svg) =>
         drawParts(svg, [["queued", 0, queued], ["flight", queued, queued + call.flight_s / longest]]),
       )
-      .number(call.queued_s < 0.005 ? "" : duration(call.queued_s))
+      .number(call.queued_s < 0.005 ? "" : duration(call.queued_s), "less")
       .number(count(call.attempts), "less")
       .number(tokens, "less")
       .number(call.input_tokens === null ? "" : dollars(call.cost_usd))
@@ -185,8 +184,7 @@ function endWords(call) {
 function showErrors({ errors }) {
   fill(tableOf("errors"), errors, (error) => `${error.kind} ${error.actor} ${error.call}`, (row, error) => {
     row
-      .cell(error.kind || "?", error.failed || error.crashed ? "bad" : "busy")
-      .cell(error.text, "text wide-text")
+      .pair(error.kind || "?", error.failed || error.crashed ? "bad" : "busy", error.text)
       .number(countOrNothing(error.failed))
       .number(countOrNothing(error.retried))
       .number(countOrNothing(error.crashed), "less")
@@ -244,7 +242,7 @@ function showEndpoints(reading) {
       .cell(one.name, "text")
       .cell(one.endpoint, "endpoint")
       .cell(breakers[one.breaker] ?? one.breaker, one.breaker === "closed" ? "good" : "bad")
-      .number(turn(one.again_s, reading.unix_s))
+      .moment(one.again_s, reading.unix_s)
       .number(countOrNothing(one.opened), "less")
       .number(one.connections === null ? "" : count(one.connections))
       .number(one.idle === null ? "" : count(one.idle), "less"),
@@ -312,21 +310,23 @@ async function showCall(id) {
     ["Left out", left_out ? `${count(left_out)} events` : ""],
   ]);
   const whole = Math.max(summary.seconds, 1e-9);
-  let number = 0;
-  fill(tableOf("call"), phases, () => (number += 1), (row, phase) => {
-    const attempt = phase.attempt ? ` ${phase.attempt}` : "";
-    const part = phase.state === "in flight" ? `attempt${attempt}` : phase.state;
-    const color = phase.state === "in flight" ? (phase.error ? "failed" : "flight") : phase.state;
+  const parts = phases
+    .filter((phase) => phase.state !== "waiting" || phase.seconds >= 0.001)
+    .map((phase, number) => ({ ...phase, number, isSent: phase.state === "in flight" }));
+  fill(tableOf("call"), parts, (phase) => phase.number, (row, phase) => {
+    const color = phase.isSent ? (phase.error ? "failed" : "flight") : phase.state;
     row
-      .cell(part)
-      .number(duration(phase.start_s))
+      .cell(phase.isSent ? `attempt ${phase.attempt}` : phaseWords[phase.state])
+      .number(duration(phase.start_s), "less")
       .number(duration(phase.seconds))
       .drawn("", "bar", (svg) =>
         drawParts(svg, [[color, phase.start_s / whole, (phase.start_s + phase.seconds) / whole]]),
       )
-      .cell(phase.error ?? "", "text");
+      .cell(phase.isSent && phase.error ? phase.error : "", "text");
   });
 }
+
+const phaseWords = { waiting: "between stages", queued: "queued", retrying: "pause" };
 
 function showFacts(facts) {
   const pairs = facts.filter(([, value]) => value !== "").map(([name, value]) => {
@@ -341,12 +341,10 @@ function showFacts(facts) {
 
 // ---------------------------------------------------------------------------- the connection
 
-let state = "connecting";
-
 function showState(next) {
+  const { state } = document.body.dataset;
   if (next === state) return;
   const isBack = next === "live" && (state === "gone" || state === "draining");
-  state = next;
   const since = clock(Date.now() / 1000);
   const words = {
     live: isBack ? `Live again since ${since}` : "Live",
@@ -361,7 +359,7 @@ function showState(next) {
     link.textContent = "Log in";
     find("connection").append(link);
   }
-  setClass(document.body, `${next} ${document.body.classList.contains("one-endpoint") ? "one-endpoint" : ""}`.trim());
+  document.body.dataset.state = next;
 }
 
 find("filter").addEventListener("input", () => latest && showCalls(latest));

@@ -1,5 +1,7 @@
 // Tables that change every second while people read them: rows are kept, and so are focus and place.
 
+import { clock, inSeconds } from "./words.js";
+
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -50,6 +52,31 @@ class Row {
 
   number(text, className = "") {
     return this.cell(text, `number ${className}`.trim());
+  }
+
+  /** A name, and a sentence below it. */
+  pair(name, className, sentence) {
+    const cell = this.node("text");
+    if (cell.firstElementChild === null) {
+      cell.append(document.createElement("div"), document.createElement("div"));
+      cell.lastElementChild.className = "sentence";
+    }
+    setText(cell.firstElementChild, name);
+    setClass(cell.firstElementChild, className);
+    setText(cell.lastElementChild, sentence);
+    return this;
+  }
+
+  /** When something is: in how many seconds and, where there is room, the time of day. */
+  moment(seconds, unixNow) {
+    const cell = this.node("number");
+    if (cell.firstElementChild === null) {
+      cell.append(document.createElement("span"), document.createElement("span"));
+      cell.lastElementChild.className = "less";
+    }
+    setText(cell.firstElementChild, seconds === null ? "" : inSeconds(seconds));
+    setText(cell.lastElementChild, seconds === null ? "" : ` (${clock(unixNow + seconds)})`);
+    return this;
   }
 
   button(text, label, action) {

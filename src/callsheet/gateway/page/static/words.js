@@ -36,11 +36,7 @@ export function ago(seconds) {
 /** A moment: the time of day in this browser. */
 export const clock = (unixSeconds) => time.format(new Date(unixSeconds * 1000));
 
-/** When a turn is: in how many seconds, and the time of day; "" if it is not known. */
-export function turn(seconds, unixNow) {
-  if (seconds === null) return "";
-  return seconds < 0.05 ? "now" : `in ${duration(seconds)} (${clock(unixNow + seconds)})`;
-}
+export const inSeconds = (seconds) => (seconds < 0.05 ? "now" : `in ${duration(seconds)}`);
 
 export function dollars(text) {
   if (text === null) return "unknown";
