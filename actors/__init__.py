@@ -71,6 +71,7 @@ with lazy_imports(__name__):
     from .errors import RateLimited as RateLimited
     from .errors import RequestTooLarge as RequestTooLarge
     from .errors import SendTimedOut as SendTimedOut
+    from .errors import TurnTooLate as TurnTooLate
     from .errors import UnreadableEndpoint as UnreadableEndpoint
     from .events import CallEvent as CallEvent
     from .events import CallStage as CallStage

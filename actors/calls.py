@@ -6,6 +6,7 @@ Every stage takes the same two messages, so that stages can be stacked, left out
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from typing import Protocol, cast, final
 
 import attrs
@@ -19,6 +20,22 @@ from .messages import Request
 from .permit import Permit
 from .prompt_cache_use import PromptCacheUse
 from .responses import Delta, Response
+
+
+def _seconds(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+    if type(value) is float and value >= 0:
+        return
+    if isinstance(value, bool) or not isinstance(cast("object", value), int | float):
+        raise TypeError(f"{field.name} must be a number of seconds, not {kind_of(value)}")
+    if not value >= 0:
+        raise ValueError(f"{field.name} must be at least 0 s, not {value}")
+
+
+def _time(_: object, field: "attrs.Attribute[float | None]", value: float | None) -> None:
+    if value is None or type(value) is float:
+        return
+    if isinstance(value, bool) or not isinstance(cast("object", value), int | float):
+        raise TypeError(f"{field.name} must be a time on Trio's clock, not {kind_of(value)}")
 
 
 def _text(_: object, field: "attrs.Attribute[str]", value: str) -> None:
@@ -38,9 +55,18 @@ class CallContext:
         shared_by: the contexts of the calls that share this one and, in equal parts, its cost;
             empty if it is not shared.
         shared_as: how they share it, "list" or "pack"; "" if it is not shared.
+        patience_s: seconds from `asked_at` within which the turn of the call must come at the
+            limits. It fails with `TurnTooLate` at once if its turn cannot come in time, and when
+            they have passed if it does not. They bound nothing but this wait; `Request.deadline`
+            bounds the whole call.
+        came: when an earlier copy of the call began to wait, in seconds on Trio's clock: the call
+            takes the place in its lane that the earlier one had. None for a place of its own.
+        asked_at: when the caller made the call, in seconds on Trio's clock; None for when the
+            limiter receives it.
 
     Raises:
-        TypeError: `call` or `lane` is no string.
+        TypeError: `call` or `lane` is no string, or a number is none.
+        ValueError: `patience_s` is negative.
     """
 
     call: str = attrs.field(validator=_text)
@@ -49,6 +75,9 @@ class CallContext:
     lane: str = attrs.field(default="", validator=_text)
     shared_by: tuple["CallContext", ...] = ()
     shared_as: str = ""
+    patience_s: float = attrs.field(default=inf, validator=_seconds, kw_only=True)
+    came: float | None = attrs.field(default=None, validator=_time, kw_only=True)
+    asked_at: float | None = attrs.field(default=None, validator=_time, kw_only=True, eq=False)
 
     def route_of(self, route: str) -> str:
         """Return the name of a route of this call, such as "pack+batch"; see `Response.route`.

@@ -24,6 +24,7 @@ class CallFailed(Exception):
         request_id: the provider's id of that HTTP request; empty if it reports none.
 
     Attributes:
+        queued_s: seconds that the call waited for its turn; see `Response.queued_s`.
         maybe_billed: the number of attempts that may have been charged.
         usage: the tokens of responses that were paid for before it failed, such as its share of a
             pack without an answer to it. What `billed` and `maybe_billed` say is not in it.
@@ -53,6 +54,7 @@ class CallFailed(Exception):
         self.is_transient = False
         self.body = body
         self.request_id = request_id
+        self.queued_s = 0.0
 
     def __copy__(self) -> Self:
         """Return the same error, whatever arguments the subclass takes, without its traceback."""
@@ -146,6 +148,20 @@ class RequestTooLarge(CallFailed):
 
 class DeadlineTooShort(CallFailed):
     """The limits do not let the call pass before its deadline. It fails without waiting."""
+
+
+class TurnTooLate(CallFailed):
+    """The turn of the call does not come within `CallContext.patience_s`. Nothing was sent.
+
+    Args:
+        message: the wait, and the limit that causes it.
+        wait_s: seconds from now until the turn of the call, by estimate.
+    """
+
+    def __init__(self, message: str, *, wait_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+        self.is_transient = True
 
 
 class BatchUnavailable(CallFailed):

@@ -74,6 +74,11 @@ class Permit(Protocol):
         """The member of a pool of endpoints that is to serve the call; "" without a pool."""
         ...
 
+    @property
+    def queued_s(self) -> float:
+        """Seconds that the call waited until it was permitted; see `Response.queued_s`."""
+        ...
+
     async def renew(
         self, *, delay: float, throttled: Throttled | None, moves: Collection[str] | None = None
     ) -> None:

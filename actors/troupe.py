@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, final
 
 import attrs
+import trio
 
 from ..runtime import Ref, ReplySlot, Runtime
 
@@ -141,7 +142,13 @@ class Troupe:
         )
 
     async def complete(
-        self, request: Request[ResultT_co], *, timeout: float = inf, call: str = "", lane: str = ""
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        context: CallContext | None = None,
     ) -> Response[ResultT_co]:
         """Make one call and wait for the complete response.
 
@@ -151,6 +158,8 @@ class Troupe:
             call: the id of the call in events and logs (L9); a running number if empty.
             lane: the lane in which the call waits, such as a tenant or a purpose; see
                 `Limits.lanes`.
+            context: the whole context of the call, such as its patience, instead of `call` and
+                `lane`.
 
         Raises:
             CallFailed: the call failed; the subclass states why.
@@ -161,14 +170,19 @@ class Troupe:
         return await ask_for(
             self.first_stage,
             request,
-            self._context(call, lane),
+            context or self._context(call, lane),
             observer=self.observer,
             destination=self.destination,
             timeout=timeout,
         )
 
     async def submit(
-        self, request: Request, *, call: str = "", lane: str = ""
+        self,
+        request: Request,
+        *,
+        call: str = "",
+        lane: str = "",
+        context: CallContext | None = None,
     ) -> ReplySlot[Response]:
         """Begin one call and return the slot of its response, without a task that waits for it.
 
@@ -180,6 +194,7 @@ class Troupe:
             request: the request to send; its `deadline` limits the call.
             call: the id of the call in events and logs (L9); a running number if empty.
             lane: the lane in which the call waits; see `Limits.lanes`.
+            context: the whole context of the call, instead of `call` and `lane`.
 
         Raises:
             ValueError: the request declares the class of its result, which `complete` reads.
@@ -191,13 +206,18 @@ class Troupe:
         return await submit_for(
             self.first_stage,
             request,
-            self._context(call, lane),
+            context or self._context(call, lane),
             observer=self.observer,
             destination=self.destination,
         )
 
     def submit_nowait(
-        self, request: Request, *, call: str = "", lane: str = ""
+        self,
+        request: Request,
+        *,
+        call: str = "",
+        lane: str = "",
+        context: CallContext | None = None,
     ) -> ReplySlot[Response]:
         """Begin one call as `submit` does, without waiting for room and without a checkpoint.
 
@@ -205,6 +225,7 @@ class Troupe:
             request: the request to send; its `deadline` limits the call.
             call: the id of the call in events and logs (L9); a running number if empty.
             lane: the lane in which the call waits; see `Limits.lanes`.
+            context: the whole context of the call, instead of `call` and `lane`.
 
         Raises:
             ValueError: the request declares the class of its result, which `complete` reads.
@@ -217,7 +238,7 @@ class Troupe:
         return submit_for_nowait(
             self.first_stage,
             request,
-            self._context(call, lane),
+            context or self._context(call, lane),
             observer=self.observer,
             destination=self.destination,
         )
@@ -289,6 +310,7 @@ class Troupe:
         timeout: float = inf,
         call: str = "",
         lane: str = "",
+        context: CallContext | None = None,
         buffer: int = 64,
     ) -> AbstractAsyncContextManager[ResponseStream[ResultT_co]]:
         """Make one call and receive the response piece by piece. Leaving the block cancels it.
@@ -303,6 +325,7 @@ class Troupe:
             call: the id of the call in events and logs (L9); a running number if empty.
             lane: the lane in which the call waits, such as a tenant or a purpose; see
                 `Limits.lanes`.
+            context: the whole context of the call, instead of `call` and `lane`.
             buffer: pieces that may wait to be read. When so many wait, the connection is not read.
 
         Raises:
@@ -314,7 +337,7 @@ class Troupe:
         return stream_for(
             self.first_stage,
             request,
-            self._context(call, lane),
+            context or self._context(call, lane),
             observer=self.observer,
             destination=self.destination,
             timeout=timeout,
@@ -447,4 +470,6 @@ class Troupe:
         await self.limiter.ask(rate_limit.ChangeLimits(limits))
 
     def _context(self, call: str, lane: str) -> CallContext:
-        return CallContext(call or f"call-{next(self._calls)}", lane=lane)
+        return CallContext(
+            call or f"call-{next(self._calls)}", lane=lane, asked_at=trio.current_time()
+        )

@@ -92,6 +92,8 @@ class CallRunner:
                     await call.deliver_piece(Delta.whole(choice, index))
             return self._response(call, exchanged, self._shared.fallback.number(target))
         error.attempts, error.maybe_billed = call.sent, call.maybe_billed
+        if message.permit is not None:
+            error.queued_s = message.permit.queued_s
         error.is_transient = may_repeat and error.billed == "no"
         if call.maybe_billed:  # one attempt is enough (L3)
             error.billed = "maybe"
@@ -174,6 +176,7 @@ class CallRunner:
             embeddings=decoded.embeddings,
             first_byte_s=exchanged.first_byte_s,
             maybe_billed=call.maybe_billed,
+            queued_s=0.0 if permit is None else permit.queued_s,
             host=exchanged.host,
             key_name=exchanged.key_name,
             fallback=fallback,
