@@ -1,6 +1,7 @@
 """The actor that stands for the metrics in a troupe: they are read while it runs."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar, final
 
 import attrs
@@ -8,7 +9,8 @@ import trio
 
 from ..actors import Troupe
 from ..runtime import Actor
-from .server import PATHS, ScrapeAddress, ScrapeApp, serve_app
+from ..serving import Listen, serve
+from .server import LIMITS, PATHS, ScrapeApp
 
 T = TypeVar("T")
 
@@ -79,7 +81,7 @@ class MetricsActor(Actor):
         attachment: Attachment,
         target: OpenTroupe,
         app: ScrapeApp,
-        listen: ScrapeAddress | None,
+        listen: Listen | None,
     ) -> None:
         self._attachment = attachment
         self._target = target
@@ -96,8 +98,10 @@ class MetricsActor(Actor):
         if self._attachment.target is not None:
             raise ValueError("these metrics are of another troupe that is open; use one for each")
         if self._listen is not None:
-            address = await self.nursery.start(serve_app, self._app, self._listen)
-            self._attachment.address = str(address)
+            serving = await self.nursery.start(
+                partial(serve, self._app, self._listen, limits=LIMITS)
+            )
+            self._attachment.address = str(serving.listen)
         self._attachment.target = self._target
 
     async def stopped(self) -> None:

@@ -12,13 +12,15 @@ from starlette.concurrency import run_in_threadpool
 from .._version import __version__
 from ..actors import CallEvent, CallStage, PriceBook, Troupe, default_prices
 from ..runtime import Supervisor, open_collapsing_nursery
+from ..serving import Listen
+from ..serving import serve as serve_app
 from .actor import Attachment, MetricsActor, OpenTroupe
 from .calls import STAGES, CallCounts
 from .exposition import Exposition, SampleCollector, expose
 from .gauges import GaugeLabels, samples_of
 from .labels import BoundedLabels
 from .samples import Sample
-from .server import PATHS, ScrapeAddress, ScrapeApp, listen_at, serve_app
+from .server import LIMITS, PATHS, ScrapeApp
 
 _MAX_LANES = 50
 _MAX_ACTORS = 100
@@ -70,7 +72,7 @@ class Metrics:
         if max_models < 0:
             raise ValueError(f"max_models must be 0 or more, not {max_models}")
         self.stages: frozenset[CallStage] = STAGES
-        self._listen = None if not listen else listen_at(listen)
+        self._listen = None if not listen else Listen.parse(listen)
         self._prices: PriceBook = default_prices()
         self._lane_names = frozenset(lanes)
         models_label = BoundedLabels(self._has_price, max_models, models)
@@ -204,5 +206,6 @@ async def serve(
     """
     app = attrs.evolve(metrics.app, paths=PATHS)
     async with open_collapsing_nursery() as nursery:
-        address = await nursery.start(serve_app, app, ScrapeAddress(host, port))
-        task_status.started(f"http://{address}{PATHS[0]}")
+        listen = Listen(host, port)
+        serving = await nursery.start(partial(serve_app, app, listen, limits=LIMITS))
+        task_status.started(f"{serving.url}{PATHS[0]}")
