@@ -92,6 +92,11 @@ class Config:
     endpoints: EndpointTables = attrs.field(factory=EndpointTables)
 
     @property
+    def folder(self) -> Path:
+        """What relative paths in the file are relative to."""
+        return self.endpoints.folder
+
+    @property
     def endpoint_reason(self) -> str:
         """Where the endpoint is from, such as "callsheet.toml: endpoints.main"."""
         return f"{self.source}: {self.chosen.field}"
