@@ -104,6 +104,7 @@ with lazy_imports(__name__):
     from .inspection import UnreadableLine as UnreadableLine
     from .inspection import read_program as read_program
     from .inspection import read_reading as read_reading
+    from .inspection import this_program as this_program
     from .inspection import to_line as to_line
     from .json_value import Json as Json
     from .json_value import kind_of as kind_of
