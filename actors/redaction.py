@@ -14,6 +14,7 @@ _SECRET_NAME = re.compile(
 # Texts that look like a key.
 _SECRET_TEXT = re.compile(
     r"\b(?:sk|gsk|csk|pk|rk|tgp|hf)[-_][A-Za-z0-9_\-]{8,}"  # OpenAI and vendors with similar keys
+    r"|\bcs-[A-Za-z0-9_\-]{40,}"  # Callsheet's own gateway
     r"|\bAIza[A-Za-z0-9_\-]{20,}"  # Google
     r"|(?<=//)[^/@\s:]*:[^/@\s]+(?=@)"  # user and password in a URL
     r"|(?<=://)[^/@\s:\"']{16,}(?=@)"  # a token in a URL
