@@ -8,6 +8,7 @@ from callsheet import load_settings
 from callsheet.actors import Endpoint, LedgerPolicy
 from callsheet.config import ConfigError
 from callsheet.gateway import GatewaySettings, ModelRoute, TlsFiles, read_gateway
+from callsheet.serving import ServingLimits, TrustedProxies
 
 KEY, OTHER_KEY = "sk-first-0123456789", "sk-ant-other-0123456789"
 ENVIRON = {"OPENAI_API_KEY": KEY, "ANTHROPIC_API_KEY": OTHER_KEY, "TEAM_KEY": "sk-team-0123456789"}
@@ -139,15 +140,29 @@ def test_the_ledger_has_the_usual_file_unless_the_settings_name_another(load, tm
     assert load(f"ledger = false\n{MAIN}", ledger=usual).troupes["main"].ledger is None
 
 
+def test_a_troupe_of_a_gateway_has_room_for_other_limits_and_for_many_that_wait(load):
+    troupe = load(f"[limits]\nin_flight = 7\n{MAIN}").troupes["main"]
+    assert (troupe.limits.in_flight, troupe.max_in_flight, troupe.max_waiting_calls) == (
+        7,
+        1000,
+        100_000,
+    )
+    named = load(f"max_waiting_calls = 5\nmax_in_flight = 9\n{MAIN}").troupes["main"]
+    assert (named.max_in_flight, named.max_waiting_calls) == (9, 5)
+
+
 def test_sections_of_the_gateway_are_read(load, tmp_path):
     settings = load(
         f"{MAIN}[gateway]\nlisten = ['127.0.0.1:4000', '[::1]:4000']\npatience_s = 20\n"
         "drain_s = 30\ntls = { certificate = 'cert.pem', key = 'key.pem' }\n"
-        "trusted_proxies = ['10.0.0.0/8']\nadmin_key_env = 'ADMIN'\npublic_metrics = true\n"
+        "trusted_proxies = ['10.0.0.0/8', 'unix']\nadmin_key_env = 'ADMIN'\npublic_metrics = true\n"
+        "clients = { max_connections = 100 }\n"
         "[keys]\nstore = 'keys.sqlite3'\nallow = ['cache', 'join']\n",
         ENVIRON | {"ADMIN": "an-admin-key"},
     )
-    assert settings.listen == ("127.0.0.1:4000", "[::1]:4000")
+    assert [str(one) for one in settings.listen] == ["127.0.0.1:4000", "[::1]:4000"]
+    assert settings.clients == ServingLimits(max_connections=100)
+    assert settings.trusted_proxies == TrustedProxies.parse(["10.0.0.0/8", "unix"])
     assert settings.tls == TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem")
     assert settings.keys == tmp_path / "keys.sqlite3"
     assert settings.allow == {"cache", "join"}
@@ -165,7 +180,8 @@ def test_variables_override_the_sections_of_the_gateway(load):
         "CALLSHEET_ADMIN_KEY": "an-admin-key",
     }
     settings = load(f"{MAIN}[gateway]\nlisten = '127.0.0.1:1'\n", environ)
-    assert (settings.listen, settings.patience_s) == (("0.0.0.0:80",), 5)
+    assert [str(one) for one in settings.listen] == ["0.0.0.0:80"]
+    assert settings.patience_s == 5
     assert str(settings.keys) == "/keys.sqlite3"
     assert settings.admin_key == "an-admin-key"
 
@@ -239,16 +255,22 @@ def test_the_file_of_a_gateway_serves_other_programs_as_well(tmp_path):
             f"{MAIN}[gateway]\nlisten = []\n",
             "gateway.listen: must have at least one address",
         ),
+        (f"{MAIN}[gateway]\nlisten = 'here'\n", "gateway.listen: 'here' is no address: write"),
+        (
+            f"{MAIN}[gateway]\nlisten = '0.0.0.0:4000'\n",
+            "gateway.listen: other machines can connect to 0.0.0.0:4000 and spend your money",
+        ),
+        (
+            f"{MAIN}[gateway.clients]\nmax_body_bytes = 0\n",
+            "gateway.clients.max_body_bytes: must be at least 1, got 0",
+        ),
         (
             f"{MAIN}[gateway]\npatience_s = -1\n",
             "gateway.patience_s: must be a number of seconds of at least 0, got -1",
         ),
         (
             f"{MAIN}[gateway]\ntrusted_proxies = ['10.0.0.1/8']\n",
-            (
-                "gateway.trusted_proxies: must be addresses or networks, such as 10.0.0.0/8: "
-                "10.0.0.1/8 has host bits set"
-            ),
+            "gateway.trusted_proxies: '10.0.0.1/8' is no network of proxies: 10.0.0.1/8 has host",
         ),
         (
             f"{MAIN}[gateway]\nadmin_key_env = 'ADMIN'\n",

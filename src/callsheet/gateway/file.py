@@ -25,9 +25,12 @@ from ..config import (
     read_table,
 )
 from ..endpoints import choose_endpoint
-from .settings import Allowed, GatewaySettings, ModelRoute, RequestLogging, TlsFiles
+from ..serving import ServingLimits, TrustedProxies
+from .settings import DEFAULT_PORT, Allowed, GatewaySettings, ModelRoute, RequestLogging, TlsFiles
 
 _MAIN = "main"  # the troupe of an endpoint that no table names
+_MAX_IN_FLIGHT = 1000  # calls; a file that is read again may raise its limit up to this
+_MAX_WAITING_CALLS = 100_000  # of a troupe; the calls of one key must not keep others out
 ANY_MODEL = "*"
 """The pattern of a gateway whose file has no table ``[models]``."""
 
@@ -35,10 +38,11 @@ ANY_MODEL = "*"
 @final
 @attrs.frozen(kw_only=True)
 class GatewayTable:
-    """The table ``[gateway]``; see `GatewaySettings` for what is not described here.
+    """The table ``[gateway]``; see `GatewaySettings`.
 
     Args:
         listen: an address, or an array of addresses.
+        clients: the bounds on clients.
         tls: the files of the certificate.
         admin_key_env: the variable that has the admin key; None for CALLSHEET_ADMIN_KEY.
         patience_s: seconds that a call whose response is not streamed may wait for its turn.
@@ -49,7 +53,8 @@ class GatewayTable:
         log: whether a line is logged for each request.
     """
 
-    listen: object = attrs.field(default="127.0.0.1:4000")
+    listen: object = f"127.0.0.1:{DEFAULT_PORT}"
+    clients: ServingLimits = attrs.field(factory=ServingLimits)
     tls: TlsFiles | None = None
     admin_key_env: str | None = None
     patience_s: float = 50.0
@@ -248,7 +253,10 @@ def _troupe(config: Config, name: str, use: _Use, count: int) -> TroupeSettings:
         problem = "must have no '/' in its name, because actors have it" if endpoint else "is none"
         raise ConfigError(problem, field=join("endpoints", name))
     config = attrs.evolve(config, chosen=use.chosen)
-    settings = config.apply(TroupeSettings(endpoint=endpoint))
+    usual = TroupeSettings(
+        endpoint=endpoint, max_in_flight=_MAX_IN_FLIGHT, max_waiting_calls=_MAX_WAITING_CALLS
+    )
+    settings = config.apply(usual)
     if count == 1:
         return settings
     batches, inspect = settings.batches, settings.inspect
@@ -279,12 +287,13 @@ def _made(
     values: dict[str, object] = {
         name: getattr(gateway, name)
         for name in attrs.fields_dict(GatewayTable)
-        if name not in ("listen", "admin_key_env")
+        if name not in ("listen", "admin_key_env", "trusted_proxies")
     }
     values |= {
         "troupes": troupes,
         "routes": routes,
         "listen": _addresses(gateway.listen),
+        "trusted_proxies": _proxies(gateway.trusted_proxies),
         "admin_key": _admin_key(gateway.admin_key_env, environ),
         "keys": keys.store,
         "allow": keys.allow,
@@ -311,6 +320,13 @@ def _addresses(value: object) -> tuple[str, ...]:
 def _each(value: object) -> tuple[object, ...]:
     """Return the members of an array, or the one value that it may be instead."""
     return tuple(cast("list[object]", value)) if isinstance(value, list) else (value,)
+
+
+def _proxies(texts: tuple[str, ...]) -> TrustedProxies:
+    try:
+        return TrustedProxies.parse(texts)
+    except ValueError as error:
+        raise ConfigError(str(error), field="gateway.trusted_proxies") from None
 
 
 def _admin_key(variable: str | None, environ: Mapping[str, str]) -> str | None:

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import isfinite
 from pathlib import Path
 from typing import Literal, final
 
 import attrs
-from attrs.validators import deep_iterable, instance_of, optional
+from attrs.validators import deep_iterable, instance_of, min_len, optional
 
 from ..actors import TroupeSettings
+from ..serving import Listen, ServingLimits, TrustedProxies
+
+DEFAULT_PORT = 4000
 
 Allowed = Literal["cache", "join", "lists", "prompt_cache"]
 """What calls may use without asking for it."""
@@ -27,16 +29,13 @@ def _is_duration(_: object, field: "attrs.Attribute[float]", value: object) -> N
         raise ValueError(f"{field.name} must be a number of seconds of at least 0, got {value!r}")
 
 
-def _networks(values: Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
-    found: list[IPv4Network | IPv6Network] = []
-    for value in values:
-        try:
-            found.append(ip_network(value))
-        except ValueError as error:
-            raise ValueError(
-                f"trusted_proxies must be addresses or networks, such as 10.0.0.0/8: {error}"
-            ) from None
-    return tuple(found)
+def _listens(values: Iterable[str | Listen]) -> tuple[Listen, ...]:
+    if isinstance(values, str):
+        raise TypeError("listen must be a list of addresses, not a text")
+    try:
+        return tuple(one if isinstance(one, Listen) else Listen.parse(one) for one in values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"listen: {error}") from None
 
 
 @final
@@ -106,8 +105,9 @@ class GatewaySettings:
             All models of an endpoint share its troupe, and so its limits.
         routes: where calls go, by the model that they name. Exact names come before patterns, and
             patterns are tried in this order.
-        listen: the addresses to listen on, such as "127.0.0.1:4000" or "unix:/run/callsheet.sock".
+        listen: the addresses to listen at, such as "127.0.0.1:4000" or "unix:/run/callsheet.sock".
             Without a key store each of them must be a loopback address, or a Unix socket.
+        clients: the bounds on clients: connections, sizes and times.
         tls: the certificate of the server; None for plain HTTP.
         keys: the file of the key store; None accepts calls without keys.
         allow: what calls may use without asking for it, unless their key has a list of its own.
@@ -115,7 +115,7 @@ class GatewaySettings:
             this machine alone.
         patience_s: seconds that a call whose response is not streamed may wait for its turn.
         drain_s: seconds that calls may take to finish when the gateway is to end.
-        trusted_proxies: the networks of reverse proxies, whose word on the client's address counts.
+        trusted_proxies: the reverse proxies whose word on the address of the client counts.
         public_metrics: whether ``/metrics`` needs no admin key, wherever the scrape comes from.
         shows_text: whether the page shows the prompts and the responses of calls.
         log: whether a line is logged for each request.
@@ -128,10 +128,11 @@ class GatewaySettings:
     routes: tuple[ModelRoute, ...] = attrs.field(
         converter=_exact_first, validator=deep_iterable(instance_of(ModelRoute))
     )
-    listen: tuple[str, ...] = attrs.field(
-        default=("127.0.0.1:4000",),
-        converter=tuple[str, ...],
-        validator=deep_iterable(instance_of(str)),
+    listen: tuple[Listen, ...] = attrs.field(
+        default=(Listen(port=DEFAULT_PORT),), converter=_listens, validator=min_len(1)
+    )
+    clients: ServingLimits = attrs.field(
+        factory=ServingLimits, validator=instance_of(ServingLimits)
     )
     tls: TlsFiles | None = None
     keys: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
@@ -141,8 +142,8 @@ class GatewaySettings:
     )
     patience_s: float = attrs.field(default=50.0, validator=_is_duration)
     drain_s: float = attrs.field(default=600.0, validator=_is_duration)
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = attrs.field(
-        default=(), converter=_networks
+    trusted_proxies: TrustedProxies = attrs.field(
+        factory=TrustedProxies, validator=instance_of(TrustedProxies)
     )
     public_metrics: bool = attrs.field(default=False, validator=instance_of(bool))
     shows_text: bool = attrs.field(default=False, validator=instance_of(bool))
@@ -158,6 +159,13 @@ class GatewaySettings:
         for route in self.routes:
             if route.troupe not in self.troupes:
                 raise ValueError(f"routes: {route.name!r:.60} goes to no troupe of these settings")
+        exposed = next((one for one in self.listen if not one.is_loopback), None)
+        if exposed is not None and self.keys is None:
+            raise ValueError(
+                f"listen: other machines can connect to {exposed} and spend your money, because "
+                "there is no key store; name one ([keys] store), or listen at a loopback address "
+                f"such as 127.0.0.1:{DEFAULT_PORT}"
+            )
 
     def route(self, model: str) -> ModelRoute | None:
         """Return where the calls for a model go; None for a model that is not served.
