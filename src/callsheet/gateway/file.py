@@ -100,6 +100,8 @@ def read_gateway(
     environ: Mapping[str, str] | None = None,
     *,
     endpoint: Endpoint | None = None,
+    listen: Sequence[str] = (),
+    keys: Path | None = None,
     ledger: Path | None = None,
     prices: PriceBook | None = None,
 ) -> GatewaySettings:
@@ -109,6 +111,8 @@ def read_gateway(
         path: the file; None for the one that the variable CALLSHEET_CONFIG names, if it is set.
         environ: the environment, which has the keys of providers; None for that of the process.
         endpoint: serves all models instead of the endpoints of the file; None for those.
+        listen: the addresses to listen at instead of those of the file; none for those.
+        keys: the key store instead of that of the file; None for that.
         ledger: the file of the ledger where the settings file names none; None for memory.
         prices: the prices of models; None for those of this release.
 
@@ -123,7 +127,10 @@ def read_gateway(
         uses, routes = _routes(config, environ, endpoint)
         config = _with_usual(config, ledger, prices or default_prices())
         troupes = {name: _troupe(config, name, use, len(uses)) for name, use in uses.items()}
-        return _made(config, troupes, routes, environ)
+        given: dict[str, object] = {"troupes": troupes, "routes": routes}
+        given |= {"listen": tuple(listen)} if listen else {}
+        given |= {"keys": keys} if keys is not None else {}
+        return _made(config, given, environ)
     except ConfigError as error:
         raise located(error, config.source, config.variables) from None
 
@@ -275,11 +282,9 @@ def _of_troupe(path: Path, name: str) -> Path:
 
 
 def _made(
-    config: Config,
-    troupes: Mapping[str, TroupeSettings],
-    routes: Sequence[ModelRoute],
-    environ: Mapping[str, str],
+    config: Config, given: Mapping[str, object], environ: Mapping[str, str]
 ) -> GatewaySettings:
+    """Return the settings of the tables, with those that are given instead."""
     gateway = config.further.get("gateway", GatewayTable())
     keys = config.further.get("keys", KeysTable())
     assert isinstance(gateway, GatewayTable)  # noqa: S101  # as they were asked for
@@ -290,13 +295,12 @@ def _made(
         if name not in ("listen", "admin_key_env", "trusted_proxies")
     }
     values |= {
-        "troupes": troupes,
-        "routes": routes,
         "listen": _addresses(gateway.listen),
         "trusted_proxies": _proxies(gateway.trusted_proxies),
         "admin_key": _admin_key(gateway.admin_key_env, environ),
         "keys": keys.store,
         "allow": keys.allow,
+        **given,
     }
     try:
         return cast("Callable[..., GatewaySettings]", GatewaySettings)(**values)
