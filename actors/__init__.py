@@ -4,6 +4,8 @@ from .lazy import lazy_imports
 
 with lazy_imports(__name__):
     from .asking import ResponseStream as ResponseStream
+    from .asking import ask_for as ask_for
+    from .asking import stream_for as stream_for
     from .batch_api import BatchApiActor as BatchApiActor
     from .batch_api import BatchApiPolicy as BatchApiPolicy
     from .batch_api import BatchApiStatistics as BatchApiStatistics
@@ -33,6 +35,7 @@ with lazy_imports(__name__):
     from .call_plan import SharedCall as SharedCall
     from .calls import CallContext as CallContext
     from .calls import Complete as Complete
+    from .calls import Shared as Shared
     from .calls import Stream as Stream
     from .casting import cast_troupe as cast_troupe
     from .casting import open_troupe as open_troupe
@@ -71,6 +74,7 @@ with lazy_imports(__name__):
     from .errors import RateLimited as RateLimited
     from .errors import RequestTooLarge as RequestTooLarge
     from .errors import SendTimedOut as SendTimedOut
+    from .errors import TurnTooLate as TurnTooLate
     from .errors import UnreadableEndpoint as UnreadableEndpoint
     from .events import CallEvent as CallEvent
     from .events import CallStage as CallStage
@@ -90,6 +94,7 @@ with lazy_imports(__name__):
     from .inspection import BudgetReading as BudgetReading
     from .inspection import CacheReading as CacheReading
     from .inspection import CallReading as CallReading
+    from .inspection import CallRecords as CallRecords
     from .inspection import EndpointReading as EndpointReading
     from .inspection import ErrorReading as ErrorReading
     from .inspection import InspectedProgram as InspectedProgram
@@ -104,12 +109,15 @@ with lazy_imports(__name__):
     from .inspection import UnreadableLine as UnreadableLine
     from .inspection import read_program as read_program
     from .inspection import read_reading as read_reading
+    from .inspection import shown as shown
+    from .inspection import this_program as this_program
     from .inspection import to_line as to_line
     from .json_value import Json as Json
     from .json_value import kind_of as kind_of
     from .ledger import NOTHING as NOTHING
     from .ledger import Amount as Amount
     from .ledger import Budget as Budget
+    from .ledger import ChangeBudgets as ChangeBudgets
     from .ledger import CostBound as CostBound
     from .ledger import CostStatistics as CostStatistics
     from .ledger import CostTotals as CostTotals
@@ -133,6 +141,7 @@ with lazy_imports(__name__):
     from .prompt_cache import PromptCacheStatistics as PromptCacheStatistics
     from .prompt_cache import PromptCaching as PromptCaching
     from .prompt_cache_use import PromptCacheUse as PromptCacheUse
+    from .rate_limit import Bucket as Bucket
     from .rate_limit import BucketState as BucketState
     from .rate_limit import ChangeLimits as ChangeLimits
     from .rate_limit import Explain as Explain
@@ -159,7 +168,9 @@ with lazy_imports(__name__):
     from .request import ThrottlePolicy as ThrottlePolicy
     from .responses import Choice as Choice
     from .responses import Delta as Delta
+    from .responses import ProviderEvent as ProviderEvent
     from .responses import Response as Response
+    from .responses import StreamPiece as StreamPiece
     from .responses import TokenLogprob as TokenLogprob
     from .responses import ToolCall as ToolCall
     from .responses import ToolCallDelta as ToolCallDelta

@@ -8,6 +8,7 @@ from typing import Generic, cast, final
 
 import attrs
 import trio
+from typing_extensions import TypeVar
 
 from ..runtime import AskFailed, AskStream, Ref, ReplySlot
 from .calls import CallContext, Complete, Stream
@@ -15,7 +16,7 @@ from .errors import CallFailed
 from .events import CallEvent, CallStage, Destination, Observer, stages_of
 from .messages import Request
 from .repair import with_result
-from .responses import Delta, Response, ResultT_co, Usage
+from .responses import Delta, Response, ResultT_co, StreamPiece, Usage
 
 _ENDS: tuple[CallStage, ...] = ("answered", "shared", "failed", "cancelled")
 _REPORTED: tuple[CallStage, ...] = ("asked", *_ENDS)
@@ -157,7 +158,8 @@ async def stream_for(
     destination: Destination | None = None,
     timeout: float = inf,
     buffer: int = 64,
-) -> "AsyncGenerator[ResponseStream[ResultT_co]]":
+    wants_events: bool = False,
+) -> "AsyncGenerator[ResponseStream[ResultT_co, StreamPiece]]":
     """Ask a stage for a response piece by piece; see `Troupe.stream`.
 
     The end is reported as by `ask_for`. Leaving the block before the last item cancels the call.
@@ -170,11 +172,13 @@ async def stream_for(
         destination: where the call is sent first, for these events.
         timeout: seconds for the whole call.
         buffer: pieces that may wait to be read.
+        wants_events: whether the pieces are the provider's own events, where there are any;
+            otherwise all of them are `Delta` objects.
     """
     within_s = seconds_for(request, timeout)
     events = _CallEvents(request, context, observer, destination, is_streamed=True)
     events.report("asked")
-    stream: ResponseStream[ResultT_co] | None = None
+    stream: ResponseStream[ResultT_co, StreamPiece] | None = None
     due = trio.current_time() + within_s
 
     async def finish(response: Response) -> Response[ResultT_co]:
@@ -185,9 +189,9 @@ async def stream_for(
         return await with_result(response, request, context, again, due=due)
 
     try:
-        message = Stream(request, context)
+        message = Stream(request, context, events=wants_events)
         async with to.stream(message, buffer=buffer, timeout=within_s) as items:
-            stream = ResponseStream[ResultT_co](items, finish, events.fail)
+            stream = ResponseStream[ResultT_co, StreamPiece](items, finish, events.fail)
             yield stream
     except (CallFailed, AskFailed) as error:
         if stream is None:  # otherwise it may come from another call that the caller makes
@@ -231,8 +235,12 @@ def seconds_for(request: Request, timeout: float) -> float:
     return timeout if request.deadline is None else min(timeout, request.deadline)
 
 
+PieceT_co = TypeVar("PieceT_co", bound=StreamPiece, covariant=True, default=Delta)
+"""The class of the pieces of a stream; `Delta`, or any `StreamPiece` with ``events=True``."""
+
+
 @final
-class ResponseStream(Generic[ResultT_co]):
+class ResponseStream(Generic[ResultT_co, PieceT_co]):
     """The pieces of a response in order, then the complete `Response`. It can be iterated once.
 
     What breaks off after the complete response, such as a stage that crashes then, ends the
@@ -249,7 +257,7 @@ class ResponseStream(Generic[ResultT_co]):
 
     def __init__(
         self,
-        items: AskStream[Delta | Response],
+        items: AskStream[PieceT_co | Response],
         finish: Callable[[Response], Awaitable[Response[ResultT_co]]],
         fail: Callable[[CallFailed | AskFailed], None],
     ) -> None:
@@ -259,10 +267,10 @@ class ResponseStream(Generic[ResultT_co]):
         self._is_complete = False
         self.response: Response[ResultT_co] | None = None
 
-    def __aiter__(self) -> "ResponseStream[ResultT_co]":
+    def __aiter__(self) -> "ResponseStream[ResultT_co, PieceT_co]":
         return self
 
-    async def __anext__(self) -> Delta | Response[ResultT_co]:
+    async def __anext__(self) -> PieceT_co | Response[ResultT_co]:
         """Return the next piece, or the complete response after the last piece.
 
         Raises:

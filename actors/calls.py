@@ -6,7 +6,8 @@ Every stage takes the same two messages, so that stages can be stacked, left out
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, cast, final
+from math import inf
+from typing import Literal, Protocol, cast, final
 
 import attrs
 import trio
@@ -18,12 +19,32 @@ from .json_value import kind_of
 from .messages import Request
 from .permit import Permit
 from .prompt_cache_use import PromptCacheUse
-from .responses import Delta, Response
+from .responses import Response, StreamPiece
+
+
+def _seconds(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+    if type(value) is float and value >= 0:
+        return
+    if isinstance(value, bool) or not isinstance(cast("object", value), int | float):
+        raise TypeError(f"{field.name} must be a number of seconds, not {kind_of(value)}")
+    if not value >= 0:
+        raise ValueError(f"{field.name} must be at least 0 s, not {value}")
+
+
+def _time(_: object, field: "attrs.Attribute[float | None]", value: float | None) -> None:
+    if value is None or type(value) is float:
+        return
+    if isinstance(value, bool) or not isinstance(cast("object", value), int | float):
+        raise TypeError(f"{field.name} must be a time on Trio's clock, not {kind_of(value)}")
 
 
 def _text(_: object, field: "attrs.Attribute[str]", value: str) -> None:
     if not isinstance(cast("object", value), str):
         raise TypeError(f"{field.name} must be a string, not {kind_of(value)}")
+
+
+Shared = Literal["cache", "join", "lists", "prompt_cache"]
+"""What can serve a call beside a request of its own; see `CallContext.allowed`."""
 
 
 @attrs.frozen
@@ -38,9 +59,23 @@ class CallContext:
         shared_by: the contexts of the calls that share this one and, in equal parts, its cost;
             empty if it is not shared.
         shared_as: how they share it, "list" or "pack"; "" if it is not shared.
+        allowed: what may serve the call beside a request of its own, as far as the settings and
+            the request have it: "cache" (a stored response), "join" (the call of an identical
+            request), "lists" (lists and packs) and "prompt_cache" (waiting for, and marking, what
+            prompts share); None for all of them.
+        tenant: who pays for the call, by name, for budgets and costs; the lane if empty.
+        patience_s: seconds from `asked_at` within which the turn of the call must come at the
+            limits. It fails with `TurnTooLate` at once if its turn cannot come in time, and when
+            they have passed if it does not. They bound nothing but this wait; `Request.deadline`
+            bounds the whole call.
+        came: when an earlier copy of the call began to wait, in seconds on Trio's clock: the call
+            takes the place in its lane that the earlier one had. None for a place of its own.
+        asked_at: when the caller made the call, in seconds on Trio's clock; None for when the
+            limiter receives it.
 
     Raises:
-        TypeError: `call` or `lane` is no string.
+        TypeError: `call`, `lane` or `tenant` is no string, or a number is none.
+        ValueError: `patience_s` is negative.
     """
 
     call: str = attrs.field(validator=_text)
@@ -49,6 +84,24 @@ class CallContext:
     lane: str = attrs.field(default="", validator=_text)
     shared_by: tuple["CallContext", ...] = ()
     shared_as: str = ""
+    allowed: frozenset[Shared] | None = attrs.field(default=None, kw_only=True)
+    tenant: str = attrs.field(default="", validator=_text, kw_only=True)
+    patience_s: float = attrs.field(default=inf, validator=_seconds, kw_only=True)
+    came: float | None = attrs.field(default=None, validator=_time, kw_only=True)
+    asked_at: float | None = attrs.field(default=None, validator=_time, kw_only=True, eq=False)
+
+    def allows(self, use: Shared) -> bool:
+        """Return whether something may serve the call beside a request of its own.
+
+        Args:
+            use: what may serve it; see `allowed`.
+        """
+        return self.allowed is None or use in self.allowed
+
+    @property
+    def payer(self) -> str:
+        """Who pays for the call: its tenant, or else its lane."""
+        return self.tenant or self.lane
 
     def route_of(self, route: str) -> str:
         """Return the name of a route of this call, such as "pack+batch"; see `Response.route`.
@@ -103,7 +156,7 @@ class Complete(Message[Response]):
 
 
 @attrs.frozen
-class Stream(StreamOf[Delta | Response]):
+class Stream(StreamOf[StreamPiece | Response]):
     """Ask a stage for a response piece by piece. The last item is the complete `Response`.
 
     Args:
@@ -114,6 +167,8 @@ class Stream(StreamOf[Delta | Response]):
         may_ask_again: whether a response that cannot be read may be requested once more (L11);
             False if this is the second request, or if the sender makes it in another form.
         cache_use: set by the stage of the prompt cache; without it, nothing is planned.
+        events: whether the pieces are the provider's own events, where there are any; otherwise
+            each is a `Delta`.
     """
 
     request: Request
@@ -122,11 +177,18 @@ class Stream(StreamOf[Delta | Response]):
     account: "CallAccount | None" = None
     may_ask_again: bool = True
     cache_use: PromptCacheUse | None = None
+    events: bool = False
 
     def permitted(self, permit: Permit) -> "Stream":
         """Return the same message with a permit; see `Complete`."""
         return Stream(
-            self.request, self.context, permit, self.account, self.may_ask_again, self.cache_use
+            self.request,
+            self.context,
+            permit,
+            self.account,
+            self.may_ask_again,
+            self.cache_use,
+            self.events,
         )
 
     def planned(self, cache_use: PromptCacheUse) -> "Stream":

@@ -24,6 +24,7 @@ class CallFailed(Exception):
         request_id: the provider's id of that HTTP request; empty if it reports none.
 
     Attributes:
+        queued_s: seconds that the call waited for its turn; see `Response.queued_s`.
         maybe_billed: the number of attempts that may have been charged.
         usage: the tokens of responses that were paid for before it failed, such as its share of a
             pack without an answer to it. What `billed` and `maybe_billed` say is not in it.
@@ -53,6 +54,7 @@ class CallFailed(Exception):
         self.is_transient = False
         self.body = body
         self.request_id = request_id
+        self.queued_s = 0.0
 
     def __copy__(self) -> Self:
         """Return the same error, whatever arguments the subclass takes, without its traceback."""
@@ -148,6 +150,20 @@ class DeadlineTooShort(CallFailed):
     """The limits do not let the call pass before its deadline. It fails without waiting."""
 
 
+class TurnTooLate(CallFailed):
+    """The turn of the call does not come within `CallContext.patience_s`. Nothing was sent.
+
+    Args:
+        message: the wait, and the limit that causes it.
+        wait_s: seconds from now until the turn of the call, by estimate.
+    """
+
+    def __init__(self, message: str, *, wait_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+        self.is_transient = True
+
+
 class BatchUnavailable(CallFailed):
     """The Batch API cannot take the call, and it may not be sent live; see `BatchApiPolicy`."""
 
@@ -160,6 +176,7 @@ class BudgetExceeded(CallFailed):
         budget: the budget in words, with the tenant, model or other subject that it is for.
         left_usd: what the budget has left, in USD.
         needs_usd: what the call may cost, in USD; None if no price is known for it.
+        resets_s: seconds until the budget of a day or a month is available again; None for others.
         attempts: HTTP requests that were sent.
         status: the HTTP status of the last response; None if there was none.
         billed: "maybe" when the provider may have charged for a response that was lost (L3).
@@ -172,6 +189,7 @@ class BudgetExceeded(CallFailed):
         budget: str = "",
         left_usd: Decimal | None = None,
         needs_usd: Decimal | None = None,
+        resets_s: float | None = None,
         attempts: int = 0,
         status: int | None = None,
         billed: Billed = "no",
@@ -180,6 +198,7 @@ class BudgetExceeded(CallFailed):
         self.budget = budget
         self.left_usd = left_usd
         self.needs_usd = needs_usd
+        self.resets_s = resets_s
 
 
 class LedgerUnavailable(CallFailed):

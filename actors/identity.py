@@ -46,6 +46,8 @@ def text_of_fields(request: Request, names: Iterable[str]) -> bytes | None:
             )
             for message in request.messages
         ]
+    if not values.get("extra_headers"):  # keys of earlier versions have no such field
+        values.pop("extra_headers", None)
     if "tools" in values:
         values["tools"] = [tool.told for tool in request.tools]
     if values.get("returns") is not None and (output := request.output_schema) is not None:

@@ -19,6 +19,7 @@ from attrs.validators import (
 )
 
 from .chat_message import ChatMessage, chat_messages
+from .extra_headers import check_extra_headers, header_names
 from .json_value import Json, is_json_object, kind_of
 from .responses import ResultT_co
 from .tools import Tool, ToolLike, tools_of
@@ -152,6 +153,9 @@ class Request(Generic[ResultT_co]):
         api: "chat" (chat completions) or "responses", for a chat at a vendor that has both APIs;
             None for that of the endpoint.
         extra_body: further members of the JSON body, sent unchanged.
+        extra_headers: further headers of the HTTP request, such as ``anthropic-beta``, wherever it
+            is sent; they replace those of the `Endpoint`, and are added to its lists of features.
+            Names that belong to secrets or to HTTP are refused. Such a call takes no batch.
         cacheable: declares that one response may serve every identical request (L6).
         packable: declares that the request may be combined with others that have the same
             instruction into one prompt. For a chat whose last message is a short item.
@@ -192,6 +196,9 @@ class Request(Generic[ResultT_co]):
     dimensions: int | None = attrs.field(default=None, validator=optional(_at_least_one))
     api: Api | None = attrs.field(default=None, validator=_of_chat)
     extra_body: Mapping[str, Json] = attrs.field(factory=dict[str, Json], validator=is_json_object)
+    extra_headers: Mapping[str, str] = attrs.field(
+        factory=dict[str, str], converter=header_names, validator=check_extra_headers, repr=False
+    )
     cacheable: bool = False
     packable: bool = False
     deadline: float | None = attrs.field(default=None, validator=optional(gt(0)))

@@ -47,7 +47,7 @@ class Report:
     more_s: float | None = attrs.field(default=None, kw_only=True)
 
 
-Refused = Literal["too_fast", "too_many"]
+ThrottleReason = Literal["too_fast", "too_many"]
 
 
 @attrs.frozen
@@ -59,7 +59,7 @@ class Throttled:
         limit: the limit that the refusal names; None if it names none.
     """
 
-    why: Refused
+    why: ThrottleReason
     limit: Report | None = None
 
 
@@ -72,6 +72,11 @@ class Permit(Protocol):
     @property
     def member(self) -> str:
         """The member of a pool of endpoints that is to serve the call; "" without a pool."""
+        ...
+
+    @property
+    def queued_s(self) -> float:
+        """Seconds that the call waited until it was permitted; see `Response.queued_s`."""
         ...
 
     async def renew(

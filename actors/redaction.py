@@ -14,6 +14,7 @@ _SECRET_NAME = re.compile(
 # Texts that look like a key.
 _SECRET_TEXT = re.compile(
     r"\b(?:sk|gsk|csk|pk|rk|tgp|hf)[-_][A-Za-z0-9_\-]{8,}"  # OpenAI and vendors with similar keys
+    r"|\bcs-[A-Za-z0-9_\-]{40,}"  # Callsheet's own gateway
     r"|\bAIza[A-Za-z0-9_\-]{20,}"  # Google
     r"|(?<=//)[^/@\s:]*:[^/@\s]+(?=@)"  # user and password in a URL
     r"|(?<=://)[^/@\s:\"']{16,}(?=@)"  # a token in a URL
@@ -28,6 +29,21 @@ _WORD = re.compile(r"(?<==)[^;&/]+|[^;,:&=/]+")
 # What is in the place of a port, and is no number.
 _NO_PORT = re.compile(r"^((?:[^/:@]*://)?[^/:\[\]]*):(?!//)(?!\d*(?:/|$))[^/]*")
 _DEEPEST = 20  # levels; this also ends a structure that contains itself
+
+
+# Headers and parameters that contain a key, by the end of their names. "x-portkey-config" does not.
+_KEY_NAME = re.compile(
+    r"(auth|authorization|key|token|secret|cookie|passw(or)?d|credentials?|sig|signature)$"
+)
+
+
+def names_secret(name: str) -> bool:
+    """Return whether a header or a parameter has a key as its value, by its name.
+
+    Args:
+        name: the name in lower case.
+    """
+    return _KEY_NAME.search(name) is not None
 
 
 def looks_like_key(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Generic, cast
+from typing import Generic, TypeAlias, cast
 
 import attrs
 from typing_extensions import TypeVar
@@ -144,6 +144,8 @@ class Response(Generic[ResultT_co]):
         first_byte_s: seconds until the first byte of the response; None if it was not measured.
         maybe_billed: other HTTP requests of this call that may have been charged although their
             response was lost or not used (L3).
+        queued_s: seconds from the moment at which the caller made the call until its turn at the
+            limits came, retries not included; 0 for a call that the limiter did not admit.
         host: the host of the endpoint that responded.
         route: how the call was made: "live", "flex", "priority" or "batch" for a call of its own,
             "list" or "pack" for a part of a combined call, "joined" for the call of an identical
@@ -175,6 +177,7 @@ class Response(Generic[ResultT_co]):
     embeddings: tuple[tuple[float, ...], ...] = ()
     first_byte_s: float | None = None
     maybe_billed: int = 0
+    queued_s: float = 0.0
     host: str = ""
     route: str = "live"
     tier: str = "default"
@@ -273,3 +276,27 @@ class Delta:
             refusal=choice.refusal or "",
             tool_calls=tuple(calls),
         )
+
+
+@attrs.frozen
+class ProviderEvent:
+    """An event of a provider's stream, with the JSON text as the provider sent it.
+
+    `Troupe.stream` yields it with ``events=True``.
+
+    Args:
+        form: the short name of the wire format that the provider speaks: "chat", "completions",
+            "responses", "anthropic" or "gemini".
+        data: the JSON text. If it has line feeds, each of them ends one ``data`` line of the event.
+        name: the name of the event; empty if the provider sends none.
+        deltas: what the event adds to the response; empty if it adds nothing that `Delta` has.
+    """
+
+    form: str
+    data: bytes = attrs.field(repr=False)
+    name: str = ""
+    deltas: tuple[Delta, ...] = ()
+
+
+StreamPiece: TypeAlias = Delta | ProviderEvent
+"""A piece of a streamed response."""

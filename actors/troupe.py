@@ -1,13 +1,14 @@
 """The troupe: the actors that make calls to one provider, behind plain methods."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from math import inf
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Literal, final, overload
 
 import attrs
+import trio
 
 from ..runtime import Ref, ReplySlot, Runtime
 
@@ -38,7 +39,7 @@ from .asking import (
 from .calls import CallContext
 from .events import Destination, Observer
 from .messages import Request
-from .responses import Response, ResultT_co, Usage
+from .responses import Response, ResultT_co, StreamPiece, Usage
 
 if TYPE_CHECKING:
     from .batch_api import BatchApiStatistics
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from .call_plan import CallPlan
     from .compose import Post
     from .inspection import CallRecords, Reading, TroupeReader
-    from .ledger import CostStatistics
+    from .ledger import Budget, CostStatistics
     from .prompt_cache import PromptCachePlan, PromptCacheStatistics
     from .rate_limit import LimiterStatistics, Limits
     from .request import RequestStatistics
@@ -282,6 +283,7 @@ class Troupe:
         )
         return await loop.run()
 
+    @overload
     def stream(
         self,
         request: Request[ResultT_co],
@@ -290,7 +292,31 @@ class Troupe:
         call: str = "",
         lane: str = "",
         buffer: int = 64,
-    ) -> AbstractAsyncContextManager[ResponseStream[ResultT_co]]:
+        events: Literal[False] = False,
+    ) -> AbstractAsyncContextManager[ResponseStream[ResultT_co]]: ...
+
+    @overload
+    def stream(
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        buffer: int = 64,
+        events: bool,
+    ) -> AbstractAsyncContextManager[ResponseStream[ResultT_co, StreamPiece]]: ...
+
+    def stream(
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        buffer: int = 64,
+        events: bool = False,
+    ) -> AbstractAsyncContextManager[ResponseStream[ResultT_co, StreamPiece]]:
         """Make one call and receive the response piece by piece. Leaving the block cancels it.
 
             async with troupe.stream(request) as items:
@@ -304,6 +330,9 @@ class Troupe:
             lane: the lane in which the call waits, such as a tenant or a purpose; see
                 `Limits.lanes`.
             buffer: pieces that may wait to be read. When so many wait, the connection is not read.
+            events: whether each piece is a `ProviderEvent`, with the text that the provider sent,
+                where it streams the response. It is a `Delta` where it does not, where a stage of
+                your own changes the pieces, and after an event that quotes the key.
 
         Raises:
             CallFailed: the call failed or the response broke off; iterating raises it.
@@ -319,6 +348,7 @@ class Troupe:
             destination=self.destination,
             timeout=timeout,
             buffer=buffer,
+            wants_events=events,
         )
 
     async def acknowledge(self, calls: Iterable[str]) -> None:
@@ -446,5 +476,20 @@ class Troupe:
             limits = attrs.evolve(limits, in_flight=self.max_in_flight)
         await self.limiter.ask(rate_limit.ChangeLimits(limits))
 
+    async def change_budgets(self, budgets: "Sequence[Budget]") -> None:
+        """Replace the budgets. What was spent so far counts against new ones, too.
+
+        Args:
+            budgets: the budgets from now on.
+
+        Raises:
+            ValueError: there is no ledger; see `TroupeSettings.ledger`.
+        """
+        if self.ledger is None:
+            raise ValueError("there is no ledger; set TroupeSettings(ledger=LedgerPolicy())")
+        await self.ledger.ask(ledger.ChangeBudgets(tuple(budgets)))
+
     def _context(self, call: str, lane: str) -> CallContext:
-        return CallContext(call or f"call-{next(self._calls)}", lane=lane)
+        return CallContext(
+            call or f"call-{next(self._calls)}", lane=lane, asked_at=trio.current_time()
+        )

@@ -23,6 +23,7 @@ PACKAGES = (
     "callsheet.metrics",
     "callsheet.runtime",
     "callsheet.runtime.testing",
+    "callsheet.serving",
     "callsheet.simulator",
     "callsheet.sync",
 )

@@ -51,8 +51,10 @@ class BatchIntake:
         self._estimator = TokenEstimator()
 
     def waiter(self, message: Complete, slot: ReplySlot[Response]) -> BatchWaiter | None:
-        """Return a waiter for a request; None if the request cannot be encoded."""
+        """Return a waiter for a request; None if it cannot be encoded, or has further headers."""
         request, now = self._endpoint.request_there(message.request), trio.current_time()
+        if request.extra_headers:  # a line of a batch has none
+            return None
         try:
             form = self._endpoint.format_for(request)
             body = form.encode(request, stream=False)

@@ -136,12 +136,13 @@ class BatcherActor(Actor):
     @defers(Complete)
     async def accept(self, message: Complete, slot: ReplySlot[Response]) -> None:
         """Join a request to a call under way, add it to a batch, or forward it."""
-        request = message.request
-        key = sharing_key(request)
+        request, context = message.request, message.context
+        key = sharing_key(request) if context.allows("join") else None
         if key is not None and self._single_flight.join(key, Waiter(message, slot)):
             self._events.joined(self._single_flight.find(key), message)
             return
-        group = self._groups.use(request, message.context.lane)
+        can_list = context.allows("lists")
+        group = self._groups.use(request, context.lane, context.payer) if can_list else None
         is_alone = group is None or group.cost.full_share(request) >= 1
         if is_alone and key is None:
             await slot.forward(self._next(message), message)

@@ -14,14 +14,14 @@ from .strategy import BatchStrategy
 
 _MAX_GROUPS = 1000  # each remembers how fast its members arrive, and its agreement
 
-_GroupKey = tuple[int, Hashable, str, bool]
-"""Index of the strategy, key of the request, lane, and whether the request has a deadline."""
+_GroupKey = tuple[int, Hashable, str, str, bool]
+"""Index of the strategy, key of the request, lane, tenant, and whether it has a deadline."""
 
 
 class Groups:
     """Finds the group of each request, and creates it for the first one.
 
-    A request never shares a call with requests of another lane.
+    A request never shares a call with requests of another lane, or of another tenant.
 
     Args:
         batching: when a batch is sent.
@@ -48,15 +48,15 @@ class Groups:
 
     def find(self, request: Request, lane: str) -> Group | None:
         """Return the group of a request, a new one if there is none; None if none can have it."""
-        found = self._key(request, lane)
+        found = self._key(request, lane, lane)
         if found is None:
             return None
         key, strategy = found
         return self._groups.get(key) or self._create(strategy, key, request)
 
-    def use(self, request: Request, lane: str) -> Group | None:
+    def use(self, request: Request, lane: str, tenant: str) -> Group | None:
         """Return the group of a request; None if the request must be sent alone."""
-        found = self._key(request, lane)
+        found = self._key(request, lane, tenant)
         if found is None:
             return None
         key, strategy = found
@@ -75,11 +75,13 @@ class Groups:
             found[name] = (*found.get(name, ()), agreement.statistics())
         return found
 
-    def _key(self, request: Request, lane: str) -> tuple[_GroupKey, BatchStrategy] | None:
+    def _key(
+        self, request: Request, lane: str, tenant: str
+    ) -> tuple[_GroupKey, BatchStrategy] | None:
         for number, strategy in enumerate(self._strategies):
             common = strategy.key(request)
             if common is not None:
-                return (number, common, lane, request.deadline is not None), strategy
+                return (number, common, lane, tenant, request.deadline is not None), strategy
         return None
 
     def _make_room(self) -> None:

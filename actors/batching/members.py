@@ -18,7 +18,7 @@ from .former import BatchFormer, BatchWindow
 from .strategy import BatchStrategy
 
 BudgetHolder = tuple[str, str | None]
-"""Who pays for a call: its lane and its post. Calls of one payer have the same budgets."""
+"""Who pays for a call: its tenant and its post. Calls of one payer have the same budgets."""
 
 
 @attrs.frozen(eq=False)
@@ -41,7 +41,7 @@ class Waiter:
     @property
     def payer(self) -> BudgetHolder:
         """Who pays if the call is made for this caller."""
-        return self.lane, self.message.context.post
+        return self.message.context.payer, self.message.context.post
 
 
 @attrs.define(eq=False)

@@ -241,7 +241,9 @@ class CacheActor(Actor):
     @defers(Complete)
     async def complete(self, message: Complete, slot: ReplySlot[Response]) -> None:
         """Reply to a call from the cache, or forward it."""
-        keys = cache_keys(self._scopes, message.request)
+        keys: tuple[str, ...] = ()
+        if message.context.allows("cache"):
+            keys = cache_keys(self._scopes, message.request)
         if not keys:
             await slot.forward(self._to, message)
             return

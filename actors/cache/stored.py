@@ -46,6 +46,7 @@ def from_cache(response: Response) -> Response:
         maybe_billed=0,
         seconds=0.0,
         first_byte_s=None,
+        queued_s=0.0,
         route="cache",
     )
 

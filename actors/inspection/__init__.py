@@ -13,6 +13,7 @@ with lazy_imports(__name__):
     from .lines import UnreadableLine as UnreadableLine
     from .lines import read_program as read_program
     from .lines import read_reading as read_reading
+    from .lines import this_program as this_program
     from .lines import to_line as to_line
     from .reader import TroupeReader as TroupeReader
     from .readings import FORMAT as FORMAT
@@ -31,4 +32,5 @@ with lazy_imports(__name__):
     from .readings import SharingReading as SharingReading
     from .readings import SpendReading as SpendReading
     from .records import CallRecords as CallRecords
+    from .records import shown as shown
     from .socket_file import InspectionUnavailable as InspectionUnavailable

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from ...runtime import Actor, RestartPolicy, Runtime, Supervisor
-from .lines import Refusal, this_program, to_line
+from .lines import ReadingRefused, this_program, to_line
 from .readings import Reading
 from .records import CallRecords
 from .socket_file import SocketFile, close_in_forks
@@ -116,7 +116,7 @@ class InspectorActor(Actor):
                 with suppress(trio.BrokenResourceError, trio.TooSlowError):
                     if is_one_too_many:
                         words = f"{_MAX_READERS} readers are connected, and no more can be"
-                        await _send(stream, to_line(Refusal(refused=words)))
+                        await _send(stream, to_line(ReadingRefused(refused=words)))
                     else:
                         await self._send_readings(stream)
         finally:

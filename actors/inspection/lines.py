@@ -38,7 +38,7 @@ class InspectedProgram:
 
 
 @attrs.frozen(kw_only=True)
-class Refusal:
+class ReadingRefused:
     """The only line of a connection that the program refuses.
 
     Args:
@@ -56,7 +56,7 @@ def this_program() -> InspectedProgram:
     return InspectedProgram(callsheet=FORMAT, pid=os.getpid(), program=shown(name))
 
 
-def to_line(value: InspectedProgram | Refusal | Reading) -> bytes:
+def to_line(value: InspectedProgram | ReadingRefused | Reading) -> bytes:
     """Return a line of JSON, which ends with a line feed.
 
     Args:
@@ -76,7 +76,7 @@ def read_program(line: bytes) -> InspectedProgram:
             is no program of Callsheet; the message says which.
     """
     try:
-        refusal = msgspec.json.decode(line, type=Refusal)
+        refusal = msgspec.json.decode(line, type=ReadingRefused)
     except msgspec.MsgspecError:
         program = _decoded(line, InspectedProgram)
     else:

@@ -4,6 +4,7 @@ from ..lazy import lazy_imports
 
 with lazy_imports(__name__):
     from .accounts import Accounts as Accounts
+    from .actor import ChangeBudgets as ChangeBudgets
     from .actor import GetCosts as GetCosts
     from .actor import LedgerActor as LedgerActor
     from .book import CostStatistics as CostStatistics

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from itertools import chain
@@ -14,7 +15,7 @@ from callsheet.runtime import get_logger
 from ..errors import BudgetExceeded, CallFailed, LedgerUnavailable
 from ..storage import GroupCommit, InThread, StorageError, in_worker_thread
 from .book import Book, CallOutcome, CostStatistics
-from .budgets import Excess, LedgerPolicy
+from .budgets import Budget, Excess, LedgerPolicy
 from .entries import Payer, Transaction, dollars
 from .unwritten import UnwrittenCosts
 
@@ -22,9 +23,15 @@ if TYPE_CHECKING:
     from .file import LedgerFile
 
 
-def exceeded(excess: Excess) -> BudgetExceeded:
-    """Return the error of a call that a budget has no room for."""
+def exceeded(excess: Excess, at: float) -> BudgetExceeded:
+    """Return the error of a call that a budget has no room for.
+
+    Args:
+        excess: the budget, and what it lacks.
+        at: Unix time in seconds.
+    """
     state, needs = excess.state, excess.needs
+    resets_at = None if needs is None else state.budget.resets_at(at)
     whose = f" for {state.name}" if state.name and state.budget.per != "call" else ""
     budget = f"the budget of {state.budget.name}{whose}"
     if needs is None:
@@ -39,7 +46,16 @@ def exceeded(excess: Excess) -> BudgetExceeded:
             f"held back: {budget} has {left} left, and the call may cost {dollars(needs)}; raise "
             "the budget, or lower max_tokens"
         )
-    return BudgetExceeded(text, budget=budget, left_usd=state.left, needs_usd=needs)
+        if resets_at is not None:
+            when = datetime.fromtimestamp(resets_at, UTC)
+            text += f", or wait until {when:%Y-%m-%d %H:%M} UTC, when it is available again"
+    return BudgetExceeded(
+        text,
+        budget=budget,
+        left_usd=state.left,
+        needs_usd=needs,
+        resets_s=None if resets_at is None else resets_at - at,
+    )
 
 
 def unavailable(error: StorageError) -> LedgerUnavailable:
@@ -237,6 +253,21 @@ class Accounts:
             self._log_error()
             self._close_if_idle()
 
+    async def change_budgets(self, budgets: Sequence[Budget]) -> None:
+        """Replace the budgets. What was spent so far counts against new ones, too.
+
+        Args:
+            budgets: the budgets from now on.
+        """
+        policy = attrs.evolve(self.policy, budgets=budgets)
+
+        def change(book: Book, _: float) -> None:
+            book.change_budgets(policy.budgets)
+            self.policy = policy
+
+        of_posts = any(budget.per == "post" for budget in policy.budgets)
+        await self._do([_LedgerJob(change, needs_posts=of_posts)])
+
     async def statistics(self) -> CostStatistics:
         """Return the sums, the state of the budgets, and what is not written yet."""
         job = _LedgerJob(lambda book, _: book.statistics(), needs_posts=True)
@@ -359,7 +390,7 @@ class Accounts:
         try:
             job.result = job.work(self._book, at)
         except Excess as excess:
-            job.error = exceeded(excess)
+            job.error = exceeded(excess, at)
         else:
             if isinstance(job.result, Transaction):
                 self._unwritten.append(job.result)

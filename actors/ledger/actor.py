@@ -18,6 +18,7 @@ from ..vendors import PriceBook, default_prices
 from .accounts import Accounts
 from .book import CallOutcome, CostStatistics
 from .bound import CostBound, asked_tier
+from .budgets import Budget
 from .entries import NOTHING, Amount, Payer, cost_labels
 
 _MAX_COUNTERS = 256  # models whose counter is cached
@@ -27,6 +28,17 @@ _ROUTES = ("flex", "batch")  # tiers that are routes of their own
 @attrs.frozen
 class GetCosts(Message[CostStatistics]):
     """Ask a `LedgerActor` for its `CostStatistics`."""
+
+
+@attrs.frozen
+class ChangeBudgets(Message[None]):
+    """Replace the budgets of a `LedgerActor`. What was spent so far counts against new ones, too.
+
+    Args:
+        budgets: the budgets from now on.
+    """
+
+    budgets: tuple[Budget, ...] = attrs.field(converter=tuple[Budget, ...])
 
 
 @attrs.frozen
@@ -122,6 +134,11 @@ class LedgerActor(Actor):
     async def count(self, message: GetCosts) -> CostStatistics:  # noqa: ARG002  # it has no fields
         """Return the sums and the state of the budgets."""
         return await self._accounts.statistics()
+
+    @handles(ChangeBudgets, urgent=True)
+    async def change_budgets(self, message: ChangeBudgets) -> None:
+        """Replace the budgets."""
+        await self._accounts.change_budgets(message.budgets)
 
     @handles(_Work)
     async def work(self, message: _Work) -> None:  # noqa: ARG002  # it has no fields

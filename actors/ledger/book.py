@@ -6,7 +6,7 @@ from typing import final
 
 import attrs
 
-from .budgets import Budget, BudgetCounter, BudgetState
+from .budgets import Budget, BudgetCounters, BudgetState
 from .entries import (
     COST_DIMENSIONS,
     NOTHING,
@@ -140,7 +140,7 @@ class Book:
         # One sum for each combination of dimensions: an entry changes one of them.
         # {values, in the order of COST_DIMENSIONS: sum}
         self._sums: dict[tuple[str, ...], CostTotals] = {}
-        self._counters = [BudgetCounter(budget) for budget in budgets]
+        self._counters = BudgetCounters(budgets)
         self.lines = LineDebts()
 
     def __repr__(self) -> str:
@@ -246,8 +246,7 @@ class Book:
         name = reservation.name
         transaction = self._post(Transaction(outcome.kind, name, at, tuple(entries)), key)
         self.lines.note(name, entries)
-        for counter in self._counters:
-            counter.close(key)
+        self._counters.close(key)
         return transaction
 
     def post(self, entry: LedgerEntry, reservation: str = "") -> None:
@@ -255,8 +254,24 @@ class Book:
         if entry.account == "available":
             return
         self._add(entry)
-        for counter in self._counters:
-            counter.post(entry, reservation)
+        self._counters.post(entry, reservation)
+
+    def change_budgets(self, budgets: Sequence[Budget]) -> None:
+        """Replace the budgets. What was posted so far counts against new ones, too.
+
+        Args:
+            budgets: the budgets from now on; for those of posts, the sums must distinguish posts.
+        """
+        new = self._counters.replace(budgets)
+        for names, totals in self._sums.items():
+            label = CostLabel("", **dict(zip(COST_DIMENSIONS, names, strict=True)))
+            new.post(LedgerEntry("spent", label, totals.at_most), "")
+        for counter in new:
+            if counter.budget.per == "call":
+                for key, reservation in self._open.items():
+                    for payer in reservation.payers:
+                        reserved = payer.bound.of_calls(0).times(reservation.attempts)
+                        counter.post(LedgerEntry("reserved", payer.label, reserved), key)
 
     def replace_sums(self, entries: Iterable[LedgerEntry]) -> None:
         """Replace all sums by sums that distinguish posts.
@@ -282,7 +297,7 @@ class Book:
         return CostStatistics(
             totals=whole,
             by=by,
-            budgets=tuple(state for counter in self._counters for state in counter.states()),
+            budgets=tuple(self._counters.states()),
             open_calls=len(self._open),
         )
 
@@ -296,8 +311,7 @@ class Book:
     def _reserve(
         self, kind: TransactionKind, key: str, reservation: _Open, at: float, *, calls: int
     ) -> Transaction:
-        for counter in self._counters:
-            counter.check(reservation.payers, key)
+        self._counters.check(reservation.payers, key)
         entries: list[LedgerEntry] = []
         for payer in reservation.payers:
             bound = payer.bound.of_calls(calls)

@@ -1,6 +1,7 @@
 """Budgets: how much may be spent, and how much of it is used. Pure (R14)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from os import PathLike
@@ -17,6 +18,7 @@ from .unwritten import UnwrittenCosts
 Per = Literal["call", "post", "tenant", "model", "day", "total"]
 Period = Literal["ever", "month", "day"]
 _NAMED = ("post", "tenant", "model")
+_WILDCARDS = frozenset("*?[")
 
 
 def _dollars(value: Decimal | int | str) -> Decimal:
@@ -39,7 +41,7 @@ class Budget:
 
     Args:
         usd: the limit in USD: a Decimal, an int or a text, but not a float.
-        per: what has this limit: each "call", "post", "tenant" (the lane of `CallContext`), "model"
+        per: what has this limit: each "call", "post", "tenant" (see `CallContext.payer`), "model"
             or UTC "day", or all calls together ("total").
         match: the names of the posts, tenants or models that the budget applies to, as a pattern
             such as "gpt-4o*".
@@ -73,6 +75,24 @@ class Budget:
         if self.match != "*":
             words += f" ({self.match})"
         return words if self.period == "ever" else f"{words} and {self.period}"
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether it is the budget of one post, tenant or model: `match` has no wildcard."""
+        return self.per in _NAMED and _WILDCARDS.isdisjoint(self.match)
+
+    def resets_at(self, at: float) -> float | None:
+        """Return when the limit is available again, in Unix seconds; None for never.
+
+        Args:
+            at: Unix time in seconds.
+        """
+        today = datetime.fromtimestamp(at, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        if self.period == "month":
+            return (today.replace(day=1) + timedelta(days=32)).replace(day=1).timestamp()
+        if self.period == "day" or self.per == "day":
+            return (today + timedelta(days=1)).timestamp()
+        return None
 
     def key(self, label: CostLabel, reservation: str) -> str | None:
         """Return the name of what an amount counts against; None if it does not count here."""
@@ -167,6 +187,81 @@ class BudgetCounter:
     def _state(self, key: str) -> BudgetState:
         used = self._used.get(key, Decimal(0))
         return BudgetState(self.budget, key, used, subtract_usd(self.budget.usd, used))
+
+
+class BudgetCounters:
+    """The counters of all budgets. A call looks at those alone that may concern it.
+
+    Budgets of one tenant, post or model are found by its name, so that a budget for each of 10,000
+    tenants costs a call no more than one does.
+
+    Args:
+        budgets: the budgets that are there at first.
+    """
+
+    def __init__(self, budgets: Iterable[Budget] = ()) -> None:
+        self._all: dict[Budget, BudgetCounter] = {}
+        self._general: list[BudgetCounter] = []
+        self._of_one: dict[tuple[str, str], list[BudgetCounter]] = {}  # {(per, name): counters}
+        self._index({budget: BudgetCounter(budget) for budget in budgets})
+
+    def __iter__(self) -> Iterator[BudgetCounter]:
+        return iter(self._all.values())
+
+    def replace(self, budgets: Iterable[Budget]) -> "BudgetCounters":
+        """Replace the budgets. One that was there before keeps its counter.
+
+        Returns:
+            The counters of the others, which have counted nothing.
+        """
+        former, new = self._all, BudgetCounters()
+        self._index({one: former.get(one) or BudgetCounter(one) for one in budgets})
+        new._index(
+            {one: found for one, found in self._all.items() if one not in former}
+        )  # of this class
+        return new
+
+    def check(self, payers: Sequence[Payer], reservation: str) -> None:
+        """Check that every budget has room for one more attempt.
+
+        Raises:
+            Excess: one has not.
+        """
+        for counter in self._of([payer.label for payer in payers]):
+            counter.check(payers, reservation)
+
+    def post(self, entry: LedgerEntry, reservation: str) -> None:
+        """Count an entry."""
+        for counter in self._of([entry.label]):
+            counter.post(entry, reservation)
+
+    def close(self, reservation: str) -> None:
+        """Forget the budgets of one call, when its reservation has ended."""
+        for counter in self._general:
+            counter.close(reservation)
+
+    def states(self) -> Iterator[BudgetState]:
+        """Return the state of each budget for each tenant, model, day and so on."""
+        for counter in self._all.values():
+            yield from counter.states()
+
+    def _index(self, counters: dict[Budget, BudgetCounter]) -> None:
+        self._all, self._general, self._of_one = counters, [], {}
+        for budget, counter in counters.items():
+            if budget.is_of_one:
+                self._of_one.setdefault((budget.per, budget.match), []).append(counter)
+            else:
+                self._general.append(counter)
+
+    def _of(self, labels: Sequence[CostLabel]) -> Iterable[BudgetCounter]:
+        """Return the counters that may concern calls."""
+        if not self._of_one:
+            return self._general
+        found = dict.fromkeys(self._general)
+        for label in labels:
+            for per in _NAMED:
+                found |= dict.fromkeys(self._of_one.get((per, getattr(label, per)), ()))
+        return found
 
 
 def _path(value: str | PathLike[str] | None) -> Path | None:

@@ -185,7 +185,7 @@ class CostLabel:
     Args:
         call: the id of the call.
         post: the name of the post; "" for none.
-        tenant: the lane of the caller; "" for none.
+        tenant: who pays, see `CallContext.payer`; "" for none.
         model: the model that was requested, or the one that responded instead.
         day: the UTC day of the call, such as "2026-11-26".
         route: the route of the response; see `Response.route`.
@@ -276,9 +276,9 @@ def cost_labels(
         route: the route that is expected.
         endpoint: the endpoint that is expected to respond; "" if it is one of several.
     """
-    payers: Iterable[CallContext] = context.shared_by or (context,)
+    callers: Iterable[CallContext] = context.shared_by or (context,)
     route = context.route_of(route)
     return tuple(
-        CostLabel(payer.call, payer.post or "", payer.lane, model, day, route, endpoint)
-        for payer in payers
+        CostLabel(caller.call, caller.post or "", caller.payer, model, day, route, endpoint)
+        for caller in callers
     )

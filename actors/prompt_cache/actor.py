@@ -138,8 +138,10 @@ class PromptCacheActor(Actor):
     # ---------------------------------------------------------------- calls
 
     async def _take(self, message: Complete | Stream, slot: ReplySlot[Any]) -> None:
-        now = trio.current_time()
-        plan = self._planner.plan(message.request, message.context.lane, now)
+        now, context = trio.current_time(), message.context
+        plan = None
+        if context.allows("prompt_cache"):
+            plan = self._planner.plan(message.request, context.lane, now)
         if plan is None:
             await slot.forward(self._to, message)
             return

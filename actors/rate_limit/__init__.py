@@ -11,6 +11,7 @@ with lazy_imports(__name__):
     from .actor import GetLimiterStatistics as GetLimiterStatistics
     from .actor import LimiterStatistics as LimiterStatistics
     from .actor import RateLimiterActor as RateLimiterActor
+    from .bucket import Bucket as Bucket
     from .estimator import TokenCounter as TokenCounter
     from .estimator import TokenEstimator as TokenEstimator
     from .estimator import offline_counter as offline_counter

@@ -10,8 +10,8 @@ import trio
 
 from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, handles
 from ..call_lanes import CallLanes
-from ..calls import Complete, Stream
-from ..errors import DeadlineTooShort, RequestTooLarge
+from ..calls import CallContext, Complete, Stream
+from ..errors import DeadlineTooShort, RequestTooLarge, TurnTooLate
 from ..events import CallEvent, CallStage, Observer, ignore, stages_of
 from ..messages import Request
 from ..permit import Throttled
@@ -22,6 +22,7 @@ from .core import Limiter
 from .estimator import Estimate, EstimatorStatistics, TokenEstimator
 from .explanation import Explanation, LimiterSnapshot
 from .limits import Impossible, Limits, PermitRequest, TooLate
+from .patience import PatientCalls
 from .pending import LanePlaces, PendingCall, WaitingRenewal
 from .permits import CallPermit, HeaderFilter, InFlightCall, ParkCalls, RenewPermit, ReportLimits
 from .pool import Limiting, PoolLimiter
@@ -129,6 +130,7 @@ class RateLimiterActor(Actor):
         self._prices = prices
         self._filter = HeaderFilter(self._learns)
         self._counts_usd = self._has_usd()
+        self._patient: PatientCalls[PendingCall] = PatientCalls()
         # The calls in flight: {call: (call as it waited, when it was admitted)}
         self._sent: dict[InFlightCall, tuple[PendingCall, float]] = {}
         self._ended = 0  # calls that were in flight
@@ -148,17 +150,24 @@ class RateLimiterActor(Actor):
     async def _admit(self, message: Complete | Stream, slot: ReplySlot[Any]) -> None:
         request, now = message.request, trio.current_time()
         estimate = self._estimator.estimate(request)
-        lane = message.context.lane
-        wanted = self._permit_request(request, estimate, lane, slot.deadline)
-        call = PendingCall(message, slot, estimate, now, lane)
+        context = message.context
+        lane, asked_at = context.lane, context.asked_at
+        wanted = self._permit_request(request, estimate, context, slot.deadline)
+        since = now if asked_at is None else min(asked_at, now)
+        call = PendingCall(message, slot, estimate, since, lane, turn_by=since + context.patience_s)
         try:
-            if not self._is_blocked:
+            if not self._is_blocked and call.turn_by >= now:
                 reservation = self._limiter.try_admit(wanted, now)
                 if reservation is not None:
                     self._observe("queued", message)
                     await self._send(call, reservation)
                     return
+            if call.turn_by < inf:
+                self._check_patience(call, wanted, now)
             is_new = self._push(call, wanted, now)
+        except TurnTooLate as error:
+            slot.fail(error)
+            return
         except Impossible as error:
             slot.fail(RequestTooLarge(str(error)))
             return
@@ -169,6 +178,32 @@ class RateLimiterActor(Actor):
         slot.on_settled(self._wait_settled)
         if is_new:
             await self._advance()
+
+    def _check_patience(self, call: PendingCall, wanted: PermitRequest, now: float) -> None:
+        """Check that the turn of a call may come before its patience ends.
+
+        Raises:
+            Impossible: the call exceeds a limit, so that it could never be admitted.
+            TurnTooLate: its turn certainly comes later.
+        """
+        wait = self._limiter.wait(wanted, now)
+        if now + wait.least_s > call.turn_by:
+            raise self._too_late(call, wanted, wait.likely_s, now)
+        self._patient.add(call, call.turn_by)
+        call.slot.on_settled(lambda _: self._patient.remove(call))
+        self._wake_by(call.turn_by)
+
+    def _too_late(
+        self, call: PendingCall, wanted: PermitRequest, wait_s: float, now: float
+    ) -> TurnTooLate:
+        error = TurnTooLate(
+            f"nothing was sent: the call would wait {wait_s:.1f} s more for "
+            f"{self._limiter.obstacle(wanted, now)}, and its patience ends in "
+            f"{max(0.0, call.turn_by - now):.1f} s",
+            wait_s=wait_s,
+        )
+        error.queued_s = now - call.since
+        return error
 
     def _push(self, call: PendingCall, wanted: PermitRequest, now: float) -> bool:
         """Let a call wait in its lane, or in the lanes of all callers that wait for it.
@@ -219,19 +254,20 @@ class RateLimiterActor(Actor):
 
     def _wait_settled(self, slot: ReplySlot[Any]) -> None:
         """Check for the next call when one that may have waited was cancelled or expired."""
-        is_given_up = slot.outcome in (Outcome.CANCELLED, Outcome.EXPIRED)
-        if is_given_up and self._limiter.waiting:
-            self._wake_by(trio.current_time())
+        if slot.outcome in (Outcome.CANCELLED, Outcome.EXPIRED):
+            self._limiter.left()
+            if self._limiter.waiting:
+                self._wake_by(trio.current_time())
 
     def _permit_request(
-        self, request: Request, estimate: Estimate, lane: str, deadline: float
+        self, request: Request, estimate: Estimate, context: CallContext, deadline: float
     ) -> PermitRequest:
         usd = 0.0
         if self._prices is not None and self._counts_usd:
             tokens = Usage(estimate.input_tokens, estimate.output_tokens)
             usd = float(self._prices.cost(request.model, tokens) or 0.0)
         cost = self._limits.cost(request, estimate, usd)
-        return PermitRequest(request.model, cost, lane, deadline)
+        return PermitRequest(request.model, cost, context.lane, deadline, context.came)
 
     @defers(RenewPermit, urgent=True)
     async def renew(self, message: RenewPermit, slot: ReplySlot[None]) -> None:
@@ -284,7 +320,8 @@ class RateLimiterActor(Actor):
     async def explain(self, message: Explain) -> Explanation:
         """Return how long a call would wait, and for what."""
         estimate = self._estimator.estimate(message.request)
-        wanted = self._permit_request(message.request, estimate, message.lane, inf)
+        context = CallContext("explain", lane=message.lane)
+        wanted = self._permit_request(message.request, estimate, context, inf)
         return self._limiter.explain(wanted, trio.current_time())
 
     @handles(ChangeLimits, urgent=True)
@@ -302,6 +339,9 @@ class RateLimiterActor(Actor):
 
     async def _advance(self) -> None:
         """Admit calls until a limit or the next stage blocks, and set the timer for the next."""
+        patient = self._patient
+        if patient and patient.next_at < trio.current_time():
+            self._give_up_late()
         while True:
             is_blocked = self._is_blocked
             found = self._limiter.advance(trio.current_time(), only_renewals=is_blocked)
@@ -318,7 +358,22 @@ class RateLimiterActor(Actor):
                 await self._send(waiting, found.reservation)
         if is_blocked:
             self._to.when_room(self._may_advance)
+        if patient:
+            if patient.next_at <= trio.current_time():
+                self._give_up_late()
+                found = -inf  # what waited behind these calls may be smaller
+            found = min(found, patient.next_at)
         self._wake_by(found)
+
+    def _give_up_late(self) -> None:
+        """Fail the calls whose patience has ended."""
+        now = trio.current_time()
+        for call in self._patient.expired(now):
+            context, limiter = call.message.context, self._limiter
+            wanted = self._permit_request(call.message.request, call.estimate, context, inf)
+            wait_s = limiter.wait(wanted, now, itself=call).likely_s
+            call.slot.fail(self._too_late(call, wanted, wait_s, now))
+            limiter.left()
 
     def _may_advance(self) -> None:
         if self._limiter.waiting:
@@ -344,7 +399,10 @@ class RateLimiterActor(Actor):
 
     async def _send(self, pending: PendingCall, reservation: Reservation) -> None:
         message = pending.message
-        call = InFlightCall(message.request, pending.estimate, reservation)
+        queued_s = reservation.since - pending.since
+        call = InFlightCall(message.request, pending.estimate, reservation, queued_s=queued_s)
+        if pending.turn_by < inf:
+            self._patient.remove(pending)
         self._sent[call] = pending, reservation.since
         pending.slot.on_settled(partial(self._call_settled, call))
         self._observe("admitted", message)

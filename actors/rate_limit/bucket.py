@@ -18,6 +18,7 @@ from typing import final
 from ..permit import DIMENSIONS, Dimension
 from .explanation import BucketState
 from .limits import ENFORCED_IN_PARTS_S, Cost, Impossible, Rate
+from .waits import Flow
 
 _EPSILON = 1e-9  # seconds; rounding must not make a timer fire too early
 
@@ -55,6 +56,15 @@ class Bucket:
         depth = self.depth
         at = self._full_at - (depth - amount) / self.rate if amount < depth else self._full_at
         return at if at > now + _EPSILON else now
+
+    def flow(self, index: int, now: float) -> Flow:
+        """Return what it lets through from now on.
+
+        Args:
+            index: the index of its dimension in `Cost`.
+            now: the current time.
+        """
+        return Flow(index, self.depth - self.used(now), self.depth, self.rate)
 
     def take(self, amount: float, now: float) -> None:
         """Debit an amount, even if the bucket does not hold it."""

@@ -13,14 +13,15 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Generic, TypeVar, cast, final
 
-from ..permit import DIMENSIONS, Refused, Report
+from ..permit import DIMENSIONS, Report, ThrottleReason
 from ..responses import Usage
 from .explanation import BucketState, Explanation, LimiterSnapshot
-from .lanes import Waiting
+from .lanes import FairQueue, Waiting
 from .limits import Cost, Impossible, Limits, PermitRequest
 from .scope import LimitScope, QueuedCall, Reservation
 from .scope_table import ScopeTable
 from .simulation import Grant, simulate
+from .waits import Before, Bounds, Places, Wait, wait_for
 
 W = TypeVar("W", bound=Waiting)
 _, _INPUT, _OUTPUT, _TOKENS, _USD = range(len(DIMENSIONS))
@@ -44,6 +45,7 @@ class Limiter(Generic[W]):
         self._order = itertools.count()
         self._mean_s = 0.0  # mean duration of a call in flight
         self._ended = 0  # number of calls that were sent and have ended
+        self._may_have_left = False  # whether calls that wait may have been given up
 
     def __repr__(self) -> str:
         return f"<Limiter {self._in_flight} in flight, {self.waiting} waiting>"
@@ -72,7 +74,8 @@ class Limiter(Generic[W]):
         self.check(request, now)
         scope = self._scopes.of(request.model, now)
         size = scope.size(request.cost)
-        return scope.queue.push(QueuedCall(waiting, request), request.lane, size, now, request.cost)
+        call, came = QueuedCall(waiting, request), request.came_at(now)
+        return scope.queue.push(call, request.lane, size, came, request.cost)
 
     def try_admit(self, request: PermitRequest, now: float) -> Reservation | None:
         """Admit a call that need not wait; None if it must be pushed.
@@ -137,6 +140,34 @@ class Limiter(Generic[W]):
         ready, at = self._look(now, only_renewals=only_renewals)
         return at if ready is None else now
 
+    def wait(self, request: PermitRequest, now: float, *, itself: W | None = None) -> Wait:
+        """Estimate how long a call would wait that is pushed now.
+
+        Other than `explain`, this does not simulate: it takes a step for each lane.
+
+        Args:
+            request: what the call needs.
+            now: the current time.
+            itself: what was pushed for it, if it waits already; then its place counts.
+
+        Raises:
+            Impossible: the call exceeds a limit, so that it could never be admitted.
+        """
+        if self._may_have_left:
+            self._may_have_left = False
+            for one in self._scopes.by_name.values():
+                one.queue.purge()
+        scope = self._scopes.of(request.model, now)
+        scope.check_possible(request.cost)
+        before = before_in(scope.queue, request, now, itself)
+        bounds = self.bounds(request.model, now)
+        bounds.places.append(Places(self._in_flight, self._limits.in_flight))
+        return wait_for(bounds, before, request.cost, self._mean_s)
+
+    def left(self) -> None:
+        """Record that a call that waits was given up, so that it delays no other one."""
+        self._may_have_left = True
+
     # ---------------------------------------------------------------- of a member of a pool
 
     def check(self, request: PermitRequest, now: float) -> None:
@@ -159,6 +190,10 @@ class Limiter(Generic[W]):
         ):
             return inf
         return scope.ready_at(request.cost, self._scopes.shared_ready_at(request.cost, now))
+
+    def bounds(self, model: str, now: float) -> Bounds:
+        """Return the limits of a model and of all models, without that of all calls in flight."""
+        return self._scopes.of(model, now).bounds(now)
 
     def is_blocked(self, request: PermitRequest, now: float) -> bool:
         """Whether a limit of all models delays a call, so that no later one may overtake it."""
@@ -264,7 +299,7 @@ class Limiter(Generic[W]):
     def refused(
         self,
         reservation: Reservation,
-        why: Refused,
+        why: ThrottleReason,
         report: Report | None,
         *,
         pause_s: float,
@@ -425,6 +460,18 @@ class Limiter(Generic[W]):
                 return f"the provider's limit of calls in flight ({most:g})"
             return f"the limit of calls in flight ({most:g})"
         return scope.obstacle(request.cost, now)
+
+
+def before_in(
+    queue: FairQueue[QueuedCall], request: PermitRequest, now: float, itself: Waiting | None
+) -> Before:
+    """Return what is served before a call that would join a queue, or that waits in it."""
+    return queue.before(
+        request.lane,
+        request.came_at(now),
+        len(request.cost),
+        None if itself is None else lambda call: call.waiting is itself,
+    )
 
 
 def _has_queue(scope: LimitScope) -> bool:

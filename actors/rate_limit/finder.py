@@ -11,7 +11,7 @@ from typing import final
 
 import attrs
 
-from ..permit import Refused
+from ..permit import ThrottleReason
 
 _DECREASE = 0.7
 _FIRST_DECREASE = 0.9  # of the rate that the provider accepted before the first refusal
@@ -124,7 +124,7 @@ class Finder:
         else:
             self.in_flight += 1.0 if self._widens else 1.0 / self.in_flight
 
-    def refused(self, why: Refused, sent_at: float, in_flight: int, now: float) -> None:
+    def refused(self, why: ThrottleReason, sent_at: float, in_flight: int, now: float) -> None:
         """Record a call that was refused.
 
         Args:

@@ -4,6 +4,7 @@ This is start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996). Each lane
 virtual time at which its next call would start. The lane with the least tag is served; its tag
 grows by the size of the call divided by the weight of the lane, and virtual time becomes the tag of
 the last call served. A lane that was idle starts at virtual time, so that idle time earns nothing.
+Of lanes with the same tag, the one whose first call came first is served.
 Between two lanes that always have calls, service differs by at most one call each, divided by their
 weights.
 
@@ -13,14 +14,18 @@ count as p times `ageing_s` older. So a call that waits long enough precedes any
 
 import heapq
 import itertools
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import floor
+from operator import add, attrgetter
 from typing import Generic, NamedTuple, Protocol, TypeVar, final
 
 import attrs
 from attrs.validators import gt, instance_of
 
 _PURGE_AT = 256  # calls in a lane; beyond it, calls that were given up are removed
+_ROUNDING = 1e-9  # of a call; tags are sums
 _MAX_QUEUES = 1024  # lanes; beyond it, lanes without calls are forgotten
 
 
@@ -54,7 +59,7 @@ class Lane:
 class _LaneQueue(Generic[W]):
     """The queue of one lane."""
 
-    __slots__ = ("calls", "is_in", "lane", "name", "purge_at", "tag", "totals")
+    __slots__ = ("calls", "is_in", "lane", "name", "purge_at", "size", "tag", "totals", "unit")
 
     def __init__(self, name: str, lane: Lane) -> None:
         self.name = name
@@ -62,12 +67,25 @@ class _LaneQueue(Generic[W]):
         self.calls: deque[Place[W]] = deque()
         self.tag = 0.0
         self.totals: list[float] = []  # sums of the costs of its calls, by dimension
+        self.size = 0.0  # sum of the sizes of its calls
+        self.unit = 0.0  # the size of each call, if all are of one size; 0 otherwise
         self.is_in = False  # whether it is in the heap of its class
         self.purge_at = _PURGE_AT
 
     def add(self, place: "Place[W]") -> None:
-        """Add a call at the end."""
-        self.calls.append(place)
+        """Add a call at the end, or before those that came later."""
+        calls = self.calls
+        if not calls:
+            self.unit = place.size
+            calls.append(place)
+        else:
+            if self.unit != place.size:
+                self.unit = 0.0
+            if place.came >= calls[-1].came:
+                calls.append(place)
+            else:
+                calls.insert(bisect_right(calls, place.came, key=_came), place)
+        self.size += place.size
         if len(self.totals) < len(place.cost):
             self.totals = [0.0] * len(place.cost)
         totals = self.totals
@@ -81,13 +99,39 @@ class _LaneQueue(Generic[W]):
         if self.calls:
             for at, amount in enumerate(place.cost):
                 totals[at] -= amount
+            self.size -= place.size
         else:  # rounding errors do not accumulate
             self.totals = []
+            self.size = 0.0
         return place
+
+    def until(self, tag: float, came: float) -> float:
+        """Return how many of its calls start before a call of another lane, of the same class.
+
+        It is exact if all of them are of one size. Otherwise it is the least number that their
+        mean size allows.
+
+        Args:
+            tag: the virtual time at which the other call would start.
+            came: when the other call came, which decides between equal tags.
+        """
+        calls, size = self.calls, (tag - self.tag) * self.lane.weight
+        if not self.unit:
+            first = calls[0].size
+            is_first = size > 0 or (size == 0 and calls[0].came <= came)
+            return len(calls) * min(1.0, max(size, first * is_first) / self.size)
+        before = size / self.unit
+        whole = floor(before + _ROUNDING)
+        if before - whole > _ROUNDING:
+            return min(whole + 1, len(calls))
+        if whole < len(calls) and calls[whole].came <= came:
+            whole += 1
+        return min(whole, len(calls))
 
     def keep(self, places: "deque[Place[W]]") -> None:
         """Replace all calls by these."""
         self.calls = places
+        self.size = sum(place.size for place in places)
         self.totals = [sum(column) for column in zip(*(p.cost for p in places), strict=True)]
 
 
@@ -100,6 +144,9 @@ class Place(NamedTuple, Generic[W]):
     came: float
 
 
+_came = attrgetter("came")
+
+
 @final
 class _PriorityClass(Generic[W]):
     """The lanes of one priority."""
@@ -108,7 +155,8 @@ class _PriorityClass(Generic[W]):
 
     def __init__(self) -> None:
         self.virtual = 0.0
-        self.heap: list[tuple[float, int, _LaneQueue[W]]] = []  # (tag, order, lane with calls)
+        # (tag, arrival of the first call, order, lane with calls)
+        self.heap: list[tuple[float, float, int, _LaneQueue[W]]] = []
 
 
 @final
@@ -137,7 +185,7 @@ class FairQueue(Generic[W]):
         return self._size
 
     def push(
-        self, waiting: W, name: str, size: float, now: float, cost: Sequence[float] = ()
+        self, waiting: W, name: str, size: float, came: float, cost: Sequence[float] = ()
     ) -> bool:
         """Add a call; return whether it may be the next one.
 
@@ -145,16 +193,18 @@ class FairQueue(Generic[W]):
             waiting: the call that waits.
             name: name of its lane.
             size: how much of the limits it takes, in a unit that is the same for all calls.
-            now: the current time.
+            came: when it came, in seconds: it precedes the calls of its lane that came later.
             cost: what it takes of each dimension, for `ahead`; of the same length for all calls.
         """
         queue = self._queues.get(name)
         if queue is None:
             queue = self._new_queue(name)
         is_behind = queue.is_in and bool(queue.calls) and not queue.calls[0].waiting.done
+        if is_behind and came < queue.calls[0].came:
+            is_behind = False
         if not queue.is_in:
-            self._enter(queue)
-        queue.add(Place(waiting, size, cost, now))
+            self._enter(queue, came)
+        queue.add(Place(waiting, size, cost, came))
         self._found = None
         self._size += 1
         if len(queue.calls) > queue.purge_at:
@@ -183,7 +233,8 @@ class FairQueue(Generic[W]):
         group.virtual = queue.tag
         queue.tag += place.size / queue.lane.weight
         if queue.calls:
-            heapq.heapreplace(group.heap, (queue.tag, next(self._order), queue))
+            entry = (queue.tag, queue.calls[0].came, next(self._order), queue)
+            heapq.heapreplace(group.heap, entry)
         else:
             heapq.heappop(group.heap)
             queue.is_in = False
@@ -193,6 +244,67 @@ class FairQueue(Generic[W]):
         """Return the sums of the costs of all calls in a lane; empty without calls."""
         queue = self._queues.get(name)
         return () if queue is None else queue.totals
+
+    def before(
+        self,
+        name: str,
+        came: float,
+        dimensions: int,
+        is_it: Callable[[W], bool] | None = None,
+    ) -> tuple[float, list[float]]:
+        """Return how many calls would be served before one that joins a lane now, and their cost.
+
+        It is an estimate, and rather too low: of a lane whose calls differ and of which only some
+        would be served before, these are taken to cost as much as its mean call of that size.
+
+        Args:
+            name: the name of the lane.
+            came: the time that decides its place in the lane.
+            dimensions: how many dimensions a cost has.
+            is_it: recognises the call, if it is in the lane already.
+        """
+        queue = self._queues.get(name)
+        lane = self._lane_of(name) if queue is None else queue.lane
+        count, ahead, costs = 0.0, 0.0, [0.0] * dimensions
+        if queue is not None and queue.calls:
+            if is_it is None and came >= queue.calls[-1].came:
+                count, ahead, costs = len(queue.calls), queue.size, list(queue.totals)
+            else:
+                for place in queue.calls:
+                    if place.came > came if is_it is None else is_it(place.waiting):
+                        break
+                    count, ahead = count + 1, ahead + place.size
+                    costs = list(map(add, costs, place.cost))
+        group = self._classes.get(lane.priority)
+        if group is not None:
+            tag = 0.0 if queue is None else queue.tag
+            start = max(tag, group.virtual) + ahead / lane.weight
+            for tag, _, _, other in group.heap:
+                if tag <= start and other is not queue and other.calls:
+                    calls = other.until(start, came)
+                    count += calls
+                    share = calls / len(other.calls)
+                    costs = [
+                        cost + share * more for cost, more in zip(costs, other.totals, strict=False)
+                    ]
+        for priority, group in self._classes.items():
+            head_start_s = (priority - lane.priority) * self._ageing_s
+            others = [one for *_, one in group.heap if one.calls]
+            # A class is ordered by its tags: only if all of its calls are older, all are before.
+            if priority != lane.priority and all(
+                one.calls[-1].came - head_start_s <= came for one in others
+            ):
+                for other in others:
+                    count += len(other.calls)
+                    costs = list(map(add, costs, other.totals))
+        return count, costs
+
+    def purge(self) -> None:
+        """Remove all calls that were given up."""
+        for queue in self._queues.values():
+            if queue.calls:
+                self._purge(queue)
+        self._found = None
 
     def depths(self) -> dict[str, int]:
         """Return the number of calls, by lane."""
@@ -208,7 +320,7 @@ class FairQueue(Generic[W]):
             queue.lane = self._lane_of(queue.name)
             queue.tag, queue.is_in = 0.0, False
             if queue.calls:
-                self._enter(queue)
+                self._enter(queue, queue.calls[0].came)
 
     def drain(self) -> "list[Place[W]]":
         """Remove and return all calls, lane by lane; some may be given up."""
@@ -234,7 +346,8 @@ class FairQueue(Generic[W]):
             copied: _PriorityClass[W] = _PriorityClass()
             copied.virtual = group.virtual
             copied.heap = [
-                (tag, order, other._queues[queue.name]) for tag, order, queue in group.heap
+                (tag, came, order, other._queues[queue.name])
+                for tag, came, order, queue in group.heap
             ]
             other._classes[priority] = copied
         other._order = itertools.count(next(self._order))
@@ -256,7 +369,7 @@ class FairQueue(Generic[W]):
     def _first(self, group: _PriorityClass[W]) -> _LaneQueue[W] | None:
         """Return the lane that is served first in its class; drop given-up calls at its front."""
         while group.heap:
-            queue = group.heap[0][2]
+            queue = group.heap[0][3]
             while queue.calls and queue.calls[0].waiting.done:
                 queue.take()
                 self._size -= 1
@@ -266,13 +379,13 @@ class FairQueue(Generic[W]):
             queue.is_in = False
         return None
 
-    def _enter(self, queue: _LaneQueue[W]) -> None:
+    def _enter(self, queue: _LaneQueue[W], came: float) -> None:
         group = self._classes.get(queue.lane.priority)
         if group is None:
             group = self._classes[queue.lane.priority] = _PriorityClass()
         queue.tag = max(queue.tag, group.virtual)
         queue.is_in = True
-        heapq.heappush(group.heap, (queue.tag, next(self._order), queue))
+        heapq.heappush(group.heap, (queue.tag, came, next(self._order), queue))
 
     def _new_queue(self, name: str) -> _LaneQueue[W]:
         if len(self._queues) >= self._max_queues:

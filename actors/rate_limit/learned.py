@@ -19,6 +19,7 @@ from .bucket import Bucket
 from .evidence import LimitEvidence
 from .explanation import BucketState
 from .limits import ENFORCED_IN_PARTS_S, Rate
+from .waits import Flow, Pause
 
 _AVERAGED_S = 5.0  # seconds over which the rate of other clients is averaged
 _MAX_OF_OTHERS = 0.95  # of the rate; some calls are needed to receive further reports
@@ -133,6 +134,19 @@ class Learned:
         if now < self._renews_at and self._left < min(amount, self.limit):
             at = max(at, self._renews_at)
         return at
+
+    def flows(self, now: float) -> list[Flow]:
+        """Return what it lets through; nothing is certain while its period is a guess."""
+        if self.period_s is None or self._evidence.is_guess:
+            return []
+        own = self._own.flow(self.index, now)
+        return [own] if self.is_window else [own, self._all.flow(self.index, now)]
+
+    def pauses(self, now: float) -> list[Pause]:
+        """Return until when calls wait for which too little is left."""
+        if now >= self._renews_at:
+            return []
+        return [Pause(self.index, self._left, self._renews_at - now, self.limit)]
 
     def take(self, amount: float, now: float) -> None:
         """Debit an amount."""

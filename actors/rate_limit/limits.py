@@ -47,12 +47,22 @@ class PermitRequest:
         cost: what the call takes of each dimension, by estimate.
         lane: the lane that it waits in.
         deadline: time after which it must not be admitted, in seconds of the limiter's clock.
+        came: when an earlier copy of the call came, whose place it takes; None without one.
     """
 
     model: str
     cost: Cost
     lane: str = ""
     deadline: float = inf
+    came: float | None = None
+
+    def came_at(self, now: float) -> float:
+        """Return the time that decides its place in its lane.
+
+        Args:
+            now: the current time.
+        """
+        return now if self.came is None else min(self.came, now)
 
 
 class Impossible(ValueError):

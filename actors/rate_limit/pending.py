@@ -1,5 +1,6 @@
 """The calls that wait in a `RateLimiterActor`, with their reply slots."""
 
+from math import inf
 from typing import Any
 
 import attrs
@@ -37,9 +38,10 @@ class PendingCall:
         message: asks for the response.
         slot: its reply slot, which all its places share.
         estimate: its estimated tokens.
-        since: when it came, in seconds on Trio's clock.
+        since: when its caller made it, or else when it came, in seconds on Trio's clock.
         lane: the lane that it waits in.
         places: its places, if several callers wait for it.
+        turn_by: when its turn must have come, in seconds on Trio's clock.
     """
 
     message: Complete | Stream
@@ -48,6 +50,7 @@ class PendingCall:
     since: float
     lane: str
     places: LanePlaces | None = None
+    turn_by: float = inf
 
     @property
     def done(self) -> bool:

@@ -30,6 +30,7 @@ class InFlightCall:
         usd: its cost in USD; None if it is not known.
         first_byte_s: seconds until the response began; None without a response.
         uncounted_tokens: tokens of the prompt that do not count towards the provider's limits.
+        queued_s: seconds that it waited until it was admitted.
     """
 
     request: Request
@@ -40,6 +41,7 @@ class InFlightCall:
     usd: float | None = None
     first_byte_s: float | None = None
     uncounted_tokens: int = 0
+    queued_s: float = 0.0
 
 
 @attrs.frozen
@@ -112,6 +114,11 @@ class CallPermit:
     def member(self) -> str:
         """See `Permit`."""
         return self._call.reservation.member
+
+    @property
+    def queued_s(self) -> float:
+        """See `Permit`."""
+        return self._call.queued_s
 
     async def renew(
         self, *, delay: float, throttled: Throttled | None, moves: Collection[str] | None = None

@@ -12,10 +12,10 @@ from typing import Generic, TypeVar, cast, final
 
 import attrs
 
-from ..permit import Refused, Report
+from ..permit import Report, ThrottleReason
 from ..pool_health import PoolHealth
 from ..responses import Usage
-from .core import Limiter
+from .core import Limiter, before_in
 from .explanation import BucketState, Explanation, LimiterSnapshot, ScopeState
 from .finder import FinderStatistics
 from .lanes import FairQueue, Waiting
@@ -23,6 +23,7 @@ from .limits import Impossible, Limits, PermitRequest, TooLate
 from .scope import QueuedCall, Reservation
 from .simulation import Grant, simulate
 from .spread import PoolMember, Spread
+from .waits import Places, Wait, bounds_together, wait_for
 
 W = TypeVar("W", bound=Waiting)
 _MAX_QUEUES = 256  # beyond it, those of models without calls are forgotten
@@ -72,6 +73,7 @@ class PoolLimiter(Generic[W]):
         self._spread = Spread({member.name: member.weight for member in members})
         self._queues: dict[str, FairQueue[QueuedCall]] = {}
         self._renewals: list[_MovableRenewal] = []
+        self._may_have_left = False  # whether calls that wait may have been given up
         self._probes: dict[str, Reservation] = {}  # {member on probation: the call that tries it}
 
     def __repr__(self) -> str:
@@ -97,7 +99,8 @@ class PoolLimiter(Generic[W]):
             TooLate: no member could admit it before its deadline.
         """
         self._check(request, now)
-        return self._enqueue(QueuedCall(waiting, request), request, now, came=now)
+        came = request.came_at(now)
+        return self._enqueue(QueuedCall(waiting, request), request, now, came=came)
 
     def try_admit(self, request: PermitRequest, now: float) -> Reservation | None:
         """Admit a call that need not wait; None if it must be pushed.
@@ -145,6 +148,31 @@ class PoolLimiter(Generic[W]):
         self._queues[self._queue_name(entry.request)].pop()
         return Grant(cast("W", entry.waiting), self._admit(member, entry.request, now))
 
+    def wait(self, request: PermitRequest, now: float, *, itself: W | None = None) -> Wait:
+        """Estimate how long a call would wait; see `Limiter.wait`.
+
+        The members are taken as one endpoint with the sum of their limits; those that are left out
+        are taken to work.
+
+        Raises:
+            Impossible: the call exceeds a limit of each member.
+        """
+        self._check(attrs.evolve(request, deadline=inf), now)
+        if self._may_have_left:
+            self._may_have_left = False
+            for one in self._queues.values():
+                one.purge()
+        queue = self._queues.get(self._queue_name(request)) or self._new_queue()
+        before = before_in(queue, request, now, itself)
+        members = [member.bounds(request.model, now) for member in self._members.values()]
+        bounds = bounds_together(members)
+        bounds.places.append(Places(self.in_flight, self._limits.in_flight))
+        return wait_for(bounds, before, request.cost, self.mean_s)
+
+    def left(self) -> None:
+        """Record that a call that waits was given up; see `Limiter.left`."""
+        self._may_have_left = True
+
     # ---------------------------------------------------------------- calls in flight
 
     def release(self, reservation: Reservation, now: float, *, happened: bool = True) -> None:
@@ -178,7 +206,7 @@ class PoolLimiter(Generic[W]):
     def refused(
         self,
         reservation: Reservation,
-        why: Refused,
+        why: ThrottleReason,
         report: Report | None,
         *,
         pause_s: float,
@@ -303,10 +331,12 @@ class PoolLimiter(Generic[W]):
         if queue is None:
             if len(self._queues) >= _MAX_QUEUES:
                 self._queues = {key: one for key, one in self._queues.items() if len(one)}
-            queue = FairQueue[QueuedCall](self._limits.lane, self._limits.ageing_s)
-            self._queues[name] = queue
+            queue = self._queues[name] = self._new_queue()
         size = min(member.size(request, now) for member in self._members.values())
         return queue.push(call, request.lane, size, came, request.cost)
+
+    def _new_queue(self) -> FairQueue[QueuedCall]:
+        return FairQueue(self._limits.lane, self._limits.ageing_s)
 
     def _look(
         self, now: float, *, only_renewals: bool

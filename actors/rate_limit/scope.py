@@ -18,6 +18,7 @@ from .lanes import FairQueue, Waiting
 from .learned import Learned
 from .limits import Cost, Impossible, Limits, PermitRequest, TooLate
 from .reports import REFUSAL
+from .waits import Bounds, Pause, Places
 
 _REFUSED_REMEMBERED = 256  # calls
 _REQUESTS = DIMENSIONS.index("requests")
@@ -361,6 +362,20 @@ class LimitScope:
                     f"and its deadline is in {max(0.0, request.deadline - now):.1f} s",
                     wait_s,
                 )
+
+    def bounds(self, now: float) -> Bounds:
+        """Return the limits of this scope and of all models as they bound the calls that wait."""
+        flows = [limit.bucket.flow(limit.index, now) for limit in self.every]
+        pauses: list[Pause] = []
+        if self.parked_until > now:
+            pauses.append(Pause(_REQUESTS, -inf, self.parked_until - now))
+        for learned in self.learned.values():
+            flows += learned.flows(now)
+            pauses += learned.pauses(now)
+        if self.pace is not None:
+            flows.append(self.pace.flow(_REQUESTS, now))
+        most = self.max_in_flight
+        return Bounds(flows, pauses, [] if most == inf else [Places(self.in_flight, most)])
 
     def size(self, cost: Cost) -> float:
         """Return the size of a call for fair queueing: the most seconds that it takes of a limit.

@@ -19,7 +19,7 @@ from ..http import (
     transport_for,
 )
 from ..pool_health import PoolHealth
-from ..responses import Delta, Response
+from ..responses import Response, StreamPiece
 from ..vendors import Endpoint, PriceBook, Timeouts, default_prices
 from .attempt import AttemptLayer, SingleAttempt
 from .breaker import NEVER_OPENS, BreakerPolicy, BreakerStatistics, EndpointBreaker
@@ -218,7 +218,7 @@ class RequestActor(Actor):
         return await self._runner.run(message, deadline=self._due)
 
     @streams(Stream, raises=(CallFailed,))
-    async def stream(self, message: Stream, sink: StreamSink[Delta | Response]) -> None:
+    async def stream(self, message: Stream, sink: StreamSink[StreamPiece | Response]) -> None:
         """Make one call, and send each piece as it arrives; the whole response is the last item.
 
         After the first piece the call is not retried.
@@ -226,7 +226,10 @@ class RequestActor(Actor):
         Raises:
             CallFailed: there is no response, or it broke off; the subclass states why.
         """
-        await sink.send(await self._runner.run(message, deadline=self._due, deliver=sink.send))
+        response = await self._runner.run(
+            message, deadline=self._due, deliver=sink.send, wants_events=message.events
+        )
+        await sink.send(response)
 
     @handles(GetRequestStatistics, urgent=True)
     async def count(self, message: GetRequestStatistics) -> RequestStatistics:  # noqa: ARG002  # without fields

@@ -66,7 +66,7 @@ class SingleAttempt:
         model = prepared.request.model
         try:
             self._check_readable(model)
-            headers = self._exchange.headers()
+            headers = self._exchange.headers(prepared.request)
             if account is not None:
                 await _reserve(account)
                 account.endpoint = self._exchange.label
@@ -92,6 +92,7 @@ class SingleAttempt:
                     watch=watch,
                     permit=permit,
                     deliver=None if call.deliver is None else call.deliver_piece,
+                    wants_events=call.wants_events,
                 )
                 ending = exchanged
                 self._streaks.clear(model)

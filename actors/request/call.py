@@ -9,7 +9,7 @@ import trio
 from ..calls import Complete, Stream
 from ..events import stages_of
 from ..ledger import MOST_USD, asked_tier, judge_usage, listed_usd
-from ..responses import Delta, Response, Usage
+from ..responses import Delta, Response, StreamPiece, Usage
 from ..vendors import tier_named
 from .context import CallProgress, RequestContext
 from .exchange import Exchanged
@@ -58,7 +58,8 @@ class CallRunner:
         message: Complete | Stream,
         *,
         deadline: Callable[[], float],
-        deliver: Callable[[Delta], Awaitable[None]] | None = None,
+        deliver: Callable[[StreamPiece], Awaitable[None]] | None = None,
+        wants_events: bool = False,
     ) -> Response:
         """Make one call.
 
@@ -66,6 +67,7 @@ class CallRunner:
             message: the request, and whom it is for.
             deadline: returns the deadline on Trio's clock, in seconds; it can move meanwhile (R4).
             deliver: receives each piece of the response; None if the caller wants only the whole.
+            wants_events: whether the pieces are the provider's own events, where there are any.
 
         Raises:
             CallFailed: there is no response; the subclass states why.
@@ -80,6 +82,7 @@ class CallRunner:
             observer=shared.observer,
             observed=self._observed,
             deliver=deliver,
+            wants_events=wants_events,
         )
         try:
             exchanged, target = await self._over_targets(call)
@@ -92,6 +95,8 @@ class CallRunner:
                     await call.deliver_piece(Delta.whole(choice, index))
             return self._response(call, exchanged, self._shared.fallback.number(target))
         error.attempts, error.maybe_billed = call.sent, call.maybe_billed
+        if message.permit is not None:
+            error.queued_s = message.permit.queued_s
         error.is_transient = may_repeat and error.billed == "no"
         if call.maybe_billed:  # one attempt is enough (L3)
             error.billed = "maybe"
@@ -174,6 +179,7 @@ class CallRunner:
             embeddings=decoded.embeddings,
             first_byte_s=exchanged.first_byte_s,
             maybe_billed=call.maybe_billed,
+            queued_s=0.0 if permit is None else permit.queued_s,
             host=exchanged.host,
             key_name=exchanged.key_name,
             fallback=fallback,

@@ -10,7 +10,7 @@ from ..calls import Complete, Stream
 from ..errors import CallFailed, ConnectionFailed, MalformedResponse
 from ..events import CallEvent, CallStage, Destination, Observer, ignore, stages_of
 from ..messages import Request
-from ..responses import Delta
+from ..responses import Delta, StreamPiece
 from ..vendors import Endpoint, PriceBook
 from .breaker import EndpointBreaker
 from .exchange import Exchange, Exchanged
@@ -35,6 +35,7 @@ class CallProgress:
         observer: receives an event for every attempt.
         observed: the stages whose events the observer wants.
         deliver: receives each piece of the response; None if the caller wants only the whole.
+        wants_events: whether the pieces are the provider's own events; see `Stream`.
         sent: HTTP requests sent so far. The attempt layer counts them.
         maybe_billed: attempts that may have been billed without a response (L3). The attempt layer
             counts them.
@@ -51,7 +52,8 @@ class CallProgress:
     observed: frozenset[CallStage] = attrs.field(
         default=attrs.Factory(lambda self: stages_of(self.observer), takes_self=True)
     )
-    deliver: Callable[[Delta], Awaitable[None]] | None = None
+    deliver: Callable[[StreamPiece], Awaitable[None]] | None = None
+    wants_events: bool = False
     sent: int = 0
     maybe_billed: int = 0
     unreadable: int = 0
@@ -84,19 +86,19 @@ class CallProgress:
             return False
         return not (self.keeps_state and error.billed == "maybe")
 
-    async def deliver_piece(self, delta: Delta) -> None:
+    async def deliver_piece(self, piece: StreamPiece) -> None:
         """Pass a piece of the response to the caller; it must want pieces.
 
         Args:
-            delta: the piece to pass on.
+            piece: the piece to pass on.
         """
         self.has_delivered = True
-        if "ended" in self.observed:
+        if "ended" in self.observed and (isinstance(piece, Delta) or piece.deltas):
             if self.piece_times is None:
                 self.piece_times = []
             self.piece_times.append(trio.current_time())
         if self.deliver is not None:
-            await self.deliver(delta)
+            await self.deliver(piece)
 
     def report(
         self,

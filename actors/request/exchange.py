@@ -9,11 +9,12 @@ import trio
 
 from ..errors import AuthenticationFailed, BadRequest
 from ..events import Destination
+from ..extra_headers import joined_headers
 from ..http import HttpCarrier, HttpResponse, ResponseReader
 from ..messages import Request
 from ..permit import Permit
 from ..rate_limit import read_reports
-from ..responses import Delta
+from ..responses import StreamPiece
 from ..vendors import (
     AnswerReader,
     ApiError,
@@ -26,6 +27,7 @@ from ..vendors import (
     dumps,
 )
 from .failures import AttemptFailed, Failures
+from .passed_events import PassedEvents
 from .quoted_keys import DeltaScrubber, response_without_key
 from .schema_spelling import with_schema_described
 from .spelling import AS_WRITTEN, Spelling
@@ -35,7 +37,7 @@ _MAX_RESPONSE_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 
 _MAX_URLS = 100  # remembered
 _LINGER_S = 0.2  # a caller who wants the whole does not see that pieces are read later
 _OVERLAP_BYTES = 64  # a key that is cut in two is found if these have its beginning
-_Deliver = Callable[[Delta], Awaitable[None]]
+_Deliver = Callable[[StreamPiece], Awaitable[None]]
 
 
 @attrs.frozen(kw_only=True)
@@ -155,12 +157,19 @@ class Exchange:
             request=request, form=form, url=url, body=body, stream=stream, spelling=spelling
         )
 
-    def headers(self) -> Mapping[str, str]:
+    def headers(self, request: Request) -> Mapping[str, str]:
         """Return the headers of one attempt, with the key that is valid now.
+
+        Args:
+            request: the request, which may have headers of its own.
 
         Raises:
             AttemptFailed: there is no key.
         """
+        common = self._common_headers()
+        return joined_headers(common, request.extra_headers) if request.extra_headers else common
+
+    def _common_headers(self) -> Mapping[str, str]:
         if self._latest and not callable(self._endpoint.api_key):
             return self._latest  # they never change
         try:
@@ -183,6 +192,7 @@ class Exchange:
         watch: SendWatch,
         permit: Permit | None = None,
         deliver: _Deliver | None = None,
+        wants_events: bool = False,
     ) -> Exchanged:
         """Send a request and read the whole response.
 
@@ -194,6 +204,7 @@ class Exchange:
             watch: learns of the progress of the response.
             permit: receives the limits that the response reports.
             deliver: receives each piece of a streamed response, and may wait.
+            wants_events: whether the pieces are the provider's own events.
 
         Raises:
             AttemptFailed: there is no response.
@@ -212,7 +223,9 @@ class Exchange:
                 if deliver is None:
                     response.linger(_LINGER_S)
                 body = ResponseReader(response, start)
-                decoded = await self._read(body, prepared, attempt, watch, deliver)
+                decoded = await self._read(
+                    body, prepared, attempt, watch, deliver, wants_events=wants_events
+                )
             finally:
                 await response.aclose()
         except httpx.HTTPStatusError as error:  # raised by a hook of the user's client
@@ -249,13 +262,19 @@ class Exchange:
         attempt: int,
         watch: SendWatch,
         deliver: _Deliver | None,
+        *,
+        wants_events: bool,
     ) -> DecodedResponse:
         reader, broken, quotes_key = (
             AnswerReader(prepared.form, prepared.request, watch.saw),
             None,
             False,
         )
-        scrubber = None if deliver is None else DeltaScrubber(self._endpoint)
+        scrubber = (
+            None
+            if deliver is None
+            else self._scrubber_of(reader, prepared.form, wants_events=wants_events)
+        )
         tail = b""  # of what was read before, as long as the beginning of a key
         try:
             async with body:
@@ -274,7 +293,7 @@ class Exchange:
                     if reader.is_whole and not is_over:
                         watch.received(piece)
                     if deliver is not None and scrubber is not None:
-                        await _pass_on(deliver, filter(None, map(scrubber.feed, deltas)), watch)
+                        await _pass_on(deliver, scrubber.pieces(deltas), watch)
                     if is_over:
                         break
                 else:
@@ -293,6 +312,16 @@ class Exchange:
             raise self._failures.failed_within(decoded, attempt)
         return response_without_key(self._endpoint, decoded, is_quoted=quotes_key)
 
+    def _scrubber_of(
+        self, reader: AnswerReader, form: WireFormat, *, wants_events: bool
+    ) -> DeltaScrubber | PassedEvents:
+        """Return what makes the pieces for the caller, without the key."""
+        if not wants_events:
+            return DeltaScrubber(self._endpoint)
+        passed = PassedEvents(self._endpoint, form.form)
+        reader.keep_events(passed.keep)
+        return passed
+
     def _unreadable(
         self, error: ValueError, body: ResponseReader, reader: AnswerReader, attempt: int
     ) -> AttemptFailed:
@@ -308,8 +337,8 @@ class Exchange:
         return self._failures.malformed(why, attempt, reader.start)
 
 
-async def _pass_on(deliver: _Deliver, deltas: Iterable[Delta], watch: SendWatch) -> None:
+async def _pass_on(deliver: _Deliver, pieces: Iterable[StreamPiece], watch: SendWatch) -> None:
     """Deliver pieces of a response; the wait for their reader is no silence of the provider."""
-    for delta in deltas:
+    for piece in pieces:
         with watch.paused():
-            await deliver(delta)
+            await deliver(piece)

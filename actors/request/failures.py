@@ -28,7 +28,7 @@ from ..http import (
     retry_after_s,
     should_retry,
 )
-from ..permit import Refused, Throttled
+from ..permit import Throttled, ThrottleReason
 from ..rate_limit import read_refusal, read_reports
 from ..vendors import ApiError, BrokeOff, Endpoint, WireFormat, loads
 from .classification import classify, is_retried
@@ -247,7 +247,7 @@ def _throttled(
     if not issubclass(kind, RateLimited):
         return None
     words = f"{error.type} {error.code} {error.message}".lower()
-    why: Refused = "too_many" if _TOO_MANY.search(words) else "too_fast"
+    why: ThrottleReason = "too_many" if _TOO_MANY.search(words) else "too_fast"
     report = read_refusal(error.message)
     if report is None:  # the headers report every limit; the fullest one is the reason
         report = max(read_reports(headers), key=lambda one: one.used / one.limit, default=None)

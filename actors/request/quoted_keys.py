@@ -3,7 +3,7 @@
 A gateway may return the headers of a request, and a model what a gateway shows it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, final
 
 import attrs
@@ -11,6 +11,8 @@ import attrs
 from ..json_value import Json
 from ..responses import Choice, Delta, ToolCall, ToolCallDelta
 from ..vendors import DecodedResponse, Endpoint
+
+_SHOWN_CHARACTERS = 12  # of the beginning of a key; so many tell nothing of it
 
 
 def without_key(endpoint: Endpoint, body: Json | Mapping[str, Json]) -> Mapping[str, Json] | None:
@@ -94,11 +96,28 @@ class DeltaScrubber:
 
     Args:
         endpoint: whose key to remove.
+
+    Attributes:
+        has_hidden: whether a delta contained the key.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._waiting: dict[_Part, str] = {}
+        self.has_hidden = False
+
+    @property
+    def may_begin_key(self) -> bool:
+        """Whether a text waits that is so long that it is no beginning of the key by chance."""
+        return any(len(text) >= _SHOWN_CHARACTERS for text in self._waiting.values())
+
+    def pieces(self, deltas: Sequence[Delta]) -> Iterator[Delta]:
+        """Return deltas without the key, and without those that wait.
+
+        Args:
+            deltas: the next pieces of the response.
+        """
+        return filter(None, map(self.feed, deltas))
 
     def feed(self, delta: Delta) -> Delta | None:
         """Return a delta without the key; None if all of it waits.
@@ -132,8 +151,10 @@ class DeltaScrubber:
         return self._hidden(text)
 
     def _hidden(self, text: str) -> str:
-        is_quoted = self._endpoint.is_quoted_in(text.encode(errors="replace"))
-        return self._endpoint.scrub(text) if is_quoted else text
+        if not self._endpoint.is_quoted_in(text.encode(errors="replace")):
+            return text
+        self.has_hidden = True
+        return self._endpoint.scrub(text)
 
 
 def _has_text(delta: Delta) -> bool:

@@ -234,8 +234,9 @@ class BatchRoute:
     def quote(
         self, request: Request, usage: Usage, left_s: float, expected_s: float | None
     ) -> Quote | None:
-        """See `Route`; it accepts requests that can wait and do not request a tier."""
-        can_take = left_s >= self.from_s and "service_tier" not in request.extra_body
+        """See `Route`; it accepts requests that can wait and request no tier and no headers."""
+        is_plain = "service_tier" not in request.extra_body and not request.extra_headers
+        can_take = left_s >= self.from_s and is_plain
         if not (can_take or self.is_only):
             return None
         expected = self.from_s if expected_s is None else expected_s

@@ -1,6 +1,6 @@
 """The base class of stages that change calls, or their responses, on the way."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from functools import partial
 from inspect import iscoroutinefunction, unwrap
@@ -24,7 +24,7 @@ from ...runtime import (
 from ..calls import CallContext, Complete, Stream
 from ..errors import CallFailed
 from ..messages import Request
-from ..responses import Delta, Response
+from ..responses import Delta, Response, StreamPiece
 from .explaining import ExplainStage
 
 _CallT = TypeVar("_CallT", Complete, Stream)
@@ -116,7 +116,8 @@ class Stage(Actor[Complete | Stream]):
 
         The complete response, which follows them, is changed by `incoming`. A subclass that
         overrides only `incoming` sends no piece before the response is complete; then it sends one
-        with all of it. If `incoming` leaves the texts as they are, return `pieces` here.
+        with all of it. If `incoming` leaves the texts as they are, return `pieces` here; then the
+        provider's own events, too, go to a caller who wants them.
 
         Args:
             pieces: those of the next stage, as they arrive.
@@ -243,24 +244,24 @@ class Stage(Actor[Complete | Stream]):
             try:
                 async with self.to.stream(message) as items:
                     slot.start(items.slot)
-                    await self._pass_items(items, message.context, slot.sink)
+                    await self._pass_items(items, message, slot.sink)
                 slot.reply(None)
             except (CallFailed, AskFailed) as error:
                 slot.fail(error)
 
     async def _pass_items(
         self,
-        items: AskStream[Delta | Response],
-        context: CallContext,
-        sink: StreamSink[Delta | Response] | None,
+        items: AskStream[StreamPiece | Response],
+        message: Stream,
+        sink: StreamSink[StreamPiece | Response] | None,
     ) -> None:
         response: Response | None = None
 
-        async def send(item: Delta | Response) -> None:
+        async def send(item: StreamPiece | Response) -> None:
             if sink is not None:
                 await sink.send(item)
 
-        async def pieces() -> AsyncGenerator[Delta]:
+        async def pieces() -> AsyncGenerator[StreamPiece]:
             nonlocal response
             try:
                 async for item in items:
@@ -274,19 +275,46 @@ class Stage(Actor[Complete | Stream]):
 
         is_whole = type(self).incoming_pieces is Stage.incoming_pieces
         async with aclosing(pieces()) as source:
-            if not is_whole:
-                async with aclosing(self._pieces(source, context)) as changed:
-                    async for piece in changed:
-                        await send(self._piece(piece))
+            if message.events and not is_whole:
+                async with aclosing(_deltas_of(source)) as deltas:
+                    await self._pass_changed(deltas, source, message.context, send)
+            elif not is_whole:  # all of the pieces are deltas
+                deltas = cast("AsyncGenerator[Delta]", source)
+                await self._pass_changed(deltas, source, message.context, send)
             async for _ in source:  # what it has left
                 pass
         if response is None:
             await items.slot.wait()  # raises what broke off, if `incoming_pieces` has caught it
             return
-        response = await self._response(response, context)
+        response = await self._response(response, message.context)
         for piece in _whole_pieces(response) if is_whole else ():
             await send(piece)
         await send(response)
+
+    async def _pass_changed(
+        self,
+        deltas: AsyncGenerator[Delta],
+        source: AsyncGenerator[StreamPiece],
+        context: CallContext,
+        send: Callable[[StreamPiece], Awaitable[None]],
+    ) -> None:
+        """Send what `incoming_pieces` makes of the deltas; if it takes none, what they are from."""
+        async with aclosing(self._pieces(deltas, context)) as changed:
+            if changed is deltas:
+                async for piece in source:
+                    await send(piece)
+                return
+            async for delta in changed:
+                await send(self._piece(delta))
+
+
+async def _deltas_of(pieces: AsyncGenerator[StreamPiece]) -> AsyncGenerator[Delta]:
+    async for piece in pieces:
+        if isinstance(piece, Delta):
+            yield piece
+        else:
+            for delta in piece.deltas:
+                yield delta
 
 
 def _whole_pieces(response: Response) -> Iterator[Delta]:

@@ -13,6 +13,7 @@ with lazy_imports(__name__):
     from .catalog import vendor_at as vendor_at
     from .catalog import vendor_named as vendor_named
     from .decoding import dumps as dumps
+    from .decoding import is_end_mark as is_end_mark
     from .decoding import loads as loads
     from .endpoint import Endpoint as Endpoint
     from .endpoint import Timeouts as Timeouts

@@ -22,6 +22,7 @@ _SHOWN_BYTES = 200
 
 AnswerKind = Literal["events", "whole"]
 OnEvents = Callable[[Sequence[ServerSentEvent], Sequence[Delta]], None]
+KeepEvent = Callable[[ServerSentEvent, Sequence[Delta]], None]
 
 
 class _Decoder(Protocol):
@@ -56,6 +57,7 @@ class AnswerReader:
         self._kind: AnswerKind | None = None  # not known yet
         self._parser: SseParser | None = None  # of events, as the decoder
         self._decoder: _Decoder | None = None
+        self._keep: KeepEvent | None = None
         self._chatter = b""  # the first event that is none of the format
         self._pieces: list[bytes] = []
         self.start = b""
@@ -70,6 +72,14 @@ class AnswerReader:
     def done(self) -> bool:
         """Whether the provider marked the end."""
         return self._decoder is not None and self._decoder.done
+
+    def keep_events(self, keep: KeepEvent) -> None:
+        """Call a function with each event that is part of the response, and with its deltas.
+
+        Args:
+            keep: the function, called in `feed`.
+        """
+        self._keep = keep
 
     def feed(self, piece: bytes) -> Sequence[Delta]:
         """Add the next bytes; return the deltas of the events that they complete.
@@ -92,6 +102,8 @@ class AnswerReader:
             if self._kind != "events":
                 return ()
             self._parser, self._decoder = SseParser(), self._new_decoder()
+            if self._keep is not None:
+                self._decoder = _KeepingDecoder(self._decoder, self._keep)
             piece = self._pieces.pop()
         parser, decoder = self._parser, self._decoder
         if parser is None or decoder is None:
@@ -200,6 +212,32 @@ def _is_json(text: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+@final
+class _KeepingDecoder:
+    """Decodes events, and hands each one on with its deltas."""
+
+    def __init__(self, decoder: _Decoder, keep: KeepEvent) -> None:
+        self._decoder = decoder
+        self._keep = keep
+
+    @property
+    def done(self) -> bool:
+        """Whether the provider marked the end."""
+        return self._decoder.done
+
+    def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
+        """Decode an event; those after the end are no part of the response."""
+        if self._decoder.done:
+            return ()
+        deltas = self._decoder.feed(event)
+        self._keep(event, deltas)
+        return deltas
+
+    def end(self) -> DecodedResponse | ApiError:
+        """Return the response."""
+        return self._decoder.end()
 
 
 @final

@@ -72,6 +72,7 @@ class AnthropicMessages:
     """
 
     name = "Anthropic's messages format"
+    form = "anthropic"
     streams = True
     supports: ClassVar[frozenset[str]] = frozenset(
         {

@@ -3,19 +3,14 @@
 It looks like ``https://api.openai.com/v1#openai-project:proj_1``. Caches and journals contain it.
 """
 
-import re
 from collections.abc import Collection, Mapping
 from hashlib import sha256
 from urllib.parse import quote
 
 import httpx
 
-from ..redaction import looks_like_key, replace_keys
+from ..redaction import looks_like_key, names_secret, replace_keys
 
-# Headers and parameters that contain a key, by the end of their names. "x-portkey-config" does not.
-_KEY = re.compile(
-    r"(auth|authorization|key|token|secret|cookie|passw(or)?d|credentials?|sig|signature)$"
-)
 # Headers that name the caller or its trace. Every program and every call may have others.
 _OF_THE_CALLER = frozenset({
     "baggage",
@@ -83,7 +78,7 @@ def _public(values: Mapping[str, str], secret_names: Collection[str]) -> dict[st
         for name, value in sorted(values.items())
         if name.lower() not in _OF_THE_CALLER
         and name.lower() not in secret_names
-        and not _KEY.search(name.lower())
+        and not names_secret(name.lower())
     }  # fmt: skip
 
 

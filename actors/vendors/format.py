@@ -153,6 +153,11 @@ class WireFormat(Protocol):
         ...
 
     @property
+    def form(self) -> str:
+        """The short name, such as "anthropic"; see `ProviderEvent.form`."""
+        ...
+
+    @property
     def streams(self) -> bool:
         """Whether responses can be streamed."""
         ...

@@ -64,6 +64,7 @@ class GeminiContent:
     """
 
     name = "Gemini's generateContent format"
+    form = "gemini"
     streams = True
     supports: ClassVar[frozenset[str]] = frozenset(
         {

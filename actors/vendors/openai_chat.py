@@ -149,6 +149,7 @@ class OpenAIChat:
     """
 
     name = "OpenAI's chat format"
+    form = "chat"
     streams = True
     supports: ClassVar[frozenset[str]] = frozenset(
         {

@@ -42,6 +42,7 @@ class OpenAICompletions:
     """
 
     name = "OpenAI's completions format"
+    form = "completions"
     streams = True
     supports: ClassVar[frozenset[str]] = frozenset(
         {"inputs", "max_tokens", "n", "temperature", "top_p", "stop", "seed"}
@@ -153,6 +154,7 @@ class OpenAIEmbeddings:
     """
 
     name = "OpenAI's embeddings format"
+    form = "embeddings"
     streams = False
     supports: ClassVar[frozenset[str]] = frozenset({"inputs", "dimensions"})
 
@@ -209,6 +211,7 @@ class OpenAIModerations:
     """
 
     name = "OpenAI's moderations format"
+    form = "moderations"
     streams = False
     supports: ClassVar[frozenset[str]] = frozenset({"inputs"})
 

@@ -32,6 +32,7 @@ class OpenAIResponses:
     """
 
     name = "OpenAI's Responses format"
+    form = "responses"
     streams = True
     supports: ClassVar[frozenset[str]] = frozenset(
         {

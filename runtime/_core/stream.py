@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .ref import Ref
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class StreamOf(Message[None], Generic[T]):
@@ -29,7 +30,7 @@ class StreamOf(Message[None], Generic[T]):
 
 
 @final
-class StreamSink(Generic[T]):
+class StreamSink(Generic[T_contra]):
     """Where a handler made with `streams` sends the items of its reply.
 
     Args:
@@ -40,7 +41,7 @@ class StreamSink(Generic[T]):
     __slots__ = ("_channel", "_slot")
 
     def __init__(
-        self, channel: trio.MemorySendChannel[T], slot: ReplySlot[None] | None = None
+        self, channel: trio.MemorySendChannel[T_contra], slot: ReplySlot[None] | None = None
     ) -> None:
         self._channel = channel
         self._slot = slot
@@ -60,7 +61,7 @@ class StreamSink(Generic[T]):
         """When the wait for the consumer ends by itself: never; for the runtime itself."""
         return inf
 
-    async def send(self, item: T) -> None:
+    async def send(self, item: T_contra) -> None:
         """Send one item; wait while the consumer is behind, which is the backpressure.
 
         If the consumer has left, this is only a checkpoint: the handler is about to be cancelled.
@@ -82,7 +83,7 @@ class StreamSink(Generic[T]):
             pass
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _wait_to_send(self, item: T) -> None:
+    async def _wait_to_send(self, item: T_contra) -> None:
         worker = waiting_worker()
         if worker is None:
             await self._channel.send(item)

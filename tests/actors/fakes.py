@@ -244,6 +244,7 @@ class LoosePermit:
         self.settled = []
         self.uses = 0
         self.uncounted_tokens = None
+        self.queued_s = 0.0
 
     def use(self):
         self.uses += 1

@@ -67,6 +67,7 @@ def test_every_field_that_changes_the_answer_changes_the_key():
         "api": "responses",
         "packable": True,
         "extra_body": {"top_p": 0.5},
+        "extra_headers": {"anthropic-beta": "files-api-2025-04-14"},
     }
     of_texts = {"task": "embedding", "inputs": "Hi", "messages": ()}
     unsaid = {field.name for field in attrs.fields(Request)} - changes.keys() - of_texts.keys()

@@ -46,6 +46,7 @@ def test_what_is_named_as_a_secret_is_hidden_at_any_depth(name):
         "sk-ant-api03-0123456789",
         "gsk_0123456789abcdef",
         "csk-0123456789abcdef",
+        f"cs-{'aB3_' * 10}xyz",
         "AIzaSyA0123456789abcdefghij",
     ],
 )

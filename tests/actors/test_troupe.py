@@ -14,6 +14,8 @@ from callsheet.actors import (
     BatchApiStatistics,
     BatcherActor,
     BatchingStatistics,
+    Budget,
+    BudgetExceeded,
     CachePolicy,
     CacheStatistics,
     CallFailed,
@@ -23,6 +25,7 @@ from callsheet.actors import (
     LimiterStatistics,
     Limits,
     RateLimited,
+    Request,
     RequestActor,
     RequestStatistics,
     RetryPolicy,
@@ -345,3 +348,17 @@ async def test_statistics_are_reported_while_as_many_calls_as_may_be_are_in_flig
         await troupe.request_statistics()
         assert trio.current_time() == 2
         nursery.cancel_scope.cancel()
+
+
+async def test_budgets_change_while_a_troupe_runs(autojump_clock):
+    settings = settings_for(Script(), ledger=LedgerPolicy())
+    async with open_troupe(settings) as troupe:
+        request = Request.of("x", model="gpt-5-nano", max_tokens=100)
+        await troupe.complete(request, lane="a")
+        await troupe.change_budgets([Budget("0", per="tenant", match="a")])
+        with pytest.raises(BudgetExceeded):
+            await troupe.complete(request, lane="a")
+        await troupe.complete(request, lane="b")
+    async with open_troupe(settings_for(Script())) as troupe:
+        with pytest.raises(ValueError, match=r"TroupeSettings\(ledger=LedgerPolicy\(\)\)"):
+            await troupe.change_budgets([])

@@ -121,6 +121,7 @@ def test_every_alert_has_a_test_that_fires_it_and_one_that_does_not():
 def test_the_rules_and_the_configuration_are_valid():
     promtool("check", "rules", "callsheet.rules.yml")
     promtool("check", "config", "prometheus.yml")
+    promtool("check", "config", "gateway.yml")
 
 
 @needs_prometheus

@@ -21,10 +21,12 @@ from callsheet.actors import (
     Limits,
     Rate,
     Request,
+    cast_troupe,
     open_troupe,
 )
 from callsheet.metrics import FAMILIES, Metrics
 from callsheet.metrics.labels import OTHER, BoundedLabels, error_label, period_label
+from callsheet.runtime import open_runtime
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SECRET, PROMPT = "sk-0123456789", "the secret of the prompt"
@@ -199,6 +201,40 @@ async def test_two_troupes_at_a_time_need_two_objects(autojump_clock):
             await troupe.complete(Request.of("Hi", model=MODEL))
             assert (await scrape(other))("calls_total", MODEL, "answered") == 1
         assert (await scrape(metrics))("calls_total", MODEL, "answered") == 0
+
+
+async def test_the_troupes_of_one_runtime_can_share_an_object(autojump_clock):
+    """The counters are of all calls; what the stages report names the troupe."""
+    metrics = Metrics()
+    limits = {"limits": Limits(in_flight=3)}
+    async with open_runtime("app") as runtime:
+        one = await cast_troupe(runtime, settings_with(metrics, **limits), prefix="one-")
+        other = await cast_troupe(runtime, settings_with(metrics), prefix="other-")
+        for troupe in (one, other, other):
+            await troupe.complete(Request.of("Hi", model=MODEL))
+        seen = await scrape(metrics)
+        assert seen("calls_total", MODEL, "answered") == 3
+        assert seen("troupe_open", "one") == seen("troupe_open", "other") == 1
+        assert seen("calls_in_flight_limit", "one") == 3
+        assert seen("calls_in_flight_limit", "other") == Limits().in_flight
+        actors = [labels[0] for labels in seen.series("mailbox_capacity")]
+        assert actors.count("one-limiter") == actors.count("other-limiter") == 1
+        with pytest.raises(ValueError, match="of another troupe that is open"):
+            await cast_troupe(runtime, settings_with(metrics), prefix="one_")
+        await runtime.root.stop_child("other-metrics")
+        seen = await scrape(metrics)
+        assert (seen("troupe_open", "one"), seen("troupe_open", "other")) == (1, 0)
+    assert (await scrape(metrics))("troupe_open") == 0
+
+
+async def test_a_model_that_is_named_later_has_a_label_even_where_there_is_no_room(autojump_clock):
+    metrics = Metrics(max_models=0)
+    async with open_troupe(settings_with(metrics)) as troupe:
+        await troupe.complete(Request.of("Hi", model=MODEL))
+        metrics.name_models(["local"])
+        await troupe.complete(Request.of("Hi", model="local"))
+        seen = await scrape(metrics)
+    assert seen("calls_total", OTHER, "answered") == seen("calls_total", "local", "answered") == 1
 
 
 async def test_a_stage_that_does_not_report_costs_its_own_metrics_only(autojump_clock, monkeypatch):

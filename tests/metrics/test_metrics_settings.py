@@ -14,7 +14,7 @@ from callsheet.metrics import Metrics
         ({"models": MODEL}, "models must be a list of names, not 'gpt-4o"),
         ({"models": [1]}, r"models must be a list of names, not \[1\]"),
         ({"lanes": "nightly"}, "lanes must be a list of names, not 'nightly'"),
-        ({"listen": 9464}, 'an address is text such as "127.0.0.1:9464", not 9464'),
+        ({"listen": 9464}, 'an address is text such as "127.0.0.1:4000", not 9464'),
     ],
 )
 def test_a_setting_of_the_wrong_type_is_named(settings, words):

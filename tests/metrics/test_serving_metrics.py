@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from contextlib import suppress
+from types import SimpleNamespace
 
 import httpx
 import prometheus_client
@@ -13,8 +14,8 @@ from scraped import Scrape
 
 from callsheet import aio, sync
 from callsheet.actors import open_troupe
-from callsheet.metrics import CannotServe, Metrics, actor, serve, server
-from callsheet.metrics.server import ScrapeAddress, listen_at
+from callsheet.metrics import CannotServe, Metrics, actor, serve
+from callsheet.serving import ServingLimits
 
 pytestmark = pytest.mark.sockets
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -84,8 +85,7 @@ PARTS = {
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
 async def test_what_is_no_scrape_does_not_stop_the_server(part, monkeypatch):
-    monkeypatch.setattr(server, "_IDLE_S", 0.1)
-    monkeypatch.setattr(server, "_MAX_CONNECTIONS", 8)
+    monkeypatch.setattr(actor, "LIMITS", ServingLimits(max_connections=8))
     metrics = Metrics(listen="127.0.0.1:0")
     async with open_troupe(settings_for(Provider(), metrics=metrics)):
         port = int(metrics.address.rpartition(":")[2])
@@ -114,12 +114,12 @@ async def test_a_port_that_is_taken_is_named():
 
 
 async def test_a_crash_of_the_server_leaves_the_calls_alone(monkeypatch):
-    async def crash(app, address, task_status):
-        task_status.started(address)
+    async def crash(app, listen, *, limits, task_status):
+        task_status.started(SimpleNamespace(listen=listen))
         await trio.sleep(0.01)
         raise OSError("the socket is gone")
 
-    monkeypatch.setattr(actor, "serve_app", crash)
+    monkeypatch.setattr(actor, "serve", crash)
     metrics = Metrics(listen="127.0.0.1:0")
     async with open_troupe(settings_for(Provider(), metrics=metrics)) as troupe:
         call = await troupe.complete(request("say Hello after 0.1"))
@@ -127,20 +127,6 @@ async def test_a_crash_of_the_server_leaves_the_calls_alone(monkeypatch):
         seen = Scrape((await metrics.exposition()).body.decode())
     assert (seen("troupe_open"), metrics.address) == (0, "")
     assert seen("calls_total", "gpt-4o", "answered") == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("9464", ScrapeAddress("127.0.0.1", 9464)),
-        (":9464", ScrapeAddress("127.0.0.1", 9464)),
-        ("0.0.0.0:1", ScrapeAddress("0.0.0.0", 1)),
-        ("[::1]:0", ScrapeAddress("::1", 0)),
-        ("localhost:80", ScrapeAddress("localhost", 80)),
-    ],
-)
-def test_an_address_is_read(text, expected):
-    assert listen_at(text) == expected
 
 
 @pytest.mark.parametrize("text", ["here", "127.0.0.1", "localhost:http", "1:65536", "a:-1"])

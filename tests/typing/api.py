@@ -52,6 +52,7 @@ from callsheet.actors import (
     LeanTransport,
     LimiterStatistics,
     Observer,
+    ProviderEvent,
     Reading,
     RequestStatistics,
     ResponseStream,
@@ -155,13 +156,16 @@ async def watching(troupe: Troupe) -> None:
             else:
                 assert_type(item, Response[None])
         assert_type(items.response, Response[None] | None)
+    async with troupe.stream(Request.of("Say hello.", model="m"), events=True) as pieces:
+        assert_type(pieces, ResponseStream[None, Delta | ProviderEvent])
+        assert_type(await anext(pieces), Delta | ProviderEvent | Response[None])
 
 
 async def asking_a_stage(stage: Ref, request: Request) -> None:
     """What every stage takes, so that one of your own fits between two of them."""
     assert_type(await stage.ask(Complete(request, CallContext("call-1"))), Response)
     async with stage.stream(Stream(request, CallContext("call-2"))) as items:
-        assert_type(items, AskStream[Delta | Response])
+        assert_type(items, AskStream[Delta | ProviderEvent | Response])
     assert_type(await stage.ask(GetRequestStatistics()), RequestStatistics)
 
 

@@ -3,13 +3,16 @@
 from collections.abc import AsyncIterable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Generic, Self, TypeVar, final
+from typing import Generic, Self, final
 
-from ..actors import Delta, Response, Troupe
+from typing_extensions import TypeVar
+
+from ..actors import Delta, Response, StreamPiece, Troupe
 from ..doors import PieceStream
 from .bridge import AsyncioCall, AsyncioDoor
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
+PieceT_co = TypeVar("PieceT_co", bound=StreamPiece, covariant=True, default=Delta)
 PieceT = TypeVar("PieceT")
 ResourceT = TypeVar("ResourceT")
 
@@ -92,7 +95,9 @@ class AsyncioPieces(Generic[ResourceT, PieceT]):
 
 
 @final
-class AsyncioStream(AsyncioPieces[Troupe, Delta | Response[ResultT_co]], Generic[ResultT_co]):
+class AsyncioStream(
+    AsyncioPieces[Troupe, PieceT_co | Response[ResultT_co]], Generic[ResultT_co, PieceT_co]
+):
     """The pieces of a response in order, then the complete `Response`; see `ResponseStream`.
 
     Args:
@@ -106,7 +111,7 @@ class AsyncioStream(AsyncioPieces[Troupe, Delta | Response[ResultT_co]], Generic
 
     response: Response[ResultT_co] | None = None
 
-    async def __anext__(self) -> Delta | Response[ResultT_co]:
+    async def __anext__(self) -> PieceT_co | Response[ResultT_co]:
         """Return the next piece, or the complete response after the last piece.
 
         Raises:

@@ -1,13 +1,13 @@
 """A troupe for programs that run asyncio."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from math import inf
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, Literal, TypeVar, final, overload
 
 from .. import actors
-from ..actors import Request, Response, Troupe, TroupeSettings
+from ..actors import Request, Response, StreamPiece, Troupe, TroupeSettings
 from ..doors import check_buffer
 from ..runtime import RestartPolicy
 from ..sync import BlockingTroupe
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..actors import (
         BatchApiStatistics,
         BatchingStatistics,
+        Budget,
         CacheStatistics,
         CallPlan,
         CostStatistics,
@@ -138,6 +139,7 @@ class AsyncioTroupe:
             )
         )
 
+    @overload
     def stream(
         self,
         request: Request[ResultT_co],
@@ -146,7 +148,31 @@ class AsyncioTroupe:
         call: str = "",
         lane: str = "",
         buffer: int = 64,
-    ) -> AsyncioStream[ResultT_co]:
+        events: Literal[False] = False,
+    ) -> AsyncioStream[ResultT_co]: ...
+
+    @overload
+    def stream(
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        buffer: int = 64,
+        events: bool,
+    ) -> AsyncioStream[ResultT_co, StreamPiece]: ...
+
+    def stream(
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        buffer: int = 64,
+        events: bool = False,
+    ) -> AsyncioStream[ResultT_co, StreamPiece]:
         """Make one call and receive the response piece by piece; see `Troupe.stream`.
 
             async with troupe.stream(request) as pieces:
@@ -159,7 +185,7 @@ class AsyncioTroupe:
         return AsyncioStream(
             self._door,
             lambda troupe: troupe.stream(
-                request, timeout=timeout, call=call, lane=lane, buffer=buffer // 2
+                request, timeout=timeout, call=call, lane=lane, buffer=buffer // 2, events=events
             ),
             window=max(1, buffer - buffer // 2),
         )
@@ -208,6 +234,10 @@ class AsyncioTroupe:
     async def change_limits(self, limits: "Limits") -> None:
         """Replace the limits; see `Troupe.change_limits`."""
         await self._call(lambda troupe: troupe.change_limits(limits))
+
+    async def change_budgets(self, budgets: "Sequence[Budget]") -> None:
+        """Replace the budgets; see `Troupe.change_budgets`."""
+        await self._call(lambda troupe: troupe.change_budgets(budgets))
 
     async def _call(self, work: Callable[[Troupe], Awaitable[T]]) -> T:
         return await self._door.call(work)

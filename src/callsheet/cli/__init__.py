@@ -13,7 +13,7 @@ from ..interrupts import INTERRUPTED
 
 __all__ = ["INTERRUPTED", "main"]
 
-_COMMANDS = ("compose", "run", "export", "costs", "prices", "compare", "simulate", "top")
+_COMMANDS = ("compose", "run", "export", "costs", "prices", "compare", "simulate", "top", "keys")
 
 
 class _Commands(click.Group):

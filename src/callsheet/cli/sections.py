@@ -79,5 +79,14 @@ class SectionedCommand(click.Command):
         super().format_epilog(ctx, formatter)
 
 
+class SectionedGroup(SectionedCommand, click.Group):
+    """A command with commands of its own, which `--help` lists after the options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by section, then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
 option = partial(click.option, cls=SectionedOption)
 """`click.option` with one more argument, `section`."""

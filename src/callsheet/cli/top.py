@@ -1,5 +1,6 @@
 """`callsheet top`: look into a running program."""
 
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -9,8 +10,9 @@ import trio
 from rich.console import Console
 
 from ..actors import to_line
+from ..config import ADMIN_KEY_VARIABLE
 from ..top.display import read_once, show
-from ..top.source import NoReading
+from ..top.source import AdminKey, NoReading
 from ..wording import printable
 from .configuration import ConfiguredCommand, config_options
 from .sections import option
@@ -23,9 +25,21 @@ T = TypeVar("T")
 @click.command(
     cls=ConfiguredCommand,
     short_help="Look into a running program.",
-    examples=("top /run/user/1000/service.sock", "top service.sock --json"),
+    examples=(
+        "top /run/user/1000/service.sock",
+        "top service.sock --json",
+        "top http://127.0.0.1:4000",
+    ),
 )
 @click.argument("inspect", metavar="[PATH]", required=False)
+@option(
+    "--admin-key-env",
+    "admin_key_env",
+    metavar="VARIABLE",
+    default=ADMIN_KEY_VARIABLE,
+    show_default=True,
+    help="The variable of the environment that has the admin key of a gateway.",
+)
 @option(
     "--json",
     "as_json",
@@ -34,10 +48,11 @@ T = TypeVar("T")
     help="Print one reading as a line of JSON, and end.",
 )
 @config_options
-def top(*, inspect: str | None, as_json: bool) -> None:
-    """Look into the program that has opened the inspection socket PATH.
+def top(*, inspect: str | None, admin_key_env: str, as_json: bool) -> None:
+    """Look into the program that has opened the inspection socket PATH, or into a gateway.
 
-    The program opens it with TroupeSettings(inspect=PATH), or `callsheet run --inspect PATH`. The
+    PATH may be the URL of a gateway (callsheet serve), such as http://127.0.0.1:4000. Another
+    program opens it with TroupeSettings(inspect=PATH), or `callsheet run --inspect PATH`. The
     screen shows its calls, lanes, limits, actors, costs and errors once a second; ? lists the keys.
     Without PATH it is the socket that the settings file names (inspect), or $CALLSHEET_INSPECT.
     """
@@ -45,9 +60,9 @@ def top(*, inspect: str | None, as_json: bool) -> None:
         raise click.UsageError(
             "PATH is missing: give the inspection socket, or a settings file that names it"
         )
-    path = inspect
+    path, admin = inspect, AdminKey(admin_key_env, os.environ.get(admin_key_env, "").strip())
     if as_json:
-        reading = _run(lambda: read_once(path))
+        reading = _run(lambda: read_once(path, admin))
         click.echo(to_line(reading), nl=False)
         return
     console = Console(highlight=False)
@@ -59,7 +74,7 @@ def top(*, inspect: str | None, as_json: bool) -> None:
         sys.exit(_REFUSED)
     keyboard = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
     try:
-        _run(lambda: show(path, console, keyboard))
+        _run(lambda: show(path, console, keyboard, admin))
     except* KeyboardInterrupt:
         pass  # Ctrl-C is one of the ways to quit
 

@@ -1,16 +1,27 @@
 """Settings from a TOML file and from variables, for programs and for the commands."""
 
 from .document import ConfigError, read_document, read_variables
-from .settings import Config, load_settings, read_config
-from .variables import CONFIG_VARIABLE, truth_of
+from .endpoints import ChosenEndpoint, EndpointTables
+from .settings import Config, load_settings, located, read_config
+from .tables import as_table, explained, is_table, join, read_table
+from .variables import ADMIN_KEY_VARIABLE, CONFIG_VARIABLE, truth_of
 
 __all__ = [
+    "ADMIN_KEY_VARIABLE",
     "CONFIG_VARIABLE",
+    "ChosenEndpoint",
     "Config",
     "ConfigError",
+    "EndpointTables",
+    "as_table",
+    "explained",
+    "is_table",
+    "join",
     "load_settings",
+    "located",
     "read_config",
     "read_document",
+    "read_table",
     "read_variables",
     "truth_of",
 ]

@@ -14,6 +14,8 @@ from ..actors import redact_secrets, why_not_read
 
 _KEY_NAMES = frozenset({"api_key", "apikey", "key", "token", "secret", "password"})
 _KEY_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key"})
+_PRIVATE_KEY = "PRIVATE KEY-----"  # of a PEM file
+_NO_KEYS = frozenset({"gateway.tls.key"})  # a path
 _OF_HEADER = re.compile(r"\.headers\..*(auth|key|token|secret|cookie|password|credential)")
 
 
@@ -134,7 +136,10 @@ def _keys(value: object, field: str, name: str = "") -> Iterator[str]:
         for at, inner in enumerate(cast("list[object]", value), 1):
             yield from _keys(inner, f"{field}[{at}]", name)
     elif isinstance(value, str) and value:
-        is_named = name in _KEY_NAMES | _KEY_HEADERS and not field.startswith("keys.")
+        if _PRIVATE_KEY in value:
+            yield field
+            return
+        is_named = name in _KEY_NAMES | _KEY_HEADERS and field not in _NO_KEYS
         is_named = is_named or _OF_HEADER.search(field.lower()) is not None
         if is_named or redact_secrets(None, "", {"value": value})["value"] != value:
             yield field

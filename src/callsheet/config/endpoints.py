@@ -78,129 +78,176 @@ class ChosenEndpoint:
     member_limits: Mapping[str, Limits] = attrs.field(factory=dict[str, Limits])
 
 
-def choose_from(
-    document: Document,
-    usual_limits: Mapping[str, object],
-    given_limits: Mapping[str, object],
-    choice: object,
-    environ: Mapping[str, str],
-) -> ChosenEndpoint:
-    """Make the endpoint that a file describes, with its fallbacks.
+@attrs.frozen(kw_only=True)
+class EndpointTables:
+    """The tables of the endpoints of a file, each of which is read when it is used.
 
     Args:
-        document: the settings file.
-        usual_limits: the members of its table ``[limits]``.
+        source: the path of the file, for errors; "" without one.
+        folder: what relative paths in the file are relative to.
+        tables: the tables by their names.
+        usual_limits: the members of the table ``[limits]``.
         given_limits: members of that table that variables have, which hold for each endpoint.
-        choice: the name of the endpoint, or the names of the members of a pool; None for the only
-            one, or the one that is called "main".
         environ: the environment, which has the keys.
-
-    Raises:
-        ConfigError: a table cannot be used, or it is not clear which endpoint is meant.
     """
-    tables = {
-        name: as_table(table, join("endpoints", name))
-        for name, table in as_table(document.members.get("endpoints", {}), "endpoints").items()
-    }
-    if not tables:
-        if choice is not None:
-            raise ConfigError("there is no table [endpoints.NAME]", field="endpoint")
-        return ChosenEndpoint()
-    entries = _Entries(document, usual_limits, given_limits, environ, tables)
-    names = _names(choice, tables)
-    fallbacks = entries.fallbacks(names)
-    if len(names) == 1:
-        limits = entries.limits(names[0])
-        return ChosenEndpoint(
-            endpoint=entries.endpoint(names[0]),
-            field=join("endpoints", names[0]),
-            fallbacks=fallbacks,
-            limits=limits,
+
+    source: str = ""
+    folder: Path = attrs.field(factory=Path)
+    tables: Mapping[str, Mapping[str, object]] = attrs.field(
+        factory=dict[str, Mapping[str, object]]
+    )
+    usual_limits: Mapping[str, object] = attrs.field(factory=dict[str, object])
+    given_limits: Mapping[str, object] = attrs.field(factory=dict[str, object])
+    environ: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)  # it has keys (L8)
+
+    @classmethod
+    def of(
+        cls,
+        document: Document,
+        given_limits: Mapping[str, object],
+        environ: Mapping[str, str],
+    ) -> "EndpointTables":
+        """Return the tables of a file.
+
+        Args:
+            document: the settings file.
+            given_limits: members of the table ``[limits]`` that variables have.
+            environ: the environment, which has the keys.
+
+        Raises:
+            ConfigError: something that must be a table is none.
+        """
+        members = document.members
+        return cls(
+            source=document.source,
+            folder=document.folder,
+            tables={
+                name: as_table(table, join("endpoints", name))
+                for name, table in as_table(members.get("endpoints", {}), "endpoints").items()
+            },
+            usual_limits=as_table(members.get("limits", {}), "limits"),
+            given_limits=given_limits,
+            environ=environ,
         )
-    members = [entries.endpoint(name, is_member=True) for name in names]
-    own = {
-        member.key_name: limits
-        for name, member in zip(names, members, strict=True)
-        if (limits := entries.limits(name)) is not None
-    }
-    try:
-        pool = Endpoint.pool(members)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(str(error), field="endpoint") from None
-    return ChosenEndpoint(endpoint=pool, field="endpoint", fallbacks=fallbacks, member_limits=own)
 
+    def choose(
+        self, choice: object, *, field: str = "endpoint", fallback: str | None = None
+    ) -> ChosenEndpoint:
+        """Make the endpoint that the file describes, with its fallbacks.
 
-def _names(choice: object, tables: Mapping[str, object]) -> list[str]:
-    """Return the names of the endpoints to use: one, or the members of a pool."""
-    known = ", ".join(tables)
-    if choice is None:
-        if len(tables) == 1 or _MAIN in tables:
-            return [_MAIN if _MAIN in tables else next(iter(tables))]
-        raise ConfigError(
-            f"is missing; name one of {known}, or several as a pool", field="endpoint"
-        )
-    names = [choice]
-    if isinstance(choice, list) and choice:
-        names = cast("list[object]", choice)
-    for name in names:
-        if not isinstance(name, str) or name not in tables:
-            raise ConfigError(f"must name one of {known}, got {name!r:.60}", field="endpoint")
-    return cast("list[str]", names)
+        Args:
+            choice: the name of the endpoint, or the names of the members of a pool; None for the
+                only one, or the one that is called "main".
+            field: the path of the setting that has the choice, for errors.
+            fallback: the name of the endpoint behind it; None for that of its own table.
 
+        Raises:
+            ConfigError: a table cannot be used, or it is not clear which endpoint is meant.
+        """
+        if not self.tables:
+            if choice is not None:
+                raise ConfigError("there is no table [endpoints.NAME]", field=field)
+            return ChosenEndpoint()
+        names = self.names(choice, field)
+        fallbacks = self._fallbacks(names, fallback, field)
+        if len(names) == 1:
+            limits = self._limits(names[0])
+            return ChosenEndpoint(
+                endpoint=self._endpoint(names[0]),
+                field=join("endpoints", names[0]),
+                fallbacks=fallbacks,
+                limits=limits,
+            )
+        members = [self._endpoint(name, is_member=True) for name in names]
+        own = {
+            member.key_name: limits
+            for name, member in zip(names, members, strict=True)
+            if (limits := self._limits(name)) is not None
+        }
+        try:
+            pool = Endpoint.pool(members)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(str(error), field=field) from None
+        return ChosenEndpoint(endpoint=pool, field=field, fallbacks=fallbacks, member_limits=own)
 
-@attrs.frozen
-class _Entries:
-    """The tables of the endpoints, each of which is read when it is used."""
+    def names(self, choice: object, field: str = "endpoint") -> tuple[str, ...]:
+        """Return the names of the endpoints that a setting chooses: one, or those of a pool.
 
-    document: Document
-    usual_limits: Mapping[str, object]
-    given_limits: Mapping[str, object]
-    environ: Mapping[str, str]
-    tables: Mapping[str, Mapping[str, object]]
+        Args:
+            choice: the value of the setting; None for the only endpoint, or the one that is called
+                "main".
+            field: the path of the setting, for errors.
 
-    def entry(self, name: str) -> EndpointTable:
-        field, folder = join("endpoints", name), self.document.folder
+        Raises:
+            ConfigError: it names an endpoint that there is not, or none where it has to.
+        """
+        known = ", ".join(self.tables)
+        if choice is None:
+            if len(self.tables) == 1 or _MAIN in self.tables:
+                return (_MAIN if _MAIN in self.tables else next(iter(self.tables)),)
+            raise ConfigError(f"is missing; name one of {known}, or several as a pool", field=field)
+        names = [choice]
+        if isinstance(choice, list | tuple) and choice:
+            names = [*cast("Sequence[object]", choice)]
+        return tuple(self._name(name, field) for name in names)
+
+    def _name(self, name: object, field: str) -> str:
+        """Return a name if it is that of an endpoint."""
+        if isinstance(name, str) and name in self.tables:
+            return name
+        near = nearest(name, self.tables) if isinstance(name, str) else None
+        hint = f"; did you mean {near}?" if near else ""
+        known = ", ".join(self.tables) or "the tables [endpoints.NAME], of which there are none"
+        raise ConfigError(f"must name one of {known}, got {name!r:.60}{hint}", field=field)
+
+    def _entry(self, name: str) -> EndpointTable:
+        field, folder = join("endpoints", name), self.folder
         return read_table(EndpointTable, self.tables[name], field, folder, is_named=True)
 
-    def limits(self, name: str) -> Limits | None:
+    def _limits(self, name: str) -> Limits | None:
         field = join(join("endpoints", name), "limits")
-        own = as_table(self.entry(name).limits, field)
+        own = as_table(self._entry(name).limits, field)
         if not own:
             return None
         limits = {**self.usual_limits, **own, **self.given_limits}
-        return read_table(Limits, limits, field, self.document.folder)
+        return read_table(Limits, limits, field, self.folder)
 
-    def fallbacks(self, names: Sequence[str]) -> tuple[Target, ...]:
+    def _fallbacks(self, names: Sequence[str], given: str | None, field: str) -> tuple[Target, ...]:
         """Return the targets behind an endpoint, or behind the members of a pool."""
         found: list[Target] = []
         passed = set(names)
-        firsts = [(name, to) for name in names if (to := self.entry(name).fallback) is not None]
-        for name, to in firsts[1:]:
-            (other, first), field = firsts[0], join(join("endpoints", name), "fallback")
-            if to != first:
-                problem = f"must be {first!r:.60}, as for {other}, because a pool has one fallback"
-                raise ConfigError(problem, field=field)
-        before, fallback = firsts[0] if firsts else ("", None)
+        fallback = given
+        if fallback is None:
+            fallback, field = self._fallback_of(names)
         while fallback is not None:
-            field = join(join("endpoints", before), "fallback")
-            if fallback not in self.tables:
-                known = ", ".join(self.tables)
-                raise ConfigError(f"must name one of {known}, got {fallback!r:.60}", field=field)
-            if fallback in passed:
-                raise ConfigError(f"{fallback!r} comes twice in this chain", field=field)
-            passed.add(fallback)
-            entry = self.entry(fallback)
-            endpoint = self.endpoint(fallback)
+            name = self._name(fallback, field)
+            if name in passed:
+                raise ConfigError(f"{name!r} comes twice in this chain", field=field)
+            passed.add(name)
+            entry = self._entry(name)
+            endpoint = self._endpoint(name)
             try:
                 found.append(Target(endpoint, entry.model))
             except ValueError:
-                field = join(join("endpoints", fallback), "model")
+                field = join(join("endpoints", name), "model")
                 raise ConfigError("must be the name of a model", field=field) from None
-            before, fallback = fallback, entry.fallback
+            fallback, field = entry.fallback, join(join("endpoints", name), "fallback")
         return tuple(found)
 
-    def endpoint(self, name: str, *, is_member: bool = False) -> Endpoint:
-        entry, field = self.entry(name), join("endpoints", name)
+    def _fallback_of(self, names: Sequence[str]) -> tuple[str | None, str]:
+        """Return the fallback that the tables of a pool name, and the path of the setting."""
+        firsts = [(name, to) for name in names if (to := self._entry(name).fallback) is not None]
+        if not firsts:
+            return None, ""
+        (other, first), *others = firsts
+        for name, to in others:
+            if to != first:
+                problem = f"must be {first!r:.60}, as for {other}, because a pool has one fallback"
+                raise ConfigError(problem, field=join(join("endpoints", name), "fallback"))
+        return first, join(join("endpoints", other), "fallback")
+
+    def _endpoint(self, name: str, *, is_member: bool = False) -> Endpoint:
+        entry, field = self._entry(name), join("endpoints", name)
         vendor = _vendor(entry, field)
         environ = dict(self.environ)
         key = self._secret(entry.api_key_env, join(field, "api_key_env"))

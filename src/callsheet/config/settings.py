@@ -31,7 +31,7 @@ from ..actors import (
 )
 from ..endpoints import choose_endpoint
 from .document import ConfigError, Document, read_document
-from .endpoints import ChosenEndpoint, choose_from
+from .endpoints import ChosenEndpoint, EndpointTables
 from .tables import as_table, check_names, explained, read_value
 from .variables import CONFIG_VARIABLE, read_environment
 
@@ -60,6 +60,9 @@ SECTIONS: Mapping[str, object] = {
 }
 """The sections and single settings of a file besides the endpoints, with what they have."""
 
+GATEWAY_SECTIONS = ("gateway", "models", "keys")
+"""The sections that only `callsheet serve` reads; the same file may serve other programs."""
+
 _FILES = ("prices", "recipe")  # that are read with the settings
 _OF_ENDPOINTS: Mapping[str, object] = {"endpoint": str}
 
@@ -74,6 +77,9 @@ class Config:
         values: the other settings, by the name of the field of `TroupeSettings`.
         variables: the variable of each setting that one has, by the path of the setting.
         files: the files that it names, "prices" and "recipe", which are in `values` as well.
+        further: the sections that the caller has asked for besides, by their names.
+        members: the tables and single settings at the top of the file, as TOML has them.
+        endpoints: the tables of its endpoints, of which a program can make several.
     """
 
     source: str = ""
@@ -81,6 +87,14 @@ class Config:
     values: Mapping[str, object] = attrs.field(factory=dict[str, object])
     variables: Mapping[str, str] = attrs.field(factory=dict[str, str])
     files: Mapping[str, Path] = attrs.field(factory=dict[str, Path])
+    further: Mapping[str, object] = attrs.field(factory=dict[str, object])
+    members: Mapping[str, object] = attrs.field(factory=dict[str, object], repr=False)
+    endpoints: EndpointTables = attrs.field(factory=EndpointTables)
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths in the file are relative to."""
+        return self.endpoints.folder
 
     @property
     def endpoint_reason(self) -> str:
@@ -112,7 +126,7 @@ class Config:
         try:
             return cast("Callable[..., TroupeSettings]", attrs.evolve)(settings, **values)
         except (ValueError, TypeError) as error:
-            raise _located(explained(error, "", values), self.source, self.variables) from None
+            raise located(explained(error, "", values), self.source, self.variables) from None
 
 
 def read_config(
@@ -120,44 +134,52 @@ def read_config(
     environ: Mapping[str, str] | None = None,
     *,
     with_endpoint: bool = True,
+    further: Mapping[str, object] | None = None,
 ) -> Config:
     """Read a settings file and the CALLSHEET_ variables, which override it.
 
     Args:
         path: the file; None for the one that the variable CALLSHEET_CONFIG names, if it is set.
         environ: the environment; None for that of the process.
-        with_endpoint: whether to read the endpoints, whose keys must be set then.
+        with_endpoint: whether to read the endpoint of the file, whose key must be set then.
+        further: sections besides those of a troupe, which variables can set as well: the class of
+            each.
 
     Raises:
         ConfigError: the file or a variable cannot be used.
     """
     environ = os.environ if environ is None else environ
     document = _document(path, environ)
-    given = read_environment({**SECTIONS, **_OF_ENDPOINTS}, environ)
+    further = further or {}
+    sections = {**SECTIONS, **further}
+    given = read_environment({**sections, **_OF_ENDPOINTS}, environ)
     variables = {".".join(setting): name for setting, (name, _) in given.items()}
     try:
         _check_sections(document.members)
         members = _merged(document.members, given)
         values = {
-            name: read_value(SECTIONS[name], value, name, document.folder)
+            name: read_value(sections[name], value, name, document.folder)
             for name, value in members.items()
-            if name in SECTIONS
+            if name in sections
         }
         files = {name: cast("Path", values[name]) for name in _FILES if name in values}
         values |= {name: _loaded(name, file) for name, file in files.items()}
+        given_limits = {path[1]: value for path, (_, value) in given.items() if path[0] == "limits"}
+        endpoints = EndpointTables.of(document, given_limits, environ)
         chosen = ChosenEndpoint()
         if with_endpoint:
-            chosen = choose_from(
-                document,
-                as_table(document.members.get("limits", {}), "limits"),
-                {path[1]: value for path, (_, value) in given.items() if path[0] == "limits"},
-                members.get("endpoint"),
-                environ,
-            )
+            chosen = endpoints.choose(members.get("endpoint"))
     except ConfigError as error:
-        raise _located(error, document.source, variables) from None
+        raise located(error, document.source, variables) from None
     return Config(
-        source=document.source, chosen=chosen, values=values, variables=variables, files=files
+        source=document.source,
+        chosen=chosen,
+        values={name: value for name, value in values.items() if name in SECTIONS},
+        variables=variables,
+        files=files,
+        further={name: value for name, value in values.items() if name in further},
+        members=members,
+        endpoints=endpoints,
     )
 
 
@@ -196,7 +218,7 @@ def _document(path: str | PathLike[str] | None, environ: Mapping[str, str]) -> D
 
 
 def _check_sections(members: Iterable[str]) -> None:
-    known = ("endpoint", "endpoints", *SECTIONS)
+    known = ("endpoint", "endpoints", *SECTIONS, *GATEWAY_SECTIONS)
     for name in members:
         if name not in known and name in attrs.fields_dict(TroupeSettings):
             raise ConfigError(
@@ -221,8 +243,14 @@ def _endpoint_of(environ: Mapping[str, str] | None) -> Endpoint:
     return choice.endpoint
 
 
-def _located(error: ConfigError, source: str, variables: Mapping[str, str]) -> ConfigError:
-    """Return an error with the file or the variable that has the setting."""
+def located(error: ConfigError, source: str, variables: Mapping[str, str]) -> ConfigError:
+    """Return an error with the file or the variable that has the setting.
+
+    Args:
+        error: the error, which names the setting by its path.
+        source: the path of the file; "" without one.
+        variables: the variable of each setting that one has, by the path of the setting.
+    """
     if error.field in variables:
         return ConfigError(error.problem, source=variables[error.field])
     return ConfigError(error.problem, source=source, field=error.field)

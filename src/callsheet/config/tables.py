@@ -201,10 +201,10 @@ def _named_values(
     }
 
 
-def _check_dots(members: Mapping[str, object], known: Iterable[str], field: str) -> None:
+def _check_dots(members: Iterable[str], known: Iterable[str], field: str) -> None:
     """Refuse a name such as gpt-5.4-nano without quotes, which TOML divides at its dot."""
-    for name, value in members.items():
-        if name not in known and name[:1].isdigit() and is_table(value):
+    for name in members:
+        if name not in known and name[:1].isdigit():
             whole = f"{field.rpartition('.')[2]}.{name}"
             problem = f'is unknown; a name with a dot needs quotes: "{whole}"'
             raise ConfigError(problem, field=join(field, name))

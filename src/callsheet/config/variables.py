@@ -16,7 +16,11 @@ PREFIX = "CALLSHEET_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 """Names the settings file."""
 
-_OTHERS = (CONFIG_VARIABLE, f"{PREFIX}DEBUG", f"{PREFIX}PRICES")  # that are no settings
+ADMIN_KEY_VARIABLE = f"{PREFIX}ADMIN_KEY"
+"""Has the admin key of a gateway, unless its file names another variable."""
+
+# that are no settings
+_OTHERS = (CONFIG_VARIABLE, ADMIN_KEY_VARIABLE, f"{PREFIX}DEBUG", f"{PREFIX}PRICES")
 _ALIKE = 0.88  # how much a name must resemble one that is known to be taken for a mistake
 _TRUTHS: Mapping[str, bool] = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),

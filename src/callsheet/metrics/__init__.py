@@ -11,10 +11,11 @@ except ImportError as error:
     how = how_to_install("prometheus-client", "metrics")
     raise ImportError(f"callsheet.metrics needs prometheus-client; {how}") from error
 
+from ..serving import CannotServe
 from .exposition import Exposition
 from .families import FAMILIES, MetricFamily
 from .metrics import Metrics, serve
-from .server import CannotServe, ScrapeApp
+from .server import ScrapeApp
 
 __all__ = [
     "FAMILIES",

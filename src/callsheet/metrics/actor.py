@@ -1,6 +1,7 @@
 """The actor that stands for the metrics in a troupe: they are read while it runs."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar, final
 
 import attrs
@@ -8,7 +9,8 @@ import trio
 
 from ..actors import Troupe
 from ..runtime import Actor
-from .server import PATHS, ScrapeAddress, ScrapeApp, serve_app
+from ..serving import Listen, serve
+from .server import LIMITS, PATHS, ScrapeApp
 
 T = TypeVar("T")
 
@@ -49,15 +51,37 @@ class OpenTroupe:
 @final
 @attrs.define
 class Attachment:
-    """The troupe that an object measures.
+    """The troupes that an object measures.
 
     Args:
-        target: the troupe; None if none is open.
-        address: the address at which it answers scrapes; "" if it does not.
+        targets: the open troupes by their names; "" is that of a troupe without a prefix.
+        address: the address at which one of them answers scrapes; "" if none does.
     """
 
-    target: OpenTroupe | None = None
+    targets: dict[str, OpenTroupe] = attrs.field(factory=dict[str, OpenTroupe])
     address: str = ""
+
+    @property
+    def is_own_run(self) -> bool:
+        """Whether the current thread runs the troupes."""
+        return any(target.is_own_run for target in self.targets.values())
+
+    def add(self, name: str, target: OpenTroupe) -> None:
+        """Measure another troupe.
+
+        Args:
+            name: the name of the troupe.
+            target: the troupe, which is open.
+
+        Raises:
+            ValueError: one of the same name is measured, or one in another run of Trio.
+        """
+        if name in self.targets or (self.targets and not self.is_own_run):
+            raise ValueError(
+                "these metrics are of another troupe that is open; use one for each, or give the "
+                "troupes of one runtime different prefixes"
+            )
+        self.targets[name] = target
 
 
 @final
@@ -69,22 +93,26 @@ class MetricsActor(Actor):
 
     Args:
         attachment: what it sets while it runs.
+        name: the name of the troupe.
         target: the troupe to read.
         app: what answers the scrapes.
-        listen: where to answer them; None to answer none.
+        listen: where to answer them; None to answer none. The first of several troupes does.
     """
 
     def __init__(
         self,
         attachment: Attachment,
+        name: str,
         target: OpenTroupe,
         app: ScrapeApp,
-        listen: ScrapeAddress | None,
+        listen: Listen | None,
     ) -> None:
         self._attachment = attachment
+        self._name = name
         self._target = target
         self._app = attrs.evolve(app, paths=PATHS)
         self._listen = listen
+        self._is_serving = False
 
     async def started(self) -> None:
         """Begin to be read, and to answer scrapes.
@@ -93,15 +121,22 @@ class MetricsActor(Actor):
             ValueError: the metrics belong to another troupe that is open.
             CannotServe: nothing can listen at the address.
         """
-        if self._attachment.target is not None:
-            raise ValueError("these metrics are of another troupe that is open; use one for each")
-        if self._listen is not None:
-            address = await self.nursery.start(serve_app, self._app, self._listen)
-            self._attachment.address = str(address)
-        self._attachment.target = self._target
+        attachment = self._attachment
+        attachment.add(self._name, self._target)
+        if self._listen is not None and not attachment.address:
+            run = partial(serve, self._app, self._listen, limits=LIMITS)
+            try:
+                serving = await self.nursery.start(run)
+            except BaseException:
+                del attachment.targets[self._name]
+                raise
+            attachment.address = str(serving.listen)
+            self._is_serving = True
 
     async def stopped(self) -> None:
         """Let it be read no more."""
-        if self._attachment.target is self._target:
-            self._attachment.target = None
-            self._attachment.address = ""
+        attachment = self._attachment
+        if attachment.targets.get(self._name) is self._target:
+            del attachment.targets[self._name]
+        if self._is_serving:
+            attachment.address = ""

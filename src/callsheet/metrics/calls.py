@@ -13,7 +13,7 @@ ERRORS = frozenset(
         *("AuthenticationFailed", "BadRequest", "BatchUnavailable", "BudgetExceeded"),
         *("ConnectionFailed", "ContentFiltered", "DeadlineTooShort", "LedgerUnavailable"),
         *("MalformedResponse", "ProviderUnavailable", "QuotaExhausted", "RateLimited"),
-        *("RequestTooLarge", "SendTimedOut", "UnreadableEndpoint"),
+        *("RequestTooLarge", "SendTimedOut", "TurnTooLate", "UnreadableEndpoint"),
         *("ActorCrashed", "ActorStopped", "AskTimedOut", "Deadlock", "Dropped", "MailboxFull"),
     }
 )

@@ -17,7 +17,10 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from .families import FAMILIES, MetricFamily
-from .samples import Sample
+from .samples import Labels, Sample
+
+TROUPE = "troupe"
+"""The label with the name of a troupe, where several have one `Metrics`."""
 
 
 @attrs.frozen
@@ -74,26 +77,34 @@ def expose(samples: Iterable[Sample], accept: str = "") -> Exposition:
 
 
 def _metric(family: MetricFamily, samples: Iterable[Sample]) -> Metric:
+    several = tuple(samples)
+    names = family.labels
+    if is_named := any(sample.troupe for sample in several):
+        names = (*names, TROUPE)
+
+    def values(sample: Sample) -> Labels:
+        return (*sample.labels, sample.troupe) if is_named else sample.labels
+
     match family.kind:
         case "counter":
-            counter = CounterMetricFamily(family.name, family.help, labels=family.labels)
-            for sample in samples:
-                counter.add_metric(sample.labels, sample.value)
+            counter = CounterMetricFamily(family.name, family.help, labels=names)
+            for sample in several:
+                counter.add_metric(values(sample), sample.value)
             return counter
         case "gauge":
-            gauge = GaugeMetricFamily(family.name, family.help, labels=family.labels)
-            for sample in samples:
-                gauge.add_metric(sample.labels, sample.value)
+            gauge = GaugeMetricFamily(family.name, family.help, labels=names)
+            for sample in several:
+                gauge.add_metric(values(sample), sample.value)
             return gauge
         case "info":
             info = InfoMetricFamily(family.name, family.help)
-            for sample in samples:
+            for sample in several:
                 info.add_metric((), dict(zip(family.labels, sample.labels, strict=True)))
             return info
         case "histogram":
-            histogram = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+            histogram = HistogramMetricFamily(family.name, family.help, labels=names)
             bounds = [*map(str, family.buckets), "+Inf"]
-            for sample in samples:
+            for sample in several:
                 buckets = list(zip(bounds, map(float, sample.buckets), strict=True))
-                histogram.add_metric(sample.labels, buckets, sample.value)
+                histogram.add_metric(values(sample), buckets, sample.value)
             return histogram

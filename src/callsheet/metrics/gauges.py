@@ -37,15 +37,13 @@ class GaugeLabels:
     actors: BoundedLabels
 
 
-def samples_of(answers: Answers, tree: RuntimeSnapshot, labels: GaugeLabels) -> Iterator[Sample]:
-    """Yield the samples of what an open troupe reports.
+def samples_of_stages(answers: Answers, labels: GaugeLabels) -> Iterator[Sample]:
+    """Yield the samples of what the stages of an open troupe report.
 
     Args:
         answers: what its stages have replied; a stage that has not replied has no samples.
-        tree: the tree of its actors.
         labels: the labels of models, lanes and actors.
     """
-    yield from _of_tree(tree, labels)
     if answers.limits is not None:
         yield from _of_limiter(answers.limits, labels)
     if answers.requests is not None:
@@ -85,7 +83,13 @@ class _Merged:
         return (Sample(self._family, labels, value) for labels, value in self._values.items())
 
 
-def _of_tree(tree: RuntimeSnapshot, labels: GaugeLabels) -> Iterator[Sample]:
+def samples_of_tree(tree: RuntimeSnapshot, labels: GaugeLabels) -> Iterator[Sample]:
+    """Yield the samples of the actors of a runtime, which may have several troupes.
+
+    Args:
+        tree: the tree of its actors.
+        labels: the labels of models, lanes and actors.
+    """
     depth, capacity = _Merged("callsheet_mailbox_messages"), _Merged("callsheet_mailbox_capacity")
     oldest, restarts = (
         _Merged("callsheet_mailbox_oldest_seconds", max),

@@ -47,7 +47,15 @@ class BoundedLabels:
     _values: dict[str, str] = attrs.field(factory=dict[str, str], init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._values.update((name, _encodable(name)) for name in self.reserved)
+        self.reserve(self.reserved)
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Give names values of their own, whether or not they are known and there is room.
+
+        Args:
+            names: few names, which a program chooses and not its callers.
+        """
+        self._values.update((name, _encodable(name)) for name in names)
 
     def __call__(self, name: str) -> str:
         """Return the value for a name.

@@ -1,4 +1,4 @@
-"""The metrics of one troupe for Prometheus."""
+"""The metrics of a troupe, or of several in one runtime, for Prometheus."""
 
 from collections.abc import Collection
 from functools import partial
@@ -10,15 +10,17 @@ from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 
 from .._version import __version__
-from ..actors import CallEvent, CallStage, PriceBook, Troupe, default_prices
-from ..runtime import Supervisor, open_collapsing_nursery
+from ..actors import Answers, CallEvent, CallStage, PriceBook, Troupe, default_prices
+from ..runtime import Runtime, Supervisor, open_collapsing_nursery
+from ..serving import Listen
+from ..serving import serve as serve_app
 from .actor import Attachment, MetricsActor, OpenTroupe
 from .calls import STAGES, CallCounts
 from .exposition import Exposition, SampleCollector, expose
-from .gauges import GaugeLabels, samples_of
+from .gauges import GaugeLabels, samples_of_stages, samples_of_tree
 from .labels import BoundedLabels
 from .samples import Sample
-from .server import PATHS, ScrapeAddress, ScrapeApp, listen_at, serve_app
+from .server import LIMITS, PATHS, ScrapeApp
 
 _MAX_LANES = 50
 _MAX_ACTORS = 100
@@ -35,6 +37,8 @@ class Metrics:
     With `listen`, the troupe itself answers scrapes, also under `callsheet.aio` and
     `callsheet.sync`. A program with a web server mounts `app` in it, or returns an `exposition`.
     The counters belong to this object: they go on when it is used for another troupe afterwards.
+    Several troupes of one runtime can have it at the same time: the counters are of all calls, and
+    what the stages report has the label `troupe`, the prefix of `cast_troupe`.
 
     Args:
         models: names of models without a known price, such as local ones, that have a value of the
@@ -70,14 +74,14 @@ class Metrics:
         if max_models < 0:
             raise ValueError(f"max_models must be 0 or more, not {max_models}")
         self.stages: frozenset[CallStage] = STAGES
-        self._listen = None if not listen else listen_at(listen)
-        self._prices: PriceBook = default_prices()
+        self._listen = None if not listen else Listen.parse(listen)
+        self._prices: dict[str, PriceBook] = {}  # {name of a troupe: its prices}
         self._lane_names = frozenset(lanes)
-        models_label = BoundedLabels(self._has_price, max_models, models)
+        self._models = BoundedLabels(self._has_price, max_models, models)
         lanes_label = BoundedLabels(lambda name: name in self._lane_names, _MAX_LANES)
-        self._calls = CallCounts(models_label, lanes_label)
+        self._calls = CallCounts(self._models, lanes_label)
         self._labels = GaugeLabels(
-            models_label, lanes_label, BoundedLabels(lambda _: True, _MAX_ACTORS)
+            self._models, lanes_label, BoundedLabels(lambda _: True, _MAX_ACTORS)
         )
         self._attachment = Attachment()
         self.app = ScrapeApp(self.exposition)
@@ -85,7 +89,8 @@ class Metrics:
         self.registry.register(SampleCollector(self._read_in_thread))
 
     def __repr__(self) -> str:
-        state = "no troupe" if self._attachment.target is None else "a troupe"
+        count = len(self._attachment.targets)
+        state = {0: "no troupe", 1: "a troupe"}.get(count, f"{count} troupes")
         return f"<Metrics of {state}, {self._calls.open} calls open>"
 
     @property
@@ -100,11 +105,10 @@ class Metrics:
             accept: the header `Accept` of the scrape: OpenMetrics if it names that, else the plain
                 text format.
         """
-        target = self._attachment.target
-        if target is None:
+        if not self._attachment.targets:
             return expose(self._samples(), accept)
-        if target.is_own_run:
-            return expose(await self._read(target.troupe), accept)
+        if self._attachment.is_own_run:
+            return expose(await self._read(), accept)
         return await run_in_threadpool(self.exposition_in_thread, accept)
 
     def exposition_in_thread(self, accept: str = "") -> Exposition:
@@ -117,6 +121,14 @@ class Metrics:
             RuntimeError: the current thread is that of the troupe.
         """
         return expose(self._read_in_thread(), accept)
+
+    def name_models(self, models: Collection[str]) -> None:
+        """Give further models a value of the label `model`, as the argument `models` does.
+
+        Args:
+            models: names that the program chooses and not its callers, because each is a series.
+        """
+        self._models.reserve(models)
 
     # ------------------------------------------------------------------------- for the troupe
 
@@ -135,48 +147,75 @@ class Metrics:
         """Begin to measure a troupe; see `TroupeMeter`.
 
         Raises:
-            ValueError: this object measures a troupe that is still open.
+            ValueError: this object measures a troupe of the same name that is still open.
             CannotServe: nothing can listen at the address.
         """
-        self._prices = prices
+        name = _troupe_of(place)
+        self._prices[name] = prices
         self._lane_names |= frozenset(lanes)
-        actor = partial(MetricsActor, self._attachment, OpenTroupe(troupe), self.app, self._listen)
+        actor = partial(
+            MetricsActor, self._attachment, name, OpenTroupe(troupe), self.app, self._listen
+        )
         # A crash of it must end neither a call nor the troupe, so it is not restarted.
         await place.spawn("scrapes", actor, restart="temporary")
 
     # ------------------------------------------------------------------------------- readings
 
     def _read_in_thread(self) -> tuple[Sample, ...]:
-        target = self._attachment.target
-        if target is None:
+        targets = tuple(self._attachment.targets.values())
+        if not targets:
             return self._samples()
-        if target.is_own_run:
+        if self._attachment.is_own_run:
             raise RuntimeError(
                 "this would block the thread of the troupe; await `Metrics.exposition()` there"
             )
         try:
-            return target.run(partial(self._read, target.troupe))
+            return targets[0].run(self._read)
         except (trio.RunFinishedError, trio.Cancelled):  # the run has ended meanwhile
             return self._samples()
 
-    async def _read(self, troupe: Troupe) -> tuple[Sample, ...]:
-        """Return the samples with what the stages report; called in the troupe's own run."""
-        answers = await troupe.reader.ask()
-        if self._attachment.target is None:  # it has stopped meanwhile
-            return self._samples()
-        return (*self._samples(), *samples_of(answers, troupe.runtime.snapshot(), self._labels))
+    async def _read(self) -> tuple[Sample, ...]:
+        """Return the samples with what the stages report; called in the troupes' own run."""
+        answers: dict[str, Answers] = {}
+
+        async def ask(name: str, troupe: Troupe) -> None:
+            answers[name] = await troupe.reader.ask()
+
+        targets = dict(self._attachment.targets)
+        async with open_collapsing_nursery() as nursery:
+            for name, target in targets.items():
+                nursery.start_soon(ask, name, target.troupe)
+        found = [*self._samples()]
+        trees: set[Runtime] = set()
+        for name, target in targets.items():
+            if self._attachment.targets.get(name) is not target:
+                continue  # it has stopped meanwhile
+            runtime = target.troupe.runtime
+            if runtime not in trees:
+                found += samples_of_tree(runtime.snapshot(), self._labels)
+            trees.add(runtime)
+            samples = samples_of_stages(answers[name], self._labels)
+            found += (attrs.evolve(one, troupe=name) for one in samples) if name else samples
+        return tuple(found)
 
     def _samples(self) -> tuple[Sample, ...]:
         """Return the samples that need no troupe."""
-        is_open = self._attachment.target is not None
+        names = tuple(self._attachment.targets)
         return (
             Sample("callsheet_build", (__version__,), 1),
-            Sample("callsheet_troupe_open", (), is_open),
+            *(Sample("callsheet_troupe_open", (), 1, troupe=name) for name in names),
+            *(() if names else (Sample("callsheet_troupe_open", (), 0),)),
             *self._calls.samples(),
         )
 
     def _has_price(self, model: str) -> bool:
-        return self._prices.price(model) is not None
+        books = self._prices.values() or (default_prices(),)
+        return any(book.price(model) is not None for book in books)
+
+
+def _troupe_of(place: Supervisor) -> str:
+    """Return the name of the troupe that has a place for its metrics: its prefix."""
+    return place.name.removesuffix("metrics").rstrip("-_. ")
 
 
 async def serve(
@@ -204,5 +243,6 @@ async def serve(
     """
     app = attrs.evolve(metrics.app, paths=PATHS)
     async with open_collapsing_nursery() as nursery:
-        address = await nursery.start(serve_app, app, ScrapeAddress(host, port))
-        task_status.started(f"http://{address}{PATHS[0]}")
+        listen = Listen(host, port)
+        serving = await nursery.start(partial(serve_app, app, listen, limits=LIMITS))
+        task_status.started(f"{serving.url}{PATHS[0]}")

@@ -29,6 +29,7 @@ class Sample:
     labels: Labels
     value: float
     buckets: tuple[int, ...] = ()
+    troupe: str = ""
 
 
 @final

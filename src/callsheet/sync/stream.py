@@ -3,13 +3,16 @@
 from collections.abc import AsyncIterable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Generic, Self, TypeVar, final
+from typing import Generic, Self, final
 
-from ..actors import Delta, Response, Troupe
+from typing_extensions import TypeVar
+
+from ..actors import Delta, Response, StreamPiece, Troupe
 from ..doors import PieceStream
 from .door import BlockingCall, BlockingDoor
 
 ResultT_co = TypeVar("ResultT_co", covariant=True)
+PieceT_co = TypeVar("PieceT_co", bound=StreamPiece, covariant=True, default=Delta)
 PieceT = TypeVar("PieceT")
 ResourceT = TypeVar("ResourceT")
 
@@ -90,7 +93,9 @@ class BlockingPieces(Generic[ResourceT, PieceT]):
 
 
 @final
-class BlockingStream(BlockingPieces[Troupe, Delta | Response[ResultT_co]], Generic[ResultT_co]):
+class BlockingStream(
+    BlockingPieces[Troupe, PieceT_co | Response[ResultT_co]], Generic[ResultT_co, PieceT_co]
+):
     """The pieces of a response in order, then the complete `Response`; see `ResponseStream`.
 
     Args:
@@ -104,7 +109,7 @@ class BlockingStream(BlockingPieces[Troupe, Delta | Response[ResultT_co]], Gener
 
     response: Response[ResultT_co] | None = None
 
-    def __next__(self) -> Delta | Response[ResultT_co]:
+    def __next__(self) -> PieceT_co | Response[ResultT_co]:
         """Return the next piece, or the complete response after the last piece.
 
         Raises:

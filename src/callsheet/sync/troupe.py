@@ -1,13 +1,13 @@
 """A troupe for plain programs, notebooks and threads."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from math import inf
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, Literal, TypeVar, final, overload
 
 from .. import actors
-from ..actors import Request, Response, Troupe, TroupeSettings
+from ..actors import Request, Response, StreamPiece, Troupe, TroupeSettings
 from ..doors import check_buffer
 from ..runtime import RestartPolicy
 from .door import BlockingDoor, BlockingOpening
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..actors import (
         BatchApiStatistics,
         BatchingStatistics,
+        Budget,
         CacheStatistics,
         CallPlan,
         CostStatistics,
@@ -128,6 +129,7 @@ class BlockingTroupe:
             )
         )
 
+    @overload
     def stream(
         self,
         request: Request[ResultT_co],
@@ -136,7 +138,31 @@ class BlockingTroupe:
         call: str = "",
         lane: str = "",
         buffer: int = 64,
-    ) -> BlockingStream[ResultT_co]:
+        events: Literal[False] = False,
+    ) -> BlockingStream[ResultT_co]: ...
+
+    @overload
+    def stream(
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        buffer: int = 64,
+        events: bool,
+    ) -> BlockingStream[ResultT_co, StreamPiece]: ...
+
+    def stream(
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        buffer: int = 64,
+        events: bool = False,
+    ) -> BlockingStream[ResultT_co, StreamPiece]:
         """Make one call and receive the response piece by piece; see `Troupe.stream`.
 
             with troupe.stream(request) as pieces:
@@ -149,7 +175,7 @@ class BlockingTroupe:
         return BlockingStream(
             self._door,
             lambda troupe: troupe.stream(
-                request, timeout=timeout, call=call, lane=lane, buffer=buffer // 2
+                request, timeout=timeout, call=call, lane=lane, buffer=buffer // 2, events=events
             ),
             window=max(1, buffer - buffer // 2),
         )
@@ -198,6 +224,10 @@ class BlockingTroupe:
     def change_limits(self, limits: "Limits") -> None:
         """Replace the limits; see `Troupe.change_limits`."""
         self._call(lambda troupe: troupe.change_limits(limits))
+
+    def change_budgets(self, budgets: "Sequence[Budget]") -> None:
+        """Replace the budgets; see `Troupe.change_budgets`."""
+        self._call(lambda troupe: troupe.change_budgets(budgets))
 
     def _call(self, work: Callable[[Troupe], Awaitable[T]]) -> T:
         return self._door.call(work)

@@ -13,7 +13,7 @@ from ..actors import Reading
 from ..runtime import open_collapsing_nursery
 from .keys import key_mode, read_keys
 from .screen import rows_beyond, screen
-from .source import NoReading, open_source
+from .source import AdminKey, NoReading, open_source
 from .view import View
 from .watching import Watched
 
@@ -23,34 +23,38 @@ _WITHIN_S = 10.0
 _SIGNALS = ("SIGTERM", "SIGHUP", "SIGWINCH", "SIGTSTP", "SIGCONT")  # Windows has one of them
 
 
-async def read_once(where: str) -> Reading:
+async def read_once(where: str, admin: AdminKey | None = None) -> Reading:
     """Return one reading of a program.
 
     Args:
-        where: the path of its inspection socket.
+        where: the path of its inspection socket, or the URL of a gateway.
+        admin: the admin key of the gateway; None for none.
 
     Raises:
         NoReading: there is none; the message says why.
     """
     with trio.move_on_after(_WITHIN_S):
-        async with open_source(where) as source:
+        async with open_source(where, admin) as source:
             return await source.read()
     raise NoReading(f"the program at {where} gives no reading; try again later")
 
 
-async def show(where: str, console: Console, keyboard: int | None) -> None:
+async def show(
+    where: str, console: Console, keyboard: int | None, admin: AdminKey | None = None
+) -> None:
     """Show a program until the user quits. When it ends, wait until it starts again.
 
     Args:
-        where: the path of its inspection socket.
+        where: the path of its inspection socket, or the URL of a gateway.
         console: the terminal to draw on.
         keyboard: the file descriptor of the terminal that sends keys; None for no keys.
+        admin: the admin key of the gateway; None for none.
 
     Raises:
         NoReading: there is nothing to show at the start; the message says why.
     """
-    await read_once(where)
-    await TopScreen(where, console, keyboard).run()
+    await read_once(where, admin)
+    await TopScreen(where, console, keyboard, admin).run()
 
 
 @final
@@ -58,13 +62,17 @@ class TopScreen:
     """The screen of `callsheet top`, and the tasks that keep it up to date.
 
     Args:
-        where: the path of the inspection socket.
+        where: the path of the inspection socket, or the URL of a gateway.
         console: the terminal to draw on.
         keyboard: the file descriptor of the terminal that sends keys; None for no keys.
+        admin: the admin key of the gateway; None for none.
     """
 
-    def __init__(self, where: str, console: Console, keyboard: int | None) -> None:
+    def __init__(
+        self, where: str, console: Console, keyboard: int | None, admin: AdminKey | None = None
+    ) -> None:
         self._where = where
+        self._admin = admin
         self._console = console
         self._keyboard = keyboard
         self._view = View()
@@ -112,7 +120,7 @@ class TopScreen:
         watched = self._watched
         while True:
             try:
-                async with open_source(self._where) as source:
+                async with open_source(self._where, self._admin) as source:
                     while True:
                         watched.asked_at = trio.current_time()
                         reading = await source.read()

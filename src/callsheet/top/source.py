@@ -1,4 +1,4 @@
-"""Where readings come from: the inspection socket of a program on this machine."""
+"""Where readings come from: the inspection socket of a program on this machine, or a gateway."""
 
 import errno
 import os
@@ -6,21 +6,28 @@ import re
 import stat
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol, final
 
+import attrs
+import httpx
 import trio
 
 from ..actors import (
+    Endpoint,
     InspectedProgram,
     Reading,
     UnreadableLine,
     read_program,
     read_reading,
 )
+from ..config import ADMIN_KEY_VARIABLE
 
 _MAX_LINE = 64 * 1024**2  # bytes; a reading of 1,000 actors and 200 calls has 0.3 million
 _CONNECT_S = 5.0
+_READ_S = 10.0  # a gateway asks all its stages, each of which has a second
+_PAGES = ("/v1", "/ui")  # of a gateway, whose URLs are at hand
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
@@ -45,21 +52,47 @@ class ReadingSource(Protocol):
         ...
 
 
+@final
+@attrs.frozen
+class AdminKey:
+    """The admin key of a gateway.
+
+    Args:
+        variable: the variable of the environment that has it, for errors.
+        value: the key; "" without one.
+    """
+
+    variable: str = ADMIN_KEY_VARIABLE
+    value: str = attrs.field(default="", repr=False)
+
+
 @asynccontextmanager
-async def open_source(where: str) -> AsyncGenerator[ReadingSource]:
+async def open_source(where: str, admin: AdminKey | None = None) -> AsyncGenerator[ReadingSource]:
     """Connect to a program.
 
     Args:
-        where: the path of its inspection socket. Other sources will have a scheme.
+        where: the path of its inspection socket, or the URL of a gateway.
+        admin: the admin key of the gateway; None for none.
 
     Raises:
         NoReading: nothing can be read there; the message says why.
     """
-    if found := _SCHEME.match(where):
+    scheme = _SCHEME.match(where)
+    if scheme is None:
+        async with _open_socket(where) as source:
+            yield source
+    elif scheme[1].lower() in ("http", "https"):
+        async with _open_gateway(where, admin or AdminKey()) as source:
+            yield source
+    else:
         raise NoReading(
-            f"readings from {found[1]}:// are not supported; give the path of an inspection "
-            "socket: TroupeSettings(inspect=PATH) opens one"
+            f"readings from {scheme[1]}:// are not supported; give the path of an inspection "
+            "socket (TroupeSettings(inspect=PATH) opens one), or the http:// URL of a gateway"
         )
+
+
+@asynccontextmanager
+async def _open_socket(where: str) -> AsyncGenerator[ReadingSource]:
     try:
         with trio.fail_after(_CONNECT_S):
             stream = await trio.open_unix_socket(where)
@@ -143,6 +176,78 @@ class SocketSource:
         line = bytes(self._rest[:end])
         del self._rest[: end + 1]
         return line
+
+
+@asynccontextmanager
+async def _open_gateway(where: str, admin: AdminKey) -> AsyncGenerator[ReadingSource]:
+    url = where.rstrip("/")
+    for page in _PAGES:
+        url = url.removesuffix(page)
+    try:
+        gateway = Endpoint(url)
+    except ValueError as error:
+        raise NoReading(f"this is no URL of a gateway: {error}") from None
+    headers = {"Authorization": f"Bearer {admin.value}"} if admin.value else {}
+    async with httpx.AsyncClient(
+        headers=headers, timeout=_READ_S, trust_env=not gateway.is_loopback
+    ) as client:
+        yield GatewaySource(client, gateway, admin)
+
+
+@final
+class GatewaySource:
+    """A gateway, as a `ReadingSource`: each reading is one request.
+
+    Args:
+        client: sends the requests, with the admin key.
+        gateway: the URL of the gateway.
+        admin: the admin key, for errors.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, gateway: Endpoint, admin: AdminKey) -> None:
+        self.program = InspectedProgram(callsheet=0, pid=0, program="")  # until the first reading
+        self._client = client
+        self._url = f"{gateway.base_url}/api/top"
+        self._where = gateway.shown_url
+        self._admin = admin
+
+    async def read(self) -> Reading:
+        """See `ReadingSource`."""
+        try:
+            async with self._client.stream("GET", self._url) as response:
+                if response.status_code != HTTPStatus.OK:
+                    raise NoReading(self._refusal(response.status_code))
+                lines = await self._body(response)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = str(error) or type(error).__name__
+            raise NoReading(f"cannot read the gateway at {self._where}: {reason}") from None
+        first, _, second = lines.partition(b"\n")
+        try:
+            self.program = read_program(first)
+            return read_reading(second)
+        except UnreadableLine as error:
+            raise NoReading(f"{self._where}: {error}") from None
+
+    async def _body(self, response: httpx.Response) -> bytes:
+        found = bytearray()
+        async for piece in response.aiter_bytes():
+            found += piece
+            if len(found) > _MAX_LINE:
+                raise NoReading(f"{self._where}: what answers there writes no readings")
+        return bytes(found)
+
+    def _refusal(self, status: int) -> str:
+        admin = self._admin
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            if admin.value:
+                return f"the gateway at {self._where} has another admin key than ${admin.variable}"
+            return (
+                f"the gateway at {self._where} shows this to its admin only; put its admin key "
+                f"into the environment: {admin.variable}=..."
+            )
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            return f"the gateway at {self._where} was given wrong admin keys; try again later"
+        return f"what answers at {self._where} with status {status} is no gateway of Callsheet"
 
 
 def _why_not_connected(where: str, error: Exception) -> str:

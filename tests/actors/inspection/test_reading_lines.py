@@ -13,7 +13,7 @@ from callsheet.actors import Reading
 from callsheet.actors.inspection import readings
 from callsheet.actors.inspection.lines import (
     InspectedProgram,
-    Refusal,
+    ReadingRefused,
     UnreadableLine,
     read_program,
     read_reading,
@@ -73,7 +73,7 @@ def test_the_first_line_names_the_program_and_the_version():
         (b"220 mail.example ESMTP\r\n", "no inspection socket"),
         (b"\xff\xfe\n", "no inspection socket"),
         (b"{}\n", "no inspection socket"),
-        (to_line(Refusal(refused="16 readers are connected")), "16 readers are connected"),
+        (to_line(ReadingRefused(refused="16 readers are connected")), "16 readers are connected"),
         (to_line(InspectedProgram(callsheet=9, pid=7, program="x")), "process 7 .* version 9"),
     ],
 )

@@ -25,9 +25,9 @@ def books(*budgets, path=None):
     return Accounts(policy, clock=lambda: NOON, in_thread=in_place)
 
 
-async def ledger_to(runtime, ref, accounts):
+async def ledger_to(runtime, ref, accounts, name="ledger"):
     return await runtime.spawn(
-        "ledger",
+        name,
         partial(LedgerActor, ref, accounts, PRICES, counter_for=lambda _: None),
         capacity=64,
         max_deferred=1000,

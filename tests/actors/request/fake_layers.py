@@ -143,12 +143,12 @@ class FakeExchange(Outcomes):
         stream = stream and not spelling.is_whole
         return attrs.evolve(prepared(stream=stream), request=request, spelling=spelling)
 
-    def headers(self):
+    def headers(self, request):
         if self.no_key is not None:
             raise self.no_key
         return {"authorization": "Bearer key"}
 
-    async def send(self, prepared, *, headers, idempotency_key, attempt, watch, permit, deliver):
+    async def send(self, prepared, *, headers, watch, deliver, attempt, idempotency_key, **more):
         self.sent.append((attempt, idempotency_key, headers))
         self.deliver = deliver
         if self.heads:

@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from typing import cast
 
 from ...actors import ChatMessage, Json, Request, kind_of
+from ...bodies import GENERATION, MESSAGES
 from ..row import ANTHROPIC_URL, gemini_url
 from .bodies import (
-    GENERATION,
-    MESSAGES,
     BodyReader,
     RequestBuilder,
     shape_of,

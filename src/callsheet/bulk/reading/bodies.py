@@ -1,11 +1,25 @@
 """Build requests with the defaults of an input, also from JSON bodies in OpenAI's format."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal
 
 import attrs
 
-from ...actors import ChatMessage, Json, Request, Role, Task, kind_of
+from ...actors import ChatMessage, Json, Request, Task, kind_of
+from ...bodies import (
+    CHAT,
+    COMPLETION,
+    EMBEDDING,
+    MODERATION,
+    RESPONSES,
+    InvalidBody,
+    ReadMember,
+    split_members,
+    take_limit_name,
+    take_parts,
+    take_schema,
+    take_system,
+)
 from .errors import BadRecord
 from .settings import ReadSettings
 
@@ -113,223 +127,19 @@ def _chat(messages: tuple[ChatMessage, ...], alike: "_Alike") -> Request:
 
 # ------------------------------------------------------------------------------- bodies and members
 
-_IMAGE = "image"  # stands for the text of an input of moderations that has none
-_ROLES: Mapping[str, Role] = {role: role for role in get_args(Role)}
-
-
-def _wrong(name: str, wanted: str, value: object) -> BadRecord:
-    return BadRecord(f'"{name}" must be {wanted}, not {kind_of(value)}')
-
-
-def _text(name: str, value: Json) -> object:
-    if isinstance(value, str):
-        return value
-    raise _wrong(name, "a string", value)
-
-
-def _whole(name: str, value: Json) -> object:
-    if type(value) is int:
-        return value
-    raise _wrong(name, "an integer", value)
-
-
-def _number(name: str, value: Json) -> object:
-    if type(value) is float or type(value) is int:
-        return value
-    raise _wrong(name, "a number", value)
-
-
-def _texts(name: str, value: Json) -> object:
-    """Read a string or a list of strings. Lists of token ids have no field in `Request`."""
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    raise _wrong(name, "a string or a list of strings", value)
-
-
-def _texts_or_parts(name: str, value: Json) -> object:
-    """Read an input of moderations: texts, or the texts of the parts of one input."""
-    if not isinstance(value, list) or not any(isinstance(item, dict) for item in value):
-        return _texts(name, value)
-    texts = [item.get("text") for item in value if isinstance(item, dict)]
-    return (" ".join(text for text in texts if isinstance(text, str)) or _IMAGE,)
-
-
-def _messages(name: str, value: Json) -> object:
-    if not isinstance(value, list):
-        raise _wrong(name, "a list", value)
-    messages: list[ChatMessage] = []
-    for message in value:
-        if isinstance(message, dict) and len(message) == 2:  # noqa: PLR2004  # only role and content, as in most messages
-            role, content = message.get("role"), message.get("content")
-            if isinstance(role, str) and isinstance(content, str) and role in _ROLES:
-                messages.append(ChatMessage(_ROLES[role], content))
-                continue
-        try:
-            messages.append(ChatMessage.of(message, f"{name}[{len(messages)}]"))
-        except ValueError as error:
-            raise BadRecord(str(error)) from None
-    return tuple(messages)
-
-
-_ITEM_ROLES = {role: _ROLES[role] for role in ("user", "assistant", "system", "developer")}
-
-
-def _items(name: str, value: Json) -> object:
-    """Read the input of OpenAI's Responses. Items that are more than a text stay as they are."""
-    if isinstance(value, str):
-        return (ChatMessage("user", value),)
-    if not isinstance(value, list):
-        raise _wrong(name, "a string or a list of items", value)
-    messages: list[ChatMessage] = []
-    for at, item in enumerate(value):
-        if not isinstance(item, dict):
-            raise _wrong(f"{name}[{at}]", "an object", item)
-        content, given = item.get("content"), item.get("role")
-        role = _ITEM_ROLES.get(given) if isinstance(given, str) else None
-        if role is not None and isinstance(content, str) and len(item) == 2:  # noqa: PLR2004  # only role and content
-            messages.append(ChatMessage(role, content))
-            continue
-        parts: Mapping[str, Json] | None = {"content": content} if content else None
-        native: Mapping[str, Json] = {"output": [item]}
-        text = _text_in(item)
-        messages.append(ChatMessage(role or "assistant", text, extra=parts, native=native))
-    return tuple(messages)
-
-
-def _text_in(item: Mapping[str, Json]) -> str:
-    """Return the text of an item, for estimates of its tokens."""
-    texts: list[str] = []
-    for value in map(item.get, ("content", "output", "arguments")):
-        for part in value if isinstance(value, list) else (value,):
-            text = part.get("text") if isinstance(part, dict) else part
-            if isinstance(text, str):
-                texts.append(text)
-    return "\n".join(texts)
-
-
-ReadMember = Callable[[str, Json], object]
-_Messages = tuple[ChatMessage, ...]
-
-_SAMPLING: Mapping[str, tuple[str, ReadMember]] = {
-    "max_tokens": ("max_tokens", _whole),
-    "n": ("n", _whole),
-    "temperature": ("temperature", _number),
-    "top_p": ("top_p", _number),
-    "stop": ("stop", _texts),
-    "seed": ("seed", _whole),
-}
-_MODEL: Mapping[str, tuple[str, ReadMember]] = {"model": ("model", _text)}
-
-CHAT = {
-    **_MODEL,
-    "messages": ("messages", _messages),
-    **_SAMPLING,
-    "max_completion_tokens": ("max_tokens", _whole),
-}
-RESPONSES = {
-    **_MODEL,
-    "input": ("messages", _items),
-    "max_output_tokens": ("max_tokens", _whole),
-    "temperature": ("temperature", _number),
-    "top_p": ("top_p", _number),
-}
-MESSAGES = {
-    **_MODEL,
-    "messages": ("messages", _messages),
-    "max_tokens": ("max_tokens", _whole),
-    "temperature": ("temperature", _number),
-    "top_p": ("top_p", _number),
-    "stop_sequences": ("stop", _texts),
-}
-GENERATION: Mapping[str, tuple[str, ReadMember]] = {
-    "maxOutputTokens": ("max_tokens", _whole),
-    "temperature": ("temperature", _number),
-    "topP": ("top_p", _number),
-    "stopSequences": ("stop", _texts),
-    "candidateCount": ("n", _whole),
-    "seed": ("seed", _whole),
-}
-COMPLETION = {**_MODEL, "prompt": ("inputs", _texts), **_SAMPLING}
-EMBEDDING = {**_MODEL, "input": ("inputs", _texts), "dimensions": ("dimensions", _whole)}
-MODERATION = {**_MODEL, "input": ("inputs", _texts_or_parts)}
-"""{member: (field of `Request`, function that reads it)}"""
-
 
 def stated(
     body: Mapping[str, Json], known: Mapping[str, tuple[str, ReadMember]]
 ) -> tuple[dict[str, object], dict[str, Json]]:
-    """Split a body into the fields of a `Request` and all other members.
+    """Split a body into the fields of a `Request` and all other members; see `split_members`.
 
     Raises:
         BadRecord: a member has a wrong value, or two members set the same field differently.
     """
-    fields: dict[str, object] = {}
-    extra: dict[str, Json] = {}
-    for name, value in body.items():
-        if name not in known:
-            extra[name] = value
-        elif value is not None:  # providers treat null as unset
-            field, read = known[name]
-            read_value = read(name, value)
-            if fields.setdefault(field, read_value) != read_value:
-                raise BadRecord(f'"{name}" is set twice, under two names; keep one of them')
-    return fields, extra
-
-
-def take_limit_name(fields: dict[str, object], body: Mapping[str, Json]) -> None:
-    """Keep the name that the body has for the limit of a response (L15)."""
-    for name in ("max_completion_tokens", "max_tokens"):
-        if body.get(name) is not None:
-            fields["max_tokens_name"] = name
-            return
-
-
-def take_schema(fields: dict[str, object], extra: dict[str, Json]) -> None:
-    """Read a `response_format` with a JSON schema; any other is sent unchanged.
-
-    A `Request` names its schema "answer" and makes it strict. Where the body differs from that, the
-    differences stay in `extra`, which is merged into the request.
-    """
-    wanted = extra.get("response_format")
-    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
-        return
-    named = wanted.get("json_schema")
-    if not isinstance(named, dict):
-        return
-    schema = named.get("schema")
-    if not isinstance(schema, dict):
-        return
-    fields["json_schema"] = schema
-    rest_of_schema = {"strict": False, **named}  # the default of "strict" is False
-    del rest_of_schema["schema"]
-    if rest_of_schema.get("name") == "answer":
-        del rest_of_schema["name"]
-    if rest_of_schema["strict"] is True:
-        del rest_of_schema["strict"]
-    rest = {name: value for name, value in wanted.items() if name not in ("type", "json_schema")}
-    if rest_of_schema:
-        rest["json_schema"] = rest_of_schema
-    if rest:
-        extra["response_format"] = rest
-    else:
-        del extra["response_format"]
-
-
-def take_parts(body: Mapping[str, Json], extra: dict[str, Json]) -> None:
-    """Send an input of moderations that has parts, such as images, as it is."""
-    given = body.get("input")
-    if isinstance(given, list) and any(isinstance(item, dict) for item in given):
-        extra["input"] = given
-
-
-def take_system(fields: dict[str, object], extra: dict[str, Json]) -> None:
-    """Read Anthropic's `system`, if it is a string, as a system message."""
-    system, messages = extra.get("system"), fields.get("messages")
-    if isinstance(system, str) and isinstance(messages, tuple):
-        del extra["system"]
-        fields["messages"] = (ChatMessage("system", system), *cast("_Messages", messages))
+    try:
+        return split_members(body, known)
+    except InvalidBody as error:
+        raise BadRecord(error.reason) from None
 
 
 Shape = Task | Literal["responses"]

@@ -23,8 +23,9 @@ from ...actors import (
     names_used,
     render,
 )
+from ...bodies import CHAT, InvalidBody, read_messages, take_limit_name, take_schema
 from .advice import advice_for, columns_said, is_conversation, likely_text, with_marks
-from .bodies import CHAT, RequestBuilder, ignore_remark, stated, take_limit_name, take_schema
+from .bodies import RequestBuilder, ignore_remark, stated
 from .errors import BadRecord, InputError
 from .identity import USUAL_IDS
 from .settings import ReadSettings, place_of, whole_option
@@ -407,8 +408,10 @@ def _chat(name: str, value: Json) -> tuple[ChatMessage, ...]:
     if not isinstance(value, list) or not value:
         reason = f'"{name}" must be a list of messages, not {kind_of(value)}'
         raise BadRecord(reason, is_misfit=True)
-    found = CHAT["messages"][1](name, [_message(without_nulls(item)) for item in value])
-    return cast("tuple[ChatMessage, ...]", found)
+    try:
+        return read_messages(name, [_message(without_nulls(item)) for item in value])
+    except InvalidBody as error:
+        raise BadRecord(error.reason) from None
 
 
 def _message(item: Json) -> Json:

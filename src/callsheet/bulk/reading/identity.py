@@ -224,9 +224,8 @@ def _asked(request: Request) -> dict[str, object]:
         asked["returns"] = [request.output_schema.name, request.output_schema.schema]
     if request.dimensions is not None:
         asked["dimensions"] = request.dimensions
-    if request.extra_body:
-        asked["extra"] = request.extra_body
-    return asked
+    further = {"extra": request.extra_body, "headers": request.extra_headers}
+    return asked | {name: value for name, value in further.items() if value}
 
 
 @final
@@ -310,7 +309,7 @@ class PartSums:
             prompt = crc32(messages[0].content.encode(errors="replace"))
         else:
             prompt = _sum([[_message_parts(it) for it in messages], list(request.inputs)])
-        if request.extra_body or request.json_schema is not None:
+        if request.extra_body or request.extra_headers or request.json_schema is not None:
             return _SUMS.pack(prompt, system, *_sums_alike(url, request))
         shape = (url, *_shape(request))
         alike = self._alike.get(shape)
@@ -358,6 +357,7 @@ def _sums_alike(url: str, request: Request) -> tuple[int, int, int]:
         request.seed,
         request.dimensions,
         request.extra_body or None,
+        *([request.extra_headers] if request.extra_headers else ()),
     ]
     return _sum(request.model) & _SHORT, _sum(schema) & _SHORT, _sum(rest) & _SHORT
 

@@ -1,0 +1,350 @@
+"""`callsheet keys`: create, list and revoke the keys of a gateway."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import attrs
+import click
+from click.types import StringParamType
+from rich.console import Console
+
+from ..actors import StorageError
+from ..gateway.keys import (
+    ALLOWABLE,
+    ApiKey,
+    InvalidKey,
+    IssuedKey,
+    KeyStore,
+    KeyTerms,
+    default_key_store,
+)
+from ..gateway.keys.report import key_json, keys_table, moment
+from ..wording import printable
+from .parameters import ABOVE_ZERO
+from .sections import SectionedCommand, SectionedGroup, option
+
+_REFUSED = 2
+_SPAN = re.compile(r"([0-9]{1,6})\s*(m|h|d|w)")
+_SPANS_S = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_NOTHING = "none"
+_ANOTHER = "give another --store"
+_now: Callable[[], float] = time.time  # by which keys expire
+
+
+class Texts(StringParamType):
+    """Texts with commas between them."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  # click's
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:  # noqa: ANN401  # texts, where click expects one
+        """Split a value at its commas."""
+        texts = super().convert(value, param, ctx).split(",")
+        return tuple(text.strip() for text in texts if text.strip())
+
+
+class Moment(StringParamType):
+    """A time in the future: a span from now, or a day."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  # click's
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:  # noqa: ANN401  # a number, where click expects a text
+        """Return Unix time in seconds.
+
+        Raises:
+            click.BadParameter: the value is no time, or it has passed.
+        """
+        text, now = super().convert(value, param, ctx).strip(), _now()
+        try:
+            if span := _SPAN.fullmatch(text.lower()):
+                at = now + int(span[1]) * _SPANS_S[span[2]]
+            else:
+                day = datetime.fromisoformat(text)
+                at = (day if day.tzinfo is not None else day.replace(tzinfo=UTC)).timestamp()
+            moment(at)
+        except (ValueError, OverflowError):
+            self.fail(f"{text!r:.40} is no span such as 12h or 30d, and no day.", param, ctx)
+        if at <= now:
+            self.fail(f"{moment(at)} has passed.", param, ctx)
+        return at
+
+
+store_option: Callable[[Callable[..., object]], Callable[..., object]] = option(
+    "--store",
+    section="Store",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, readable=False, path_type=Path),
+    help=f"The key store. Default: {default_key_store().name} in your data folder.",
+)
+json_option: Callable[[Callable[..., object]], Callable[..., object]] = option(
+    "--json", "as_json", section="Output", is_flag=True, help="Write one JSON object to stdout."
+)
+
+
+@click.group(
+    cls=SectionedGroup,
+    short_help="Create, list and revoke the keys of a gateway.",
+    examples=("keys create team-a --weight 2 --budget 25/day", "keys list", "keys revoke team-a"),
+)
+def keys() -> None:
+    """Create, list and revoke the keys of a gateway (callsheet serve).
+
+    The store has hashes of the keys: a key is shown once, when it is created.
+    """
+
+
+@keys.command(
+    cls=SectionedCommand,
+    short_help="Create a key, and print it.",
+    examples=(
+        'keys create team-a --weight 2 --budget 25/day --models "gpt-5*"',
+        "keys create team-a --replace",
+    ),
+)
+@click.argument("name")
+@option(
+    "--lane",
+    section="Share",
+    metavar="NAME",
+    help="The lane in which its calls wait. Default: one of its own, with the name of the key.",
+)
+@option(
+    "--weight",
+    section="Share",
+    metavar="N",
+    type=ABOVE_ZERO,
+    help="The share of its lane in the provider's limits, relative to other lanes. Default: 1.",
+)
+@option(
+    "--rpm",
+    section="Limits",
+    metavar="N",
+    type=ABOVE_ZERO,
+    help="Requests a minute of its own; calls beyond it wait. Default: the provider's limit.",
+)
+@option("--tpm", section="Limits", metavar="N", type=ABOVE_ZERO, help="Tokens a minute of its own.")
+@option(
+    "--in-flight",
+    section="Limits",
+    metavar="N",
+    type=click.IntRange(1),
+    help="The most calls that it may have in flight at a time.",
+)
+@option(
+    "--budget",
+    "budgets",
+    section="Limits",
+    metavar="USD[/PERIOD]",
+    multiple=True,
+    help="What may be spent: 25/day, 100/month, or 500 in total; may be repeated.",
+)
+@option(
+    "--models",
+    section="Limits",
+    metavar="PATTERNS",
+    type=Texts(),
+    multiple=True,
+    help='The models that it may use, such as "gpt-5*,o4-mini"; may be repeated. Default: all.',
+)
+@option(
+    "--allow",
+    section="Limits",
+    metavar="NAMES",
+    type=Texts(),
+    multiple=True,
+    help=f"What its calls use without asking for it: {', '.join(ALLOWABLE)}, or {_NOTHING}. "
+    "Default: what the settings file of the gateway says.",
+)
+@option(
+    "--expires",
+    "expires_at",
+    section="Validity",
+    metavar="SPAN|DAY",
+    type=Moment(),
+    help="When it ends: after 12h, 30d or 8w, or at the beginning of a UTC day, such as "
+    "2027-01-31. Default: never.",
+)
+@option(
+    "--replace",
+    section="Validity",
+    is_flag=True,
+    help="Issue a new key for NAME. It has the terms of the former one, except for options that "
+    "are given; the former one ends after --grace.",
+)
+@option(
+    "--grace",
+    "grace_until",
+    section="Validity",
+    metavar="SPAN|DAY",
+    type=Moment(),
+    default="1d",
+    show_default=True,
+    help="How long a replaced key stays valid.",
+)
+@store_option
+@json_option
+def create(
+    *,
+    name: str,
+    models: tuple[tuple[str, ...], ...],
+    allow: tuple[tuple[str, ...], ...],
+    expires_at: float | None,
+    replace: bool,
+    grace_until: float,
+    store: Path | None,
+    as_json: bool,
+    **terms: object,
+) -> None:
+    """Create a key for the caller NAME, and print it to stdout.
+
+    It cannot be shown again. Everything else is printed to stderr, so that KEY=$(callsheet keys
+    create NAME) works.
+    """
+    given: dict[str, Any] = {"name": name}
+    given |= {field: value for field, value in terms.items() if value not in (None, ())}
+    if models:
+        given["models"] = tuple(pattern for patterns in models for pattern in patterns)
+    if allow:
+        words = tuple(word for names in allow for word in names)
+        given["allow"] = () if words == (_NOTHING,) else words
+    path = default_key_store() if store is None else store
+    with _refusing():
+        wanted = KeyTerms(**given)  # before a store is created for it
+    with _refusing(), KeyStore(path, create=not replace, clock=_now) as keys_of_gateway:
+        former = next((key for key in keys_of_gateway.valid() if key.name == name), None)
+        if replace and former is not None:
+            wanted = KeyTerms(**_terms_of(former) | given)
+        issued = keys_of_gateway.create(
+            wanted,
+            expires_at=expires_at,
+            replace=replace,
+            grace_s=grace_until - _now(),
+        )
+        try:
+            click.echo(_created_json(issued, path) if as_json else issued.secret)
+            sys.stdout.flush()
+        except OSError:  # no one has seen the key
+            keys_of_gateway.revoke(issued.key.id)
+            raise
+    if not as_json:
+        for line in _words(issued, path):
+            click.echo(printable(line), err=True)
+
+
+@keys.command(
+    "list",
+    cls=SectionedCommand,
+    short_help="List the keys.",
+    examples=("keys list", "keys list --all --json"),
+)
+@option(
+    "--all",
+    "with_ended",
+    section="Rows",
+    is_flag=True,
+    help="Also list keys that are revoked or have expired.",
+)
+@store_option
+@json_option
+def list_keys(*, with_ended: bool, store: Path | None, as_json: bool) -> None:
+    """List the keys that are valid."""
+    path, now = default_key_store() if store is None else store, _now()
+    with _refusing(), KeyStore(path, clock=_now) as keys_of_gateway:
+        found = [key for key in keys_of_gateway.all() if with_ended or key.is_valid(now)]
+    if as_json:
+        _print_json(path, found)
+    elif found:
+        Console(highlight=False).print(keys_table(found, now))
+    else:
+        click.echo(f"No key of {printable(str(path))} is valid.", err=True)
+
+
+@keys.command(
+    cls=SectionedCommand,
+    short_help="Revoke keys.",
+    examples=("keys revoke team-a", "keys revoke k_3f9a1c0b77de"),
+)
+@click.argument("which", nargs=-1, required=True, metavar="NAME|ID...")
+@store_option
+@json_option
+def revoke(*, which: tuple[str, ...], store: Path | None, as_json: bool) -> None:
+    """Revoke keys by their names or ids. Running gateways refuse them within two seconds.
+
+    A name stands for all valid keys that have it. The key itself can be given, too.
+    """
+    path = default_key_store() if store is None else store
+    revoked, errors = list[ApiKey](), list[str]()
+    with _refusing(), KeyStore(path, clock=_now) as keys_of_gateway:
+        for one in which:
+            try:
+                revoked += keys_of_gateway.revoke(one)
+            except InvalidKey as error:
+                errors.append(str(error))
+    if as_json:
+        _print_json(path, revoked)
+    else:
+        for key in revoked:
+            click.echo(f"Revoked {key.id} of {key.name} ({key.prefix}).")
+    if errors:
+        _refuse("; ".join(errors))
+
+
+# ----------------------------------------------------------------
+
+
+@contextmanager
+def _refusing() -> Generator[None]:
+    """End the command with one line if the key store or a key cannot be used."""
+    try:
+        yield
+    except StorageError as error:
+        _refuse(f"{error.name} cannot be used: {error.reason}; {error.remedy_by(_ANOTHER)}")
+    except ValueError as error:
+        _refuse(str(error))
+
+
+def _refuse(reason: str) -> NoReturn:
+    click.echo(f"Error: {printable(reason)}", err=True)
+    sys.exit(_REFUSED)
+
+
+def _terms_of(key: ApiKey) -> dict[str, Any]:
+    return {field.name: getattr(key, field.name) for field in attrs.fields(KeyTerms)}
+
+
+def _words(issued: IssuedKey, store: Path) -> Iterator[str]:
+    """Yield what people should know of a new key."""
+    key = issued.key
+    ends = "never expires" if key.expires_at is None else f"expires {moment(key.expires_at)}"
+    yield f"This is the key of {key.name} ({key.id}); it cannot be shown again. It {ends}."
+    for former in issued.replaced:
+        until = moment(former.expires_at or 0.0)
+        yield f"Its former key {former.id} ({former.prefix}) is valid until {until}."
+    yield f"A gateway takes it if its settings file has [keys] store = {json.dumps(str(store))}."
+
+
+def _created_json(issued: IssuedKey, store: Path) -> str:
+    found = {
+        "store": str(store),
+        "secret": issued.secret,
+        "key": key_json(issued.key, _now()),
+        "replaced": [key_json(key, _now()) for key in issued.replaced],
+    }
+    return json.dumps(found, indent=2)
+
+
+def _print_json(store: Path, found: Sequence[ApiKey]) -> None:
+    rows = [key_json(key, _now()) for key in found]
+    click.echo(json.dumps({"store": str(store), "keys": rows}, indent=2))

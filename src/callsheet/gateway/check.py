@@ -1,0 +1,190 @@
+"""Check what can be checked of a gateway without sending anything."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from ..actors import Endpoint, StorageError, TroupeSettings, read_sums
+from ..serving import CannotServe, Listen, Tls
+from ..serving.address import bind
+from ..wording import amount, how_to_install
+from .keys import ApiKey, KeyStore
+from .settings import GatewaySettings, ModelRoute
+
+CheckState = Literal["ok", "note", "error"]
+"""Whether a part can be used, can be used with a remark, or keeps the gateway from starting."""
+
+_SHORT_KEY = 16  # characters; a shorter admin key can be guessed
+
+
+@attrs.frozen
+class CheckedPart:
+    """A part of a gateway that was checked.
+
+    Args:
+        part: what it is, such as "endpoint".
+        name: which one it is, such as "main".
+        state: whether it can be used.
+        text: what was found, with the remedy of an error.
+    """
+
+    part: str
+    name: str
+    state: CheckState
+    text: str
+
+
+async def check_gateway(
+    settings: GatewaySettings, *, clock: Callable[[], float] = time.time
+) -> tuple[CheckedPart, ...]:
+    """Return what can be found out about a gateway without sending anything.
+
+    Args:
+        settings: the settings of the gateway.
+        clock: Unix time in seconds.
+    """
+    found = [await _address(settings, listen) for listen in settings.listen]
+    if settings.tls is not None:
+        found.append(_certificate(Tls(settings.tls.certificate, settings.tls.key)))
+    found += [_endpoint(name, troupe) for name, troupe in settings.troupes.items()]
+    found += [_model(settings, route) for route in settings.routes]
+    found += _keys(settings, clock)
+    found.append(_ledger(settings, clock))
+    found.append(_admin(settings))
+    found.append(_metrics())
+    return tuple(found)
+
+
+async def _address(settings: GatewaySettings, listen: Listen) -> CheckedPart:
+    """Listen at an address for a moment. A taken one may be that of the gateway that runs."""
+    text = "this machine only" if listen.is_loopback else "other machines can connect"
+    if settings.tls is None and not listen.is_loopback:
+        text += ", without TLS: keys and prompts are not encrypted on the way"
+    try:
+        (await bind(listen)).close()
+    except CannotServe as error:
+        return CheckedPart("listen", str(listen), "note", str(error))
+    return CheckedPart("listen", str(listen), "ok", text)
+
+
+def _certificate(tls: Tls) -> CheckedPart:
+    try:
+        tls.load()
+    except CannotServe as error:
+        return CheckedPart("tls", str(tls.certificate), "error", str(error))
+    return CheckedPart("tls", str(tls.certificate), "ok", f"with the key {tls.key}")
+
+
+def _endpoint(name: str, troupe: TroupeSettings) -> CheckedPart:
+    text = ", ".join(map(_at, troupe.endpoint.each))
+    limits = troupe.limits
+    rates = ((limits.rpm, "requests"), (limits.tpm, "tokens"))
+    known = [f"{amount(rate)} {what}/min" for rate, what in rates if rate is not None]
+    text += f"; {', '.join((*known, f'{limits.in_flight} in flight'))}"
+    if troupe.fallbacks:
+        text += f"; then {', '.join(_at(target.endpoint) for target in troupe.fallbacks)}"
+    return CheckedPart("endpoint", name, "ok", text)
+
+
+def _at(endpoint: Endpoint) -> str:
+    key = "" if endpoint.api_key is not None else ", no key"
+    return f"{endpoint.vendor.title} at {endpoint.shown_url}{key}"
+
+
+def _model(settings: GatewaySettings, route: ModelRoute) -> CheckedPart:
+    troupe = settings.troupes[route.troupe]
+    text = f"to {route.troupe}" + (f" as {route.model}" if route.model else "")
+    if route.is_pattern and not route.model:
+        return CheckedPart("model", route.name, "ok", text)
+    prices = troupe.prices.at_vendor(troupe.endpoint.vendor.price_list)
+    if prices.price(route.model or route.name) is None:
+        text += (
+            "; its price is not known, so its costs are not either, and budgets refuse its calls "
+            "unless they allow that (prices = FILE)"
+        )
+        return CheckedPart("model", route.name, "note", text)
+    return CheckedPart("model", route.name, "ok", text)
+
+
+def _keys(settings: GatewaySettings, clock: Callable[[], float]) -> Iterator[CheckedPart]:
+    path = settings.keys
+    if path is None:
+        text = "none are needed, because only this machine can connect"
+        yield CheckedPart("keys", "", "ok", text)
+        return
+    create = f"callsheet keys create NAME --store {path}"
+    if not path.exists():
+        text = f"the key store does not exist yet, so no call is accepted: {create}"
+        yield CheckedPart("keys", str(path), "note", text)
+        return
+    try:
+        with KeyStore(path, clock=clock) as store:
+            keys = store.valid()
+    except StorageError as error:
+        yield CheckedPart("keys", str(path), "error", str(error))
+        return
+    count = f"{len(keys):,} valid key{'' if len(keys) == 1 else 's'}"
+    if not keys:
+        yield CheckedPart("keys", str(path), "note", f"{count}, so no call is accepted: {create}")
+    else:
+        yield CheckedPart("keys", str(path), "ok", count)
+    yield from (part for key in keys for part in _key(settings, key))
+
+
+def _key(settings: GatewaySettings, key: ApiKey) -> Iterator[CheckedPart]:
+    """Yield what is wrong with a key; most have nothing."""
+    if key.budgets and any(troupe.ledger is None for troupe in settings.troupes.values()):
+        text = "has a budget, which needs the ledger; remove ledger = false"
+        yield CheckedPart("key", key.name, "error", text)
+    served = [name for name in settings.models if key.may_use(name)]
+    if not served and not any(route.is_pattern for route in settings.routes):
+        text = f"may use {', '.join(key.models)}, and no such model is served"
+        yield CheckedPart("key", key.name, "note", text)
+
+
+def _ledger(settings: GatewaySettings, clock: Callable[[], float]) -> CheckedPart:
+    ledgers = [troupe.ledger for troupe in settings.troupes.values()]
+    path = next((ledger.path for ledger in ledgers if ledger is not None), None)
+    if None in ledgers:
+        return CheckedPart("ledger", "", "note", "none: costs are not recorded")
+    if path is None:
+        return CheckedPart("ledger", "", "note", "in memory: costs are lost at the end")
+    try:
+        if path.exists():
+            read_sums(path, "model", now=clock())
+        elif not _can_create(path):
+            text = f"cannot be created in {path.parent}; give another path ([ledger] path)"
+            return CheckedPart("ledger", str(path), "error", text)
+    except StorageError as error:
+        return CheckedPart("ledger", str(path), "error", str(error))
+    budgets = {budget.name for ledger in ledgers if ledger is not None for budget in ledger.budgets}
+    text = f"budgets: {', '.join(sorted(budgets))}" if budgets else "no budget of all calls"
+    return CheckedPart("ledger", str(path), "ok", text)
+
+
+def _can_create(path: Path) -> bool:
+    folder = next((one for one in path.absolute().parents if one.exists()), None)
+    return folder is not None and folder.is_dir() and os.access(folder, os.W_OK)
+
+
+def _admin(settings: GatewaySettings) -> CheckedPart:
+    if settings.admin_key is None:
+        text = "none: the page and the metrics are for programs on this machine"
+        return CheckedPart("admin key", "", "ok", text)
+    if len(settings.admin_key) < _SHORT_KEY:
+        text = f"has fewer than {_SHORT_KEY} characters, so it can be guessed"
+        return CheckedPart("admin key", "", "error", text)
+    return CheckedPart("admin key", "", "ok", "is set")
+
+
+def _metrics() -> CheckedPart:
+    try:
+        import prometheus_client as _  # noqa: F401, PLC0415  # an optional package
+    except ImportError:
+        text = f"/metrics is not served; {how_to_install('prometheus-client', 'metrics')}"
+        return CheckedPart("metrics", "", "note", text)
+    return CheckedPart("metrics", "", "ok", "at /metrics")

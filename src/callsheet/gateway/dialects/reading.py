@@ -1,0 +1,180 @@
+"""What all dialects share when they read bodies: the request, streams, and tools."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...actors import Json, Request, Task, Tool
+from ...bodies import InvalidBody, wrong_kind
+
+_FIELD = re.compile(r"'?(\w+)'?((?:[.\[]\S*)?)")  # at the beginning of an error
+_CHOICES = frozenset({"auto", "none", "required"})
+
+
+def need(body: Mapping[str, Json], *names: str) -> None:
+    """Check that a body has members.
+
+    Args:
+        body: the decoded JSON.
+        names: the members that it must have.
+
+    Raises:
+        InvalidBody: one of them is missing or null.
+    """
+    for name in names:
+        if body.get(name) is None:
+            raise InvalidBody(f'the body has no "{name}"', name)
+
+
+def flag(body: Mapping[str, Json], name: str) -> bool:
+    """Return a member that is true or false; False if it is missing or null.
+
+    Args:
+        body: the decoded JSON, or an object in it.
+        name: the name of the member.
+
+    Raises:
+        InvalidBody: it has another value.
+    """
+    value = body.get(name)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise wrong_kind(name, "true or false", value)
+
+
+def take_stream(extra: dict[str, Json]) -> tuple[bool, bool]:
+    """Take the members that ask for a stream; return whether it is wanted, and its usage.
+
+    Other options of a stream stay, because the provider acts on them. The usage of a stream is
+    always requested, and passed on to clients that want it.
+
+    Args:
+        extra: the members of the body that are no fields of a request.
+
+    Raises:
+        InvalidBody: one of them has a wrong value.
+    """
+    is_streamed = flag(extra, "stream")
+    extra.pop("stream", None)
+    options = extra.pop("stream_options", None)
+    if options is None:
+        return is_streamed, False
+    if not isinstance(options, dict):
+        raise wrong_kind("stream_options", "an object", options)
+    include_usage = flag(options, "include_usage")
+    rest = {name: value for name, value in options.items() if name != "include_usage"}
+    if rest and is_streamed:
+        extra["stream_options"] = rest
+    return is_streamed, is_streamed and include_usage
+
+
+def build_request(
+    task: Task, fields: Mapping[str, object], members: Mapping[str, str], **more: object
+) -> Request:
+    """Return the request of fields.
+
+    Args:
+        task: the task of the request.
+        fields: the fields, with values of the right types.
+        members: the names of members of the body by those of fields, where they differ.
+        more: further fields of the request.
+
+    Raises:
+        InvalidBody: a value is out of range; the error names the member.
+    """
+    given: dict[str, Any] = {**fields, **more}
+    try:
+        return Request(task=task, **given)
+    except (ValueError, TypeError) as error:
+        text = str(error.args[0]) if error.args else "the body is invalid"
+    found = _FIELD.match(text)
+    field, path = (found[1], found[2]) if found else ("", "")
+    if field == "extra_body":  # the path within it is that of the body
+        member = path.removeprefix(".")
+        raise InvalidBody(f"{member} {text[found.end() :].strip()}" if found else text, member)
+    member = members.get(field, field if field in given else "")
+    if member and found:
+        text = f'"{member}{path}"{text[found.end() :]}'
+    raise InvalidBody(text, f"{member}{path}" if member else "")
+
+
+def take_tools(
+    fields: dict[str, object],
+    extra: dict[str, Json],
+    dialects: Iterable[str | None],
+) -> bool:
+    """Read the tools of a body as fields, where a provider of the same dialect gets the same ones.
+
+    Otherwise they stay in `extra`, which is sent unchanged.
+
+    Args:
+        fields: the fields of the request.
+        extra: the other members of the body.
+        dialects: what `Tool.dialect` is of a tool that is sent unchanged.
+
+    Returns:
+        Whether the tools are fields now.
+
+    Raises:
+        InvalidBody: they are no list.
+    """
+    given = extra.get("tools")
+    if given is None:
+        extra.pop("tools", None)
+        return False
+    if not isinstance(given, list):
+        raise wrong_kind("tools", "a list", given)
+    tools: list[Tool] = []
+    known = frozenset(dialects)
+    for one in given:
+        try:
+            found = Tool.defined(one)
+        except (ValueError, TypeError):
+            return False
+        if len(found) != 1 or found[0].definition != one or found[0].dialect not in known:
+            return False
+        tools += found
+    if not tools or len({tool.name for tool in tools}) < len(tools):
+        return False
+    fields["tools"] = tuple(tools)
+    del extra["tools"]
+    return True
+
+
+def take_choice(fields: dict[str, object], extra: dict[str, Json], *, is_flat: bool) -> None:
+    """Read OpenAI's ``tool_choice`` as a field, if the tools are one.
+
+    Args:
+        fields: the fields of the request.
+        extra: the other members of the body.
+        is_flat: whether it has the shape of Responses.
+    """
+    given, tools = extra.get("tool_choice"), fields.get("tools")
+    if given is None:
+        extra.pop("tool_choice", None)
+        return
+    if not isinstance(tools, tuple):
+        return
+    if isinstance(given, str):
+        choice = given if given in _CHOICES else ""
+    else:
+        choice = _named(given, tools, is_flat=is_flat)
+    if choice:
+        fields["tool_choice"] = choice
+        del extra["tool_choice"]
+
+
+def _named(choice: Json, tools: tuple[Tool, ...], *, is_flat: bool) -> str:
+    """Return the name of the tool that a choice is; "" for any other choice."""
+    if not isinstance(choice, dict):
+        return ""
+    kind = choice.get("type")
+    inner: Json = choice if is_flat or not isinstance(kind, str) else choice.get(kind)
+    name = inner.get("name") if isinstance(inner, dict) else None
+    for tool in tools:
+        if tool.name == name and tool.name not in _CHOICES and tool.definition is not None:
+            named: dict[str, Json] = {"name": name}
+            written = named if is_flat else {str(kind): named}
+            if choice == {"type": kind, **written} and tool.definition.get("type") == kind:
+                return tool.name
+    return ""

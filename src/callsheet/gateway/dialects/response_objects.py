@@ -1,0 +1,58 @@
+"""The object of OpenAI's Responses, with all members that an SDK needs."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from ...actors import Json
+
+ECHOED = (
+    *("instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "reasoning"),
+    *("temperature", "text", "tool_choice", "tools", "top_p", "truncation", "user"),
+)
+"""Members of a body that the response repeats."""
+
+_ALWAYS: Mapping[str, Json] = {
+    "background": False,
+    "error": None,
+    "incomplete_details": None,
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "store": False,
+    "temperature": None,
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": None,
+    "truncation": "disabled",
+}
+_ID_PREFIXES = {"message": "msg_", "function_call": "fc_", "reasoning": "rs_"}
+
+
+def item_id(kind: str, name: str, index: int) -> str:
+    """Return the id of an item of the output.
+
+    Args:
+        kind: the type of the item.
+        name: a text that no other answer has.
+        index: the position of the item in the output.
+    """
+    return f"{_ID_PREFIXES.get(kind, 'item_')}{name}_{index}"
+
+
+def whole_response(
+    made: Mapping[str, Json], echoes: Mapping[str, Json], name: str
+) -> dict[str, Json]:
+    """Return a response object with what the request said, and with an id for each item.
+
+    Args:
+        made: the members that follow from the response.
+        echoes: the members of the body that the response repeats.
+        name: a text that no other answer has, to make ids from.
+    """
+    items: list[Json] = []
+    for at, item in enumerate(cast("list[dict[str, Json]]", made.get("output") or [])):
+        head: dict[str, Json] = {"id": item_id(str(item["type"]), name, at), "status": "completed"}
+        items.append({**head, **item})
+    return {**_ALWAYS, **echoes, **made, "output": items}

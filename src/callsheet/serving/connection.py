@@ -1,0 +1,350 @@
+"""One connection of a client: what Hypercorn's protocols need of Trio, and the time limits."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias, final
+
+import attrs
+import trio
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.h11 import H2ProtocolAssumedError
+from hypercorn.trio.worker_context import EventWrapper, WorkerContext
+from hypercorn.typing import ConnectionState
+from starlette.types import ASGIApp, Message, Scope
+from trio.abc import Stream
+
+from .limits import ServingLimits
+from .protocols import Http1, Http2, ServerConfig
+from .proxies import TrustedProxies, address_of
+from .request import ServedRequest
+from .transport import ClientStream
+
+LOG = logging.getLogger("callsheet.serving")
+_MAX_RECV: Final = 64 * 1024
+_MAX_HELD: Final = 64 * 1024  # bytes of the next requests that are taken before their turn
+
+Peer: TypeAlias = tuple[str, int] | None
+
+
+class _Ended(Exception):
+    """The connection has ended while a request waited for its turn."""
+
+
+@final
+@attrs.frozen(eq=False)
+class Service:
+    """What all connections of a server share.
+
+    Args:
+        app: the ASGI app.
+        limits: the bounds on clients.
+        proxies: the proxies that name the true client.
+        config: what Hypercorn's protocols are told.
+        context: says Hypercorn's protocols when the server drains.
+    """
+
+    app: ASGIApp
+    limits: ServingLimits
+    proxies: TrustedProxies
+    config: ServerConfig
+    context: WorkerContext = attrs.field(factory=lambda: WorkerContext(None))
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether connections end after their running requests."""
+        return self.context.terminated.is_set()
+
+
+@final
+class ServedConnection:
+    """A connection that is being served; `run` does it once.
+
+    Args:
+        service: what all connections share.
+        transport: the bytes of the client; closed at the end.
+        stream: the same, or TLS above it.
+        peer: the address of the client; None for a Unix socket.
+        own: the address at which it has connected.
+        is_tls: whether it is encrypted.
+        protocol: "h2" or "http/1.1", as agreed on.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        transport: ClientStream,
+        stream: Stream,
+        *,
+        peer: Peer,
+        own: Peer,
+        is_tls: bool = False,
+        protocol: str = "http/1.1",
+    ) -> None:
+        self._service = service
+        self._limits = service.limits
+        self._transport = transport
+        self._stream = stream
+        self._peer = _plain(peer)
+        self._own = own
+        self._is_tls = is_tls
+        self._protocol: Http1 | Http2 = self._http2() if protocol == "h2" else self._http1()
+        self._nursery: trio.Nursery  # open while it runs
+        self._requests: set[ServedRequest] = set()
+        self._send_lock = trio.Lock()
+        self._held = bytearray()  # came before its turn
+        self._idle_since = trio.current_time()
+        self._head_since: float | None = None  # since when a head is incomplete
+        self._reading = trio.CancelScope()
+        self._is_ended = False  # nothing more is read
+        self._is_broken = False  # nothing more is sent
+
+    def __repr__(self) -> str:
+        return f"<ServedConnection {self._peer} {len(self._requests)} requests>"
+
+    @property
+    def requests(self) -> int:
+        """How many requests run."""
+        return len(self._requests)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the connection ends after its running requests."""
+        return self._service.is_draining
+
+    async def run(self) -> None:
+        """Serve the connection until either side ends it."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                await self._protocol.initiate()
+                await self._read()
+                # Running requests are told that the client is gone, and may take their time.
+                await self._protocol.handle(Closed())
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        except* Exception as group:  # one client must not end the others
+            LOG.warning("a connection of %s has failed: %r", self._peer, group.exceptions[0])
+            LOG.debug("its traceback", exc_info=group)
+            self.cut()
+        finally:
+            await self._stream.aclose()
+
+    def cut(self) -> None:
+        """Close the connection at once; running requests are told that the client is gone."""
+        self._end()
+        self._is_broken = True
+        self._transport.cut()
+        for request in self._requests:
+            request.leave()
+
+    def drain(self) -> None:
+        """End the connection as soon as no request runs; after the service has begun to drain."""
+        if not self._requests and not isinstance(self._protocol, Http2):
+            self._end()
+        elif isinstance(self._protocol, Http2):
+            self._end_if_drained()
+
+    # ------------------------------------------------------------------------------ reading
+
+    async def _read(self) -> None:
+        while not self._is_ended:
+            if self._held:
+                data = bytes(self._held)
+                self._held.clear()
+            else:
+                data = await self._receive(self._deadline())
+                if not data:
+                    break
+            try:
+                await self._handle(data)
+            except _Ended:
+                break
+            if self._requests:
+                self._head_since = None
+            elif self._head_since is None and isinstance(self._protocol, Http1):
+                self._head_since = trio.current_time()
+
+    async def _receive(self, deadline: float) -> bytes:
+        """Return bytes; b"" when nothing more is read."""
+        with trio.CancelScope(deadline=deadline) as self._reading:
+            try:
+                return bytes(await self._stream.receive_some(_MAX_RECV))
+            except trio.BrokenResourceError:
+                self._is_broken = True
+            except trio.ClosedResourceError:
+                pass
+            return b""
+        if not self._is_ended and self._head_since is not None:  # it took too long
+            assert isinstance(self._protocol, Http1)  # noqa: S101  # the only one with half heads
+            await self._protocol.refuse_head(HTTPStatus.REQUEST_TIMEOUT)
+        return b""
+
+    def _deadline(self) -> float:
+        if self._requests:
+            return float("inf")
+        if self._head_since is not None:
+            return self._head_since + self._limits.header_timeout_s
+        return self._idle_since + self._limits.keep_alive_s
+
+    async def _handle(self, data: bytes) -> None:
+        try:
+            await self._protocol.handle(RawData(data))
+        except H2ProtocolAssumedError as error:
+            self._protocol = self._http2()
+            await self._protocol.initiate()
+            await self._protocol.handle(RawData(error.data))
+
+    async def read_ahead(self, scope: trio.CancelScope) -> None:
+        """Read while the next request waits for its turn, so that a disconnect is noticed.
+
+        Args:
+            scope: cancelled when it is its turn.
+
+        Raises:
+            _Ended: the connection ends meanwhile.
+        """
+        with scope:
+            while not self._is_ended and len(self._held) < _MAX_HELD:
+                data = await self._receive(float("inf"))
+                if not data:
+                    self._end()
+                    await self._protocol.handle(Closed())
+                    break
+                self._held += data
+            if not self._is_ended:
+                await trio.sleep_forever()
+        if self._is_ended:
+            raise _Ended
+
+    def _end(self) -> None:
+        """Read no more."""
+        self._is_ended = True
+        self._reading.cancel()
+
+    # ------------------------------------------------------------------------------ writing
+
+    async def _send(self, event: Event) -> None:
+        """Do what a protocol wants."""
+        if isinstance(event, RawData):
+            await self._write(event.data)
+        elif isinstance(event, Closed):
+            self._end()
+            await self._protocol.handle(event)
+
+    async def _write(self, data: bytes) -> None:
+        async with self._send_lock:
+            if self._is_broken:
+                return
+            # What is half sent would make the rest unreadable. The transport has a deadline.
+            with trio.CancelScope(shield=True):
+                try:
+                    await self._stream.send_all(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    self._is_broken = True
+        if self._is_broken:
+            self._end()
+            await self._protocol.handle(Closed())
+
+    # ----------------------------------------------------------------------------- requests
+
+    async def spawn_app(
+        self,
+        _app: object,
+        _config: object,
+        scope: Scope,
+        send: Callable[[Message | None], Awaitable[None]],
+    ) -> Callable[[Message], Awaitable[None]]:
+        """Begin to serve a request, and return what takes its body; called by Hypercorn."""
+        if scope["type"] != "http":
+            self._nursery.start_soon(_refuse_web_socket, send)
+            return _drop
+        request = ServedRequest(
+            scope,
+            send,
+            connection=self,
+            limits=self._limits,
+            proxies=self._service.proxies,
+        )
+        scope["client"] = self._peer
+        self._requests.add(request)
+        self._nursery.start_soon(self._serve, request)
+        return request.put
+
+    def spawn(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Begin to run a task of Hypercorn."""
+        self._nursery.start_soon(work, *args)
+
+    async def _serve(self, request: ServedRequest) -> None:
+        try:
+            await request.run(self._service.app)
+        finally:
+            self._requests.discard(request)
+            if not self._requests:
+                self._idle_since = trio.current_time()
+                self._reading.deadline = self._deadline()
+                self._end_if_drained()
+
+    def _end_if_drained(self) -> None:
+        """End a connection of HTTP/2 when everything is written; HTTP/1.1 does so itself."""
+        protocol = self._protocol
+        if not isinstance(protocol, Http2) or not self.is_draining or self._is_ended:
+            return
+        if not self._requests and protocol.is_flushed:
+            self._nursery.start_soon(self._announce_end, protocol)
+
+    async def _announce_end(self, protocol: Http2) -> None:
+        await protocol.announce_end()
+        self._end()
+
+    # ----------------------------------------------------------------------------- protocols
+
+    def _http1(self) -> Http1:
+        protocol = Http1(*self._arguments())
+        turn = protocol.can_read = _Turn()
+        turn.connection = self
+        return protocol
+
+    def _http2(self) -> Http2:
+        return Http2(*self._arguments(), flushed=self._end_if_drained)
+
+    def _arguments(self) -> tuple[Any, ...]:
+        service = self._service
+        return (
+            *(service.app, service.config, service.context, self, ConnectionState({})),
+            *(self._is_tls, self._peer, self._own, self._send),
+        )
+
+
+@final
+class _Turn(EventWrapper):
+    """The turn of a request that came before the response to the previous one."""
+
+    connection: ServedConnection
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._scope = trio.CancelScope()
+
+    async def clear(self) -> None:
+        self._scope = trio.CancelScope()
+
+    async def set(self) -> None:
+        self._scope.cancel()
+
+    async def wait(self) -> None:
+        await self.connection.read_ahead(self._scope)
+
+
+async def _refuse_web_socket(send: Callable[[Message | None], Awaitable[None]]) -> None:
+    await send({"type": "websocket.close"})
+    await send(None)
+
+
+async def _drop(message: Message) -> None:
+    """Take a message of a web socket, which is refused."""
+
+
+def _plain(peer: Peer) -> Peer:
+    """Return an address of IPv4 as such, also if it is mapped into IPv6."""
+    address = None if peer is None else address_of(peer[0])
+    return peer if peer is None or address is None else (str(address), peer[1])

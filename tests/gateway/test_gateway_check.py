@@ -1,0 +1,158 @@
+"""What is checked of a gateway before it starts, and what changes when its file is read again."""
+
+import socket
+
+import attrs
+import pytest
+
+from callsheet.gateway import TlsFiles, read_gateway
+from callsheet.gateway.check import check_gateway
+from callsheet.gateway.keys import KeyStore, KeyTerms
+from callsheet.gateway.reload import SettingsChange, change_of
+
+ENVIRON = {"OPENAI_API_KEY": "sk-first-0123456789", "ANTHROPIC_API_KEY": "sk-ant-other-0123456789"}
+FILE = """
+[endpoints.main]
+provider = "openai"
+limits = { rpm = 5000, tpm = 2_000_000 }
+fallback = "spare"
+
+[endpoints.spare]
+provider = "anthropic"
+model = "claude-haiku-4-5"
+
+[models]
+"gpt-5-nano" = "main"
+"my-own" = "main"
+"claude-*" = "anthropic"
+
+[gateway]
+listen = "127.0.0.1:0"
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Reads the settings of a gateway from the text of a file."""
+
+    def of(text=FILE, **more):
+        file = tmp_path / "callsheet.toml"
+        file.write_text(text, encoding="utf-8")
+        return read_gateway(file, ENVIRON, **{"ledger": tmp_path / "ledger.sqlite3"} | more)
+
+    return of
+
+
+async def found(settings):
+    """Return {(part, name): (state, text)}."""
+    return {(one.part, one.name): (one.state, one.text) for one in await check_gateway(settings)}
+
+
+async def test_each_part_is_named(read, tmp_path):
+    parts = await found(read())
+    assert parts["listen", "127.0.0.1:0"] == ("ok", "this machine only")
+    state, text = parts["endpoint", "main"]
+    assert state == "ok"
+    assert text == (
+        "OpenAI at https://api.openai.com/v1; 5,000 requests/min, 2,000,000 tokens/min, 100 in "
+        "flight; then Anthropic at https://api.anthropic.com/v1"
+    )
+    assert parts["model", "gpt-5-nano"] == ("ok", "to main")
+    state, text = parts["model", "my-own"]
+    assert state == "note"
+    assert "its price is not known" in text
+    assert parts["model", "claude-*"] == ("ok", "to anthropic")
+    assert parts["keys", ""][0] == parts["admin key", ""][0] == "ok"
+    ledger = str(tmp_path / "ledger.sqlite3")
+    assert parts["ledger", ledger] == ("ok", "no budget of all calls")
+    assert not any(tmp_path.glob("ledger*"))  # nothing is created
+    assert "0123456789" not in str(parts)  # L8
+
+
+async def test_a_taken_address_may_be_that_of_the_gateway_that_runs(read):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        state, text = (await found(read(listen=[taken])))["listen", taken]
+    assert state == "note"
+    assert "another program listens there" in text
+
+
+async def test_a_certificate_that_cannot_be_used_is_an_error(read, tmp_path):
+    files = TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem")
+    parts = await found(attrs.evolve(read(), tls=files))
+    assert parts["tls", str(files.certificate)][0] == "error"
+    assert "cannot read the certificate" in parts["tls", str(files.certificate)][1]
+
+
+async def test_keys_are_counted_and_checked_with_the_models_and_the_ledger(read, tmp_path):
+    path = tmp_path / "keys.sqlite3"
+    settings = read(FILE.replace('"claude-*" = "anthropic"', ""), keys=path)
+    create = f"callsheet keys create NAME --store {path}"
+    missing = await found(settings)
+    assert missing["keys", str(path)][0] == "note"
+    assert create in missing["keys", str(path)][1]
+    with KeyStore(path, create=True) as store:
+        assert (await found(settings))["keys", str(path)] == (
+            "note",
+            f"0 valid keys, so no call is accepted: {create}",
+        )
+        store.create(KeyTerms(name="team-a", budgets=("25/day",)))
+        store.create(KeyTerms(name="team-b", models=("gemini-*",)))
+    parts = await found(settings)
+    assert parts["keys", str(path)] == ("ok", "2 valid keys")
+    assert ("key", "team-a") not in parts
+    assert "no such model is served" in parts["key", "team-b"][1]
+    free = {name: attrs.evolve(one, ledger=None) for name, one in settings.troupes.items()}
+    parts = await found(attrs.evolve(settings, troupes=free))
+    assert parts["key", "team-a"] == (
+        "error",
+        "has a budget, which needs the ledger; remove ledger = false",
+    )
+    assert parts["ledger", ""][0] == "note"
+
+
+@pytest.mark.parametrize("damaged", ["keys", "ledger"])
+async def test_a_damaged_file_is_an_error(read, tmp_path, damaged):
+    path = tmp_path / "damaged.sqlite3"
+    path.write_text("something else")
+    parts = await found(read(**{damaged: path}))
+    assert parts[damaged, str(path)][0] == "error"
+    assert path.read_text() == "something else"  # L14
+
+
+async def test_a_short_admin_key_is_an_error(read):
+    parts = await found(attrs.evolve(read(), admin_key="admin"))
+    assert parts["admin key", ""][0] == "error"
+
+
+# ------------------------------------------------------------------------------------- reload
+
+
+def test_a_file_that_is_read_again_changes_nothing(read):
+    assert change_of(read(), read()) == SettingsChange()
+    assert change_of(read(), read()).text == ""
+
+
+def test_a_change_says_what_becomes_of_each_troupe(read):
+    old = read()
+    new = read(
+        FILE.replace("rpm = 5000", "rpm = 10").replace('"claude-*" = "anthropic"', '"x" = "spare"')
+    )
+    change = change_of(old, new)
+    assert change == SettingsChange(started=("spare",), ended=("anthropic",), limited=("main",))
+    assert change.text == "started spare; ended anthropic; new limits of main"
+
+
+def test_what_is_more_than_a_limit_begins_a_troupe_anew(read):
+    old = read()
+    for new in (
+        read(FILE + "\n[retry]\nmax_attempts = 9\n"),
+        read(FILE.replace("rpm = 5000", "rpm = 5000, in_flight = 5000")),
+    ):
+        assert "main" in change_of(old, new).recast
+
+
+def test_what_counts_at_the_next_start_only_is_named(read):
+    new = read(FILE.replace("127.0.0.1:0", "127.0.0.1:1"))
+    assert change_of(read(), new).needs_restart == ("gateway.listen",)
+    assert change_of(read(), new).text == "after a restart: gateway.listen"
