@@ -1,0 +1,133 @@
+"""The routes of the gateway: an ASGI app for the server."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, final
+
+import attrs
+import httpx
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import Receive, Scope, Send
+
+from .calls import CallEndpoint, CallService, CountTokens, Reply, headers_of, json_headers
+from .dialects import DIALECTS, Dialect, model_entry, model_list
+from .errors import Refusal, Refused
+
+_PREFIXES: Final = ("/v1", "")  # clients write the base URL with and without the version
+_NOT_SERVED: Final[Mapping[str, str]] = {
+    "/files": "files",
+    "/uploads": "uploads",
+    "/batches": "batches",
+    "/messages/batches": "batches",
+    "/assistants": "assistants",
+    "/threads": "threads",
+    "/vector_stores": "vector stores",
+    "/images": "images",
+    "/audio": "audio",
+    "/fine_tuning": "fine-tuning",
+    "/moderations": "moderations",
+}
+"""Paths that the providers have and the gateway has not, with what they are."""
+
+
+def gateway_app(
+    service: CallService, client: httpx.AsyncClient, further: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """Return the ASGI app.
+
+    Args:
+        service: what all calls share.
+        client: passes counts of tokens on.
+        further: routes beside those of the calls: health, metrics, the page.
+    """
+    routes: list[BaseRoute] = [*further]
+    models, missing = ModelPages(service), NotServed(service)
+    for prefix in _PREFIXES:
+        for path, dialect in DIALECTS.items():
+            endpoint = CallEndpoint(service=service, dialect=dialect)
+            routes.append(Route(f"{prefix}{path}", endpoint, methods=["POST"]))
+        count = CountTokens(service=service, client=client)
+        routes.append(Route(f"{prefix}/messages/count_tokens", count, methods=["POST"]))
+        routes.append(Route(f"{prefix}/models", models, methods=["GET"]))
+        routes.append(Route(f"{prefix}/models/{{name:path}}", models, methods=["GET"]))
+    routes.append(Mount("", missing))
+    return Starlette(routes=routes)
+
+
+def dialect_of(headers: Mapping[str, str], path: str = "") -> Dialect:
+    """Return the dialect of a client whose request has no body to tell it by.
+
+    Args:
+        headers: the headers of the request, by names in lower case.
+        path: the path of the request.
+    """
+    is_anthropic = "anthropic-version" in headers or "/messages" in path
+    return DIALECTS["/messages" if is_anthropic else "/chat/completions"]
+
+
+@final
+@attrs.frozen
+class NotServed:
+    """An ASGI app for all other paths: status 404, or 405, in the shape of the client's dialect.
+
+    Args:
+        service: what all calls share.
+    """
+
+    service: CallService
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Refuse one request.
+
+        Args:
+            scope: the request, as ASGI has it.
+            send: sends messages to the client.
+        """
+        path, method = scope["path"], scope["method"]
+        reply = Reply.to(send, dialect_of(headers_of(scope), path), self.service.new_id())
+        bare = path.removeprefix("/v1").rstrip("/")
+        if bare in DIALECTS or bare == "/messages/count_tokens":
+            text = f"{method} is not allowed at {path:.200}; use POST"
+            await reply.refuse(Refusal(status=405, kind="invalid_request", message=text))
+            return
+        what = next((what for start, what in _NOT_SERVED.items() if bare.startswith(start)), None)
+        text = f"there is nothing at {path:.200}"
+        if what is not None:
+            text = f"this gateway serves no {what}; send such requests to the provider itself"
+        await reply.refuse(Refusal(status=404, kind="not_found", message=text, code="not_served"))
+
+
+@final
+@attrs.frozen
+class ModelPages:
+    """An ASGI app that lists the models which a client may name.
+
+    Args:
+        service: what all calls share.
+    """
+
+    service: CallService
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer one request.
+
+        Args:
+            scope: the request, as ASGI has it.
+            send: sends messages to the client.
+        """
+        headers = headers_of(scope)
+        dialect = dialect_of(headers)
+        reply = Reply.to(send, dialect, self.service.new_id())
+        try:
+            caller = self.service.callers.identify(headers)
+            name = scope["path_params"].get("name")
+            if name is None:
+                names = [one for one in self.service.models.names() if caller.may_use(one)]
+                body = model_list(names, dialect.vendor)
+            else:
+                self.service.target(name, caller)
+                body = model_entry(name, dialect.vendor)
+        except Refused as error:
+            await reply.refuse(error.refusal)
+        else:
+            await reply.whole(body, json_headers(body))

@@ -1,0 +1,108 @@
+"""Who calls: the client of a request, by its API key."""
+
+from collections.abc import Mapping
+
+import attrs
+
+from ..errors import Refusal, Refused
+from ..keys import ApiKey, KeyStore, Tenant, Tenants
+
+_BEARER = "bearer "
+
+
+@attrs.frozen
+class Caller:
+    """A client that may call.
+
+    Args:
+        key: its key; None where the gateway needs none.
+        tenant: its own limits; None for no limits of its own.
+    """
+
+    key: ApiKey | None = None
+    tenant: Tenant | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of its key; "" without keys."""
+        return "" if self.key is None else self.key.id
+
+    @property
+    def name(self) -> str:
+        """The name of its key; "" without keys."""
+        return "" if self.key is None else self.key.name
+
+    @property
+    def lane(self) -> str:
+        """The lane in which its calls wait."""
+        return "" if self.key is None else self.key.lane
+
+    def may_use(self, model: str) -> bool:
+        """Return whether its key allows a model.
+
+        Args:
+            model: the name that the client uses.
+        """
+        return self.key is None or self.key.may_use(model)
+
+
+def secret_in(headers: Mapping[str, str]) -> str:
+    """Return the key that a client sent, in any of the usual headers; "" if it sent none.
+
+    Anthropic's SDK sends ``x-api-key`` before version 2.0 and a bearer token since.
+
+    Args:
+        headers: the headers of the request, by names in lower case.
+    """
+    given = headers.get("authorization", "")
+    if given[: len(_BEARER)].lower() == _BEARER:
+        return given[len(_BEARER) :].strip()
+    return headers.get("x-api-key") or headers.get("api-key") or ""
+
+
+@attrs.frozen
+class Callers:
+    """Finds the client of each request.
+
+    Args:
+        store: the keys; None where every client may call.
+        tenants: the limits of each key's own.
+    """
+
+    store: KeyStore | None
+    tenants: Tenants
+
+    def identify(self, headers: Mapping[str, str]) -> Caller:
+        """Return the client of a request.
+
+        Args:
+            headers: the headers of the request, by names in lower case.
+
+        Raises:
+            Refused: it sent no key, or not one that is valid.
+        """
+        if self.store is None:
+            return Caller()
+        secret = secret_in(headers)
+        if not secret:
+            raise Refused(
+                Refusal(
+                    status=401,
+                    kind="authentication",
+                    message="no API key was sent; send one as 'Authorization: Bearer cs-...'",
+                    code="missing_api_key",
+                    should_retry=False,
+                )
+            )
+        key = self.store.find(secret)
+        if key is None:
+            raise Refused(
+                Refusal(
+                    status=401,
+                    kind="authentication",
+                    message="the API key is not valid: it is unknown, expired or revoked",
+                    code="invalid_api_key",
+                    should_retry=False,
+                )
+            )
+        return Caller(key, self.tenants.of(key))

@@ -1,0 +1,281 @@
+"""The endpoint of one kind of call: an ASGI app that reads, asks the troupe, and responds.
+
+    HTTP request -> caller -> body -> Request -> turn of the key -> troupe -> response
+                                                      (queue, limits, retries, money)
+
+A client that goes away ends the work wherever it is (R4): the troupe is asked in a scope that the
+disconnect cancels.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Final, final
+
+import attrs
+import structlog
+import trio
+from starlette.types import Receive, Scope, Send
+
+from ...actors import (
+    CallContext,
+    CallFailed,
+    Request,
+    Response,
+    Shared,
+    TurnTooLate,
+    ask_for,
+    stream_for,
+)
+from ...runtime import AskFailed
+from ...serving import Gone, call_until_gone
+from ..dialects import Dialect, InboundCall
+from ..endpoints import CallTarget
+from ..errors import InvalidBody, Refusal, Refused, refusal_of
+from ..keys import TenantTurn
+from ..request_log import RequestFacts, facts_of
+from .bodies import read_body, read_json
+from .callers import Caller
+from .places import KeptAnswer, LeftPlace, place_key
+from .reply import Reply, headers_of
+from .response_headers import (
+    Headers,
+    comment_of,
+    json_headers,
+    of_limits,
+    of_response,
+)
+from .service import CallService
+from .sse import EventStream
+from .wishes import Wishes, read_wishes
+
+_log = structlog.get_logger("callsheet.gateway")
+
+_SHARED: Final = frozenset(("cache", "join"))
+_REFUSALS = (Refused, InvalidBody, CallFailed, AskFailed)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class CallEndpoint:
+    """An ASGI app that answers the calls of one endpoint, such as chat completions.
+
+    Args:
+        service: what all calls share.
+        dialect: reads the bodies of requests, and writes those of responses.
+    """
+
+    service: CallService
+    dialect: Dialect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one call.
+
+        Args:
+            scope: the request, as ASGI has it.
+            receive: receives messages from the client.
+            send: sends messages to the client.
+        """
+        reply = Reply.to(send, self.dialect, self.service.new_id())
+        headers, facts = headers_of(scope), facts_of(scope)
+        facts.request_id = reply.request_id
+        try:
+            with self.service.counted():
+                caller = self.service.callers.identify(headers)
+                facts.key = caller.id
+                call = await self._read(scope, receive, headers, caller, reply)
+                with call.target.served.used():
+                    await call_until_gone(receive, call.run)
+        except Gone:
+            facts.note = "client gone"
+        except _REFUSALS as error:
+            refusal = refusal_of(error)
+            facts.note = refusal.kind
+            await reply.refuse(refusal)
+        except Exception:  # noqa: BLE001  # a bug costs one call, and its client is told (R17)
+            facts.note = "crash"
+            _log.exception("gateway_call_crashed", call=reply.request_id)
+            await reply.refuse(_CRASHED)
+
+    async def _read(
+        self,
+        scope: Scope,
+        receive: Receive,
+        headers: Mapping[str, str],
+        caller: Caller,
+        reply: Reply,
+    ) -> "_Call":
+        rules = self.service.rules
+        body = await read_body(
+            receive, headers, max_bytes=rules.max_body_bytes, within_s=rules.body_timeout_s
+        )
+        inbound, facts = self.dialect.read(read_json(body)), facts_of(scope)
+        facts.model = inbound.request.model
+        target = self.service.target(inbound.request.model, caller)
+        facts.troupe = target.served.name
+        return _Call(
+            service=self.service,
+            reply=reply,
+            facts=facts,
+            caller=caller,
+            inbound=inbound,
+            wishes=read_wishes(headers, is_streamed=inbound.is_streamed, usual_s=rules.patience_s),
+            target=target,
+            place=place_key(caller.id, scope["path"], body),
+        )
+
+
+_CRASHED = Refusal(
+    status=500,
+    kind="internal",
+    message="the gateway failed; its log has the reason",
+    should_retry=False,
+)
+
+
+@final
+@attrs.define(kw_only=True)
+class _Call:
+    """One call, from its turn to its response."""
+
+    service: CallService
+    reply: Reply
+    facts: RequestFacts
+    caller: Caller
+    inbound: InboundCall
+    wishes: Wishes
+    target: CallTarget
+    place: bytes
+    answer: KeptAnswer | None = attrs.field(default=None, init=False)
+
+    async def run(self) -> None:
+        """Answer the call. Cancelling it ends its work, and its place is remembered."""
+        now, left = trio.current_time(), None
+        if self.wishes.is_repeated:
+            left = self.service.places.take(self.place, now)
+        came = now if left is None else left.came
+        try:
+            if left is not None and left.answer is not None:
+                self.answer = left.answer
+                await self.reply.whole(left.answer.body, [*left.answer.headers])
+            elif self.inbound.is_streamed:
+                await self._stream(came)
+            else:
+                await self._complete(came)
+        except (trio.Cancelled, TurnTooLate):
+            self._leave(came)
+            raise
+
+    def _leave(self, came: float) -> None:
+        place = LeftPlace(came, trio.current_time(), self.answer)
+        self.service.places.leave(self.place, place)
+
+    async def _complete(self, came: float) -> None:
+        request, troupe = self._request(), self.target.served.troupe
+        async with self._turn(request, came) as turn:
+            response = await ask_for(
+                troupe.first_stage,
+                request,
+                self._context(came),
+                observer=troupe.observer,
+                destination=troupe.destination,
+            )
+            self._settle(turn, response)
+        body = self.reply.dialect.whole(
+            self.inbound, response, name=self.reply.request_id, created=self._created()
+        )
+        headers = [*json_headers(body), *of_response(response), *self._limits()]
+        self.answer = KeptAnswer(tuple(headers), body)
+        await self.reply.whole(body, headers)
+
+    async def _stream(self, came: float) -> None:
+        out = self.reply.streamed(self._limits())
+        failure: Exception | None = None
+        async with out.kept_alive():
+            try:
+                await self._send_pieces(out, came)
+            except (CallFailed, AskFailed) as error:
+                failure = error  # raised out of the nursery, without a group around it
+        if failure is not None:
+            raise failure
+        await out.end()
+
+    async def _send_pieces(self, out: EventStream, came: float) -> None:
+        request, troupe = self._request(), self.target.served.troupe
+        writer = self.reply.dialect.stream(
+            self.inbound, name=self.reply.request_id, created=self._created()
+        )
+        async with (
+            self._turn(request, came) as turn,
+            stream_for(
+                troupe.first_stage,
+                request,
+                self._context(came),
+                observer=troupe.observer,
+                destination=troupe.destination,
+                wants_events=True,
+            ) as items,
+        ):
+            async for item in items:
+                if isinstance(item, Response):
+                    self._settle(turn, item)
+                    await out.write(comment_of(item) + writer.end(item))
+                else:
+                    await out.write(writer.feed(item))
+
+    # ----------------------------------------------------------------
+
+    def _request(self) -> Request:
+        """Return the request as the troupe takes it."""
+        request, changes = self.inbound.request, dict[str, object]()
+        if request.model != self.target.model:
+            changes["model"] = self.target.model
+        if self.wishes.deadline_s is not None:
+            changes["deadline"] = self.wishes.deadline_s
+        if self.wishes.may_read_cache and not _SHARED.isdisjoint(self.allowed):
+            changes["cacheable"] = True
+        return attrs.evolve(request, **changes) if changes else request  # type: ignore[arg-type]  # by name
+
+    @property
+    def allowed(self) -> frozenset[Shared]:
+        """What the call may use without asking for it."""
+        key = self.caller.key
+        allowed = None if key is None else key.allowed
+        return self.service.rules.allow if allowed is None else allowed
+
+    def _context(self, came: float) -> CallContext:
+        return CallContext(
+            self.reply.request_id,
+            lane=self.caller.lane,
+            tenant=self.caller.name,
+            patience_s=self.wishes.patience_s,
+            came=came,
+            allowed=self.allowed,
+        )
+
+    def _turn(
+        self, request: Request, came: float
+    ) -> AbstractAsyncContextManager[TenantTurn | None]:
+        """Return the turn of the call at the limits of its key, for `async with`."""
+        tenant = self.caller.tenant
+        if tenant is None or not tenant.key.has_limits:
+            return nullcontext()
+        tokens = 0.0
+        if tenant.key.tpm is not None:
+            estimate = self.service.estimator.estimate(request)
+            tokens = estimate.input_tokens + estimate.output_tokens
+        return tenant.turn(tokens, patience_s=self.wishes.patience_s, came=came)
+
+    def _limits(self) -> Headers:
+        tenant = self.caller.tenant
+        if tenant is None:
+            return []
+        return of_limits(self.reply.dialect.vendor, tenant.limits(), self.service.wall_clock())
+
+    def _created(self) -> int:
+        return int(self.service.wall_clock().timestamp())
+
+    def _settle(self, turn: TenantTurn | None, response: Response) -> None:
+        """Note what the call has cost."""
+        self.facts.cost_usd, self.facts.queued_s = response.cost_usd, response.queued_s
+        if turn is not None:
+            turn.settle(response.usage.total_tokens)

@@ -1,0 +1,79 @@
+"""A stream of server-sent events, whose head is sent late and which is never silent for long."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import final
+
+import trio
+from starlette.types import Send
+
+from .response_headers import STREAM_HEADERS, Headers
+
+SILENCE_S = 10.0
+"""Seconds without an event after which a comment is sent. Balancers cut what is silent for 55 s."""
+
+_COMMENT = b": waiting\n\n"
+
+
+@final
+class EventStream:
+    """The response to a call that is streamed.
+
+    Its head is sent with the first event, or after `SILENCE_S` seconds. So a call that fails before
+    still gets the status of its error.
+
+    Args:
+        send: sends messages to the client, as ASGI has them.
+        headers: the headers beside those of every stream.
+
+    Attributes:
+        has_begun: whether the head is sent.
+    """
+
+    def __init__(self, send: Send, headers: Headers) -> None:
+        self._send = send
+        self._headers = headers
+        self._lock = trio.Lock()  # an event and a comment must not mix
+        self._sent_at = trio.current_time()
+        self.has_begun = False
+
+    @asynccontextmanager
+    async def kept_alive(self) -> AsyncGenerator[None]:
+        """Send a comment whenever the stream is silent for `SILENCE_S` seconds in the block."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_alive)
+            yield
+            nursery.cancel_scope.cancel()
+
+    async def write(self, events: bytes) -> None:
+        """Send events.
+
+        Args:
+            events: their text; nothing is sent if it is empty.
+        """
+        if events:
+            async with self._lock:
+                await self._write(events)
+
+    async def end(self) -> None:
+        """End the stream."""
+        async with self._lock:
+            await self._begin()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await trio.sleep_until(self._sent_at + SILENCE_S)
+            if trio.current_time() >= self._sent_at + SILENCE_S:
+                await self.write(_COMMENT)
+
+    async def _write(self, events: bytes) -> None:
+        await self._begin()
+        self._sent_at = trio.current_time()
+        await self._send({"type": "http.response.body", "body": events, "more_body": True})
+
+    async def _begin(self) -> None:
+        if not self.has_begun:
+            self.has_begun = True
+            headers = [*self._headers, *STREAM_HEADERS]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -1,0 +1,127 @@
+"""A gateway that runs: its reload, its drain, and the actor of its server."""
+
+from functools import partial
+from typing import final
+
+import trio
+from starlette.types import ASGIApp
+
+from ..runtime import Actor, Ref, Runtime
+from ..serving import Serving, Tls, serve
+from .calls import CallRules, CallService
+from .endpoints import Retire, ServedEndpoints
+from .keys import KeyStore
+from .reload import SettingsChange, change_of
+from .settings import GatewaySettings
+
+
+@final
+class Gateway:
+    """A gateway that runs; made by `open_gateway`.
+
+    Args:
+        runtime: the runtime of its actors.
+        settings: what the file says.
+        endpoints: the endpoints with their troupes.
+        service: what all calls share.
+        keys: the key store; None where no keys are needed.
+        retiring: stops endpoints that are served no more.
+
+    Attributes:
+        settings: what the file says now.
+        servings: the servers, one for each address.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: GatewaySettings,
+        *,
+        endpoints: ServedEndpoints,
+        service: CallService,
+        keys: KeyStore | None,
+        retiring: Ref[Retire],
+    ) -> None:
+        self.runtime = runtime
+        self.settings = settings
+        self.endpoints = endpoints
+        self.service = service
+        self.keys = keys
+        self.servings: list[Serving] = []
+        self._retiring = retiring
+        self._reloading = trio.Lock()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The URLs at which it listens, with the ports that are used."""
+        return tuple(serving.url for serving in self.servings)
+
+    async def reload(self, settings: GatewaySettings) -> SettingsChange:
+        """Take other settings while running. Calls go on.
+
+        Args:
+            settings: the new settings.
+
+        Returns:
+            What has changed, and what counts only at the next start.
+
+        Raises:
+            ValueError, OSError: the settings cannot be used. The former ones hold.
+        """
+        async with self._reloading:
+            for serving in self.servings:
+                serving.reload_certificate()
+            change = change_of(self.settings, settings)
+            for former in await self.endpoints.change(settings):
+                await self._retiring.tell(Retire(former, settings.drain_s))
+            self.settings = settings
+            self.service.rules = rules_of(settings)
+        return change
+
+    async def drain(self) -> None:
+        """Accept no more calls, and wait at most `drain_s` seconds until those that run end."""
+        self.service.draining.set()
+        async with trio.open_nursery() as nursery:
+            for serving in self.servings:
+                nursery.start_soon(serving.drain, self.settings.drain_s)
+
+
+def rules_of(settings: GatewaySettings) -> CallRules:
+    """Return the settings that hold for each call.
+
+    Args:
+        settings: the settings of the gateway.
+    """
+    return CallRules(patience_s=settings.patience_s, allow=frozenset(settings.allow))
+
+
+@final
+class ServerActor(Actor):
+    """Listens at the addresses of a gateway, as long as it runs. It handles no messages.
+
+    Args:
+        app: the ASGI app.
+        gateway: the gateway, which learns of the servers.
+    """
+
+    def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
+        self._app = app
+        self._gateway = gateway
+
+    async def started(self) -> None:
+        """Listen.
+
+        Raises:
+            CannotServe: nothing can listen at an address, or the certificate cannot be used.
+        """
+        settings, servings = self._gateway.settings, self._gateway.servings
+        servings.clear()
+        tls = None if settings.tls is None else Tls(settings.tls.certificate, settings.tls.key)
+        for address in settings.listen:
+            run = partial(
+                serve,
+                limits=settings.clients,
+                tls=tls,
+                trusted_proxies=settings.trusted_proxies,
+            )
+            servings.append(await self.nursery.start(run, self._app, address))

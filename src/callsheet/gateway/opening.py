@@ -1,0 +1,97 @@
+"""Open a gateway: its troupes, its keys and its server, in one runtime.
+
+gateway/
+main.requester ... main.composer     a troupe for each endpoint of the file
+retiring                             stops troupes that a reload has replaced
+keys                                 sees new and revoked keys
+server                               HTTP: the last to start, so the first to stop (R11)
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import httpx
+import trio
+
+from ..runtime import open_runtime
+from .app import gateway_app
+from .calls import Callers, CallService
+from .endpoints import RetiringActor, ServedEndpoints
+from .gateway import Gateway, ServerActor, rules_of
+from .keys import KeyStore, Tenants
+from .operations import operation_routes
+from .page import CallRecorder, PageAccess, PageSessions, page_routes
+from .settings import GatewaySettings, ModelRoute
+from .tenants import KeysActor
+from .views import GatewayViews
+
+if TYPE_CHECKING:
+    from ..metrics import Metrics
+
+_MAX_RETIRING: Final = 64  # endpoints at a time
+_STOP_S: Final = 10.0  # for the actors, when the connections have ended
+
+
+@asynccontextmanager
+async def open_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway]:
+    """Open a gateway, which serves until the block is left; then it drains.
+
+        async with open_gateway(read_gateway("callsheet.toml")) as gateway:
+            print(*gateway.urls)
+            await trio.sleep_forever()
+
+    If the block raises or is cancelled, all calls are cancelled at once.
+
+    Args:
+        settings: what the file says.
+
+    Raises:
+        CannotServe: nothing can listen at an address, or the certificate cannot be used.
+        StorageError: the key store cannot be used.
+        ValueError, InspectionUnavailable: see `cast_troupe`.
+    """
+    keys, tenants, recorder = None, Tenants(), CallRecorder()
+    if settings.keys is not None:
+        keys = await trio.to_thread.run_sync(KeyStore, settings.keys)
+    metrics = _metrics_for(settings)
+    async with open_runtime("gateway", drain_s=_STOP_S) as runtime, httpx.AsyncClient() as client:
+        endpoints = ServedEndpoints(runtime, settings, observer=recorder.observer, metrics=metrics)
+        await endpoints.open()
+        gateway = Gateway(
+            runtime,
+            settings,
+            endpoints=endpoints,
+            service=CallService(
+                callers=Callers(keys, tenants), models=endpoints, rules=rules_of(settings)
+            ),
+            keys=keys,
+            retiring=await runtime.spawn(
+                "retiring", partial(RetiringActor, endpoints), concurrency=_MAX_RETIRING
+            ),
+        )
+        if keys is not None:
+            await runtime.spawn("keys", partial(KeysActor, keys, tenants, endpoints))
+        key = settings.admin_key
+        access = PageAccess(None if key is None else PageSessions(key))
+        views = GatewayViews(gateway, recorder, metrics, access)
+        routes = [*operation_routes(views), *page_routes(views, access)]
+        app = gateway_app(gateway.service, client, routes)
+        await runtime.spawn("server", partial(ServerActor, app, gateway))
+        yield gateway
+        await gateway.drain()
+
+
+def _metrics_for(settings: GatewaySettings) -> "Metrics | None":
+    """Return what counts calls, where the extra ``metrics`` is installed."""
+    try:
+        from ..metrics import Metrics  # noqa: PLC0415  # an optional extra
+    except ImportError:
+        return None
+    return Metrics(models=[name for route in settings.routes for name in _named(route)])
+
+
+def _named(route: ModelRoute) -> tuple[str, ...]:
+    """Return the names of models that a route has, for labels; those of a pattern are not known."""
+    return tuple(name for name in (route.model, "" if route.is_pattern else route.name) if name)

@@ -1,0 +1,120 @@
+"""What those who run a gateway see of it: readiness, metrics, readings and costs."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, final
+
+import trio
+from starlette.requests import Request as HttpRequest
+
+from ..actors import CostStatistics, Reading
+from ..runtime import State
+from ..wording import how_to_install
+from .combined import combined_reading
+from .gateway import Gateway
+from .page import CallRecorder, PageAccess, TooManyAttempts
+
+if TYPE_CHECKING:
+    from ..metrics import Exposition, Metrics
+
+
+@final
+class GatewayViews:
+    """A running gateway, as its page, its metrics and ``callsheet top`` see it.
+
+    Args:
+        gateway: the gateway that runs.
+        recorder: what observes the calls of all troupes.
+        metrics: counts the calls of all troupes; None where the extra is not installed.
+        access: who may see figures.
+
+    Attributes:
+        recorder: what observes the calls of all troupes.
+        started_at: when the gateway started, in seconds on Trio's clock.
+        draining: set when the gateway takes no more calls.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        recorder: CallRecorder,
+        metrics: "Metrics | None",
+        access: PageAccess,
+    ) -> None:
+        self.recorder = recorder
+        self.started_at = trio.current_time()
+        self.draining = gateway.service.draining
+        self._gateway = gateway
+        self._metrics = metrics
+        self._access = access
+
+    @property
+    def exposes_metrics(self) -> bool:
+        """Whether the metrics need no admin key."""
+        return self._gateway.settings.public_metrics
+
+    def not_ready(self) -> Mapping[str, str]:
+        """Return each part that cannot take calls now, with the reason; empty if all can."""
+        missing: dict[str, str] = {}
+        if self.draining.is_set():
+            missing["gateway"] = "it shuts down, and accepts no more calls"
+        actors = self._gateway.runtime.snapshot().actors
+        down = sum(actor.state is not State.RUNNING for actor in actors)
+        if down:
+            missing["actors"] = f"{down} of {len(actors)} do not run now"
+        return missing
+
+    def may_look(self, request: HttpRequest) -> bool:
+        """Return whether a client may see figures: it is on this machine, or has the admin key.
+
+        Args:
+            request: what the client has sent.
+        """
+        now = trio.current_time()
+        try:
+            return self._access.of(request, now) == "yes" or self._access.has_key(request, now)
+        except TooManyAttempts:
+            return False
+
+    async def exposition(self, accept: str) -> "Exposition":
+        """Return the metrics of this moment.
+
+        Args:
+            accept: the header `Accept` of the scrape.
+
+        Raises:
+            ImportError: what writes them is not installed; the message says how to install it.
+        """
+        if self._metrics is None:
+            raise ImportError(
+                f"metrics need prometheus-client; {how_to_install('prometheus-client', 'metrics')}"
+            )
+        return await self._metrics.exposition(accept)
+
+    async def reading(self) -> Reading:
+        """Return one reading of all troupes."""
+        ledgers = {
+            None if (ledger := one.settings.ledger) is None else ledger.path
+            for one in self._gateway.endpoints.served
+        }
+        is_one_ledger = len(ledgers) == 1 and None not in ledgers
+        return combined_reading(await self.readings(), is_one_ledger=is_one_ledger)
+
+    async def readings(self) -> Mapping[str, Reading]:
+        """Return {name of the endpoint: the reading of its troupe}, in the order of the file."""
+        served = self._gateway.endpoints.served
+        found: dict[str, Reading] = {}
+
+        async def read(at: int) -> None:
+            found[served[at].name] = await served[at].troupe.reading()
+
+        async with trio.open_nursery() as nursery:
+            for at in range(len(served)):
+                nursery.start_soon(read, at)
+        return {one.name: found[one.name] for one in served}
+
+    async def costs(self) -> CostStatistics | None:
+        """Return the sums of the ledger, which all troupes share; None without a ledger."""
+        for one in self._gateway.endpoints.served:
+            if one.troupe.ledger is not None:
+                return await one.troupe.costs()
+        return None
