@@ -55,7 +55,7 @@ class PassedEvents:
         found: list[StreamPiece] = []
         kept, self._kept = self._kept, []
         for event, added in kept:
-            if not is_end_mark(event.data) and not is_keep_alive(event):
+            if added or not (is_end_mark(event.data) or is_keep_alive(event)):
                 self._add(event, added)
                 if not self._scrubber.may_begin_key:
                     found += self._released()

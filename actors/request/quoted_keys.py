@@ -109,7 +109,8 @@ class DeltaScrubber:
     @property
     def may_begin_key(self) -> bool:
         """Whether a text waits that is so long that it is no beginning of the key by chance."""
-        return any(len(text) >= _SHOWN_CHARACTERS for text in self._waiting.values())
+        waiting = self._waiting
+        return bool(waiting) and any(len(it) >= _SHOWN_CHARACTERS for it in waiting.values())
 
     def pieces(self, deltas: Sequence[Delta]) -> Iterator[Delta]:
         """Return deltas without the key, and without those that wait.
@@ -125,6 +126,8 @@ class DeltaScrubber:
         Args:
             delta: the next piece of the response.
         """
+        if not self._waiting and self._is_plain(delta):
+            return delta
         at = delta.index
         text = self._pass((at, "text"), delta.text)
         reasoning = self._pass((at, "reasoning"), delta.reasoning)
@@ -140,6 +143,17 @@ class DeltaScrubber:
         """Return what waits, once the response has ended."""
         waiting, self._waiting = self._waiting, {}
         return [_delta(part, self._hidden(text)) for part, text in waiting.items()]
+
+    def _is_plain(self, delta: Delta) -> bool:
+        """Whether a delta has only a text, which neither quotes nor begins the key."""
+        text = delta.text
+        return not (
+            delta.reasoning
+            or delta.refusal
+            or delta.tool_calls
+            or self._endpoint.held_back(text)
+            or self._endpoint.is_quoted_in(text.encode(errors="replace"))
+        )
 
     def _pass(self, part: _Part, text: str) -> str:
         if not text:

@@ -65,7 +65,7 @@ class SecretTexts:
         Args:
             text: what has arrived so far of a text. Short secrets are not searched for.
         """
-        return max((_overlap(text, secret) for secret in self._certain), default=0)
+        return max([_overlap(text, secret) for secret in self._certain], default=0)
 
 
 def _without(secret: str, text: str) -> str:
@@ -80,6 +80,8 @@ def _without(secret: str, text: str) -> str:
 
 def _overlap(text: str, secret: str) -> int:
     """Return the length of the longest end of a text that a longer secret begins with."""
+    if text[-2:] not in secret and text[-1:] != secret[0]:  # nearly always
+        return 0
     at = text.find(secret[0], max(0, len(text) - len(secret) + 1))
     while at >= 0 and not secret.startswith(text[at:]):
         at = text.find(secret[0], at + 1)
