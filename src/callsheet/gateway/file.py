@@ -261,7 +261,10 @@ def _troupe(config: Config, name: str, use: _Use, count: int) -> TroupeSettings:
         raise ConfigError(problem, field=join("endpoints", name))
     config = attrs.evolve(config, chosen=use.chosen)
     usual = TroupeSettings(
-        endpoint=endpoint, max_in_flight=_MAX_IN_FLIGHT, max_waiting_calls=_MAX_WAITING_CALLS
+        endpoint=endpoint,
+        max_in_flight=_MAX_IN_FLIGHT,
+        max_waiting_calls=_MAX_WAITING_CALLS,
+        streaming=False,  # a whole response is requested whole, as the client wrote it (L15)
     )
     settings = config.apply(usual)
     if count == 1:

@@ -46,10 +46,11 @@ from .response_headers import (
 )
 from .service import CallService
 from .sse import EventStream
-from .wishes import Wishes, read_wishes
+from .wishes import Wishes, features_in, read_wishes
 
 _log = structlog.get_logger("callsheet.gateway")
 
+_TIER: Final = "service_tier"
 _SHARED: Final = frozenset(("cache", "join"))
 _REFUSALS = (Refused, InvalidBody, CallFailed, AskFailed)
 
@@ -119,6 +120,7 @@ class CallEndpoint:
             caller=caller,
             inbound=inbound,
             wishes=read_wishes(headers, is_streamed=inbound.is_streamed, usual_s=rules.patience_s),
+            features=features_in(headers, target.served.settings.endpoint.each[0].vendor),
             target=target,
             place=place_key(caller.id, scope["path"], body),
         )
@@ -143,6 +145,7 @@ class _Call:
     caller: Caller
     inbound: InboundCall
     wishes: Wishes
+    features: Mapping[str, str]
     target: CallTarget
     place: bytes
     answer: KeptAnswer | None = attrs.field(default=None, init=False)
@@ -227,13 +230,23 @@ class _Call:
     def _request(self) -> Request:
         """Return the request as the troupe takes it."""
         request, changes = self.inbound.request, dict[str, object]()
+        if self.features:
+            changes["extra_headers"] = self.features
         if request.model != self.target.model:
             changes["model"] = self.target.model
         if self.wishes.deadline_s is not None:
             changes["deadline"] = self.wishes.deadline_s
+            if request.extra_body.get(_TIER) == "flex":  # the router may know a cheaper one in time
+                further = {name: it for name, it in request.extra_body.items() if name != _TIER}
+                changes["extra_body"] = further
         if self.wishes.may_read_cache and not _SHARED.isdisjoint(self.allowed):
             changes["cacheable"] = True
-        return attrs.evolve(request, **changes) if changes else request  # type: ignore[arg-type]  # by name
+        if not changes:
+            return request
+        try:
+            return attrs.evolve(request, **changes)  # type: ignore[arg-type]  # by name
+        except (ValueError, TypeError) as error:  # of the headers; nothing else is the client's
+            raise InvalidBody(str(error)) from None
 
     @property
     def allowed(self) -> frozenset[Shared]:

@@ -5,12 +5,17 @@ from math import inf, isfinite
 
 import attrs
 
+from ...actors import Vendor
 from ..errors import InvalidBody
 
 PATIENCE_HEADER = "x-callsheet-patience"
 DEADLINE_HEADER = "x-callsheet-deadline"
 _READ_TIMEOUT = "x-stainless-read-timeout"
 _RETRY_COUNT = "x-stainless-retry-count"
+_FEATURES: Mapping[str, tuple[str, ...]] = {
+    "anthropic": ("anthropic-beta", "anthropic-version"),
+    "openai": ("openai-beta",),
+}
 _MAX_S = 7 * 86400.0
 
 
@@ -60,6 +65,20 @@ def read_wishes(headers: Mapping[str, str], *, is_streamed: bool, usual_s: float
         may_read_cache=not _forbids_cache(headers.get("cache-control", "")),
         is_repeated=headers.get(_RETRY_COUNT, "0").strip() not in ("", "0"),
     )
+
+
+def features_in(headers: Mapping[str, str], vendor: Vendor) -> dict[str, str]:
+    """Return the headers that choose features of the provider's API, and that go on to it (L15).
+
+    Args:
+        headers: the headers of the request, by names in lower case.
+        vendor: the vendor that gets them; others do not have these features.
+    """
+    return {
+        name: headers[name]
+        for name in _FEATURES.get(vendor.name, ())
+        if name in headers and headers[name] != vendor.headers.get(name)
+    }
 
 
 def _seconds(headers: Mapping[str, str], name: str) -> float | None:
