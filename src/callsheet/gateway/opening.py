@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 import trio
+from starlette.applications import Starlette
 
-from ..runtime import open_runtime
+from ..runtime import Runtime, open_runtime
 from .app import gateway_app
 from .calls import Callers, CallService
 from .endpoints import RetiringActor, ServedEndpoints
@@ -34,6 +35,48 @@ _MAX_RETIRING: Final = 64  # endpoints at a time
 _STOP_S: Final = 10.0  # for the actors, when the connections have ended
 
 
+async def cast_gateway(
+    runtime: Runtime, settings: GatewaySettings, client: httpx.AsyncClient
+) -> tuple[Gateway, Starlette]:
+    """Spawn the actors of a gateway in an open runtime, without a server.
+
+    Args:
+        runtime: the runtime that the actors run in.
+        settings: what the file says.
+        client: passes counts of tokens on.
+
+    Returns:
+        The gateway, and the ASGI app that answers its clients.
+
+    Raises:
+        StorageError: the key store cannot be used.
+        ValueError, InspectionUnavailable: see `cast_troupe`.
+    """
+    keys, tenants, recorder = None, Tenants(), CallRecorder()
+    if settings.keys is not None:
+        keys = await trio.to_thread.run_sync(KeyStore, settings.keys)
+    metrics = _metrics_for(settings)
+    endpoints = ServedEndpoints(runtime, settings, observer=recorder.observer, metrics=metrics)
+    await endpoints.open()
+    retire = partial(RetiringActor, endpoints)
+    gateway = Gateway(
+        runtime,
+        settings,
+        endpoints=endpoints,
+        service=CallService(
+            callers=Callers(keys, tenants), models=endpoints, rules=rules_of(settings)
+        ),
+        keys=keys,
+        retiring=await runtime.spawn("retiring", retire, concurrency=_MAX_RETIRING),
+    )
+    if keys is not None:
+        await runtime.spawn("keys", partial(KeysActor, keys, tenants, endpoints))
+    access = PageAccess(None if settings.admin_key is None else PageSessions(settings.admin_key))
+    views = GatewayViews(gateway, recorder, metrics, access)
+    routes = [*operation_routes(views), *page_routes(views, access)]
+    return gateway, gateway_app(gateway.service, client, routes)
+
+
 @asynccontextmanager
 async def open_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway]:
     """Open a gateway, which serves until the block is left; then it drains.
@@ -49,35 +92,10 @@ async def open_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway]:
 
     Raises:
         CannotServe: nothing can listen at an address, or the certificate cannot be used.
-        StorageError: the key store cannot be used.
-        ValueError, InspectionUnavailable: see `cast_troupe`.
+        StorageError, ValueError, InspectionUnavailable: see `cast_gateway`.
     """
-    keys, tenants, recorder = None, Tenants(), CallRecorder()
-    if settings.keys is not None:
-        keys = await trio.to_thread.run_sync(KeyStore, settings.keys)
-    metrics = _metrics_for(settings)
     async with open_runtime("gateway", drain_s=_STOP_S) as runtime, httpx.AsyncClient() as client:
-        endpoints = ServedEndpoints(runtime, settings, observer=recorder.observer, metrics=metrics)
-        await endpoints.open()
-        gateway = Gateway(
-            runtime,
-            settings,
-            endpoints=endpoints,
-            service=CallService(
-                callers=Callers(keys, tenants), models=endpoints, rules=rules_of(settings)
-            ),
-            keys=keys,
-            retiring=await runtime.spawn(
-                "retiring", partial(RetiringActor, endpoints), concurrency=_MAX_RETIRING
-            ),
-        )
-        if keys is not None:
-            await runtime.spawn("keys", partial(KeysActor, keys, tenants, endpoints))
-        key = settings.admin_key
-        access = PageAccess(None if key is None else PageSessions(key))
-        views = GatewayViews(gateway, recorder, metrics, access)
-        routes = [*operation_routes(views), *page_routes(views, access)]
-        app = gateway_app(gateway.service, client, routes)
+        gateway, app = await cast_gateway(runtime, settings, client)
         await runtime.spawn("server", partial(ServerActor, app, gateway))
         yield gateway
         await gateway.drain()
