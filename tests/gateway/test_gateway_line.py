@@ -1,0 +1,218 @@
+"""Calls that wait for their turn: patience, places, keys and budgets, on the virtual clock."""
+
+import time
+
+import pytest
+import trio
+from gateway_kit import CHAT, MESSAGES, MODEL, Answer, chat, message, open_kit
+
+from callsheet.actors import LedgerPolicy, Limits
+from callsheet.gateway.keys import KeyStore, KeyTerms
+from callsheet.simulator import ProviderSettings
+
+QUICK = ProviderSettings(latency_s=(0.1, 0.1))
+ONE_A_SECOND = {"limits": Limits(rpm=60, burst_s=0.0, learn=False)}
+
+
+async def ask_all(kit, count, **more):
+    """Ask so many calls at once, and return their answers."""
+    answers = [Answer() for _ in range(count)]
+    async with trio.open_nursery() as nursery:
+        for number, answer in enumerate(answers):
+            ask = kit.client.ask
+
+            async def one(text=f"Hi {number}", answer=answer):
+                await ask(CHAT, chat(text), answer=answer, **more)
+
+            nursery.start_soon(one)
+            await trio.testing.wait_all_tasks_blocked()
+    return answers
+
+
+async def test_a_call_waits_at_the_limit_and_none_is_refused(autojump_clock):
+    async with open_kit(QUICK, troupe=ONE_A_SECOND) as kit:
+        before = trio.current_time()
+        answers = await ask_all(kit, 10)
+        assert trio.current_time() - before == pytest.approx(9.1, abs=0.3)
+    assert {answer.status for answer in answers} == {200}
+    waits = [float(answer.headers["x-callsheet-queue-seconds"]) for answer in answers]
+    assert waits == pytest.approx(list(range(10)), abs=0.3)
+
+
+async def test_a_turn_that_cannot_come_in_time_is_refused_at_once_with_the_true_wait(
+    autojump_clock,
+):
+    async with open_kit(QUICK, troupe=ONE_A_SECOND, patience_s=5.0) as kit:
+        before = trio.current_time()
+        answers = await ask_all(kit, 20)
+        refused = [answer for answer in answers if answer.status == 429]
+        assert trio.current_time() - before < 7.0
+    assert len(refused) == pytest.approx(14, abs=1)
+    assert all(answer.json["error"]["code"] for answer in refused)
+    afters = [int(answer.headers["retry-after-ms"]) / 1000 for answer in refused]
+    assert min(afters) == pytest.approx(6.0, abs=1.0)
+
+
+async def test_a_stream_waits_as_long_as_it_takes(autojump_clock):
+    async with open_kit(QUICK, troupe=ONE_A_SECOND, patience_s=5.0) as kit:
+        answers = [Answer() for _ in range(20)]
+        async with trio.open_nursery() as nursery:
+            for number, answer in enumerate(answers):
+                body = chat(f"Hi {number}", stream=True)
+                nursery.start_soon(lambda b=body, a=answer: kit.client.ask(CHAT, b, answer=a))
+    assert {answer.status for answer in answers} == {200}
+    assert all(answer.events[-1] == "[DONE]" for answer in answers)
+    assert sum(": waiting" in answer.comments for answer in answers) >= 5
+
+
+async def test_a_repeated_call_has_the_place_of_its_predecessor(autojump_clock):
+    """The client leaves after 10 s and comes again 5 s later, before those behind it."""
+    async with open_kit(QUICK, troupe=ONE_A_SECOND) as kit:
+        order = []
+
+        async def one(text, *, delay=0.0, leaves_after=None, headers=None):
+            await trio.sleep(delay)
+            answer = await kit.client.ask(
+                CHAT, chat(text), leaves_after=leaves_after, headers=headers
+            )
+            if answer.is_complete:
+                order.append((text, trio.current_time()))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(12):
+                nursery.start_soon(one, f"before {number}")
+            await trio.testing.wait_all_tasks_blocked()
+            begun = trio.current_time()
+            nursery.start_soon(lambda: one("mine", leaves_after=10.0))
+            await trio.testing.wait_all_tasks_blocked()
+            for number in range(20):
+                nursery.start_soon(one, f"after {number}")
+            again = {"x-stainless-retry-count": "1"}
+            nursery.start_soon(lambda: one("mine", delay=15.0, headers=again))
+        at = dict(order)["mine"] - begun
+    assert at == pytest.approx(16.0, abs=1.2)  # the next turn after it came again
+
+
+async def test_without_the_word_of_its_sdk_a_call_is_a_new_one(autojump_clock):
+    async with open_kit(QUICK, troupe=ONE_A_SECOND) as kit:
+        async with trio.open_nursery() as nursery:
+            for number in range(30):
+                body = chat(f"Hi {number}")
+                nursery.start_soon(kit.client.ask, CHAT, body)
+            await trio.testing.wait_all_tasks_blocked()
+            await kit.client.ask(CHAT, chat("mine"), leaves_after=2.0)
+            begun = trio.current_time()
+            answer = await kit.client.ask(CHAT, chat("mine"))
+            assert trio.current_time() - begun > 25.0
+    assert answer.status == 200
+
+
+# ------------------------------------------------------------------------------------- keys
+
+
+@pytest.fixture
+def store(tmp_path):
+    with KeyStore(tmp_path / "keys.sqlite3", create=True) as store:
+        yield store
+
+
+def bearer(issued):
+    return {"authorization": f"Bearer {issued.secret}"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"authorization": "Bearer cs-wrong"}, {"x-api-key": "sk-123"}, {"authorization": "Basic a"}],
+)
+async def test_without_a_valid_key_nothing_is_served(autojump_clock, store, headers):
+    async with open_kit(QUICK, keys=store.path) as kit:
+        for path, body in ((CHAT, chat()), (MESSAGES, message()), ("/v1/models", None)):
+            method = "GET" if body is None else "POST"
+            answer = await kit.client.ask(path, body, method=method, headers=headers)
+            assert answer.status == 401
+        assert kit.stats.requests == 0
+
+
+async def test_a_key_is_taken_from_each_of_the_headers_of_sdks(autojump_clock, store):
+    issued = store.create(KeyTerms(name="team-a"))
+    async with open_kit(QUICK, keys=store.path) as kit:
+        for headers in (
+            bearer(issued),
+            {"x-api-key": issued.secret},
+            {"authorization": f"bearer  {issued.secret}"},
+        ):
+            answer = await kit.client.ask(MESSAGES, message(), headers=headers)
+            assert answer.status == 200
+
+
+async def test_a_key_may_use_its_models_only(autojump_clock, store):
+    issued = store.create(KeyTerms(name="team-a", models=("claude-*",)))
+    async with open_kit(QUICK, keys=store.path) as kit:
+        kit.client.headers = bearer(issued)
+        refused = await kit.client.ask(CHAT, chat())
+        models = await kit.client.ask("/v1/models", method="GET")
+    assert refused.status == 403
+    assert "may not use the model" in refused.json["error"]["message"]
+    assert models.json["data"] == []
+
+
+async def test_a_key_that_is_revoked_or_new_counts_soon(autojump_clock, store):
+    first = store.create(KeyTerms(name="team-a"))
+    async with open_kit(QUICK, keys=store.path) as kit:
+        assert (await kit.client.ask(CHAT, chat(), headers=bearer(first))).status == 200
+        store.revoke("team-a")
+        second = store.create(KeyTerms(name="team-b", weight=3.0))
+        while (await kit.client.ask(CHAT, chat(), headers=bearer(first))).status == 200:
+            await trio.to_thread.run_sync(time.sleep, 0.01)  # the file is read in a thread
+        assert (await kit.client.ask(CHAT, chat(), headers=bearer(second))).status == 200
+
+
+async def test_a_call_waits_at_the_limit_of_its_key(autojump_clock, store):
+    slow = store.create(KeyTerms(name="slow", rpm=60, in_flight=1))
+    free = store.create(KeyTerms(name="free"))
+    async with open_kit(QUICK, keys=store.path) as kit:
+        kit.client.headers = bearer(slow)
+        begun = trio.current_time()
+        answers = await ask_all(kit, 5)
+        took = trio.current_time() - begun
+        other = await kit.client.ask(CHAT, chat(), headers=bearer(free))
+    assert {answer.status for answer in answers} == {200}
+    assert took == pytest.approx(0.5, abs=0.1)  # one at a time
+    assert answers[-1].headers["x-ratelimit-limit-requests"] == "60"
+    assert other.status == 200
+
+
+async def test_a_budget_is_refused_in_words_before_anything_is_sent(autojump_clock, store):
+    poor = store.create(KeyTerms(name="poor", budgets=("0.0000001/day",)))
+    rich = store.create(KeyTerms(name="rich", budgets=("25/day",)))
+    async with open_kit(QUICK, keys=store.path, troupe={"ledger": LedgerPolicy()}) as kit:
+        refused = await kit.client.ask(CHAT, chat(), headers=bearer(poor))
+        assert kit.stats.requests == 0
+        served = await kit.client.ask(CHAT, chat(), headers=bearer(rich))
+    assert served.status == 200
+    assert refused.status == 402
+    assert refused.headers["x-should-retry"] == "false"
+    assert "per tenant (poor) and day" in refused.json["error"]["message"]
+
+
+async def test_tenants_of_equal_weight_have_equal_shares(autojump_clock, store):
+    issued = [store.create(KeyTerms(name=f"team-{number}")) for number in range(4)]
+    async with open_kit(QUICK, keys=store.path, troupe=ONE_A_SECOND, patience_s=1e6) as kit:
+        ends: dict[str, list[float]] = {}
+
+        async def one(key, number):
+            text = f"{key.key.name} {number}"
+            await kit.client.ask(CHAT, chat(text, model=MODEL), headers=bearer(key))
+            ends.setdefault(key.key.name, []).append(trio.current_time())
+
+        async with trio.open_nursery() as nursery:
+            for key in issued:  # the first team asks for everything before the others come
+                for number in range(40):
+                    nursery.start_soon(one, key, number)
+                await trio.testing.wait_all_tasks_blocked()
+            with trio.move_on_after(81.0):
+                await trio.sleep_forever()
+            shares = [len(ends.get(key.key.name, ())) for key in issued]
+            nursery.cancel_scope.cancel()
+    assert max(shares) - min(shares) <= 2
+    assert sum(shares) >= 79
