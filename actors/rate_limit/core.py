@@ -16,15 +16,16 @@ from typing import Generic, TypeVar, cast, final
 from ..permit import DIMENSIONS, Report, ThrottleReason
 from ..responses import Usage
 from .explanation import BucketState, Explanation, LimiterSnapshot
-from .lanes import FairQueue, Waiting
+from .lanes import Head, Waiting
 from .limits import Cost, Impossible, Limits, PermitRequest
-from .scope import LimitScope, QueuedCall, Reservation
+from .reservation import Reservation
+from .scope import LimitScope, QueuedCall
 from .scope_table import ScopeTable
 from .simulation import Grant, simulate
-from .waits import Before, Bounds, Places, Wait, wait_for
+from .waits import Bounds, Places, Wait
 
 W = TypeVar("W", bound=Waiting)
-_, _INPUT, _OUTPUT, _TOKENS, _USD = range(len(DIMENSIONS))
+_, *_BUT_REQUESTS = range(len(DIMENSIONS))
 
 
 @final
@@ -45,7 +46,6 @@ class Limiter(Generic[W]):
         self._order = itertools.count()
         self._mean_s = 0.0  # mean duration of a call in flight
         self._ended = 0  # number of calls that were sent and have ended
-        self._may_have_left = False  # whether calls that wait may have been given up
 
     def __repr__(self) -> str:
         return f"<Limiter {self._in_flight} in flight, {self.waiting} waiting>"
@@ -119,14 +119,17 @@ class Limiter(Generic[W]):
         ready, at = self._look(now, only_renewals=only_renewals)
         if ready is None:
             return at
-        scope, entry, came = ready
+        scope, head = ready
+        entry = head.waiting
         cost = entry.request.cost
-        if came == -inf:
+        if head.came == -inf:
             heapq.heappop(scope.renewals)
             reservation = self._take(scope, cost, now)
             reservation.is_first = False
         else:
             scope.queue.pop()
+            if len(self._scopes.by_name) > 1:
+                self._scopes.order.take(head, self._scopes.shared_size(cost))
             reservation = self._admit(scope, cost, now)
         return Grant(cast("W", entry.waiting), reservation)
 
@@ -153,20 +156,12 @@ class Limiter(Generic[W]):
         Raises:
             Impossible: the call exceeds a limit, so that it could never be admitted.
         """
-        if self._may_have_left:
-            self._may_have_left = False
-            for one in self._scopes.by_name.values():
-                one.queue.purge()
-        scope = self._scopes.of(request.model, now)
-        scope.check_possible(request.cost)
-        before = before_in(scope.queue, request, now, itself)
-        bounds = self.bounds(request.model, now)
-        bounds.places.append(Places(self._in_flight, self._limits.in_flight))
-        return wait_for(bounds, before, request.cost, self._mean_s)
+        places = Places(self._in_flight, self._limits.in_flight)
+        return self._scopes.wait(request, places, self._mean_s, now, itself)
 
     def left(self) -> None:
         """Record that a call that waits was given up, so that it delays no other one."""
-        self._may_have_left = True
+        self._scopes.may_have_left = True
 
     # ---------------------------------------------------------------- of a member of a pool
 
@@ -257,14 +252,7 @@ class Limiter(Generic[W]):
         scope = reservation.scope
         if not scope.counts_use:
             return
-        prompt = max(0.0, float(usage.input_tokens - uncounted))
-        actual = {_INPUT: prompt, _OUTPUT: float(usage.output_tokens)}
-        if self._limits.token_charge == "used":  # noqa: S105  # no password
-            actual[_TOKENS] = prompt + usage.output_tokens
-        elif uncounted:
-            actual[_TOKENS] = max(0.0, reservation.cost.tokens - uncounted)
-        if usd is not None:
-            actual[_USD] = usd
+        actual = reservation.used(usage, usd, uncounted, charge=self._limits.token_charge)
         corrected = list(reservation.cost)
         for index, amount in actual.items():
             scope.correct(index, amount - corrected[index], reservation.since, now)
@@ -316,7 +304,7 @@ class Limiter(Generic[W]):
         """
         scope, since = self._scopes.of_reservation(reservation, now), reservation.since
         scope.note_refused(reservation, reservation.cost)
-        for index in (_INPUT, _OUTPUT, _TOKENS, _USD):  # a refused call takes one request only
+        for index in _BUT_REQUESTS:  # a refused call takes one request only
             reservation.scope.correct(index, -reservation.cost[index], since, now)
         reservation.cost = Cost(reservation.cost.requests)
         scope.parked_until = max(scope.parked_until, now + pause_s)
@@ -388,16 +376,16 @@ class Limiter(Generic[W]):
 
     def _look(
         self, now: float, *, only_renewals: bool
-    ) -> tuple[tuple[LimitScope, QueuedCall, float] | None, float]:
+    ) -> tuple[tuple[LimitScope, Head[QueuedCall]] | None, float]:
         """Return the call to admit now, and `now`; or None, and when the next can be admitted."""
         at = inf
-        for head in self._heads(now, only_renewals=only_renewals):
-            scope, entry, _ = head
-            cost = entry.request.cost
+        for found in self._heads(now, only_renewals=only_renewals):
+            scope, head = found
+            cost = head.waiting.request.cost
             shared_at = self._scopes.shared_ready_at(cost, now)
             ready_at = scope.ready_at(cost, shared_at)
             if ready_at <= now:
-                return head, now
+                return found, now
             at = min(at, ready_at)
             if shared_at > now:
                 break  # later calls must not overtake the first one at a shared limit
@@ -408,17 +396,15 @@ class Limiter(Generic[W]):
 
     def _heads(
         self, now: float, *, only_renewals: bool
-    ) -> Sequence[tuple[LimitScope, QueuedCall, float]]:
-        """Return the first call of each scope, in the order of arrival."""
+    ) -> Sequence[tuple[LimitScope, Head[QueuedCall]]]:
+        """Return the first call of each scope, in the order in which lanes share what is shared."""
         is_full = only_renewals or self._in_flight >= self._limits.in_flight
-        found: list[tuple[LimitScope, QueuedCall, float]] = []
+        found: list[tuple[LimitScope, Head[QueuedCall]]] = []
         for scope in self._scopes.by_name.values():
             head = scope.head(now, only_renewals=is_full)
             if head is not None:
-                found.append((scope, head[0], head[1]))
-        if len(found) > 1:
-            found.sort(key=lambda one: one[2])
-        return found
+                found.append((scope, head))
+        return self._scopes.order.ordered(found) if len(found) > 1 else found
 
     def _admit(self, scope: LimitScope, cost: Cost, now: float) -> Reservation:
         self._in_flight += 1
@@ -460,18 +446,6 @@ class Limiter(Generic[W]):
                 return f"the provider's limit of calls in flight ({most:g})"
             return f"the limit of calls in flight ({most:g})"
         return scope.obstacle(request.cost, now)
-
-
-def before_in(
-    queue: FairQueue[QueuedCall], request: PermitRequest, now: float, itself: Waiting | None
-) -> Before:
-    """Return what is served before a call that would join a queue, or that waits in it."""
-    return queue.before(
-        request.lane,
-        request.came_at(now),
-        len(request.cost),
-        None if itself is None else lambda call: call.waiting is itself,
-    )
 
 
 def _has_queue(scope: LimitScope) -> bool:

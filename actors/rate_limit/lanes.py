@@ -4,6 +4,7 @@ This is start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996). Each lane
 virtual time at which its next call would start. The lane with the least tag is served; its tag
 grows by the size of the call divided by the weight of the lane, and virtual time becomes the tag of
 the last call served. A lane that was idle starts at virtual time, so that idle time earns nothing.
+When no lane has calls, virtual time becomes the highest tag, and all lanes are equal again.
 Of lanes with the same tag, the one whose first call came first is served.
 Between two lanes that always have calls, service differs by at most one call each, divided by their
 weights.
@@ -16,7 +17,7 @@ import heapq
 import itertools
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import floor
 from operator import add, attrgetter
 from typing import Generic, NamedTuple, Protocol, TypeVar, final
@@ -26,7 +27,7 @@ from attrs.validators import gt, instance_of
 
 _PURGE_AT = 256  # calls in a lane; beyond it, calls that were given up are removed
 _ROUNDING = 1e-9  # of a call; tags are sums
-_MAX_QUEUES = 1024  # lanes; beyond it, lanes without calls are forgotten
+_MAX_QUEUES = 1024  # lanes; beyond it, lanes are forgotten that have no calls and no lead
 
 
 class Waiting(Protocol):
@@ -135,13 +136,32 @@ class _LaneQueue(Generic[W]):
         self.totals = [sum(column) for column in zip(*(p.cost for p in places), strict=True)]
 
 
+class Head(NamedTuple, Generic[W]):
+    """The first call of a queue.
+
+    Args:
+        waiting: the call that waits.
+        came: when it came, less the head start of its lane; -infinity to precede all others.
+        lane: the name of its lane.
+        weight: the weight of its lane.
+        priority: the priority of its lane.
+    """
+
+    waiting: W
+    came: float
+    lane: str = ""
+    weight: float = 1.0
+    priority: int = 0
+
+
 class Place(NamedTuple, Generic[W]):
-    """A call in a queue; see `FairQueue.push` for the fields."""
+    """A call in a queue; see `FairQueue.push` for the fields. `order` counts the calls."""
 
     waiting: W
     size: float
     cost: Sequence[float]
     came: float
+    order: int
 
 
 _came = attrgetter("came")
@@ -151,11 +171,12 @@ _came = attrgetter("came")
 class _PriorityClass(Generic[W]):
     """The lanes of one priority."""
 
-    __slots__ = ("heap", "virtual")
+    __slots__ = ("heap", "latest", "virtual")
 
     def __init__(self) -> None:
         self.virtual = 0.0
-        # (tag, arrival of the first call, order, lane with calls)
+        self.latest = 0.0  # the highest tag of a lane
+        # (tag, arrival and order of the first call, lane with calls)
         self.heap: list[tuple[float, float, int, _LaneQueue[W]]] = []
 
 
@@ -202,22 +223,25 @@ class FairQueue(Generic[W]):
         is_behind = queue.is_in and bool(queue.calls) and not queue.calls[0].waiting.done
         if is_behind and came < queue.calls[0].came:
             is_behind = False
+        place = Place(waiting, size, cost, came, next(self._order))
         if not queue.is_in:
-            self._enter(queue, came)
-        queue.add(Place(waiting, size, cost, came))
+            self._enter(queue, place)
+        queue.add(place)
         self._found = None
         self._size += 1
         if len(queue.calls) > queue.purge_at:
             self._purge(queue)
         return not is_behind
 
-    def head(self) -> tuple[W, float] | None:
-        """Return the next call, and its arrival less the head start of its lane; None if empty."""
+    def head(self) -> Head[W] | None:
+        """Return the next call; None if there is none."""
         found = self._found = self._find()
         if found is None:
             return None
-        lane, place = found[1].lane, found[1].calls[0]
-        return place.waiting, place.came - lane.priority * self._ageing_s
+        queue = found[1]
+        lane, place = queue.lane, queue.calls[0]
+        came = place.came - lane.priority * self._ageing_s
+        return Head(place.waiting, came, queue.name, lane.weight, lane.priority)
 
     def pop(self) -> W | None:
         """Remove and return the next call; None if there is none."""
@@ -232,12 +256,16 @@ class FairQueue(Generic[W]):
         self._size -= 1
         group.virtual = queue.tag
         queue.tag += place.size / queue.lane.weight
+        group.latest = max(group.latest, queue.tag)
         if queue.calls:
-            entry = (queue.tag, queue.calls[0].came, next(self._order), queue)
+            first = queue.calls[0]
+            entry = (queue.tag, first.came, first.order, queue)
             heapq.heapreplace(group.heap, entry)
-        else:
-            heapq.heappop(group.heap)
-            queue.is_in = False
+            return place.waiting
+        heapq.heappop(group.heap)
+        queue.is_in = False
+        if not group.heap:  # no lane has had more than it could have
+            group.virtual = group.latest
         return place.waiting
 
     def ahead(self, name: str) -> Sequence[float]:
@@ -306,6 +334,12 @@ class FairQueue(Generic[W]):
                 self._purge(queue)
         self._found = None
 
+    def loads(self) -> Iterator[tuple[str, Lane, int, Sequence[float]]]:
+        """Yield name, weight and priority, number of calls and their cost of each lane in use."""
+        for name, queue in self._queues.items():
+            if queue.calls:
+                yield name, queue.lane, len(queue.calls), queue.totals
+
     def depths(self) -> dict[str, int]:
         """Return the number of calls, by lane."""
         return {name: len(queue.calls) for name, queue in self._queues.items() if queue.calls}
@@ -320,7 +354,7 @@ class FairQueue(Generic[W]):
             queue.lane = self._lane_of(queue.name)
             queue.tag, queue.is_in = 0.0, False
             if queue.calls:
-                self._enter(queue, queue.calls[0].came)
+                self._enter(queue, queue.calls[0])
 
     def drain(self) -> "list[Place[W]]":
         """Remove and return all calls, lane by lane; some may be given up."""
@@ -344,7 +378,7 @@ class FairQueue(Generic[W]):
             other._queues[name] = twin
         for priority, group in self._classes.items():
             copied: _PriorityClass[W] = _PriorityClass()
-            copied.virtual = group.virtual
+            copied.virtual, copied.latest = group.virtual, group.latest
             copied.heap = [
                 (tag, came, order, other._queues[queue.name])
                 for tag, came, order, queue in group.heap
@@ -379,20 +413,26 @@ class FairQueue(Generic[W]):
             queue.is_in = False
         return None
 
-    def _enter(self, queue: _LaneQueue[W], came: float) -> None:
+    def _enter(self, queue: _LaneQueue[W], first: Place[W]) -> None:
         group = self._classes.get(queue.lane.priority)
         if group is None:
             group = self._classes[queue.lane.priority] = _PriorityClass()
         queue.tag = max(queue.tag, group.virtual)
         queue.is_in = True
-        heapq.heappush(group.heap, (queue.tag, came, next(self._order), queue))
+        heapq.heappush(group.heap, (queue.tag, first.came, first.order, queue))
 
     def _new_queue(self, name: str) -> _LaneQueue[W]:
         if len(self._queues) >= self._max_queues:
-            self._queues = {key: queue for key, queue in self._queues.items() if queue.is_in}
+            kept = (item for item in self._queues.items() if not self._may_forget(item[1]))
+            self._queues = dict(kept)
             self._max_queues = max(_MAX_QUEUES, 2 * len(self._queues))
         queue = self._queues[name] = _LaneQueue(name, self._lane_of(name))
         return queue
+
+    def _may_forget(self, queue: _LaneQueue[W]) -> bool:
+        """Return whether a lane would start where it does if it were new."""
+        group = self._classes.get(queue.lane.priority)
+        return not queue.is_in and (group is None or queue.tag <= group.virtual)
 
     def _purge(self, queue: _LaneQueue[W]) -> None:
         kept = deque(place for place in queue.calls if not place.waiting.done)

@@ -7,7 +7,6 @@ serve it now, `Spread` chooses one of them.
 
 from collections.abc import Collection, Iterable, Sequence
 from math import inf
-from operator import itemgetter
 from typing import Generic, TypeVar, cast, final
 
 import attrs
@@ -15,12 +14,15 @@ import attrs
 from ..permit import Report, ThrottleReason
 from ..pool_health import PoolHealth
 from ..responses import Usage
-from .core import Limiter, before_in
+from .core import Limiter
 from .explanation import BucketState, Explanation, LimiterSnapshot, ScopeState
 from .finder import FinderStatistics
-from .lanes import FairQueue, Waiting
+from .lane_order import LaneOrder
+from .lanes import FairQueue, Head, Waiting
 from .limits import Impossible, Limits, PermitRequest, TooLate
-from .scope import QueuedCall, Reservation
+from .reservation import Reservation
+from .scope import QueuedCall
+from .scope_table import before_in
 from .simulation import Grant, simulate
 from .spread import PoolMember, Spread
 from .waits import Places, Wait, bounds_together, wait_for
@@ -73,6 +75,7 @@ class PoolLimiter(Generic[W]):
         self._spread = Spread({member.name: member.weight for member in members})
         self._queues: dict[str, FairQueue[QueuedCall]] = {}
         self._renewals: list[_MovableRenewal] = []
+        self._lane_order = LaneOrder()  # of all queues together
         self._may_have_left = False  # whether calls that wait may have been given up
         self._probes: dict[str, Reservation] = {}  # {member on probation: the call that tries it}
 
@@ -145,8 +148,11 @@ class PoolLimiter(Generic[W]):
         if isinstance(entry, _MovableRenewal):
             self._renewals.remove(entry)
             return Grant(cast("W", entry.call.waiting), self._renew(member, entry, now))
-        self._queues[self._queue_name(entry.request)].pop()
-        return Grant(cast("W", entry.waiting), self._admit(member, entry.request, now))
+        call = entry.waiting
+        self._queues[self._queue_name(call.request)].pop()
+        if len(self._queues) > 1:
+            self._lane_order.take(entry, self._size(call.request, now))
+        return Grant(cast("W", call.waiting), self._admit(member, call.request, now))
 
     def wait(self, request: PermitRequest, now: float, *, itself: W | None = None) -> Wait:
         """Estimate how long a call would wait; see `Limiter.wait`.
@@ -332,15 +338,17 @@ class PoolLimiter(Generic[W]):
             if len(self._queues) >= _MAX_QUEUES:
                 self._queues = {key: one for key, one in self._queues.items() if len(one)}
             queue = self._queues[name] = self._new_queue()
-        size = min(member.size(request, now) for member in self._members.values())
-        return queue.push(call, request.lane, size, came, request.cost)
+        return queue.push(call, request.lane, self._size(request, now), came, request.cost)
+
+    def _size(self, request: PermitRequest, now: float) -> float:
+        return min(member.size(request, now) for member in self._members.values())
 
     def _new_queue(self) -> FairQueue[QueuedCall]:
         return FairQueue(self._limits.lane, self._limits.ageing_s)
 
     def _look(
         self, now: float, *, only_renewals: bool
-    ) -> tuple[str, QueuedCall | _MovableRenewal] | float:
+    ) -> tuple[str, Head[QueuedCall] | _MovableRenewal] | float:
         """Return the next call and its member; or the time at which there may be one."""
         at = inf
         self._renewals = [renewal for renewal in self._renewals if not renewal.call.done]
@@ -352,22 +360,22 @@ class PoolLimiter(Generic[W]):
         if only_renewals or self.in_flight >= self._limits.in_flight:
             return at
         blocked: set[str] = set()  # members that an earlier call waits for
-        for entry in self._heads():
-            member, ready_at = self._member_for(entry.request, now, blocked)
+        for head in self._heads():
+            request = head.waiting.request
+            member, ready_at = self._member_for(request, now, blocked)
             if member is not None:
-                return member, entry
+                return member, head
             at = min(at, ready_at)
             blocked |= {
-                name
-                for name, limiter in self._members.items()
-                if limiter.is_blocked(entry.request, now)
+                name for name, limiter in self._members.items() if limiter.is_blocked(request, now)
             }
         return at
 
-    def _heads(self) -> list[QueuedCall]:
-        """Return the first call of each queue, in the order of arrival."""
-        heads = [head for queue in self._queues.values() if (head := queue.head()) is not None]
-        return [entry for entry, _ in sorted(heads, key=itemgetter(1))]
+    def _heads(self) -> list[Head[QueuedCall]]:
+        """Return the first call of each queue, in the order in which lanes share what is shared."""
+        queues = self._queues.items()
+        heads = [(name, head) for name, queue in queues if (head := queue.head()) is not None]
+        return [head for _, head in self._lane_order.ordered(heads)]
 
     def _queue_name(self, request: PermitRequest) -> str:
         """Return the name of a queue: the model, or the pattern of its group."""
@@ -465,6 +473,7 @@ class PoolLimiter(Generic[W]):
         other._queues = {name: queue.copy() for name, queue in self._queues.items()}
         other._renewals = list(self._renewals)
         other._probes = dict(self._probes)
+        other._lane_order = self._lane_order.copy()
         return other
 
 

@@ -1,11 +1,17 @@
 """The scopes of a limiter, by model, and the limits that all of them share. Pure (R14)."""
 
 import copy
+from collections.abc import Sequence
+from operator import add
 from typing import final
 
 from .bucket import Limit, changed
-from .limits import Cost, Limits
-from .scope import LimitScope, Reservation
+from .lane_order import LaneOrder
+from .lanes import FairQueue, Waiting
+from .limits import Cost, Limits, PermitRequest
+from .reservation import Reservation
+from .scope import LimitScope, QueuedCall
+from .waits import Before, Bounds, Places, Wait, wait_for
 
 _MAX_SCOPES = 256  # beyond it, models without calls are forgotten
 
@@ -21,6 +27,8 @@ class ScopeTable:
     Attributes:
         by_name: the scopes, by the model or the pattern of the group.
         shared: the limits of all models.
+        order: the order of lanes at these limits.
+        may_have_left: whether calls that wait may have been given up.
     """
 
     def __init__(self, limits: Limits, now: float) -> None:
@@ -28,6 +36,8 @@ class ScopeTable:
         self.shared = [Limit(rate, now) for rate in limits.all_rates]
         self.by_name: dict[str, LimitScope] = {}
         self._of_model: dict[str, LimitScope] = {}
+        self.order = LaneOrder()
+        self.may_have_left = False
 
     def of(self, model: str, now: float) -> LimitScope:
         """Return the scope of a model; it is made if there is none.
@@ -68,6 +78,79 @@ class ScopeTable:
             at = max(at, ready)
         return at
 
+    def shared_size(self, cost: Sequence[float]) -> float:
+        """Return the most seconds that calls take of a limit of all models.
+
+        Without such a limit it is their number.
+
+        Args:
+            cost: what they take of each dimension.
+        """
+        sizes = (cost[limit.index] / limit.bucket.rate for limit in self.shared)
+        return max(sizes, default=0.0) or cost[0]
+
+    def wait(
+        self,
+        request: PermitRequest,
+        in_flight: Places,
+        mean_s: float,
+        now: float,
+        itself: Waiting | None = None,
+    ) -> Wait:
+        """Estimate how long a call would wait; see `Limiter.wait`.
+
+        The calls of other models that are served before it at limits of all models are estimated
+        by what their lanes have had. They count for the likely wait only.
+
+        Args:
+            request: what the call needs.
+            in_flight: the limit of all calls in flight.
+            mean_s: seconds that a call in flight takes; 0 if they are not known.
+            now: the current time.
+            itself: what waits for it already; None if it would be pushed now.
+
+        Raises:
+            Impossible: the call exceeds a limit, so that it could never be admitted.
+        """
+        if self.may_have_left:
+            self.may_have_left = False
+            for one in self.by_name.values():
+                one.queue.purge()
+        scope, cost = self.of(request.model, now), request.cost
+        scope.check_possible(cost)
+        before = before_in(scope.queue, request, now, itself)
+        bounds = scope.bounds(now)
+        bounds.places.append(in_flight)
+        wait = wait_for(bounds, before, cost, mean_s)
+        if len(self.by_name) > 1 and (others := self._others_before(scope, request))[0]:
+            count, ahead = before
+            both = count + others[0], list(map(add, ahead, others[1]))
+            shared = Bounds(
+                [limit.bucket.flow(limit.index, now) for limit in self.shared], [], [in_flight]
+            )
+            likely_s = wait_for(shared, both, cost, mean_s).likely_s
+            return Wait(wait.least_s, max(wait.likely_s, likely_s))
+        return wait
+
+    def _others_before(self, scope: LimitScope, request: PermitRequest) -> Before:
+        """Return what other models take of limits of all models before a call, by estimate."""
+        lane = self._limits.lane(request.lane)
+        mine = [one.queue.ahead(request.lane) for one in self.by_name.values()]
+        ahead = sum(self.shared_size(totals) for totals in mine if totals)
+        start = self.order.start(request.lane, lane.priority) + ahead / lane.weight
+        count, costs = 0.0, [0.0] * len(request.cost)
+        for other in self.by_name.values():
+            for name, its_lane, calls, totals in other.queue.loads() if other is not scope else ():
+                part = (start - self.order.start(name, its_lane.priority)) * its_lane.weight
+                if part < 0:
+                    continue
+                least = calls if name == request.lane else 1  # an earlier call of its own lane
+                size = self.shared_size(totals)
+                share = min(1.0, max(part / size, least / calls))
+                count += share * calls
+                costs = [cost + share * total for cost, total in zip(costs, totals, strict=True)]
+        return count, costs
+
     def change(self, limits: Limits, now: float) -> None:
         """Replace the limits; what was taken stays taken."""
         self._limits = limits
@@ -81,4 +164,24 @@ class ScopeTable:
         other = ScopeTable(self._limits, now)
         other.shared = [copy.deepcopy(limit) for limit in self.shared]
         other.by_name = {name: scope.copy(other.shared) for name, scope in self.by_name.items()}
+        other.order = self.order.copy()
         return other
+
+
+def before_in(
+    queue: FairQueue[QueuedCall], request: PermitRequest, now: float, itself: Waiting | None
+) -> Before:
+    """Return what is served before a call.
+
+    Args:
+        queue: the queue in which it waits, or would wait.
+        request: what it needs.
+        now: the current time.
+        itself: what waits for it already; None if it would be pushed now.
+    """
+    return queue.before(
+        request.lane,
+        request.came_at(now),
+        len(request.cost),
+        None if itself is None else lambda call: call.waiting is itself,
+    )
