@@ -38,8 +38,8 @@ _ANOTHER = "give another --store"
 _now: Callable[[], float] = time.time  # by which keys expire
 
 
-class Texts(StringParamType):
-    """Texts with commas between them."""
+class CommaTexts(StringParamType):
+    """CommaTexts with commas between them."""
 
     def convert(
         self,
@@ -52,7 +52,7 @@ class Texts(StringParamType):
         return tuple(text.strip() for text in texts if text.strip())
 
 
-class Moment(StringParamType):
+class TimeAhead(StringParamType):
     """A time in the future: a span from now, or a day."""
 
     def convert(
@@ -154,7 +154,7 @@ def keys() -> None:
     "--models",
     section="Limits",
     metavar="PATTERNS",
-    type=Texts(),
+    type=CommaTexts(),
     multiple=True,
     help='The models that it may use, such as "gpt-5*,o4-mini"; may be repeated. Default: all.',
 )
@@ -162,7 +162,7 @@ def keys() -> None:
     "--allow",
     section="Limits",
     metavar="NAMES",
-    type=Texts(),
+    type=CommaTexts(),
     multiple=True,
     help=f"What its calls use without asking for it: {', '.join(ALLOWABLE)}, or {_NOTHING}. "
     "Default: what the settings file of the gateway says.",
@@ -172,7 +172,7 @@ def keys() -> None:
     "expires_at",
     section="Validity",
     metavar="SPAN|DAY",
-    type=Moment(),
+    type=TimeAhead(),
     help="When it ends: after 12h, 30d or 8w, or at the beginning of a UTC day, such as "
     "2027-01-31. Default: never.",
 )
@@ -188,7 +188,7 @@ def keys() -> None:
     "grace_until",
     section="Validity",
     metavar="SPAN|DAY",
-    type=Moment(),
+    type=TimeAhead(),
     default="1d",
     show_default=True,
     help="How long a replaced key stays valid.",
