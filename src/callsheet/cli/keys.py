@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-import attrs
 import click
 from click.types import StringParamType
 from rich.console import Console
@@ -225,7 +224,7 @@ def create(
     with _refusing(), KeyStore(path, create=not replace, clock=_now) as keys_of_gateway:
         former = next((key for key in keys_of_gateway.valid() if key.name == name), None)
         if replace and former is not None:
-            wanted = KeyTerms(**_terms_of(former) | given)
+            wanted = KeyTerms(**former.values() | given)
         issued = keys_of_gateway.create(
             wanted,
             expires_at=expires_at,
@@ -318,10 +317,6 @@ def _refusing() -> Generator[None]:
 def _refuse(reason: str) -> NoReturn:
     click.echo(f"Error: {printable(reason)}", err=True)
     sys.exit(_REFUSED)
-
-
-def _terms_of(key: ApiKey) -> dict[str, Any]:
-    return {field.name: getattr(key, field.name) for field in attrs.fields(KeyTerms)}
 
 
 def _words(issued: IssuedKey, store: Path) -> Iterator[str]:
