@@ -35,7 +35,7 @@ def _is_money(_: object, field: "attrs.Attribute[Decimal]", value: Decimal) -> N
         raise ValueError(f"{field.name} must be US dollars, {AMOUNT}, not {value!s:.40}")
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Budget:
     """A limit in USD. A call that may exceed it is not sent.
 
@@ -98,7 +98,8 @@ class Budget:
         """Return the name of what an amount counts against; None if it does not count here."""
         if self.per in _NAMED:
             name: str = getattr(label, self.per)
-            if not fnmatchcase(name, self.match):
+            # A pattern is compiled when it is first used, which takes longer than all else.
+            if name != self.match if self.is_of_one else not fnmatchcase(name, self.match):
                 return None
         else:
             name = {"call": reservation, "day": label.day, "total": ""}[self.per]
@@ -257,10 +258,11 @@ class BudgetCounters:
         """Return the counters that may concern calls."""
         if not self._of_one:
             return self._general
-        found = dict.fromkeys(self._general)
+        found = list(self._general)
         for label in labels:
             for per in _NAMED:
-                found |= dict.fromkeys(self._of_one.get((per, getattr(label, per)), ()))
+                own = self._of_one.get((per, getattr(label, per)), ())
+                found += [counter for counter in own if counter not in found]
         return found
 
 

@@ -58,6 +58,11 @@ async def test_a_call_that_was_not_sent_gives_everything_back(autojump_clock):
     async with tenant.turn(1000) as turn:
         turn.refund()
     assert await begins_of(tenant, 1, tokens=1000) == [0.0]
+    tenant = Tenant(key(rpm=60))
+    async with tenant.turn(1) as refunded:
+        await begins_of(tenant, 59)
+        refunded.refund()
+    assert await begins_of(tenant, 2) == pytest.approx([0.0, 1.0])  # one, and no more
 
 
 async def test_a_turn_that_cannot_come_in_time_is_refused_at_once_with_the_seconds(autojump_clock):

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-import attrs
 import click
 from click.types import StringParamType
 from rich.console import Console
@@ -38,8 +37,8 @@ _ANOTHER = "give another --store"
 _now: Callable[[], float] = time.time  # by which keys expire
 
 
-class Texts(StringParamType):
-    """Texts with commas between them."""
+class CommaTexts(StringParamType):
+    """CommaTexts with commas between them."""
 
     def convert(
         self,
@@ -52,7 +51,7 @@ class Texts(StringParamType):
         return tuple(text.strip() for text in texts if text.strip())
 
 
-class Moment(StringParamType):
+class TimeAhead(StringParamType):
     """A time in the future: a span from now, or a day."""
 
     def convert(
@@ -154,7 +153,7 @@ def keys() -> None:
     "--models",
     section="Limits",
     metavar="PATTERNS",
-    type=Texts(),
+    type=CommaTexts(),
     multiple=True,
     help='The models that it may use, such as "gpt-5*,o4-mini"; may be repeated. Default: all.',
 )
@@ -162,7 +161,7 @@ def keys() -> None:
     "--allow",
     section="Limits",
     metavar="NAMES",
-    type=Texts(),
+    type=CommaTexts(),
     multiple=True,
     help=f"What its calls use without asking for it: {', '.join(ALLOWABLE)}, or {_NOTHING}. "
     "Default: what the settings file of the gateway says.",
@@ -172,7 +171,7 @@ def keys() -> None:
     "expires_at",
     section="Validity",
     metavar="SPAN|DAY",
-    type=Moment(),
+    type=TimeAhead(),
     help="When it ends: after 12h, 30d or 8w, or at the beginning of a UTC day, such as "
     "2027-01-31. Default: never.",
 )
@@ -188,7 +187,7 @@ def keys() -> None:
     "grace_until",
     section="Validity",
     metavar="SPAN|DAY",
-    type=Moment(),
+    type=TimeAhead(),
     default="1d",
     show_default=True,
     help="How long a replaced key stays valid.",
@@ -225,7 +224,7 @@ def create(
     with _refusing(), KeyStore(path, create=not replace, clock=_now) as keys_of_gateway:
         former = next((key for key in keys_of_gateway.valid() if key.name == name), None)
         if replace and former is not None:
-            wanted = KeyTerms(**_terms_of(former) | given)
+            wanted = KeyTerms(**former.values() | given)
         issued = keys_of_gateway.create(
             wanted,
             expires_at=expires_at,
@@ -318,10 +317,6 @@ def _refusing() -> Generator[None]:
 def _refuse(reason: str) -> NoReturn:
     click.echo(f"Error: {printable(reason)}", err=True)
     sys.exit(_REFUSED)
-
-
-def _terms_of(key: ApiKey) -> dict[str, Any]:
-    return {field.name: getattr(key, field.name) for field in attrs.fields(KeyTerms)}
 
 
 def _words(issued: IssuedKey, store: Path) -> Iterator[str]:

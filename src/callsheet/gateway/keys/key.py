@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from math import inf
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import attrs
 from attrs.validators import deep_iterable, gt, instance_of, optional
@@ -157,9 +157,11 @@ class KeyTerms:
         validator=_are_allowable,
     )
     is_admin: bool = attrs.field(default=False, validator=instance_of(bool))
+    _ledger_budgets: tuple[Budget, ...] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        found = self.ledger_budgets()  # each is read, so that a wrong one is refused here
+        found = tuple(budget_of(text, tenant=self.name) for text in self.budgets)
+        object.__setattr__(self, "_ledger_budgets", found)
         periods = [budget.period for budget in found]
         if len(set(periods)) < len(periods):
             raise InvalidKey("a key has at most one budget a day, one a month and one in total")
@@ -174,6 +176,12 @@ class KeyTerms:
         """Whether the key has limits of its own."""
         return self.rpm is not None or self.tpm is not None or self.in_flight is not None
 
+    def values(self) -> dict[str, Any]:
+        """Return the values of the terms alone, by name, to make others of them."""
+        return {
+            field.name: getattr(self, field.name) for field in attrs.fields(KeyTerms) if field.init
+        }
+
     def may_use(self, model: str) -> bool:
         """Return whether the key may use a model.
 
@@ -184,7 +192,7 @@ class KeyTerms:
 
     def ledger_budgets(self) -> tuple[Budget, ...]:
         """Return the budgets as the ledger takes them: of the tenant that has the key's name."""
-        return tuple(budget_of(text, tenant=self.name) for text in self.budgets)
+        return self._ledger_budgets
 
 
 @attrs.frozen(kw_only=True)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
-import attrs
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -92,8 +91,13 @@ def key_json(key: ApiKey, at: float) -> Mapping[str, object]:
         key: the key to describe.
         at: Unix time in seconds.
     """
-    found: dict[str, object] = attrs.asdict(key, recurse=False)
-    for name in ("created_at", "expires_at", "revoked_at"):
-        when: float | None = getattr(key, name)
-        found[name] = None if when is None else datetime.fromtimestamp(when, UTC).isoformat()
-    return {"id": found.pop("id"), "state": state_of(key, at), **found}
+    times = {
+        name: None if when is None else datetime.fromtimestamp(when, UTC).isoformat()
+        for name, when in (
+            ("created_at", key.created_at),
+            ("expires_at", key.expires_at),
+            ("revoked_at", key.revoked_at),
+        )
+    }
+    state = state_of(key, at)
+    return {"id": key.id, "state": state, "prefix": key.prefix, **key.values(), **times}

@@ -38,7 +38,8 @@ _COLUMNS = (
     "id, name, hash, prefix, lane, weight, rpm, tpm, in_flight, models, budgets, allow, is_admin, "
     "created_at, expires_at, revoked_at, change"
 )
-_HASH, _CHANGE = 2, 16  # indexes of columns
+_NAMES = _COLUMNS.split(", ")
+_HASH, _CHANGE = _NAMES.index("hash"), _NAMES.index("change")
 _LISTS = {"models", "budgets", "allow"}  # columns of JSON
 
 _FORMAT = DatabaseFormat(
@@ -63,7 +64,7 @@ _FORMAT = DatabaseFormat(
 _SELECT = f"SELECT {_COLUMNS}, verified(crc, {_COLUMNS}) FROM keys"  # noqa: S608  # constants
 _INSERT = (
     f"INSERT INTO keys ({_COLUMNS}, crc) "  # noqa: S608  # constants
-    f"VALUES ({', '.join('?' * (_CHANGE + 1))}, 0)"
+    f"VALUES ({', '.join('?' * len(_NAMES))}, 0)"
 )
 _SEAL = f"UPDATE keys SET crc = checksum({_COLUMNS}) WHERE id = ?"  # noqa: S608  # constants
 
@@ -243,7 +244,7 @@ class KeyStore:
             raise InvalidKey("the key would have expired before its first call; give a later time")
         secret = new_secret()
         new = ApiKey(
-            **_terms_of(terms),
+            **terms.values(),
             id=new_id(),
             prefix=shown_part(secret),
             created_at=now,
@@ -315,7 +316,7 @@ class KeyStore:
 
     def _ending(self, key: ApiKey, terms: KeyTerms, at: float) -> ApiKey:
         ends = at if key.expires_at is None else min(at, key.expires_at)
-        return attrs.evolve(key, **_terms_of(terms), expires_at=ends)
+        return attrs.evolve(key, **terms.values(), expires_at=ends)
 
     def _write(self, keys: Sequence[ApiKey]) -> None:
         """Replace the rows of keys; inside a transaction."""
@@ -327,9 +328,9 @@ class KeyStore:
         # Before the former row is deleted, so that no number is used twice.
         change = self._database.number("SELECT max(change) FROM keys") + 1
         self._database.execute("DELETE FROM keys WHERE id = ?", (key.id,))
-        values = attrs.asdict(key, recurse=False) | {"hash": digest, "change": change}
-        columns = _COLUMNS.split(", ")
-        self._database.execute(_INSERT, [_stored(name, values[name]) for name in columns])
+        others: dict[str, object] = {"hash": digest, "change": change}
+        values = [others[name] if name in others else getattr(key, name) for name in _NAMES]
+        self._database.execute(_INSERT, list(map(_stored, _NAMES, values)))
         self._database.execute(_SEAL, (key.id,))
 
     def _after_writing(self) -> None:
@@ -364,10 +365,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _terms_of(terms: KeyTerms) -> dict[str, Any]:
-    return {field.name: getattr(terms, field.name) for field in attrs.fields(KeyTerms)}
-
-
 def _stored(name: str, value: object) -> object:
     if name in _LISTS and value is not None:
         return json.dumps(value)
@@ -375,7 +372,7 @@ def _stored(name: str, value: object) -> object:
 
 
 def _key_of(row: _Row) -> ApiKey:
-    values: dict[str, Any] = dict(zip(_COLUMNS.split(", "), row, strict=False))
+    values: dict[str, Any] = dict(zip(_NAMES, row, strict=False))
     for name in ("hash", "change"):
         del values[name]
     for name in _LISTS:
