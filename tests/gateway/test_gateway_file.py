@@ -1,13 +1,19 @@
 """The settings of a gateway from a file: routes and troupes, and what is said of a bad file."""
 
 from decimal import Decimal
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from callsheet import load_settings
 from callsheet.actors import Endpoint, LedgerPolicy
 from callsheet.config import ConfigError
+from callsheet.config.tables import settable_fields
 from callsheet.gateway import GatewaySettings, ModelRoute, TlsFiles, read_gateway
+from callsheet.gateway.file import GatewayTable, KeysTable, ModelTable
+from callsheet.gateway.keys import ALLOWABLE
+from callsheet.gateway.settings import Allowed
 from callsheet.serving import ServingLimits, TrustedProxies
 
 KEY, OTHER_KEY = "sk-first-0123456789", "sk-ant-other-0123456789"
@@ -325,3 +331,21 @@ def test_a_route_goes_to_a_troupe_that_is_there(load):
         GatewaySettings(troupes=troupes, routes=[ModelRoute(name="a", troupe="other")])
     with pytest.raises(ValueError, match="at least one endpoint"):
         GatewaySettings(troupes={}, routes=[])
+
+
+def test_the_sections_of_a_gateway_are_documented(load, tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    example = text.partition("# callsheet.toml, continued\n")[2].partition("```")[0]
+    settings = load(f"{MAIN}{SPARE}{TWO}{example}")
+    assert list(settings.troupes) == ["main", "anthropic", "one+two"]
+    members = {
+        *(f"| `{name}` |" for name in settable_fields(GatewayTable)),
+        *(f"`{name}`" for name in settable_fields(ServingLimits)),
+        *(f"`{name}`" for name in (*settable_fields(KeysTable), *settable_fields(ModelTable))),
+        *(f'"{name}"' for name in ALLOWABLE),
+    }
+    assert [name for name in sorted(members) if name not in text] == []
+
+
+def test_what_a_key_may_be_allowed_is_what_the_file_can_allow():
+    assert set(ALLOWABLE) == set(get_args(Allowed))
