@@ -36,8 +36,8 @@ async def test_messages_of_anthropic_have_its_shape_and_its_id(autojump_clock):
         stream = await kit.client.ask(MESSAGES, message(stream=True))
     assert whole.json["type"] == "message"
     assert whole.headers["request-id"].startswith("req_")
-    assert [one["type"] for one in stream.events][0] == "message_start"
-    assert [one["type"] for one in stream.events][-1] == "message_stop"
+    assert stream.events[0]["type"] == "message_start"
+    assert stream.events[-1]["type"] == "message_stop"
 
 
 async def test_an_alias_stands_for_the_model_of_its_route(autojump_clock):

@@ -1,6 +1,7 @@
 """Calls that wait for their turn: patience, places, keys and budgets, on the virtual clock."""
 
 import time
+from functools import partial
 
 import pytest
 import trio
@@ -19,12 +20,8 @@ async def ask_all(kit, count, **more):
     answers = [Answer() for _ in range(count)]
     async with trio.open_nursery() as nursery:
         for number, answer in enumerate(answers):
-            ask = kit.client.ask
-
-            async def one(text=f"Hi {number}", answer=answer):
-                await ask(CHAT, chat(text), answer=answer, **more)
-
-            nursery.start_soon(one)
+            body = chat(f"Hi {number}")
+            nursery.start_soon(partial(kit.client.ask, CHAT, body, answer=answer, **more))
             await trio.testing.wait_all_tasks_blocked()
     return answers
 
@@ -59,7 +56,7 @@ async def test_a_stream_waits_as_long_as_it_takes(autojump_clock):
         async with trio.open_nursery() as nursery:
             for number, answer in enumerate(answers):
                 body = chat(f"Hi {number}", stream=True)
-                nursery.start_soon(lambda b=body, a=answer: kit.client.ask(CHAT, b, answer=a))
+                nursery.start_soon(partial(kit.client.ask, CHAT, body, answer=answer))
     assert {answer.status for answer in answers} == {200}
     assert all(answer.events[-1] == "[DONE]" for answer in answers)
     assert sum(": waiting" in answer.comments for answer in answers) >= 5
@@ -83,27 +80,26 @@ async def test_a_repeated_call_has_the_place_of_its_predecessor(autojump_clock):
                 nursery.start_soon(one, f"before {number}")
             await trio.testing.wait_all_tasks_blocked()
             begun = trio.current_time()
-            nursery.start_soon(lambda: one("mine", leaves_after=10.0))
-            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(partial(one, "mine", leaves_after=10.0))
+            await trio.sleep(0.001)
             for number in range(20):
                 nursery.start_soon(one, f"after {number}")
             again = {"x-stainless-retry-count": "1"}
-            nursery.start_soon(lambda: one("mine", delay=15.0, headers=again))
+            nursery.start_soon(partial(one, "mine", delay=15.0, headers=again))
         at = dict(order)["mine"] - begun
     assert at == pytest.approx(16.0, abs=1.2)  # the next turn after it came again
 
 
 async def test_without_the_word_of_its_sdk_a_call_is_a_new_one(autojump_clock):
-    async with open_kit(QUICK, troupe=ONE_A_SECOND) as kit:
-        async with trio.open_nursery() as nursery:
-            for number in range(30):
-                body = chat(f"Hi {number}")
-                nursery.start_soon(kit.client.ask, CHAT, body)
-            await trio.testing.wait_all_tasks_blocked()
-            await kit.client.ask(CHAT, chat("mine"), leaves_after=2.0)
-            begun = trio.current_time()
-            answer = await kit.client.ask(CHAT, chat("mine"))
-            assert trio.current_time() - begun > 25.0
+    async with open_kit(QUICK, troupe=ONE_A_SECOND) as kit, trio.open_nursery() as nursery:
+        for number in range(30):
+            body = chat(f"Hi {number}")
+            nursery.start_soon(kit.client.ask, CHAT, body)
+        await trio.testing.wait_all_tasks_blocked()
+        await kit.client.ask(CHAT, chat("mine"), leaves_after=2.0)
+        begun = trio.current_time()
+        answer = await kit.client.ask(CHAT, chat("mine"))
+        assert trio.current_time() - begun > 25.0
     assert answer.status == 200
 
 
@@ -122,7 +118,12 @@ def bearer(issued):
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"authorization": "Bearer cs-wrong"}, {"x-api-key": "sk-123"}, {"authorization": "Basic a"}],
+    [
+        {},
+        {"authorization": "Bearer cs-wrong"},
+        {"x-api-key": "sk-123"},
+        {"authorization": "Basic a"},
+    ],
 )
 async def test_without_a_valid_key_nothing_is_served(autojump_clock, store, headers):
     async with open_kit(QUICK, keys=store.path) as kit:

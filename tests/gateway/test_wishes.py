@@ -11,7 +11,7 @@ from callsheet.gateway.calls.wishes import features_in, read_wishes
 from callsheet.gateway.errors import InvalidBody
 
 
-def wishes(is_streamed=False, **headers):
+def wishes(*, is_streamed=False, **headers):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return read_wishes(named, is_streamed=is_streamed, usual_s=50.0)
 

@@ -1,6 +1,6 @@
 """The troupes of the gateway, one for each endpoint: cast, found by model, replaced, retired."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping
 from contextlib import contextmanager
 from math import inf
 from typing import final
@@ -18,7 +18,7 @@ from ..actors import (
     TroupeSettings,
     cast_troupe,
 )
-from ..runtime import Actor, AnyRef, Message, Runtime, handles
+from ..runtime import Actor, Message, Runtime, handles
 from .reload import change_of
 from .settings import GatewaySettings
 
@@ -32,6 +32,7 @@ class ServedEndpoint:
         name: the name of the endpoint, or of its pool.
         troupe: the actors that make its calls.
         settings: what the file says of it.
+        actors: the names of its actors and supervisors below the root, in the order of their start.
 
     Attributes:
         open_calls: the number of calls that have not ended.
@@ -40,6 +41,7 @@ class ServedEndpoint:
     name: str
     troupe: Troupe
     settings: TroupeSettings
+    actors: tuple[str, ...]
     open_calls: int = attrs.field(default=0, init=False)
     _is_idle: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -158,15 +160,15 @@ class ServedEndpoints:
             settings: the new settings of the gateway.
 
         Raises:
-            ValueError, OSError: see `cast_troupe`. The former settings hold then.
+            ValueError, InspectionUnavailable: see `cast_troupe`. The former settings hold then.
         """
         change, cast = change_of(self._settings, settings), dict[str, ServedEndpoint]()
         try:
             for name in (*change.started, *change.recast):
                 cast[name] = await self._cast(name, settings.troupes[name])
-        except (ValueError, OSError):
+        except Exception:
             for one in cast.values():
-                await self.retire(one)
+                await self._stop(one.actors)
             raise
         former, self._settings = self._served, settings
         self._served = {name: cast.get(name) or former[name] for name in settings.troupes}
@@ -185,33 +187,41 @@ class ServedEndpoints:
         """
         with trio.move_on_after(within_s):
             await former.idle()
-        troupe = former.troupe
-        stages: tuple[AnyRef | None, ...] = (
-            *(troupe.composer, troupe.cache, troupe.batcher, troupe.ledger, troupe.router),
-            *(troupe.batches, troupe.prompt_cache, troupe.limiter, troupe.requester),
-        )
-        for stage in stages:
-            if stage is not None:
-                await self._runtime.stop(stage)
+        await self._stop(former.actors)
 
     async def _cast(self, name: str, settings: TroupeSettings) -> ServedEndpoint:
         generation = self._generations[name] = self._generations.get(name, 0) + 1
         prefix = f"{name}." if generation == 1 else f"{name}.{generation}."
-        limits = self._limits(settings)
-        troupe = await cast_troupe(
-            self._runtime,
-            attrs.evolve(
-                settings,
-                limits=limits,
-                observer=(settings.observer, self._observer(name)),
-                metrics=self._metrics,
-            ),
-            prefix=prefix,
+        settings_now = attrs.evolve(
+            settings,
+            limits=self._limits(settings),
+            observer=(settings.observer, self._observer(name)),
+            metrics=self._metrics,
         )
-        served = ServedEndpoint(name=name, troupe=troupe, settings=settings)
+        before = self._names()
+        try:
+            troupe = await cast_troupe(self._runtime, settings_now, prefix=prefix)
+        except Exception:
+            await self._stop(self._names() - before)
+            raise
+        actors = tuple(one for one in self._names() if one not in before)
+        served = ServedEndpoint(name=name, troupe=troupe, settings=settings, actors=actors)
         if self._budgets:
             await self._change_budgets(served)
         return served
+
+    def _names(self) -> KeysView[str]:
+        """Return the names of what is below the root, in the order of its start."""
+        children = self._runtime.snapshot().root.children
+        return {child.path.rpartition("/")[2]: None for child in children}.keys()
+
+    async def _stop(self, names: Iterable[str]) -> None:
+        """Stop actors and supervisors, the last started first."""
+        present = self._names()
+        for name in reversed([name for name in present if name in {*names}]):
+            await self._runtime.root.stop_child(name)
+            if name in self._names():  # a temporary one has left by itself
+                self._runtime.root.remove_child(name)
 
     async def _change_budgets(self, served: ServedEndpoint) -> None:
         ledger = served.settings.ledger

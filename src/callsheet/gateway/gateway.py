@@ -66,7 +66,8 @@ class Gateway:
             What has changed, and what counts only at the next start.
 
         Raises:
-            ValueError, OSError: the settings cannot be used. The former ones hold.
+            CannotServe: the certificate cannot be used. The former settings hold.
+            ValueError, InspectionUnavailable: see `cast_troupe`. The former settings hold.
         """
         async with self._reloading:
             for serving in self.servings:
