@@ -18,6 +18,9 @@ RecordedState = Literal["open", "answered", "shared", "failed", "cancelled"]
 """How a call has ended: with a response of its own, with that of another call, and so on."""
 
 
+_Event = tuple[CallStage, float, int, str | None]  # stage, time, attempt, error
+
+
 @attrs.frozen(kw_only=True)
 class PhaseReading:
     """A part of a call's time.
@@ -55,7 +58,7 @@ class CallSummary:
         attempts: the HTTP requests that were sent for it.
         route: the route of its response, such as "live" or "cache"; "" without one.
         input_tokens: tokens of the prompt; null if they are not known.
-        output_tokens: generated tokens; null if they are not known.
+        output_tokens: tokens that were generated; null if they are not known.
         cost_usd: its cost in USD, with all digits; null if it is not known.
         error: the message of its last error; null without one.
     """
@@ -115,8 +118,7 @@ class RecordedCall:
     asked_at: float
     ended_at: float | None = None
     state: RecordedState = "open"
-    # (stage, time, attempt, error) of each event after "asked"
-    _events: list[tuple[CallStage, float, int, str | None]] = attrs.field(factory=list, init=False)
+    _events: list[_Event] = attrs.field(factory=list[_Event], init=False)
     _left_out: int = attrs.field(default=0, init=False)
     _route: str = attrs.field(default="", init=False)
     _tokens: tuple[int, int] | None = attrs.field(default=None, init=False)
