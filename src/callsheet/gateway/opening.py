@@ -52,7 +52,8 @@ async def open_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway]:
         StorageError: the key store cannot be used.
         ValueError, InspectionUnavailable: see `cast_troupe`.
     """
-    keys, tenants, recorder = None, Tenants(), CallRecorder()
+    keys, tenants = None, Tenants()
+    recorder = CallRecorder(keeps_text=settings.shows_text)
     if settings.keys is not None:
         keys = await trio.to_thread.run_sync(KeyStore, settings.keys)
     metrics = _metrics_for(settings)
