@@ -52,7 +52,7 @@ async def cast_gateway(
         StorageError: the key store cannot be used.
         ValueError, InspectionUnavailable: see `cast_troupe`.
     """
-    keys, tenants, recorder = None, Tenants(), CallRecorder()
+    keys, tenants, recorder = None, Tenants(), CallRecorder(keeps_text=settings.shows_text)
     if settings.keys is not None:
         keys = await trio.to_thread.run_sync(KeyStore, settings.keys)
     metrics = _metrics_for(settings)

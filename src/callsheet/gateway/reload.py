@@ -14,6 +14,7 @@ _AT_START = {  # {setting: its path in the file}
     "trusted_proxies": "gateway.trusted_proxies",
     "keys": "keys.store",
     "log": "gateway.log",
+    "shows_text": "gateway.shows_text",
 }
 
 

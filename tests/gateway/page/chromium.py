@@ -143,11 +143,16 @@ class Tab:
 
     async def until(self, script, within_s=10.0):
         """Wait until an expression is true in the page."""
+        fault = ""
         with trio.move_on_after(within_s):
-            while not await self.run(script):  # noqa: ASYNC110  # the page tells nothing by itself
+            while True:
+                try:
+                    if await self.run(f"Boolean({script})"):
+                        return
+                except PageError as error:  # on the way to another page
+                    fault = f" ({error})"
                 await trio.sleep(0.02)
-            return
-        raise AssertionError(f"not within {within_s} s: {script}")
+        raise AssertionError(f"not within {within_s} s: {script}{fault}")
 
     async def text(self, selector):
         return await self.run(f"document.querySelector({json.dumps(selector)}).textContent")

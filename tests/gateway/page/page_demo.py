@@ -26,7 +26,7 @@ from callsheet.actors import (
     TroupeSettings,
     cast_troupe,
 )
-from callsheet.gateway.page import CallRecorder, page_routes
+from callsheet.gateway.page import CallRecorder, PageAccess, PageSessions, page_routes
 from callsheet.runtime import open_runtime
 from callsheet.simulator.app import Provider
 from callsheet.simulator.faults import Faults
@@ -88,7 +88,8 @@ async def open_demo(names=("main",), *, ledger=True, limits=None, **provider):
 @asynccontextmanager
 async def served(view, *, admin_key=KEY, port=0):
     """Serve the page of a gateway, and yield its address."""
-    app = Starlette(routes=page_routes(view, admin_key=admin_key))
+    access = PageAccess(PageSessions(admin_key) if admin_key else None)
+    app = Starlette(routes=page_routes(view, access))
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.graceful_timeout = 0.1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import CallContext, CallEvent, RateLimited, Response, Usage
+from callsheet.actors import CallContext, CallEvent, RateLimited, Request, Response, Usage
 from callsheet.gateway.page import CallRecorder
 from callsheet.gateway.page.recorder import STAGES
 
@@ -17,19 +17,21 @@ COST = Decimal("0.001")
 class Calls:
     """Sends events to a recorder, as a troupe does."""
 
-    def __init__(self):
-        self.recorder = CallRecorder()
+    def __init__(self, *, keeps_text=False):
+        self.recorder = CallRecorder(keeps_text=keeps_text)
         self.observe = self.recorder.observer("main")
         self.number = 0
 
     def event(self, context, stage, at, **more):
         self.observe(CallEvent(stage=stage, at=at, context=context, model="gpt-5-nano", **more))
 
-    def make(self, at=0.0, *, seconds=3.0, end="answered", call="", lane="team-a", **more):
+    def make(
+        self, at=0.0, *, seconds=3.0, end="answered", call="", lane="team-a", request=None, **more
+    ):
         """Make a call that queues for a second and is in flight for the rest."""
         self.number += 1
         context = CallContext(call or f"call-{self.number}", lane=lane)
-        self.event(context, "asked", at)
+        self.event(context, "asked", at, request=request)
         self.event(context, "queued", at)
         self.event(context, "admitted", at + 1)
         self.event(context, "sent", at + 1, attempt=1)
@@ -110,8 +112,22 @@ def test_no_secret_and_no_text_of_a_request_or_response_is_kept(calls):
     shown = repr([calls.summaries("recent"), calls.recorder.errors(9.0)])
     assert "sk-abc" not in shown
     assert "secret text" not in shown
+    assert "secret text" not in repr(calls.recorder.timeline("call-2", 9.0))
     assert "refused: Incorrect API key ***" in shown
     assert calls.recorder.timeline("***", 9.0).summary.state == "failed"
+
+
+def test_texts_are_kept_if_the_settings_say_so_without_secrets_and_cut():
+    """L8."""
+    calls = Calls(keeps_text=True)
+    asked = Request(model="m", messages=[{"role": "user", "content": "key sk-abcdefghijklmnop"}])
+    calls.make(request=asked, call="req-1")
+    timeline = calls.recorder.timeline("req-1", 9.0)
+    assert (timeline.prompt, timeline.response) == ("key ***", "secret text")
+    calls.make(request=Request(model="m", task="embedding", inputs=["a" * 9000]), call="req-2")
+    assert len(calls.recorder.timeline("req-2", 9.0).prompt) == 2000
+    calls.make(end="cancelled", call="req-3")
+    assert calls.recorder.timeline("req-3", 9.0).response is None
 
 
 def test_the_slowest_calls_are_those_of_the_last_hour(calls):

@@ -1,7 +1,7 @@
 """`CallRecorder` observes calls for the page: the recent, slowest and failed ones, and the traffic.
 
 It keeps when each event of a call was, and what the call has cost, but no text of a request or of a
-response. Its memory is bounded, however many calls there are. Pure (R14).
+response, unless it is told to. Its memory is bounded, however many calls there are. Pure (R14).
 """
 
 from collections import deque
@@ -42,9 +42,14 @@ _PERIOD_S, _PERIODS = 600.0, 6  # the slowest calls are those of the last hour
 
 @final
 class CallRecorder:
-    """Records the calls of one gateway, which has one troupe or several."""
+    """Records the calls of one gateway, which has one troupe or several.
 
-    def __init__(self) -> None:
+    Args:
+        keeps_text: whether the prompts and responses of the recorded calls are kept, too.
+    """
+
+    def __init__(self, *, keeps_text: bool = False) -> None:
+        self._keeps_text = keeps_text
         # {id of its context: the call}; a context lives as long as its call is here
         self._open: dict[int, RecordedCall] = {}
         self._recent: deque[RecordedCall] = deque(maxlen=_MAX_RECENT)
@@ -65,10 +70,12 @@ class CallRecorder:
         """
         return _TroupeObserver(self, endpoint)
 
-    def begin(self, call: RecordedCall) -> None:
+    def begin(self, call: RecordedCall, event: CallEvent) -> None:
         """Record the beginning of a call."""
         if len(self._open) < _MAX_OPEN:
             self._open[id(call.context)] = call
+            if self._keeps_text and event.request is not None:
+                call.keep_prompt(event.request)
 
     def go_on(self, event: CallEvent) -> None:
         """Record what happens to a call between its beginning and its end."""
@@ -84,6 +91,8 @@ class CallRecorder:
         call = self._open.pop(id(event.context), None)
         if call is not None:
             call.end(event, state)
+            if self._keeps_text and event.response is not None:
+                call.keep_response(event.response)
             self._keep(call)
         self._count(event)
 
@@ -179,7 +188,7 @@ class _TroupeObserver:
         stage = event.stage
         if stage == "asked":
             call = RecordedCall(event.context, self._endpoint, event.model, event.at)
-            self._recorder.begin(call)
+            self._recorder.begin(call, event)
         elif stage == "answered" or stage == "shared" or stage == "failed" or stage == "cancelled":  # noqa: PLR1714  # a type checker knows these
             self._recorder.end(event, stage)
         else:

@@ -1,6 +1,7 @@
 """The routes of the page: its files, the login, and what it shows as JSON and as a stream."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from functools import cache
 from hashlib import sha256
 from html import escape
@@ -42,6 +43,7 @@ _TYPES = {
     "svg": "image/svg+xml",
 }
 _FILES = ("page.css", "page.js", "live.js", "tables.js", "charts.js", "words.js", "icon.svg")
+_STATIC = files("callsheet.gateway.page") / "static"
 _MAX_FORM = 4096  # bytes of a login
 _AGAIN_MS = 2000  # until a browser connects again
 _LOG_OUT = '<form method="post" action="/ui/logout"><button>Log out</button></form>'
@@ -206,7 +208,7 @@ class _Documents:
     """Iterates over the parts of a stream of documents; the last one says why it ends.
 
     Args:
-        feed: makes the documents.
+        feed: makes the documents that are sent.
         draining: set when the gateway takes no more calls.
         is_open: returns whether the viewer may see the next document.
     """
@@ -255,10 +257,11 @@ async def _key_in_form(request: HttpRequest) -> str | None:
     """Return the member `key` of a small form; None if there is none."""
     body = bytearray()
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > _MAX_FORM:
-                return None
+        async with aclosing(request.stream()) as parts:
+            async for part in parts:
+                body += part
+                if len(body) > _MAX_FORM:
+                    return None
     except ClientDisconnect:
         return None
     return parse_qs(body.decode("utf-8", "replace")).get("key", [None])[0]
@@ -287,7 +290,7 @@ def _not_found() -> HttpResponse:
 @cache
 def _file(name: str) -> tuple[bytes, str]:
     """Return a file of the page, and the tag of its version."""
-    body = (files(__package__) / "static" / name).read_bytes()
+    body = (_STATIC / name).read_bytes()
     return body, f'"{sha256(body).hexdigest()[:16]}"'
 
 

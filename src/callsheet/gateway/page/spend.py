@@ -156,7 +156,7 @@ class _Count:
 
 @final
 class CallSpend:
-    """Counts what calls cost by lane and model, for a gateway without a ledger."""
+    """Counts what calls cost by tenant and model, for a gateway without a ledger."""
 
     def __init__(self) -> None:
         self._tenants: dict[str, _Count] = {}
@@ -169,12 +169,12 @@ class CallSpend:
         """Count one response, or what a failed call has used.
 
         Args:
-            context: the ids of the call, whose lane is the tenant.
+            context: the ids of the call, which name who pays.
             model: the model that responded.
             usage: the tokens used.
             cost_usd: their cost in USD; None if it is not known.
         """
-        _counter(self._tenants, context.lane).add(usage, cost_usd)
+        _counter(self._tenants, context.payer).add(usage, cost_usd)
         _counter(self._models, model).add(usage, cost_usd)
 
     def reading(self) -> PageSpend:

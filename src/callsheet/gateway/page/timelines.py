@@ -1,6 +1,7 @@
 """One recorded call: its events, kept small, and its timeline, put together when it is read.
 
-A call takes about a kilobyte, and nothing of its request or response is kept. Pure (R14).
+A call takes about a kilobyte. Nothing of its request or response is kept, unless the settings say
+so. Pure (R14).
 """
 
 from collections.abc import Sequence
@@ -8,14 +9,20 @@ from typing import Literal, final
 
 import attrs
 
-from ...actors import CallContext, CallEvent, CallStage, shown
+from ...actors import CallContext, CallEvent, CallStage, Request, Response, shown
 from ...trace.timeline import CallPhase, CallRecord
+
+_MAX_TEXT = 2000  # characters of a prompt or a response that are shown
+_MAX_KEPT = 4 * _MAX_TEXT  # a secret at the cut is whole, and so is found
 
 MAX_EVENTS = 100
 """The events of one call that are kept, besides its last one."""
 
 RecordedState = Literal["open", "answered", "shared", "failed", "cancelled"]
 """How a call has ended: with a response of its own, with that of another call, and so on."""
+
+
+_Event = tuple[CallStage, float, int, str | None]  # stage, time, attempt, error
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +53,7 @@ class CallSummary:
         call: the id of the call.
         endpoint: the name of the troupe that made it.
         lane: the lane in which it waited.
+        tenant: who pays for it.
         model: the model that was requested.
         state: how it has ended.
         ended_s: seconds since its end; 0 while it is open.
@@ -55,7 +63,7 @@ class CallSummary:
         attempts: the HTTP requests that were sent for it.
         route: the route of its response, such as "live" or "cache"; "" without one.
         input_tokens: tokens of the prompt; null if they are not known.
-        output_tokens: generated tokens; null if they are not known.
+        output_tokens: tokens that were generated; null if they are not known.
         cost_usd: its cost in USD, with all digits; null if it is not known.
         error: the message of its last error; null without one.
     """
@@ -63,6 +71,7 @@ class CallSummary:
     call: str
     endpoint: str
     lane: str
+    tenant: str
     model: str
     state: RecordedState
     ended_s: float
@@ -87,12 +96,17 @@ class CallTimeline:
             body; null if it is not known.
         phases: the parts of its time, in order.
         left_out: how many events are missing, because there were too many.
+        prompt: the latest message of the chat, or the text to continue, without secrets; null if
+            texts are not shown.
+        response: the text of the response, without secrets; null if texts are not shown.
     """
 
     summary: CallSummary
     first_byte_s: float | None
     phases: Sequence[PhaseReading]
     left_out: int = 0
+    prompt: str | None = None
+    response: str | None = None
 
 
 @final
@@ -115,19 +129,37 @@ class RecordedCall:
     asked_at: float
     ended_at: float | None = None
     state: RecordedState = "open"
-    # (stage, time, attempt, error) of each event after "asked"
-    _events: list[tuple[CallStage, float, int, str | None]] = attrs.field(factory=list, init=False)
+    _events: list[_Event] = attrs.field(factory=list[_Event], init=False)
     _left_out: int = attrs.field(default=0, init=False)
     _route: str = attrs.field(default="", init=False)
     _tokens: tuple[int, int] | None = attrs.field(default=None, init=False)
     _cost_usd: str | None = attrs.field(default=None, init=False)
     _first_byte_s: float | None = attrs.field(default=None, init=False)
+    _prompt: str | None = attrs.field(default=None, init=False, repr=False)
+    _response: str | None = attrs.field(default=None, init=False, repr=False)
     _summary: CallSummary | None = attrs.field(default=None, init=False)
 
     @property
     def seconds(self) -> float:
         """Seconds from the start of the call to its end; 0 while it is open."""
         return 0.0 if self.ended_at is None else self.ended_at - self.asked_at
+
+    def keep_prompt(self, request: Request) -> None:
+        """Keep the text of the request.
+
+        Args:
+            request: what the client asked for.
+        """
+        texts = [message.content for message in request.messages[-1:]] or request.inputs
+        self._prompt = next(iter(texts), "")[:_MAX_KEPT]
+
+    def keep_response(self, response: Response) -> None:
+        """Keep the text of the response.
+
+        Args:
+            response: what the client got.
+        """
+        self._response = response.text[:_MAX_KEPT]
 
     def add(self, event: CallEvent) -> None:
         """Record an event between the beginning and the end.
@@ -170,6 +202,7 @@ class RecordedCall:
             call=shown(self.context.call),
             endpoint=self.endpoint,
             lane=shown(self.context.lane),
+            tenant=shown(self.context.payer),
             model=shown(self.model),
             state=self.state,
             ended_s=0.0 if self.ended_at is None else now - self.ended_at,
@@ -198,6 +231,8 @@ class RecordedCall:
             first_byte_s=self._first_byte_s,
             phases=[self._phase(phase, now) for phase in self._record().phases],
             left_out=self._left_out,
+            prompt=None if self._prompt is None else shown(self._prompt, _MAX_TEXT),
+            response=None if self._response is None else shown(self._response, _MAX_TEXT),
         )
 
     def _record(self) -> CallRecord:

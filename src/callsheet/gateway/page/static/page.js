@@ -279,6 +279,7 @@ function openCall(id) {
   say("call-problem", "");
   find("call-facts").replaceChildren();
   fill(tableOf("call"), [], String, () => {});
+  for (const name of ["call-prompt", "call-response"]) find(name).hidden = true;
   find("call").showModal();
   showCall(id);
 }
@@ -292,7 +293,7 @@ async function showCall(id) {
     find("call").dataset.state = "unknown";
     return;
   }
-  const { summary, phases, first_byte_s, left_out } = await response.json();
+  const { summary, phases, first_byte_s, left_out, ...texts } = await response.json();
   find("call").dataset.state = summary.state;
   say("call-problem", summary.state === "failed" ? summary.error : "");
   showFacts([
@@ -302,6 +303,7 @@ async function showCall(id) {
     ["Queued", duration(summary.queued_s)],
     ["First byte", first_byte_s === null ? "" : `${duration(first_byte_s)} after it was sent`],
     ["Lane", summary.lane || "–"],
+    ["Tenant", summary.tenant === summary.lane ? "" : summary.tenant],
     ["Model", summary.model],
     ["Endpoint", summary.endpoint],
     ["Attempts", count(summary.attempts)],
@@ -309,6 +311,10 @@ async function showCall(id) {
     ["Cost", summary.input_tokens === null ? "" : dollars(summary.cost_usd)],
     ["Left out", left_out ? `${count(left_out)} events` : ""],
   ]);
+  for (const name of ["prompt", "response"]) {
+    find(`call-${name}`).hidden = texts[name] === null;
+    setText(find(`call-${name}`).querySelector("pre"), texts[name] ?? "");
+  }
   const whole = Math.max(summary.seconds, 1e-9);
   const parts = phases
     .filter((phase) => phase.state !== "waiting" || phase.seconds >= 0.001)
