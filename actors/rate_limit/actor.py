@@ -26,7 +26,7 @@ from .patience import PatientCalls
 from .pending import LanePlaces, PendingCall, WaitingRenewal
 from .permits import CallPermit, HeaderFilter, InFlightCall, ParkCalls, RenewPermit, ReportLimits
 from .pool import Limiting, PoolLimiter
-from .reservation import Reservation
+from .scope import Reservation
 from .simulation import Grant
 from .spread import PoolMember
 from .turns import GetTurns, Turns, turns_of

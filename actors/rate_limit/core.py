@@ -16,10 +16,9 @@ from typing import Generic, TypeVar, cast, final
 from ..permit import DIMENSIONS, Report, ThrottleReason
 from ..responses import Usage
 from .explanation import BucketState, Explanation, LimiterSnapshot
-from .lanes import Head, Waiting
-from .limits import Cost, Impossible, Limits, PermitRequest
-from .reservation import Reservation
-from .scope import LimitScope, QueuedCall
+from .lanes import FirstCall, Waiting
+from .limits import Cost, Impossible, Limits, PermitRequest, QueuedCall
+from .scope import LimitScope, Reservation
 from .scope_table import ScopeTable
 from .simulation import Grant, simulate
 from .waits import Bounds, Places, Wait
@@ -252,12 +251,10 @@ class Limiter(Generic[W]):
         scope = reservation.scope
         if not scope.counts_use:
             return
-        actual = reservation.used(usage, usd, uncounted, charge=self._limits.token_charge)
-        corrected = list(reservation.cost)
-        for index, amount in actual.items():
-            scope.correct(index, amount - corrected[index], reservation.since, now)
-            corrected[index] = amount
-        reservation.cost = Cost(*corrected)
+        actual = self._limits.used(reservation.cost, usage, usd, uncounted)
+        for index, (amount, reserved) in enumerate(zip(actual, reservation.cost, strict=True)):
+            scope.correct(index, amount - reserved, reservation.since, now)
+        reservation.cost = actual
 
     def succeeded(self, reservation: Reservation, seconds: float, now: float) -> None:
         """Record a call that the provider did not refuse.
@@ -376,7 +373,7 @@ class Limiter(Generic[W]):
 
     def _look(
         self, now: float, *, only_renewals: bool
-    ) -> tuple[tuple[LimitScope, Head[QueuedCall]] | None, float]:
+    ) -> tuple[tuple[LimitScope, FirstCall[QueuedCall]] | None, float]:
         """Return the call to admit now, and `now`; or None, and when the next can be admitted."""
         at = inf
         for found in self._heads(now, only_renewals=only_renewals):
@@ -396,10 +393,10 @@ class Limiter(Generic[W]):
 
     def _heads(
         self, now: float, *, only_renewals: bool
-    ) -> Sequence[tuple[LimitScope, Head[QueuedCall]]]:
+    ) -> Sequence[tuple[LimitScope, FirstCall[QueuedCall]]]:
         """Return the first call of each scope, in the order in which lanes share what is shared."""
         is_full = only_renewals or self._in_flight >= self._limits.in_flight
-        found: list[tuple[LimitScope, Head[QueuedCall]]] = []
+        found: list[tuple[LimitScope, FirstCall[QueuedCall]]] = []
         for scope in self._scopes.by_name.values():
             head = scope.head(now, only_renewals=is_full)
             if head is not None:

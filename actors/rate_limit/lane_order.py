@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import TypeVar, final
 
-from .lanes import Head, Waiting
+from .lanes import FirstCall, Waiting
 
 K = TypeVar("K")
 W = TypeVar("W", bound=Waiting)
@@ -27,7 +27,7 @@ class LaneOrder:
         self._virtual: dict[int, float] = {}  # {priority: virtual time}
         self._max_tags = _MAX_TAGS
 
-    def ordered(self, heads: Sequence[tuple[K, Head[W]]]) -> list[tuple[K, Head[W]]]:
+    def ordered(self, heads: Sequence[tuple[K, FirstCall[W]]]) -> list[tuple[K, FirstCall[W]]]:
         """Return the first calls of several queues in the order in which they may be admitted.
 
         Args:
@@ -41,7 +41,7 @@ class LaneOrder:
             entry = (start, head.came, at)
             by_priority.setdefault(head.priority, []).append(entry)
         lines = [sorted(line) for line in by_priority.values()]
-        found: list[tuple[K, Head[W]]] = []
+        found: list[tuple[K, FirstCall[W]]] = []
         while lines:
             line = min(lines, key=_came_first) if len(lines) > 1 else lines[0]
             found.append(heads[line.pop(0)[2]])
@@ -49,11 +49,11 @@ class LaneOrder:
                 lines.remove(line)
         return found
 
-    def take(self, head: Head[W], size: float) -> None:
+    def take(self, head: FirstCall[W], size: float) -> None:
         """Record that the first call of a queue was admitted.
 
         Args:
-            head: the call.
+            head: the call that was the first of its queue.
             size: how much of what is shared it takes, in a unit that is the same for all calls.
         """
         start = self._virtual[head.priority] = self.start(head.lane, head.priority)
@@ -74,7 +74,7 @@ class LaneOrder:
 
         Args:
             lane: the name of the lane.
-            priority: its priority.
+            priority: the priority of the lane.
         """
         return max(self._tags.get(lane, 0.0), self._virtual.get(priority, 0.0))
 

@@ -136,7 +136,7 @@ class _LaneQueue(Generic[W]):
         self.totals = [sum(column) for column in zip(*(p.cost for p in places), strict=True)]
 
 
-class Head(NamedTuple, Generic[W]):
+class FirstCall(NamedTuple, Generic[W]):
     """The first call of a queue.
 
     Args:
@@ -233,7 +233,7 @@ class FairQueue(Generic[W]):
             self._purge(queue)
         return not is_behind
 
-    def head(self) -> Head[W] | None:
+    def head(self) -> FirstCall[W] | None:
         """Return the next call; None if there is none."""
         found = self._found = self._find()
         if found is None:
@@ -241,7 +241,7 @@ class FairQueue(Generic[W]):
         queue = found[1]
         lane, place = queue.lane, queue.calls[0]
         came = place.came - lane.priority * self._ageing_s
-        return Head(place.waiting, came, queue.name, lane.weight, lane.priority)
+        return FirstCall(place.waiting, came, queue.name, lane.weight, lane.priority)
 
     def pop(self) -> W | None:
         """Remove and return the next call; None if there is none."""

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from math import inf
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, final
 
 import attrs
 from attrs.validators import deep_iterable, deep_mapping, ge, gt, in_, instance_of, optional
 
 from ..messages import Request
 from ..permit import DIMENSIONS, Dimension
+from ..responses import Usage
 from .estimator import Estimate, tokens_besides, tokens_of_tools
-from .lanes import Lane
+from .lanes import Lane, Waiting
 
 ENFORCED_IN_PARTS_S = 60.0
 """Seconds; providers may enforce a limit with a period up to this over shorter spans."""
@@ -63,6 +64,25 @@ class PermitRequest:
             now: the current time.
         """
         return now if self.came is None else min(self.came, now)
+
+
+@final
+@attrs.define(eq=False)
+class QueuedCall:
+    """A call or renewal that waits.
+
+    Args:
+        waiting: what the caller of the limiter has pushed.
+        request: what it needs.
+    """
+
+    waiting: Waiting
+    request: PermitRequest
+
+    @property
+    def done(self) -> bool:
+        """Whether it was given up."""
+        return self.waiting.done
 
 
 class Impossible(ValueError):
@@ -242,6 +262,24 @@ class Limits:
             prompt = max(_counted_prompt(request), 0)
             tokens = prompt + limit if self.token_charge == "sum" else max(prompt, limit)  # noqa: S105
         return Cost(1.0, estimate.input_tokens, estimate.output_tokens, tokens, usd)
+
+    def used(self, cost: Cost, usage: Usage, usd: float | None, uncounted: int) -> Cost:
+        """Return what a call has taken of each dimension, as far as it is known.
+
+        Args:
+            cost: what it has reserved.
+            usage: the tokens that the provider reports.
+            usd: its cost in USD; None if it is not known.
+            uncounted: tokens of the prompt that do not count, such as those from a prompt cache.
+        """
+        prompt = max(0.0, float(usage.input_tokens - uncounted))
+        tokens = cost.tokens
+        if self.token_charge == "used":  # noqa: S105  # no password
+            tokens = prompt + usage.output_tokens
+        elif uncounted:
+            tokens = max(0.0, tokens - uncounted)
+        output = float(usage.output_tokens)
+        return Cost(cost.requests, prompt, output, tokens, cost.usd if usd is None else usd)
 
 
 _USUAL_LANE = Lane()

@@ -12,7 +12,7 @@ from ..messages import Request
 from ..permit import Report, Throttled
 from ..responses import Usage
 from .estimator import Estimate
-from .reservation import Reservation
+from .scope import Reservation
 
 _REPORT_EVERY_S = 0.05  # the headers of two responses in a row report nearly the same limits
 

@@ -18,10 +18,9 @@ from .core import Limiter
 from .explanation import BucketState, Explanation, LimiterSnapshot, ScopeState
 from .finder import FinderStatistics
 from .lane_order import LaneOrder
-from .lanes import FairQueue, Head, Waiting
-from .limits import Impossible, Limits, PermitRequest, TooLate
-from .reservation import Reservation
-from .scope import QueuedCall
+from .lanes import FairQueue, FirstCall, Waiting
+from .limits import Impossible, Limits, PermitRequest, QueuedCall, TooLate
+from .scope import Reservation
 from .scope_table import before_in
 from .simulation import Grant, simulate
 from .spread import PoolMember, Spread
@@ -348,7 +347,7 @@ class PoolLimiter(Generic[W]):
 
     def _look(
         self, now: float, *, only_renewals: bool
-    ) -> tuple[str, Head[QueuedCall] | _MovableRenewal] | float:
+    ) -> tuple[str, FirstCall[QueuedCall] | _MovableRenewal] | float:
         """Return the next call and its member; or the time at which there may be one."""
         at = inf
         self._renewals = [renewal for renewal in self._renewals if not renewal.call.done]
@@ -371,7 +370,7 @@ class PoolLimiter(Generic[W]):
             }
         return at
 
-    def _heads(self) -> list[Head[QueuedCall]]:
+    def _heads(self) -> list[FirstCall[QueuedCall]]:
         """Return the first call of each queue, in the order in which lanes share what is shared."""
         queues = self._queues.items()
         heads = [(name, head) for name, queue in queues if (head := queue.head()) is not None]

@@ -14,16 +14,39 @@ from ..permit import DIMENSIONS, Report
 from .bucket import Bucket, Limit, changed, check_possible, needs
 from .explanation import BucketState, ScopeState
 from .finder import Finder
-from .lanes import FairQueue, Head, Waiting
+from .lanes import FairQueue, FirstCall
 from .learned import Learned
-from .limits import Cost, Impossible, Limits, PermitRequest, TooLate
+from .limits import Cost, Impossible, Limits, PermitRequest, QueuedCall, TooLate
 from .reports import REFUSAL
-from .reservation import Reservation
 from .waits import Bounds, Pause, Places
 
 _REFUSED_REMEMBERED = 256  # calls
 _REQUESTS = DIMENSIONS.index("requests")
 _MAX_LEARNED = 32  # limits of one scope; no provider has so many
+
+
+@final
+@attrs.define(eq=False)
+class Reservation:
+    """What an admitted call has taken of the limits. Only the limiter reads it.
+
+    Args:
+        scope: the scope of the call.
+        cost: how much it has taken of each dimension, corrections included.
+        since: when it was admitted.
+        mark: the totals of its scope at that time, this call included.
+        is_first: whether it belongs to the first attempt, and not to a renewal.
+        member: the member of a pool that it is for; "" without a pool.
+        model: the model of its call, in a pool.
+    """
+
+    scope: "LimitScope"
+    cost: Cost
+    since: float
+    mark: Sequence[float]
+    is_first: bool = True
+    member: str = ""
+    model: str = ""
 
 
 @final
@@ -136,14 +159,14 @@ class LimitScope:
         other.refused = self.refused.copy()
         return other
 
-    def head(self, now: float, *, only_renewals: bool) -> "Head[QueuedCall] | None":
+    def head(self, now: float, *, only_renewals: bool) -> "FirstCall[QueuedCall] | None":
         """Return the first call, or a renewal, which came at -infinity; None without one."""
         self.resume_if_due(now)
         renewals = self.renewals
         while renewals and renewals[0][2].done:
             heapq.heappop(renewals)
         if renewals and renewals[0][0] <= now:
-            return Head(renewals[0][2], -inf)
+            return FirstCall(renewals[0][2], -inf)
         if only_renewals or self.in_flight >= self.max_in_flight:
             return None
         return self.queue.head()
@@ -404,25 +427,6 @@ class LimitScope:
             *(limit.state(self.name, now) for limit in self.limits),
             *(state for state in learned if state is not None),
         ]
-
-
-@final
-@attrs.define(eq=False)
-class QueuedCall:
-    """A call or renewal that waits.
-
-    Args:
-        waiting: what the caller of the limiter has pushed.
-        request: what it needs.
-    """
-
-    waiting: Waiting
-    request: PermitRequest
-
-    @property
-    def done(self) -> bool:
-        """Whether it was given up."""
-        return self.waiting.done
 
 
 def _correct(bucket: Bucket | Learned, more: float, since: float, now: float) -> None:

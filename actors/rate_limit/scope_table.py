@@ -8,9 +8,8 @@ from typing import final
 from .bucket import Limit, changed
 from .lane_order import LaneOrder
 from .lanes import FairQueue, Waiting
-from .limits import Cost, Limits, PermitRequest
-from .reservation import Reservation
-from .scope import LimitScope, QueuedCall
+from .limits import Cost, Limits, PermitRequest, QueuedCall
+from .scope import LimitScope, Reservation
 from .waits import Before, Bounds, Places, Wait, wait_for
 
 _MAX_SCOPES = 256  # beyond it, models without calls are forgotten

@@ -11,7 +11,7 @@ import attrs
 from .explanation import Explanation
 from .lanes import Waiting
 from .limits import PermitRequest
-from .reservation import Reservation
+from .scope import Reservation
 
 W = TypeVar("W", bound=Waiting)
 

@@ -12,7 +12,7 @@ from ..calls import CallContext
 from .pending import PendingCall, WaitingRenewal
 from .permits import InFlightCall
 from .pool import Limiting
-from .reservation import Reservation
+from .scope import Reservation
 from .simulation import Future, Simulated
 
 SentCalls = Mapping[InFlightCall, tuple[PendingCall, float]]
