@@ -1,7 +1,7 @@
 """The troupes of the gateway, one for each endpoint: cast, found by model, replaced, retired."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from typing import final
 
@@ -18,7 +18,7 @@ from ..actors import (
     TroupeSettings,
     cast_troupe,
 )
-from ..runtime import Actor, AnyRef, Message, Runtime, handles
+from ..runtime import Actor, ChildNotFound, Message, Runtime, handles
 from .reload import change_of
 from .settings import GatewaySettings
 
@@ -32,6 +32,7 @@ class ServedEndpoint:
         name: the name of the endpoint, or of its pool.
         troupe: the actors that make its calls.
         settings: what the file says of it.
+        prefix: the prefix of the names of its actors.
 
     Attributes:
         open_calls: the number of calls that have not ended.
@@ -40,6 +41,7 @@ class ServedEndpoint:
     name: str
     troupe: Troupe
     settings: TroupeSettings
+    prefix: str
     open_calls: int = attrs.field(default=0, init=False)
     _is_idle: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -158,13 +160,14 @@ class ServedEndpoints:
             settings: the new settings of the gateway.
 
         Raises:
-            ValueError, OSError: see `cast_troupe`. The former settings hold then.
+            Exception: a troupe cannot be cast, its ledger not be opened for example. The former
+                settings hold then.
         """
         change, cast = change_of(self._settings, settings), dict[str, ServedEndpoint]()
         try:
             for name in (*change.started, *change.recast):
                 cast[name] = await self._cast(name, settings.troupes[name])
-        except (ValueError, OSError):
+        except Exception:
             for one in cast.values():
                 await self.retire(one)
             raise
@@ -185,30 +188,34 @@ class ServedEndpoints:
         """
         with trio.move_on_after(within_s):
             await former.idle()
-        troupe = former.troupe
-        stages: tuple[AnyRef | None, ...] = (
-            *(troupe.composer, troupe.cache, troupe.batcher, troupe.ledger, troupe.router),
-            *(troupe.batches, troupe.prompt_cache, troupe.limiter, troupe.requester),
-        )
-        for stage in stages:
-            if stage is not None:
-                await self._runtime.stop(stage)
+        await self._stop(former.prefix)
+
+    async def _stop(self, prefix: str) -> None:
+        """Stop the actors of a troupe, the first stage first, and remove them."""
+        for node in reversed(self._runtime.snapshot().root.children):
+            name = node.path.rpartition("/")[2]
+            if f"{name.rpartition('.')[0]}." != prefix:
+                continue
+            with suppress(ChildNotFound):  # it has ended meanwhile, or is removed when it stops
+                await self._runtime.root.stop_child(name)
+                self._runtime.root.remove_child(name)
 
     async def _cast(self, name: str, settings: TroupeSettings) -> ServedEndpoint:
         generation = self._generations[name] = self._generations.get(name, 0) + 1
-        prefix = f"{name}." if generation == 1 else f"{name}.{generation}."
+        prefix = f"{name}." if generation == 1 else f"{name}#{generation}."
         limits = self._limits(settings)
-        troupe = await cast_troupe(
-            self._runtime,
-            attrs.evolve(
-                settings,
-                limits=limits,
-                observer=(settings.observer, self._observer(name)),
-                metrics=self._metrics,
-            ),
-            prefix=prefix,
+        cast = attrs.evolve(
+            settings,
+            limits=limits,
+            observer=(settings.observer, self._observer(name)),
+            metrics=self._metrics,
         )
-        served = ServedEndpoint(name=name, troupe=troupe, settings=settings)
+        try:
+            troupe = await cast_troupe(self._runtime, cast, prefix=prefix)
+        except Exception:
+            await self._stop(prefix)  # the stages that were spawned before the one that failed
+            raise
+        served = ServedEndpoint(name=name, troupe=troupe, settings=settings, prefix=prefix)
         if self._budgets:
             await self._change_budgets(served)
         return served

@@ -66,7 +66,8 @@ class Gateway:
             What has changed, and what counts only at the next start.
 
         Raises:
-            ValueError, OSError: the settings cannot be used. The former ones hold.
+            Exception: the settings cannot be used: a troupe cannot be cast, its ledger not be
+                opened for example. The former ones hold.
         """
         async with self._reloading:
             for serving in self.servings:
