@@ -89,7 +89,7 @@ async def test_keys_are_counted_and_checked_with_the_models_and_the_ledger(read,
     settings = read(FILE.replace('"claude-*" = "anthropic"', ""), keys=path)
     create = f"callsheet keys create NAME --store {path}"
     missing = await found(settings)
-    assert missing["keys", str(path)][0] == "note"
+    assert missing["keys", str(path)][0] == "error"
     assert create in missing["keys", str(path)][1]
     with KeyStore(path, create=True) as store:
         assert (await found(settings))["keys", str(path)] == (
@@ -139,8 +139,10 @@ def test_a_change_says_what_becomes_of_each_troupe(read):
         FILE.replace("rpm = 5000", "rpm = 10").replace('"claude-*" = "anthropic"', '"x" = "spare"')
     )
     change = change_of(old, new)
-    assert change == SettingsChange(started=("spare",), ended=("anthropic",), limited=("main",))
-    assert change.text == "started spare; ended anthropic; new limits of main"
+    assert change == SettingsChange(
+        started=("spare",), ended=("anthropic",), limited=("main",), others=("models",)
+    )
+    assert change.text == "started spare; ended anthropic; new limits of main; new: models"
 
 
 def test_what_is_more_than_a_limit_begins_a_troupe_anew(read):

@@ -7,7 +7,7 @@ import pytest
 import trio
 from gateway_kit import CHAT, MESSAGES, Answer, chat, message, open_kit, settings_of
 
-from callsheet.actors import InspectionUnavailable, Limits
+from callsheet.actors import LedgerPolicy, Limits, StorageError
 from callsheet.gateway.settings import ModelRoute
 from callsheet.simulator import ProviderSettings
 
@@ -57,9 +57,8 @@ async def test_a_call_goes_on_in_the_troupe_that_another_replaces(autojump_clock
         paths = [actor.path for actor in kit.gateway.runtime.snapshot().actors]
     assert change.recast == ("main",)
     assert [answer.status for answer in answers] == [200, 200]
-    own = [path.removeprefix("gateway/main.") for path in paths if "/main." in path]
-    assert own
-    assert all(name.startswith("2.") for name in own)  # the others ended with their last call
+    assert "gateway/main#2.limiter" in paths
+    assert not any(path.startswith("gateway/main.") for path in paths)  # ended with its last call
 
 
 async def test_a_model_that_is_no_longer_served_is_refused_after_the_reload(autojump_clock):
@@ -75,9 +74,10 @@ async def test_a_model_that_is_no_longer_served_is_refused_after_the_reload(auto
 
 async def test_settings_that_cannot_be_used_leave_the_former_ones(autojump_clock):
     async with open_kit(QUICK) as kit:
-        bad = changed(kit, inspect="/dev/null/nowhere.sock", max_concurrent_posts=3)
+        policy = LedgerPolicy(path="/dev/null/ledger.sqlite3")
+        bad = changed(kit, ledger=policy, max_concurrent_posts=3)
         before = [actor.path for actor in kit.gateway.runtime.snapshot().actors]
-        with pytest.raises(InspectionUnavailable, match="nowhere"):
+        with pytest.raises(StorageError, match="ledger"):
             await kit.gateway.reload(bad)
         assert [actor.path for actor in kit.gateway.runtime.snapshot().actors] == before
         assert (await kit.client.ask(CHAT, chat())).status == 200

@@ -13,7 +13,10 @@ from ..interrupts import INTERRUPTED
 
 __all__ = ["INTERRUPTED", "main"]
 
-_COMMANDS = ("compose", "run", "export", "costs", "prices", "compare", "simulate", "top", "keys")
+_COMMANDS = (
+    *("compose", "run", "export", "costs", "prices", "compare", "simulate", "top"),
+    *("serve", "keys"),
+)
 
 
 class _Commands(click.Group):

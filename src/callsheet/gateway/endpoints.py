@@ -1,7 +1,7 @@
 """The troupes of the gateway, one for each endpoint: cast, found by model, replaced, retired."""
 
-from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from math import inf
 from typing import final
 
@@ -18,7 +18,7 @@ from ..actors import (
     TroupeSettings,
     cast_troupe,
 )
-from ..runtime import Actor, Message, Runtime, handles
+from ..runtime import Actor, ChildNotFound, Message, Runtime, handles
 from .reload import change_of
 from .settings import GatewaySettings
 
@@ -32,7 +32,7 @@ class ServedEndpoint:
         name: the name of the endpoint, or of its pool.
         troupe: the actors that make its calls.
         settings: what the file says of it.
-        actors: the names of its actors and supervisors below the root, in the order of their start.
+        prefix: the prefix of the names of its actors.
 
     Attributes:
         open_calls: the number of calls that have not ended.
@@ -41,7 +41,7 @@ class ServedEndpoint:
     name: str
     troupe: Troupe
     settings: TroupeSettings
-    actors: tuple[str, ...]
+    prefix: str
     open_calls: int = attrs.field(default=0, init=False)
     _is_idle: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -160,7 +160,8 @@ class ServedEndpoints:
             settings: the new settings of the gateway.
 
         Raises:
-            ValueError, InspectionUnavailable: see `cast_troupe`. The former settings hold then.
+            Exception: a troupe cannot be cast, its ledger not be opened for example. The former
+                settings hold then.
         """
         change, cast = change_of(self._settings, settings), dict[str, ServedEndpoint]()
         try:
@@ -168,7 +169,7 @@ class ServedEndpoints:
                 cast[name] = await self._cast(name, settings.troupes[name])
         except Exception:
             for one in cast.values():
-                await self._stop(one.actors)
+                await self.retire(one)
             raise
         former, self._settings = self._served, settings
         self._served = {name: cast.get(name) or former[name] for name in settings.troupes}
@@ -187,41 +188,37 @@ class ServedEndpoints:
         """
         with trio.move_on_after(within_s):
             await former.idle()
-        await self._stop(former.actors)
+        await self._stop(former.prefix)
+
+    async def _stop(self, prefix: str) -> None:
+        """Stop the actors of a troupe, the first stage first, and remove them."""
+        for node in reversed(self._runtime.snapshot().root.children):
+            name = node.path.rpartition("/")[2]
+            if f"{name.rpartition('.')[0]}." != prefix:
+                continue
+            with suppress(ChildNotFound):  # it has ended meanwhile, or is removed when it stops
+                await self._runtime.root.stop_child(name)
+                self._runtime.root.remove_child(name)
 
     async def _cast(self, name: str, settings: TroupeSettings) -> ServedEndpoint:
         generation = self._generations[name] = self._generations.get(name, 0) + 1
-        prefix = f"{name}." if generation == 1 else f"{name}.{generation}."
-        settings_now = attrs.evolve(
+        prefix = f"{name}." if generation == 1 else f"{name}#{generation}."
+        limits = self._limits(settings)
+        cast = attrs.evolve(
             settings,
-            limits=self._limits(settings),
+            limits=limits,
             observer=(settings.observer, self._observer(name)),
             metrics=self._metrics,
         )
-        before = self._names()
         try:
-            troupe = await cast_troupe(self._runtime, settings_now, prefix=prefix)
+            troupe = await cast_troupe(self._runtime, cast, prefix=prefix)
         except Exception:
-            await self._stop(self._names() - before)
+            await self._stop(prefix)  # the stages that were spawned before the one that failed
             raise
-        actors = tuple(one for one in self._names() if one not in before)
-        served = ServedEndpoint(name=name, troupe=troupe, settings=settings, actors=actors)
+        served = ServedEndpoint(name=name, troupe=troupe, settings=settings, prefix=prefix)
         if self._budgets:
             await self._change_budgets(served)
         return served
-
-    def _names(self) -> KeysView[str]:
-        """Return the names of what is below the root, in the order of its start."""
-        children = self._runtime.snapshot().root.children
-        return {child.path.rpartition("/")[2]: None for child in children}.keys()
-
-    async def _stop(self, names: Iterable[str]) -> None:
-        """Stop actors and supervisors, the last started first."""
-        present = self._names()
-        for name in reversed([name for name in present if name in {*names}]):
-            await self._runtime.root.stop_child(name)
-            if name in self._names():  # a temporary one has left by itself
-                self._runtime.root.remove_child(name)
 
     async def _change_budgets(self, served: ServedEndpoint) -> None:
         ledger = served.settings.ledger

@@ -49,7 +49,6 @@ class GatewayTable:
         drain_s: seconds that calls may take to finish at the end.
         trusted_proxies: the networks of reverse proxies.
         public_metrics: whether ``/metrics`` needs no admin key.
-        shows_text: whether the page shows prompts and responses.
         log: whether a line is logged for each request.
     """
 
@@ -61,7 +60,6 @@ class GatewayTable:
     drain_s: float = 600.0
     trusted_proxies: tuple[str, ...] = ()
     public_metrics: bool = False
-    shows_text: bool = False
     log: RequestLogging = "requests"
 
 
@@ -254,7 +252,7 @@ def _with_usual(config: Config, ledger: Path | None, prices: PriceBook) -> Confi
 
 
 def _troupe(config: Config, name: str, use: _Use, count: int) -> TroupeSettings:
-    """Return the settings of a troupe; files that one program at a time may use get its name."""
+    """Return the settings of a troupe; a file that one of them at a time may use gets its name."""
     endpoint = use.chosen.endpoint
     if endpoint is None or "/" in name:
         problem = "must have no '/' in its name, because actors have it" if endpoint else "is none"
@@ -266,15 +264,12 @@ def _troupe(config: Config, name: str, use: _Use, count: int) -> TroupeSettings:
         max_waiting_calls=_MAX_WAITING_CALLS,
         streaming=False,  # a whole response is requested whole, as the client wrote it (L15)
     )
-    settings = config.apply(usual)
-    if count == 1:
-        return settings
-    batches, inspect = settings.batches, settings.inspect
-    if batches is not None and batches.journal is not None:
+    # `callsheet top` reads the gateway as a whole, at its URL.
+    settings = attrs.evolve(config.apply(usual), inspect=None)
+    batches = settings.batches
+    if count > 1 and batches is not None and batches.journal is not None:
         batches = attrs.evolve(batches, journal=_of_troupe(batches.journal, name))
-    if inspect is not None:
-        inspect = _of_troupe(inspect, name)
-    return attrs.evolve(settings, batches=batches, inspect=inspect)
+    return attrs.evolve(settings, batches=batches)
 
 
 def _of_troupe(path: Path, name: str) -> Path:

@@ -66,8 +66,8 @@ class Gateway:
             What has changed, and what counts only at the next start.
 
         Raises:
-            CannotServe: the certificate cannot be used. The former settings hold.
-            ValueError, InspectionUnavailable: see `cast_troupe`. The former settings hold.
+            Exception: the settings cannot be used: a troupe cannot be cast, its ledger not be
+                opened for example. The former ones hold.
         """
         async with self._reloading:
             for serving in self.servings:

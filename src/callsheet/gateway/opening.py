@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import httpx
 import trio
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from ..runtime import Runtime, open_runtime
 from .app import gateway_app
@@ -24,7 +25,8 @@ from .gateway import Gateway, ServerActor, rules_of
 from .keys import KeyStore, Tenants
 from .operations import operation_routes
 from .page import CallRecorder, PageAccess, PageSessions, page_routes
-from .settings import GatewaySettings, ModelRoute
+from .request_log import RequestLog, WriteLine
+from .settings import GatewaySettings
 from .tenants import KeysActor
 from .views import GatewayViews
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from ..metrics import Metrics
 
 _MAX_RETIRING: Final = 64  # endpoints at a time
+_FURTHER_LABELS: Final = 50
 _STOP_S: Final = 10.0  # for the actors, when the connections have ended
 
 
@@ -78,7 +81,9 @@ async def cast_gateway(
 
 
 @asynccontextmanager
-async def open_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway]:
+async def open_gateway(
+    settings: GatewaySettings, *, log: WriteLine | None = None
+) -> AsyncGenerator[Gateway]:
     """Open a gateway, which serves until the block is left; then it drains.
 
         async with open_gateway(read_gateway("callsheet.toml")) as gateway:
@@ -89,13 +94,17 @@ async def open_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway]:
 
     Args:
         settings: what the file says.
+        log: writes a line for each request, if the settings want that; None for no lines.
 
     Raises:
         CannotServe: nothing can listen at an address, or the certificate cannot be used.
         StorageError, ValueError, InspectionUnavailable: see `cast_gateway`.
     """
     async with open_runtime("gateway", drain_s=_STOP_S) as runtime, httpx.AsyncClient() as client:
-        gateway, app = await cast_gateway(runtime, settings, client)
+        gateway, answers = await cast_gateway(runtime, settings, client)
+        app: ASGIApp = answers
+        if log is not None and settings.log == "requests":
+            app = RequestLog(app, log)
         await runtime.spawn("server", partial(ServerActor, app, gateway))
         yield gateway
         await gateway.drain()
@@ -107,9 +116,6 @@ def _metrics_for(settings: GatewaySettings) -> "Metrics | None":
         from ..metrics import Metrics  # noqa: PLC0415  # an optional extra
     except ImportError:
         return None
-    return Metrics(models=[name for route in settings.routes for name in _named(route)])
-
-
-def _named(route: ModelRoute) -> tuple[str, ...]:
-    """Return the names of models that a route has, for labels; those of a pattern are not known."""
-    return tuple(name for name in (route.model, "" if route.is_pattern else route.name) if name)
+    names = settings.named_models
+    # Clients choose the names that patterns match: few of them have a label of their own.
+    return Metrics(models=names, max_models=len(names) + _FURTHER_LABELS)

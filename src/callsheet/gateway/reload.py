@@ -1,5 +1,6 @@
 """What changes when the file of a running gateway is read again. Pure (R14)."""
 
+from collections.abc import Mapping
 from typing import final
 
 import attrs
@@ -7,12 +8,20 @@ import attrs
 from ..actors import TroupeSettings
 from .settings import GatewaySettings
 
+_WHILE_RUNNING = {  # {setting: its name in the file}
+    "routes": "models",
+    "patience_s": "patience_s",
+    "drain_s": "drain_s",
+    "allow": "allow",
+    "public_metrics": "public_metrics",
+}
 _AT_START = {  # {setting: its path in the file}
     "listen": "gateway.listen",
     "clients": "gateway.clients",
     "tls": "gateway.tls",
     "trusted_proxies": "gateway.trusted_proxies",
     "keys": "keys.store",
+    "admin_key": "gateway.admin_key_env",
     "log": "gateway.log",
     "shows_text": "gateway.shows_text",
 }
@@ -28,6 +37,7 @@ class SettingsChange:
         ended: the troupes that no model uses any more.
         recast: the troupes that a new one replaces, because more than their limits has changed.
         limited: the troupes that get other limits.
+        others: what else has changed, such as "models".
         needs_restart: the settings that have changed, and that count at the next start.
     """
 
@@ -35,6 +45,7 @@ class SettingsChange:
     ended: tuple[str, ...] = ()
     recast: tuple[str, ...] = ()
     limited: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()
 
     @property
@@ -45,6 +56,7 @@ class SettingsChange:
             ("ended", self.ended),
             ("began anew", self.recast),
             ("new limits of", self.limited),
+            ("new:", self.others),
             ("after a restart:", self.needs_restart),
         )
         return "; ".join(f"{words} {', '.join(names)}" for words, names in parts if names)
@@ -65,10 +77,15 @@ def change_of(old: GatewaySettings, new: GatewaySettings) -> SettingsChange:
         ended=tuple(name for name in old.troupes if name not in new.troupes),
         recast=tuple(name for name in changed if name not in limited),
         limited=tuple(limited),
-        needs_restart=tuple(
-            path for name, path in _AT_START.items() if getattr(old, name) != getattr(new, name)
-        ),
+        others=_differing(_WHILE_RUNNING, old, new),
+        needs_restart=_differing(_AT_START, old, new),
     )
+
+
+def _differing(
+    names: Mapping[str, str], old: GatewaySettings, new: GatewaySettings
+) -> tuple[str, ...]:
+    return tuple(shown for name, shown in names.items() if getattr(old, name) != getattr(new, name))
 
 
 def _is_limited(old: TroupeSettings, new: TroupeSettings) -> bool:

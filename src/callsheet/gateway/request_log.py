@@ -14,7 +14,9 @@ from ..wording import printable
 
 _STATE = "callsheet.facts"
 _SHOWN = 120  # characters of what a client chooses
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})  # asked for all the time, by machines
+_QUIET = frozenset(
+    {"/healthz", "/readyz", "/metrics", "/api/top"}
+)  # asked for all the time, by machines
 
 WriteLine = Callable[[dict[str, object]], None]
 """Writes a line with these names and values."""

@@ -117,7 +117,6 @@ class GatewaySettings:
         drain_s: seconds that calls may take to finish when the gateway is to end.
         trusted_proxies: the reverse proxies whose word on the address of the client counts.
         public_metrics: whether ``/metrics`` needs no admin key, wherever the scrape comes from.
-        shows_text: whether the page shows the prompts and the responses of calls.
         log: whether a line is logged for each request.
 
     Raises:
@@ -146,7 +145,6 @@ class GatewaySettings:
         factory=TrustedProxies, validator=instance_of(TrustedProxies)
     )
     public_metrics: bool = attrs.field(default=False, validator=instance_of(bool))
-    shows_text: bool = attrs.field(default=False, validator=instance_of(bool))
     log: RequestLogging = "requests"
     _exact: Mapping[str, ModelRoute] = attrs.field(
         default=attrs.Factory(lambda self: _by_name(self.routes), takes_self=True),
@@ -183,3 +181,9 @@ class GatewaySettings:
     def models(self) -> tuple[str, ...]:
         """The models that the file names, without those that only a pattern stands for."""
         return tuple(self._exact)
+
+    @property
+    def named_models(self) -> tuple[str, ...]:
+        """The models that the file names, for clients and at endpoints, each once."""
+        at_endpoints = [route.model for route in self.routes if route.model]
+        return tuple(dict.fromkeys((*self.models, *at_endpoints)))

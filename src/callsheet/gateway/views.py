@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
+import attrs
 import trio
 from starlette.requests import Request as HttpRequest
 
@@ -97,7 +98,10 @@ class GatewayViews:
             for one in self._gateway.endpoints.served
         }
         is_one_ledger = len(ledgers) == 1 and None not in ledgers
-        return combined_reading(await self.readings(), is_one_ledger=is_one_ledger)
+        reading = combined_reading(await self.readings(), is_one_ledger=is_one_ledger)
+        errors = (*reading.errors, *self.recorder.errors(trio.current_time()))
+        by_age = sorted(errors, key=lambda error: error.seconds)
+        return attrs.evolve(reading, errors=by_age)
 
     async def readings(self) -> Mapping[str, Reading]:
         """Return {name of the endpoint: the reading of its troupe}, in the order of the file."""

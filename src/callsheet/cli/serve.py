@@ -1,0 +1,297 @@
+"""`callsheet serve`: serve the providers' APIs to others, who wait their fair turns."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import attrs
+import click
+import trio
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ..actors import Endpoint, InspectionUnavailable, PriceError, StorageError
+from ..config import CONFIG_VARIABLE, ConfigError, read_variables
+from ..costs.price_table import current_prices
+from ..costs.report import default_ledger
+from ..endpoints import EndpointChoice, open_endpoint
+from ..gateway import Gateway, GatewaySettings, open_gateway, read_gateway
+from ..gateway.check import CheckedPart, check_gateway
+from ..gateway.request_log import line_writer
+from ..interrupts import INTERRUPTED
+from ..serving import CannotServe
+from ..wording import duration, printable
+from .options import chosen_endpoint, provider_options, set_up_logging, verbose_option
+from .sections import SectionedCommand, option
+from .signals import STOP_SIGNALS, open_signals
+
+_REFUSED = 2
+_HANG_UP: int | None = getattr(signal, "SIGHUP", None)  # Windows has none
+_STYLES = {"ok": "green", "note": "yellow", "error": "red"}
+
+
+@attrs.frozen
+class ServedFile:
+    """Reads the settings of a gateway, as often as its file changes.
+
+    Args:
+        path: the settings file; None for the one that the environment names, or none.
+        env_file: a file of variables; None for none.
+        listen: the addresses to listen at instead of those of the file.
+        keys: the key store instead of that of the file.
+        choice: the provider of all models instead of the endpoints of the file.
+        environ: the variables with which the process was started.
+    """
+
+    path: Path | None
+    env_file: Path | None
+    listen: tuple[str, ...]
+    keys: Path | None
+    choice: EndpointChoice | None
+    environ: Mapping[str, str] = attrs.field(factory=lambda: dict(os.environ), repr=False)
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether the provider is the one in this process, which costs nothing."""
+        return self.choice is not None and self.choice.endpoint is None
+
+    @property
+    def has_file(self) -> bool:
+        """Whether there is a settings file, which can be read again."""
+        return self.path is not None or bool(self.environ.get(CONFIG_VARIABLE, "").strip())
+
+    def read(self, endpoint: Endpoint | None) -> GatewaySettings:
+        """Read the files.
+
+        Args:
+            endpoint: serves all models; None for the endpoints of the file.
+
+        Raises:
+            ConfigError: something in them cannot be used.
+        """
+        if self.env_file is not None:
+            # Some libraries read the environment of the process themselves.
+            os.environ.update(read_variables(self.env_file, self.environ))
+        try:
+            return read_gateway(
+                self.path,
+                endpoint=endpoint,
+                listen=self.listen,
+                keys=self.keys,
+                ledger=None if self.is_builtin else default_ledger(),
+                prices=current_prices(),
+            )
+        except PriceError as error:
+            raise ConfigError(str(error)) from None
+
+
+@click.command(
+    cls=SectionedCommand,
+    short_help="Serve the providers' APIs to others, who wait their fair turns.",
+    examples=(
+        "serve --provider builtin",
+        "serve callsheet.toml --check",
+        "serve callsheet.toml --env-file .env",
+    ),
+    epilog="SIGHUP reads FILE again: models, endpoints, limits, lanes, patience and certificates. "
+    "SIGTERM and Ctrl-C let running requests end; a second one ends them at once.",
+)
+@click.argument(
+    "path", metavar="[FILE]", required=False, type=click.Path(dir_okay=False, path_type=Path)
+)
+@provider_options
+@option(
+    "--listen",
+    section="Server",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Where to listen, such as 127.0.0.1:4000 or unix:/run/callsheet.sock; may be repeated. "
+    "Without a key store, only this machine may be able to connect.",
+)
+@option(
+    "--keys",
+    section="Server",
+    metavar="STORE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The key store, which callsheet keys writes. Default: that of FILE, or none.",
+)
+@option(
+    "--check",
+    section="Server",
+    is_flag=True,
+    help="Check the file, the keys of providers, the key store, addresses, certificate, prices and "
+    "budgets without sending anything, and end.",
+)
+@option(
+    "--env-file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file of variables, such as .env: keys of providers, for example. A variable of the "
+    "environment overrides it.",
+)
+@verbose_option
+def serve(
+    *,
+    path: Path | None,
+    base_url: str | None,
+    provider: str | None,
+    listen: tuple[str, ...],
+    keys: Path | None,
+    check: bool,
+    env_file: Path | None,
+    verbose: bool,
+) -> None:
+    """Serve the APIs of OpenAI and Anthropic, with the endpoints, models and keys of FILE.
+
+    Programs use it by its URL alone: OPENAI_BASE_URL or ANTHROPIC_BASE_URL. Their calls wait their
+    fair turns at the limits of the providers. FILE is a settings file (docs/settings.md). Without
+    FILE it is the one that $CALLSHEET_CONFIG names, and without that the provider of the
+    environment serves all models.
+    """
+    set_up_logging(is_verbose=verbose)
+    choice = None
+    if provider is not None or base_url is not None:
+        choice = chosen_endpoint(base_url, provider)
+    file = ServedFile(path, env_file, listen, keys, choice)
+    problems: list[str] = []
+    status = 0
+    try:
+        status = trio.run(_check if check else _serve, file)
+    except* (ConfigError, CannotServe, StorageError, InspectionUnavailable) as group:
+        problems += map(str, group.exceptions)
+    if problems:  # raised here, because `except*` would wrap it in a group
+        click.echo(f"Error: {printable(problems[0])}", err=True)
+    sys.exit(_REFUSED if problems else status)
+
+
+async def _check(file: ServedFile) -> int:
+    """Print what was checked, and return the exit status."""
+    async with AsyncExitStack() as stack:
+        settings = file.read(await _endpoint(file, stack))
+        parts = await check_gateway(settings)
+    console = Console(highlight=False)
+    console.print(_table(parts))
+    is_usable = all(part.state != "error" for part in parts)
+    if not is_usable:
+        click.echo("The gateway cannot start with these settings.", err=True)
+    return 0 if is_usable else _REFUSED
+
+
+def _table(parts: tuple[CheckedPart, ...]) -> Table:
+    table = Table("part", "name", "", "result", box=box.SIMPLE, pad_edge=False)
+    for part in parts:
+        style = _STYLES[part.state]
+        table.add_row(part.part, part.name, f"[{style}]{part.state}[/]", printable(part.text))
+    return table
+
+
+async def _endpoint(file: ServedFile, stack: AsyncExitStack) -> Endpoint | None:
+    """Return the endpoint that serves all models; the built-in one runs until the stack ends."""
+    if file.choice is None:
+        return None
+    return await stack.enter_async_context(open_endpoint(file.choice))
+
+
+async def _serve(file: ServedFile) -> int:
+    """Serve until a signal, and return the exit status."""
+    async with AsyncExitStack() as stack:
+        endpoint = await _endpoint(file, stack)
+        settings = file.read(endpoint)
+        await _refuse_errors(settings)
+        gateway = await stack.enter_async_context(
+            open_gateway(settings, log=line_writer(sys.stderr))
+        )
+        _say_how_to_use(gateway, settings)
+        return await _run(file, gateway, endpoint)
+
+
+async def _refuse_errors(settings: GatewaySettings) -> None:
+    """Refuse settings that `--check` finds an error in.
+
+    Raises:
+        ConfigError: a part cannot be used.
+    """
+    for part in await check_gateway(settings):
+        if part.state == "error":
+            raise ConfigError(part.text, source=f"{part.part} {part.name}".strip())
+
+
+async def _run(file: ServedFile, gateway: Gateway, endpoint: Endpoint | None) -> int:
+    """Act on signals until the gateway has drained, or is to end at once."""
+    stopping, is_cut = trio.Event(), False
+    has_terminal = _has_terminal()
+
+    async with trio.open_nursery() as nursery:
+
+        def stop() -> None:
+            nonlocal is_cut
+            if stopping.is_set():
+                is_cut = True
+                _say("Ending at once.")
+                nursery.cancel_scope.cancel()
+            stopping.set()
+
+        async def hang_up(_: int) -> None:
+            if not file.has_file or (has_terminal and not _has_terminal()):
+                stop()  # the terminal is gone
+            else:
+                await _reload(file, gateway, endpoint)
+
+        others = set[int]() if _HANG_UP is None else {_HANG_UP}
+        async with open_signals(stop, stops=STOP_SIGNALS, others=others, on_other=hang_up):
+            await stopping.wait()
+            _say(
+                "Accepting no more requests. Those that run have "
+                f"{duration(gateway.settings.drain_s)}; press Ctrl-C again to end at once."
+            )
+            await gateway.drain()
+    return INTERRUPTED if is_cut else 0
+
+
+async def _reload(file: ServedFile, gateway: Gateway, endpoint: Endpoint | None) -> None:
+    """Read the file again. A file that cannot be used changes nothing."""
+    try:
+        settings = file.read(endpoint)
+        await _refuse_errors(settings)
+        change = await gateway.reload(settings)
+    except Exception as error:  # noqa: BLE001  # whatever it is, calls go on
+        _say(f"The settings stay as they are: {printable(str(error))}")
+        return
+    _say(f"The settings were read again: {printable(change.text) or 'nothing has changed'}.")
+
+
+def _say_how_to_use(gateway: Gateway, settings: GatewaySettings) -> None:
+    """Print the URLs on stdout, and everything else that a person needs on stderr."""
+    for address in gateway.urls:
+        click.echo(address)
+    sys.stdout.flush()
+    for name, troupe in settings.troupes.items():
+        ends = ", ".join(f"{one.vendor.title} at {one.shown_url}" for one in troupe.endpoint.each)
+        models = [route.name for route in settings.routes if route.troupe == name]
+        _say(f"{printable(name)}: {ends} serves {printable(', '.join(models))}")
+    key = "a key of callsheet keys create" if settings.keys is not None else "any"
+    url = gateway.urls[0]
+    if not url.startswith("unix:"):
+        _say(
+            f"To use it, set OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n"
+            f"or ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY={key}"
+        )
+        _say(f"To look at it, open {url}/ui, or run callsheet top {url}")
+    _say("Press Ctrl-C to stop.")
+
+
+def _say(text: str) -> None:
+    """Print a line on stderr, which may be a terminal that is gone."""
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
+def _has_terminal() -> bool:
+    try:
+        return os.isatty(sys.stdin.fileno())
+    except (AttributeError, OSError, ValueError):  # stdin is closed, or replaced by a test
+        return False
