@@ -49,6 +49,7 @@ class GatewayTable:
         drain_s: seconds that calls may take to finish at the end.
         trusted_proxies: the networks of reverse proxies.
         public_metrics: whether ``/metrics`` needs no admin key.
+        shows_text: whether the page shows the prompts and the responses of calls.
         log: whether a line is logged for each request.
     """
 
@@ -60,6 +61,7 @@ class GatewayTable:
     drain_s: float = 600.0
     trusted_proxies: tuple[str, ...] = ()
     public_metrics: bool = False
+    shows_text: bool = False
     log: RequestLogging = "requests"
 
 

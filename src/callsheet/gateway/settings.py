@@ -117,6 +117,7 @@ class GatewaySettings:
         drain_s: seconds that calls may take to finish when the gateway is to end.
         trusted_proxies: the reverse proxies whose word on the address of the client counts.
         public_metrics: whether ``/metrics`` needs no admin key, wherever the scrape comes from.
+        shows_text: whether the page shows the prompts and the responses of calls.
         log: whether a line is logged for each request.
 
     Raises:
@@ -145,6 +146,7 @@ class GatewaySettings:
         factory=TrustedProxies, validator=instance_of(TrustedProxies)
     )
     public_metrics: bool = attrs.field(default=False, validator=instance_of(bool))
+    shows_text: bool = attrs.field(default=False, validator=instance_of(bool))
     log: RequestLogging = "requests"
     _exact: Mapping[str, ModelRoute] = attrs.field(
         default=attrs.Factory(lambda self: _by_name(self.routes), takes_self=True),
