@@ -86,8 +86,9 @@ class CallEndpoint:
                 call = await self._read(scope, receive, headers, caller, reply)
                 with call.target.served.used():
                     await call_until_gone(receive, call.run)
-        except Gone:
-            facts.note = "client gone"
+        except Gone:  # SDKs close the connection when they have read the end of a stream
+            if reply.stream is None or not reply.stream.has_ended:
+                facts.note = "client gone"
         except _REFUSALS as error:
             refusal = refusal_of(error)
             facts.note = refusal.kind
@@ -200,7 +201,6 @@ class _Call:
                 failure = error  # raised out of the nursery, without a group around it
         if failure is not None:
             raise failure
-        await out.end()
 
     async def _send_pieces(self, out: EventStream, came: float) -> None:
         request, troupe = self._request(), self.target.served.troupe
@@ -221,7 +221,7 @@ class _Call:
             async for item in items:
                 if isinstance(item, Response):
                     self._settle(turn, item)
-                    await out.write(comment_of(item) + writer.end(item))
+                    await out.end(comment_of(item) + writer.end(item))
                 else:
                     await out.write(writer.feed(item))
 

@@ -84,8 +84,7 @@ class Reply:
             refusal: why the call is refused.
         """
         if self.stream is not None and self.stream.has_begun:
-            await self.stream.write(self.dialect.error_event(refusal, self.request_id))
-            await self.stream.end()
+            await self.stream.end(self.dialect.error_event(refusal, self.request_id))
             return
         body = self.dialect.error(refusal, self.request_id)
         await self.whole(body, [*json_headers(body), *of_refusal(refusal)], refusal.status)

@@ -28,6 +28,7 @@ class EventStream:
 
     Attributes:
         has_begun: whether the head is sent.
+        has_ended: whether the end is sent.
     """
 
     def __init__(self, send: Send, headers: Headers) -> None:
@@ -36,6 +37,7 @@ class EventStream:
         self._lock = trio.Lock()  # an event and a comment must not mix
         self._sent_at = trio.current_time()
         self.has_begun = False
+        self.has_ended = False
 
     @asynccontextmanager
     async def kept_alive(self) -> AsyncGenerator[None]:
@@ -53,13 +55,19 @@ class EventStream:
         """
         if events:
             async with self._lock:
-                await self._write(events)
+                if not self.has_ended:
+                    await self._write(events)
 
-    async def end(self) -> None:
-        """End the stream."""
+    async def end(self, events: bytes = b"") -> None:
+        """Send the last events, and end the stream with them.
+
+        Args:
+            events: their text.
+        """
         async with self._lock:
             await self._begin()
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            self.has_ended = True
+            await self._send({"type": "http.response.body", "body": events, "more_body": False})
 
     async def _keep_alive(self) -> None:
         while True:
