@@ -111,7 +111,7 @@ class Listen:
 
 
 @final
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Bound:
     """The sockets that listen at an address.
 
@@ -124,11 +124,13 @@ class Bound:
     listen: Listen
     listeners: Sequence[trio.SocketListener]
     inode: tuple[int, int] | None = None
+    _is_closed: bool = attrs.field(default=False, init=False)
 
     def close(self) -> None:
         """Listen no more. A Unix socket is removed, unless another server has put its own there."""
-        if all(listener.socket.fileno() == -1 for listener in self.listeners):
+        if self._is_closed:
             return
+        self._is_closed = True
         if self.inode is not None and _inode(self.listen.path) == self.inode:
             Path(self.listen.path).unlink(missing_ok=True)
         for listener in self.listeners:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias, final
 
@@ -96,7 +97,7 @@ class ServedConnection:
         self._idle_since = trio.current_time()
         self._head_since: float | None = None  # since when a head is incomplete
         self._reading = trio.CancelScope()
-        self._is_ended = False  # nothing more is read
+        self._ended = trio.Event()  # nothing more is read
         self._is_broken = False  # nothing more is sent
 
     def __repr__(self) -> str:
@@ -147,7 +148,7 @@ class ServedConnection:
     # ------------------------------------------------------------------------------ reading
 
     async def _read(self) -> None:
-        while not self._is_ended:
+        while not self._ended.is_set():
             if self._held:
                 data = bytes(self._held)
                 self._held.clear()
@@ -159,7 +160,9 @@ class ServedConnection:
                 await self._handle(data)
             except _Ended:
                 break
-            if self._requests:
+            if self._ended.is_set():  # by an answer to bytes that are no request
+                self._transport.expects_bytes = True
+            elif self._requests:
                 self._head_since = None
             elif self._head_since is None and isinstance(self._protocol, Http1):
                 self._head_since = trio.current_time()
@@ -174,10 +177,17 @@ class ServedConnection:
             except trio.ClosedResourceError:
                 pass
             return b""
-        if not self._is_ended and self._head_since is not None:  # it took too long
-            assert isinstance(self._protocol, Http1)  # noqa: S101  # the only one with half heads
-            await self._protocol.refuse_head(HTTPStatus.REQUEST_TIMEOUT)
+        if not self._ended.is_set():
+            await self._time_out()
         return b""
+
+    async def _time_out(self) -> None:
+        """Say why the connection ends, as far as the protocol can."""
+        if isinstance(self._protocol, Http2):
+            await self._protocol.announce_end()
+        elif self._head_since is not None:
+            self._transport.expects_bytes = True
+            await self._protocol.refuse_head(HTTPStatus.REQUEST_TIMEOUT)
 
     def _deadline(self) -> float:
         if self._requests:
@@ -204,21 +214,21 @@ class ServedConnection:
             _Ended: the connection ends meanwhile.
         """
         with scope:
-            while not self._is_ended and len(self._held) < _MAX_HELD:
+            while not self._ended.is_set() and len(self._held) < _MAX_HELD:
                 data = await self._receive(float("inf"))
                 if not data:
                     self._end()
                     await self._protocol.handle(Closed())
                     break
                 self._held += data
-            if not self._is_ended:
+            if not self._ended.is_set():
                 await trio.sleep_forever()
-        if self._is_ended:
+        if self._ended.is_set():
             raise _Ended
 
     def _end(self) -> None:
         """Read no more."""
-        self._is_ended = True
+        self._ended.set()
         self._reading.cancel()
 
     # ------------------------------------------------------------------------------ writing
@@ -258,12 +268,17 @@ class ServedConnection:
         if scope["type"] != "http":
             self._nursery.start_soon(_refuse_web_socket, send)
             return _drop
+        protocol = self._protocol
+        resume = trio.lowlevel.checkpoint
+        if isinstance(protocol, Http2):
+            resume = partial(protocol.resume, protocol.beginning)
         request = ServedRequest(
             scope,
             send,
             connection=self,
             limits=self._limits,
             proxies=self._service.proxies,
+            resume=resume,
         )
         scope["client"] = self._peer
         self._requests.add(request)
@@ -279,6 +294,7 @@ class ServedConnection:
             await request.run(self._service.app)
         finally:
             self._requests.discard(request)
+            self._transport.expects_bytes |= not request.is_complete
             if not self._requests:
                 self._idle_since = trio.current_time()
                 self._reading.deadline = self._deadline()
@@ -287,7 +303,7 @@ class ServedConnection:
     def _end_if_drained(self) -> None:
         """End a connection of HTTP/2 when everything is written; HTTP/1.1 does so itself."""
         protocol = self._protocol
-        if not isinstance(protocol, Http2) or not self.is_draining or self._is_ended:
+        if not isinstance(protocol, Http2) or not self.is_draining or self._ended.is_set():
             return
         if not self._requests and protocol.is_flushed:
             self._nursery.start_soon(self._announce_end, protocol)

@@ -8,14 +8,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, final
 
-import h2.errors
 import h2.events
-import h2.exceptions
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
 from h11 import Request as Head
 from hypercorn.config import Config
-from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.events import Closed
+from hypercorn.protocol.events import Body
+from hypercorn.protocol.h2 import (
+    BUFFER_HIGH_WATER,
+    BUFFER_LOW_WATER,
+    BufferCompleteError,
+    H2Protocol,
+    StreamBuffer,
+)
 from hypercorn.protocol.h11 import H2ProtocolAssumedError, H11Protocol, H11WSConnection
+from hypercorn.typing import Event as IOEvent
 
+_MAX_RESETS: Final = 500  # requests that a client gives up at once
+_RESETS_PER_S: Final = 50.0  # and from then on
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\n"
 """How a client begins HTTP/2 without TLS, as Hypercorn cuts it."""
 
@@ -69,82 +80,158 @@ class Http1(H11Protocol):
 
 
 @final
+class _ResponseBuffer(StreamBuffer):
+    """A part of a response that waits for the window of its client.
+
+    Hypercorn's own one lets the app go on while the window is closed, and so has no bound. It also
+    counts as drained before the end of the stream is sent.
+    """
+
+    def __init__(self, event_class: type[IOEvent]) -> None:
+        super().__init__(event_class)
+        self._ended = event_class()
+
+    async def drain(self) -> None:
+        await self._ended.wait()
+
+    async def close(self) -> None:
+        await super().close()
+        await self._ended.set()
+
+    async def push(self, data: bytes) -> None:
+        if self._complete:
+            raise BufferCompleteError
+        self.buffer.extend(data)
+        await self._is_empty.clear()
+        while len(self.buffer) >= BUFFER_HIGH_WATER and not self._complete:
+            await self._paused.clear()
+            await self._paused.wait()
+
+    async def pop(self, max_length: int) -> bytes:
+        data = bytes(self.buffer[:max_length])
+        del self.buffer[:max_length]
+        if len(self.buffer) < BUFFER_LOW_WATER:
+            await self._paused.set()
+        if not self.buffer:
+            await self._is_empty.set()
+        return data
+
+
+@final
 class Http2(H2Protocol):
     """HTTP/2 of one connection.
 
     Args:
         arguments: those of Hypercorn's protocol.
         flushed: called when the response of a stream is complete or given up.
+
+    Attributes:
+        beginning: the stream whose request is about to begin.
     """
 
     def __init__(self, *arguments: Any, flushed: Callable[[], None]) -> None:  # noqa: ANN401  # theirs
         super().__init__(*arguments)
+        self.beginning = 0
         self._flushed = flushed
+        self._unread: dict[int, int] = {}  # {stream: bytes of its window that are in use}
+        self._resets = float(_MAX_RESETS)  # how many more are allowed
+        self._reset_at = self.context.time()
 
     @property
     def is_flushed(self) -> bool:
         """Whether no response waits to be written."""
         return not self.stream_buffers
 
-    async def announce_end(self) -> None:
-        """Tell the client that the connection ends. No response may be running."""
+    async def announce_end(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+        """Tell the client that the connection ends. No response may be running.
+
+        Args:
+            code: the reason, as HTTP/2 numbers it.
+        """
         try:
-            self.connection.close_connection()
-        except h2.exceptions.ProtocolError:
+            self.connection.close_connection(code)
+        except ProtocolError:
             return
         await self._flush()
 
+    async def resume(self, stream_id: int) -> None:
+        """Let the client send more of the body of a request, because the app has read some.
+
+        Args:
+            stream_id: the stream of the request.
+        """
+        length = self._unread.pop(stream_id, 0)
+        if length and not self.closed:
+            self.connection.acknowledge_received_data(length, stream_id)
+            await self._flush()
+
+    # ------------------------------------------------------------------------------ requests
+
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         for event in events:
-            try:
-                if isinstance(event, h2.events.DataReceived):
-                    if event.stream_id not in self.streams:  # it was answered before its end
-                        self._drop(event)
-                        continue
-                elif isinstance(event, h2.events.RequestReceived) and self._refuses(event):
-                    continue
-            except h2.exceptions.ProtocolError:
-                continue
-            await super()._handle_events([event])
+            match event:
+                case h2.events.DataReceived():
+                    await self._take(event)
+                case h2.events.RequestReceived() if self.context.terminated.is_set():
+                    self._reset(event.stream_id or 0, ErrorCodes.REFUSED_STREAM)
+                case h2.events.StreamReset() if not self._allows_reset():
+                    await self.announce_end(ErrorCodes.ENHANCE_YOUR_CALM)
+                    await self.send(Closed())
+                    return
+                case _:
+                    await super()._handle_events([event])
         await self._flush()
 
-    def _drop(self, event: h2.events.DataReceived) -> None:
+    async def _take(self, event: h2.events.DataReceived) -> None:
+        """Take a part of a body; the rest of one that was answered before its end is dropped."""
+        stream_id = event.stream_id or 0
         length = event.flow_controlled_length or 0
-        self.connection.acknowledge_received_data(length, event.stream_id or 0)
+        self._unread[stream_id] = self._unread.get(stream_id, 0) + length
+        if stream_id in self.streams:
+            await self.streams[stream_id].handle(Body(stream_id, event.data or b""))
+        else:
+            await self.resume(stream_id)
 
-    def _refuses(self, event: h2.events.RequestReceived) -> bool:
-        """Refuse a request that comes after the end was announced; the client may repeat it."""
-        if not self.context.terminated.is_set():
-            return False
-        refused = h2.errors.ErrorCodes.REFUSED_STREAM
-        self.connection.reset_stream(event.stream_id or 0, refused)
-        return True
+    def _allows_reset(self) -> bool:
+        """Count a request that its client gives up; a flood of them would only make work."""
+        now = self.context.time()
+        allowed = self._resets + (now - self._reset_at) * _RESETS_PER_S
+        self._resets, self._reset_at = min(allowed, _MAX_RESETS) - 1, now
+        return self._resets >= 0
+
+    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
+        self.beginning = request.stream_id or 0
+        await super()._create_stream(request)
+        if self.beginning in self.stream_buffers:  # the app has not run yet
+            self.stream_buffers[self.beginning] = _ResponseBuffer(self.context.event_class)
+
+    async def _close_stream(self, stream_id: int) -> None:
+        await super()._close_stream(stream_id)
+        await self.resume(stream_id)
+        buffer = self.stream_buffers.get(stream_id)
+        if buffer is None or (buffer._complete and not self.closed):  # noqa: SLF001
+            return
+        await buffer.close()  # the app may wait for it
+        if not self.closed:  # the response is not complete; the sending task clears it away
+            self._reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+            self.priority.unblock(stream_id)
+            await self._flush()
+
+    # ----------------------------------------------------------------------------- responses
 
     async def _send_data(self, stream_id: int) -> None:
         if stream_id not in self.stream_buffers:  # it only has a priority
             self.priority.block(stream_id)
             return
+        buffer = self.stream_buffers[stream_id]
         await super()._send_data(stream_id)
         if stream_id not in self.stream_buffers:
             # The client need not send the rest of its body.
-            self._reset(stream_id, h2.errors.ErrorCodes.NO_ERROR)
+            self._reset(stream_id, ErrorCodes.NO_ERROR)
             await self._flush()
+            await buffer.close()
             self._flushed()
 
-    async def _close_stream(self, stream_id: int) -> None:
-        await super()._close_stream(stream_id)
-        buffer = self.stream_buffers.get(stream_id)
-        if buffer is None or (buffer.complete and not self.closed):
-            return
-        if self.closed or not buffer._complete:  # noqa: SLF001  # the app has failed half-way
-            await buffer.close()  # the app may wait for it
-            del self.stream_buffers[stream_id]
-            self.priority.remove_stream(stream_id)
-            if not self.closed:
-                self._reset(stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
-                await self._flush()
-            self._flushed()
-
-    def _reset(self, stream_id: int, code: h2.errors.ErrorCodes) -> None:
-        with suppress(h2.exceptions.ProtocolError):  # it has ended
+    def _reset(self, stream_id: int, code: ErrorCodes) -> None:
+        with suppress(ProtocolError):  # it has ended
             self.connection.reset_stream(stream_id, code)

@@ -22,6 +22,7 @@ _MAX_UNREAD: Final = 256 * 1024  # bytes of a body that wait for the app before 
 _HEADER_EXTRA: Final = len(b": \r\n")
 _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_VALUES: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_VERSIONS: Final = ("1.0", "1.1", "2")
 _DISCONNECT: Final = "http.disconnect"
 
 
@@ -54,6 +55,7 @@ class ServedRequest:
         connection: the connection of its client.
         limits: the bounds on clients.
         proxies: the proxies that name the true client.
+        resume: called when the app has read some of the body, to let more of it come.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class ServedRequest:
         connection: ClientConnection,
         limits: ServingLimits,
         proxies: TrustedProxies,
+        resume: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> None:
+        self._resume = resume
         self._scope: Scope = scope
         self._send = send
         self._connection = connection
@@ -84,10 +88,14 @@ class ServedRequest:
         self._is_started = False
         self._is_over = False  # the response is complete, or the app has returned
         self._changed = trio.lowlevel.ParkingLot()
-        self._sending: trio.CancelScope | None = None
 
     def __repr__(self) -> str:
         return f"<ServedRequest {self._scope['method']} {self._length} bytes of body>"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the whole body has come."""
+        return self._is_complete
 
     # ------------------------------------------------------------------ Hypercorn's side
 
@@ -112,15 +120,18 @@ class ServedRequest:
             self._chunks.append(body)
             self._unread += len(body)
         self._changed.unpark_all()
-        while self._unread > _MAX_UNREAD and not (self._is_over or self._is_gone):
+        while self._is_held_up():
             await self._changed.park()
+
+    def _is_held_up(self) -> bool:
+        """Whether the client may send no more yet; windows of HTTP/2 do so for each stream."""
+        is_wanted = not (self._is_http2 or self._is_over or self._is_gone)
+        return is_wanted and self._unread > _MAX_UNREAD
 
     def leave(self) -> None:
         """Tell the app that the client is gone."""
         self._is_gone = True
         self._changed.unpark_all()
-        if self._sending is not None:
-            self._sending.cancel()
 
     # ------------------------------------------------------------------------ its course
 
@@ -149,6 +160,8 @@ class ServedRequest:
 
     def _check_head(self) -> tuple[HTTPStatus, str] | None:
         """Return why the request is refused before its body comes, if it is."""
+        if self._scope["http_version"] not in _VERSIONS:
+            return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "use HTTP/1.1 or HTTP/2"
         headers: list[tuple[bytes, bytes]] = self._scope["headers"]
         path = len(self._scope["raw_path"]) + len(self._scope["query_string"])
         size = path + sum(len(name) + len(value) + _HEADER_EXTRA for name, value in headers)
@@ -183,8 +196,10 @@ class ServedRequest:
             if self._refusal is not None:
                 await self._refuse(*self._refusal)
             elif self._chunks or (self._is_complete and not self._is_handed_over):
-                await trio.lowlevel.checkpoint()
-                return self._next_part()
+                part = self._next_part()
+                with trio.CancelScope(shield=True):  # or else the part would be lost
+                    await self._resume()
+                return part
             if self._is_gone or self._is_over:
                 await trio.lowlevel.checkpoint()
                 return {"type": _DISCONNECT}
@@ -249,18 +264,16 @@ class ServedRequest:
         return {**message, "headers": headers}
 
     async def _pass_on(self, message: Message | None) -> None:
-        """Send to Hypercorn. A client of HTTP/2 that opens no window is cut as one that stalls."""
-        if not self._is_http2:  # the stream of the connection has its own deadline
+        """Send to Hypercorn. A client of HTTP/2 that opens no window counts as gone."""
+        if not self._is_http2 or message is None:  # the transport has a deadline
             await self._send(message)
-            return
-        if self._is_gone:
+        elif self._is_gone:
             await trio.lowlevel.checkpoint()
-            return
-        with trio.move_on_after(self._limits.write_timeout_s) as self._sending:
-            await self._send(message)
-        if self._sending.cancelled_caught and not self._is_gone:
-            self._connection.cut()
-        self._sending = None
+        else:
+            with trio.move_on_after(self._limits.write_timeout_s) as scope:
+                await self._send(message)
+            if scope.cancelled_caught:
+                self.leave()  # the stream is reset when the app has returned
 
     # -------------------------------------------------------------------------------- refusals
 

@@ -23,6 +23,9 @@ class ClientStream(Stream):
         reset: closes that stream at once.
         write_timeout_s: seconds after which a client is cut that takes nothing.
         linger_s: seconds for which bytes of the client are still taken after the end.
+
+    Attributes:
+        expects_bytes: whether the client may still send something when the stream is closed.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class ClientStream(Stream):
         self._write_timeout_s = write_timeout_s
         self._linger_s = linger_s
         self._is_broken = False
+        self.expects_bytes = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes.
@@ -83,7 +87,7 @@ class ClientStream(Stream):
         its response. So the bytes are taken and dropped for a while.
         """
         try:
-            if not self._is_broken and self._linger_s:
+            if self.expects_bytes and not self._is_broken:
                 with trio.move_on_after(self._linger_s):
                     await self._linger()
         finally:
