@@ -32,6 +32,10 @@ Task = Literal["chat", "completion", "embedding", "moderation"]
 Api = Literal["chat", "responses"]
 """An API for chats, where a vendor has two: OpenAI's chat completions or its Responses."""
 
+BodyDialect = Literal["chat", "responses", "anthropic"]
+"""An API for chats, in whose words a request can be written."""
+
+_DIALECTS: tuple[BodyDialect | None, ...] = ("chat", "responses", "anthropic")
 _APIS: tuple[Api | None, ...] = ("chat", "responses")
 
 
@@ -90,6 +94,7 @@ _MOST = 10**9  # tokens, choices and dimensions; more is a mistake
 _above_0 = and_(instance_of(int), gt(0), le(_MOST))
 _not_empty = and_(instance_of(str), min_len(1))
 _known_api = in_(_APIS)
+_known_dialect = in_(_DIALECTS)
 _number: Any = instance_of((int, float))
 _visible_ascii = matches_re(r"[!-~]{0,255}")
 
@@ -110,6 +115,16 @@ def _of_chat(request: "Request", field: "attrs.Attribute[Api | None]", api: Api 
     _known_api(request, field, api)
     if request.task != "chat":
         raise ValueError(f'api requires task="chat", not task={request.task!r}')
+
+
+def _dialect_of_chat(
+    request: "Request", field: "attrs.Attribute[BodyDialect | None]", dialect: BodyDialect | None
+) -> None:
+    if dialect is None:
+        return
+    _known_dialect(request, field, dialect)
+    if request.task != "chat":
+        raise ValueError(f'dialect requires task="chat", not task={request.task!r}')
 
 
 def _key(request: "Request", field: "attrs.Attribute[str]", value: str) -> None:
@@ -152,6 +167,11 @@ class Request(Generic[ResultT_co]):
         dimensions: the number of dimensions of each vector; None for the model's default.
         api: "chat" (chat completions) or "responses", for a chat at a vendor that has both APIs;
             None for that of the endpoint.
+        dialect: the API in whose words `messages`, `tools` and `extra_body` are: "chat" and
+            "responses" of OpenAI, or "anthropic". A provider with that wire format gets them
+            unchanged. For another one they are translated, and the call fails with `BadRequest`,
+            which names the member, if one has an effect on the response and no equivalent. None:
+            every provider gets `extra_body` unchanged.
         extra_body: further members of the JSON body, sent unchanged.
         extra_headers: further headers of the HTTP request, such as ``anthropic-beta``, wherever it
             is sent; they replace those of the `Endpoint`, and are added to its lists of features.
@@ -195,6 +215,7 @@ class Request(Generic[ResultT_co]):
     )
     dimensions: int | None = attrs.field(default=None, validator=optional(_at_least_one))
     api: Api | None = attrs.field(default=None, validator=_of_chat)
+    dialect: BodyDialect | None = attrs.field(default=None, validator=_dialect_of_chat)
     extra_body: Mapping[str, Json] = attrs.field(factory=dict[str, Json], validator=is_json_object)
     extra_headers: Mapping[str, str] = attrs.field(
         factory=dict[str, str], converter=header_names, validator=check_extra_headers, repr=False

@@ -150,6 +150,7 @@ def test_every_field_of_a_request_and_the_formats_that_express_it_are_documented
         "model",
         "task",
         "api",
+        "dialect",
         "extra_body",
         "extra_headers",
         "cacheable",

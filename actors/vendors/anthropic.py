@@ -40,6 +40,7 @@ from .repeats import Repeats
 from .sse import ServerSentEvent
 from .token_counts import TokenCounts
 from .tool_members import anthropic_tools
+from .translation import translated
 
 _RESERVED = frozenset({"stream", "messages"})
 _TOOL_USE = "tool_use"
@@ -93,6 +94,7 @@ class AnthropicMessages:
         Raises:
             UnsupportedField: Anthropic does not support a field of the request.
         """
+        request = translated(request, self.form, self.name)
         check_supported(request, self.name, self.supports)
         system, messages = anthropic_chat(request.messages, self.name)
         body: dict[str, Json] = {

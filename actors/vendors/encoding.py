@@ -10,7 +10,7 @@ from .format import UnsupportedField
 
 _EVERYWHERE = frozenset(
     {
-        *("model", "task", "api", "extra_body", "extra_headers", "max_tokens_name"),
+        *("model", "task", "api", "dialect", "extra_body", "extra_headers", "max_tokens_name"),
         *("cacheable", "packable", "deadline", "idempotency_key"),
     }
 )

@@ -279,12 +279,21 @@ class Endpoint:
         """Return the wire format for a request.
 
         Args:
-            request: the request to encode; its task and its API decide.
+            request: the request to encode; its task, its API and its dialect decide.
 
         Raises:
             UnsupportedField: the vendor does not support the request's task or API.
         """
-        return self.vendor.format_for(request.task, request.api or self.api)
+        return self.vendor.format_for(request.task, request.api or self._api_of(request))
+
+    def _api_of(self, request: Request) -> Api | None:
+        """Return the API in whose words the request is, if the vendor has it; else the usual."""
+        chat = self.vendor.formats.get("chat")
+        if request.dialect == "responses" and self.vendor.responses is not None:
+            return "responses"
+        if request.dialect == "chat" and chat != self.vendor.responses:
+            return "chat"
+        return self.api
 
     def url(self, request: Request, form: WireFormat | None = None, *, stream: bool = False) -> str:
         """Return the URL for a request.

@@ -35,6 +35,7 @@ from .openai_answers import arguments_text, likely_tokens, notes_in, number_of
 from .sse import ServerSentEvent
 from .token_counts import TokenCounts
 from .tool_members import gemini_tools
+from .translation import translated
 
 _RESERVED = frozenset({"contents"})
 
@@ -85,6 +86,7 @@ class GeminiContent:
         Raises:
             UnsupportedField: Gemini does not support a field of the request.
         """
+        request = translated(request, self.form, self.name)
         check_supported(request, self.name, self.supports)
         body = gemini_chat(request.messages, self.name) | gemini_tools(request)
         if config := _config(request):

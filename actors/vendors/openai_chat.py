@@ -28,6 +28,7 @@ from .openai_answers import ERROR, read_choice, read_failure
 from .openai_stream import ChunkDecoder
 from .token_counts import NO_COUNTS, TokenCounts
 from .tool_members import chat_tools
+from .translation import translated
 from .usage_of_choices import for_all_choices
 
 
@@ -174,6 +175,7 @@ class OpenAIChat:
         Raises:
             UnsupportedField: the server does not support a field of the request.
         """
+        request = translated(request, self.form, self.name)
         check_supported(request, self.name, self.supports, self.unknown)
         body: dict[str, Json] = {
             "model": request.model,

@@ -13,6 +13,7 @@ from .openai_response_input import input_items
 from .openai_response_output import read_response
 from .openai_response_stream import ResponsesDecoder
 from .tool_members import responses_tools
+from .translation import translated
 
 _RESERVED = frozenset({"stream", "input"})
 
@@ -61,6 +62,7 @@ class OpenAIResponses:
         Raises:
             UnsupportedField: the format does not support a field of the request.
         """
+        request = translated(request, self.form, self.name)
         check_supported(request, self.name, self.supports, self.unknown)
         if request.extra_body.get("background"):
             why = "its response would have to be fetched later"

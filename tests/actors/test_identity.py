@@ -65,6 +65,7 @@ def test_every_field_that_changes_the_answer_changes_the_key():
         "tool_choice": "none",
         "dimensions": 3,
         "api": "responses",
+        "dialect": "chat",
         "packable": True,
         "extra_body": {"top_p": 0.5},
         "extra_headers": {"anthropic-beta": "files-api-2025-04-14"},

@@ -159,6 +159,8 @@ CHANGES = {
     "returns": list[str],
     "dimensions": 8,
     "extra_body": {"user": "x"},
+    "extra_headers": {"openai-beta": "x"},
+    "dialect": "chat",
     "packable": True,
 }
 

@@ -43,7 +43,7 @@ MARKS = {
     "tool_choice": ("marked_choice", "marked_choice"),
     "returns": (Marked, "marked_text"),
 }
-ELSEWHERE = {"model", "messages", "inputs", "task", "extra_body", "extra_headers"}
+ELSEWHERE = {"dialect", "model", "messages", "inputs", "task", "extra_body", "extra_headers"}
 ELSEWHERE |= {"api", "max_tokens_name", "cacheable", "packable", "deadline", "idempotency_key"}
 
 

@@ -44,7 +44,7 @@ class ChatDialect:
         take_tools(fields, extra, ("chat", None))
         take_choice(fields, extra, is_flat=False)
         members = _MEMBERS | {"max_tokens": str(fields.get("max_tokens_name", "max_tokens"))}
-        request = build_request("chat", fields, members, extra_body=extra)
+        request = build_request("chat", fields, members, extra_body=extra, dialect="chat")
         return InboundCall(request=request, is_streamed=is_streamed, include_usage=include_usage)
 
     def whole(self, call: InboundCall, response: Response, *, name: str, created: int) -> bytes:  # noqa: ARG002  # as the protocol has it

@@ -63,7 +63,7 @@ class MessagesDialect:
         _take_schema(fields, extra)
         if take_tools(fields, extra, ("anthropic", None)):
             _take_choice(fields, extra)
-        request = build_request("chat", fields, _MEMBERS, extra_body=extra)
+        request = build_request("chat", fields, _MEMBERS, extra_body=extra, dialect="anthropic")
         return InboundCall(request=request, is_streamed=is_streamed)
 
     def whole(self, call: InboundCall, response: Response, *, name: str, created: int) -> bytes:  # noqa: ARG002  # as the protocol has it

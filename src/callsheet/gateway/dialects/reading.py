@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from ...actors import Json, Request, Task, Tool
 from ...bodies import InvalidBody, wrong_kind
@@ -149,11 +149,12 @@ def take_choice(fields: dict[str, object], extra: dict[str, Json], *, is_flat: b
         extra: the other members of the body.
         is_flat: whether it has the shape of Responses.
     """
-    given, tools = extra.get("tool_choice"), fields.get("tools")
+    given = extra.get("tool_choice")
     if given is None:
         extra.pop("tool_choice", None)
         return
-    if not isinstance(tools, tuple):
+    tools = cast("tuple[Tool, ...]", fields.get("tools", ()))
+    if not tools:
         return
     if isinstance(given, str):
         choice = given if given in _CHOICES else ""

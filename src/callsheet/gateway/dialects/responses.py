@@ -48,7 +48,7 @@ class ResponsesDialect:
         _take_schema(fields, extra)
         if take_tools(fields, extra, ("responses", None)):
             take_choice(fields, extra, is_flat=True)
-        request = build_request("chat", fields, _MEMBERS, extra_body=extra)
+        request = build_request("chat", fields, _MEMBERS, extra_body=extra, dialect="responses")
         echoes = {name: body[name] for name in ECHOED if body.get(name) is not None}
         return InboundCall(request=request, is_streamed=is_streamed, echoes=echoes)
 
