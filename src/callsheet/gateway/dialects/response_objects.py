@@ -27,6 +27,10 @@ _ALWAYS: Mapping[str, Json] = {
     "top_p": None,
     "truncation": "disabled",
 }
+_DETAILS: Mapping[str, Mapping[str, Json]] = {
+    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+    "output_tokens_details": {"reasoning_tokens": 0},
+}
 _ID_PREFIXES = {"message": "msg_", "function_call": "fc_", "reasoning": "rs_"}
 
 
@@ -55,4 +59,15 @@ def whole_response(
     for at, item in enumerate(cast("list[dict[str, Json]]", made.get("output") or [])):
         head: dict[str, Json] = {"id": item_id(str(item["type"]), name, at), "status": "completed"}
         items.append({**head, **item})
-    return {**_ALWAYS, **echoes, **made, "output": items}
+    whole = {**_ALWAYS, **echoes, **made, "output": items}
+    usage = made.get("usage")
+    return whole if not isinstance(usage, dict) else {**whole, "usage": _whole_usage(usage)}
+
+
+def _whole_usage(usage: dict[str, Json]) -> dict[str, Json]:
+    """Return a usage with the details that SDKs require."""
+    whole = dict(usage)
+    for name, details in _DETAILS.items():
+        given = usage.get(name)
+        whole[name] = {**details, **(given if isinstance(given, dict) else {})}
+    return whole
