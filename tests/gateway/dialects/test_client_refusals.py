@@ -22,6 +22,7 @@ from callsheet.actors import (
     RateLimited,
     RequestTooLarge,
     SendTimedOut,
+    TurnTooLate,
     Usage,
 )
 from callsheet.gateway.dialects import DIALECTS
@@ -31,10 +32,6 @@ from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, MailboxFu
 OPENAIS = {"error": {"message": "own", "type": "t", "param": "messages", "code": "context_length"}}
 ANTHROPICS = {"type": "error", "error": {"type": "overloaded_error", "message": "own"}}
 UNSENT, SENT = Verdict.NOT_STARTED, Verdict.MAY_HAVE_RUN
-
-
-class TooLate(CallFailed):
-    wait_s = 61.5
 
 
 CASES = [
@@ -52,7 +49,7 @@ CASES = [
     (QuotaExhausted("no", status=402), 402, "quota", False),
     (BudgetExceeded("no"), 402, "budget", False),
     (RateLimited("no", status=429), 429, "rate_limit", None),
-    (TooLate("no"), 429, "rate_limit", None),
+    (TurnTooLate("no", wait_s=61.5), 429, "rate_limit", None),
     (DeadlineTooShort("no"), 429, "rate_limit", False),
     (RequestTooLarge("no"), 413, "too_large", None),
     (ProviderUnavailable("no", status=500), 500, "unavailable", None),
@@ -81,11 +78,12 @@ def test_an_error_has_a_status_and_says_whether_to_retry(error, status, kind, sh
 def test_every_class_of_errors_has_a_refusal_of_its_own():
     for kind in CallFailed.__subclasses__():
         if kind.__module__ == CallFailed.__module__:
-            assert refusal_of(kind("no", status=429)).kind != "internal", kind
+            assert refusal_of(kind("no")).kind != "internal", kind
 
 
 def test_the_true_wait_is_told():
-    assert refusal_of(TooLate("no")).retry_after_s == 61.5
+    assert refusal_of(TurnTooLate("no", wait_s=61.5)).retry_after_s == 61.5
+    assert refusal_of(BudgetExceeded("no", resets_s=3600.0)).retry_after_s == 3600
 
 
 def test_what_may_have_been_billed_is_not_bought_again():
