@@ -138,10 +138,11 @@ def chat_members_of_anthropic(request: Request, format_name: str) -> dict[str, J
         if value is None or name in _WITHOUT_EFFECT:
             continue
         if name == "thinking" and isinstance(value, dict):
-            if (effort := _effort(value)) is not None:
-                written.setdefault("reasoning_effort", effort)
+            if (asked := _effort(value)) is not None:
+                written.setdefault("reasoning_effort", asked)
         elif name == "output_config" and isinstance(value, dict) and set(value) <= {"effort"}:
-            written["reasoning_effort"] = value["effort"]
+            if (effort := value.get("effort")) is not None:
+                written["reasoning_effort"] = effort
         elif name == "tool_choice" and isinstance(value, dict) and set(value) == {_SERIAL}:
             if request.tools:
                 written["parallel_tool_calls"] = not value[_SERIAL]

@@ -98,8 +98,10 @@ def read_messages(name: str, value: Json) -> tuple[ChatMessage, ...]:
         try:
             messages.append(ChatMessage.of(message, f"{name}[{len(messages)}]"))
         except ValueError as error:
-            place = _PLACE.match(text := str(error))
-            raise InvalidBody(text, place[1] if place else f"{name}[{len(messages)}]") from None
+            text, place = str(error), f"{name}[{len(messages)}]"
+            if found := _PLACE.match(text):
+                raise InvalidBody(text, found[1]) from None
+            raise InvalidBody(f'"{place}": {text:.200}', place) from None
     return tuple(messages)
 
 

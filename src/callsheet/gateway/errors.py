@@ -27,6 +27,7 @@ from ..actors import (
     RateLimited,
     RequestTooLarge,
     SendTimedOut,
+    TurnTooLate,
     UnreadableEndpoint,
 )
 from ..bodies import InvalidBody
@@ -128,10 +129,9 @@ def _of_ask(error: AskFailed) -> Refusal:
 
 
 def _of_call(error: CallFailed) -> Refusal:
-    wait_s = getattr(error, "wait_s", None)
-    if isinstance(wait_s, int | float):  # its turn comes too late for its patience
+    if isinstance(error, TurnTooLate):
         return Refusal(
-            status=429, message=str(error), kind="rate_limit", retry_after_s=float(wait_s)
+            status=429, message=str(error), kind="rate_limit", retry_after_s=error.wait_s
         )
     for kinds, make in _BY_CLASS:
         if isinstance(error, kinds):
@@ -208,6 +208,7 @@ def _budget(error: CallFailed) -> Refusal:
         message=str(error),
         kind="budget",
         code="budget_exceeded",
+        retry_after_s=error.resets_s if isinstance(error, BudgetExceeded) else None,
         should_retry=False,
     )
 

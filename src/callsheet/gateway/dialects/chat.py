@@ -23,7 +23,7 @@ from .made import complete
 from .reading import build_request, need, take_choice, take_stream, take_tools
 from .sse import to_json
 
-_MEMBERS = {"json_schema": "response_format"}
+_MEMBERS = {"json_schema": "response_format.json_schema.schema"}
 
 
 @final

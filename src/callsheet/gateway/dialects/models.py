@@ -16,10 +16,10 @@ def model_list(names: Iterable[str], vendor: Literal["openai", "anthropic"]) -> 
         names: the names of the models.
         vendor: the vendor whose SDK reads it.
     """
-    entries: list[Json] = [_entry(name, vendor) for name in names]
+    ids = list(names)
+    entries: list[Json] = [_entry(name, vendor) for name in ids]
     if vendor == "openai":
         return to_json({"object": "list", "data": entries})
-    ids = list(names)
     first, last = (ids[0], ids[-1]) if ids else (None, None)
     return to_json({"data": entries, "has_more": False, "first_id": first, "last_id": last})
 

@@ -7,7 +7,9 @@ from typing import Any, cast
 from ...actors import Json, Request, Task, Tool
 from ...bodies import InvalidBody, wrong_kind
 
-_FIELD = re.compile(r"'?(\w+)'?((?:[.\[]\S*)?)")  # at the beginning of an error
+_FIELD = re.compile(r"'?\b([a-z_]+)\b'?((?:[.\[]\S+)?)")  # a word with a path
+_LONGEST = 300  # characters of an error
+_DEEPEST = 80  # characters of a path
 _CHOICES = frozenset({"auto", "none", "required"})
 
 
@@ -26,12 +28,13 @@ def need(body: Mapping[str, Json], *names: str) -> None:
             raise InvalidBody(f'the body has no "{name}"', name)
 
 
-def flag(body: Mapping[str, Json], name: str) -> bool:
+def flag(body: Mapping[str, Json], name: str, within: str = "") -> bool:
     """Return a member that is true or false; False if it is missing or null.
 
     Args:
         body: the decoded JSON, or an object in it.
         name: the name of the member.
+        within: the path of the object, with a dot at its end; "" for the whole body.
 
     Raises:
         InvalidBody: it has another value.
@@ -39,7 +42,7 @@ def flag(body: Mapping[str, Json], name: str) -> bool:
     value = body.get(name)
     if value is None or isinstance(value, bool):
         return bool(value)
-    raise wrong_kind(name, "true or false", value)
+    raise wrong_kind(within + name, "true or false", value)
 
 
 def take_stream(extra: dict[str, Json]) -> tuple[bool, bool]:
@@ -61,7 +64,7 @@ def take_stream(extra: dict[str, Json]) -> tuple[bool, bool]:
         return is_streamed, False
     if not isinstance(options, dict):
         raise wrong_kind("stream_options", "an object", options)
-    include_usage = flag(options, "include_usage")
+    include_usage = flag(options, "include_usage", "stream_options.")
     rest = {name: value for name, value in options.items() if name != "include_usage"}
     if rest and is_streamed:
         extra["stream_options"] = rest
@@ -87,15 +90,16 @@ def build_request(
         return Request(task=task, **given)
     except (ValueError, TypeError) as error:
         text = str(error.args[0]) if error.args else "the body is invalid"
-    found = _FIELD.match(text)
-    field, path = (found[1], found[2]) if found else ("", "")
-    if field == "extra_body":  # the path within it is that of the body
-        member = path.removeprefix(".")
-        raise InvalidBody(f"{member} {text[found.end() :].strip()}" if found else text, member)
-    member = members.get(field, field if field in given else "")
-    if member and found:
-        text = f'"{member}{path}"{text[found.end() :]}'
-    raise InvalidBody(text, f"{member}{path}" if member else "")
+    found = _FIELD.search(text)
+    while found is not None and found[1] not in given:
+        found = _FIELD.search(text, found.end(1))
+    if found is None:
+        raise InvalidBody(text[:_LONGEST])
+    field, path = found[1], found[2]
+    is_extra = field == "extra_body"  # the path within it is that of the body
+    place = (path.removeprefix(".") if is_extra else members.get(field, field) + path)[:_DEEPEST]
+    reason = f'{text[: found.start()]}"{place}"{text[found.end() :]}'
+    raise InvalidBody(reason[:_LONGEST], place)
 
 
 def take_tools(
