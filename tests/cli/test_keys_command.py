@@ -22,6 +22,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "_now", lambda: NOW)
     monkeypatch.setattr(command, "default_key_store", lambda: tmp_path / "data" / "keys.sqlite3")
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("CALLSHEET_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -165,6 +167,43 @@ def test_a_store_that_cannot_be_used_is_named_with_the_option(folder):
         assert "move the file away, or give another --store" in refused(
             line, "--store", folder / "keys"
         )
+
+
+FILE = """
+endpoint = "a"
+endpoints.a = { provider = "groq", api_key_env = "NOT_SET" }
+gateway.listen = ["0.0.0.0:4000"]
+models."gpt-*" = "a"
+keys = { store = "team.sqlite3", allow = ["cache"] }
+"""
+
+
+def test_the_settings_file_of_the_gateway_names_the_store(folder, monkeypatch):
+    (folder / "callsheet.toml").write_text(FILE)
+    assert keys("create a --config callsheet.toml").exit_code == 0
+    assert (folder / "team.sqlite3").exists()
+    assert keys("create b --config callsheet.toml --store other").exit_code == 0
+    assert (folder / "other").exists()
+    monkeypatch.setenv("CALLSHEET_CONFIG", "callsheet.toml")
+    assert [row["name"] for row in json.loads(keys("list --json").stdout)["keys"]] == ["a"]
+    monkeypatch.setenv("CALLSHEET_KEYS_STORE", str(folder / "other"))
+    assert [row["name"] for row in json.loads(keys("list --json").stdout)["keys"]] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("keys.stor = 'x'", "--config: callsheet.toml: keys.stor: is unknown; did you mean store?"),
+        ("limits.rpm = 5", "it names no key store; add [keys] store, or give --store"),
+        ("keys", "--config: callsheet.toml: "),
+        (None, "--config: callsheet.toml: "),
+    ],
+)
+def test_a_settings_file_that_cannot_be_used_is_named(folder, text, error):
+    if text is not None:
+        (folder / "callsheet.toml").write_text(text)
+    for line in ("create a", "list", "revoke a"):
+        assert error in refused(f"{line} --config callsheet.toml")
 
 
 @pytest.mark.parametrize("words", ["none", "cache", ""])

@@ -15,6 +15,8 @@ from click.types import StringParamType
 from rich.console import Console
 
 from ..actors import StorageError
+from ..config import CONFIG_VARIABLE, ConfigError
+from ..gateway.file import read_key_store
 from ..gateway.keys import (
     ALLOWABLE,
     ApiKey,
@@ -80,13 +82,30 @@ class TimeAhead(StringParamType):
         return at
 
 
-store_option: Callable[[Callable[..., object]], Callable[..., object]] = option(
-    "--store",
-    section="Store",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, readable=False, path_type=Path),
-    help=f"The key store. Default: {default_key_store().name} in your data folder.",
-)
+def store_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Add `--store` and `--config` to a command."""
+    for one in (
+        option(
+            "--config",
+            section="Store",
+            metavar="FILE",
+            type=click.Path(dir_okay=False, readable=False),
+            help="The settings file of the gateway, whose [keys] store is the key store. Default: "
+            f"${CONFIG_VARIABLE}, or none.",
+        ),
+        option(
+            "--store",
+            section="Store",
+            metavar="FILE",
+            type=click.Path(dir_okay=False, readable=False, path_type=Path),
+            help="The key store. Default: that of the settings file, or "
+            f"{default_key_store().name} in your data folder.",
+        ),
+    ):
+        command = one(command)
+    return command
+
+
 json_option: Callable[[Callable[..., object]], Callable[..., object]] = option(
     "--json", "as_json", section="Output", is_flag=True, help="Write one JSON object to stdout."
 )
@@ -192,7 +211,7 @@ def keys() -> None:
     show_default=True,
     help="How long a replaced key stays valid.",
 )
-@store_option
+@store_options
 @json_option
 def create(
     *,
@@ -203,6 +222,7 @@ def create(
     replace: bool,
     grace_until: float,
     store: Path | None,
+    config: str | None,
     as_json: bool,
     **terms: object,
 ) -> None:
@@ -218,7 +238,7 @@ def create(
     if allow:
         words = tuple(word for names in allow for word in names)
         given["allow"] = () if words == (_NOTHING,) else words
-    path = default_key_store() if store is None else store
+    path = _store_at(store, config)
     with _refusing():
         wanted = KeyTerms(**given)  # before a store is created for it
     with _refusing(), KeyStore(path, create=not replace, clock=_now) as keys_of_gateway:
@@ -255,11 +275,11 @@ def create(
     is_flag=True,
     help="Also list keys that are revoked or have expired.",
 )
-@store_option
+@store_options
 @json_option
-def list_keys(*, with_ended: bool, store: Path | None, as_json: bool) -> None:
+def list_keys(*, with_ended: bool, store: Path | None, config: str | None, as_json: bool) -> None:
     """List the keys that are valid."""
-    path, now = default_key_store() if store is None else store, _now()
+    path, now = _store_at(store, config), _now()
     with _refusing(), KeyStore(path, clock=_now) as keys_of_gateway:
         found = [key for key in keys_of_gateway.all() if with_ended or key.is_valid(now)]
     if as_json:
@@ -276,14 +296,16 @@ def list_keys(*, with_ended: bool, store: Path | None, as_json: bool) -> None:
     examples=("keys revoke team-a", "keys revoke k_3f9a1c0b77de"),
 )
 @click.argument("which", nargs=-1, required=True, metavar="NAME|ID...")
-@store_option
+@store_options
 @json_option
-def revoke(*, which: tuple[str, ...], store: Path | None, as_json: bool) -> None:
+def revoke(
+    *, which: tuple[str, ...], store: Path | None, config: str | None, as_json: bool
+) -> None:
     """Revoke keys by their names or ids. Running gateways refuse them within two seconds.
 
     A name stands for all valid keys that have it. The key itself can be given, too.
     """
-    path = default_key_store() if store is None else store
+    path = _store_at(store, config)
     revoked, errors = list[ApiKey](), list[str]()
     with _refusing(), KeyStore(path, clock=_now) as keys_of_gateway:
         for one in which:
@@ -301,6 +323,19 @@ def revoke(*, which: tuple[str, ...], store: Path | None, as_json: bool) -> None
 
 
 # ----------------------------------------------------------------
+
+
+def _store_at(store: Path | None, config: str | None) -> Path:
+    """Return the key store that the options and the settings file name, or the usual one."""
+    if store is not None:
+        return store
+    try:
+        found = read_key_store(config)
+    except ConfigError as error:
+        _refuse(f"--config: {error}" if error.source == config else str(error))
+    if found is None and config is not None:
+        _refuse(f"--config: {config}: it names no key store; add [keys] store, or give --store")
+    return default_key_store() if found is None else found
 
 
 @contextmanager
@@ -327,7 +362,7 @@ def _words(issued: IssuedKey, store: Path) -> Iterator[str]:
     for former in issued.replaced:
         until = moment(former.expires_at or 0.0)
         yield f"Its former key {former.id} ({former.prefix}) is valid until {until}."
-    yield f"A gateway takes it if its settings file has [keys] store = {json.dumps(str(store))}."
+    yield f"A gateway takes it with [keys] store = {json.dumps(str(store))} in its settings file."
 
 
 def _created_json(issued: IssuedKey, store: Path) -> str:

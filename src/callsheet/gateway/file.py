@@ -95,6 +95,9 @@ class ModelTable:
     fallback: str | None = None
 
 
+_SECTIONS: Mapping[str, object] = {"gateway": GatewayTable, "keys": KeysTable}
+
+
 def read_gateway(
     path: str | PathLike[str] | None = None,
     environ: Mapping[str, str] | None = None,
@@ -121,8 +124,7 @@ def read_gateway(
             field.
     """
     environ = os.environ if environ is None else environ
-    sections = {"gateway": GatewayTable, "keys": KeysTable}
-    config = read_config(path, environ, with_endpoint=False, further=sections)
+    config = read_config(path, environ, with_endpoint=False, further=_SECTIONS)
     try:
         uses, routes = _routes(config, environ, endpoint)
         config = _with_usual(config, ledger, prices or default_prices())
@@ -133,6 +135,23 @@ def read_gateway(
         return _made(config, given, environ)
     except ConfigError as error:
         raise located(error, config.source, config.variables) from None
+
+
+def read_key_store(
+    path: str | PathLike[str] | None = None, environ: Mapping[str, str] | None = None
+) -> Path | None:
+    """Return the key store that a settings file or a CALLSHEET_ variable names; None for none.
+
+    Args:
+        path: the file; None for the one that the variable CALLSHEET_CONFIG names, if it is set.
+        environ: the environment; None for that of the process.
+
+    Raises:
+        ConfigError: a setting cannot be used; see `read_gateway`.
+    """
+    config = read_config(path, environ, with_endpoint=False, further=_SECTIONS)
+    keys = config.further.get("keys")
+    return keys.store if isinstance(keys, KeysTable) else None
 
 
 # ------------------------------------------------------------------------------------- models
