@@ -52,14 +52,26 @@ class EventStream:
             events: their text; nothing is sent if it is empty.
         """
         if events:
-            async with self._lock:
+            await self._take_turn()
+            try:
                 await self._write(events)
+            finally:
+                self._lock.release()
 
     async def end(self) -> None:
         """End the stream."""
-        async with self._lock:
+        await self._take_turn()
+        try:
             await self._begin()
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._lock.release()
+
+    async def _take_turn(self) -> None:
+        try:
+            self._lock.acquire_nowait()  # nearly always; it costs no turn of Trio
+        except trio.WouldBlock:
+            await self._lock.acquire()
 
     async def _keep_alive(self) -> None:
         while True:
