@@ -24,6 +24,7 @@ from .transport import ClientStream
 LOG = logging.getLogger("callsheet.serving")
 _MAX_RECV: Final = 64 * 1024
 _MAX_HELD: Final = 64 * 1024  # bytes of the next requests that are taken before their turn
+_WRITES: Final = 32  # that need not wait, after which other tasks have their turn
 
 Peer: TypeAlias = tuple[str, int] | None
 
@@ -69,6 +70,9 @@ class ServedConnection:
         own: the address at which it has connected.
         is_tls: whether it is encrypted.
         protocol: "h2" or "http/1.1", as agreed on.
+
+    Attributes:
+        is_holding: whether what is to be sent waits, so that it is sent with what follows it.
     """
 
     def __init__(
@@ -93,6 +97,9 @@ class ServedConnection:
         self._nursery: trio.Nursery  # open while it runs
         self._requests: set[ServedRequest] = set()
         self._send_lock = trio.Lock()
+        self._writes = 0  # without a turn for other tasks
+        self._unsent = b""  # waits for what follows it
+        self.is_holding = False
         self._held = bytearray()  # came before its turn
         self._idle_since = trio.current_time()
         self._head_since: float | None = None  # since when a head is incomplete
@@ -241,16 +248,36 @@ class ServedConnection:
             self._end()
             await self._protocol.handle(event)
 
+    async def flush(self) -> None:
+        """Send what waits for what follows it."""
+        if self._unsent:
+            await self._write(b"")
+
     async def _write(self, data: bytes) -> None:
-        async with self._send_lock:
+        data, self._unsent = self._unsent + data, b""
+        if self.is_holding:
+            self._unsent = data
+        if self.is_holding or not data:
+            return
+        self._writes = (self._writes + 1) % _WRITES
+        try:
+            self._send_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._send_lock.acquire()
+        try:
             if self._is_broken:
                 return
-            # What is half sent would make the rest unreadable. The transport has a deadline.
-            with trio.CancelScope(shield=True):
-                try:
-                    await self._stream.send_all(data)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    self._is_broken = True
+            left = self._transport.send_now(data) if self._stream is self._transport else data
+            if left:
+                # What is half sent would make the rest unreadable. The transport has a deadline.
+                with trio.CancelScope(shield=True):
+                    await self._stream.send_all(left)
+            elif not self._writes:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._is_broken = True
+        finally:
+            self._send_lock.release()
         if self._is_broken:
             self._end()
             await self._protocol.handle(Closed())

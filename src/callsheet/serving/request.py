@@ -27,7 +27,17 @@ _DISCONNECT: Final = "http.disconnect"
 
 
 class ClientConnection(Protocol):
-    """What a request needs of its connection."""
+    """What a request needs of its connection.
+
+    Attributes:
+        is_holding: whether what is to be sent waits, so that it is sent with what follows it.
+    """
+
+    is_holding: bool
+
+    async def flush(self) -> None:
+        """Send what waits for what follows it."""
+        ...
 
     @property
     def is_draining(self) -> bool:
@@ -156,6 +166,7 @@ class ServedRequest:
             self._is_over = True
             self._chunks.clear()
             self._changed.unpark_all()
+        await self._connection.flush()
         await self._pass_on(None)
 
     def _check_head(self) -> tuple[HTTPStatus, str] | None:
@@ -240,7 +251,9 @@ class ServedRequest:
             return
         if message["type"] == "http.response.start":
             message = self._start(message)
-            await self._pass_on(message)
+            # The head of a whole response goes out with its body, in one segment.
+            is_whole = any(name.lower() == b"content-length" for name, _ in message["headers"])
+            await self._pass_on_held(message, is_held=is_whole)
             self._is_started = True
             return
         body: bytes = message.get("body", b"")
@@ -250,8 +263,10 @@ class ServedRequest:
         rest = len(body) - (len(body) - 1) % _SLICE - 1 if body else 0
         if rest:
             message = {**message, "body": body[rest:]}
-        await self._pass_on(message)
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
+        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await self._pass_on_held(message, is_held=is_last)  # with the mark of the end
+        if is_last:
+            await self._connection.flush()
             self._is_over = True
             self._changed.unpark_all()
 
@@ -262,6 +277,17 @@ class ServedRequest:
             headers = [pair for pair in headers if pair[0].lower() != b"connection"]
             headers.append((b"connection", b"close"))
         return {**message, "headers": headers}
+
+    async def _pass_on_held(self, message: Message, *, is_held: bool) -> None:
+        """Send to Hypercorn; what it writes then waits on the connection, if it is held."""
+        is_held = is_held and not self._is_http2  # others use the connection as well
+        if is_held:
+            self._connection.is_holding = True
+        try:
+            await self._pass_on(message)
+        finally:
+            if is_held:
+                self._connection.is_holding = False
 
     async def _pass_on(self, message: Message | None) -> None:
         """Send to Hypercorn. A client of HTTP/2 that opens no window counts as gone."""
