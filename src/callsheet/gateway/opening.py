@@ -75,7 +75,7 @@ async def cast_gateway(
     if keys is not None:
         await runtime.spawn("keys", partial(KeysActor, keys, tenants, endpoints))
     access = PageAccess(None if settings.admin_key is None else PageSessions(settings.admin_key))
-    views = GatewayViews(gateway, recorder, metrics, access)
+    views = GatewayViews(gateway, recorder, metrics, access, tenants)
     routes = [*operation_routes(views), *page_routes(views, access)]
     return gateway, gateway_app(gateway.service, client, routes)
 

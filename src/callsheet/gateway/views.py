@@ -1,6 +1,6 @@
 """What those who run a gateway see of it: readiness, metrics, readings and costs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, final
 
 import attrs
@@ -12,7 +12,8 @@ from ..runtime import State
 from ..wording import how_to_install
 from .combined import combined_reading
 from .gateway import Gateway
-from .page import CallRecorder, PageAccess, TooManyAttempts
+from .keys import OwnLimit, Tenant, Tenants
+from .page import CallRecorder, PageAccess, TenantReading, TooManyAttempts
 
 if TYPE_CHECKING:
     from ..metrics import Exposition, Metrics
@@ -27,6 +28,7 @@ class GatewayViews:
         recorder: what observes the calls of all troupes.
         metrics: counts the calls of all troupes; None where the extra is not installed.
         access: who may see figures.
+        tenants: the callers behind the keys.
 
     Attributes:
         recorder: what observes the calls of all troupes.
@@ -40,6 +42,7 @@ class GatewayViews:
         recorder: CallRecorder,
         metrics: "Metrics | None",
         access: PageAccess,
+        tenants: Tenants,
     ) -> None:
         self.recorder = recorder
         self.started_at = trio.current_time()
@@ -47,6 +50,7 @@ class GatewayViews:
         self._gateway = gateway
         self._metrics = metrics
         self._access = access
+        self._tenants = tenants
 
     @property
     def exposes_metrics(self) -> bool:
@@ -75,6 +79,12 @@ class GatewayViews:
             return self._access.of(request, now) == "yes" or self._access.has_key(request, now)
         except TooManyAttempts:
             return False
+
+    def tenants(self) -> Sequence[TenantReading]:
+        """Return the tenants with calls, those with the most calls that wait first."""
+        busy = [one for one in self._tenants if one.in_flight or one.waiting]
+        busy.sort(key=lambda one: (-one.waiting, -one.in_flight, one.name))
+        return [_reading_of(one) for one in busy]
 
     async def exposition(self, accept: str) -> "Exposition":
         """Return the metrics of this moment.
@@ -122,3 +132,20 @@ class GatewayViews:
             if one.troupe.ledger is not None:
                 return await one.troupe.costs()
         return None
+
+
+def _reading_of(tenant: Tenant) -> TenantReading:
+    limits = tenant.limits()
+    return TenantReading(
+        name=tenant.name,
+        lane=tenant.key.lane,
+        in_flight=tenant.in_flight,
+        waiting=tenant.waiting,
+        next_s=tenant.next_s,
+        requests=_use(limits.requests),
+        tokens=_use(limits.tokens),
+    )
+
+
+def _use(limit: OwnLimit | None) -> float | None:
+    return None if limit is None else 1.0 - min(1.0, limit.remaining / limit.limit)

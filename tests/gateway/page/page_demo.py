@@ -48,6 +48,9 @@ class DemoGateway:
     draining: trio.Event = attrs.field(factory=trio.Event)
     numbers: itertools.count = attrs.field(factory=lambda: itertools.count(1))
 
+    def tenants(self):
+        return []
+
     async def readings(self):
         return {name: await troupe.reading() for name, troupe in self.troupes.items()}
 

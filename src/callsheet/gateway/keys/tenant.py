@@ -1,6 +1,6 @@
 """Tenants: the callers behind the keys, and their turns at limits of their own."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import inf
 from types import TracebackType
 from typing import Self, final
@@ -44,6 +44,13 @@ class Tenant:
     def waiting(self) -> int:
         """The number of its calls that wait for their turn."""
         return self._line.waiting
+
+    @property
+    def next_s(self) -> float | None:
+        """Seconds until the first of them has its turn; None if that is not known."""
+        now = trio.current_time()
+        next_at = self._line.next_at(now)
+        return None if next_at == inf else next_at - now
 
     def change(self, key: ApiKey) -> None:
         """Take the limits of a key. Calls that wait are scheduled again.
@@ -204,6 +211,9 @@ class Tenants:
 
     def __repr__(self) -> str:
         return f"<Tenants {len(self._by_name)}>"
+
+    def __iter__(self) -> Iterator[Tenant]:
+        return iter(tuple(self._by_name.values()))
 
     def of(self, key: ApiKey) -> Tenant:
         """Return the tenant of a key.

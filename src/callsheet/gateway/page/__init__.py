@@ -5,6 +5,7 @@ second for all viewers, and `routes` serves it with the files in `static`, which
 """
 
 from .access import PageAccess as PageAccess
+from .document import TenantReading as TenantReading
 from .feed import GatewayView as GatewayView
 from .recorder import CallRecorder as CallRecorder
 from .routes import page_routes as page_routes

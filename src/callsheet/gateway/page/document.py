@@ -30,11 +30,35 @@ _MAX_TROUPES = 50
 _MAX_ACTORS = 500
 _MAX_CALLS = 400
 _MAX_LANES = 400
+MAX_TENANTS = 200
 _MAX_LIMITS = 200
 _MAX_ERRORS = 50
 _MAX_RECENT, _MAX_FAILED, _MAX_SLOWEST = 50, 50, 20
 
 T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class TenantReading:
+    """The calls of one tenant, from its own limits on.
+
+    Args:
+        name: the name of its keys.
+        lane: the lane in which its calls wait for the limits of an endpoint.
+        in_flight: calls that have had their turn at its own limits, and have not ended.
+        waiting: calls that wait for its own limits.
+        next_s: seconds until the first of them has its turn; null if it is not known.
+        requests: the used share of its requests a minute, from 0 to 1; null without a limit.
+        tokens: the used share of its tokens a minute; null without a limit.
+    """
+
+    name: str
+    lane: str
+    in_flight: int
+    waiting: int
+    next_s: float | None = None
+    requests: float | None = None
+    tokens: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -64,6 +88,7 @@ class PageDocument:
         uptime_s: seconds since the gateway started.
         every_s: seconds until the next document.
         troupes: the troupe of each endpoint.
+        tenants: the tenants with calls, those with the most calls that wait first.
         actors: the tree of actors of the whole program, each before those below it.
         errors: the errors of calls and the crashes of actors, the latest first.
         traffic: the calls of the last hour.
@@ -81,6 +106,7 @@ class PageDocument:
     uptime_s: float
     every_s: float
     troupes: Sequence[PageTroupe]
+    tenants: Sequence[TenantReading]
     actors: Sequence[ActorReading]
     errors: Sequence[ErrorReading]
     traffic: TrafficReading
@@ -137,6 +163,8 @@ class DocumentMaker:
         readings: Mapping[str, Reading],
         costs: CostStatistics | None,
         clock: PageClock,
+        *,
+        tenants: Sequence[TenantReading] = (),
         state: GatewayState = "serving",
     ) -> PageDocument:
         """Return the document of one moment.
@@ -145,6 +173,7 @@ class DocumentMaker:
             readings: {name of the endpoint: the reading of its troupe}, of this moment.
             costs: the sums of the ledger; None without one.
             clock: the times of the document.
+            tenants: the tenants with calls, in the order to show.
             state: whether the gateway takes calls.
         """
         now, recorder = clock.now, self._recorder
@@ -162,6 +191,7 @@ class DocumentMaker:
                 self._troupe(name, reading, cut, now)
                 for name, reading in cut.first("troupes", list(readings.items()), _MAX_TROUPES)
             ],
+            tenants=cut.first("tenants", tenants, MAX_TENANTS),
             actors=cut.first("actors", actors, _MAX_ACTORS),
             errors=cut.first("errors", errors, _MAX_ERRORS),
             traffic=recorder.traffic(now),

@@ -1,7 +1,7 @@
 """`PageFeed` reads the gateway once a second for all who look at the page, and not for no one."""
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
 from typing import Protocol, final
@@ -9,7 +9,7 @@ from typing import Protocol, final
 import trio
 
 from ...actors import CostStatistics, Reading
-from .document import DocumentMaker, GatewayState, PageClock, to_json
+from .document import DocumentMaker, GatewayState, PageClock, TenantReading, to_json
 from .recorder import CallRecorder
 
 _EVERY_S = 1.0
@@ -36,6 +36,10 @@ class GatewayView(Protocol):
     @property
     def draining(self) -> trio.Event:
         """Set when the gateway takes no more calls; then the streams of the page end."""
+        ...
+
+    def tenants(self) -> Sequence[TenantReading]:
+        """Return the tenants with calls, those with the most calls that wait first."""
         ...
 
     async def readings(self) -> Mapping[str, Reading]:
@@ -110,7 +114,10 @@ class PageFeed:
             now=now, unix_s=self._unix_now(), started_at=view.started_at, every_s=every_s
         )
         state: GatewayState = "draining" if view.draining.is_set() else "serving"
-        body = to_json(self._maker.make(readings, self._costs, clock, state))
+        document = self._maker.make(
+            readings, self._costs, clock, tenants=view.tenants(), state=state
+        )
+        body = to_json(document)
         self.next_at = now + every_s
         self.readings += 1
         return body

@@ -24,6 +24,7 @@ function show(reading) {
   showCharts(reading);
   showLanes(reading);
   showLimits(reading);
+  showKeys(reading);
   showCalls(reading);
   showEnded(reading);
   showErrors(reading);
@@ -48,7 +49,8 @@ function showFigures(reading) {
   const { traffic, spend } = reading;
   say("in-flight", count(sum(troupes.map((troupe) => troupe.in_flight))));
   say("in-flight-note", most.some((one) => one === null) ? "" : `of ${count(sum(most))}`);
-  say("waiting", count(sum(troupes.map((troupe) => troupe.waiting))));
+  const ofKeys = sum(reading.tenants.map((tenant) => tenant.waiting));
+  say("waiting", count(ofKeys + sum(troupes.map((troupe) => troupe.waiting))));
   const turns = all(reading, "lanes").map((lane) => lane.next_s).filter((next) => next !== null);
   say("waiting-note", turns.length ? `next turn ${inSeconds(Math.min(...turns))}` : "");
   const seconds = Math.max(1, Math.min(reading.uptime_s, traffic.slot_s + traffic.last_s));
@@ -122,6 +124,22 @@ function showLimits(reading) {
       )
       .drawn("", "", (svg) => drawUse(svg, limit.troupe.history.use[limit.number] ?? []))
       .cell(limit.source + others, "less");
+  });
+}
+
+function showKeys({ tenants, unix_s }) {
+  find("keys").hidden = tenants.length === 0;
+  fill(tableOf("keys"), tenants, (tenant) => tenant.name, (row, tenant) => {
+    row
+      .cell(tenant.name, "text")
+      .cell(tenant.lane, "less text")
+      .number(count(tenant.in_flight))
+      .number(countOrNothing(tenant.waiting), tenant.waiting ? "busy" : "")
+      .moment(tenant.waiting ? tenant.next_s : null, unix_s);
+    for (const use of [tenant.requests, tenant.tokens]) {
+      const parts = use === null ? [] : [[use >= 0.999 ? "queued" : "flight", 0, use]];
+      row.drawn(use === null ? "no limit" : percent(use), "", (svg) => drawParts(svg, parts));
+    }
   });
 }
 

@@ -1,0 +1,108 @@
+"""The page of a whole gateway: its keys, its calls and its end, over real sockets."""
+
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+import trio
+from page_demo import KEY
+
+from callsheet.actors import Endpoint, Limits, Rate, TroupeSettings
+from callsheet.gateway import GatewaySettings, ModelRoute, open_gateway
+from callsheet.gateway.keys import KeyStore, KeyTerms
+from callsheet.serving import Listen
+from callsheet.simulator.app import Provider
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
+
+pytestmark = pytest.mark.sockets
+BODY = {"model": "gpt-5-nano", "messages": [{"role": "user", "content": "my secret plan"}]}
+
+
+@asynccontextmanager
+async def open_keyed(folder, **more):
+    """A gateway with two keys, of which one has a limit of its own; yield it and the keys."""
+    with KeyStore(folder / "keys.sqlite3", create=True) as store:
+        secrets = {
+            name: store.create(KeyTerms(name=name, **terms)).secret
+            for name, terms in {"team-a": {}, "team-b": {"in_flight": 1}}.items()
+        }
+    transport = ProviderTransport(Provider(ProviderSettings(latency_s=(0.4, 0.4))))
+    troupe = TroupeSettings(
+        endpoint=Endpoint("http://provider.test/v1", "key-of-the-provider"),
+        transport=transport,
+        limits=Limits(rates=(Rate("requests", 6000),), in_flight=8),
+    )
+    settings = GatewaySettings(
+        troupes={"main": troupe},
+        routes=[ModelRoute(name="*", troupe="main")],
+        listen=[Listen()],
+        keys=folder / "keys.sqlite3",
+        admin_key=KEY,
+        **more,
+    )
+    async with transport, open_gateway(settings) as gateway:
+        yield gateway, secrets
+
+
+async def complete(client, url, secret):
+    headers = {"authorization": f"Bearer {secret}"}
+    return await client.post(f"{url}/v1/chat/completions", json=BODY, headers=headers)
+
+
+async def reading_of(client, url):
+    headers = {"authorization": f"Bearer {KEY}"}
+    return (await client.get(f"{url}/api/reading", headers=headers)).json()
+
+
+async def test_the_page_knows_the_tenants_and_the_calls_of_a_gateway(tmp_path):
+    async with (
+        open_keyed(tmp_path) as (gateway, secrets),
+        httpx.AsyncClient(trust_env=False) as client,
+        trio.open_nursery() as nursery,
+    ):
+        (url,) = gateway.urls
+        for name in ("team-a", "team-b", "team-b"):
+            nursery.start_soon(complete, client, url, secrets[name])
+        await trio.sleep(0.3)
+        busy = await reading_of(client, url)
+        assert [(one["name"], one["in_flight"], one["waiting"]) for one in busy["tenants"]] == [
+            ("team-b", 1, 1),
+        ]
+        assert {lane["name"] for lane in busy["troupes"][0]["reading"]["lanes"]} == set(secrets)
+        await trio.sleep(1.1)
+        quiet = await reading_of(client, url)
+        assert quiet["tenants"] == []
+        assert {call["tenant"] for call in quiet["recent"]} == {"team-a", "team-b"}
+        calls = {row["name"]: row["calls"] for row in quiet["spend"]["tenants"]}
+        assert calls == {"team-a": 1, "team-b": 2}
+        (call, *_) = quiet["recent"]
+        headers = {"authorization": f"Bearer {KEY}"}
+        found = await client.get(f"{url}/api/call", params={"id": call["call"]}, headers=headers)
+        assert found.json()["summary"]["state"] == "answered"
+        everything = found.text + str(busy) + str(quiet)
+        assert "secret plan" not in everything
+        assert not any(
+            secret in everything for secret in (*secrets.values(), "key-of-the-provider")
+        )
+        assert (await client.get(f"{url}/ui")).headers["location"] == "/ui/login"
+        key = {"authorization": f"Bearer {secrets['team-a']}"}
+        assert (await client.get(f"{url}/api/reading", headers=key)).status_code == 401
+
+
+async def test_a_page_that_is_open_does_not_hold_up_the_end(tmp_path):
+    async with httpx.AsyncClient(trust_env=False) as client, trio.open_nursery() as nursery:
+        async with open_keyed(tmp_path) as (gateway, _):
+            (url,) = gateway.urls
+            headers = {"authorization": f"Bearer {KEY}"}
+            ends = []
+
+            @nursery.start_soon
+            async def look():
+                async with client.stream("GET", f"{url}/api/events", headers=headers) as stream:
+                    ends.extend([line async for line in stream.aiter_lines() if "event" in line])
+
+            await trio.sleep(0.3)
+            began = trio.current_time()
+        assert trio.current_time() - began < 5
+    assert ends[-1] == "event: draining"
