@@ -65,7 +65,7 @@ class EventStream:
         """Send the last events, and end the stream with them.
 
         Args:
-            events: their text.
+            events: the text of these events.
         """
         await self._take_turn()
         try:
@@ -80,7 +80,6 @@ class EventStream:
             self._lock.acquire_nowait()  # nearly always; it costs no turn of Trio
         except trio.WouldBlock:
             await self._lock.acquire()
-
 
     async def _keep_alive(self) -> None:
         while True:
