@@ -110,6 +110,7 @@ def test_a_name_has_one_valid_key(store, clock):
     clock.now += DAY_S
     second = create(store)  # the first one has expired
     store.revoke("team-a")
+    clock.now += 1.0
     third = create(store)
     assert [store.find(one.secret) for one in (first, second, third)] == [None, None, third.key]
     assert [key.id for key in store.all()] == [one.key.id for one in (first, second, third)]
