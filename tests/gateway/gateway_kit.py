@@ -129,7 +129,7 @@ class Kit:
 
 def settings_of(transport, *, troupe=None, **more):
     """Return the settings of a gateway for OpenAI and Anthropic."""
-    usual = {"transport": transport, "streaming": False, "max_waiting_calls": 100_000}
+    usual = {"transport": transport, "max_waiting_calls": 100_000}
     usual |= troupe or {}
     openai = Endpoint("http://provider/v1", "sk-provider")
     vendor = VENDORS["anthropic"]

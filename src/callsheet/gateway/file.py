@@ -283,7 +283,6 @@ def _troupe(config: Config, name: str, use: _Use, count: int) -> TroupeSettings:
         endpoint=endpoint,
         max_in_flight=_MAX_IN_FLIGHT,
         max_waiting_calls=_MAX_WAITING_CALLS,
-        streaming=False,  # a whole response is requested whole, as the client wrote it (L15)
     )
     # `callsheet top` reads the gateway as a whole, at its URL.
     settings = attrs.evolve(config.apply(usual), inspect=None)
