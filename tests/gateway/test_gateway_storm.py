@@ -44,14 +44,15 @@ async def vanish(kit, rng, count):
     return stayed
 
 
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
-async def test_a_thousand_clients_that_go_away_leave_nothing(autojump_clock, seed):
+async def test_clients_that_go_away_leave_nothing(autojump_clock, count, seed):
     """R4, L3, R9."""
     async with open_kit(SLOW, troupe=NARROW) as kit:
-        stayed = await vanish(kit, random.Random(seed), 1000)
+        stayed = await vanish(kit, random.Random(seed), count)
         await trio.sleep(1.0)
         assert kit.stats.in_flight == 0
-        assert kit.stats.cancelled > 300
+        assert kit.stats.cancelled > 0.3 * count
         assert kit.gateway.service.open_calls == 0
         assert [one.open_calls for one in kit.gateway.endpoints.served] == [0, 0]
         check_conservation(kit.gateway.runtime.snapshot())
