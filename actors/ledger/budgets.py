@@ -69,12 +69,20 @@ class Budget:
     @property
     def name(self) -> str:
         """The budget in words, such as "$5 per tenant (team-*) and day"."""
+        return self._words(self.match)
+
+    @property
+    def scope(self) -> str:
+        """The budget in words that name no single tenant: there may be thousands of them."""
+        return self._words("*" if self.per == "tenant" and self.is_of_one else self.match)
+
+    def _words(self, match: str) -> str:
         if self.per == "total":
             each = "in total" if self.period == "ever" else f"per {self.period}"
             return f"{dollars(self.usd)} {each}"
         words = f"{dollars(self.usd)} per {self.per}"
-        if self.match != "*":
-            words += f" ({self.match})"
+        if match != "*":
+            words += f" ({match})"
         return words if self.period == "ever" else f"{words} and {self.period}"
 
     @property
