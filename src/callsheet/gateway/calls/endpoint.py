@@ -291,4 +291,5 @@ class _Call:
         """Note what the call has cost."""
         self.facts.cost_usd, self.facts.queued_s = response.cost_usd, response.queued_s
         if turn is not None:
-            turn.settle(response.usage.total_tokens)
+            # What the cache or another call has responded took nothing of the provider.
+            turn.settle(response.usage.total_tokens if response.http_requests else 0)
