@@ -46,6 +46,14 @@ class CostTotals:
             self.unknown + other.unknown,
         )
 
+    def __sub__(self, other: "CostTotals") -> "CostTotals":
+        return CostTotals(
+            self.spent - other.spent,
+            self.reserved - other.reserved,
+            self.maybe_billed - other.maybe_billed,
+            self.unknown - other.unknown,
+        )
+
     @property
     def at_most(self) -> Amount:
         """The most that everything can cost in the end."""
@@ -74,7 +82,7 @@ class CostStatistics:
         totals: the sums of everything.
         by: the sums by model, tenant, post, UTC day, route and endpoint; each dimension adds up to
             `totals`.
-        budgets: the state of each budget that anything counts against.
+        budgets: the state of each budget that anything counts against, in its latest day or month.
         open_calls: the number of reservations for calls in flight.
         unwritten: the number of transactions that are not in the file yet, because it could not be
             written.
@@ -140,6 +148,7 @@ class Book:
         # One sum for each combination of dimensions: an entry changes one of them.
         # {values, in the order of COST_DIMENSIONS: sum}
         self._sums: dict[tuple[str, ...], CostTotals] = {}
+        self._summary = _Summary()
         self._counters = BudgetCounters(budgets)
         self.lines = LineDebts()
 
@@ -280,23 +289,17 @@ class Book:
             entries: the sum of everything that was posted, with entries for each post.
         """
         self._sums.clear()
+        self._summary = _Summary()
         for entry in entries:
             if entry.account != "available":
                 self._add(entry)
 
     def statistics(self) -> CostStatistics:
         """Return the sums and the state of the budgets."""
-        whole = CostTotals()
-        by: dict[CostDimension, dict[str, CostTotals]] = {
-            dimension: {} for dimension in COST_DIMENSIONS
-        }
-        for names, totals in self._sums.items():
-            whole += totals
-            for dimension, name in zip(COST_DIMENSIONS, names, strict=True):
-                by[dimension][name] = by[dimension].get(name, _NONE) + totals
+        self._summary.update(self._sums)
         return CostStatistics(
-            totals=whole,
-            by=by,
+            totals=self._summary.totals,
+            by={dimension: dict(names) for dimension, names in self._summary.by.items()},
             budgets=tuple(self._counters.states()),
             open_calls=len(self._open),
         )
@@ -322,11 +325,40 @@ class Book:
     def _add(self, entry: LedgerEntry) -> None:
         names = _names(entry.label)
         self._sums[names] = self._sums.get(names, _NONE).plus(entry.account, entry.amount)
+        self._summary.changed[names] = None
 
     def _post(self, transaction: Transaction, key: str) -> Transaction:
         for entry in transaction.entries:
             self.post(entry, key)
         return transaction
+
+
+class _Summary:
+    """The sums by each dimension. A reading adds what has changed since the one before it.
+
+    A ledger of a month has a hundred thousand sums, and a gateway is read each second.
+    """
+
+    def __init__(self) -> None:
+        self.totals = _NONE
+        self.by: dict[CostDimension, dict[str, CostTotals]] = {
+            dimension: {} for dimension in COST_DIMENSIONS
+        }
+        # {names of a sum that differs from the one below, the first to change first: nothing}
+        self.changed: dict[tuple[str, ...], None] = {}
+        self._counted: dict[tuple[str, ...], CostTotals] = {}
+
+    def update(self, sums: Mapping[tuple[str, ...], CostTotals]) -> None:
+        """Take in the sums that have changed."""
+        for names in self.changed:
+            counted = self._counted.get(names)
+            more = sums[names] if counted is None else sums[names] - counted
+            self._counted[names] = sums[names]
+            self.totals += more
+            for dimension, name in zip(COST_DIMENSIONS, names, strict=True):
+                group = self.by[dimension]
+                group[name] = group.get(name, _NONE) + more
+        self.changed.clear()
 
 
 _NONE = CostTotals()

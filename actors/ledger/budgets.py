@@ -19,6 +19,7 @@ Per = Literal["call", "post", "tenant", "model", "day", "total"]
 Period = Literal["ever", "month", "day"]
 _NAMED = ("post", "tenant", "model")
 _WILDCARDS = frozenset("*?[")
+_MOST_PERIODS = 40  # days or months that a counter knows; a call ends within far fewer
 
 
 def _dollars(value: Decimal | int | str) -> Decimal:
@@ -68,12 +69,20 @@ class Budget:
     @property
     def name(self) -> str:
         """The budget in words, such as "$5 per tenant (team-*) and day"."""
+        return self._words(self.match)
+
+    @property
+    def scope(self) -> str:
+        """The budget in words that name no single tenant: there may be thousands of them."""
+        return self._words("*" if self.per == "tenant" and self.is_of_one else self.match)
+
+    def _words(self, match: str) -> str:
         if self.per == "total":
             each = "in total" if self.period == "ever" else f"per {self.period}"
             return f"{dollars(self.usd)} {each}"
         words = f"{dollars(self.usd)} per {self.per}"
-        if self.match != "*":
-            words += f" ({self.match})"
+        if match != "*":
+            words += f" ({match})"
         return words if self.period == "ever" else f"{words} and {self.period}"
 
     @property
@@ -103,10 +112,13 @@ class Budget:
                 return None
         else:
             name = {"call": reservation, "day": label.day, "total": ""}[self.per]
-        if self.period == "ever":
-            return name
-        when = label.day if self.period == "day" else label.day[:7]
-        return f"{name} {when}".strip()
+        return name if self.period == "ever" else f"{name} {self.period_of(label)}".strip()
+
+    def period_of(self, label: CostLabel) -> str:
+        """Return the day or month in which an amount counts; "" if it counts for ever."""
+        if self.period == "month":
+            return label.day[:7]
+        return label.day if "day" in (self.period, self.per) else ""
 
 
 @attrs.frozen
@@ -147,7 +159,8 @@ class BudgetCounter:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self._used: dict[str, Decimal] = {}  # {key: USD spent, reserved or possibly billed}
+        # {day or month, "" for ever: {key: USD spent, reserved or possibly billed}}
+        self._used: dict[str, dict[str, Decimal]] = {}
 
     def check(self, payers: Sequence[Payer], reservation: str) -> None:
         """Check that the budget has room for one more attempt.
@@ -155,16 +168,17 @@ class BudgetCounter:
         Raises:
             Excess: it has not.
         """
-        needs: dict[str, Decimal] = {}
+        needs: dict[tuple[str, str], Decimal] = {}
         for payer in payers:
             key = self.budget.key(payer.label, reservation)
             if key is None:
                 continue
+            place = self.budget.period_of(payer.label), key
             if payer.bound.unpriced_calls and not self.budget.allow_unknown:
-                raise Excess(self._state(key), None, payer.label.model)
-            needs[key] = add_usd(needs.get(key, Decimal(0)), payer.bound.usd)
-        for key, usd in needs.items():
-            state = self._state(key)
+                raise Excess(self._state(*place), None, payer.label.model)
+            needs[place] = add_usd(needs.get(place, Decimal(0)), payer.bound.usd)
+        for place, usd in needs.items():
+            state = self._state(*place)
             if usd > state.left:
                 raise Excess(state, usd, payers[0].label.model)
 
@@ -174,19 +188,25 @@ class BudgetCounter:
             return  # an entry of an earlier run, whose calls have ended
         key = self.budget.key(entry.label, reservation)
         if key is not None and entry.account != "available":
-            self._used[key] = add_usd(self._used.get(key, Decimal(0)), entry.amount.usd)
+            period = self.budget.period_of(entry.label)
+            used = self._used.setdefault(period, {})
+            used[key] = add_usd(used.get(key, Decimal(0)), entry.amount.usd)
+            if len(self._used) > _MOST_PERIODS:
+                del self._used[min(self._used)]
 
     def close(self, reservation: str) -> None:
         """Forget the budget of one call, when its reservation has ended."""
         if self.budget.per == "call":
-            self._used.pop(reservation, None)
+            self._used.get("", {}).pop(reservation, None)
 
     def states(self) -> Iterator[BudgetState]:
-        """Return the state for each tenant, model, day and so on."""
-        return map(self._state, self._used)
+        """Return the state for each tenant, model and so on, in the latest day or month."""
+        if self._used:
+            latest = max(self._used)
+            yield from (self._state(latest, key) for key in self._used[latest])
 
-    def _state(self, key: str) -> BudgetState:
-        used = self._used.get(key, Decimal(0))
+    def _state(self, period: str, key: str) -> BudgetState:
+        used = self._used.get(period, {}).get(key, Decimal(0))
         return BudgetState(self.budget, key, used, subtract_usd(self.budget.usd, used))
 
 

@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from functools import partial
 
 import pytest
 import trio
@@ -181,6 +182,30 @@ async def test_a_call_waits_at_the_limit_of_its_key(autojump_clock, store):
     assert took == pytest.approx(0.5, abs=0.1)  # one at a time
     assert answers[-1].headers["x-ratelimit-limit-requests"] == "60"
     assert other.status == 200
+
+
+@pytest.mark.parametrize(("patience_s", "status"), [(6.0, 429), (9.0, 200)])
+async def test_the_wait_for_a_limit_of_its_own_counts_towards_the_patience(
+    autojump_clock, store, patience_s, status
+):
+    single = store.create(KeyTerms(name="single", in_flight=1))
+    other = store.create(KeyTerms(name="other"))
+    slow = ProviderSettings(latency_s=(3.0, 3.0))
+    limits = {"limits": Limits(rpm=15, burst_s=0.0, learn=False)}  # a turn in 4 s
+    async with open_kit(slow, keys=store.path, troupe=limits, patience_s=patience_s) as kit:
+        async with trio.open_nursery() as nursery:
+            for key in (single, other):
+                ask = partial(kit.client.ask, CHAT, chat(key.key.name), headers=bearer(key))
+                nursery.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+            begun = trio.current_time()
+            answer = await kit.client.ask(CHAT, chat("x"), headers=bearer(single))
+            took_s = trio.current_time() - begun
+    assert answer.status == status
+    if status == 200:  # 3 s for the first call, 5 s at the provider's limit
+        assert float(answer.headers["x-callsheet-queue-seconds"]) == pytest.approx(8.0, abs=0.3)
+    else:
+        assert took_s == pytest.approx(3.0, abs=0.3)
 
 
 async def test_a_budget_is_refused_in_words_before_anything_is_sent(autojump_clock, store):

@@ -6,8 +6,9 @@ from math import inf
 import pytest
 import trio
 
-from callsheet.actors import TurnTooLate
+from callsheet.actors import BudgetExceeded, CallFailed, RateLimited, TurnTooLate
 from callsheet.gateway.keys import ApiKey, Tenant, Tenants
+from callsheet.runtime import AskTimedOut, Verdict
 
 
 def key(name="team-a", **terms):
@@ -63,6 +64,37 @@ async def test_a_call_that_was_not_sent_gives_everything_back(autojump_clock):
         await begins_of(tenant, 59)
         refunded.refund()
     assert await begins_of(tenant, 2) == pytest.approx([0.0, 1.0])  # one, and no more
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [
+        (BudgetExceeded("held back"), 1000),
+        (TurnTooLate("at the provider"), 1000),
+        (AskTimedOut("router", Verdict.NOT_STARTED), 1000),
+        (AskTimedOut("router", Verdict.MAY_HAVE_RUN), 0),
+        (RateLimited("refused", attempts=1), 0),
+        (CallFailed("lost", billed="maybe"), 0),
+        (KeyError("a fault of the gateway"), 0),
+    ],
+)
+async def test_an_error_before_anything_was_sent_gives_everything_back(autojump_clock, error, left):
+    tenant = Tenant(key(rpm=1, tpm=1000))
+    with pytest.raises(type(error)):
+        async with tenant.turn(1000):
+            raise error
+    assert tenant.limits().tokens.remaining == left
+    assert tenant.limits().requests.remaining == bool(left)
+
+
+async def test_what_was_settled_is_not_refunded(autojump_clock):
+    tenant = Tenant(key(rpm=1, tpm=1000))
+    with pytest.raises(CallFailed):
+        async with tenant.turn(1000) as turn:
+            turn.settle(400)
+            turn.refund()
+            raise CallFailed("after the response")
+    assert tenant.limits().tokens.remaining == 600
 
 
 async def test_a_turn_that_cannot_come_in_time_is_refused_at_once_with_the_seconds(autojump_clock):

@@ -138,10 +138,9 @@ async def test_every_family_has_samples_somewhere(autojump_clock, tmp_path):
 
 async def test_limits_and_budgets_are_used_in_parts(autojump_clock):
     metrics = Metrics()
-    more = {
-        "limits": Limits(rpm=60, burst_s=60),
-        "ledger": LedgerPolicy(budgets=[Budget("0.01"), Budget("1", per="tenant")]),
-    }
+    of_keys = [Budget("2", per="tenant", match=f"lane {number}") for number in range(15)]
+    budgets = [Budget("0.01"), Budget("1", per="tenant"), *of_keys]
+    more = {"limits": Limits(rpm=60, burst_s=60), "ledger": LedgerPolicy(budgets=budgets)}
     async with open_troupe(settings_with(metrics, Reply(after=0.0), **more)) as troupe:
         for number in range(15):
             request = Request.of(f"Hi {number}", model=MODEL, max_tokens=20)
@@ -153,7 +152,8 @@ async def test_limits_and_budgets_are_used_in_parts(autojump_clock):
     spent = float(costs.totals.spent.usd)
     assert seen("ledger_dollars", "spent", MODEL) == pytest.approx(spent, abs=1e-12)
     assert seen("budget_used_ratio", "$0.01 in total") == pytest.approx(spent / 0.01)
-    assert len(seen.series("budget_used_ratio")) == 2
+    assert seen("budget_used_ratio", "$2 per tenant") > 0
+    assert len(seen.series("budget_used_ratio")) == 3  # no name of a tenant is a label
 
 
 async def test_after_the_troupe_the_counters_are_left_and_the_readings_gone(autojump_clock):

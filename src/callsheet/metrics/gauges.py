@@ -218,7 +218,7 @@ def _of_costs(statistics: CostStatistics, labels: GaugeLabels) -> Iterator[Sampl
     yield Sample("callsheet_ledger_open_calls", (), statistics.open_calls)
     yield Sample("callsheet_ledger_unwritten_transactions", (), statistics.unwritten)
     used = _Merged("callsheet_budget_used_ratio", max)
-    for state in statistics.budgets:  # their names are those of the settings
+    for state in statistics.budgets:  # each tenant of a gateway may have one
         usd = state.budget.usd
-        used.add(state.budget.name, value=float(state.used / usd) if usd else 1.0)
+        used.add(state.budget.scope, value=float(state.used / usd) if usd else 1.0)
     yield from used

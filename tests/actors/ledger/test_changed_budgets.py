@@ -12,9 +12,15 @@ from ledger_stage import BOUND, NOON, PAID, PRICES, books, ledger, ledger_to
 
 from callsheet.actors import CallContext, ChangeBudgets, Complete, LedgerPolicy, Request
 from callsheet.actors.errors import BudgetExceeded
-from callsheet.actors.ledger.book import Book, CallOutcome
+from callsheet.actors.ledger.book import Book, CallOutcome, CostTotals
 from callsheet.actors.ledger.budgets import Budget, BudgetCounter, Excess
-from callsheet.actors.ledger.entries import Amount, CostLabel, Payer, cost_labels
+from callsheet.actors.ledger.entries import (
+    Amount,
+    CostLabel,
+    LedgerEntry,
+    Payer,
+    cost_labels,
+)
 
 DAY = "2026-11-26"
 
@@ -236,3 +242,50 @@ async def test_several_ledgers_of_one_process_share_the_budgets_of_a_file(autoju
 def test_a_policy_with_thousands_of_budgets_is_made_at_once():
     budgets = [Budget("1", per="tenant", match=f"t{number}") for number in range(2000)]
     assert len(LedgerPolicy(budgets=budgets).budgets) == 2000
+
+
+# ------------------------------------------------------------------------------ readings
+
+
+@given(STEPS)
+def test_a_reading_is_the_same_however_often_the_book_was_read(steps):
+    often, once, keys = Book(), Book(), []
+    for number, step in enumerate(steps):
+        for book in (often, once):
+            if isinstance(step, list):
+                book.reserve(str(number), step, NOON)
+            elif step == "extend" and keys:
+                book.extend(keys[-1], NOON)
+            elif keys:
+                paid = Amount(Decimal(1), calls=1) if step == "settle" else None
+                book.settle(keys[0], CallOutcome(paid, 1 if step == "maybe" else 0), NOON)
+        if isinstance(step, list):
+            keys.append(str(number))
+        elif step != "extend" and keys:
+            keys.pop(0)
+        often.statistics()
+    assert often.statistics() == once.statistics()
+
+
+def test_a_reading_takes_in_what_has_changed_alone(monkeypatch):
+    book, added = Book(), []
+    for number in range(1000):
+        book.reserve(str(number), [payer(1, tenant=str(number))], NOON)
+    whole = book.statistics()
+    add = CostTotals.__add__
+    monkeypatch.setattr(CostTotals, "__add__", lambda *them: (added.append(1), add(*them))[1])
+    book.settle("7", CallOutcome(None, 0), NOON)
+    assert book.statistics().totals.reserved.usd == 999
+    assert len(added) == 7  # the whole, and one of each dimension
+    assert whole.totals.reserved.usd == 1000
+
+
+def test_a_reading_has_the_budgets_of_the_latest_day():
+    book = Book([Budget("5", per="tenant", match="a", period="day"), Budget("5", per="day")])
+    for day in (*(f"2026-{month}-{day}" for month in (10, 11) for day in range(10, 31)), DAY):
+        label = CostLabel("c", "", "a", "m", day)
+        book.post(LedgerEntry("spent", label, Amount(Decimal(1), calls=1)))
+    names = [(one.name, one.used) for one in book.statistics().budgets]
+    assert names == [("a 2026-11-30", 1), ("2026-11-30", 1)]
+    with pytest.raises(Excess):  # an earlier day is known as well
+        book.reserve("1", [payer(4)], NOON)

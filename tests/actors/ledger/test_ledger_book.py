@@ -252,7 +252,7 @@ def test_a_budget_has_a_pattern_of_accounts_and_a_period():
     assert not allows(book, "d", line("0.9", tenant="team-a", day="2026-11-30"))
     assert allows(book, "e", line("0.9", tenant="team-a", day="2026-12-01"))
     names = [state.name for state in book.statistics().budgets]
-    assert names == ["team-a 2026-11", "team-b 2026-11", "team-a 2026-12"]
+    assert names == ["team-a 2026-12"], "those of the latest month"
     assert Budget(5, per="tenant", match="team-*", period="day").name == (
         "$5 per tenant (team-*) and day"
     )

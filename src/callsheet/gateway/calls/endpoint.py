@@ -179,11 +179,11 @@ class _Call:
             response = await ask_for(
                 troupe.first_stage,
                 request,
-                self._context(came),
+                self._context(came, turn),
                 observer=troupe.observer,
                 destination=troupe.destination,
             )
-            self._settle(turn, response)
+            response = self._settled(response, turn)
         body = self.reply.dialect.whole(
             self.inbound, response, name=self.reply.request_id, created=self._created()
         )
@@ -212,7 +212,7 @@ class _Call:
             stream_for(
                 troupe.first_stage,
                 request,
-                self._context(came),
+                self._context(came, turn),
                 observer=troupe.observer,
                 destination=troupe.destination,
                 wants_events=True,
@@ -220,8 +220,8 @@ class _Call:
         ):
             async for item in items:
                 if isinstance(item, Response):
-                    self._settle(turn, item)
-                    await out.end(comment_of(item) + writer.end(item))
+                    response = self._settled(item, turn)
+                    await out.end(comment_of(response) + writer.end(response))
                 else:
                     await out.write(writer.feed(item))
 
@@ -255,12 +255,14 @@ class _Call:
         allowed = None if key is None else key.allowed
         return self.service.rules.allow if allowed is None else allowed
 
-    def _context(self, came: float) -> CallContext:
+    def _context(self, came: float, turn: TenantTurn | None) -> CallContext:
+        """Return the context of the call, whose patience its own turn may have taken a part of."""
+        waited_s = 0.0 if turn is None else turn.waited_s
         return CallContext(
             self.reply.request_id,
             lane=self.caller.lane,
             tenant=self.caller.name,
-            patience_s=self.wishes.patience_s,
+            patience_s=max(0.0, self.wishes.patience_s - waited_s),
             came=came,
             allowed=self.allowed,
         )
@@ -287,8 +289,12 @@ class _Call:
     def _created(self) -> int:
         return int(self.service.wall_clock().timestamp())
 
-    def _settle(self, turn: TenantTurn | None, response: Response) -> None:
-        """Note what the call has cost."""
-        self.facts.cost_usd, self.facts.queued_s = response.cost_usd, response.queued_s
+    def _settled(self, response: Response, turn: TenantTurn | None) -> Response:
+        """Note what the call has cost, and return its response with the wait for its own turn."""
         if turn is not None:
-            turn.settle(response.usage.total_tokens)
+            # What the cache or another call has responded took nothing of the provider.
+            turn.settle(response.usage.total_tokens if response.http_requests else 0)
+            if turn.waited_s:
+                response = attrs.evolve(response, queued_s=response.queued_s + turn.waited_s)
+        self.facts.cost_usd, self.facts.queued_s = response.cost_usd, response.queued_s
+        return response

@@ -7,7 +7,8 @@ from typing import Self, final
 
 import trio
 
-from ...actors import TurnTooLate
+from ...actors import CallFailed, TurnTooLate
+from ...runtime import AskFailed, Verdict
 from .key import ApiKey
 from .turns import OwnLimits, TurnLine, TurnPlace
 
@@ -117,6 +118,7 @@ class TenantTurn:
         self._patience_s = patience_s
         self._came = came
         self._place: TurnPlace | None = None
+        self._is_settled = False
 
     async def __aenter__(self) -> Self:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -145,8 +147,11 @@ class TenantTurn:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._place is not None:
-            self._line.end(self._place, trio.current_time())
+        place, now = self._place, trio.current_time()
+        if place is not None:
+            if error is not None and not self._is_settled and _was_not_sent(error):
+                self._line.refund(place, now)
+            self._line.end(place, now)
             self._wake()
 
     def settle(self, tokens: float) -> None:
@@ -156,12 +161,17 @@ class TenantTurn:
             tokens: what the provider has counted.
         """
         if self._place is not None:
+            self._is_settled = True
             self._line.settle(self._place, tokens, trio.current_time())
             self._wake()
 
     def refund(self) -> None:
-        """Give back what was debited, because nothing was sent."""
-        if self._place is not None:
+        """Give back what was debited, because nothing was sent.
+
+        The end of the block does that itself for an error which says so.
+        """
+        if self._place is not None and not self._is_settled:
+            self._is_settled = True
             self._line.refund(self._place, trio.current_time())
             self._wake()
 
@@ -197,6 +207,13 @@ class TenantTurn:
 
     def _wake(self) -> None:
         self._tenant._wake()  # noqa: SLF001  # its other half
+
+
+def _was_not_sent(error: BaseException) -> bool:
+    """Return whether a call has certainly sent nothing to the provider."""
+    if isinstance(error, CallFailed):
+        return not error.attempts and error.billed == "no"
+    return isinstance(error, AskFailed) and error.verdict is Verdict.NOT_STARTED
 
 
 @final
