@@ -3,6 +3,7 @@
 Without an admin key, the page is there for the machine itself, and for no other one.
 """
 
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Literal, final
@@ -15,6 +16,7 @@ Access = Literal["yes", "log in", "not here"]
 """Whether the page is shown, shown after a login, or does not exist for this client."""
 
 _COOKIE = "callsheet_session"
+_PORT = re.compile(r":\d*$")
 # Headers by which a proxy shows that the client is another machine.
 _OF_PROXIES = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
@@ -78,7 +80,16 @@ def cookie_name(request: HttpRequest) -> str:
     Args:
         request: any request of the client.
     """
-    return f"__Host-{_COOKIE}" if request.url.scheme == "https" else _COOKIE
+    return f"__Host-{_COOKIE}" if is_encrypted(request) else _COOKIE
+
+
+def is_encrypted(request: HttpRequest) -> bool:
+    """Return whether a request came by TLS, here or at a trusted proxy.
+
+    Args:
+        request: what the client has sent.
+    """
+    return bool(request.scope["scheme"] == "https")
 
 
 def address_of(request: HttpRequest) -> str:
@@ -101,7 +112,7 @@ def is_on_this_machine(request: HttpRequest) -> bool:
     """
     if any(name in request.headers for name in _OF_PROXIES):
         return False
-    host = request.url.hostname or ""
+    host = _PORT.sub("", request.headers.get("host", "")).strip("[]").lower()
     return _is_loopback(address_of(request)) and (host == "localhost" or _is_loopback(host))
 
 

@@ -19,7 +19,7 @@ from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from .access import PageAccess, address_of, comes_from_here, cookie_name
+from .access import PageAccess, address_of, comes_from_here, cookie_name, is_encrypted
 from .document import to_json
 from .feed import GatewayView, PageFeed
 from .sessions import SESSION_S, PageSessions, TooManyAttempts, WrongKey
@@ -160,7 +160,7 @@ class _Page:
             cookie_name(request),
             token,
             max_age=int(SESSION_S),
-            secure=request.url.scheme == "https",
+            secure=is_encrypted(request),
             httponly=True,
             samesite="strict",
         )
