@@ -118,7 +118,7 @@ async def test_wrong_keys_are_refused_in_words_and_slowed_down(autojump_clock, v
         for _ in range(3):
             wrong = await client.post("/ui/login", data={"key": "<script>"})
             assert wrong.status_code == 401
-            assert "This is not the admin key." in wrong.text
+            assert "This is no admin key." in wrong.text
             assert "<script>" not in wrong.text
         slowed = await client.post("/ui/login", data=LOGIN)
         assert (slowed.status_code, slowed.headers["retry-after"]) == (429, "1")
@@ -313,10 +313,10 @@ async def test_readings_that_take_long_are_made_more_rarely(autojump_clock):
     assert 9 <= view.readings_made <= 11
 
 
-@pytest.mark.parametrize("error", [AskTimedOut("ledger", Verdict.NOT_STARTED), LedgerUnavailable("disk full"), None])
+@pytest.mark.parametrize(
+    "error", [AskTimedOut("ledger", Verdict.NOT_STARTED), LedgerUnavailable("disk full"), None]
+)
 async def test_a_ledger_that_does_not_reply_is_shown_as_it_was(autojump_clock, view, error):
-    """Without an error, it hangs."""
-
     async def costs():
         await trio.sleep(0 if error else 60)
         raise error

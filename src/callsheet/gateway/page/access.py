@@ -1,6 +1,7 @@
-"""Who may see a request's answer: by the cookie of a session, by the admin key, or by the place.
+"""Who may see a request's answer: by the cookie of a session, by an admin key, or by the place.
 
-Without an admin key, the page is there for the machine itself, and for no other one.
+Without an admin key in its environment, the page is there for the machine itself, and for those
+with a key of an admin.
 """
 
 import re
@@ -26,11 +27,13 @@ class PageAccess:
     """Decides who may see the page.
 
     Args:
-        sessions: the open sessions; None without an admin key.
+        sessions: the open sessions; None where no key opens any.
+        opens_here: whether clients on this machine need no session; by default, if there are none.
     """
 
-    def __init__(self, sessions: PageSessions | None) -> None:
+    def __init__(self, sessions: PageSessions | None, *, opens_here: bool | None = None) -> None:
         self.sessions = sessions
+        self._opens_here = sessions is None if opens_here is None else opens_here
 
     def of(self, request: HttpRequest, now: float) -> Access:
         """Return whether a client may see the page.
@@ -39,8 +42,10 @@ class PageAccess:
             request: what the client has sent.
             now: the current time in seconds.
         """
+        if self._opens_here and is_on_this_machine(request):
+            return "yes"
         if self.sessions is None:
-            return "yes" if is_on_this_machine(request) else "not here"
+            return "not here"
         return "log in" if self.ends_at(request, now) is None else "yes"
 
     def ends_at(self, request: HttpRequest, now: float) -> float | None:

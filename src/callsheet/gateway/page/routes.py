@@ -149,7 +149,7 @@ class _Page:
         try:
             token = sessions.log_in(key, address_of(request), trio.current_time())
         except WrongKey:
-            return _login_page("This is not the admin key.", 401)
+            return _login_page("This is no admin key.", 401)
         except TooManyAttempts as error:
             words = (
                 f"Too many wrong keys came from your address. Try again in {error.wait_s:.0f} s."
