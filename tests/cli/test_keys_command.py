@@ -206,6 +206,15 @@ def test_a_settings_file_that_cannot_be_used_is_named(folder, text, error):
         assert error in refused(f"{line} --config callsheet.toml")
 
 
+def test_a_key_may_open_the_page_of_the_gateway():
+    created = keys("create ann --admin --json")
+    assert json.loads(created.stdout)["key"]["is_admin"]
+    replaced = keys("create ann --replace --json")
+    assert json.loads(replaced.stdout)["key"]["is_admin"]
+    keys("create bob")
+    assert " admin" in keys("list").stdout
+
+
 @pytest.mark.parametrize("words", ["none", "cache", ""])
 def test_what_a_key_allows(words):
     result = keys("create a --json --allow", words)

@@ -186,6 +186,14 @@ def keys() -> None:
     "Default: what the settings file of the gateway says.",
 )
 @option(
+    "--admin",
+    "is_admin",
+    section="Limits",
+    is_flag=True,
+    default=None,
+    help="Let it also open the page, the metrics and `callsheet top` of the gateway.",
+)
+@option(
     "--expires",
     "expires_at",
     section="Validity",

@@ -169,7 +169,7 @@ def _can_create(path: Path) -> bool:
 
 def _admin(settings: GatewaySettings) -> CheckedPart:
     if settings.admin_key is None:
-        text = "none: the page and the metrics are for programs on this machine"
+        text = "none: the page and the metrics are for this machine, and for keys with --admin"
         return CheckedPart("admin key", "", "ok", text)
     if len(settings.admin_key) < _SHORT_KEY:
         text = f"has fewer than {_SHORT_KEY} characters, so it can be guessed"

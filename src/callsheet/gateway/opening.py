@@ -74,7 +74,7 @@ async def cast_gateway(
     )
     if keys is not None:
         await runtime.spawn("keys", partial(KeysActor, keys, tenants, endpoints))
-    access = PageAccess(None if settings.admin_key is None else PageSessions(settings.admin_key))
+    access = _access(settings.admin_key, keys)
     views = GatewayViews(gateway, recorder, metrics, access, tenants)
     routes = [*operation_routes(views), *page_routes(views, access)]
     return gateway, gateway_app(gateway.service, client, routes)
@@ -108,6 +108,14 @@ async def open_gateway(
         await runtime.spawn("server", partial(ServerActor, app, gateway))
         yield gateway
         await gateway.drain()
+
+
+def _access(admin_key: str | None, keys: KeyStore | None) -> PageAccess:
+    """Return who may see the page: those with the admin key, or with a key of an admin."""
+    if admin_key is None and keys is None:
+        return PageAccess(None)
+    find = None if keys is None else keys.find_admin
+    return PageAccess(PageSessions(admin_key, find_admin=find), opens_here=admin_key is None)
 
 
 def _metrics_for(settings: GatewaySettings) -> "Metrics | None":

@@ -161,7 +161,7 @@ async def test_the_log_out_leads_to_the_login_and_ends_other_tabs():
         await tab.type("wrong")
         await tab.press("Enter")
         await tab.until("document.querySelector('.problem').textContent !== ''")
-        assert await tab.text(".problem") == "This is not the admin key."
+        assert await tab.text(".problem") == "This is no admin key."
         assert "wrong" not in await tab.run("location.href")
 
 

@@ -20,7 +20,7 @@ BODY = {"model": "gpt-5-nano", "messages": [{"role": "user", "content": "my secr
 
 
 @asynccontextmanager
-async def open_keyed(folder, **more):
+async def open_keyed(folder, *, admin_key=KEY):
     """A gateway with two keys, of which one has a limit of its own; yield it and the keys."""
     with KeyStore(folder / "keys.sqlite3", create=True) as store:
         secrets = {
@@ -38,8 +38,7 @@ async def open_keyed(folder, **more):
         routes=[ModelRoute(name="*", troupe="main")],
         listen=[Listen()],
         keys=folder / "keys.sqlite3",
-        admin_key=KEY,
-        **more,
+        admin_key=admin_key,
     )
     async with transport, open_gateway(settings) as gateway:
         yield gateway, secrets
@@ -106,3 +105,26 @@ async def test_a_page_that_is_open_does_not_hold_up_the_end(tmp_path):
             began = trio.current_time()
         assert trio.current_time() - began < 5
     assert ends[-1] == "event: draining"
+
+
+async def test_a_key_of_an_admin_opens_the_page_until_it_is_revoked(tmp_path):
+    with KeyStore(tmp_path / "keys.sqlite3", create=True) as store:
+        secret = store.create(KeyTerms(name="ann", is_admin=True)).secret
+        async with (
+            open_keyed(tmp_path, admin_key=None) as (gateway, secrets),
+            httpx.AsyncClient(trust_env=False, base_url=gateway.urls[0]) as client,
+        ):
+            elsewhere = {"x-forwarded-for": "192.0.2.1"}
+            wrong = await client.post(
+                "/ui/login", data={"key": secrets["team-a"]}, headers=elsewhere
+            )
+            assert wrong.status_code == 401
+            opened = await client.post("/ui/login", data={"key": secret}, headers=elsewhere)
+            assert opened.status_code == 303
+            assert (await client.get("/ui", headers=elsewhere)).status_code == 200
+            assert (await client.get("/api/reading")).status_code == 200  # on this machine
+            store.revoke("ann")
+            with trio.fail_after(5):
+                while (await client.get("/ui", headers=elsewhere)).status_code == 200:  # noqa: ASYNC110
+                    await trio.sleep(0.1)
+            assert (await client.get("/api/reading", headers=elsewhere)).status_code == 401

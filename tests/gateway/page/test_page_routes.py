@@ -13,16 +13,17 @@ from page_demo import KEY
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 
-from callsheet.actors import CallContext, CallEvent, Reading
+from callsheet.actors import CallContext, CallEvent, LedgerUnavailable, Reading
 from callsheet.gateway import page
 from callsheet.gateway.page import CallRecorder, PageAccess, PageSessions, feed, page_routes, routes
+from callsheet.runtime import AskTimedOut, Verdict
 
 STATIC = Path(page.__file__).parent / "static"
 LOGIN = {"key": KEY}
 PAGES = ("/ui", "/api/reading", "/api/events", "/api/call?id=req-1")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class QuietGateway:
     """A gateway without calls, which counts how often it is read."""
 
@@ -117,7 +118,7 @@ async def test_wrong_keys_are_refused_in_words_and_slowed_down(autojump_clock, v
         for _ in range(3):
             wrong = await client.post("/ui/login", data={"key": "<script>"})
             assert wrong.status_code == 401
-            assert "This is not the admin key." in wrong.text
+            assert "This is no admin key." in wrong.text
             assert "<script>" not in wrong.text
         slowed = await client.post("/ui/login", data=LOGIN)
         assert (slowed.status_code, slowed.headers["retry-after"]) == (429, "1")
@@ -199,6 +200,13 @@ async def test_without_an_admin_key_only_this_machine_has_a_page(
         assert login.status_code == (303 if is_there else 404)
         if is_there:
             assert "Log out" not in (await client.get("/ui")).text
+
+
+@pytest.mark.parametrize("host", ["[::1", "", "[", "a b", "127.0.0.1:x", ":4000", "\xff"])
+async def test_a_host_that_is_none_has_no_page(autojump_clock, host):
+    async with browser(QuietGateway(), admin_key="", address="127.0.0.1") as client:
+        headers = {"host": host.encode("latin-1")}
+        assert (await client.get("/api/reading", headers=headers)).status_code == 404
 
 
 async def test_every_answer_has_the_headers_that_keep_the_page_safe(autojump_clock, view):
@@ -303,6 +311,24 @@ async def test_readings_that_take_long_are_made_more_rarely(autojump_clock):
         with trio.move_on_after(100):
             await stream_of(client)
     assert 9 <= view.readings_made <= 11
+
+
+@pytest.mark.parametrize(
+    "error", [AskTimedOut("ledger", Verdict.NOT_STARTED), LedgerUnavailable("disk full"), None]
+)
+async def test_a_ledger_that_does_not_reply_is_shown_as_it_was(autojump_clock, view, error):
+    async def costs():
+        await trio.sleep(0 if error else 60)
+        raise error
+
+    async with browser(view) as client:
+        await client.post("/ui/login", data=LOGIN)
+        assert (await client.get("/api/reading")).status_code == 200
+        view.costs = costs
+        await trio.sleep(5)
+        began = trio.current_time()
+        assert (await client.get("/api/reading")).status_code == 200
+        assert trio.current_time() - began <= 1
 
 
 async def test_a_viewer_that_goes_away_during_a_reading_leaves_it_to_the_next(autojump_clock):

@@ -117,9 +117,23 @@ def test_memory_is_bounded():
     for number in range(3000):
         opened.log_in(KEY, HERE, 0.0)
         fail(opened, 1, f"10.0.{number // 250}.{number % 250}")
-    assert len(opened._ends) == 64
+    assert len(opened._open) == 64
     assert len(opened._failures) == 1000
     assert opened.end_of(first, 0.0) is None
+
+
+def test_a_session_ends_with_the_key_of_the_store_that_opened_it():
+    valid = {"key of an admin"}
+    opened = PageSessions(
+        None, find_admin=lambda key: (lambda: key in valid) if key in valid else None
+    )
+    token = opened.log_in("key of an admin", HERE, 0.0)
+    assert opened.end_of(token, 1.0) is not None
+    valid.clear()
+    assert opened.end_of(token, 2.0) is None
+    fail(opened, 1)
+    both = PageSessions(KEY, find_admin=lambda _: None)
+    assert both.end_of(both.log_in(KEY, HERE, 0.0), 1.0) is not None
 
 
 def test_an_empty_admin_key_opens_nothing():

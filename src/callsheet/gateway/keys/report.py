@@ -54,6 +54,7 @@ def keys_table(keys: Iterable[ApiKey], at: float) -> Table:
         "models": lambda key: ", ".join(key.models),
         "budgets": lambda key: ", ".join(key.budgets),
         "allow": lambda key: "" if key.allow is None else ", ".join(key.allow) or "nothing",
+        "admin": lambda key: "yes" if key.is_admin else "",
         "ends": lambda key: _end(key, at),
     }
     shown = {name: cell for name, cell in columns.items() if not _USUAL.issuperset(map(cell, keys))}

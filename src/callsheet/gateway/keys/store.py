@@ -169,6 +169,23 @@ class KeyStore:
             return None
         return key if key.is_valid(self._clock()) else None
 
+    def find_admin(self, secret: str) -> Callable[[], bool] | None:
+        """Return what tells whether a key is still one of an admin; None if it is none now.
+
+        Args:
+            secret: what a client has sent.
+        """
+        key = self.find(secret)
+        if key is None or not key.is_admin:
+            return None
+        digest = hash_of(secret)
+
+        def is_valid() -> bool:
+            known = self._by_hash.get(digest)
+            return known is not None and known.is_admin and known.is_valid(self._clock())
+
+        return is_valid
+
     def valid(self) -> tuple[ApiKey, ...]:
         """Return the keys that are valid now, the oldest first."""
         now = self._clock()

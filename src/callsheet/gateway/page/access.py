@@ -1,8 +1,10 @@
-"""Who may see a request's answer: by the cookie of a session, by the admin key, or by the place.
+"""Who may see a request's answer: by the cookie of a session, by an admin key, or by the place.
 
-Without an admin key, the page is there for the machine itself, and for no other one.
+Without an admin key in its environment, the page is there for the machine itself, and for those
+with a key of an admin.
 """
 
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Literal, final
@@ -15,6 +17,7 @@ Access = Literal["yes", "log in", "not here"]
 """Whether the page is shown, shown after a login, or does not exist for this client."""
 
 _COOKIE = "callsheet_session"
+_PORT = re.compile(r":\d*$")
 # Headers by which a proxy shows that the client is another machine.
 _OF_PROXIES = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
@@ -24,11 +27,13 @@ class PageAccess:
     """Decides who may see the page.
 
     Args:
-        sessions: the open sessions; None without an admin key.
+        sessions: the open sessions; None where no key opens any.
+        opens_here: whether clients on this machine need no session; by default, if there are none.
     """
 
-    def __init__(self, sessions: PageSessions | None) -> None:
+    def __init__(self, sessions: PageSessions | None, *, opens_here: bool | None = None) -> None:
         self.sessions = sessions
+        self._opens_here = sessions is None if opens_here is None else opens_here
 
     def of(self, request: HttpRequest, now: float) -> Access:
         """Return whether a client may see the page.
@@ -37,8 +42,10 @@ class PageAccess:
             request: what the client has sent.
             now: the current time in seconds.
         """
+        if self._opens_here and is_on_this_machine(request):
+            return "yes"
         if self.sessions is None:
-            return "yes" if is_on_this_machine(request) else "not here"
+            return "not here"
         return "log in" if self.ends_at(request, now) is None else "yes"
 
     def ends_at(self, request: HttpRequest, now: float) -> float | None:
@@ -78,7 +85,16 @@ def cookie_name(request: HttpRequest) -> str:
     Args:
         request: any request of the client.
     """
-    return f"__Host-{_COOKIE}" if request.url.scheme == "https" else _COOKIE
+    return f"__Host-{_COOKIE}" if is_encrypted(request) else _COOKIE
+
+
+def is_encrypted(request: HttpRequest) -> bool:
+    """Return whether a request came by TLS, here or at a trusted proxy.
+
+    Args:
+        request: what the client has sent.
+    """
+    return bool(request.scope["scheme"] == "https")
 
 
 def address_of(request: HttpRequest) -> str:
@@ -101,7 +117,7 @@ def is_on_this_machine(request: HttpRequest) -> bool:
     """
     if any(name in request.headers for name in _OF_PROXIES):
         return False
-    host = request.url.hostname or ""
+    host = _PORT.sub("", request.headers.get("host", "")).strip("[]").lower()
     return _is_loopback(address_of(request)) and (host == "localhost" or _is_loopback(host))
 
 

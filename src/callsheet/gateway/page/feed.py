@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from typing import Protocol, final
 
 import trio
 
-from ...actors import CostStatistics, Reading
+from ...actors import CallFailed, CostStatistics, Reading
+from ...runtime import AskFailed
 from .document import DocumentMaker, GatewayState, PageClock, TenantReading, to_json
 from .recorder import CallRecorder
 
@@ -16,7 +17,9 @@ _EVERY_S = 1.0
 # A reading of many actors and calls is given for longer, so that readings take at most about a
 # twentieth of the program's time. That is also true for the sums of a long ledger.
 _TIMES_ITS_DURATION = 20.0
+_SELDOM_S = 30.0  # the longest time between two documents
 _COSTS_EVERY_S = 5.0
+_WITHIN_S = 1.0  # a ledger that takes longer is shown as it was
 _MAX_VIEWERS = 32
 
 
@@ -104,12 +107,9 @@ class PageFeed:
         view, began = self._view, trio.current_time()
         readings = await view.readings()
         if trio.current_time() >= self._costs_until:
-            asked = trio.current_time()
-            self._costs = await view.costs()
-            took = trio.current_time() - asked
-            self._costs_until = asked + max(_COSTS_EVERY_S, took * _TIMES_ITS_DURATION)
+            await self._read_costs()
         now = trio.current_time()
-        every_s = max(_EVERY_S, (now - began) * _TIMES_ITS_DURATION)
+        every_s = min(_SELDOM_S, max(_EVERY_S, (now - began) * _TIMES_ITS_DURATION))
         clock = PageClock(
             now=now, unix_s=self._unix_now(), started_at=view.started_at, every_s=every_s
         )
@@ -121,3 +121,11 @@ class PageFeed:
         self.next_at = now + every_s
         self.readings += 1
         return body
+
+    async def _read_costs(self) -> None:
+        """Ask for the sums of the ledger; the former ones stay if it does not reply in time."""
+        asked = trio.current_time()
+        with suppress(AskFailed, CallFailed), trio.move_on_after(_WITHIN_S):
+            self._costs = await self._view.costs()
+        took_s = trio.current_time() - asked
+        self._costs_until = asked + max(_COSTS_EVERY_S, took_s * _TIMES_ITS_DURATION)

@@ -19,7 +19,7 @@ from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from .access import PageAccess, address_of, comes_from_here, cookie_name
+from .access import PageAccess, address_of, comes_from_here, cookie_name, is_encrypted
 from .document import to_json
 from .feed import GatewayView, PageFeed
 from .sessions import SESSION_S, PageSessions, TooManyAttempts, WrongKey
@@ -149,7 +149,7 @@ class _Page:
         try:
             token = sessions.log_in(key, address_of(request), trio.current_time())
         except WrongKey:
-            return _login_page("This is not the admin key.", 401)
+            return _login_page("This is no admin key.", 401)
         except TooManyAttempts as error:
             words = (
                 f"Too many wrong keys came from your address. Try again in {error.wait_s:.0f} s."
@@ -160,7 +160,7 @@ class _Page:
             cookie_name(request),
             token,
             max_age=int(SESSION_S),
-            secure=request.url.scheme == "https",
+            secure=is_encrypted(request),
             httponly=True,
             samesite="strict",
         )

@@ -1,7 +1,8 @@
-"""Who may see the page: those with the admin key, and for a while with the cookie it is traded for.
+"""Who may see the page: those with an admin key, and for a while with the cookie it is traded for.
 
-The cookie is a random text, so that the key itself is in no browser. Wrong keys slow down those who
-come from the same address, and no others. Pure (R14).
+One admin key is in the environment of the gateway. Others may be keys of its store, and a session
+ends with the key that opened it. The cookie is a random text, so that no browser keeps a key. Wrong
+keys slow down those who come from the same address, and no others. Pure (R14).
 """
 
 import secrets
@@ -25,8 +26,12 @@ _FORGET_S = 900.0  # since the latest wrong key of an address
 _PREFIX_BITS = 64  # of an IPv6 address: one customer has all of the others
 
 
+FindAdmin = Callable[[str], Callable[[], bool] | None]
+"""Looks for a key of an admin: what tells whether it is still valid; None if it is none."""
+
+
 class WrongKey(Exception):
-    """The key is not the admin key."""
+    """The key is no admin key."""
 
 
 class TooManyAttempts(Exception):
@@ -55,32 +60,51 @@ class _Failures:
         return self.latest_at + min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0**doublings)
 
 
+@attrs.frozen
+class _Session:
+    end: float
+    is_valid: Callable[[], bool]
+
+
+def _always() -> bool:
+    return True
+
+
 @final
 class PageSessions:
     """The sessions of a gateway, in memory: they end with the process.
 
     Args:
-        admin_key: the key that opens a session.
+        admin_key: the key that opens a session; None for no other ones than those of `find_admin`.
+        find_admin: looks for another key that does; None for no other ones.
         new_token: makes the random text of a session.
+
+    Raises:
+        ValueError: the admin key is empty.
     """
 
     def __init__(
-        self, admin_key: str, *, new_token: Callable[[], str] = secrets.token_urlsafe
+        self,
+        admin_key: str | None,
+        *,
+        find_admin: FindAdmin | None = None,
+        new_token: Callable[[], str] = secrets.token_urlsafe,
     ) -> None:
-        if not admin_key:
+        if admin_key is not None and not admin_key:
             raise ValueError("the admin key is empty")
-        self._key = _digest(admin_key)
+        self._key = None if admin_key is None else _digest(admin_key)
+        self._find_admin = find_admin
         self._new_token = new_token
-        # {digest of the token: end}, in the order of time. A digest, so that how long it takes to
-        # find one tells nothing of a token.
-        self._ends: dict[bytes, float] = {}
+        # {digest of the token: session}, in the order of time. A digest, so that how long it takes
+        # to find one tells nothing of a token.
+        self._open: dict[bytes, _Session] = {}
         self._failures: OrderedDict[str, _Failures] = OrderedDict()  # {address: failures}
 
     def __repr__(self) -> str:
-        return f"<PageSessions {len(self._ends)} open>"
+        return f"<PageSessions {len(self._open)} open>"
 
-    def check_key(self, key: str, address: str, now: float) -> None:
-        """Check a key, in a time that does not depend on it.
+    def check_key(self, key: str, address: str, now: float) -> Callable[[], bool]:
+        """Check a key, in a time that does not depend on it; return whether it still is an admin's.
 
         Args:
             key: what the client has sent.
@@ -89,7 +113,7 @@ class PageSessions:
 
         Raises:
             TooManyAttempts: the address has to wait; the key was not looked at.
-            WrongKey: it is not the admin key.
+            WrongKey: it is no admin key.
         """
         place = _place(address)
         failures = self._failures.get(place)
@@ -98,7 +122,8 @@ class PageSessions:
                 del self._failures[place]
             elif now < failures.next_at:
                 raise TooManyAttempts(failures.next_at - now)
-        if not compare_digest(_digest(key), self._key):
+        is_valid = self._admin(key)
+        if is_valid is None:
             failures = self._failures.setdefault(place, _Failures())
             failures.count += 1
             failures.latest_at = now
@@ -107,6 +132,7 @@ class PageSessions:
                 self._failures.popitem(last=False)
             raise WrongKey
         self._failures.pop(place, None)
+        return is_valid
 
     def log_in(self, key: str, address: str, now: float) -> str:
         """Open a session and return its token.
@@ -119,11 +145,11 @@ class PageSessions:
         Raises:
             TooManyAttempts, WrongKey: as for `check_key`.
         """
-        self.check_key(key, address, now)
+        is_valid = self.check_key(key, address, now)
         token = self._new_token()
-        self._ends[_digest(token)] = now + SESSION_S
-        if len(self._ends) > _MAX_SESSIONS:
-            del self._ends[next(iter(self._ends))]
+        self._open[_digest(token)] = _Session(now + SESSION_S, is_valid)
+        if len(self._open) > _MAX_SESSIONS:
+            del self._open[next(iter(self._open))]
         return token
 
     def end_of(self, token: str, now: float) -> float | None:
@@ -133,8 +159,10 @@ class PageSessions:
             token: the token of the session, as the client has sent it.
             now: the current time in seconds.
         """
-        end = self._ends.get(_digest(token))
-        return end if end is not None and now < end else None
+        session = self._open.get(_digest(token))
+        if session is None or now >= session.end or not session.is_valid():
+            return None
+        return session.end
 
     def log_out(self, token: str) -> None:
         """Close a session; nothing happens if it is not open.
@@ -142,7 +170,12 @@ class PageSessions:
         Args:
             token: the token of the session.
         """
-        self._ends.pop(_digest(token), None)
+        self._open.pop(_digest(token), None)
+
+    def _admin(self, key: str) -> Callable[[], bool] | None:
+        if self._key is not None and compare_digest(_digest(key), self._key):
+            return _always
+        return None if self._find_admin is None else self._find_admin(key)
 
 
 def _digest(text: str) -> bytes:
