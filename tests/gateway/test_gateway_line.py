@@ -2,7 +2,6 @@
 
 import time
 from functools import partial
-from functools import partial
 
 import pytest
 import trio
