@@ -131,9 +131,9 @@ def settings_of(transport, *, troupe=None, **more):
     """Return the settings of a gateway for OpenAI and Anthropic."""
     usual = {"transport": transport, "max_waiting_calls": 100_000}
     usual |= troupe or {}
-    openai = Endpoint("http://provider/v1", "sk-provider")
-    vendor = VENDORS["anthropic"]
-    anthropic = Endpoint("http://provider/v1", "sk-ant-provider", vendor=vendor)
+    openai = Endpoint("http://provider/v1", "sk-provider", vendor=VENDORS["openai"])
+
+    anthropic = Endpoint("http://provider/v1", "sk-ant-provider", vendor=VENDORS["anthropic"])
     return GatewaySettings(
         troupes={
             "main": TroupeSettings(endpoint=openai, **usual),
