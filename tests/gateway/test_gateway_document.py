@@ -1,0 +1,102 @@
+"""docs/gateway.md is right: its commands exist, and its sessions run as they are typed.
+
+A session is a section of the page. A block that begins with the name of a file in a comment is this
+file, a block of `sh` is typed, and a server runs until the section ends.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+
+import click
+import pytest
+import trustme
+from documented import PAGE, ROOT, commands, python, sessions
+
+from callsheet.cli import main
+
+PORTS = ("4000", "4443", "8080")
+LIMIT_S = 120
+PAGES = [PAGE, ROOT / "deploy" / "README.md"]
+
+
+# ------------------------------------------------------------------ in the usual run
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.name}")
+def test_every_command_and_option_of_a_page_exists(page):
+    found = list(commands(page))
+    assert len(found) > 3
+    for arguments in found:
+        check(main, "callsheet", arguments)
+
+
+def check(command, name, arguments, parent=None):
+    """Let click parse a command line; files that it names need not exist."""
+    try:
+        context = command.make_context(name, list(arguments), parent=parent)
+    except (click.BadParameter, click.BadOptionUsage):
+        return  # of a file that is not there, or an argument that a sentence leaves out
+    except click.exceptions.Exit:
+        return  # --help and --version
+    if isinstance(command, click.Group):
+        rest = [*context._protected_args, *context.args]
+        if rest:
+            name, found, after = command.resolve_command(context, rest)
+            check(found, name, after, context)
+
+
+# ------------------------------------------------------------------ at length
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [str(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@pytest.mark.slow
+@pytest.mark.sockets
+@pytest.mark.parametrize("session", sessions(), ids=lambda session: session.title)
+def test_a_session_runs_as_it_is_typed(session, tmp_path):
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+
+    def moved(text):
+        for documented, free in ports.items():
+            text = text.replace(f":{documented}", f":{free}")
+            text = text.replace(f" {documented}\n", f" {free}\n")
+        return text
+
+    for name, text in session.files.items():
+        (tmp_path / name).write_text(moved(text))
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    environ = {
+        "PATH": f"{python()}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT / "src"),
+        "HOME": str(tmp_path),
+        "LANG": "C.UTF-8",
+    }
+    with subprocess.Popen(
+        ["bash", "-c", moved(session.script())],
+        cwd=tmp_path,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=LIMIT_S)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    log = tmp_path / "server.log"
+    assert process.returncode == 0, output + (log.read_text() if log.exists() else "")
