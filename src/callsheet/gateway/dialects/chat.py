@@ -16,12 +16,14 @@ from ...bodies import (
     take_schema,
 )
 from ..errors import Refusal
+from .carried import carry
 from .chunks import ChatChunks, ChunkWriter
 from .dialect import DialectName, InboundCall, StreamWriter
 from .error_bodies import openai_error, openai_error_event
 from .made import complete
-from .reading import build_request, need, take_choice, take_stream, take_tools
+from .reading import build_request, need, take_stream
 from .sse import to_json
+from .tools import take_choice, take_tools
 
 _MEMBERS = {"json_schema": "response_format.json_schema.schema"}
 
@@ -41,7 +43,7 @@ class ChatDialect:
         is_streamed, include_usage = take_stream(extra)
         take_limit_name(fields, body)
         take_schema(fields, extra)
-        take_tools(fields, extra, ("chat", None))
+        take_tools(fields, extra, "chat")
         take_choice(fields, extra, is_flat=False)
         members = _MEMBERS | {"max_tokens": str(fields.get("max_tokens_name", "max_tokens"))}
         request = build_request("chat", fields, members, extra_body=extra, dialect="chat")
@@ -54,7 +56,10 @@ class ChatDialect:
             return to_json(
                 body if is_alone(response) else {**body, "usage": chat_usage(response.usage)}
             )
-        return to_json(chat_body(complete(response, name), f"chatcmpl-{name}", created))
+        made = chat_body(complete(response, name), f"chatcmpl-{name}", created)
+        for choice in made["choices"][:1] if isinstance(made["choices"], list) else ():
+            carry(choice["message"] if isinstance(choice, dict) else None, response)
+        return to_json(made)
 
     def stream(self, call: InboundCall, *, name: str, created: int) -> StreamWriter:
         """Return what writes a streamed answer; see `Dialect`."""
