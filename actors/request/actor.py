@@ -227,7 +227,11 @@ class RequestActor(Actor):
             CallFailed: there is no response, or it broke off; the subclass states why.
         """
         response = await self._runner.run(
-            message, deadline=self._due, deliver=sink.send, wants_events=message.events
+            message,
+            deadline=self._due,
+            deliver=sink.send,
+            deliver_now=sink.send_nowait,
+            wants_events=message.events,
         )
         await sink.send(response)
 

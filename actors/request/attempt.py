@@ -92,6 +92,7 @@ class SingleAttempt:
                     watch=watch,
                     permit=permit,
                     deliver=None if call.deliver is None else call.deliver_piece,
+                    deliver_now=call.deliver_piece_now,
                     wants_events=call.wants_events,
                 )
                 ending = exchanged

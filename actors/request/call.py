@@ -59,6 +59,7 @@ class CallRunner:
         *,
         deadline: Callable[[], float],
         deliver: Callable[[StreamPiece], Awaitable[None]] | None = None,
+        deliver_now: Callable[[StreamPiece], bool] | None = None,
         wants_events: bool = False,
     ) -> Response:
         """Make one call.
@@ -67,6 +68,7 @@ class CallRunner:
             message: the request, and whom it is for.
             deadline: returns the deadline on Trio's clock, in seconds; it can move meanwhile (R4).
             deliver: receives each piece of the response; None if the caller wants only the whole.
+            deliver_now: receives a piece without waiting; see `CallProgress`.
             wants_events: whether the pieces are the provider's own events, where there are any.
 
         Raises:
@@ -82,6 +84,7 @@ class CallRunner:
             observer=shared.observer,
             observed=self._observed,
             deliver=deliver,
+            deliver_now=deliver_now,
             wants_events=wants_events,
         )
         try:

@@ -35,6 +35,8 @@ class CallProgress:
         observer: receives an event for every attempt.
         observed: the stages whose events the observer wants.
         deliver: receives each piece of the response; None if the caller wants only the whole.
+        deliver_now: receives a piece unless the caller is behind, and returns whether it did; it
+            does not wait. None if pieces are only given to `deliver`.
         wants_events: whether the pieces are the provider's own events; see `Stream`.
         sent: HTTP requests sent so far. The attempt layer counts them.
         maybe_billed: attempts that may have been billed without a response (L3). The attempt layer
@@ -53,6 +55,7 @@ class CallProgress:
         default=attrs.Factory(lambda self: stages_of(self.observer), takes_self=True)
     )
     deliver: Callable[[StreamPiece], Awaitable[None]] | None = None
+    deliver_now: Callable[[StreamPiece], bool] | None = None
     wants_events: bool = False
     sent: int = 0
     maybe_billed: int = 0
@@ -92,13 +95,27 @@ class CallProgress:
         Args:
             piece: the piece to pass on.
         """
+        self._note_piece(piece)
+        if self.deliver is not None:
+            await self.deliver(piece)
+
+    def deliver_piece_now(self, piece: StreamPiece) -> bool:
+        """Pass a piece to the caller without waiting; return whether the caller has it.
+
+        Args:
+            piece: the piece to pass on.
+        """
+        if self.deliver_now is None or not self.deliver_now(piece):
+            return False
+        self._note_piece(piece)
+        return True
+
+    def _note_piece(self, piece: StreamPiece) -> None:
         self.has_delivered = True
         if "ended" in self.observed and (isinstance(piece, Delta) or piece.deltas):
             if self.piece_times is None:
                 self.piece_times = []
             self.piece_times.append(trio.current_time())
-        if self.deliver is not None:
-            await self.deliver(piece)
 
     def report(
         self,

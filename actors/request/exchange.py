@@ -38,6 +38,7 @@ _MAX_URLS = 100  # remembered
 _LINGER_S = 0.2  # a caller who wants the whole does not see that pieces are read later
 _OVERLAP_BYTES = 64  # a key that is cut in two is found if these have its beginning
 _Deliver = Callable[[StreamPiece], Awaitable[None]]
+_DeliverNow = Callable[[StreamPiece], bool]
 
 
 @attrs.frozen(kw_only=True)
@@ -192,6 +193,7 @@ class Exchange:
         watch: SendWatch,
         permit: Permit | None = None,
         deliver: _Deliver | None = None,
+        deliver_now: _DeliverNow | None = None,
         wants_events: bool = False,
     ) -> Exchanged:
         """Send a request and read the whole response.
@@ -204,6 +206,7 @@ class Exchange:
             watch: learns of the progress of the response.
             permit: receives the limits that the response reports.
             deliver: receives each piece of a streamed response, and may wait.
+            deliver_now: receives a piece without waiting; returns False if that takes a wait.
             wants_events: whether the pieces are the provider's own events.
 
         Raises:
@@ -223,8 +226,11 @@ class Exchange:
                 if deliver is None:
                     response.linger(_LINGER_S)
                 body = ResponseReader(response, start)
+                outlet = None
+                if deliver is not None:
+                    outlet = _Outlet(deliver, deliver_now, watch)
                 decoded = await self._read(
-                    body, prepared, attempt, watch, deliver, wants_events=wants_events
+                    body, prepared, attempt, watch, outlet, wants_events=wants_events
                 )
             finally:
                 await response.aclose()
@@ -261,7 +267,7 @@ class Exchange:
         prepared: Prepared,
         attempt: int,
         watch: SendWatch,
-        deliver: _Deliver | None,
+        outlet: "_Outlet | None",
         *,
         wants_events: bool,
     ) -> DecodedResponse:
@@ -272,7 +278,7 @@ class Exchange:
         )
         scrubber = (
             None
-            if deliver is None
+            if outlet is None
             else self._scrubber_of(reader, prepared.form, wants_events=wants_events)
         )
         tail = b""  # of what was read before, as long as the beginning of a key
@@ -292,15 +298,15 @@ class Exchange:
                     is_over = not piece or (reader.is_whole and body.is_all)
                     if reader.is_whole and not is_over:
                         watch.received(piece)
-                    if deliver is not None and scrubber is not None:
-                        await _pass_on(deliver, scrubber.pieces(deltas), watch)
+                    if outlet is not None and scrubber is not None:
+                        await outlet.pass_on(scrubber.pieces(deltas))
                     if is_over:
                         break
                 else:
                     await body.skip()  # only at its end can the connection be used again
             decoded = reader.end()
-            if deliver is not None and scrubber is not None:
-                await _pass_on(deliver, scrubber.end(), watch)
+            if outlet is not None and scrubber is not None:
+                await outlet.pass_on(scrubber.end())
         except StreamFailed as failed:
             raise self._failures.failed_within(failed.error, attempt) from None
         except ValueError as error:
@@ -337,8 +343,18 @@ class Exchange:
         return self._failures.malformed(why, attempt, reader.start)
 
 
-async def _pass_on(deliver: _Deliver, pieces: Iterable[StreamPiece], watch: SendWatch) -> None:
-    """Deliver pieces of a response; the wait for their reader is no silence of the provider."""
-    for piece in pieces:
-        with watch.paused():
-            await deliver(piece)
+@attrs.frozen
+class _Outlet:
+    """Delivers the pieces of a response to its reader."""
+
+    deliver: _Deliver
+    deliver_now: _DeliverNow | None
+    watch: SendWatch
+
+    async def pass_on(self, pieces: Iterable[StreamPiece]) -> None:
+        """Deliver pieces; the wait for their reader is no silence of the provider."""
+        for piece in pieces:
+            if self.deliver_now is not None and self.deliver_now(piece):
+                continue  # nearly always: the reader keeps up
+            with self.watch.paused():
+                await self.deliver(piece)

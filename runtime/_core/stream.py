@@ -83,6 +83,22 @@ class StreamSink(Generic[T_contra]):
             pass
         await trio.lowlevel.cancel_shielded_checkpoint()
 
+    def send_nowait(self, item: T_contra) -> bool:
+        """Send one item if the consumer is not behind; return whether it was sent.
+
+        It is no checkpoint. If the consumer has left, the item counts as sent.
+
+        Args:
+            item: what the consumer receives.
+        """
+        try:
+            self._channel.send_nowait(item)
+        except trio.WouldBlock:
+            return False
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        return True
+
     async def _wait_to_send(self, item: T_contra) -> None:
         worker = waiting_worker()
         if worker is None:
