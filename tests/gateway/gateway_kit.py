@@ -93,7 +93,7 @@ class AppClient:
             answer.body += event.get("body", b"")
             answer.is_complete = not event.get("more_body", False)
 
-        given = {**self.headers, **(headers or {})}
+        given = {"host": "127.0.0.1:4000", **self.headers, **(headers or {})}
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},

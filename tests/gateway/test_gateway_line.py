@@ -191,15 +191,17 @@ async def test_the_wait_for_a_limit_of_its_own_counts_towards_the_patience(
     other = store.create(KeyTerms(name="other"))
     slow = ProviderSettings(latency_s=(3.0, 3.0))
     limits = {"limits": Limits(rpm=15, burst_s=0.0, learn=False)}  # a turn in 4 s
-    async with open_kit(slow, keys=store.path, troupe=limits, patience_s=patience_s) as kit:
-        async with trio.open_nursery() as nursery:
-            for key in (single, other):
-                ask = partial(kit.client.ask, CHAT, chat(key.key.name), headers=bearer(key))
-                nursery.start_soon(ask)
-                await trio.testing.wait_all_tasks_blocked()
-            begun = trio.current_time()
-            answer = await kit.client.ask(CHAT, chat("x"), headers=bearer(single))
-            took_s = trio.current_time() - begun
+    async with (
+        open_kit(slow, keys=store.path, troupe=limits, patience_s=patience_s) as kit,
+        trio.open_nursery() as nursery,
+    ):
+        for key in (single, other):
+            ask = partial(kit.client.ask, CHAT, chat(key.key.name), headers=bearer(key))
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+        begun = trio.current_time()
+        answer = await kit.client.ask(CHAT, chat("x"), headers=bearer(single))
+        took_s = trio.current_time() - begun
     assert answer.status == status
     if status == 200:  # 3 s for the first call, 5 s at the provider's limit
         assert float(answer.headers["x-callsheet-queue-seconds"]) == pytest.approx(8.0, abs=0.3)
