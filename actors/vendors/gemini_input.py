@@ -144,7 +144,7 @@ class _GeminiWriter:
         for call in calls if isinstance(calls, list) else ():
             if not isinstance(call, dict):
                 raise UnsupportedField("a tool call that is no object", self._name)
-            parts.append({"functionCall": self._call(call)})
+            parts.append({"functionCall": self._call(call), **_signature(call)})
         return parts or [{"text": ""}]
 
     def _call(self, call: Mapping[str, Json]) -> dict[str, Json]:
@@ -181,6 +181,13 @@ class _GeminiWriter:
             self._results = []
             self.contents.append({"role": "user", "parts": self._results})
         self._results.append({"functionResponse": response})
+
+
+def _signature(call: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the signature of a call, where OpenAI's clients of Google's API have it."""
+    google = object_of(object_of(call, "extra_content"), "google")
+    signature = google.get("thought_signature")
+    return {"thoughtSignature": signature} if signature else {}
 
 
 def _object_in(text: str) -> dict[str, Json]:

@@ -38,6 +38,9 @@ class _Reading(NamedTuple):
     members: Callable[[Request, str], dict[str, Json]]
 
 
+_CARRIED = "thinking_blocks"
+"""The member of a chat's message that has the blocks of Anthropic's thinking."""
+
 _READINGS: Mapping[str, _Reading] = {
     "anthropic": _Reading(chat_of_anthropic, chat_members_of_anthropic),
     "responses": _Reading(chat_of_responses, chat_members_of_responses),
@@ -60,7 +63,9 @@ def translated(request: Request, form: str, format_name: str) -> Request:
         return request
     reading = _READINGS.get(source)
     messages, members = request.messages, dict(request.extra_body)
-    if reading is not None:
+    if reading is None:
+        messages = tuple(_message(message, form) for message in messages)
+    else:
         messages, members = (
             reading.messages(request, format_name),
             reading.members(request, format_name),
@@ -76,6 +81,21 @@ def translated(request: Request, form: str, format_name: str) -> Request:
         extra_body=members,
         tools=tuple(_tool(tool, form, format_name) for tool in request.tools),
     )
+
+
+def _message(message: ChatMessage, form: str) -> ChatMessage:
+    """Return a message of a chat with the thinking that goes back to Anthropic; see `_CARRIED`."""
+    blocks = None if message.extra is None else message.extra.get(_CARRIED)
+    if blocks is None:
+        return message
+    extra = {name: value for name, value in (message.extra or {}).items() if name != _CARRIED}
+    if form == "anthropic" and isinstance(blocks, list):
+        content = extra.get("content", message.content)
+        said: list[Json] = content if isinstance(content, list) else []
+        if isinstance(content, str) and content:
+            said = [{"type": "text", "text": content}]
+        extra["content"] = [*blocks, *said]
+    return attrs.evolve(message, extra=extra or None)
 
 
 def _tool(tool: Tool, form: str, format_name: str) -> Tool:

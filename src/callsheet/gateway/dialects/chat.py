@@ -16,6 +16,7 @@ from ...bodies import (
     take_schema,
 )
 from ..errors import Refusal
+from .carried import carry
 from .chunks import ChatChunks, ChunkWriter
 from .dialect import DialectName, InboundCall, StreamWriter
 from .error_bodies import openai_error, openai_error_event
@@ -54,7 +55,10 @@ class ChatDialect:
             return to_json(
                 body if is_alone(response) else {**body, "usage": chat_usage(response.usage)}
             )
-        return to_json(chat_body(complete(response, name), f"chatcmpl-{name}", created))
+        made = chat_body(complete(response, name), f"chatcmpl-{name}", created)
+        for choice in made["choices"][:1] if isinstance(made["choices"], list) else ():
+            carry(choice["message"] if isinstance(choice, dict) else None, response)
+        return to_json(made)
 
     def stream(self, call: InboundCall, *, name: str, created: int) -> StreamWriter:
         """Return what writes a streamed answer; see `Dialect`."""

@@ -16,6 +16,7 @@ import attrs
 
 from ...actors import Choice, Delta, Json, ProviderEvent, Response, loads
 from ...bodies import chat_usage, choices_of
+from .carried import carried_delta
 from .made import call_id, finish_reason
 from .sse import DONE, DONE_MARK, data_event, passed_event
 
@@ -39,6 +40,14 @@ class Chunks(Protocol):
         Args:
             delta: what is appended to the choice.
             name: a text that no other answer has, to make ids from.
+        """
+        ...
+
+    def carried(self, response: Response) -> Json:
+        """Return the choice of a chunk with what goes back to the provider; None for nothing.
+
+        Args:
+            response: the whole response.
         """
         ...
 
@@ -101,6 +110,11 @@ class ChatChunks:
             members["tool_calls"] = calls
         return _choice(delta.index, members)
 
+    def carried(self, response: Response) -> Json:
+        """Return the choice of a chunk with what goes back to the provider; see `Chunks`."""
+        delta = carried_delta(response)
+        return _choice(0, delta) if delta else None
+
     def last(self, index: int, reason: str) -> Json:
         """Return the choice of the last chunk; see `Chunks`."""
         return _choice(index, {}, reason)
@@ -132,6 +146,10 @@ class CompletionChunks:
     def piece(self, delta: Delta, name: str) -> Json:  # noqa: ARG002  # as the protocol has it
         """Return the choice of a chunk with a piece; see `Chunks`."""
         return _text_choice(delta.index, delta.text)
+
+    def carried(self, response: Response) -> Json:  # noqa: ARG002  # as the protocol has it
+        """Return None: a completion is not continued."""
+        return None
 
     def last(self, index: int, reason: str) -> Json:
         """Return the choice of the last chunk; see `Chunks`."""
@@ -227,6 +245,9 @@ class ChunkWriter:
         if self._begun or not self._has_passed:
             for index, choice in enumerate(choices_of(response)):
                 written.append(self._rest_of(choice, index))
+                carried = None if index else self._chunks.carried(response)
+                if carried is not None:
+                    written.append(self._event([carried]))
                 last = self._chunks.last(index, finish_reason(choice))
                 written.append(self._event([last]))
         if self._include_usage and not self._has_usage:
