@@ -21,8 +21,9 @@ from .chunks import ChatChunks, ChunkWriter
 from .dialect import DialectName, InboundCall, StreamWriter
 from .error_bodies import openai_error, openai_error_event
 from .made import complete
-from .reading import build_request, need, take_choice, take_stream, take_tools
+from .reading import build_request, need, take_stream
 from .sse import to_json
+from .tools import take_choice, take_tools
 
 _MEMBERS = {"json_schema": "response_format.json_schema.schema"}
 
@@ -42,7 +43,7 @@ class ChatDialect:
         is_streamed, include_usage = take_stream(extra)
         take_limit_name(fields, body)
         take_schema(fields, extra)
-        take_tools(fields, extra, ("chat", None))
+        take_tools(fields, extra, "chat")
         take_choice(fields, extra, is_flat=False)
         members = _MEMBERS | {"max_tokens": str(fields.get("max_tokens_name", "max_tokens"))}
         request = build_request("chat", fields, members, extra_body=extra, dialect="chat")

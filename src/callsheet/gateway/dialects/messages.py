@@ -20,8 +20,9 @@ from .dialect import DialectName, InboundCall, StreamWriter
 from .error_bodies import anthropic_error, anthropic_error_event
 from .made import complete
 from .message_events import MessageWriter
-from .reading import build_request, flag, need, take_tools
+from .reading import build_request, flag, need
 from .sse import to_json
+from .tools import take_tools
 
 _MEMBERS = {"json_schema": "output_config.format.schema", "stop": "stop_sequences"}
 _CHOICES = {"auto": "auto", "none": "none", "any": "required"}
@@ -61,7 +62,7 @@ class MessagesDialect:
         extra.pop("stream", None)
         _take_system(fields, extra)
         _take_schema(fields, extra)
-        if take_tools(fields, extra, ("anthropic", None)):
+        if take_tools(fields, extra, "anthropic"):
             _take_choice(fields, extra)
         request = build_request("chat", fields, _MEMBERS, extra_body=extra, dialect="anthropic")
         return InboundCall(request=request, is_streamed=is_streamed)

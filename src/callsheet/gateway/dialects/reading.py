@@ -1,16 +1,15 @@
-"""What all dialects share when they read bodies: the request, streams, and tools."""
+"""What all dialects share when they read bodies: the request, and whether it is streamed."""
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
-from ...actors import Json, Request, Task, Tool
+from ...actors import Json, Request, Task
 from ...bodies import InvalidBody, wrong_kind
 
 _FIELD = re.compile(r"'?\b([a-z_]+)\b'?((?:[.\[]\S+)?)")  # a word with a path
 _LONGEST = 300  # characters of an error
 _DEEPEST = 80  # characters of a path
-_CHOICES = frozenset({"auto", "none", "required"})
 
 
 def need(body: Mapping[str, Json], *names: str) -> None:
@@ -100,86 +99,3 @@ def build_request(
     place = (path.removeprefix(".") if is_extra else members.get(field, field) + path)[:_DEEPEST]
     reason = f'{text[: found.start()]}"{place}"{text[found.end() :]}'
     raise InvalidBody(reason[:_LONGEST], place)
-
-
-def take_tools(
-    fields: dict[str, object],
-    extra: dict[str, Json],
-    dialects: Iterable[str | None],
-) -> bool:
-    """Read the tools of a body as fields, where a provider of the same dialect gets the same ones.
-
-    Otherwise they stay in `extra`, which is sent unchanged.
-
-    Args:
-        fields: the fields of the request.
-        extra: the other members of the body.
-        dialects: what `Tool.dialect` is of a tool that is sent unchanged.
-
-    Returns:
-        Whether the tools are fields now.
-
-    Raises:
-        InvalidBody: they are no list.
-    """
-    given = extra.get("tools")
-    if given is None:
-        extra.pop("tools", None)
-        return False
-    if not isinstance(given, list):
-        raise wrong_kind("tools", "a list", given)
-    tools: list[Tool] = []
-    known = frozenset(dialects)
-    for one in given:
-        try:
-            found = Tool.defined(one)
-        except (ValueError, TypeError):
-            return False
-        if len(found) != 1 or found[0].definition != one or found[0].dialect not in known:
-            return False
-        tools += found
-    if not tools or len({tool.name for tool in tools}) < len(tools):
-        return False
-    fields["tools"] = tuple(tools)
-    del extra["tools"]
-    return True
-
-
-def take_choice(fields: dict[str, object], extra: dict[str, Json], *, is_flat: bool) -> None:
-    """Read OpenAI's ``tool_choice`` as a field, if the tools are one.
-
-    Args:
-        fields: the fields of the request.
-        extra: the other members of the body.
-        is_flat: whether it has the shape of Responses.
-    """
-    given = extra.get("tool_choice")
-    if given is None:
-        extra.pop("tool_choice", None)
-        return
-    tools = cast("tuple[Tool, ...]", fields.get("tools", ()))
-    if not tools:
-        return
-    if isinstance(given, str):
-        choice = given if given in _CHOICES else ""
-    else:
-        choice = _named(given, tools, is_flat=is_flat)
-    if choice:
-        fields["tool_choice"] = choice
-        del extra["tool_choice"]
-
-
-def _named(choice: Json, tools: tuple[Tool, ...], *, is_flat: bool) -> str:
-    """Return the name of the tool that a choice is; "" for any other choice."""
-    if not isinstance(choice, dict):
-        return ""
-    kind = choice.get("type")
-    inner: Json = choice if is_flat or not isinstance(kind, str) else choice.get(kind)
-    name = inner.get("name") if isinstance(inner, dict) else None
-    for tool in tools:
-        if tool.name == name and tool.name not in _CHOICES and tool.definition is not None:
-            named: dict[str, Json] = {"name": name}
-            written = named if is_flat else {str(kind): named}
-            if choice == {"type": kind, **written} and tool.definition.get("type") == kind:
-                return tool.name
-    return ""

@@ -11,10 +11,11 @@ from ..errors import Refusal
 from .dialect import DialectName, InboundCall, StreamWriter
 from .error_bodies import openai_error, responses_error_event
 from .made import complete
-from .reading import build_request, flag, need, take_choice, take_tools
+from .reading import build_request, flag, need
 from .response_events import ResponseWriter
 from .response_objects import ECHOED, whole_response
 from .sse import to_json
+from .tools import take_choice, take_tools
 
 _MEMBERS = {
     "messages": "input",
@@ -46,7 +47,7 @@ class ResponsesDialect:
             extra.pop(name, None)
         extra.setdefault("store", None)  # what the body does not say is not said (L15)
         _take_schema(fields, extra)
-        if take_tools(fields, extra, ("responses", None)):
+        if take_tools(fields, extra, "responses"):
             take_choice(fields, extra, is_flat=True)
         request = build_request("chat", fields, _MEMBERS, extra_body=extra, dialect="responses")
         echoes = {name: body[name] for name in ECHOED if body.get(name) is not None}
