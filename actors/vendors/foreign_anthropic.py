@@ -17,9 +17,14 @@ from .format import UnsupportedField
 
 _LEFT_OUT = frozenset({"thinking", "redacted_thinking"})
 _WITHOUT_EFFECT = frozenset({"cache_control", "inference_geo", "metadata"})
+_USUAL = {"service_tier": "standard_only", "speed": "standard"}
 _OPENAIS = frozenset(
-    {"prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "serviceTier"}
+    {
+        *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+        *("service_tier", "serviceTier"),
+    }
 )
+_SEE_BELOW = "The image is in the next message."
 _SERIAL = "disable_parallel_tool_use"
 _BUDGETS = ((4096, "low"), (16384, "medium"))
 """(tokens of thinking, effort): the effort of a budget below so many tokens; above, it is high."""
@@ -73,37 +78,47 @@ def _said(content: list[Json], format_name: str) -> ChatMessage:
 
 
 def _asked(content: list[Json], format_name: str) -> list[ChatMessage]:
-    """Return the messages for one of the user: the results of tools, then what else it has."""
+    """Return the messages for one of the user: the results of tools, then what else it has.
+
+    A result of a chat is a text. Images in it follow in the message after the results.
+    """
     results: list[ChatMessage] = []
     parts: list[Json] = []
     texts: list[str] = []
     for block in content:
         members = block if isinstance(block, dict) else {}
         if members.get("type") == "tool_result":
-            results.append(_result(members, format_name))
+            result, images = _result(members, format_name)
+            results.append(result)
+            parts += images
             continue
         parts.append(_part(members, format_name))
         texts.append(text_of(members, "text"))
     if not parts:
         return results
     text = "\n".join(filter(None, texts))
-    if len(parts) == 1 and texts[0]:
+    if len(parts) == 1 and text:
         return [*results, ChatMessage("user", text)]
     return [*results, ChatMessage("user", text, extra={"content": parts})]
 
 
-def _result(block: Mapping[str, Json], format_name: str) -> ChatMessage:
+def _result(block: Mapping[str, Json], format_name: str) -> tuple[ChatMessage, list[Json]]:
+    """Return the result of a tool as a text, and the images in it."""
     content = block.get("content")
     texts: list[str] = []
+    images: list[Json] = []
     for part in content if isinstance(content, list) else [content]:
-        if part is None or isinstance(part, str):
-            texts.append(part or "")
+        if isinstance(part, dict) and part.get("type") == "image":
+            images.append(_part(part, format_name))
         elif isinstance(part, dict) and part.get("type") == "text":
             texts.append(text_of(part, "text"))
+        elif part is None or isinstance(part, str):
+            texts.append(part or "")
         else:
             raise UnsupportedField("a tool result that is no text", format_name)
     extra: dict[str, Json] = {"tool_call_id": text_of(block, "tool_use_id")}
-    return ChatMessage("tool", "\n".join(texts), extra=extra)
+    text = "\n".join(texts) or (_SEE_BELOW if images else "")
+    return ChatMessage("tool", text, extra=extra), images
 
 
 def _part(block: Mapping[str, Json], format_name: str) -> Json:
@@ -135,7 +150,7 @@ def chat_members_of_anthropic(request: Request, format_name: str) -> dict[str, J
     """
     written: dict[str, Json] = {}
     for name, value in request.extra_body.items():
-        if value is None or name in _WITHOUT_EFFECT:
+        if _has_no_effect(name, value):
             continue
         if name == "thinking" and isinstance(value, dict):
             if (asked := _effort(value)) is not None:
@@ -146,14 +161,29 @@ def chat_members_of_anthropic(request: Request, format_name: str) -> dict[str, J
         elif name == "tool_choice" and isinstance(value, dict) and set(value) == {_SERIAL}:
             if request.tools:
                 written["parallel_tool_calls"] = not value[_SERIAL]
-        elif name == "service_tier" or name in _OPENAIS:
-            if value != "standard_only":
-                written[name] = value
-        elif name != "speed" or value != "standard":
+        elif name in _OPENAIS:
+            written[name] = value
+        else:
             raise UnsupportedField(name, format_name)
     if request.json_schema is not None and not _is_strict(request.json_schema):
         written["response_format"] = {"json_schema": {"strict": False}}
     return written
+
+
+def _has_no_effect(name: str, value: Json) -> bool:
+    """Return whether a member has no effect on the text, or says what happens without it."""
+    if value is None or name in _WITHOUT_EFFECT or value == _USUAL.get(name):
+        return True
+    return name == "context_management" and _is_about_thinking(value)
+
+
+def _is_about_thinking(management: Json) -> bool:
+    """Return whether the context is edited in its thinking only, which is left out anyway."""
+    edits = management.get("edits") if isinstance(management, dict) else None
+    return isinstance(edits, list) and all(
+        isinstance(edit, dict) and text_of(edit, "type").startswith("clear_thinking")
+        for edit in edits
+    )
 
 
 def _is_strict(schema: Json | Mapping[str, Json]) -> bool:

@@ -87,7 +87,8 @@ class OpenAICompletions:
             body["stream"] = True
             if self.asks_for_usage:
                 body["stream_options"] = {"include_usage": True}
-        return add_extra(body, request, self.name, _COMPLETION_RESERVED)
+        reserved = _reserved(request, "prompt", _COMPLETION_RESERVED)
+        return add_extra(body, request, self.name, reserved)
 
     def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:
         """Read a response body, or the error that some servers send with status 200.
@@ -134,6 +135,15 @@ def read_completion(
     return read_choices(body, expected, prompts, is_assembled=is_assembled)
 
 
+def _reserved(request: Request, member: str, usual: frozenset[str]) -> frozenset[str]:
+    """Return the members that `extra_body` must not have: lists of token ids may replace texts."""
+    given = request.extra_body.get(member)
+    if not isinstance(given, list) or len(given) != len(request.inputs):
+        return usual
+    are_ids = all(isinstance(one, list) and set(map(type, one)) == {int} for one in given)
+    return usual - {member} if are_ids else usual
+
+
 Vector = tuple[float, ...]
 
 _EMBEDDING_LIMITS = BatchLimits(max_size=2048, max_tokens=300_000)
@@ -147,6 +157,10 @@ class OpenAIEmbeddings:
 
     Vectors are sent as numbers. With ``extra_body={"encoding_format": "base64"}`` a server that
     supports it sends them in a quarter of the bytes; they are decoded the same way.
+
+    Texts that are token ids already are in ``extra_body={"input": [[...], ...]}``, one list for
+    each of `Request.inputs`, which stand for them where tokens are estimated. Completions have such
+    prompts in the same way.
 
     Args:
         unknown: fields of `Request` that the server does not support.
@@ -178,7 +192,8 @@ class OpenAIEmbeddings:
         body: dict[str, Json] = {"model": request.model, "input": list(request.inputs)}
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
-        return add_extra(body, request, self.name, _EMBEDDING_RESERVED)
+        reserved = _reserved(request, "input", _EMBEDDING_RESERVED)
+        return add_extra(body, request, self.name, reserved)
 
     def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:
         """Read the vectors in a body, or the error that some servers send with status 200.

@@ -243,3 +243,17 @@ def test_usage_of_a_single_prompt_is_never_doubted():
     request = Request(model="m", task="completion", inputs="x" * 400)
     answer = OpenAICompletions().decode(listed(["y" * 400], tokens(1, 1)), request)
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("form", "request_of", "member"),
+    [(EMBEDDINGS, embedding, "input"), (COMPLETIONS, completion, "prompt")],
+)
+def test_token_ids_take_the_place_of_as_many_texts(form, request_of, member):
+    """L5: the response has one item for each of the texts, so there must be as many lists."""
+    ids = [[1, 2], [3]]
+    request = request_of("a", "b", extra_body={member: ids})
+    assert form.encode(request, stream=False)[member] == ids
+    for wrong in ([[1]], [[1], []], [[1], [True]], [1, 2]):
+        with pytest.raises(UnsupportedField, match=member):
+            form.encode(request_of("a", "b", extra_body={member: wrong}), stream=False)

@@ -83,3 +83,32 @@ def test_most_answers_carry_nothing(message_of):
     message = message_of({"choices": []})
     assert message["tool_calls"][0].keys() == {"id", "type", "function"}
     assert "thinking_blocks" not in message
+
+
+def made_by(path, body):
+    """Return an answer that is made from a response of a provider of another dialect."""
+    dialect = DIALECTS[path]
+    call = dialect.read(body)
+    return json.loads(dialect.whole(call, response({"candidates": []}), name="x", created=1))
+
+
+def test_made_thinking_does_not_go_to_anthropic():
+    """It has no signature, and Anthropic would refuse the rest of the chat with it."""
+    asked = {"model": "m", "max_tokens": 5, "messages": [HI]}
+    content = made_by("/messages", asked)["content"]
+    assert content[0] == {"type": "thinking", "thinking": "hm", "signature": ""}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": "1"}
+    later = [HI, {"role": "assistant", "content": content}, {"role": "user", "content": [result]}]
+    read = DIALECTS["/messages"].read({**asked, "messages": later})
+    form = vendor_named("anthropic").format_for("chat")
+    sent_on = form.encode(read.request, stream=False)["messages"]
+    assert sent_on == [HI, {"role": "assistant", "content": content[1:]}, later[2]]
+
+
+def test_made_reasoning_does_not_go_to_openai():
+    asked = {"model": "m", "input": "Hi"}
+    output = made_by("/responses", asked)["output"]
+    assert output[0]["type"] == "reasoning"
+    read = DIALECTS["/responses"].read({**asked, "input": [HI, *output]})
+    form = vendor_named("openai").format_for("chat", "responses")
+    assert form.encode(read.request, stream=False)["input"] == [HI, *output[1:]]

@@ -332,6 +332,7 @@ WITHOUT_EFFECT = [
     ("responses", {"text": {"format": {"type": "text"}}, "previous_response_id": None}),
     ("anthropic", {"metadata": {"user_id": "u"}, "cache_control": {"type": "ephemeral"}}),
     ("anthropic", {"service_tier": "standard_only", "thinking": {"type": "disabled"}}),
+    ("anthropic", {"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}}),
 ]
 
 
@@ -361,6 +362,7 @@ REFUSED = [
     ("anthropic", "chat", {"top_k": 1}, "top_k"),
     ("anthropic", "chat", {"mcp_servers": [{}]}, "mcp_servers"),
     ("anthropic", "chat", {"speed": "fast"}, "speed"),
+    ("anthropic", "chat", {"context_management": {"edits": [{}]}}, "context_management"),
     (
         "anthropic",
         "chat",
@@ -397,7 +399,11 @@ REFUSED = [
                 {
                     "role": "user",
                     "content": [
-                        {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "image"}]}
+                        {
+                            "type": "tool_result",
+                            "tool_use_id": "t",
+                            "content": [{"type": "x"}],
+                        }
                     ],
                 }
             ]
@@ -424,6 +430,31 @@ def test_thinking_is_left_out_for_another_provider():
         "role": "assistant",
         "content": "a",
     }
+
+
+def test_an_image_in_a_tool_result_follows_the_results():
+    source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
+    result = {
+        "type": "tool_result",
+        "tool_use_id": "c1",
+        "content": [{"type": "text", "text": "1"}, {"type": "image", "source": source}],
+    }
+    calls = [{"type": "tool_use", "id": "c1", "name": "f", "input": {}}]
+    messages = [
+        HI,
+        {"role": "assistant", "content": calls},
+        {"role": "user", "content": [result, {"type": "text", "text": "So?"}]},
+    ]
+    assert sent("anthropic", "chat", messages=messages)["messages"][2:] == [
+        {"role": "tool", "tool_call_id": "c1", "content": "1"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "image_url", "image_url": {"url": PIXEL}},
+                {"type": "text", "text": "So?"},
+            ],
+        },
+    ]
 
 
 def test_an_endpoint_takes_the_api_of_the_dialect_if_it_has_it():

@@ -256,6 +256,16 @@ def test_texts_are_sent_as_they_are():
     assert sent("/completions", body) == body
 
 
+@pytest.mark.parametrize(("path", "name"), [("/embeddings", "input"), ("/completions", "prompt")])
+def test_token_ids_are_sent_as_they_are(path, name):
+    """LangChain splits the texts of embeddings into tokens by itself."""
+    body = {"model": "m", name: [[1, 2, 3], [4]]}
+    assert sent(path, body) == body
+    assert sent(path, {**body, name: [5, 6]}) == {**body, name: [[5, 6]]}
+    texts = DIALECTS[path].read(body).request.inputs
+    assert list(map(len, texts)) == [12, 4]
+
+
 # ------------------------------------------------------------------------------- any body
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

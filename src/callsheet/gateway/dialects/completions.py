@@ -12,7 +12,7 @@ from .chunks import ChunkWriter, CompletionChunks
 from .dialect import DialectName, InboundCall, StreamWriter
 from .error_bodies import openai_error, openai_error_event
 from .made import complete
-from .reading import build_request, need, take_stream
+from .reading import build_request, need, take_stream, take_token_ids
 from .sse import to_json
 
 
@@ -27,7 +27,10 @@ class CompletionsDialect:
     def read(self, body: Mapping[str, Json]) -> InboundCall:
         """Return the call that a body asks for; see `Dialect`."""
         need(body, "model", "prompt")
+        body, token_ids = take_token_ids(body, "prompt")
         fields, extra = split_members(body, COMPLETION)
+        if token_ids is not None:
+            extra["prompt"] = token_ids
         is_streamed, include_usage = take_stream(extra)
         request = build_request("completion", fields, {"inputs": "prompt"}, extra_body=extra)
         return InboundCall(request=request, is_streamed=is_streamed, include_usage=include_usage)

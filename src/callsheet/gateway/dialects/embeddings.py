@@ -24,7 +24,7 @@ from ...bodies import (
 from ..errors import Refusal
 from .dialect import DialectName, InboundCall, StreamWriter
 from .error_bodies import openai_error, openai_error_event
-from .reading import build_request, flag, need
+from .reading import build_request, flag, need, take_token_ids
 from .sse import to_json
 
 _FORMATS = (None, "float", "base64")
@@ -41,10 +41,13 @@ class EmbeddingsDialect:
     def read(self, body: Mapping[str, Json]) -> InboundCall:
         """Return the call that a body asks for; see `Dialect`.
 
-        Lists of token ids, which have no meaning for other models, are refused.
+        Texts may be lists of token ids.
         """
         need(body, "model", "input")
+        body, token_ids = take_token_ids(body, "input")
         fields, extra = split_members(body, EMBEDDING)
+        if token_ids is not None:
+            extra["input"] = token_ids
         if flag(extra, "stream"):
             raise InvalidBody("embeddings are not streamed", "stream")
         extra.pop("stream", None)

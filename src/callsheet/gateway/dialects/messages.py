@@ -54,7 +54,7 @@ class MessagesDialect:
         return self._read(body)
 
     def _read(self, body: Mapping[str, Json]) -> InboundCall:
-        fields, extra = split_members(body, MESSAGES)
+        fields, extra = split_members(_without_made_thinking(body), MESSAGES)
         if fields.get("max_tokens") == 0:  # fills the prompt cache, and generates nothing
             del fields["max_tokens"]
             extra["max_tokens"] = 0
@@ -87,6 +87,32 @@ class MessagesDialect:
     def error_event(self, refusal: Refusal, request_id: str) -> bytes:
         """Return the event with which a stream that has begun fails; see `Dialect`."""
         return anthropic_error_event(refusal, request_id)
+
+
+def _without_made_thinking(body: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return a body without blocks of thinking that the gateway made from another dialect.
+
+    They have no signature, so that Anthropic refuses them.
+    """
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        return body
+    cleaned = [_without_unsigned(message) for message in messages]
+    return body if cleaned == messages else {**body, "messages": cleaned}
+
+
+def _without_unsigned(message: Json) -> Json:
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(message, dict) or not isinstance(content, list):
+        return message
+    signed: Json = [block for block in content if not _is_unsigned(block)]
+    return {**message, "content": signed} if signed and signed != content else message
+
+
+def _is_unsigned(block: Json) -> bool:
+    return (
+        isinstance(block, dict) and block.get("type") == "thinking" and block.get("signature") == ""
+    )
 
 
 def _take_system(fields: dict[str, object], extra: dict[str, Json]) -> None:

@@ -8,6 +8,7 @@ from ...actors import Json, Request, Task
 from ...bodies import InvalidBody, wrong_kind
 
 _FIELD = re.compile(r"'?\b([a-z_]+)\b'?((?:[.\[]\S+)?)")  # a word with a path
+_WORD = " tok"  # a token of about the usual length
 _LONGEST = 300  # characters of an error
 _DEEPEST = 80  # characters of a path
 
@@ -68,6 +69,28 @@ def take_stream(extra: dict[str, Json]) -> tuple[bool, bool]:
     if rest and is_streamed:
         extra["stream_options"] = rest
     return is_streamed, is_streamed and include_usage
+
+
+def take_token_ids(body: Mapping[str, Json], name: str) -> tuple[Mapping[str, Json], Json]:
+    """Return a body with texts in place of token ids, and the lists of these; None for none.
+
+    LangChain splits texts into tokens by itself. A text has as many words as a list has ids, so
+    that limits and budgets count about as many tokens.
+
+    Args:
+        body: the decoded JSON.
+        name: the member that has the texts.
+    """
+    given = body.get(name)
+    if not isinstance(given, list) or not given:
+        return body, None
+    lists: list[Json] = [given] if isinstance(given[0], int) else given
+    texts: list[Json] = []
+    for ids in lists:
+        if not isinstance(ids, list) or set(map(type, ids)) != {int}:
+            return body, None
+        texts.append(_WORD * len(ids))
+    return {**body, name: texts}, lists
 
 
 def build_request(

@@ -31,7 +31,8 @@ _DETAILS: Mapping[str, Mapping[str, Json]] = {
     "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
     "output_tokens_details": {"reasoning_tokens": 0},
 }
-_ID_PREFIXES = {"message": "msg_", "function_call": "fc_", "reasoning": "rs_"}
+_MADE_REASONING = "rs_callsheet_"
+_ID_PREFIXES = {"message": "msg_", "function_call": "fc_", "reasoning": _MADE_REASONING}
 
 
 def item_id(kind: str, name: str, index: int) -> str:
@@ -43,6 +44,16 @@ def item_id(kind: str, name: str, index: int) -> str:
         index: the position of the item in the output.
     """
     return f"{_ID_PREFIXES.get(kind, 'item_')}{name}_{index}"
+
+
+def is_made_reasoning(item: Mapping[str, Json]) -> bool:
+    """Return whether an item is reasoning that was made from a response of another dialect.
+
+    Args:
+        item: an item of the input, which may be from an earlier answer.
+    """
+    own_id = item.get("id")
+    return isinstance(own_id, str) and own_id.startswith(_MADE_REASONING)
 
 
 def whole_response(
@@ -59,7 +70,7 @@ def whole_response(
     for at, item in enumerate(cast("list[dict[str, Json]]", made.get("output") or [])):
         head: dict[str, Json] = {"id": item_id(str(item["type"]), name, at), "status": "completed"}
         items.append({**head, **item})
-    whole = {**_ALWAYS, **echoes, **made, "output": items}
+    whole: dict[str, Json] = {**_ALWAYS, **echoes, **made, "output": items}
     usage = made.get("usage")
     return whole if not isinstance(usage, dict) else {**whole, "usage": _whole_usage(usage)}
 

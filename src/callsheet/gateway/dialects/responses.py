@@ -13,7 +13,7 @@ from .error_bodies import openai_error, responses_error_event
 from .made import complete
 from .reading import build_request, flag, need
 from .response_events import ResponseWriter
-from .response_objects import ECHOED, whole_response
+from .response_objects import ECHOED, is_made_reasoning, whole_response
 from .sse import to_json
 from .tools import take_choice, take_tools
 
@@ -41,7 +41,7 @@ class ResponsesDialect:
         if flag(body, "background"):
             text = '"background" is not supported: the gateway keeps no responses to fetch later'
             raise InvalidBody(text, "background")
-        fields, extra = split_members(body, RESPONSES)
+        fields, extra = split_members(_without_made_reasoning(body), RESPONSES)
         is_streamed = flag(extra, "stream")
         for name in ("stream", *(() if is_streamed else ("stream_options",))):
             extra.pop(name, None)
@@ -74,6 +74,18 @@ class ResponsesDialect:
     def error_event(self, refusal: Refusal, request_id: str) -> bytes:
         """Return the event with which a stream that has begun fails; see `Dialect`."""
         return responses_error_event(refusal, request_id)
+
+
+def _without_made_reasoning(body: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return a body without reasoning that the gateway made from another dialect.
+
+    A provider refuses it, because it has no such item.
+    """
+    items = body.get("input")
+    if not isinstance(items, list):
+        return body
+    own = [item for item in items if not (isinstance(item, dict) and is_made_reasoning(item))]
+    return body if len(own) == len(items) else {**body, "input": own}
 
 
 def _take_schema(fields: dict[str, object], extra: dict[str, Json]) -> None:
