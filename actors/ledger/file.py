@@ -17,6 +17,7 @@ from ..storage import (
     DamagedFile,
     Database,
     FileInUse,
+    FileTurn,
     ProcessLock,
     StorageError,
     StorageUnavailable,
@@ -110,6 +111,7 @@ class LedgerFile:
             remove(file for _, file in reserved_beside(path))  # of a ledger that was moved away
         self._database = open_ledger(path, create=True)
         self._writer = LedgerWriter(self._database)
+        self._turn = FileTurn(path, _WAIT_S)  # the troupes of a gateway write one ledger
         try:
             with self._database.decoding(), self._database.transaction():
                 taken = _end_dead_runs(self._database, path, now)
@@ -144,6 +146,7 @@ class LedgerFile:
             StorageError: the file cannot be written.
         """
         database = self._database
+        self._turn.take()
         try:
             database.begin()
             with database.decoding():
@@ -198,6 +201,7 @@ class LedgerFile:
         except Exception:  # whatever it is, the next group must find no transaction begun
             self.roll_back()
             raise
+        self._turn.end()
         self.seen = last
         if self._space is not None:
             self._space.mark(last)
@@ -206,6 +210,7 @@ class LedgerFile:
         """Undo what was written since `begin`."""
         self._writer.forget()
         self._database.roll_back()
+        self._turn.end()
 
     def keep(self, transactions: Sequence[Transaction], reason: str) -> UnwrittenCosts:
         """Keep transactions that cannot be written, in the space beside the file.

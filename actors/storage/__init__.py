@@ -16,6 +16,7 @@ with lazy_imports(__name__):
     from .errors import StorageError as StorageError
     from .errors import StorageFull as StorageFull
     from .errors import StorageUnavailable as StorageUnavailable
+    from .file_turns import FileTurn as FileTurn
     from .format import DatabaseFormat as DatabaseFormat
     from .format import FormatUpgrade as FormatUpgrade
     from .opening import open_database as open_database

@@ -82,6 +82,7 @@ def test_every_option_of_a_key():
 @pytest.mark.parametrize(
     ("expires", "at"),
     [
+        ("60s", "2026-11-26T12:01"),
         ("90m", "2026-11-26T13:30"),
         ("12 h", "2026-11-27T00:00"),
         ("8w", "2027-01-21T12:00"),
@@ -125,6 +126,12 @@ def test_a_replaced_key_gives_its_terms_to_the_new_one():
     assert [(row["rpm"], row["budgets"]) for row in rows] == [(9.0, ["1/day"])] * 2
 
 
+def test_a_replaced_key_may_end_at_once():
+    keys("create team-a")
+    keys("create team-a --replace --grace 0")
+    assert len(json.loads(keys("list --json").stdout)["keys"]) == 1
+
+
 def test_revoking_reports_each_key_and_goes_on_after_one_that_is_unknown():
     keys("create team-a")
     keys("create team-b")
@@ -146,6 +153,7 @@ def test_revoking_reports_each_key_and_goes_on_after_one_that_is_unknown():
         ("create a --in-flight 0", "--in-flight"),
         ("create a --allow caches", "allow knows cache"),
         ("create a --models ,", "at least one pattern"),
+        ("create a --expires 0", "would have expired before its first call"),
         ("create a --expires 1y", "no span such as 12h or 30d"),
         ("create a --expires 999999w", "no span"),
         ("create a --expires 2020-01-01", "2020-01-01 00:00 UTC has passed"),

@@ -1,7 +1,9 @@
 """The turns of a tenant's calls at its own limits, on the virtual clock."""
 
+from collections import Counter
 from functools import partial
 from math import inf
+from random import Random
 
 import pytest
 import trio
@@ -201,3 +203,37 @@ async def test_a_call_that_is_cancelled_before_it_joins_changes_nothing(autojump
         scope.cancel()
         await call(tenant, [], patience_s=patience_s)
     assert tenant.limits().requests.remaining == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_storm_of_calls_that_are_given_up_leaves_nothing(autojump_clock, seed):
+    chosen, tenant = Random(seed), Tenant(key(rpm=600, tpm=60_000, in_flight=5))
+    ends = Counter()
+
+    async def one():
+        await trio.sleep(chosen.uniform(0, 20))
+        with trio.move_on_after(chosen.choice([0, 1, 5, inf])):
+            try:
+                async with tenant.turn(
+                    chosen.randint(1, 2000), patience_s=chosen.choice([2, 20, inf])
+                ) as turn:
+                    await trio.sleep(chosen.uniform(0, 2))
+                    if chosen.random() < 0.5:
+                        turn.settle(chosen.randint(0, 2000))
+            except TurnTooLate:
+                ends["too late"] += 1
+                return
+            ends["served"] += 1
+            return
+        ends["given up"] += 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(300):
+            nursery.start_soon(one)
+    assert ends.total() == 300
+    assert min(ends["served"], ends["given up"], ends["too late"]) > 10
+    assert (tenant.in_flight, tenant.waiting) == (0, 0)
+    await trio.sleep(3600)
+    limits = tenant.limits()
+    assert (limits.requests.remaining, limits.tokens.remaining) == (600, 60_000)
+    assert await begins_of(tenant, 5) == [0.0] * 5

@@ -32,15 +32,15 @@ from .parameters import ABOVE_ZERO
 from .sections import SectionedCommand, SectionedGroup, option
 
 _REFUSED = 2
-_SPAN = re.compile(r"([0-9]{1,6})\s*(m|h|d|w)")
-_SPANS_S = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_SPAN = re.compile(r"([0-9]{1,6})\s*([smhdw])|0")
+_SPANS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _NOTHING = "none"
 _ANOTHER = "give another --store"
 _now: Callable[[], float] = time.time  # by which keys expire
 
 
 class CommaTexts(StringParamType):
-    """CommaTexts with commas between them."""
+    """Texts with commas between them."""
 
     def convert(
         self,
@@ -54,7 +54,7 @@ class CommaTexts(StringParamType):
 
 
 class TimeAhead(StringParamType):
-    """A time in the future: a span from now, or a day."""
+    """A time in the future, or now: a span from now, or a day."""
 
     def convert(
         self,
@@ -70,14 +70,14 @@ class TimeAhead(StringParamType):
         text, now = super().convert(value, param, ctx).strip(), _now()
         try:
             if span := _SPAN.fullmatch(text.lower()):
-                at = now + int(span[1]) * _SPANS_S[span[2]]
+                at = now + int(span[1] or 0) * _SPANS_S[span[2] or "s"]
             else:
                 day = datetime.fromisoformat(text)
                 at = (day if day.tzinfo is not None else day.replace(tzinfo=UTC)).timestamp()
             moment(at)
         except (ValueError, OverflowError):
             self.fail(f"{text!r:.40} is no span such as 12h or 30d, and no day.", param, ctx)
-        if at <= now:
+        if at < now:
             self.fail(f"{moment(at)} has passed.", param, ctx)
         return at
 
@@ -217,7 +217,7 @@ def keys() -> None:
     type=TimeAhead(),
     default="1d",
     show_default=True,
-    help="How long a replaced key stays valid.",
+    help="How long a replaced key stays valid; 0 ends it at once.",
 )
 @store_options
 @json_option
@@ -246,6 +246,8 @@ def create(
     if allow:
         words = tuple(word for names in allow for word in names)
         given["allow"] = () if words == (_NOTHING,) else words
+    if expires_at is not None and expires_at <= _now():
+        raise click.UsageError("--expires: the key would have expired before its first call")
     path = _store_at(store, config)
     with _refusing():
         wanted = KeyTerms(**given)  # before a store is created for it
@@ -257,7 +259,7 @@ def create(
             wanted,
             expires_at=expires_at,
             replace=replace,
-            grace_s=grace_until - _now(),
+            grace_s=max(0.0, grace_until - _now()),
         )
         try:
             click.echo(_created_json(issued, path) if as_json else issued.secret)
