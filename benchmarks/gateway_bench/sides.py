@@ -109,6 +109,7 @@ def _create_key(store: Path, name: str) -> str:
         ],
         check=True,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # words for people
         env=module_environment(),
         text=True,
     ).stdout.strip()
