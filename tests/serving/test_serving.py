@@ -168,6 +168,24 @@ async def test_a_drain_lets_running_requests_end_and_closes_idle_connections():
             await stream.aclose()
 
 
+async def test_a_drain_at_the_end_of_a_response_closes_the_connection():
+    """The response has promised to keep it open, and its app has not returned yet."""
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+        await trio.sleep(0.1)
+
+    async with serving(app) as server, await connect(server) as stream:
+        await stream.send_all(GET)
+        received = await stream.receive_some()
+        while b"done" not in received:
+            received += await stream.receive_some()
+        began = trio.current_time()
+        await server.drain(10)
+        assert trio.current_time() - began < 3
+
+
 async def test_a_drain_ends_at_its_deadline():
     app = App()
     async with serving(app) as server, await connect(server) as stream:

@@ -147,10 +147,7 @@ class ServedConnection:
 
     def drain(self) -> None:
         """End the connection as soon as no request runs; after the service has begun to drain."""
-        if not self._requests and not isinstance(self._protocol, Http2):
-            self._end()
-        elif isinstance(self._protocol, Http2):
-            self._end_if_drained()
+        self._end_if_drained()
 
     # ------------------------------------------------------------------------------ reading
 
@@ -328,11 +325,17 @@ class ServedConnection:
                 self._end_if_drained()
 
     def _end_if_drained(self) -> None:
-        """End a connection of HTTP/2 when everything is written; HTTP/1.1 does so itself."""
+        """End the connection if the server drains, no request runs, and everything is written.
+
+        Hypercorn ends one of HTTP/1.1 with a response that ends during the drain. One may have
+        ended right before it, while its app has not returned.
+        """
         protocol = self._protocol
-        if not isinstance(protocol, Http2) or not self.is_draining or self._ended.is_set():
+        if not self.is_draining or self._requests or self._ended.is_set():
             return
-        if not self._requests and protocol.is_flushed:
+        if not isinstance(protocol, Http2):
+            self._end()
+        elif protocol.is_flushed:
             self._nursery.start_soon(self._announce_end, protocol)
 
     async def _announce_end(self, protocol: Http2) -> None:
