@@ -103,6 +103,14 @@ class CallContext:
         """Who pays for the call: its tenant, or else its lane."""
         return self.tenant or self.lane
 
+    def turn_by(self, since: float) -> float:
+        """Return when the patience of the call ends, in seconds on Trio's clock.
+
+        Args:
+            since: from when it counts if it is not known when the caller made the call.
+        """
+        return (since if self.asked_at is None else self.asked_at) + self.patience_s
+
     def route_of(self, route: str) -> str:
         """Return the name of a route of this call, such as "pack+batch"; see `Response.route`.
 

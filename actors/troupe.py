@@ -17,15 +17,13 @@ from . import (
     batch_api,
     batching,
     cache,
-    call_plan,
+    call_explaining,
     compose,
     inspection,
     ledger,
     prompt_cache,
     rate_limit,
     request,
-    routing,
-    stages,
     tool_loop,
 )
 from .asking import (
@@ -39,7 +37,7 @@ from .asking import (
 from .calls import CallContext
 from .events import Destination, Observer
 from .messages import Request
-from .responses import Response, ResultT_co, StreamPiece, Usage
+from .responses import Response, ResultT_co, StreamPiece
 
 if TYPE_CHECKING:
     from .batch_api import BatchApiStatistics
@@ -49,8 +47,8 @@ if TYPE_CHECKING:
     from .compose import Post
     from .inspection import CallRecords, Reading, TroupeReader
     from .ledger import Budget, CostStatistics
-    from .prompt_cache import PromptCachePlan, PromptCacheStatistics
-    from .rate_limit import LimiterStatistics, Limits
+    from .prompt_cache import PromptCacheStatistics
+    from .rate_limit import LaneShare, LaneShares, LimiterStatistics, Limits
     from .request import RequestStatistics
     from .stages import StageName
     from .tool_loop import ToolRun
@@ -102,6 +100,11 @@ class Troupe:
     runtime: Runtime = attrs.field(repr=False)
     records: "CallRecords | None" = attrs.field(default=None, repr=False)
     max_in_flight: int | None = attrs.field(default=None, repr=False)
+    _shares: "LaneShares" = attrs.field(
+        default=attrs.Factory(lambda self: rate_limit.LaneShares(self.limiter), takes_self=True),
+        init=False,
+        repr=False,
+    )
     _calls: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), init=False, repr=False)
 
     @property
@@ -142,7 +145,13 @@ class Troupe:
         )
 
     async def complete(
-        self, request: Request[ResultT_co], *, timeout: float = inf, call: str = "", lane: str = ""
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        context: CallContext | None = None,
     ) -> Response[ResultT_co]:
         """Make one call and wait for the complete response.
 
@@ -152,6 +161,8 @@ class Troupe:
             call: the id of the call in events and logs (L9); a running number if empty.
             lane: the lane in which the call waits, such as a tenant or a purpose; see
                 `Limits.lanes`.
+            context: the whole context of the call, such as its patience, instead of `call` and
+                `lane`.
 
         Raises:
             CallFailed: the call failed; the subclass states why.
@@ -162,14 +173,19 @@ class Troupe:
         return await ask_for(
             self.first_stage,
             request,
-            self._context(call, lane),
+            context or self._context(call, lane),
             observer=self.observer,
             destination=self.destination,
             timeout=timeout,
         )
 
     async def submit(
-        self, request: Request, *, call: str = "", lane: str = ""
+        self,
+        request: Request,
+        *,
+        call: str = "",
+        lane: str = "",
+        context: CallContext | None = None,
     ) -> ReplySlot[Response]:
         """Begin one call and return the slot of its response, without a task that waits for it.
 
@@ -181,6 +197,7 @@ class Troupe:
             request: the request to send; its `deadline` limits the call.
             call: the id of the call in events and logs (L9); a running number if empty.
             lane: the lane in which the call waits; see `Limits.lanes`.
+            context: the whole context of the call, instead of `call` and `lane`.
 
         Raises:
             ValueError: the request declares the class of its result, which `complete` reads.
@@ -192,13 +209,18 @@ class Troupe:
         return await submit_for(
             self.first_stage,
             request,
-            self._context(call, lane),
+            context or self._context(call, lane),
             observer=self.observer,
             destination=self.destination,
         )
 
     def submit_nowait(
-        self, request: Request, *, call: str = "", lane: str = ""
+        self,
+        request: Request,
+        *,
+        call: str = "",
+        lane: str = "",
+        context: CallContext | None = None,
     ) -> ReplySlot[Response]:
         """Begin one call as `submit` does, without waiting for room and without a checkpoint.
 
@@ -206,6 +228,7 @@ class Troupe:
             request: the request to send; its `deadline` limits the call.
             call: the id of the call in events and logs (L9); a running number if empty.
             lane: the lane in which the call waits; see `Limits.lanes`.
+            context: the whole context of the call, instead of `call` and `lane`.
 
         Raises:
             ValueError: the request declares the class of its result, which `complete` reads.
@@ -218,7 +241,7 @@ class Troupe:
         return submit_for_nowait(
             self.first_stage,
             request,
-            self._context(call, lane),
+            context or self._context(call, lane),
             observer=self.observer,
             destination=self.destination,
         )
@@ -291,6 +314,7 @@ class Troupe:
         timeout: float = inf,
         call: str = "",
         lane: str = "",
+        context: CallContext | None = None,
         buffer: int = 64,
         events: Literal[False] = False,
     ) -> AbstractAsyncContextManager[ResponseStream[ResultT_co]]: ...
@@ -303,6 +327,7 @@ class Troupe:
         timeout: float = inf,
         call: str = "",
         lane: str = "",
+        context: CallContext | None = None,
         buffer: int = 64,
         events: bool,
     ) -> AbstractAsyncContextManager[ResponseStream[ResultT_co, StreamPiece]]: ...
@@ -314,6 +339,7 @@ class Troupe:
         timeout: float = inf,
         call: str = "",
         lane: str = "",
+        context: CallContext | None = None,
         buffer: int = 64,
         events: bool = False,
     ) -> AbstractAsyncContextManager[ResponseStream[ResultT_co, StreamPiece]]:
@@ -329,6 +355,7 @@ class Troupe:
             call: the id of the call in events and logs (L9); a running number if empty.
             lane: the lane in which the call waits, such as a tenant or a purpose; see
                 `Limits.lanes`.
+            context: the whole context of the call, instead of `call` and `lane`.
             buffer: pieces that may wait to be read. When so many wait, the connection is not read.
             events: whether each piece is a `ProviderEvent`, with the text that the provider sent,
                 where it streams the response. It is a `Delta` where it does not, where a stage of
@@ -343,7 +370,7 @@ class Troupe:
         return stream_for(
             self.first_stage,
             request,
-            self._context(call, lane),
+            context or self._context(call, lane),
             observer=self.observer,
             destination=self.destination,
             timeout=timeout,
@@ -437,33 +464,24 @@ class Troupe:
             CallFailed: a stage of `TroupeSettings.stages` refuses the request.
         """
         check_request(request)
-        context = CallContext("explain", lane=lane)
-        at = await stages.requests_at(self.inserted, request, context)
-        limits = await stages.ask_or(
-            self.limiter,
-            rate_limit.Explain(at["limiter"], lane),
-            stages.limits_without_limiter(at["limiter"]),
+        explainer = call_explaining.CallExplainer(
+            inserted=self.inserted,
+            cache=self.cache,
+            batcher=self.batcher,
+            router=self.router,
+            prompt_cache=self.prompt_cache,
+            limiter=self.limiter,
         )
-        # The limiter learns from every call, the router only from those with a deadline.
-        usage = Usage(int(limits.cost.input_tokens), int(limits.cost.output_tokens))
-        choice = await stages.ask_or(
-            self.router,
-            routing.ExplainRoute(at["router"], usage),
-            stages.choice_without_router(usage),
-        )
-        sharing = await stages.ask_or(
-            self.batcher,
-            batching.ExplainBatching(at["batcher"], lane),
-            call_plan.SharedCall(),
-        )
-        is_cached = self.cache is not None and await stages.ask_or(
-            self.cache, cache.PeekCache(at["cache"]), default=False
-        )
-        caching: PromptCachePlan | None = None
-        if self.prompt_cache is not None:
-            asked = prompt_cache.ExplainPromptCache(at["prompt_cache"], lane)
-            caching = await stages.ask_or(self.prompt_cache, asked, None)
-        return call_plan.plan_call(choice, limits, sharing, caching, is_cached=is_cached)
+        return await explainer.explain(request, lane)
+
+    async def share(self, model: str, *, lane: str = "") -> "LaneShare":
+        """Return the part of the limits that a lane has, as it was a second ago at most.
+
+        Args:
+            model: the model of its calls.
+            lane: the name of the lane.
+        """
+        return await self._shares.of(model, lane)
 
     async def change_limits(self, limits: "Limits") -> None:
         """Replace the limits. Calls that wait are scheduled again under the new ones.

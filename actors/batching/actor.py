@@ -228,6 +228,9 @@ class BatcherActor(Actor):
         for text in group.strategy.texts(request):
             weight = weight.plus(self._weigh(request.model, text))
         patience_s = self._batching.patience_s(request.deadline)
+        least_s = min(waiter.message.context.patience_s for waiter in member.waiters)
+        if least_s < (self._batching.max_wait_s if patience_s is None else patience_s):
+            patience_s = least_s
         group.former.add(member, trio.current_time(), weight, patience_s)
 
     def _add_pieces(self, group: Group, pieces: Sequence[Request], waiter: Waiter) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from math import inf
 
 import attrs
+import trio
 
 from ...runtime import AskFailed, Outcome, ReplySlot, Timer
 from ..call_lanes import CallLanes
 from ..calls import CallContext, Complete
-from ..errors import BadRequest, CallFailed, ContentFiltered, MalformedResponse
+from ..errors import BadRequest, CallFailed, ContentFiltered, MalformedResponse, TurnTooLate
 from ..messages import Request
 from ..responses import Response
 from ..spent import Spent
@@ -28,15 +29,30 @@ class Waiter:
     Args:
         message: the message of the caller.
         slot: receives the response.
+        since: when it came, in seconds on Trio's clock.
     """
 
     message: Complete
     slot: ReplySlot[Response]
+    since: float = attrs.field(factory=trio.current_time)
 
     @property
     def lane(self) -> str:
         """The lane of the caller."""
         return self.message.context.lane
+
+    @property
+    def turn_by(self) -> float:
+        """When its patience ends, in seconds on Trio's clock; infinity without a limit."""
+        return self.message.context.turn_by(self.since)
+
+    def refuse(self, error: TurnTooLate) -> None:
+        """Fail for this caller alone: the turn of the call does not come in time.
+
+        Args:
+            error: says how long the call still has to wait.
+        """
+        self.slot.fail(error)
 
     @property
     def payer(self) -> BudgetHolder:
@@ -95,7 +111,7 @@ class BatchMember:
         """
         self.waiters.append(waiter)
         for lanes in self._all_lanes:
-            lanes.join(waiter.lane)
+            lanes.join(waiter.lane, waiter)
         combined = None if self.combined is None else self.combined.call
         for call in (self.call, self.check, combined):
             if call is not None:
@@ -110,7 +126,7 @@ class BatchMember:
         """
         self.waiters.remove(waiter)
         for lanes in self._all_lanes:
-            lanes.leave(waiter.lane)
+            lanes.leave(waiter.lane, waiter)
 
     @property
     def _all_lanes(self) -> list[CallLanes]:
@@ -200,14 +216,12 @@ class Combined:
     payers: frozenset[BudgetHolder]
     call: ReplySlot[Response] | None = None
     last_check: ReplySlot[Response] | None = None
-    lanes: CallLanes = attrs.field(
-        default=attrs.Factory(
-            lambda self: CallLanes(
-                *(waiter.lane for member in self.members for waiter in member.waiters)
-            ),
-            takes_self=True,
-        )
-    )
+    lanes: CallLanes = attrs.field(factory=CallLanes, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        for member in self.members:
+            for waiter in member.waiters:
+                self.lanes.join(waiter.lane, waiter)
 
     @property
     def may_be_split(self) -> bool:

@@ -51,7 +51,8 @@ class PromptCacheActor(Actor):
     no longer than a quarter of the time until their deadlines. Then the first of them leads
     instead. A call that has waited for leaders for 45 seconds, or for half of the time until its
     deadline, is sent whatever they do. Calls whose prompts are too short, or where nothing would be
-    saved, are forwarded at once.
+    saved, are forwarded at once. The end of a call's patience counts as its deadline, if it is
+    earlier.
 
     With "auto", it also adds marks and keys to requests of which the user has marked nothing (L15).
 
@@ -149,7 +150,11 @@ class PromptCacheActor(Actor):
         self._planned += 1
         call = CacheCall(message, slot, plan, now)
         sent = self._beginnings.arrive(
-            call, plan.wish, now, deadline=slot.deadline, may_wait=not self._is_draining
+            call,
+            plan.wish,
+            now,
+            deadline=min(slot.deadline, message.context.turn_by(now)),
+            may_wait=not self._is_draining,
         )
         if sent is not None:
             self._prepare([sent])

@@ -24,6 +24,10 @@ with lazy_imports(__name__):
     from .limits import Rate as Rate
     from .reports import read_refusal as read_refusal
     from .reports import read_reports as read_reports
+    from .shares import GetShares as GetShares
+    from .shares import LaneShare as LaneShare
+    from .shares import LaneShares as LaneShares
+    from .shares import LimitShare as LimitShare
     from .spread import PoolMember as PoolMember
     from .turns import GetTurns as GetTurns
     from .turns import QueuedTurn as QueuedTurn

@@ -11,7 +11,7 @@ import trio
 from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, handles
 from ..call_lanes import CallLanes
 from ..calls import CallContext, Complete, Stream
-from ..errors import DeadlineTooShort, RequestTooLarge, TurnTooLate
+from ..errors import DeadlineTooShort, RequestTooLarge
 from ..events import CallEvent, CallStage, Observer, ignore, stages_of
 from ..messages import Request
 from ..permit import Throttled
@@ -27,6 +27,7 @@ from .pending import LanePlaces, PendingCall, WaitingRenewal
 from .permits import CallPermit, HeaderFilter, InFlightCall, ParkCalls, RenewPermit, ReportLimits
 from .pool import Limiting, PoolLimiter
 from .scope import Reservation
+from .shares import GetShares, LimiterShares, shares_of
 from .simulation import Grant
 from .spread import PoolMember
 from .turns import GetTurns, Turns, turns_of
@@ -130,7 +131,7 @@ class RateLimiterActor(Actor):
         self._prices = prices
         self._filter = HeaderFilter(self._learns)
         self._counts_usd = self._has_usd()
-        self._patient: PatientCalls[PendingCall] = PatientCalls()
+        self._patient = PatientCalls(self._limiter)
         # The calls in flight: {call: (call as it waited, when it was admitted)}
         self._sent: dict[InFlightCall, tuple[PendingCall, float]] = {}
         self._ended = 0  # calls that were in flight
@@ -156,18 +157,20 @@ class RateLimiterActor(Actor):
         since = now if asked_at is None else min(asked_at, now)
         call = PendingCall(message, slot, estimate, since, lane, turn_by=since + context.patience_s)
         try:
-            if not self._is_blocked and call.turn_by >= now:
+            patience_ends = call.patience_ends
+            if not self._is_blocked and patience_ends >= now:
                 reservation = self._limiter.try_admit(wanted, now)
                 if reservation is not None:
                     self._observe("queued", message)
                     await self._send(call, reservation)
                     return
-            if call.turn_by < inf:
-                self._check_patience(call, wanted, now)
+            if patience_ends < inf:
+                self._patient.check(call, wanted, now)
+                if slot.done:
+                    return
             is_new = self._push(call, wanted, now)
-        except TurnTooLate as error:
-            slot.fail(error)
-            return
+            if patience_ends < inf:
+                self._watch_patience(call, wanted)
         except Impossible as error:
             slot.fail(RequestTooLarge(str(error)))
             return
@@ -179,31 +182,9 @@ class RateLimiterActor(Actor):
         if is_new:
             await self._advance()
 
-    def _check_patience(self, call: PendingCall, wanted: PermitRequest, now: float) -> None:
-        """Check that the turn of a call may come before its patience ends.
-
-        Raises:
-            Impossible: the call exceeds a limit, so that it could never be admitted.
-            TurnTooLate: its turn certainly comes later.
-        """
-        wait = self._limiter.wait(wanted, now)
-        if now + wait.least_s > call.turn_by:
-            raise self._too_late(call, wanted, wait.likely_s, now)
-        self._patient.add(call, call.turn_by)
-        call.slot.on_settled(lambda _: self._patient.remove(call))
-        self._wake_by(call.turn_by)
-
-    def _too_late(
-        self, call: PendingCall, wanted: PermitRequest, wait_s: float, now: float
-    ) -> TurnTooLate:
-        error = TurnTooLate(
-            f"nothing was sent: the call would wait {wait_s:.1f} s more for "
-            f"{self._limiter.obstacle(wanted, now)}, and its patience ends in "
-            f"{max(0.0, call.turn_by - now):.1f} s",
-            wait_s=wait_s,
-        )
-        error.queued_s = now - call.since
-        return error
+    def _watch_patience(self, call: PendingCall, wanted: PermitRequest) -> None:
+        self._patient.watch(call, wanted)
+        self._wake_by(call.patience_ends)
 
     def _push(self, call: PendingCall, wanted: PermitRequest, now: float) -> bool:
         """Let a call wait in its lane, or in the lanes of all callers that wait for it.
@@ -212,8 +193,7 @@ class RateLimiterActor(Actor):
             Impossible: the call exceeds a limit, so that it could never be admitted.
             TooLate: it could not be admitted before its deadline by any of its lanes.
         """
-        message = call.message
-        lanes = message.lanes if isinstance(message, Complete) else None
+        lanes = call.lanes
         if lanes is None:
             return self._limiter.push(call, wanted, now)
         places = LanePlaces(lanes, wanted)
@@ -233,7 +213,9 @@ class RateLimiterActor(Actor):
     def _enter(
         self, call: PendingCall, places: LanePlaces, lane: str, deadline: float, now: float
     ) -> bool:
-        wanted = attrs.evolve(places.wanted, lane=lane, deadline=deadline)
+        wanted = places.wanted
+        came = wanted.came if lane == wanted.lane else None  # of the first caller alone
+        wanted = attrs.evolve(wanted, lane=lane, deadline=deadline, came=came)
         is_new = self._limiter.push(attrs.evolve(call, lane=lane), wanted, now)
         places.entered.add(lane)
         return is_new
@@ -250,6 +232,9 @@ class RateLimiterActor(Actor):
                     self._enter(call, places, lane, inf, now)
                 except Impossible as error:  # by limits that have changed
                     call.slot.fail(RequestTooLarge(str(error)))
+        self._limiter.left()  # of the lanes that are left
+        if call.patience_ends < inf:
+            self._watch_patience(call, places.wanted)
         self._wake_by(now)
 
     def _wait_settled(self, slot: ReplySlot[Any]) -> None:
@@ -316,6 +301,11 @@ class RateLimiterActor(Actor):
         now = trio.current_time()
         return turns_of(self._limiter, self._sent, self._ended, most=message.most, now=now)
 
+    @handles(GetShares, urgent=True)
+    async def shares(self, message: GetShares) -> LimiterShares:  # noqa: ARG002  # it has no fields
+        """Return the limits, and the lanes in use."""
+        return shares_of(self._limiter, self._limits, self._sent, trio.current_time())
+
     @handles(Explain, urgent=True)
     async def explain(self, message: Explain) -> Explanation:
         """Return how long a call would wait, and for what."""
@@ -340,8 +330,8 @@ class RateLimiterActor(Actor):
     async def _advance(self) -> None:
         """Admit calls until a limit or the next stage blocks, and set the timer for the next."""
         patient = self._patient
-        if patient and patient.next_at < trio.current_time():
-            self._give_up_late()
+        if patient and patient.next_at < (now := trio.current_time()):
+            patient.give_up_late(now)
         while True:
             is_blocked = self._is_blocked
             found = self._limiter.advance(trio.current_time(), only_renewals=is_blocked)
@@ -359,21 +349,11 @@ class RateLimiterActor(Actor):
         if is_blocked:
             self._to.when_room(self._may_advance)
         if patient:
-            if patient.next_at <= trio.current_time():
-                self._give_up_late()
+            if patient.next_at <= (now := trio.current_time()):
+                patient.give_up_late(now)
                 found = -inf  # what waited behind these calls may be smaller
             found = min(found, patient.next_at)
         self._wake_by(found)
-
-    def _give_up_late(self) -> None:
-        """Fail the calls whose patience has ended."""
-        now = trio.current_time()
-        for call in self._patient.expired(now):
-            context, limiter = call.message.context, self._limiter
-            wanted = self._permit_request(call.message.request, call.estimate, context, inf)
-            wait_s = limiter.wait(wanted, now, itself=call).likely_s
-            call.slot.fail(self._too_late(call, wanted, wait_s, now))
-            limiter.left()
 
     def _may_advance(self) -> None:
         if self._limiter.waiting:
@@ -401,8 +381,8 @@ class RateLimiterActor(Actor):
         message = pending.message
         queued_s = reservation.since - pending.since
         call = InFlightCall(message.request, pending.estimate, reservation, queued_s=queued_s)
-        if pending.turn_by < inf:
-            self._patient.remove(pending)
+        if pending.patience_ends < inf:
+            self._patient.remove(pending.slot)
         self._sent[call] = pending, reservation.since
         pending.slot.on_settled(partial(self._call_settled, call))
         self._observe("admitted", message)

@@ -9,7 +9,7 @@ call is known (L3).
 
 import heapq
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Generic, TypeVar, cast, final
 
@@ -142,7 +142,9 @@ class Limiter(Generic[W]):
         ready, at = self._look(now, only_renewals=only_renewals)
         return at if ready is None else now
 
-    def wait(self, request: PermitRequest, now: float, *, itself: W | None = None) -> Wait:
+    def wait(
+        self, request: PermitRequest, now: float, is_it: Callable[[Waiting], bool] | None = None
+    ) -> Wait:
         """Estimate how long a call would wait that is pushed now.
 
         Other than `explain`, this does not simulate: it takes a step for each lane.
@@ -150,13 +152,13 @@ class Limiter(Generic[W]):
         Args:
             request: what the call needs.
             now: the current time.
-            itself: what was pushed for it, if it waits already; then its place counts.
+            is_it: recognises what was pushed for it, if it waits already; then its place counts.
 
         Raises:
             Impossible: the call exceeds a limit, so that it could never be admitted.
         """
         places = Places(self._in_flight, self._limits.in_flight)
-        return self._scopes.wait(request, places, self._mean_s, now, itself)
+        return self._scopes.wait(request, places, self._mean_s, now, is_it)
 
     def left(self) -> None:
         """Record that a call that waits was given up, so that it delays no other one."""
@@ -356,6 +358,13 @@ class Limiter(Generic[W]):
             buckets=tuple(states),
             scopes=tuple(scope.state(now) for scope in self._scopes.by_name.values()),
         )
+
+    def loads(self) -> dict[str, dict[str, Sequence[float]]]:
+        """Return what the calls that wait take of each dimension, by scope and lane."""
+        return {
+            name: {lane: tuple(totals) for lane, _, _, totals in scope.queue.loads()}
+            for name, scope in self._scopes.by_name.items()
+        }
 
     def explain(self, request: PermitRequest, now: float) -> Explanation:
         """Return how long a call would wait if it arrived now, and for what.

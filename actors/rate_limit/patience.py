@@ -1,25 +1,41 @@
-"""The calls whose turn must come by a certain time. Pure (R14)."""
+"""The calls that wait with a limited patience: they fail when their turn does not come in time."""
 
 import heapq
 import itertools
-from collections.abc import Hashable
-from math import inf
-from typing import Generic, TypeVar, final
+from functools import partial
+from math import inf, nextafter
+from typing import Any, final
 
-T = TypeVar("T", bound=Hashable)
+import attrs
+
+from ...runtime import ReplySlot
+from ..errors import TurnTooLate
+from .lanes import Waiting
+from .limits import PermitRequest
+from .pending import PendingCall, WaitingRenewal
+from .pool import Limiting
+from .waits import NO_WAIT
 
 _SPARE = 64  # entries of calls that have left; beyond as many as wait, they are removed
 
 
 @final
-class PatientCalls(Generic[T]):
-    """Calls that wait with a limited patience, and when the first of them loses it."""
+class PatientCalls:
+    """Calls that wait with a limited patience, and when the first of them loses it.
 
-    def __init__(self) -> None:
-        self._numbers: dict[T, int] = {}
-        self._calls: dict[int, T] = {}
-        self._heap: list[tuple[float, int]] = []  # (when its patience ends, number of a call)
-        self._next = itertools.count()
+    A call that several callers share fails for each of them when the patience of that one ends.
+
+    Args:
+        limiter: admits the calls, and estimates how long one would wait.
+    """
+
+    def __init__(self, limiter: Limiting[PendingCall | WaitingRenewal]) -> None:
+        self._limiter = limiter
+        self._calls: dict[ReplySlot[Any], tuple[float, PendingCall, PermitRequest]] = {}
+        self._heap: list[
+            tuple[float, int, ReplySlot[Any]]
+        ] = []  # (when patience ends, number, ...)
+        self._numbers = itertools.count()
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -27,45 +43,93 @@ class PatientCalls(Generic[T]):
     @property
     def next_at(self) -> float:
         """When the patience of a call ends next; infinity without calls."""
-        heap, calls = self._heap, self._calls
-        while heap and heap[0][1] not in calls:
+        heap = self._heap
+        while heap and not self._is_valid(heap[0]):
             heapq.heappop(heap)
         return heap[0][0] if heap else inf
 
-    def add(self, call: T, until: float) -> None:
-        """Add a call.
+    def check(self, call: PendingCall, wanted: PermitRequest, now: float) -> None:
+        """Refuse a call that would wait, or some of its callers, if its turn comes too late.
 
         Args:
-            call: the call that waits.
-            until: when its patience ends, in seconds.
-        """
-        number = self._numbers[call] = next(self._next)
-        self._calls[number] = call
-        heapq.heappush(self._heap, (until, number))
+            call: the call, which is not in its lane yet. Its slot is settled if it is refused.
+            wanted: what it needs.
+            now: the current time.
 
-    def remove(self, call: T) -> None:
+        Raises:
+            Impossible: the call exceeds a limit, so that it could never be admitted.
+        """
+        lanes = call.lanes
+        names = (wanted.lane,) if lanes is None else tuple(lanes)
+        waits = [self._limiter.wait(attrs.evolve(wanted, lane=name), now) for name in names]
+        wait = min(waits, default=NO_WAIT)
+        self._refuse(call, wanted, now + wait.least_s, wait.likely_s, now)
+
+    def watch(self, call: PendingCall, wanted: PermitRequest) -> None:
+        """Fail a call that waits, or some of its callers, when the patience ends.
+
+        Args:
+            call: the call; it may be watched already, with other callers.
+            wanted: what it needs.
+        """
+        slot, until = call.slot, call.patience_ends
+        is_new = slot not in self._calls
+        self._calls[slot] = until, call, wanted
+        heapq.heappush(self._heap, (until, next(self._numbers), slot))
+        if is_new:
+            slot.on_settled(self.remove)
+
+    def remove(self, slot: ReplySlot[Any]) -> None:
         """Remove a call that has its turn or was given up; it may have been removed before.
 
         Args:
-            call: the call that was added.
+            slot: the reply slot of the call.
         """
-        number = self._numbers.pop(call, None)
-        if number is None:
+        if self._calls.pop(slot, None) is None:
             return
-        del self._calls[number]
         if len(self._heap) > 2 * len(self._calls) + _SPARE:
-            self._heap = [entry for entry in self._heap if entry[1] in self._calls]
+            self._heap = list(filter(self._is_valid, self._heap))
             heapq.heapify(self._heap)
 
-    def expired(self, now: float) -> list[T]:
-        """Remove and return the calls whose patience has ended.
+    def give_up_late(self, now: float) -> None:
+        """Fail the calls whose patience has ended.
 
         Args:
-            now: the current time, in seconds.
+            now: the current time.
         """
-        found: list[T] = []
         while self.next_at <= now:
-            call = self._calls.pop(heapq.heappop(self._heap)[1])
-            del self._numbers[call]
-            found.append(call)
-        return found
+            _, call, wanted = self._calls[self._heap[0][2]]
+            wait_s = self._limiter.wait(wanted, now, partial(_has_slot, call.slot)).likely_s
+            self._refuse(call, wanted, nextafter(now, inf), wait_s, now)
+            self._limiter.left()
+            if call.slot in self._calls:  # for other callers
+                self.watch(call, wanted)
+
+    def _is_valid(self, entry: tuple[float, int, ReplySlot[Any]]) -> bool:
+        known = self._calls.get(entry[2])
+        return known is not None and known[0] == entry[0]
+
+    def _refuse(
+        self, call: PendingCall, wanted: PermitRequest, turn: float, wait_s: float, now: float
+    ) -> None:
+        """Fail for those whose patience ends before the turn of the call."""
+
+        def error(turn_by: float) -> TurnTooLate:
+            found = TurnTooLate(
+                f"nothing was sent: the call would wait {wait_s:.1f} s more for "
+                f"{self._limiter.obstacle(wanted, now)}, and its patience ends in "
+                f"{max(0.0, turn_by - now):.1f} s",
+                wait_s=wait_s,
+            )
+            found.queued_s = now - call.since
+            return found
+
+        if call.lanes is not None:
+            call.lanes.refuse_late(turn, lambda caller: error(caller.turn_by))
+        elif call.turn_by < turn:
+            call.slot.fail(error(call.turn_by))
+
+
+def _has_slot(slot: ReplySlot[Any], waiting: Waiting) -> bool:
+    """Return whether something that waits is a call, or a place of it in one of its lanes."""
+    return isinstance(waiting, PendingCall) and waiting.slot is slot

@@ -41,7 +41,7 @@ class PendingCall:
         since: when its caller made it, or else when it came, in seconds on Trio's clock.
         lane: the lane that it waits in.
         places: its places, if several callers wait for it.
-        turn_by: when its turn must have come, in seconds on Trio's clock.
+        turn_by: when its turn must have come, in seconds on Trio's clock; see `patience_ends`.
     """
 
     message: Complete | Stream
@@ -51,6 +51,17 @@ class PendingCall:
     lane: str
     places: LanePlaces | None = None
     turn_by: float = inf
+
+    @property
+    def lanes(self) -> CallLanes | None:
+        """The lanes of all callers that share it; None if it is not shared."""
+        return self.message.lanes if isinstance(self.message, Complete) else None
+
+    @property
+    def patience_ends(self) -> float:
+        """When the patience of its first caller ends; infinity without a limit."""
+        lanes = self.lanes
+        return self.turn_by if lanes is None else lanes.turn_by
 
     @property
     def done(self) -> bool:

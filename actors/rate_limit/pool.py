@@ -5,7 +5,7 @@ lanes for each model, and the first one goes to the member that can serve it fir
 serve it now, `Spread` chooses one of them.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from math import inf
 from typing import Generic, TypeVar, cast, final
 
@@ -153,7 +153,9 @@ class PoolLimiter(Generic[W]):
             self._lane_order.take(entry, self._size(call.request, now))
         return Grant(cast("W", call.waiting), self._admit(member, call.request, now))
 
-    def wait(self, request: PermitRequest, now: float, *, itself: W | None = None) -> Wait:
+    def wait(
+        self, request: PermitRequest, now: float, is_it: Callable[[Waiting], bool] | None = None
+    ) -> Wait:
         """Estimate how long a call would wait; see `Limiter.wait`.
 
         The members are taken as one endpoint with the sum of their limits; those that are left out
@@ -168,7 +170,7 @@ class PoolLimiter(Generic[W]):
             for one in self._queues.values():
                 one.purge()
         queue = self._queues.get(self._queue_name(request)) or self._new_queue()
-        before = before_in(queue, request, now, itself)
+        before = before_in(queue, request, now, is_it)
         members = [member.bounds(request.model, now) for member in self._members.values()]
         bounds = bounds_together(members)
         bounds.places.append(Places(self.in_flight, self._limits.in_flight))
@@ -269,6 +271,13 @@ class PoolLimiter(Generic[W]):
             buckets=tuple(buckets),
             scopes=tuple(scopes),
         )
+
+    def loads(self) -> dict[str, dict[str, Sequence[float]]]:
+        """Return what the calls that wait take of each dimension, by model and lane."""
+        return {
+            name: {lane: tuple(totals) for lane, _, _, totals in queue.loads()}
+            for name, queue in self._queues.items()
+        }
 
     def explain(self, request: PermitRequest, now: float) -> Explanation:
         """Return how long a call would wait, for what, and which member would serve it."""

@@ -1,7 +1,7 @@
 """The scopes of a limiter, by model, and the limits that all of them share. Pure (R14)."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import add
 from typing import final
 
@@ -94,7 +94,7 @@ class ScopeTable:
         in_flight: Places,
         mean_s: float,
         now: float,
-        itself: Waiting | None = None,
+        is_it: Callable[[Waiting], bool] | None = None,
     ) -> Wait:
         """Estimate how long a call would wait; see `Limiter.wait`.
 
@@ -106,7 +106,7 @@ class ScopeTable:
             in_flight: the limit of all calls in flight.
             mean_s: seconds that a call in flight takes; 0 if they are not known.
             now: the current time.
-            itself: what waits for it already; None if it would be pushed now.
+            is_it: recognises what waits for it already; None if it would be pushed now.
 
         Raises:
             Impossible: the call exceeds a limit, so that it could never be admitted.
@@ -117,7 +117,7 @@ class ScopeTable:
                 one.queue.purge()
         scope, cost = self.of(request.model, now), request.cost
         scope.check_possible(cost)
-        before = before_in(scope.queue, request, now, itself)
+        before = before_in(scope.queue, request, now, is_it)
         bounds = scope.bounds(now)
         bounds.places.append(in_flight)
         wait = wait_for(bounds, before, cost, mean_s)
@@ -168,7 +168,10 @@ class ScopeTable:
 
 
 def before_in(
-    queue: FairQueue[QueuedCall], request: PermitRequest, now: float, itself: Waiting | None
+    queue: FairQueue[QueuedCall],
+    request: PermitRequest,
+    now: float,
+    is_it: Callable[[Waiting], bool] | None,
 ) -> Before:
     """Return what is served before a call.
 
@@ -176,11 +179,11 @@ def before_in(
         queue: the queue in which it waits, or would wait.
         request: what it needs.
         now: the current time.
-        itself: what waits for it already; None if it would be pushed now.
+        is_it: recognises what waits for it already; None if it would be pushed now.
     """
     return queue.before(
         request.lane,
         request.came_at(now),
         len(request.cost),
-        None if itself is None else lambda call: call.waiting is itself,
+        None if is_it is None else lambda call: is_it(call.waiting),
     )

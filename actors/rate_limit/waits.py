@@ -90,6 +90,9 @@ class Wait(NamedTuple):
     likely_s: float
 
 
+NO_WAIT = Wait(0.0, 0.0)
+
+
 def wait_for(bounds: Bounds, before: Before, cost: Cost, mean_s: float) -> Wait:
     """Return how long a call would wait.
 

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from math import inf
 
 import attrs
 import httpx
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import (
+    CallContext,
     DeadlineTooShort,
     Endpoint,
     GetLimiterStatistics,
@@ -21,6 +23,7 @@ from callsheet.actors import (
     Request,
     Response,
     TroupeSettings,
+    TurnTooLate,
     open_troupe,
 )
 from callsheet.actors.call_lanes import CallLanes
@@ -55,14 +58,15 @@ def troupe_of(provider, **limits):
     )
 
 
-async def ask(troupe, prompt, lane, *, at=0.0, leaves=None, timeout=1000.0):
+async def ask(troupe, prompt, lane, *, at=0.0, leaves=None, timeout=1000.0, patience_s=inf):
     """Ask at a time; give up at another one. Return the response, or None."""
     await trio.sleep(at)
     with trio.CancelScope() as scope:
         if leaves is not None:
             scope.deadline = trio.current_time() + leaves - at
         request = Request.of(prompt, model=MODEL, max_tokens=5, cacheable=True)
-        return await troupe.complete(request, lane=lane, timeout=timeout)
+        context = CallContext(prompt, lane=lane, patience_s=patience_s)
+        return await troupe.complete(request, timeout=timeout, context=context)
     return None
 
 
@@ -203,3 +207,40 @@ def test_the_lanes_of_a_call_are_those_of_the_callers_that_wait(steps):
         if before != set(waiting):
             assert told.pop() == set(waiting)
         assert not told
+
+
+async def test_each_caller_of_a_shared_call_waits_as_long_as_its_own_patience(autojump_clock):
+    provider = Provider()
+    async with troupe_of(provider) as troupe:
+        shared, ended = partial(ask, troupe, "shared", "slow"), {}
+
+        async def note(name, **more):
+            try:
+                await shared(**more)
+            except TurnTooLate as error:
+                ended[name] = round(trio.current_time(), 3), round(error.wait_s)
+            else:
+                ended[name] = trio.current_time()
+
+        await outcomes(
+            *busy(troupe),
+            partial(note, "first", at=0.1, patience_s=3.0),
+            partial(note, "second", at=0.2),
+            partial(note, "third", at=1.5, patience_s=2.0),
+        )
+    assert provider.prompts == ["0", "1", "2", "3", "4", "5", "shared"]
+    assert ended == {"first": (3.1, 3), "third": (3.5, 3), "second": 7.0}
+
+
+async def test_a_shared_call_is_given_up_when_no_caller_has_patience_left(autojump_clock):
+    provider = Provider()
+    async with troupe_of(provider) as troupe:
+        shared = partial(ask, troupe, "shared")
+        *_, one, two, three = await outcomes(
+            *busy(troupe),
+            partial(shared, "slow", at=0.1, patience_s=1.0),
+            partial(shared, "wide", at=0.2, patience_s=0.5),
+            partial(ask, troupe, "late", "slow", at=2.0, patience_s=1.0),
+        )
+    assert provider.prompts == ["0", "1", "2", "3", "4", "5"]
+    assert [type(error) for error in (one, two, three)] == [TurnTooLate] * 3
