@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import attrs
 import httpx
@@ -15,6 +16,7 @@ from callsheet.cli import main
 
 CHAT_MODEL = "gpt-5.4-nano"
 MESSAGES_MODEL = "claude-haiku-4-5"
+GEMINI_MODEL = "gemini-2.5-flash"
 VECTOR_MODEL = "text-embedding-3-small"
 TEXT_MODEL = "davinci-002"
 UNKNOWN_MODEL = "no-such-model"
@@ -32,6 +34,7 @@ listen = "127.0.0.1:0"
 "text-embedding-*" = "openai"
 "{text}" = "openai"
 "claude-*" = "anthropic"
+"gemini-*" = "gemini"
 
 [keys]
 store = "keys.sqlite3"
@@ -49,6 +52,11 @@ api_key_env = "PROVIDER_KEY"
 base_url = "{root}"
 provider = "anthropic"
 api_key_env = "PROVIDER_KEY"
+
+[endpoints.gemini]
+base_url = "{root}"
+provider = "gemini"
+api_key_env = "PROVIDER_KEY"
 """
 
 
@@ -60,11 +68,13 @@ class Served:
         root: its URL, without a path.
         key: a key of it.
         provider: the URL of the provider behind it, without a path.
+        store: its key store.
     """
 
     root: str
     key: str
     provider: str
+    store: Path
 
     @property
     def url(self):
@@ -83,6 +93,13 @@ class Served:
             "ANTHROPIC_API_KEY": self.key,
         }
 
+    def keys(self, *arguments):
+        """Run `callsheet keys`, and return what it prints: the secret of a new key, for example.
+
+        Within two seconds the gateway knows of a change.
+        """
+        return keys(self.store, *arguments)
+
     def stats(self):
         """Return the counts of the provider."""
         return httpx.get(f"{self.provider}/callsheet/stats", trust_env=False).json()
@@ -96,12 +113,11 @@ class Served:
         return stats
 
 
-def create_key(store, *options):
-    """Create a key as a person does, and return its secret."""
-    arguments = ["keys", "create", "team", "--store", str(store), *options]
-    created = CliRunner().invoke(main, arguments)
-    assert created.exit_code == 0, created.output
-    return created.stdout.strip()
+def keys(store, *arguments):
+    """Run a command of `callsheet keys` in this process."""
+    done = CliRunner().invoke(main, ["keys", *arguments, "--store", str(store)])
+    assert done.exit_code == 0, done.output
+    return done.stdout.strip()
 
 
 @contextmanager
@@ -147,6 +163,7 @@ def served(folder, *options, gateway="", endpoint="", key=()):
         settings.write_text(SETTINGS.format(url=url, root=root, text=TEXT_MODEL, **further))
         prices = str(folder / "no-prices.json")
         environ = {**os.environ, "PROVIDER_KEY": PROVIDER_KEY, "CALLSHEET_PRICES": prices}
-        secret = create_key(folder / "keys.sqlite3", *key)
+        store = folder / "keys.sqlite3"
+        secret = keys(store, "create", "team", *key)
         with gateway_process(settings, environ) as address:
-            yield Served(address, secret, root)
+            yield Served(address, secret, root, store)
