@@ -106,7 +106,7 @@ async def test_keys_are_counted_and_checked_with_the_models_and_the_ledger(read,
     parts = await found(attrs.evolve(settings, troupes=free))
     assert parts["key", "team-a"] == (
         "error",
-        "has a budget, which needs the ledger; remove ledger = false",
+        "the key team-a has a budget, which needs the ledger; remove ledger = false",
     )
     assert parts["ledger", ""][0] == "note"
 

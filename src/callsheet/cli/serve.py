@@ -198,15 +198,16 @@ async def _endpoint(file: ServedFile, stack: AsyncExitStack) -> Endpoint | None:
 
 async def _serve(file: ServedFile) -> int:
     """Serve until a signal, and return the exit status."""
-    async with AsyncExitStack() as stack:
-        endpoint = await _endpoint(file, stack)
-        settings = file.read(endpoint)
-        await _refuse_errors(settings)
-        gateway = await stack.enter_async_context(
-            open_gateway(settings, log=line_writer(sys.stderr))
-        )
-        _say_how_to_use(gateway, settings)
-        return await _run(file, gateway, endpoint)
+    with trio.CancelScope() as whole:
+        async with AsyncExitStack() as stack:
+            endpoint = await _endpoint(file, stack)
+            settings = file.read(endpoint)
+            await _refuse_errors(settings)
+            log = line_writer(sys.stderr)
+            gateway = await stack.enter_async_context(open_gateway(settings, log=log))
+            _say_how_to_use(gateway, settings)
+            await _run(file, gateway, endpoint, whole)
+    return INTERRUPTED if whole.cancelled_caught else 0
 
 
 async def _refuse_errors(settings: GatewaySettings) -> None:
@@ -217,39 +218,35 @@ async def _refuse_errors(settings: GatewaySettings) -> None:
     """
     for part in await check_gateway(settings):
         if part.state == "error":
-            raise ConfigError(part.text, source=f"{part.part} {part.name}".strip())
+            raise ConfigError(part.text)
 
 
-async def _run(file: ServedFile, gateway: Gateway, endpoint: Endpoint | None) -> int:
-    """Act on signals until the gateway has drained, or is to end at once."""
-    stopping, is_cut = trio.Event(), False
-    has_terminal = _has_terminal()
+async def _run(
+    file: ServedFile, gateway: Gateway, endpoint: Endpoint | None, whole: trio.CancelScope
+) -> None:
+    """Act on signals until the gateway has drained. A second one cancels the whole command."""
+    stopping, has_terminal = trio.Event(), _has_terminal()
 
-    async with trio.open_nursery() as nursery:
+    def stop() -> None:
+        if stopping.is_set():
+            _say("Ending at once.")
+            whole.cancel()
+        stopping.set()
 
-        def stop() -> None:
-            nonlocal is_cut
-            if stopping.is_set():
-                is_cut = True
-                _say("Ending at once.")
-                nursery.cancel_scope.cancel()
-            stopping.set()
+    async def hang_up(_: int) -> None:
+        if not file.has_file or (has_terminal and not _has_terminal()):
+            stop()  # the terminal is gone
+        else:
+            await _reload(file, gateway, endpoint)
 
-        async def hang_up(_: int) -> None:
-            if not file.has_file or (has_terminal and not _has_terminal()):
-                stop()  # the terminal is gone
-            else:
-                await _reload(file, gateway, endpoint)
-
-        others = set[int]() if _HANG_UP is None else {_HANG_UP}
-        async with open_signals(stop, stops=STOP_SIGNALS, others=others, on_other=hang_up):
-            await stopping.wait()
-            _say(
-                "Accepting no more requests. Those that run have "
-                f"{duration(gateway.settings.drain_s)}; press Ctrl-C again to end at once."
-            )
-            await gateway.drain()
-    return INTERRUPTED if is_cut else 0
+    others = set[int]() if _HANG_UP is None else {_HANG_UP}
+    async with open_signals(stop, stops=STOP_SIGNALS, others=others, on_other=hang_up):
+        await stopping.wait()
+        _say(
+            "Accepting no more requests. Those that run have "
+            f"{duration(gateway.settings.drain_s)}; press Ctrl-C again to end at once."
+        )
+        await gateway.drain()
 
 
 async def _reload(file: ServedFile, gateway: Gateway, endpoint: Endpoint | None) -> None:

@@ -134,11 +134,11 @@ def _keys(settings: GatewaySettings, clock: Callable[[], float]) -> Iterator[Che
 def _key(settings: GatewaySettings, key: ApiKey) -> Iterator[CheckedPart]:
     """Yield what is wrong with a key; most have nothing."""
     if key.budgets and any(troupe.ledger is None for troupe in settings.troupes.values()):
-        text = "has a budget, which needs the ledger; remove ledger = false"
+        text = f"the key {key.name} has a budget, which needs the ledger; remove ledger = false"
         yield CheckedPart("key", key.name, "error", text)
     served = [name for name in settings.models if key.may_use(name)]
     if not served and not any(route.is_pattern for route in settings.routes):
-        text = f"may use {', '.join(key.models)}, and no such model is served"
+        text = f"it may use {', '.join(key.models)}, and no such model is served"
         yield CheckedPart("key", key.name, "note", text)
 
 
@@ -153,7 +153,7 @@ def _ledger(settings: GatewaySettings, clock: Callable[[], float]) -> CheckedPar
         if path.exists():
             read_sums(path, "model", now=clock())
         elif not _can_create(path):
-            text = f"cannot be created in {path.parent}; give another path ([ledger] path)"
+            text = f"the ledger {path} cannot be created there; give another path ([ledger] path)"
             return CheckedPart("ledger", str(path), "error", text)
     except StorageError as error:
         return CheckedPart("ledger", str(path), "error", str(error))
@@ -172,7 +172,7 @@ def _admin(settings: GatewaySettings) -> CheckedPart:
         text = "none: the page and the metrics are for this machine, and for keys with --admin"
         return CheckedPart("admin key", "", "ok", text)
     if len(settings.admin_key) < _SHORT_KEY:
-        text = f"has fewer than {_SHORT_KEY} characters, so it can be guessed"
+        text = f"the admin key has fewer than {_SHORT_KEY} characters, so it can be guessed"
         return CheckedPart("admin key", "", "error", text)
     return CheckedPart("admin key", "", "ok", "is set")
 
