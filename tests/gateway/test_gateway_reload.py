@@ -101,3 +101,12 @@ async def test_while_it_drains_calls_end_and_none_begin(autojump_clock):
     assert ready.status == 503
     assert whole.status == 200
     assert stream.events[-1] == "[DONE]"
+
+
+async def test_a_model_that_a_reload_names_has_a_label_of_its_own(autojump_clock):
+    async with open_kit(QUICK) as kit:
+        routes = [ModelRoute(name="my-own", troupe="main")]
+        await kit.gateway.reload(changed(kit, routes=[*kit.gateway.settings.routes, *routes]))
+        await kit.client.ask(CHAT, chat(model="my-own"))
+        metrics = await kit.client.ask("/metrics", method="GET")
+    assert 'callsheet_attempts_total{model="my-own",route="live"} 1.0' in metrics.body.decode()

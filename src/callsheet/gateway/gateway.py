@@ -1,7 +1,7 @@
 """A gateway that runs: its reload, its drain, and the actor of its server."""
 
 from functools import partial
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import trio
 from starlette.types import ASGIApp
@@ -13,6 +13,9 @@ from .endpoints import Retire, ServedEndpoints
 from .keys import KeyStore
 from .reload import SettingsChange, change_of
 from .settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from ..metrics import Metrics
 
 
 @final
@@ -26,6 +29,7 @@ class Gateway:
         service: what all calls share.
         keys: the key store; None where no keys are needed.
         retiring: stops endpoints that are served no more.
+        metrics: counts the calls of all endpoints; None where the extra is not installed.
 
     Attributes:
         settings: what the file says now.
@@ -41,6 +45,7 @@ class Gateway:
         service: CallService,
         keys: KeyStore | None,
         retiring: Ref[Retire],
+        metrics: "Metrics | None" = None,
     ) -> None:
         self.runtime = runtime
         self.settings = settings
@@ -49,6 +54,7 @@ class Gateway:
         self.keys = keys
         self.servings: list[Serving] = []
         self._retiring = retiring
+        self._metrics = metrics
         self._reloading = trio.Lock()
 
     @property
@@ -77,6 +83,8 @@ class Gateway:
                 await self._retiring.tell(Retire(former, settings.drain_s))
             self.settings = settings
             self.service.rules = rules_of(settings)
+            if self._metrics is not None:
+                self._metrics.name_models(settings.named_models)
         return change
 
     async def drain(self) -> None:

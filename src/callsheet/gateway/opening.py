@@ -71,6 +71,7 @@ async def cast_gateway(
         ),
         keys=keys,
         retiring=await runtime.spawn("retiring", retire, concurrency=_MAX_RETIRING),
+        metrics=metrics,
     )
     if keys is not None:
         await runtime.spawn("keys", partial(KeysActor, keys, tenants, endpoints))
