@@ -44,8 +44,9 @@ def read(tmp_path):
 
 
 async def found(settings):
-    """Return {(part, name): (state, text)}."""
-    return {(one.part, one.name): (one.state, one.text) for one in await check_gateway(settings)}
+    """Return {(part, name): (state, text)}, of the first of the same name."""
+    parts = reversed(await check_gateway(settings))
+    return {(one.part, one.name): (one.state, one.text) for one in parts}
 
 
 async def test_each_part_is_named(read, tmp_path):
@@ -67,6 +68,16 @@ async def test_each_part_is_named(read, tmp_path):
     assert parts["ledger", ledger] == ("ok", "no budget of all calls")
     assert not any(tmp_path.glob("ledger*"))  # nothing is created
     assert "0123456789" not in str(parts)  # L8
+
+
+async def test_endpoints_that_a_provider_counts_together_are_named(read):
+    same = '[endpoints.same]\nprovider = "openai"\napi = "responses"\n'
+    settings = read(FILE.replace('"my-own" = "main"', '"my-own" = "same"') + same)
+    notes = [(one.name, one.text) for one in await check_gateway(settings) if one.state == "note"]
+    assert ("same", "has the host and the key of main: give each its part of the limits") in notes
+    text = "calls that it cannot serve go to anthropic without a turn at the limits there"
+    assert ("main", text) in notes
+    assert not any(name == "anthropic" for name, _ in notes)
 
 
 async def test_a_taken_address_may_be_that_of_the_gateway_that_runs(read):

@@ -2,7 +2,6 @@
 
 import json
 from decimal import Decimal
-from functools import partial
 
 import attrs
 import httpx
@@ -56,13 +55,12 @@ class FakeGateway:
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Lets each new client of httpx talk to a gateway in this process."""
+    """Lets clients of httpx talk to a gateway in this process; returns one."""
 
     def served(gateway):
-        app = Starlette(routes=operation_routes(gateway))
-        client = partial(httpx.AsyncClient, transport=httpx.ASGITransport(app), base_url=URL)
-        monkeypatch.setattr(httpx, "AsyncClient", client)
-        return client()
+        transport = httpx.ASGITransport(Starlette(routes=operation_routes(gateway)))
+        monkeypatch.setattr(httpx, "AsyncHTTPTransport", lambda: transport)
+        return httpx.AsyncClient(transport=transport, base_url=URL)
 
     return served
 
@@ -131,17 +129,20 @@ async def test_top_says_that_something_else_answers(monkeypatch):
     async def fail(request):
         raise httpx.ConnectError("All connection attempts failed")
 
+    async def distrust(request):
+        raise httpx.ConnectError("") from OSError("self-signed certificate")
+
     for answer, words in (
         (lambda _: httpx.Response(404), "with status 404 is no gateway of Callsheet"),
         (lambda _: httpx.Response(200, text="<html>"), "no inspection socket of Callsheet"),
         (fail, f"cannot read the gateway at {URL}: All connection attempts failed"),
+        (distrust, f"cannot read the gateway at {URL}: self-signed certificate"),
     ):
         transport = httpx.MockTransport(answer)
-        monkeypatch.setattr(httpx, "AsyncClient", partial(httpx.AsyncClient, transport=transport))
+        monkeypatch.setattr(httpx, "AsyncHTTPTransport", lambda it=transport: it)
         with pytest.raises(NoReading, match=words):
             async with open_source(URL) as source:
                 await source.read()
-        monkeypatch.undo()
 
 
 async def test_top_refuses_what_is_no_url():

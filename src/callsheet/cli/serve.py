@@ -61,8 +61,9 @@ class ServedFile:
 
     @property
     def has_file(self) -> bool:
-        """Whether there is a settings file, which can be read again."""
-        return self.path is not None or bool(self.environ.get(CONFIG_VARIABLE, "").strip())
+        """Whether there is a file that can be read again."""
+        named = self.environ.get(CONFIG_VARIABLE, "").strip()
+        return self.path is not None or self.env_file is not None or bool(named)
 
     def read(self, endpoint: Endpoint | None) -> GatewaySettings:
         """Read the files.
@@ -73,17 +74,20 @@ class ServedFile:
         Raises:
             ConfigError: something in them cannot be used.
         """
+        environ = dict(self.environ)
         if self.env_file is not None:
-            # Some libraries read the environment of the process themselves.
-            os.environ.update(read_variables(self.env_file, self.environ))
+            variables = read_variables(self.env_file, self.environ)
+            environ |= variables
+            os.environ.update(variables)  # some libraries read the environment themselves
         try:
             return read_gateway(
                 self.path,
+                environ,
                 endpoint=endpoint,
                 listen=self.listen,
                 keys=self.keys,
-                ledger=None if self.is_builtin else default_ledger(),
-                prices=current_prices(),
+                ledger=None if self.is_builtin else default_ledger(environ),
+                prices=current_prices(environ),
             )
         except PriceError as error:
             raise ConfigError(str(error)) from None
@@ -205,7 +209,7 @@ async def _serve(file: ServedFile) -> int:
             await _refuse_errors(settings)
             log = line_writer(sys.stderr)
             gateway = await stack.enter_async_context(open_gateway(settings, log=log))
-            _say_how_to_use(gateway, settings)
+            _say_how_to_use(file, gateway, settings)
             await _run(file, gateway, endpoint, whole)
     return INTERRUPTED if whole.cancelled_caught else 0
 
@@ -258,19 +262,23 @@ async def _reload(file: ServedFile, gateway: Gateway, endpoint: Endpoint | None)
     except Exception as error:  # noqa: BLE001  # whatever it is, calls go on
         _say(f"The settings stay as they are: {printable(str(error))}")
         return
-    _say(f"The settings were read again: {printable(change.text) or 'nothing has changed'}.")
+    text = printable(change.text) or "nothing has changed"
+    certificate = "" if settings.tls is None else ", and so was the certificate"
+    _say(f"The settings were read again{certificate}: {text}.")
 
 
-def _say_how_to_use(gateway: Gateway, settings: GatewaySettings) -> None:
+def _say_how_to_use(file: ServedFile, gateway: Gateway, settings: GatewaySettings) -> None:
     """Print the URLs on stdout, and everything else that a person needs on stderr."""
     for address in gateway.urls:
         click.echo(address)
     sys.stdout.flush()
     for name, troupe in settings.troupes.items():
         ends = ", ".join(f"{one.vendor.title} at {one.shown_url}" for one in troupe.endpoint.each)
+        if file.is_builtin:
+            ends = "the built-in provider, which costs nothing"
         models = [route.name for route in settings.routes if route.troupe == name]
-        _say(f"{printable(name)}: {ends} serves {printable(', '.join(models))}")
-    key = "a key of callsheet keys create" if settings.keys is not None else "any"
+        _say(f"{printable(name)}: {printable(', '.join(models))} at {ends}")
+    key = "any" if settings.keys is None else "cs-..."
     url = gateway.urls[0]
     if not url.startswith("unix:"):
         _say(

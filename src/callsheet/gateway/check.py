@@ -51,6 +51,7 @@ async def check_gateway(
     if settings.tls is not None:
         found.append(_certificate(Tls(settings.tls.certificate, settings.tls.key)))
     found += [_endpoint(name, troupe) for name, troupe in settings.troupes.items()]
+    found += _shared(settings)
     found += [_model(settings, route) for route in settings.routes]
     found += _keys(settings, clock)
     found.append(_ledger(settings, clock))
@@ -88,6 +89,28 @@ def _endpoint(name: str, troupe: TroupeSettings) -> CheckedPart:
     if troupe.fallbacks:
         text += f"; then {', '.join(_at(target.endpoint) for target in troupe.fallbacks)}"
     return CheckedPart("endpoint", name, "ok", text)
+
+
+def _shared(settings: GatewaySettings) -> Iterator[CheckedPart]:
+    """Yield the endpoints whose provider counts more calls than their limits do (L12)."""
+    owners: dict[tuple[object, ...], str] = {}
+    for name, troupe in settings.troupes.items():
+        for endpoint in troupe.endpoint.each:
+            same = owners.setdefault(_account(endpoint), name)
+            if same != name:
+                text = f"has the host and the key of {same}: give each its part of the limits"
+                yield CheckedPart("endpoint", name, "note", text)
+    for name, troupe in settings.troupes.items():
+        for target in troupe.fallbacks:
+            own = owners.get(_account(target.endpoint))
+            if own is not None:
+                text = f"calls that it cannot serve go to {own} without a turn at the limits there"
+                yield CheckedPart("endpoint", name, "note", text)
+
+
+def _account(endpoint: Endpoint) -> tuple[object, ...]:
+    """Return what a provider counts calls by."""
+    return endpoint.host, endpoint.api_key, endpoint.deployment
 
 
 def _at(endpoint: Endpoint) -> str:

@@ -188,9 +188,9 @@ async def _open_gateway(where: str, admin: AdminKey) -> AsyncGenerator[ReadingSo
     except ValueError as error:
         raise NoReading(f"this is no URL of a gateway: {error}") from None
     headers = {"Authorization": f"Bearer {admin.value}"} if admin.value else {}
-    async with httpx.AsyncClient(
-        headers=headers, timeout=_READ_S, trust_env=not gateway.is_loopback
-    ) as client:
+    # A transport of one's own uses no proxy of the environment, and its certificate authorities.
+    transport = httpx.AsyncHTTPTransport() if gateway.is_loopback else None
+    async with httpx.AsyncClient(headers=headers, timeout=_READ_S, transport=transport) as client:
         yield GatewaySource(client, gateway, admin)
 
 
@@ -219,7 +219,7 @@ class GatewaySource:
                     raise NoReading(self._refusal(response.status_code))
                 lines = await self._body(response)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            reason = str(error) or type(error).__name__
+            reason = _reason(error)
             raise NoReading(f"cannot read the gateway at {self._where}: {reason}") from None
         first, _, second = lines.partition(b"\n")
         try:
@@ -248,6 +248,14 @@ class GatewaySource:
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             return f"the gateway at {self._where} was given wrong admin keys; try again later"
         return f"what answers at {self._where} with status {status} is no gateway of Callsheet"
+
+
+def _reason(error: Exception) -> str:
+    """Return the text of an error, or of what it came from, as of a TLS handshake that failed."""
+    cause: BaseException | None = error
+    while cause is not None and not str(cause):
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__ if cause is None else str(cause)
 
 
 def _why_not_connected(where: str, error: Exception) -> str:
