@@ -148,9 +148,11 @@ with lazy_imports(__name__):
     from .rate_limit import Explanation as Explanation
     from .rate_limit import GetLimiterStatistics as GetLimiterStatistics
     from .rate_limit import Lane as Lane
+    from .rate_limit import LaneShare as LaneShare
     from .rate_limit import LimiterSnapshot as LimiterSnapshot
     from .rate_limit import LimiterStatistics as LimiterStatistics
     from .rate_limit import Limits as Limits
+    from .rate_limit import LimitShare as LimitShare
     from .rate_limit import PoolMember as PoolMember
     from .rate_limit import Rate as Rate
     from .rate_limit import RateLimiterActor as RateLimiterActor

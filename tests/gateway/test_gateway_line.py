@@ -243,3 +243,21 @@ async def test_tenants_of_equal_weight_have_equal_shares(autojump_clock, store):
             nursery.cancel_scope.cancel()
     assert max(shares) - min(shares) <= 2
     assert sum(shares) >= 79
+
+
+async def test_a_key_without_limits_of_its_own_is_told_its_share(autojump_clock, store):
+    keys = [store.create(KeyTerms(name=f"team-{n}", weight=w)) for n, w in ((1, 1.0), (2, 2.0))]
+    limits = {"limits": Limits(rpm=600, learn=False)}
+    async with open_kit(QUICK, keys=store.path, troupe=limits, patience_s=1e6) as kit:
+        alone = await kit.client.ask(CHAT, chat(), headers=bearer(keys[0]))
+        async with trio.open_nursery() as nursery:
+            for number in range(100):
+                nursery.start_soon(
+                    partial(kit.client.ask, CHAT, chat(f"{number}"), headers=bearer(keys[1]))
+                )
+            await trio.sleep(2.0)
+            beside = await kit.client.ask(CHAT, chat("x"), headers=bearer(keys[0]))
+            nursery.cancel_scope.cancel()
+    assert alone.headers["x-ratelimit-limit-requests"] == "600"
+    assert beside.headers["x-ratelimit-limit-requests"] == "200"
+    assert "x-ratelimit-limit-tokens" not in alone.headers

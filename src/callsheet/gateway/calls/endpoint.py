@@ -31,7 +31,7 @@ from ...serving import Gone, call_until_gone
 from ..dialects import Dialect, InboundCall
 from ..endpoints import CallTarget
 from ..errors import InvalidBody, Refusal, Refused, refusal_of
-from ..keys import TenantTurn
+from ..keys import OwnLimits, TenantTurn
 from ..request_log import RequestFacts, facts_of
 from .bodies import read_body, read_json
 from .callers import Caller
@@ -41,6 +41,7 @@ from .response_headers import (
     Headers,
     comment_of,
     json_headers,
+    limits_of_client,
     of_limits,
     of_response,
 )
@@ -187,12 +188,12 @@ class _Call:
         body = self.reply.dialect.whole(
             self.inbound, response, name=self.reply.request_id, created=self._created()
         )
-        headers = [*json_headers(body), *of_response(response), *self._limits()]
+        headers = [*json_headers(body), *of_response(response), *await self._limits()]
         self.answer = KeptAnswer(tuple(headers), body)
         await self.reply.whole(body, headers)
 
     async def _stream(self, came: float) -> None:
-        out = self.reply.streamed(self._limits())
+        out = self.reply.streamed(await self._limits())
         failure: Exception | None = None
         async with out.kept_alive():
             try:
@@ -280,11 +281,13 @@ class _Call:
             tokens = estimate.input_tokens + estimate.output_tokens
         return tenant.turn(tokens, patience_s=self.wishes.patience_s, came=came)
 
-    def _limits(self) -> Headers:
-        tenant = self.caller.tenant
-        if tenant is None:
-            return []
-        return of_limits(self.reply.dialect.vendor, tenant.limits(), self.service.wall_clock())
+    async def _limits(self) -> Headers:
+        """Return the limits that hold for the client, as headers."""
+        tenant, troupe = self.caller.tenant, self.target.served.troupe
+        share = await troupe.share(self.target.model, lane=self.caller.lane)
+        own = OwnLimits() if tenant is None else tenant.limits()
+        limits = limits_of_client(own, share)
+        return of_limits(self.reply.dialect.vendor, limits, self.service.wall_clock())
 
     def _created(self) -> int:
         return int(self.service.wall_clock().timestamp())

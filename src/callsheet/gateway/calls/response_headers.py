@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
-from ...actors import Response
+from ...actors import Dimension, LaneShare, Response
 from ..errors import Refusal
-from ..keys import OwnLimits
+from ..keys import OwnLimit, OwnLimits
 
 Headers = list[tuple[bytes, bytes]]
 DialectVendor = Literal["openai", "anthropic"]
@@ -98,12 +98,27 @@ def of_refusal(refusal: Refusal) -> Headers:
     return headers
 
 
+def limits_of_client(own: OwnLimits, share: LaneShare) -> OwnLimits:
+    """Return the limits that hold for a client: those of its key, else its share of the provider's.
+
+    Args:
+        own: the limits of its key.
+        share: the part of the provider's limits that its lane has.
+    """
+    return OwnLimits(own.requests or _part(share, "requests"), own.tokens or _part(share, "tokens"))
+
+
+def _part(share: LaneShare, dimension: Dimension) -> OwnLimit | None:
+    part = share.of(dimension)
+    return None if part is None else OwnLimit(part.limit, part.remaining, part.reset_s)
+
+
 def of_limits(vendor: DialectVendor, limits: OwnLimits, wall_clock: datetime) -> Headers:
-    """Return the client's own limits in the words of a vendor.
+    """Return the limits of a client in the words of a vendor.
 
     Args:
         vendor: whose SDK the client uses.
-        limits: the limits of its key.
+        limits: the limits that hold for the client.
         wall_clock: the time now, for instants in headers.
     """
     headers: Headers = []
