@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias, final
@@ -23,6 +24,7 @@ from .transport import ClientStream
 
 LOG = logging.getLogger("callsheet.serving")
 _MAX_RECV: Final = 64 * 1024
+_SLICE: Final = 16 * 1024  # of which a client must take some within the time limit
 _MAX_HELD: Final = 64 * 1024  # bytes of the next requests that are taken before their turn
 _WRITES: Final = 32  # that need not wait, after which other tasks have their turn
 
@@ -135,7 +137,7 @@ class ServedConnection:
             LOG.debug("its traceback", exc_info=group)
             self.cut()
         finally:
-            await self._stream.aclose()
+            await self._close()
 
     def cut(self) -> None:
         """Close the connection at once; running requests are told that the client is gone."""
@@ -151,6 +153,14 @@ class ServedConnection:
             self._end()
         elif isinstance(self._protocol, Http2):
             self._end_if_drained()
+
+    async def _close(self) -> None:
+        """Close the stream; TLS says so to the client, which may take nothing."""
+        with trio.move_on_after(self._limits.write_timeout_s + self._limits.linger_s):
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.aclose()
+                return
+        self._transport.cut()
 
     # ------------------------------------------------------------------------------ reading
 
@@ -261,18 +271,16 @@ class ServedConnection:
             return
         self._writes = (self._writes + 1) % _WRITES
         try:
-            self._send_lock.acquire_nowait()
+            self._send_lock.acquire_nowait()  # saves a turn of the event loop
         except trio.WouldBlock:
             await self._send_lock.acquire()
         try:
             if self._is_broken:
                 return
             left = self._transport.send_now(data) if self._stream is self._transport else data
-            if left:
-                # What is half sent would make the rest unreadable. The transport has a deadline.
-                with trio.CancelScope(shield=True):
-                    await self._stream.send_all(left)
-            elif not self._writes:
+            for start in range(0, len(left), _SLICE):
+                await self._write_slice(left[start : start + _SLICE])
+            if not (left or self._writes):
                 await trio.lowlevel.cancel_shielded_checkpoint()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._is_broken = True
@@ -281,6 +289,15 @@ class ServedConnection:
         if self._is_broken:
             self._end()
             await self._protocol.handle(Closed())
+
+    async def _write_slice(self, data: bytes) -> None:
+        """Write whole, because a rest would be unreadable, or cut a client that takes nothing."""
+        deadline = trio.current_time() + self._limits.write_timeout_s
+        with trio.CancelScope(deadline=deadline, shield=True) as scope:
+            await self._stream.send_all(data)
+        if scope.cancelled_caught:
+            self._transport.cut()
+            raise trio.BrokenResourceError("the client takes nothing")
 
     # ----------------------------------------------------------------------------- requests
 

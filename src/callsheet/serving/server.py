@@ -138,12 +138,7 @@ class Serving:
 
     async def _serve_client(self, stream: trio.SocketStream) -> None:
         limits = self._service.limits
-        client = ClientStream(
-            stream,
-            partial(reset_socket, stream),
-            write_timeout_s=limits.write_timeout_s,
-            linger_s=limits.linger_s,
-        )
+        client = ClientStream(stream, partial(reset_socket, stream), linger_s=limits.linger_s)
         is_surplus = len(self._clients) >= self._most
         self._refused += is_surplus
         if len(self._clients) >= self._most + _MAX_REFUSALS:
