@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, cast, final
 
 import attrs
 import trio
@@ -53,11 +53,30 @@ class Service:
     proxies: TrustedProxies
     config: ServerConfig
     context: WorkerContext = attrs.field(factory=lambda: WorkerContext(None))
+    _reported: set[type[Exception]] = attrs.field(factory=set[type[Exception]], init=False)
 
     @property
     def is_draining(self) -> bool:
         """Whether connections end after their running requests."""
         return self.context.terminated.is_set()
+
+    def report(self, group: ExceptionGroup[Exception], peer: Peer) -> None:
+        """Log why a connection has failed; a client that repeats it does not fill the log.
+
+        Args:
+            group: the errors of its tasks.
+            peer: the address of the client.
+        """
+        first = _first_of(group)
+        level = logging.DEBUG if type(first) in self._reported else logging.WARNING
+        self._reported.add(type(first))
+        LOG.log(level, "a connection of %s has failed: %r", peer, first, exc_info=group)
+
+
+def _first_of(error: Exception) -> Exception:
+    if isinstance(error, ExceptionGroup):
+        return _first_of(cast("ExceptionGroup[Exception]", error).exceptions[0])
+    return error
 
 
 @final
@@ -132,9 +151,8 @@ class ServedConnection:
                 await self._protocol.handle(Closed())
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
-        except* Exception as group:  # one client must not end the others
-            LOG.warning("a connection of %s has failed: %r", self._peer, group.exceptions[0])
-            LOG.debug("its traceback", exc_info=group)
+        except* Exception as group:  # noqa: BLE001  # one client must not end the others
+            self._service.report(group, self._peer)
             self.cut()
         finally:
             await self._close()

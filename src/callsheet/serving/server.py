@@ -171,6 +171,8 @@ class Serving:
                 client.cut()
                 return
             over, protocol = secure, secure.selected_alpn_protocol()
+        if self._service.is_draining:
+            return
         if is_surplus:
             await _refuse(over, protocol)
             return
@@ -204,7 +206,9 @@ async def serve(
         serving = await nursery.start(serve, app, Listen.parse("127.0.0.1:4000"))
 
     If cancelled, it closes all connections at once; `Serving.drain` lets running requests end. The
-    app is called for each request, and not for `lifespan`: what it needs is open around `serve`.
+    app is called for each request, and not for `lifespan`: what it needs is open around `serve`. It
+    gets `http.disconnect` as soon as the client goes away, which includes one that ends its own
+    side of the connection, stalls, or sends its body too slowly.
 
     Args:
         app: the ASGI app.
