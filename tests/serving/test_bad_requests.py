@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import trio
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from serving_kit import GET, App, talking
 from trio.testing import MockClock
@@ -232,7 +232,6 @@ PARTS = st.lists(st.sampled_from(TOKENS) | st.binary(max_size=30), max_size=12)
 
 @given(parts=PARTS, ends=st.sampled_from(["closes", "waits", "leaves"]))
 @example(parts=[b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3], ends="leaves")
-@settings(max_examples=100)
 def test_any_bytes_end_in_an_answer_or_a_close(parts, ends):
     """The connection ends by its limits, no handler stays, and nothing is raised."""
 
