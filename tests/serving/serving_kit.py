@@ -125,9 +125,8 @@ class Talk:
         config = ServerConfig(max_header_bytes=limits.max_header_bytes)
         self.service = Service(app, limits, proxies, config)
         self.stream, stream = memory_stream_pair()
-        timeouts = {"write_timeout_s": limits.write_timeout_s, "linger_s": limits.linger_s}
         reset = partial(reset_pair, self.stream, stream)
-        self.transport = ClientStream(stream, reset, **timeouts)
+        self.transport = ClientStream(stream, reset, linger_s=limits.linger_s)
         peers = {"peer": ("10.0.0.9", 4711), "own": ("10.0.0.1", 80)}
         self.connection = ServedConnection(self.service, self.transport, self.transport, **peers)
         self.ended_at = None

@@ -4,12 +4,14 @@ import logging
 
 import pytest
 import trio
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from serving_kit import GET, App, talking
 from trio.testing import MockClock
 
-from callsheet.serving import ServingLimits
+from callsheet.serving import ServingLimits, TrustedProxies
+from callsheet.serving.connection import Service
+from callsheet.serving.protocols import ServerConfig
 
 LIMITS = ServingLimits(max_body_bytes=1000, max_header_bytes=2000, linger_s=1)
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -194,6 +196,27 @@ async def test_a_response_that_fails_half_way_has_no_end(autojump_clock, caplog)
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize("length", [3, 50])
+async def test_a_response_of_another_length_than_it_says_is_cut_off(length, autojump_clock, caplog):
+    async def app(scope, receive, send):
+        headers = [(b"content-length", b"%d" % length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"x" * 10})
+
+    received = await answer(GET, app)
+    assert received.split(b"\r\n\r\n")[1] in (b"", b"x" * 10)
+    assert len(caplog.records) == 1
+    assert "declared Content-Length" in caplog.text
+
+
+async def test_a_client_that_repeats_what_breaks_its_connection_fills_no_log(caplog):
+    service = Service(App(), LIMITS, TrustedProxies(), ServerConfig(max_header_bytes=1000))
+    for error in (KeyError(1), KeyError(2), ValueError(3)):
+        service.report(ExceptionGroup("", [ExceptionGroup("", [error])]), ("10.0.0.9", 1))
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert "a connection of ('10.0.0.9', 1) has failed: KeyError(1)" in caplog.text
+
+
 # --------------------------------------------------------------------------------------- any bytes
 
 TOKENS = (
@@ -209,7 +232,6 @@ PARTS = st.lists(st.sampled_from(TOKENS) | st.binary(max_size=30), max_size=12)
 
 @given(parts=PARTS, ends=st.sampled_from(["closes", "waits", "leaves"]))
 @example(parts=[b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3], ends="leaves")
-@settings(max_examples=100)
 def test_any_bytes_end_in_an_answer_or_a_close(parts, ends):
     """The connection ends by its limits, no handler stays, and nothing is raised."""
 

@@ -1,5 +1,6 @@
 """HTTP/2: streams of one connection leave each other alone, whatever happens to one of them."""
 
+import logging
 from contextlib import asynccontextmanager, suppress
 
 import h2.exceptions
@@ -108,7 +109,8 @@ async def test_a_body_is_bounded_and_the_connection_goes_on(path, autojump_clock
 async def test_data_after_the_answer_does_not_end_the_connection(autojump_clock):
     async with client_of(App()) as client:
         stream = await client.post("/unread")
-        await client.until(lambda: stream in client.ended)
+        await client.until(lambda: stream in client.resets)
+        assert stream in client.ended
         assert client.resets == {stream: ErrorCodes.NO_ERROR}
         other = await client.get("/")
         await client.until(lambda: other in client.ended)
@@ -145,6 +147,23 @@ async def test_an_upload_that_the_app_does_not_read_is_held_up(autojump_clock):
         await client.flush()
         await client.until(lambda: stream in client.ended)
         assert int(client.bodies[stream]) == sent
+
+
+async def test_a_path_that_is_not_ascii_is_refused_alone(autojump_clock):
+    async with client_of(App()) as client:
+        stream = await client.get("/\u00e9")
+        other = await client.get("/")
+        await client.until(lambda: other in client.ended)
+        assert client.resets == {stream: ErrorCodes.PROTOCOL_ERROR}
+
+
+async def test_no_key_of_a_client_is_logged(autojump_clock, caplog):
+    caplog.set_level(logging.DEBUG)
+    async with client_of(App()) as client:
+        stream = await client.get("/crash", authorization="Bearer secret")
+        await client.until(lambda: stream in client.ended)
+    assert "the app failed" in caplog.text
+    assert "secret" not in caplog.text
 
 
 async def test_headers_are_bounded(autojump_clock):

@@ -2,8 +2,11 @@
 
 import socket
 import struct
+import subprocess
+import sys
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import httpx
 import pytest
@@ -78,31 +81,46 @@ async def test_too_many_clients_are_told_so_and_then_closed(monkeypatch):
         await answer_time(server)
 
 
+IDLE = """
+import resource, socket, sys
+port, count = map(int, sys.argv[1:])
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+for client in clients[::2]:
+    client.send(b"GET / HT")
+print("connected", flush=True)
+sys.stdin.read()
+"""
+
+
 @pytest.mark.slow
 async def test_ten_thousand_idle_connections_delay_no_other_client():
-    """Two processes' worth of open files: the clients are in this process, too."""
-    import resource
-
-    count = 9_000
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < 2 * count + 500:
-        pytest.skip(f"the system allows {hard} open files")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    try:
-        async with serving(App(), limits=ServingLimits(max_connections=count + 10)) as server:
-            before = min([await answer_time(server) for _ in range(50)])
-            idle = [await connect(server) for _ in range(count)]
-            for stream in idle[::2]:
-                await stream.send_all(GET[:10])
+    count = 10_000
+    async with serving(App(), limits=ServingLimits(max_connections=count + 10)) as server:
+        before = sorted([await answer_time(server) for _ in range(200)])
+        small = memory_in_use()
+        command = [sys.executable, "-c", IDLE, str(server.listen.port), str(count)]
+        async with trio.open_nursery() as nursery:
+            clients = await nursery.start(
+                partial(trio.run_process, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            )
+            assert await clients.stdout.receive_some() == b"connected\n"
             await until(lambda: server.statistics().connections == count)
             times = sorted([await answer_time(server) for _ in range(200)])
-            print(f"\n{before * 1e3:.2f} ms alone, {times[100] * 1e3:.2f} ms beside {count}")
-            assert times[190] < before + 0.02
-            for stream in idle:
-                stream.socket.close()
-            await all_gone(server)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            each = (memory_in_use() - small) / count
+            print(f"\n{before[100] * 1e3:.2f} ms alone, {times[100] * 1e3:.2f} ms beside {count}")
+            print(f"{each / 1024:.1f} KiB for each")
+            assert times[190] < before[190] + 0.02
+            assert each < 64 * 1024
+            await clients.stdin.aclose()
+        await all_gone(server)
+
+
+def memory_in_use():
+    """Return the memory of this process, in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096
 
 
 async def test_clients_of_every_bad_kind_delay_no_other_and_leave_nothing():

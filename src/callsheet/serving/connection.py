@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, cast, final
 
 import attrs
 import trio
@@ -23,6 +24,7 @@ from .transport import ClientStream
 
 LOG = logging.getLogger("callsheet.serving")
 _MAX_RECV: Final = 64 * 1024
+_SLICE: Final = 16 * 1024  # of which a client must take some within the time limit
 _MAX_HELD: Final = 64 * 1024  # bytes of the next requests that are taken before their turn
 _WRITES: Final = 32  # that need not wait, after which other tasks have their turn
 
@@ -51,11 +53,30 @@ class Service:
     proxies: TrustedProxies
     config: ServerConfig
     context: WorkerContext = attrs.field(factory=lambda: WorkerContext(None))
+    _reported: set[type[Exception]] = attrs.field(factory=set[type[Exception]], init=False)
 
     @property
     def is_draining(self) -> bool:
         """Whether connections end after their running requests."""
         return self.context.terminated.is_set()
+
+    def report(self, group: ExceptionGroup[Exception], peer: Peer) -> None:
+        """Log why a connection has failed; a client that repeats it does not fill the log.
+
+        Args:
+            group: the errors of its tasks.
+            peer: the address of the client.
+        """
+        first = _first_of(group)
+        level = logging.DEBUG if type(first) in self._reported else logging.WARNING
+        self._reported.add(type(first))
+        LOG.log(level, "a connection of %s has failed: %r", peer, first, exc_info=group)
+
+
+def _first_of(error: Exception) -> Exception:
+    if isinstance(error, ExceptionGroup):
+        return _first_of(cast("ExceptionGroup[Exception]", error).exceptions[0])
+    return error
 
 
 @final
@@ -130,12 +151,11 @@ class ServedConnection:
                 await self._protocol.handle(Closed())
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
-        except* Exception as group:  # one client must not end the others
-            LOG.warning("a connection of %s has failed: %r", self._peer, group.exceptions[0])
-            LOG.debug("its traceback", exc_info=group)
+        except* Exception as group:  # noqa: BLE001  # one client must not end the others
+            self._service.report(group, self._peer)
             self.cut()
         finally:
-            await self._stream.aclose()
+            await self._close()
 
     def cut(self) -> None:
         """Close the connection at once; running requests are told that the client is gone."""
@@ -148,6 +168,14 @@ class ServedConnection:
     def drain(self) -> None:
         """End the connection as soon as no request runs; after the service has begun to drain."""
         self._end_if_drained()
+
+    async def _close(self) -> None:
+        """Close the stream; TLS says so to the client, which may take nothing."""
+        with trio.move_on_after(self._limits.write_timeout_s + self._limits.linger_s):
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.aclose()
+                return
+        self._transport.cut()
 
     # ------------------------------------------------------------------------------ reading
 
@@ -258,18 +286,16 @@ class ServedConnection:
             return
         self._writes = (self._writes + 1) % _WRITES
         try:
-            self._send_lock.acquire_nowait()
+            self._send_lock.acquire_nowait()  # saves a turn of the event loop
         except trio.WouldBlock:
             await self._send_lock.acquire()
         try:
             if self._is_broken:
                 return
             left = self._transport.send_now(data) if self._stream is self._transport else data
-            if left:
-                # What is half sent would make the rest unreadable. The transport has a deadline.
-                with trio.CancelScope(shield=True):
-                    await self._stream.send_all(left)
-            elif not self._writes:
+            for start in range(0, len(left), _SLICE):
+                await self._write_slice(left[start : start + _SLICE])
+            if not (left or self._writes):
                 await trio.lowlevel.cancel_shielded_checkpoint()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._is_broken = True
@@ -278,6 +304,15 @@ class ServedConnection:
         if self._is_broken:
             self._end()
             await self._protocol.handle(Closed())
+
+    async def _write_slice(self, data: bytes) -> None:
+        """Write whole, because a rest would be unreadable, or cut a client that takes nothing."""
+        deadline = trio.current_time() + self._limits.write_timeout_s
+        with trio.CancelScope(deadline=deadline, shield=True) as scope:
+            await self._stream.send_all(data)
+        if scope.cancelled_caught:
+            self._transport.cut()
+            raise trio.BrokenResourceError("the client takes nothing")
 
     # ----------------------------------------------------------------------------- requests
 

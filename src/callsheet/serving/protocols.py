@@ -3,6 +3,7 @@
 These classes are not documented as public; the dependency allows only versions that were tested.
 """
 
+import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,9 @@ from hypercorn.protocol.h2 import (
 )
 from hypercorn.protocol.h11 import H2ProtocolAssumedError, H11Protocol, H11WSConnection
 from hypercorn.typing import Event as IOEvent
+
+# It writes each header that it decodes into the log at the level DEBUG, keys included.
+logging.getLogger("hpack").setLevel(logging.INFO)
 
 _MAX_RESETS: Final = 500  # requests that a client gives up at once
 _RESETS_PER_S: Final = 50.0  # and from then on
@@ -201,6 +205,10 @@ class Http2(H2Protocol):
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
         self.beginning = request.stream_id or 0
+        head = (value for name, value in request.headers or () if name in (b":method", b":path"))
+        if not all(value.isascii() for value in head):  # Hypercorn decodes them as such
+            self._reset(self.beginning, ErrorCodes.PROTOCOL_ERROR)
+            return
         await super()._create_stream(request)
         if self.beginning in self.stream_buffers:  # the app has not run yet
             self.stream_buffers[self.beginning] = _ResponseBuffer(self.context.event_class)

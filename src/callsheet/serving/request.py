@@ -257,12 +257,12 @@ class ServedRequest:
             self._is_started = True
             return
         body: bytes = message.get("body", b"")
-        for start in range(0, len(body) - _SLICE, _SLICE):
-            part = body[start : start + _SLICE]
-            await self._pass_on({**message, "body": part, "more_body": True})
-        rest = len(body) - (len(body) - 1) % _SLICE - 1 if body else 0
-        if rest:
-            message = {**message, "body": body[rest:]}
+        if self._is_http2 and len(body) > _SLICE:  # each part has its time limit
+            whole = range(0, len(body) - _SLICE, _SLICE)
+            for start in whole:
+                part = body[start : start + _SLICE]
+                await self._pass_on({**message, "body": part, "more_body": True})
+            message = {**message, "body": body[len(whole) * _SLICE :]}
         is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
         await self._pass_on_held(message, is_held=is_last)  # with the mark of the end
         if is_last:

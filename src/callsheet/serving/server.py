@@ -138,12 +138,7 @@ class Serving:
 
     async def _serve_client(self, stream: trio.SocketStream) -> None:
         limits = self._service.limits
-        client = ClientStream(
-            stream,
-            partial(reset_socket, stream),
-            write_timeout_s=limits.write_timeout_s,
-            linger_s=limits.linger_s,
-        )
+        client = ClientStream(stream, partial(reset_socket, stream), linger_s=limits.linger_s)
         is_surplus = len(self._clients) >= self._most
         self._refused += is_surplus
         if len(self._clients) >= self._most + _MAX_REFUSALS:
@@ -176,6 +171,8 @@ class Serving:
                 client.cut()
                 return
             over, protocol = secure, secure.selected_alpn_protocol()
+        if self._service.is_draining:
+            return
         if is_surplus:
             await _refuse(over, protocol)
             return
@@ -209,7 +206,9 @@ async def serve(
         serving = await nursery.start(serve, app, Listen.parse("127.0.0.1:4000"))
 
     If cancelled, it closes all connections at once; `Serving.drain` lets running requests end. The
-    app is called for each request, and not for `lifespan`: what it needs is open around `serve`.
+    app is called for each request, and not for `lifespan`: what it needs is open around `serve`. It
+    gets `http.disconnect` as soon as the client goes away, which includes one that ends its own
+    side of the connection, stalls, or sends its body too slowly.
 
     Args:
         app: the ASGI app.

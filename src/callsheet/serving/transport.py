@@ -1,4 +1,4 @@
-"""The bytes to and from a client: a reader that takes nothing is cut, and an end is gentle."""
+"""The bytes to and from a client, and two ways to end: at once, or after what was sent is read."""
 
 import os
 import socket
@@ -9,7 +9,6 @@ from typing import Final, final
 import trio
 from trio.abc import Stream
 
-_SLICE: Final = 16 * 1024
 _MAX_LINGERING: Final = 1024 * 1024  # bytes that are still taken from a client, and dropped
 # Linger on, with zero seconds: closing sends a reset instead of unsent data.
 _LINGER_NOT: Final = struct.pack("ii", 1, 0)
@@ -22,7 +21,6 @@ class ClientStream(Stream):
     Args:
         stream: the stream to wrap.
         reset: closes that stream at once.
-        write_timeout_s: seconds after which a client is cut that takes nothing.
         linger_s: seconds for which bytes of the client are still taken after the end.
 
     Attributes:
@@ -34,12 +32,10 @@ class ClientStream(Stream):
         stream: Stream,
         reset: Callable[[], None],
         *,
-        write_timeout_s: float,
         linger_s: float,
     ) -> None:
         self._stream = stream
         self._reset = reset
-        self._write_timeout_s = write_timeout_s
         self._linger_s = linger_s
         self._is_broken = False
         self.expects_bytes = False
@@ -69,16 +65,10 @@ class ClientStream(Stream):
         """Send bytes.
 
         Raises:
-            trio.BrokenResourceError: the client is gone, or has taken nothing for too long.
+            trio.BrokenResourceError: the client is gone.
             trio.ClosedResourceError: the stream is closed.
         """
-        view = memoryview(data)
-        for start in range(0, len(view) or 1, _SLICE):
-            with trio.move_on_after(self._write_timeout_s) as scope:
-                await self._stream.send_all(view[start : start + _SLICE])
-            if scope.cancelled_caught:
-                self.cut()
-                raise trio.BrokenResourceError("the client takes nothing")
+        await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the client has taken something."""
