@@ -59,16 +59,24 @@ async def test_the_page_shows_calls_live_and_one_of_them_whole():
                 "main-limiter",
             ]
             assert await tab.run("document.documentElement.scrollWidth") == 400
-            await tab.run("document.querySelector('#ended button').focus()")
+            await tab.run("document.querySelector('#ended button.link').focus()")
             await tab.press("Enter")
             await tab.until("document.querySelector('#call tbody tr')")
             assert [row[0] for row in await rows(tab, "#call")][-1] == "attempt 1"
             await tab.press("Escape")
             assert await tab.run("document.activeElement.textContent") == "req_000001"
+            await tab.run("document.querySelector('#wanted').focus()")
+            await tab.type("req_999999")
+            await tab.press("Enter")
+            await tab.until("document.querySelector('#call-problem').textContent")
+            assert "No call with this id is kept" in await tab.text("#call-problem")
+            await tab.press("Escape")
+            await tab.run("document.querySelector('#ended button.link').focus()")
             await view.call(lane="team-b")
             await tab.until("document.querySelector('#tenants').textContent.includes('team-b')")
             assert await tab.run("document.activeElement.textContent") == "req_000001"
-            assert browser.faults == []
+            (fault,) = browser.faults  # of the call that is not kept
+            assert "status of 404" in fault
 
 
 @pytest.mark.slow

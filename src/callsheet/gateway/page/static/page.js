@@ -115,17 +115,18 @@ function showLimits(reading) {
   fill(tableOf("limits"), all(reading, "limits"), key, (row, limit) => {
     const of = limit.subject ? `, ${limit.subject}` : "";
     const others = limit.others_per_s ? `, others ${amount(limit.others_per_s)}/s` : "";
-    const use = limit.use ?? 0;
     row
       .cell(limitWords(limit) + of, "text")
       .cell(limit.endpoint, "endpoint")
       .drawn(usedWords(limit), "used", (svg) =>
-        drawParts(svg, limit.use === null ? [] : [[use >= 0.999 ? "queued" : "flight", 0, use]]),
+        drawParts(svg, limit.use === null ? [] : [partOfUse(limit.use)]),
       )
       .drawn("", "", (svg) => drawUse(svg, limit.troupe.history.use[limit.number] ?? []))
       .cell(limit.source + others, "less");
   });
 }
+
+const partOfUse = (use) => [use >= 0.999 ? "queued" : "flight", 0, use];
 
 function showKeys({ tenants, unix_s }) {
   find("keys").hidden = tenants.length === 0;
@@ -137,8 +138,8 @@ function showKeys({ tenants, unix_s }) {
       .number(countOrNothing(tenant.waiting), tenant.waiting ? "busy" : "")
       .moment(tenant.waiting ? tenant.next_s : null, unix_s);
     for (const use of [tenant.requests, tenant.tokens]) {
-      const parts = use === null ? [] : [[use >= 0.999 ? "queued" : "flight", 0, use]];
-      row.drawn(use === null ? "no limit" : percent(use), "", (svg) => drawParts(svg, parts));
+      if (use === null) row.cell("no limit", "note");
+      else row.drawn(`${percent(use)} used`, "used", (svg) => drawParts(svg, [partOfUse(use)]));
     }
   });
 }
@@ -306,9 +307,10 @@ async function showCall(id) {
   const response = await fetch(`/api/call?id=${encodeURIComponent(id)}`).catch(() => null);
   if (shownCall !== id) return;
   if (!response?.ok) {
-    const words = response?.status === 404 ? "This call is not kept any more." : "The gateway does not answer.";
+    const words = response?.status === 404 ? "No call with this id is kept: it is too old, or never was." : "The gateway does not answer.";
     say("call-problem", words);
     find("call").dataset.state = "unknown";
+    find("call-facts").replaceChildren();
     return;
   }
   const { summary, phases, first_byte_s, left_out, ...texts } = await response.json();
@@ -390,6 +392,10 @@ find("filter").addEventListener("input", () => latest && showCalls(latest));
 for (const radio of document.querySelectorAll("input[name=which]")) {
   radio.addEventListener("change", () => latest && showEnded(latest));
 }
+find("find").addEventListener("submit", (event) => {
+  event.preventDefault();
+  openCall(find("wanted").value.trim());
+});
 find("call-close").addEventListener("click", () => find("call").close());
 find("call").addEventListener("close", () => {
   shownCall = null;
