@@ -242,7 +242,7 @@ class Limits:
         """Return whether nothing but lanes and their head start differs.
 
         Args:
-            other: other limits.
+            other: the limits that it is compared with.
         """
         return all(
             getattr(self, field.name) == getattr(other, field.name)
