@@ -325,22 +325,8 @@ class Limiter(Generic[W]):
             The calls that exceed a new limit, removed from their lanes, each with the reason.
         """
         self._limits = limits
-        self._scopes.change(limits, now)
-        scopes = list(self._scopes.by_name.values())
-        waiting = [place for scope in scopes for place in scope.queue.drain()]
-        waiting.sort(key=lambda place: place.came)  # other models may share limits now
-        impossible: list[tuple[W, Impossible]] = []
-        for place in waiting:
-            request = place.waiting.request
-            scope = self._scopes.of(request.model, now)
-            try:
-                scope.check_possible(request.cost)
-            except Impossible as error:
-                impossible.append((cast("W", place.waiting.waiting), error))
-            else:
-                size = scope.size(request.cost)
-                scope.queue.push(place.waiting, request.lane, size, place.came, request.cost)
-        return impossible
+        found = self._scopes.change(limits, now)
+        return [(cast("W", call.waiting), error) for call, error in found]
 
     # ---------------------------------------------------------------- reports
 

@@ -131,8 +131,9 @@ class _LaneQueue(Generic[W]):
 
     def keep(self, places: "deque[Place[W]]") -> None:
         """Replace all calls by these."""
-        self.calls = places
-        self.size = sum(place.size for place in places)
+        sizes = [place.size for place in places]
+        self.calls, self.size = places, sum(sizes)
+        self.unit = sizes[0] if len(set(sizes)) == 1 else 0.0
         self.totals = [sum(column) for column in zip(*(p.cost for p in places), strict=True)]
 
 
@@ -345,23 +346,45 @@ class FairQueue(Generic[W]):
         return {name: len(queue.calls) for name, queue in self._queues.items() if queue.calls}
 
     def use(self, lane_of: Callable[[str], Lane], ageing_s: float) -> None:
-        """Replace the settings; calls keep their order within their lanes."""
-        self._lane_of = lane_of
-        self._ageing_s = ageing_s
-        self._found = None
-        self._classes.clear()
+        """Replace weights and priorities; calls keep their places, and lanes what they have had."""
+        self._lane_of, self._ageing_s = lane_of, ageing_s
+        self._reorder(1.0)
+
+    def revise(self, size_of: Callable[[Place[W]], float | None]) -> None:
+        """Give calls another size, by the limits as they are now.
+
+        Args:
+            size_of: returns the size of a call; None to remove it.
+        """
+        before = sum(queue.size for queue in self._queues.values())
         for queue in self._queues.values():
-            queue.lane = self._lane_of(queue.name)
-            queue.tag, queue.is_in = 0.0, False
+            kept: deque[Place[W]] = deque()
+            for place in queue.calls:
+                size = size_of(place)
+                if size is not None:
+                    kept.append(place._replace(size=size))
+            self._size -= len(queue.calls) - len(kept)
+            queue.keep(kept)
+        after = sum(queue.size for queue in self._queues.values())
+        self._reorder(after / before if before and after else 1.0)
+
+    def _reorder(self, ratio: float) -> None:
+        """Start virtual time anew; each lane stays ahead of it by as much service as before.
+
+        Args:
+            ratio: the new size of a call over the old one.
+        """
+        self._found = None
+        classes, self._classes = self._classes, {}
+        for queue in self._queues.values():
+            group, weight = classes.get(queue.lane.priority), queue.lane.weight
+            lead = 0.0 if group is None else max(0.0, queue.tag - group.virtual)
+            queue.lane, queue.is_in = self._lane_of(queue.name), False
+            queue.tag = lead * ratio * weight / queue.lane.weight
+            group = self._group(queue.lane.priority)
+            group.latest = max(group.latest, queue.tag)
             if queue.calls:
                 self._enter(queue, queue.calls[0])
-
-    def drain(self) -> "list[Place[W]]":
-        """Remove and return all calls, lane by lane; some may be given up."""
-        queues, self._queues = self._queues, {}
-        self._classes.clear()
-        self._size, self._found = 0, None
-        return [place for queue in queues.values() for place in queue.calls]
 
     def copy(self) -> "FairQueue[W]":
         """Return an independent copy."""
@@ -414,12 +437,16 @@ class FairQueue(Generic[W]):
         return None
 
     def _enter(self, queue: _LaneQueue[W], first: Place[W]) -> None:
-        group = self._classes.get(queue.lane.priority)
-        if group is None:
-            group = self._classes[queue.lane.priority] = _PriorityClass()
+        group = self._group(queue.lane.priority)
         queue.tag = max(queue.tag, group.virtual)
         queue.is_in = True
         heapq.heappush(group.heap, (queue.tag, first.came, first.order, queue))
+
+    def _group(self, priority: int) -> _PriorityClass[W]:
+        group = self._classes.get(priority)
+        if group is None:
+            group = self._classes[priority] = _PriorityClass()
+        return group
 
     def _new_queue(self, name: str) -> _LaneQueue[W]:
         if len(self._queues) >= self._max_queues:

@@ -238,6 +238,18 @@ class Limits:
                 return pattern, limits
         return model, None
 
+    def differs_by_lanes(self, other: "Limits") -> bool:
+        """Return whether nothing but lanes and their head start differs.
+
+        Args:
+            other: the limits that it is compared with.
+        """
+        return all(
+            getattr(self, field.name) == getattr(other, field.name)
+            for field in attrs.fields(Limits)
+            if field.name not in ("lanes", "ageing_s")
+        )
+
     def lane(self, name: str) -> Lane:
         """Return weight and priority of a lane.
 

@@ -6,7 +6,9 @@ serve it now, `Spread` chooses one of them.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from math import inf
+from operator import attrgetter
 from typing import Generic, TypeVar, cast, final
 
 import attrs
@@ -18,7 +20,7 @@ from .core import Limiter
 from .explanation import BucketState, Explanation, LimiterSnapshot, ScopeState
 from .finder import FinderStatistics
 from .lane_order import LaneOrder
-from .lanes import FairQueue, FirstCall, Waiting
+from .lanes import FairQueue, FirstCall, Place, Waiting
 from .limits import Impossible, Limits, PermitRequest, QueuedCall, TooLate
 from .scope import Reservation
 from .scope_table import before_in
@@ -225,22 +227,31 @@ class PoolLimiter(Generic[W]):
 
     def change(self, limits: Limits, now: float) -> list[tuple[W, Impossible]]:
         """Replace the limits of all members without limits of their own; see `Limiter.change`."""
-        self._limits = limits
+        before, self._limits = self._limits, limits
         for name, own in self._own.items():
             if own is None:
                 self._members[name].change(limits, now)
-        places = [place for queue in self._queues.values() for place in queue.drain()]
-        places.sort(key=lambda place: place.came)
-        self._queues.clear()
         impossible: list[tuple[W, Impossible]] = []
-        for place in places:
+        moved: list[Place[QueuedCall]] = []
+
+        def size_in(name: str, place: Place[QueuedCall]) -> float | None:
             request = attrs.evolve(place.waiting.request, deadline=inf)
             try:
                 self._check(request, now)
             except Impossible as error:
                 impossible.append((cast("W", place.waiting.waiting), error))
-            else:
-                self._enqueue(place.waiting, request, now, came=place.came)
+                return None
+            if self._queue_name(request) != name:
+                moved.append(place)
+                return None
+            return self._size(request, now)
+
+        for name, queue in self._queues.items():
+            queue.use(limits.lane, limits.ageing_s)
+            if not limits.differs_by_lanes(before):
+                queue.revise(partial(size_in, name))
+        for place in sorted(moved, key=attrgetter("came", "order")):
+            self._enqueue(place.waiting, place.waiting.request, now, came=place.came)
         return impossible
 
     # ---------------------------------------------------------------- reports

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from operator import add
+from functools import partial
+from operator import add, attrgetter
 from typing import final
 
 from .bucket import Limit, changed
 from .lane_order import LaneOrder
-from .lanes import FairQueue, Waiting
-from .limits import Cost, Limits, PermitRequest, QueuedCall
+from .lanes import FairQueue, Place, Waiting
+from .limits import Cost, Impossible, Limits, PermitRequest, QueuedCall
 from .scope import LimitScope, Reservation
 from .waits import Before, Bounds, Places, Wait, wait_for
 
@@ -150,13 +151,44 @@ class ScopeTable:
                 costs = [cost + share * total for cost, total in zip(costs, totals, strict=True)]
         return count, costs
 
-    def change(self, limits: Limits, now: float) -> None:
-        """Replace the limits; what was taken stays taken."""
-        self._limits = limits
+    def change(self, limits: Limits, now: float) -> list[tuple[QueuedCall, Impossible]]:
+        """Replace the limits. What was taken stays taken, and calls that wait keep their places.
+
+        A call keeps its place among those of its lane if other models share its limits now.
+
+        Returns:
+            The calls that exceed a new limit, removed from their lanes, each with the reason.
+        """
+        before, self._limits = self._limits, limits
         self.shared = changed(self.shared, limits.all_rates, now)
         self._of_model.clear()
-        for scope in self.by_name.values():
+        scopes = list(self.by_name.values())
+        for scope in scopes:
             scope.change(limits, limits.models.get(scope.name), self.shared, now)
+        impossible: list[tuple[QueuedCall, Impossible]] = []
+        moved: list[Place[QueuedCall]] = []
+
+        def size_in(scope: LimitScope, place: Place[QueuedCall]) -> float | None:
+            request = place.waiting.request
+            its_scope = self.of(request.model, now)
+            try:
+                its_scope.check_possible(request.cost)
+            except Impossible as error:
+                impossible.append((place.waiting, error))
+                return None
+            if its_scope is not scope:
+                moved.append(place)
+                return None
+            return scope.size(request.cost)
+
+        for scope in scopes if not limits.differs_by_lanes(before) else ():
+            scope.queue.revise(partial(size_in, scope))
+        for place in sorted(moved, key=attrgetter("came", "order")):
+            request = place.waiting.request
+            scope = self.of(request.model, now)
+            size = scope.size(request.cost)
+            scope.queue.push(place.waiting, request.lane, size, place.came, request.cost)
+        return impossible
 
     def copy(self, now: float) -> "ScopeTable":
         """Return an independent copy."""

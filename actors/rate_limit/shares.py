@@ -1,7 +1,7 @@
 """The part of each limit that a lane has now."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 import trio
@@ -84,28 +84,14 @@ class LimiterShares:
     limits: Limits
     snapshot: LimiterSnapshot
     loads: Mapping[str, Mapping[str, LaneLoad]]
-    _all: Mapping[str, LaneLoad] = attrs.field(init=False)
+    _all: Mapping[str, LaneLoad] = attrs.field(
+        default=attrs.Factory(lambda self: _together(self.loads.values()), takes_self=True),
+        init=False,
+    )
     _weights: dict[str, float] = attrs.field(factory=dict[str, float], init=False)
     _known: dict[tuple[str, str], LaneShare] = attrs.field(
         factory=dict[tuple[str, str], LaneShare], init=False
     )
-
-    @_all.default
-    def _sums(self) -> Mapping[str, LaneLoad]:
-        found: defaultdict[str, list[LaneLoad]] = defaultdict(list)
-        for lanes in self.loads.values():
-            for lane, load in lanes.items():
-                found[lane].append(load)
-        return {
-            lane: LaneLoad(
-                sum(load.in_flight for load in loads),
-                [
-                    sum(column)
-                    for column in zip(*(it.waiting for it in loads if it.waiting), strict=True)
-                ],
-            )
-            for lane, loads in found.items()
-        }
 
     def of(self, model: str, lane: str) -> LaneShare:
         """Return the share of a lane: its weight over the weights of the lanes in use and its own.
@@ -168,6 +154,24 @@ class LimiterShares:
             total = self._weights[scope] = sum(limits.lane(name).weight for name in lanes)
         weight = limits.lane(lane).weight
         return weight / (total if lane in lanes else total + weight)
+
+
+def _together(scopes: Iterable[Mapping[str, LaneLoad]]) -> Mapping[str, LaneLoad]:
+    """Return the calls of each lane in all scopes together."""
+    found: defaultdict[str, list[LaneLoad]] = defaultdict(list)
+    for lanes in scopes:
+        for lane, load in lanes.items():
+            found[lane].append(load)
+    return {
+        lane: LaneLoad(
+            sum(load.in_flight for load in loads),
+            [
+                sum(amounts)
+                for amounts in zip(*(it.waiting for it in loads if it.waiting), strict=True)
+            ],
+        )
+        for lane, loads in found.items()
+    }
 
 
 def _unused(rate: Rate) -> LimitShare:

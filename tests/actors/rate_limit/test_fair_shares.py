@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from callsheet.actors import Lane, Limits
+from callsheet.actors.permit import Report
 from callsheet.actors.rate_limit.core import Limiter
 from callsheet.actors.rate_limit.limits import Cost, PermitRequest
 
@@ -129,16 +130,16 @@ def test_equal_lanes_have_equal_shares_and_use_all_of_the_limit(scene):
 
 
 def test_calls_of_unequal_size_share_tokens():
-    sizes = [(10.0,), (100.0,), (1_000.0,), (10.0, 100.0, 1_500.0)]
+    sizes = [(40.0,), (200.0,), (1_000.0,), (40.0, 200.0, 1_500.0)]
     clients = [
         Client(f"tenant {n}", open_calls=10, tokens=sizes[n % len(sizes)], lasts_s=0.1)
         for n in range(20)
     ]
     street = Street(Limits(tpm=600_000, in_flight=10_000), clients)
-    street.run(240.0)
-    shares = street.shares(since=40.0, by="tokens")
+    street.run(120.0)
+    shares = street.shares(since=20.0, by="tokens")
     assert jain(shares.values()) >= 0.99
-    assert sum(shares.values()) >= 0.98 * 10_000 * 200
+    assert sum(shares.values()) >= 0.98 * 10_000 * 100
 
 
 def test_places_in_flight_are_shared_as_well():
@@ -198,6 +199,37 @@ def test_a_call_of_a_small_lane_waits_no_longer_than_one_turn_of_each_lane(model
     waits = [at - call.came for at, call in street.turns if call.client.lane.startswith("small")]
     assert len(waits) > 500
     assert max(waits) <= 11 * 60 / RPM + 0.01
+
+
+@pytest.mark.parametrize("rpm", [RPM, RPM + 1])
+def test_limits_that_change_all_the_time_cost_no_lane_its_place(rpm):
+    """Keys of a gateway come and go: with each of them the lanes are other ones."""
+    small = clients_of(10, open_calls=1)
+    street = Street(Limits(rpm=RPM, in_flight=9_999), [Client("flood", open_calls=100), *small])
+
+    def change(number):
+        lanes = {f"tenant {number % 20}": Lane(weight=2), "flood": Lane(weight=1 + number % 2)}
+        limits = Limits(rpm=(RPM, rpm)[number % 2], in_flight=9_999, lanes=lanes)
+        assert street.limiter.change(limits, street.now) == []
+        street.at(street.now + 0.85, change, number + 1)
+
+    street.at(1.0, change, 0)
+    street.run(120.0)
+    waits = [at - call.came for at, call in street.turns if call.client in small]
+    assert max(waits) <= 14 * 60 / RPM
+    shares = street.shares(since=20.0)
+    assert sum(shares.values()) >= 0.98 * RPM / 60 * 100
+    assert shares["flood"] / shares["tenant 0"] == pytest.approx(1.5, rel=0.1)
+
+
+def test_other_weights_leave_learned_limits_as_they_are():
+    street = Street(Limits(), [Client("one", open_calls=1)])
+    street.run(1.0)
+    reservation = street.limiter.try_admit(PermitRequest("m", Cost()), street.now)
+    street.limiter.report(reservation, [Report("requests", 60, 1, 60.0, source="h")], street.now)
+    known = street.limiter.snapshot(street.now).buckets
+    street.limiter.change(Limits(lanes={"one": Lane(weight=2)}), street.now)
+    assert street.limiter.snapshot(street.now).buckets == known != ()
 
 
 def test_thousands_of_lanes_share_equally():

@@ -129,8 +129,8 @@ def test_what_waits_ahead_in_a_lane_is_known_to_the_last():
     queue.pop()
     queue.pop()
     assert queue.ahead("a") == [2.0, 50.0]
-    assert [place.waiting.number for place in queue.drain()] == [2, 3]
-    assert (len(queue), queue.pop()) == (0, None)
+    assert [waiter.number for waiter in emptied(queue)] == [2, 3]
+    assert len(queue) == 0
     assert not queue.ahead("a")
     assert not queue.ahead("unknown")
 
