@@ -1,8 +1,9 @@
 """A gateway that runs: its reload, its drain, and the actor of its server."""
 
 from functools import partial
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
+import attrs
 import trio
 from starlette.types import ASGIApp
 
@@ -16,6 +17,8 @@ from .settings import GatewaySettings
 
 if TYPE_CHECKING:
     from ..metrics import Metrics
+
+_ANY_LENGTH: Final = 1 << 62
 
 
 @final
@@ -82,7 +85,12 @@ class Gateway:
             for former in await self.endpoints.change(settings):
                 await self._retiring.tell(Retire(former, settings.drain_s))
             self.settings = settings
-            self.service.rules = rules_of(settings)
+            bounds = self.service.rules  # those of clients count from the start to the end
+            self.service.rules = attrs.evolve(
+                rules_of(settings),
+                max_body_bytes=bounds.max_body_bytes,
+                body_timeout_s=bounds.body_timeout_s,
+            )
             if self._metrics is not None:
                 self._metrics.name_models(settings.named_models)
         return change
@@ -101,7 +109,12 @@ def rules_of(settings: GatewaySettings) -> CallRules:
     Args:
         settings: the settings of the gateway.
     """
-    return CallRules(patience_s=settings.patience_s, allow=frozenset(settings.allow))
+    return CallRules(
+        patience_s=settings.patience_s,
+        max_body_bytes=settings.clients.max_body_bytes,
+        body_timeout_s=settings.clients.body_timeout_s,
+        allow=frozenset(settings.allow),
+    )
 
 
 @final
@@ -126,10 +139,12 @@ class ServerActor(Actor):
         settings, servings = self._gateway.settings, self._gateway.servings
         servings.clear()
         tls = None if settings.tls is None else Tls(settings.tls.certificate, settings.tls.key)
+        # All routes bound what they read, and those of calls refuse it in the words of an SDK.
+        limits = attrs.evolve(settings.clients, max_body_bytes=_ANY_LENGTH)
         for address in settings.listen:
             run = partial(
                 serve,
-                limits=settings.clients,
+                limits=limits,
                 tls=tls,
                 trusted_proxies=settings.trusted_proxies,
             )

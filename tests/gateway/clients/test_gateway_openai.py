@@ -189,6 +189,19 @@ def test_files_and_batches_are_not_served(client):
         )
 
 
+def test_a_body_that_is_too_large_is_refused_in_words(tmp_path):
+    large = [{"role": "user", "content": "x" * 3_000_000}]
+    with (
+        served(tmp_path, gateway="clients = { max_body_bytes = 1_000_000 }") as gateway,
+        openai.OpenAI(base_url=gateway.url, api_key=gateway.key) as client,
+    ):
+        with pytest.raises(openai.APIStatusError) as caught:
+            client.chat.completions.create(model=CHAT_MODEL, messages=large)
+        assert caught.value.status_code == 413
+        assert "1,000,000 bytes" in caught.value.message
+        assert client.chat.completions.create(**CALL).choices
+
+
 def test_an_error_within_a_stream_is_raised(tmp_path):
     with (
         served(tmp_path, "--faults", "error_event=1") as gateway,
