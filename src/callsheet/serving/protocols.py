@@ -135,6 +135,8 @@ class Http2(H2Protocol):
 
     def __init__(self, *arguments: Any, flushed: Callable[[], None]) -> None:  # noqa: ANN401  # theirs
         super().__init__(*arguments)
+        # A head that is larger ends the connection; up to here, its request alone is refused.
+        self.connection.decoder.max_header_list_size = 2 * self.config.h2_max_header_list_size
         self.beginning = 0
         self._flushed = flushed
         self._unread: dict[int, int] = {}  # {stream: bytes of its window that are in use}
