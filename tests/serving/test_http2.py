@@ -8,7 +8,7 @@ import pytest
 import trio
 from h2.errors import ErrorCodes
 from http2_client import HEADERS, Http2Client
-from hyperframe.frame import HeadersFrame, PriorityFrame
+from hyperframe.frame import ContinuationFrame, HeadersFrame, PriorityFrame
 from serving_kit import App, talking
 
 from callsheet.serving import ServingLimits, protocols
@@ -295,9 +295,10 @@ async def test_a_drain_ends_an_idle_connection_at_once(autojump_clock):
         PriorityFrame(7, depends_on=5).serialize() + PriorityFrame(5, depends_on=7).serialize(),
         HeadersFrame(1, data=b"\xff" * 20, flags=["END_HEADERS"]).serialize(),
         HeadersFrame(1, data=b"").serialize() * 3,
+        HeadersFrame(3, data=b"").serialize() + ContinuationFrame(3, data=b"").serialize() * 1000,
         b"\xff" * 100,
     ],
-    ids=["itself", "many", "circle", "no headers", "unfinished", "garbage"],
+    ids=["itself", "many", "circle", "no headers", "unfinished", "endless", "garbage"],
 )
 async def test_bad_frames_end_their_connection_only(frames, autojump_clock, caplog):
     app = App()
