@@ -1,6 +1,7 @@
 """Requests that are too large, malformed, early or cut off: an answer, and nothing that is left."""
 
 import logging
+import random
 
 import pytest
 import trio
@@ -121,6 +122,8 @@ async def test_a_continue_comes_before_a_body(autojump_clock):
         assert (await talk.read()).startswith(b"HTTP/1.1 100 ")
         assert status(await talk.answer(b"abc")) == 200
         await talk.stream.aclose()
+    large = POST + b"Content-Length: 1001\r\nExpect: 100-continue\r\n\r\n"
+    assert status(await answer(large)) == 413  # and no more is asked for
 
 
 # ------------------------------------------------------------------------------------- pipelining
@@ -150,6 +153,29 @@ async def test_a_client_that_has_sent_its_next_request_is_missed_at_once(autojum
             await talk.stream.aclose()
         assert app.gone.pop() == now
         assert (app.running, talk.ended_at) == (0, now)
+
+
+async def test_clients_that_leave_at_any_moment_leave_nothing(autojump_clock):
+    app = App()
+    chance = random.Random(4711)
+    wait = b"POST /wait?s=5 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123456789"
+    kinds = [[wait], [wait[:20], wait[20:]], [wait + GET], [wait[:-3]]]
+    chosen = [chance.choice(kinds) for _ in range(100)]
+
+    async def leave(parts):
+        async with talking(app) as talk:
+            for part in parts:
+                await talk.send(part)
+                await trio.sleep(chance.uniform(0, 4))
+            now = trio.current_time()
+            await talk.stream.aclose()
+        assert talk.ended_at == now
+
+    async with trio.open_nursery() as nursery:
+        for parts in chosen:
+            nursery.start_soon(leave, parts)
+    assert app.running == 0
+    assert len(app.gone) == sum(parts != kinds[-1] for parts in chosen)
 
 
 # ------------------------------------------------------------------------------- header injection

@@ -8,7 +8,7 @@ import pytest
 import trio
 from h2.errors import ErrorCodes
 from http2_client import HEADERS, Http2Client
-from hyperframe.frame import HeadersFrame, PriorityFrame
+from hyperframe.frame import ContinuationFrame, HeadersFrame, PriorityFrame
 from serving_kit import App, talking
 
 from callsheet.serving import ServingLimits, protocols
@@ -149,6 +149,27 @@ async def test_an_upload_that_the_app_does_not_read_is_held_up(autojump_clock):
         assert int(client.bodies[stream]) == sent
 
 
+@pytest.mark.parametrize("name", ["Connection", "keep-alive", "transfer-encoding", "upgrade"])
+async def test_headers_of_the_connection_are_left_out(name, autojump_clock):
+    async def app(scope, receive, send):
+        headers = [(name.encode(), b"chunked"), (b"Content-Type", b"text/plain")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    async with client_of(app) as client:
+        stream = await client.get("/")
+        await client.until(lambda: stream in client.ended)
+        assert client.bodies[stream] == b"done"
+
+
+@pytest.mark.parametrize(("size", "status"), [(100_000, 200), (130_000, 431)])
+async def test_heads_may_be_larger_than_usual(size, status, autojump_clock):
+    async with client_of(App(), ServingLimits(max_header_bytes=128_000)) as client:
+        stream = await client.get("/", **{f"a{n}": "b" * 10_000 for n in range(size // 10_000)})
+        await client.until(lambda: stream in client.ended)
+        assert client.statuses[stream] == status
+
+
 async def test_a_path_that_is_not_ascii_is_refused_alone(autojump_clock):
     async with client_of(App()) as client:
         stream = await client.get("/\u00e9")
@@ -274,9 +295,10 @@ async def test_a_drain_ends_an_idle_connection_at_once(autojump_clock):
         PriorityFrame(7, depends_on=5).serialize() + PriorityFrame(5, depends_on=7).serialize(),
         HeadersFrame(1, data=b"\xff" * 20, flags=["END_HEADERS"]).serialize(),
         HeadersFrame(1, data=b"").serialize() * 3,
+        HeadersFrame(3, data=b"").serialize() + ContinuationFrame(3, data=b"").serialize() * 1000,
         b"\xff" * 100,
     ],
-    ids=["itself", "many", "circle", "no headers", "unfinished", "garbage"],
+    ids=["itself", "many", "circle", "no headers", "unfinished", "endless", "garbage"],
 )
 async def test_bad_frames_end_their_connection_only(frames, autojump_clock, caplog):
     app = App()

@@ -90,6 +90,12 @@ def test_two_kinds_of_headers_that_differ_are_refused():
         PROXIES.client(PROXY, sent)
 
 
+@pytest.mark.parametrize("name", ["x_forwarded_for", "forwarded"])
+def test_a_long_line_of_hops_takes_no_time(name):
+    with pytest.raises(ForgedProxyHeaders, match="too long"):
+        PROXIES.client(PROXY, headers(**{name: "for=10.0.0.1, " * 4000}))
+
+
 def test_a_peer_of_ipv4_on_a_socket_of_ipv6_is_known():
     sent = headers(x_forwarded_for="1.2.3.4")
     assert PROXIES.client(("::ffff:10.1.1.1", 1), sent) == Client("1.2.3.4", 0)

@@ -157,3 +157,39 @@ async def receive(stream):
         return await stream.receive_some()
     except trio.BrokenResourceError:
         return b""
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize("how", ["drain", "cut"])
+async def test_a_reader_that_stalls_holds_up_nothing(how, authority, tls):
+    app = App()
+    limits = ServingLimits(write_timeout_s=60 if how == "drain" else 0.2)
+    async with serving(app, tls=tls, limits=limits) as server:
+        plain = await connect(server)
+        stalled = secure(plain, trusting(authority))
+        await stalled.send_all(b"GET /large?n=20000000 HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: app.running == 1)
+        if how == "drain":
+            await trio.sleep(0.05)
+            began = trio.current_time()
+            await server.drain(0.1)
+            assert trio.current_time() - began < 0.5
+        else:
+            await all_gone(server, app)
+        assert app.running == 0
+        plain.socket.close()
+
+
+@pytest.mark.sockets
+async def test_a_client_that_leaves_is_noticed_at_once(authority, tls):
+    app = App()
+    async with serving(app, tls=tls) as server:
+        for close in (trio.SSLStream.aclose, lambda stream: stream.transport_stream.aclose()):
+            stream = secure(await connect(server), trusting(authority))
+            await stream.send_all(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(lambda: app.running == 1)
+            now = trio.current_time()
+            await close(stream)
+            await until(lambda: app.gone)
+            assert app.gone.pop() - now < 0.1
+            await all_gone(server, app)

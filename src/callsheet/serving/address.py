@@ -73,7 +73,7 @@ class Listen:
         Args:
             text: such as "127.0.0.1:4000", "[::1]:4000", ":4000", "4000", "unix:/run/app.sock" or
                 "unix:/run/app.sock?mode=660". Without a host, it is that of this machine for itself
-                (loopback).
+                (loopback). "[::]:4000" is each address of IPv6, and none of IPv4.
 
         Raises:
             ValueError: it is no address.

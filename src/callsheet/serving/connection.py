@@ -380,7 +380,7 @@ class ServedConnection:
     # ----------------------------------------------------------------------------- protocols
 
     def _http1(self) -> Http1:
-        protocol = Http1(*self._arguments())
+        protocol = Http1(*self._arguments(), max_body_bytes=self._limits.max_body_bytes)
         turn = protocol.can_read = _Turn()
         turn.connection = self
         return protocol

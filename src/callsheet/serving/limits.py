@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Final, final
 
 import attrs
@@ -57,18 +58,15 @@ def allowed_connections(wanted: int) -> int:
         return wanted
     import resource  # noqa: PLC0415
 
-    needed = wanted + FILES_BESIDE_CLIENTS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return wanted
-    if hard != resource.RLIM_INFINITY:
-        needed = min(needed, hard)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
-        soft = max(soft, needed)
-    except (OSError, ValueError):  # some systems allow less than their limit says
-        pass
-    allowed = max(1, min(wanted, soft - FILES_BESIDE_CLIENTS))
+    most = sys.maxsize if hard == resource.RLIM_INFINITY else hard
+    useful = min(2 * wanted + FILES_BESIDE_CLIENTS, most)  # a request may need a call of its own
+    if soft != resource.RLIM_INFINITY and soft < useful:
+        with suppress(OSError, ValueError):  # some systems allow less than their limit says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (useful, hard))
+            soft = useful
+    is_endless = soft == resource.RLIM_INFINITY
+    allowed = wanted if is_endless else max(1, min(wanted, soft - FILES_BESIDE_CLIENTS))
     if allowed < wanted:
         LOG.warning(
             "this process may have %d open files, which is enough for %d connections of %d; "

@@ -62,7 +62,16 @@ class ServerConfig(Config):
 
 @final
 class Http1(H11Protocol):
-    """HTTP/1.1 of one connection."""
+    """HTTP/1.1 of one connection.
+
+    Args:
+        arguments: those of Hypercorn's protocol.
+        max_body_bytes: the largest body of a request, in bytes.
+    """
+
+    def __init__(self, *arguments: Any, max_body_bytes: int) -> None:  # noqa: ANN401  # theirs
+        super().__init__(*arguments)
+        self._max_body_bytes = max_body_bytes
 
     async def refuse_head(self, status: int) -> None:
         """Answer a head that is not complete.
@@ -72,6 +81,14 @@ class Http1(H11Protocol):
         """
         if not isinstance(self.connection, H11WSConnection):
             await self._send_error_response(status)
+
+    async def _create_stream(self, request: Head) -> None:
+        """Begin a request; its client is not asked for a body that will be refused."""
+        lengths = [int(value) for name, value in request.headers if name == b"content-length"]
+        is_refused = any(length > self._max_body_bytes for length in lengths)
+        if is_refused and not isinstance(self.connection, H11WSConnection):
+            self.connection.client_is_waiting_for_100_continue = False
+        await super()._create_stream(request)
 
     async def _check_protocol(self, event: Head) -> None:
         """Go over to HTTP/2 if the client begins with it.
@@ -135,6 +152,8 @@ class Http2(H2Protocol):
 
     def __init__(self, *arguments: Any, flushed: Callable[[], None]) -> None:  # noqa: ANN401  # theirs
         super().__init__(*arguments)
+        # A head that is larger ends the connection; up to here, its request alone is refused.
+        self.connection.decoder.max_header_list_size = 2 * self.config.h2_max_header_list_size
         self.beginning = 0
         self._flushed = flushed
         self._unread: dict[int, int] = {}  # {stream: bytes of its window that are in use}

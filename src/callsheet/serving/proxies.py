@@ -12,13 +12,14 @@ Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 UNKNOWN: Final = "unknown"  # the host of a client that a proxy does not name
 UNIX: Final = "unix"
+_MAX_LENGTH: Final = 4096
 _SCHEMES: Final = ("http", "https")
 # One pair of an element of `Forwarded`: its name, and its value, quoted or not (RFC 7239).
 _PAIR = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;\s]*))\s*')
 
 
 class ForgedProxyHeaders(Exception):
-    """`Forwarded` and `X-Forwarded-For` name different clients, so one of them is not a proxy's."""
+    """No proxy has written these headers; the text says why."""
 
 
 @final
@@ -83,13 +84,16 @@ class TrustedProxies:
             The client, or None if the peer is no trusted proxy or names no client.
 
         Raises:
-            ForgedProxyHeaders: both kinds of headers are there, and they differ.
+            ForgedProxyHeaders: `Forwarded` and `X-Forwarded-For` name different clients, so one of
+                them is not from a proxy, or they are too long to be from proxies.
         """
         if not (self.unix if peer is None else self.networks and self._trusts(peer[0])):
             return None
         forwarded = _joined(headers, b"forwarded")
         hosts = _joined(headers, b"x-forwarded-for")
         schemes = _joined(headers, b"x-forwarded-proto")
+        if len(forwarded) + len(hosts) + len(schemes) > _MAX_LENGTH:  # each hop takes time
+            raise ForgedProxyHeaders("Forwarded and X-Forwarded-* are too long")
         if forwarded and hosts:
             one = self._rightmost(*_read_forwarded(forwarded))
             other = self._rightmost(_split(hosts), _split(schemes))
