@@ -108,7 +108,7 @@ async def test_a_body_is_bounded_and_the_connection_goes_on(path, autojump_clock
 async def test_data_after_the_answer_does_not_end_the_connection(autojump_clock):
     async with client_of(App()) as client:
         stream = await client.post("/unread")
-        await client.until(lambda: stream in client.ended)
+        await client.until(lambda: stream in client.ended and stream in client.resets)
         assert client.resets == {stream: ErrorCodes.NO_ERROR}
         other = await client.get("/")
         await client.until(lambda: other in client.ended)
