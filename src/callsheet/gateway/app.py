@@ -7,7 +7,7 @@ import attrs
 import httpx
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .calls import CallEndpoint, CallService, CountTokens, Reply, headers_of, json_headers
 from .dialects import DIALECTS, Dialect, model_entry, model_list
@@ -32,7 +32,7 @@ _NOT_SERVED: Final[Mapping[str, str]] = {
 
 def gateway_app(
     service: CallService, client: httpx.AsyncClient, further: Sequence[BaseRoute] = ()
-) -> Starlette:
+) -> "GatewayApp":
     """Return the ASGI app.
 
     Args:
@@ -41,17 +41,45 @@ def gateway_app(
         further: routes beside those of the calls: health, metrics, the page.
     """
     routes: list[BaseRoute] = [*further]
+    calls: dict[str, ASGIApp] = {}
     models, missing = ModelPages(service), NotServed(service)
     for prefix in _PREFIXES:
         for path, dialect in DIALECTS.items():
             endpoint = CallEndpoint(service=service, dialect=dialect)
+            calls[f"{prefix}{path}"] = endpoint
             routes.append(Route(f"{prefix}{path}", endpoint, methods=["POST"]))
         count = CountTokens(service=service, client=client)
         routes.append(Route(f"{prefix}/messages/count_tokens", count, methods=["POST"]))
         routes.append(Route(f"{prefix}/models", models, methods=["GET"]))
         routes.append(Route(f"{prefix}/models/{{name:path}}", models, methods=["GET"]))
     routes.append(Mount("", missing))
-    return Starlette(routes=routes)
+    return GatewayApp(calls, Starlette(routes=routes))
+
+
+@final
+@attrs.frozen
+class GatewayApp:
+    """The ASGI app of a gateway. Calls find their endpoint without a search through the routes.
+
+    Args:
+        calls: the endpoints of calls, by their paths.
+        routes: all paths, those of the calls for other methods than POST.
+    """
+
+    calls: Mapping[str, ASGIApp]
+    routes: Starlette
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request.
+
+        Args:
+            scope: the request, as ASGI has it.
+            receive: receives messages from the client.
+            send: sends messages to the client.
+        """
+        is_call = scope["type"] == "http" and scope["method"] == "POST"
+        endpoint = self.calls.get(scope["path"]) if is_call else None
+        await (self.routes if endpoint is None else endpoint)(scope, receive, send)
 
 
 def dialect_of(headers: Mapping[str, str], path: str = "") -> Dialect:

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 import trio
-from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from ..runtime import Runtime, open_runtime
-from .app import gateway_app
+from .app import GatewayApp, gateway_app
 from .calls import Callers, CallService
 from .endpoints import RetiringActor, ServedEndpoints
 from .gateway import Gateway, ServerActor, rules_of
@@ -40,7 +39,7 @@ _STOP_S: Final = 10.0  # for the actors, when the connections have ended
 
 async def cast_gateway(
     runtime: Runtime, settings: GatewaySettings, client: httpx.AsyncClient
-) -> tuple[Gateway, Starlette]:
+) -> tuple[Gateway, GatewayApp]:
     """Spawn the actors of a gateway in an open runtime, without a server.
 
     Args:

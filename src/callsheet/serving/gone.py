@@ -7,7 +7,10 @@ import trio
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
+from .request import ServedRequest
+
 T = TypeVar("T")
+_GONE = "the client went away before its response was made"
 
 
 class Gone(ClientDisconnect):
@@ -30,6 +33,11 @@ async def call_until_gone(receive: Receive, work: Callable[[], Awaitable[T]]) ->
         Gone: the client went away, and `work` was cancelled.
         Exception: what `work` raised, as it is.
     """
+    request = getattr(receive, "__self__", None)
+    if isinstance(request, ServedRequest) and request.has_read:
+        with request.cancelled_when_gone():
+            return await work()
+        raise Gone(_GONE)
     result: list[T] = []
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
@@ -45,7 +53,7 @@ async def call_until_gone(receive: Receive, work: Callable[[], Awaitable[T]]) ->
         finally:
             del failure  # it refers to this frame
     if not result:
-        raise Gone("the client went away before its response was made")
+        raise Gone(_GONE)
     return result[0]
 
 

@@ -2,9 +2,11 @@
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, MutableMapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Protocol, final
+from typing import Final, Protocol, final
 
 import trio
 from starlette.requests import ClientDisconnect
@@ -12,9 +14,6 @@ from starlette.types import ASGIApp, Message, Scope
 
 from .limits import ServingLimits
 from .proxies import ForgedProxyHeaders, TrustedProxies
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 LOG = logging.getLogger("callsheet.serving")
 _SLICE: Final = 16 * 1024
@@ -98,6 +97,7 @@ class ServedRequest:
         self._is_started = False
         self._is_over = False  # the response is complete, or the app has returned
         self._changed = trio.lowlevel.ParkingLot()
+        self._work: trio.CancelScope | None = None  # ends when the client goes away
 
     def __repr__(self) -> str:
         return f"<ServedRequest {self._scope['method']} {self._length} bytes of body>"
@@ -142,6 +142,8 @@ class ServedRequest:
         """Tell the app that the client is gone."""
         self._is_gone = True
         self._changed.unpark_all()
+        if self._work is not None:
+            self._work.cancel()
 
     # ------------------------------------------------------------------------ its course
 
@@ -237,6 +239,23 @@ class ServedRequest:
         if scope.cancelled_caught and not (self._chunks or self._is_complete or self._is_gone):
             self._refuse_later(HTTPStatus.REQUEST_TIMEOUT, "the body came too slowly")
 
+    @property
+    def has_read(self) -> bool:
+        """Whether the app has received the whole body, and so waits for nothing but the end."""
+        return self._is_handed_over
+
+    @contextmanager
+    def cancelled_when_gone(self) -> Generator[trio.CancelScope]:
+        """Cancel the block when the client goes away. Only one block of a request can be open."""
+        with trio.CancelScope() as scope:
+            if self._is_gone:
+                scope.cancel()
+            self._work = scope
+            try:
+                yield scope
+            finally:
+                self._work = None
+
     async def send(self, message: Message) -> None:
         """Send a part of the response. Nothing is sent to a client that is gone or was refused.
 
@@ -331,7 +350,7 @@ class ServedRequest:
         self._is_gone = True  # for the app
 
 
-def check_headers(headers: "Iterable[tuple[bytes, bytes]]") -> None:
+def check_headers(headers: Sequence[tuple[bytes, bytes]]) -> None:
     """Check the headers of a response.
 
     Args:
@@ -340,8 +359,16 @@ def check_headers(headers: "Iterable[tuple[bytes, bytes]]") -> None:
     Raises:
         BadHeader: a name is no token, or a value has a line break or another control character.
     """
-    for name, value in headers:
-        if not _NAME.fullmatch(name):
+    for name, _ in headers:
+        if not _is_token(name):
             raise BadHeader(f"the name of a header of the response is no token: {name!r:.60}")
+    if _NOT_IN_VALUES.search(b"".join([value for _, value in headers])) is None:  # nearly always
+        return
+    for name, value in headers:
         if _NOT_IN_VALUES.search(value):
             raise BadHeader(f"the header {name.decode()} has a control character: {value!r:.60}")
+
+
+@lru_cache(256)
+def _is_token(name: bytes) -> bool:
+    return _NAME.fullmatch(name) is not None
