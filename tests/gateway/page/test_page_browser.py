@@ -197,7 +197,7 @@ async def test_a_busy_page_fits_its_screen_in_both_schemes(width, is_dark, tmp_p
 
 # Elements that a screen reader has no name for; a table's first column has the row's heading.
 NAMELESS = """[...document.querySelectorAll(
-    'button, input, a, [role=region], [role=img], nav, section, dialog')]
+    'button, input, a, [role=group], [role=img], nav, section, dialog')]
   .filter(e => !(e.ariaLabel || e.textContent.trim() || e.labels?.length ||
     document.getElementById(e.getAttribute('aria-labelledby'))))
   .map(e => e.outerHTML.slice(0, 100))

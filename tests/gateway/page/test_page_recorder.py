@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import CallContext, CallEvent, RateLimited, Request, Response, Usage
-from callsheet.gateway.page import CallRecorder
+from callsheet.gateway.page import CallRecorder, recorder
 from callsheet.gateway.page.recorder import STAGES
 
 USAGE = Usage(100, 20)
@@ -171,15 +171,28 @@ def test_memory_is_bounded(calls):
     calls.event(context, "asked", 5000.0)
     for number in range(1000):
         calls.event(context, "retrying", 5000.0 + number, error=f"e{number}")
-    recorder = calls.recorder
-    assert len(recorder._recent) == 1000
-    assert len(recorder._failed) == 200
-    assert len(list(recorder._slowest.kept())) <= 120
-    assert len(recorder.spend().tenants) == 101
-    assert sum(row.calls for row in recorder.spend().tenants) == 2500
-    assert recorder.spend().tenants[-1].name == "others"
-    assert recorder.timeline("retried for ever", 7000.0).left_out == 900
-    assert len(recorder.errors(7000.0)) <= 50
+    found = calls.recorder
+    assert len(found._recent) == 1000
+    assert len(found._failed) == 200
+    assert len(list(found._slowest.kept())) <= 120
+    assert len(found.spend().tenants) == 101
+    assert sum(row.calls for row in found.spend().tenants) == 2500
+    assert found.spend().tenants[-1].name == "others"
+    assert found.timeline("retried for ever", 7000.0).left_out == 900
+    assert len(found.errors(7000.0)) <= 50
+
+
+def test_of_too_many_open_calls_the_latest_have_timelines(calls, monkeypatch):
+    monkeypatch.setattr(recorder, "_MAX_OPEN", 3)
+    contexts = [CallContext(f"call-{number}") for number in range(5)]
+    for context in contexts:
+        calls.event(context, "asked", 0.0)
+    assert calls.recorder.timeline("call-1", 1.0) is None
+    assert calls.recorder.timeline("call-2", 1.0) is not None
+    for context in contexts:
+        calls.event(context, "cancelled", 1.0)
+    assert len(calls.summaries("recent")) == 3
+    assert calls.recorder.traffic(1.0).cancelled[-1] == 5
 
 
 ENDS = ("answered", "shared", "failed", "cancelled")

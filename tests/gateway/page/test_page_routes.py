@@ -82,6 +82,16 @@ async def test_a_login_opens_the_page_until_the_log_out(autojump_clock, view):
         assert again.status_code == 401
 
 
+@pytest.mark.parametrize("path", ["/", "/ui/"])
+async def test_addresses_that_people_type_lead_to_the_page(autojump_clock, view, path):
+    async with browser(view) as client:
+        assert (await client.get(path)).headers["location"] == "/ui/login"
+        await client.post("/ui/login", data=LOGIN)
+        assert (await client.get(path)).headers["location"] == "/ui"
+    async with browser(view, admin_key="") as client:
+        assert (await client.get(path)).status_code == 404
+
+
 async def test_the_cookie_is_for_no_script_no_other_site_and_no_plain_connection(
     autojump_clock, view
 ):

@@ -34,7 +34,7 @@ STAGES: frozenset[CallStage] = frozenset(
 )
 """The events that are recorded."""
 
-_MAX_OPEN = 20_000  # calls that have not ended; further ones are counted, but have no timeline
+_MAX_OPEN = 20_000  # calls that have not ended; the oldest ones are counted, but have no timeline
 _MAX_RECENT, _MAX_FAILED = 1000, 200
 _MAX_SLOWEST = 20  # of each period
 _PERIOD_S, _PERIODS = 600.0, 6  # the slowest calls are those of the last hour
@@ -72,10 +72,11 @@ class CallRecorder:
 
     def begin(self, call: RecordedCall, event: CallEvent) -> None:
         """Record the beginning of a call."""
-        if len(self._open) < _MAX_OPEN:
-            self._open[id(call.context)] = call
-            if self._keeps_text and event.request is not None:
-                call.keep_prompt(event.request)
+        self._open[id(call.context)] = call
+        if len(self._open) > _MAX_OPEN:
+            del self._open[next(iter(self._open))]
+        if self._keeps_text and event.request is not None:
+            call.keep_prompt(event.request)
 
     def go_on(self, event: CallEvent) -> None:
         """Record what happens to a call between its beginning and its end."""

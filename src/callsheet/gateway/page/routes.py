@@ -62,6 +62,7 @@ def page_routes(view: GatewayView, access: PageAccess) -> list[Route]:
     page = _Page(PageFeed(view), view, access)
     return [
         Route("/ui", page.guarded(page.home, is_page=True)),
+        *(Route(path, page.guarded(page.lead, is_page=True)) for path in ("/", "/ui/")),
         Route("/ui/login", page.secured(page.log_in), methods=["GET", "POST"]),
         Route("/ui/logout", page.secured(page.log_out), methods=["POST"]),
         Route("/ui/{name}", page.secured(page.file)),
@@ -118,6 +119,10 @@ class _Page:
         """Answer with the page."""
         log_out = "" if self.access.sessions is None else _LOG_OUT
         return _html(_text("index.html").replace("{log_out}", log_out))
+
+    async def lead(self, _request: HttpRequest) -> HttpResponse:
+        """Lead a browser to the page from the addresses that people type."""
+        return RedirectResponse("/ui", 303)
 
     async def file(self, request: HttpRequest) -> HttpResponse:
         """Answer with a style sheet, a script or a picture, which have nothing secret."""

@@ -286,7 +286,9 @@ function showActors({ actors, left_out, troupes }) {
       .number(actor.kind === "supervisor" ? "" : count(actor.handled))
       .number(countOrNothing(actor.failed), "less")
       .number(countOrNothing(actor.restarts), actor.restarts ? "bad" : "");
+    // The indentation alone tells nothing to those who do not see it.
     row.element.cells[0].title = actor.path;
+    row.element.cells[0].setAttribute("aria-label", actor.path);
   });
 }
 
