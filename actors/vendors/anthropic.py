@@ -200,7 +200,8 @@ class _AnthropicDecoder:
         if kind == "message_start":
             self._merge(object_of(members, "message"))
         elif kind == "message_delta":
-            self._merge({**members, **object_of(members, "delta")})
+            further = {**members, "type": "message"}  # not the type of the event
+            self._merge({**further, **object_of(members, "delta")})
         elif kind == "message_stop":
             self.done = True
         elif kind == "error" or members.get("error"):

@@ -193,6 +193,12 @@ def test_a_stream_as_anthropic_sends_it():
     assert answer == WHOLE
 
 
+def test_the_body_of_a_stream_is_that_of_a_message():
+    _, answer = read_stream(FORM, chat(), [named(*STREAM)])
+    assert (answer.body["type"], answer.body["stop_reason"]) == ("message", "max_tokens")
+    assert not {"delta", "index", "message"} & {*answer.body}
+
+
 def test_a_stream_means_the_same_without_the_names_of_its_events():
     data = b"".join(line + b"\n\n" for line in named(*STREAM).split(b"\n") if line[:4] == b"data")
     assert read_stream(FORM, chat(), [data])[1] == WHOLE
