@@ -139,9 +139,16 @@ async def test_a_short_admin_key_is_an_error(read):
 # ------------------------------------------------------------------------------------- reload
 
 
-def test_a_file_that_is_read_again_changes_nothing(read):
+def test_a_file_that_is_read_again_changes_nothing(read, tmp_path):
     assert change_of(read(), read()) == SettingsChange()
     assert change_of(read(), read()).text == ""
+    (tmp_path / "prices.json").write_text('{"models": {"my-own": {"input": 1, "output": 2}}}')
+    whole = (
+        f"prices = 'prices.json'\n{FILE}\n[cache]\n[batches]\n[hedging]\n[throttle]\n"
+        "[limits]\nmodels = { 'gpt-5*' = { rpm = 5 } }\n"
+        "[ledger]\nbudgets = [{ usd = 5, period = 'day' }]\n"
+    )
+    assert change_of(read(whole), read(whole)) == SettingsChange()
 
 
 def test_a_change_says_what_becomes_of_each_troupe(read):
