@@ -88,6 +88,14 @@ async def test_a_taken_address_may_be_that_of_the_gateway_that_runs(read):
     assert "another program listens there" in text
 
 
+async def test_an_address_for_other_machines_without_tls_has_a_remark(read, tmp_path):
+    parts = await found(read(listen=["0.0.0.0:0"], keys=tmp_path / "keys.sqlite3"))
+    assert parts["listen", "0.0.0.0:0"] == (
+        "note",
+        "other machines can connect, without TLS: keys and prompts are not encrypted on the way",
+    )
+
+
 async def test_a_certificate_that_cannot_be_used_is_an_error(read, tmp_path):
     files = TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem")
     parts = await found(attrs.evolve(read(), tls=files))
