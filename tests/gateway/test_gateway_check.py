@@ -88,6 +88,14 @@ async def test_a_taken_address_may_be_that_of_the_gateway_that_runs(read):
     assert "another program listens there" in text
 
 
+async def test_an_address_for_other_machines_without_tls_has_a_remark(read, tmp_path):
+    parts = await found(read(listen=["0.0.0.0:0"], keys=tmp_path / "keys.sqlite3"))
+    assert parts["listen", "0.0.0.0:0"] == (
+        "note",
+        "other machines can connect, without TLS: keys and prompts are not encrypted on the way",
+    )
+
+
 async def test_a_certificate_that_cannot_be_used_is_an_error(read, tmp_path):
     files = TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem")
     parts = await found(attrs.evolve(read(), tls=files))
@@ -139,9 +147,16 @@ async def test_a_short_admin_key_is_an_error(read):
 # ------------------------------------------------------------------------------------- reload
 
 
-def test_a_file_that_is_read_again_changes_nothing(read):
+def test_a_file_that_is_read_again_changes_nothing(read, tmp_path):
     assert change_of(read(), read()) == SettingsChange()
     assert change_of(read(), read()).text == ""
+    (tmp_path / "prices.json").write_text('{"models": {"my-own": {"input": 1, "output": 2}}}')
+    whole = (
+        f"prices = 'prices.json'\n{FILE}\n[cache]\n[batches]\n[hedging]\n[throttle]\n"
+        "[limits]\nmodels = { 'gpt-5*' = { rpm = 5 } }\n"
+        "[ledger]\nbudgets = [{ usd = 5, period = 'day' }]\n"
+    )
+    assert change_of(read(whole), read(whole)) == SettingsChange()
 
 
 def test_a_change_says_what_becomes_of_each_troupe(read):

@@ -23,6 +23,7 @@ from ..gateway import Gateway, GatewaySettings, open_gateway, read_gateway
 from ..gateway.check import CheckedPart, check_gateway
 from ..gateway.request_log import line_writer
 from ..interrupts import INTERRUPTED
+from ..runtime import open_collapsing_nursery
 from ..serving import CannotServe
 from ..wording import duration, printable
 from .options import chosen_endpoint, provider_options, set_up_logging, verbose_option
@@ -231,26 +232,29 @@ async def _run(
     """Act on signals until the gateway has drained. A second one cancels the whole command."""
     stopping, has_terminal = trio.Event(), _has_terminal()
 
-    def stop() -> None:
-        if stopping.is_set():
-            _say("Ending at once.")
-            whole.cancel()
-        stopping.set()
+    async with open_collapsing_nursery() as nursery:
 
-    async def hang_up(_: int) -> None:
-        if not file.has_file or (has_terminal and not _has_terminal()):
-            stop()  # the terminal is gone
-        else:
-            await _reload(file, gateway, endpoint)
+        def stop() -> None:
+            if stopping.is_set():
+                _say("Ending at once.")
+                whole.cancel()
+            stopping.set()
 
-    others = set[int]() if _HANG_UP is None else {_HANG_UP}
-    async with open_signals(stop, stops=STOP_SIGNALS, others=others, on_other=hang_up):
-        await stopping.wait()
-        _say(
-            "Accepting no more requests. Those that run have "
-            f"{duration(gateway.settings.drain_s)}; press Ctrl-C again to end at once."
-        )
-        await gateway.drain()
+        async def hang_up(_: int) -> None:
+            if not file.has_file or (has_terminal and not _has_terminal()):
+                stop()  # the terminal is gone
+            else:  # beside the signals, because it may take seconds
+                nursery.start_soon(_reload, file, gateway, endpoint)
+
+        others = set[int]() if _HANG_UP is None else {_HANG_UP}
+        async with open_signals(stop, stops=STOP_SIGNALS, others=others, on_other=hang_up):
+            await stopping.wait()
+            _say(
+                "Accepting no more requests. Those that run have "
+                f"{duration(gateway.settings.drain_s)}; press Ctrl-C again to end at once."
+            )
+            await gateway.drain()
+            nursery.cancel_scope.cancel()
 
 
 async def _reload(file: ServedFile, gateway: Gateway, endpoint: Endpoint | None) -> None:
@@ -279,7 +283,7 @@ def _say_how_to_use(file: ServedFile, gateway: Gateway, settings: GatewaySetting
         models = [route.name for route in settings.routes if route.troupe == name]
         _say(f"{printable(name)}: {printable(', '.join(models))} at {ends}")
     key = "any" if settings.keys is None else "cs-..."
-    url = gateway.urls[0]
+    url = gateway.urls[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     if not url.startswith("unix:"):
         _say(
             f"To use it, set OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n"

@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from .file import read_gateway
     from .gateway import Gateway
     from .opening import open_gateway
+    from .reload import SettingsChange
     from .settings import GatewaySettings, ModelRoute, TlsFiles
 else:
     _HOME = {
         "Gateway": "gateway",
         "GatewaySettings": "settings",
         "ModelRoute": "settings",
+        "SettingsChange": "reload",
         "TlsFiles": "settings",
         "open_gateway": "opening",
         "read_gateway": "file",
@@ -33,6 +35,7 @@ __all__ = [
     "Gateway",
     "GatewaySettings",
     "ModelRoute",
+    "SettingsChange",
     "TlsFiles",
     "open_gateway",
     "read_gateway",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import attrs
+import trio
 
 from ..actors import Endpoint, StorageError, TroupeSettings, read_sums
 from ..serving import CannotServe, Listen, Tls
@@ -53,8 +54,9 @@ async def check_gateway(
     found += [_endpoint(name, troupe) for name, troupe in settings.troupes.items()]
     found += _shared(settings)
     found += [_model(settings, route) for route in settings.routes]
-    found += _keys(settings, clock)
-    found.append(_ledger(settings, clock))
+    # In a thread: a gateway that runs checks its file, and large files take seconds.
+    found += await trio.to_thread.run_sync(lambda: [*_keys(settings, clock)])
+    found.append(await trio.to_thread.run_sync(_ledger, settings, clock))
     found.append(_admin(settings))
     found.append(_metrics())
     return tuple(found)
@@ -62,14 +64,15 @@ async def check_gateway(
 
 async def _address(settings: GatewaySettings, listen: Listen) -> CheckedPart:
     """Listen at an address for a moment. A taken one may be that of the gateway that runs."""
+    state: CheckState = "ok"
     text = "this machine only" if listen.is_loopback else "other machines can connect"
     if settings.tls is None and not listen.is_loopback:
-        text += ", without TLS: keys and prompts are not encrypted on the way"
+        state, text = "note", f"{text}, without TLS: keys and prompts are not encrypted on the way"
     try:
         (await bind(listen)).close()
     except CannotServe as error:
         return CheckedPart("listen", str(listen), "note", str(error))
-    return CheckedPart("listen", str(listen), "ok", text)
+    return CheckedPart("listen", str(listen), state, text)
 
 
 def _certificate(tls: Tls) -> CheckedPart:

@@ -154,6 +154,14 @@ class GatewaySettings:
         repr=False,
         eq=False,
     )
+    _patterns: tuple[ModelRoute, ...] = attrs.field(
+        default=attrs.Factory(
+            lambda self: tuple(one for one in self.routes if one.is_pattern), takes_self=True
+        ),
+        init=False,
+        repr=False,
+        eq=False,
+    )
 
     def __attrs_post_init__(self) -> None:
         for route in self.routes:
@@ -176,8 +184,7 @@ class GatewaySettings:
         found = self._exact.get(model)
         if found is not None:
             return found
-        patterns = (one for one in self.routes if one.is_pattern)
-        return next((one for one in patterns if fnmatchcase(model, one.name)), None)
+        return next((one for one in self._patterns if fnmatchcase(model, one.name)), None)
 
     @property
     def models(self) -> tuple[str, ...]:
