@@ -261,3 +261,19 @@ async def test_a_key_without_limits_of_its_own_is_told_its_share(autojump_clock,
     assert alone.headers["x-ratelimit-limit-requests"] == "600"
     assert beside.headers["x-ratelimit-limit-requests"] == "200"
     assert "x-ratelimit-limit-tokens" not in alone.headers
+
+
+async def test_a_call_that_was_not_sent_takes_nothing_of_the_limits_of_its_key(
+    autojump_clock, store
+):
+    key = store.create(KeyTerms(name="team-a", rpm=10))
+    limits = {"limits": Limits(rpm=1, burst_s=0.0, learn=False)}
+    async with open_kit(QUICK, keys=store.path, troupe=limits, patience_s=5.0) as kit:
+        kit.client.headers = bearer(key)
+        served = await kit.client.ask(CHAT, chat())
+        for number in range(3):
+            assert (await kit.client.ask(CHAT, chat(f"{number}"))).status == 429
+        await trio.sleep(60.0)
+        later = await kit.client.ask(CHAT, chat("later"))
+    remaining = [int(it.headers["x-ratelimit-remaining-requests"]) for it in (served, later)]
+    assert remaining == [9, 9]

@@ -1,6 +1,6 @@
 """The troupes of the gateway, one for each endpoint: cast, found by model, replaced, retired."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from math import inf
 from typing import final
@@ -46,7 +46,7 @@ class ServedEndpoint:
     _is_idle: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     @contextmanager
-    def used(self) -> Iterator[None]:
+    def used(self) -> Generator[None]:
         """Count a call as open within the block."""
         self.open_calls += 1
         try:
@@ -110,16 +110,16 @@ class ServedEndpoints:
         """All endpoints, in the order of the file."""
         return tuple(self._served.values())
 
-    def find(self, model: str) -> CallTarget | None:
+    def find(self, name: str) -> CallTarget | None:
         """Return where the calls for a model go; None if no endpoint serves it.
 
         Args:
-            model: the name that the client uses.
+            name: the name of the model that the client uses.
         """
-        route = self._settings.route(model)
+        route = self._settings.route(name)
         if route is None:
             return None
-        return CallTarget(self._served[route.troupe], route.model or model)
+        return CallTarget(self._served[route.troupe], route.model or name)
 
     def names(self) -> list[str]:
         """Return the models to list for clients: those that the file names."""

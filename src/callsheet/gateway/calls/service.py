@@ -2,7 +2,7 @@
 
 import itertools
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol, final
@@ -88,7 +88,7 @@ class CallService:
         return f"{self._prefix}{next(self._numbers):08x}"
 
     @contextmanager
-    def counted(self) -> Iterator[None]:
+    def counted(self) -> Generator[None]:
         """Count a call as open within the block.
 
         Raises:
