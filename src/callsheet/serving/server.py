@@ -149,6 +149,8 @@ class Serving:
             await self._talk(client, stream, is_surplus=is_surplus)
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client is gone
+        except Exception as error:  # noqa: BLE001  # one client must not end the others
+            self._service.report(error, None)
         finally:
             self._clients.discard(client)
             self._left.unpark_all()
