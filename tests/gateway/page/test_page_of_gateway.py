@@ -10,7 +10,8 @@ from page_demo import KEY
 from callsheet.actors import Endpoint, Limits, Rate, TroupeSettings
 from callsheet.gateway import GatewaySettings, ModelRoute, open_gateway
 from callsheet.gateway.keys import KeyStore, KeyTerms
-from callsheet.serving import Listen
+from callsheet.gateway.page import feed
+from callsheet.serving import Listen, ServingLimits
 from callsheet.simulator.app import Provider
 from callsheet.simulator.inprocess import ProviderTransport
 from callsheet.simulator.settings import ProviderSettings
@@ -27,7 +28,7 @@ async def open_keyed(folder, *, admin_key=KEY):
             name: store.create(KeyTerms(name=name, **terms)).secret
             for name, terms in {"team-a": {}, "team-b": {"in_flight": 1}}.items()
         }
-    transport = ProviderTransport(Provider(ProviderSettings(latency_s=(0.4, 0.4))))
+    transport = ProviderTransport(Provider(ProviderSettings(latency_s=(0.2, 0.2))))
     troupe = TroupeSettings(
         endpoint=Endpoint("http://provider.test/v1", "key-of-the-provider"),
         transport=transport,
@@ -37,6 +38,7 @@ async def open_keyed(folder, *, admin_key=KEY):
         troupes={"main": troupe},
         routes=[ModelRoute(name="*", troupe="main")],
         listen=[Listen()],
+        clients=ServingLimits(linger_s=0.05),
         keys=folder / "keys.sqlite3",
         admin_key=admin_key,
     )
@@ -49,9 +51,30 @@ async def complete(client, url, secret):
     return await client.post(f"{url}/v1/chat/completions", json=BODY, headers=headers)
 
 
-async def reading_of(client, url):
+def lanes_of(reading):
+    return {lane["name"] for lane in reading["troupes"][0]["reading"]["lanes"]}
+
+
+def is_busy(reading):
+    return len(lanes_of(reading)) == 2 and any(one["waiting"] for one in reading["tenants"])
+
+
+async def reading_of(client, url, wanted):
+    """Return the first reading that has what is wanted."""
     headers = {"authorization": f"Bearer {KEY}"}
-    return (await client.get(f"{url}/api/reading", headers=headers)).json()
+    with trio.fail_after(10):
+        while True:
+            reading = (await client.get(f"{url}/api/reading", headers=headers)).json()
+            if wanted(reading):
+                return reading
+            await trio.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch):
+    """Read the gateway as often as a test looks."""
+    monkeypatch.setattr(feed, "_EVERY_S", 0.01)
+    monkeypatch.setattr(feed, "_TIMES_ITS_DURATION", 0.0)
 
 
 async def test_the_page_knows_the_tenants_and_the_calls_of_a_gateway(tmp_path):
@@ -63,14 +86,14 @@ async def test_the_page_knows_the_tenants_and_the_calls_of_a_gateway(tmp_path):
         (url,) = gateway.urls
         for name in ("team-a", "team-b", "team-b"):
             nursery.start_soon(complete, client, url, secrets[name])
-        await trio.sleep(0.3)
-        busy = await reading_of(client, url)
+        busy = await reading_of(
+            client, url, lambda reading: len(reading["troupes"][0]["reading"]["lanes"]) == 2
+        )
         assert [(one["name"], one["in_flight"], one["waiting"]) for one in busy["tenants"]] == [
             ("team-b", 1, 1),
         ]
-        assert {lane["name"] for lane in busy["troupes"][0]["reading"]["lanes"]} == set(secrets)
-        await trio.sleep(1.1)
-        quiet = await reading_of(client, url)
+        assert lanes_of(busy) == set(secrets)
+        quiet = await reading_of(client, url, lambda reading: len(reading["recent"]) == 3)
         assert quiet["tenants"] == []
         assert {call["tenant"] for call in quiet["recent"]} == {"team-a", "team-b"}
         calls = {row["name"]: row["calls"] for row in quiet["spend"]["tenants"]}
@@ -101,7 +124,7 @@ async def test_a_page_that_is_open_does_not_hold_up_the_end(tmp_path):
                 async with client.stream("GET", f"{url}/api/events", headers=headers) as stream:
                     ends.extend([line async for line in stream.aiter_lines() if "event" in line])
 
-            await trio.sleep(0.3)
+            await trio.sleep(0.1)
             began = trio.current_time()
         assert trio.current_time() - began < 5
     assert ends[-1] == "event: draining"

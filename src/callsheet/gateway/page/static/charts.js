@@ -107,7 +107,7 @@ export function drawParts(svg, parts) {
   svg.setAttribute("preserveAspectRatio", "none");
   svg.replaceChildren(
     shape("rect", "back", { x: 0, y: 0, width: 100, height: 8 }),
-    ...parts.map(([className, from, to]) => {
+    ...parts.filter(([, , to]) => to > 0).map(([className, from, to]) => {
       const width = Math.max(0.5, 100 * (to - from));
       return shape("rect", `area ${className}`, { x: Math.min(99.5, 100 * from), y: 0, width, height: 8 });
     }),
