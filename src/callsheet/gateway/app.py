@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .calls import CallEndpoint, CallService, CountTokens, Reply, headers_of, json_headers
 from .dialects import DIALECTS, Dialect, model_entry, model_list
 from .errors import Refusal, Refused
+from .request_log import facts_of
 
 _PREFIXES: Final = ("/v1", "")  # clients write the base URL with and without the version
 _NOT_SERVED: Final[Mapping[str, str]] = {
@@ -26,6 +27,13 @@ _NOT_SERVED: Final[Mapping[str, str]] = {
     "/audio": "audio",
     "/fine_tuning": "fine-tuning",
     "/moderations": "moderations",
+    "/responses/input_tokens": "counts of tokens for Responses",
+    "/responses/": "stored responses",
+    "/chat/completions/": "stored chats",
+    "/conversations": "conversations",
+    "/containers": "containers",
+    "/realtime": "realtime sessions",
+    "/videos": "videos",
 }
 """Paths that the providers have and the gateway has not, with what they are."""
 
@@ -113,13 +121,15 @@ class NotServed:
         """
         path, method = scope["path"], scope["method"]
         reply = Reply.to(send, dialect_of(headers_of(scope), path), self.service.new_id())
+        facts_of(scope).request_id = reply.request_id
         bare = path.removeprefix("/v1").rstrip("/")
         if bare in DIALECTS or bare == "/messages/count_tokens":
             text = f"{method} is not allowed at {path:.200}; use POST"
+            reply.head.append((b"allow", b"POST"))
             await reply.refuse(Refusal(status=405, kind="invalid_request", message=text))
             return
         what = next((what for start, what in _NOT_SERVED.items() if bare.startswith(start)), None)
-        text = f"there is nothing at {path:.200}"
+        text = f"there is nothing at {path:.200}; the APIs are below /v1, and the page is at /ui"
         if what is not None:
             text = f"this gateway serves no {what}; send such requests to the provider itself"
         await reply.refuse(Refusal(status=404, kind="not_found", message=text, code="not_served"))
@@ -145,9 +155,11 @@ class ModelPages:
         """
         headers = headers_of(scope)
         dialect = dialect_of(headers)
-        reply = Reply.to(send, dialect, self.service.new_id())
+        reply, facts = Reply.to(send, dialect, self.service.new_id()), facts_of(scope)
+        facts.request_id = reply.request_id
         try:
             caller = self.service.callers.identify(headers)
+            facts.key = caller.id
             name = scope["path_params"].get("name")
             if name is None:
                 names = [one for one in self.service.models.names() if caller.may_use(one)]
