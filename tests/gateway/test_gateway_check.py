@@ -139,6 +139,14 @@ async def test_a_damaged_file_is_an_error(read, tmp_path, damaged):
     assert path.read_text() == "something else"  # L14
 
 
+async def test_what_is_allowed_and_not_there_has_a_remark(read):
+    allows = f"{FILE}[keys]\nallow = ['cache']\n"
+    parts = await found(read(allows))
+    text = 'has "cache", but there is no section [cache], so no response is stored'
+    assert parts["allow", ""] == ("note", text)
+    assert ("allow", "") not in await found(read(f"cache = true\n{allows}"))
+
+
 async def test_a_short_admin_key_is_an_error(read):
     parts = await found(attrs.evolve(read(), admin_key="admin"))
     assert parts["admin key", ""][0] == "error"

@@ -89,3 +89,11 @@ async def test_what_a_client_chooses_is_one_line_and_has_no_key(autojump_clock):
     assert text.count("\n") == 1
     assert KEY[:12] not in text
     assert "***" in text
+
+
+async def test_a_log_that_is_closed_costs_no_call():
+    file = io.StringIO()
+    write = line_writer(file)
+    file.close()
+    for line in await ask(PlainTextResponse("Hi")):
+        write(line)

@@ -227,6 +227,20 @@ async def test_the_troupes_of_one_runtime_can_share_an_object(autojump_clock):
     assert (await scrape(metrics))("troupe_open") == 0
 
 
+async def test_a_troupe_that_takes_the_place_of_another_has_its_name(autojump_clock):
+    metrics = Metrics()
+    async with open_runtime("app") as runtime:
+        await cast_troupe(runtime, settings_with(metrics), prefix="main.")
+        limits = {"limits": Limits(in_flight=3)}
+        await cast_troupe(runtime, settings_with(metrics, **limits), prefix="main#2.")
+        seen = await scrape(metrics)
+        assert seen.series("troupe_open") == {("main",): 1}
+        assert seen.series("calls_in_flight_limit") == {("main",): 3}
+        actors = [labels[0] for labels in seen.series("mailbox_capacity")]
+        assert actors.count("main.limiter") == 1
+        assert not any("#" in name for name in actors)
+
+
 async def test_a_model_that_is_named_later_has_a_label_even_where_there_is_no_room(autojump_clock):
     metrics = Metrics(max_models=0)
     async with open_troupe(settings_with(metrics)) as troupe:

@@ -57,6 +57,9 @@ async def check_gateway(
     # In a thread: a gateway that runs checks its file, and large files take seconds.
     found += await trio.to_thread.run_sync(lambda: [*_keys(settings, clock)])
     found.append(await trio.to_thread.run_sync(_ledger, settings, clock))
+    if "cache" in settings.allow and all(one.cache is None for one in settings.troupes.values()):
+        text = 'has "cache", but there is no section [cache], so no response is stored'
+        found.append(CheckedPart("allow", "", "note", text))
     found.append(_admin(settings))
     found.append(_metrics())
     return tuple(found)

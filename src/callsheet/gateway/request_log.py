@@ -1,6 +1,7 @@
 """One line of the log for each request, without its headers and its body (L8, L9)."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from decimal import Decimal
 from typing import TextIO, final
 
@@ -136,6 +137,7 @@ def line_writer(file: TextIO) -> WriteLine:
     )
 
     def write(values: dict[str, object]) -> None:
-        logger.msg("request", **values)
+        with suppress(OSError, ValueError):  # a log that cannot be written costs no call (R17)
+            logger.msg("request", **values)
 
     return write

@@ -17,7 +17,7 @@ from ..actors import (
 )
 from ..runtime import RuntimeSnapshot
 from .calls import lane_label
-from .labels import BoundedLabels, period_label
+from .labels import BoundedLabels, period_label, without_generation
 from .samples import Labels, Sample
 
 
@@ -97,7 +97,7 @@ def samples_of_tree(tree: RuntimeSnapshot, labels: GaugeLabels) -> Iterator[Samp
     )
     messages = _Merged("callsheet_messages")
     for actor in tree.actors:
-        name = labels.actors(actor.path.partition("/")[2])
+        name = labels.actors(without_generation(actor.path.partition("/")[2]))
         depth.add(name, value=actor.mailbox.depth)
         capacity.add(name, value=actor.mailbox.capacity)
         oldest.add(name, value=actor.oldest_s or 0.0)

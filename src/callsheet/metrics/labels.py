@@ -4,10 +4,13 @@ A label never has a value that a caller or a provider can choose freely: each va
 Prometheus keeps. What is not in a closed set becomes `OTHER`. No URL, key or text is ever a value.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from typing import final
 
 import attrs
+
+_GENERATION = re.compile(r"#\d+(?=\W|$)")
 
 OTHER = "other"
 """The value of a label for everything that is not in its closed set."""
@@ -75,6 +78,15 @@ class BoundedLabels:
 def _encodable(name: str) -> str:
     """Return a name with "?" for each lone surrogate: one of them would fail every scrape."""
     return name.encode("utf-8", "replace").decode()
+
+
+def without_generation(name: str) -> str:
+    """Return the name of a troupe, or of one of its actors, without the number of its generation.
+
+    Args:
+        name: such as "main#2" or "main#2.limiter": the second troupe of the name "main".
+    """
+    return _GENERATION.sub("", name)
 
 
 def one_of(known: Collection[str], value: str) -> str:

@@ -18,7 +18,7 @@ from .actor import Attachment, MetricsActor, OpenTroupe
 from .calls import STAGES, CallCounts
 from .exposition import Exposition, SampleCollector, expose
 from .gauges import GaugeLabels, samples_of_stages, samples_of_tree
-from .labels import BoundedLabels
+from .labels import BoundedLabels, without_generation
 from .samples import Sample
 from .server import LIMITS, PATHS, ScrapeApp
 
@@ -38,7 +38,8 @@ class Metrics:
     `callsheet.sync`. A program with a web server mounts `app` in it, or returns an `exposition`.
     The counters belong to this object: they go on when it is used for another troupe afterwards.
     Several troupes of one runtime can have it at the same time: the counters are of all calls, and
-    what the stages report has the label `troupe`, the prefix of `cast_troupe`.
+    what the stages report has the label `troupe`, the prefix of `cast_troupe`. Where one troupe
+    takes the place of another, as "main#2." does of "main.", the later one reports as "main".
 
     Args:
         models: names of models without a known price, such as local ones, that have a value of the
@@ -151,7 +152,7 @@ class Metrics:
             CannotServe: nothing can listen at the address.
         """
         name = _troupe_of(place)
-        self._prices[name] = prices
+        self._prices[without_generation(name)] = prices
         self._lane_names |= frozenset(lanes)
         actor = partial(
             MetricsActor, self._attachment, name, OpenTroupe(troupe), self.app, self._listen
@@ -187,20 +188,23 @@ class Metrics:
                 nursery.start_soon(ask, name, target.troupe)
         found = [*self._samples()]
         trees: set[Runtime] = set()
+        latest: dict[str, str] = {}  # {name of a troupe: the same with its generation}
         for name, target in targets.items():
             if self._attachment.targets.get(name) is not target:
                 continue  # it has stopped meanwhile
+            latest[without_generation(name)] = name
             runtime = target.troupe.runtime
             if runtime not in trees:
                 found += samples_of_tree(runtime.snapshot(), self._labels)
             trees.add(runtime)
+        for shown, name in latest.items():
             samples = samples_of_stages(answers[name], self._labels)
-            found += (attrs.evolve(one, troupe=name) for one in samples) if name else samples
+            found += (attrs.evolve(one, troupe=shown) for one in samples) if shown else samples
         return tuple(found)
 
     def _samples(self) -> tuple[Sample, ...]:
         """Return the samples that need no troupe."""
-        names = tuple(self._attachment.targets)
+        names = tuple(dict.fromkeys(map(without_generation, self._attachment.targets)))
         return (
             Sample("callsheet_build", (__version__,), 1),
             *(Sample("callsheet_troupe_open", (), 1, troupe=name) for name in names),
