@@ -5,19 +5,28 @@ file, a block of `sh` is typed, and a server runs until the section ends.
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
+from decimal import Decimal
 
+import attrs
 import click
 import pytest
 import trustme
 from documented import PAGE, ROOT, commands, python, sessions
 
+from callsheet.actors import Response, Usage
 from callsheet.cli import main
+from callsheet.gateway import GatewaySettings
+from callsheet.gateway.calls.response_headers import of_response
+from callsheet.gateway.calls.wishes import DEADLINE_HEADER, PATIENCE_HEADER
+from callsheet.serving import ServingLimits
 
 PORTS = ("4000", "4443", "8080")
 LIMIT_S = 120
+FILE = attrs.fields_dict(GatewaySettings)
 PAGES = [PAGE, ROOT / "deploy" / "README.md"]
 
 
@@ -45,6 +54,40 @@ def check(command, name, arguments, parent=None):
         if rest:
             name, found, after = command.resolve_command(context, rest)
             check(found, name, after, context)
+
+
+def test_the_headers_of_the_page_are_those_of_the_gateway():
+    full = Response(
+        text="Hi",
+        model="gpt-5.4-nano",
+        usage=Usage(1, 1),
+        finish_reason="stop",
+        cost_usd=Decimal(1),
+        request_id="req_1",
+        http_requests=1,
+        maybe_billed=1,
+        fallback=1,
+    )
+    sent = {name.decode() for name, _ in of_response(full)}
+    read = {PATIENCE_HEADER, DEADLINE_HEADER}
+    documented = set(re.findall(r"`(x-callsheet-[a-z-]+)[`:]", PAGE.read_text()))
+    assert documented - {"x-callsheet-estimated"} == sent | read
+
+
+def test_the_bounds_of_the_page_are_the_defaults():
+    text = PAGE.read_text()
+    bounds = ServingLimits()
+    for row in (
+        f"| `max_connections` | {bounds.max_connections:,} |",
+        f"| `max_body_bytes` | {bounds.max_body_bytes // 2**20} MiB |",
+        f"| `max_header_bytes` | {bounds.max_header_bytes // 2**10} KiB |",
+        f"`body_timeout_s` | {bounds.header_timeout_s:g}, {bounds.body_timeout_s:g} |",
+        f"| `write_timeout_s` | {bounds.write_timeout_s:g} |",
+        f"| `keep_alive_s` | {bounds.keep_alive_s:g} |",
+    ):
+        assert row in text
+    assert f"`drain_s` seconds ({FILE['drain_s'].default:g})" in text
+    assert f"`patience_s` of the file: {FILE['patience_s'].default:g} by default" in text
 
 
 # ------------------------------------------------------------------ at length

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import attrs
 import trio
@@ -19,6 +20,7 @@ from .settings import GatewaySettings, ModelRoute
 CheckState = Literal["ok", "note", "error"]
 """Whether a part can be used, can be used with a remark, or keeps the gateway from starting."""
 
+_EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  # compared, not listened at
 _SHORT_KEY = 16  # characters; a shorter admin key can be guessed
 
 
@@ -52,6 +54,7 @@ async def check_gateway(
     if settings.tls is not None:
         found.append(_certificate(Tls(settings.tls.certificate, settings.tls.key)))
     found += [_endpoint(name, troupe) for name, troupe in settings.troupes.items()]
+    found += _circles(settings)
     found += _shared(settings)
     found += [_model(settings, route) for route in settings.routes]
     # In a thread: a gateway that runs checks its file, and large files take seconds.
@@ -95,6 +98,29 @@ def _endpoint(name: str, troupe: TroupeSettings) -> CheckedPart:
     if troupe.fallbacks:
         text += f"; then {', '.join(_at(target.endpoint) for target in troupe.fallbacks)}"
     return CheckedPart("endpoint", name, "ok", text)
+
+
+def _circles(settings: GatewaySettings) -> Iterator[CheckedPart]:
+    """Yield the endpoints that are the gateway itself, which would send itself its calls."""
+    for name, troupe in settings.troupes.items():
+        for endpoint in (*troupe.endpoint.each, *(target.endpoint for target in troupe.fallbacks)):
+            if any(_is_at(endpoint, listen) for listen in settings.listen):
+                text = (
+                    f"{endpoint.shown_url} is this gateway itself: unset OPENAI_BASE_URL where it "
+                    "starts, or give the endpoint the base_url of a provider"
+                )
+                yield CheckedPart("endpoint", name, "error", text)
+
+
+def _is_at(endpoint: Endpoint, listen: Listen) -> bool:
+    """Return whether requests to an endpoint arrive at an address that the gateway listens at."""
+    if listen.path or endpoint.uds is not None:
+        return endpoint.uds is not None and str(endpoint.uds) == listen.path
+    url = urlsplit(endpoint.base_url)
+    host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+    is_all = listen.host in _EVERY_ADDRESS
+    is_here = Listen(host).is_loopback and (listen.is_loopback or is_all)
+    return port == listen.port and (is_here or host == listen.host)
 
 
 def _shared(settings: GatewaySettings) -> Iterator[CheckedPart]:

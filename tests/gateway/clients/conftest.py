@@ -1,4 +1,4 @@
-"""One gateway for all tests of a worker that change nothing in it."""
+"""One gateway for the slow tests of a worker that change nothing in it."""
 
 import pytest
 from served import served

@@ -1,19 +1,24 @@
 """The clients of OpenAI and Anthropic through the gateway: nothing but base URL and key changes.
 
-What these two tests take a second for, the slow tests beside them try at length.
+What this test takes a second for, the slow tests beside it try at length.
 """
 
 import pytest
 import trio
-from served import CHAT_MODEL, MESSAGES_MODEL
-
-pytestmark = pytest.mark.sockets
+from served import CHAT_MODEL, MESSAGES_MODEL, served
 
 CHAT = [{"role": "user", "content": "Name a colour."}]
 
 
-def test_openai_works_whole_streamed_and_from_trio(gateway):
-    openai = pytest.importorskip("openai")
+@pytest.mark.sockets
+def test_the_clients_of_openai_and_anthropic_work_whole_and_streamed(tmp_path):
+    """One test, so that one gateway starts however tests are spread over workers."""
+    with served(tmp_path) as gateway:
+        ask_as_openai(pytest.importorskip("openai"), gateway)
+        ask_as_anthropic(pytest.importorskip("anthropic"), gateway)
+
+
+def ask_as_openai(openai, gateway):
     call = {"model": CHAT_MODEL, "messages": CHAT}
 
     async def ask():
@@ -31,8 +36,7 @@ def test_openai_works_whole_streamed_and_from_trio(gateway):
     assert trio.run(ask).choices[0].message.content == said
 
 
-def test_anthropic_works_whole_and_streamed(gateway):
-    anthropic = pytest.importorskip("anthropic")
+def ask_as_anthropic(anthropic, gateway):
     call = {"model": MESSAGES_MODEL, "max_tokens": 300, "messages": CHAT}
     with anthropic.Anthropic(base_url=gateway.root, api_key=gateway.key, max_retries=0) as client:
         whole = client.messages.create(**call)

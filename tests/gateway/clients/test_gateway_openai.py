@@ -1,5 +1,6 @@
 """OpenAI's own client, unchanged, through the gateway."""
 
+import asyncio
 import json
 import struct
 from base64 import b64decode
@@ -140,6 +141,19 @@ def test_models(client):
     assert TEXT_MODEL in {model.id for model in client.models.list()}
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve(UNKNOWN_MODEL)
+
+
+def test_a_hundred_streams_at_a_time_under_asyncio(gateway):
+    async def ask(client, number):
+        chat = [{"role": "user", "content": f"Name colour {number}."}]
+        stream = await client.chat.completions.create(model=CHAT_MODEL, messages=chat, stream=True)
+        return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    async def ask_all():
+        async with openai.AsyncOpenAI(base_url=gateway.url, api_key=gateway.key) as client:
+            return await asyncio.gather(*(ask(client, number) for number in range(100)))
+
+    assert len({*asyncio.run(ask_all())}) == 100
 
 
 # ------------------------------------------------------------------ errors
