@@ -233,7 +233,7 @@ def test_the_file_of_a_gateway_serves_other_programs_as_well(tmp_path):
         ),
         (
             f"{MAIN}[models]\na = []\n",
-            "models.a: must name one of main, got []",
+            "models.a: must name one of main, got an array",
         ),
         (
             f"{TWO}[models]\na = ['one', 'two']\nb = 'one'\n",
@@ -261,6 +261,11 @@ def test_the_file_of_a_gateway_serves_other_programs_as_well(tmp_path):
             f"{MAIN}[gateway]\nlisten = []\n",
             "gateway.listen: must have at least one address",
         ),
+        (
+            f"{MAIN}[gateway]\nlisten = [1.5]\n",
+            "gateway.listen: must be an address, or an array of them, got 1.5",
+        ),
+        (f"{MAIN}[gateway]\ntls = true\n", "gateway.tls: must be a table or false, got true"),
         (f"{MAIN}[gateway]\nlisten = 'here'\n", "gateway.listen: 'here' is no address: write"),
         (
             f"{MAIN}[gateway]\nlisten = '0.0.0.0:4000'\n",

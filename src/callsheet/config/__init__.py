@@ -3,7 +3,7 @@
 from .document import ConfigError, read_document, read_variables
 from .endpoints import ChosenEndpoint, EndpointTables
 from .settings import Config, load_settings, located, read_config
-from .tables import as_table, explained, is_table, join, read_table
+from .tables import as_table, explained, is_table, join, read_table, shown
 from .variables import ADMIN_KEY_VARIABLE, CONFIG_VARIABLE, truth_of
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "read_document",
     "read_table",
     "read_variables",
+    "shown",
     "truth_of",
 ]

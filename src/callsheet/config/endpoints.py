@@ -10,7 +10,7 @@ import attrs
 from ..actors import VENDORS, Endpoint, Limits, Target, Vendor, vendor_at
 from ..endpoints import choose_endpoint
 from .document import ConfigError, Document
-from .tables import as_table, explained, join, nearest, read_table
+from .tables import as_table, explained, join, nearest, read_table, shown
 
 _OPTION = re.compile(r"^--[a-z-]+( [\w-]+)?: ")  # errors of `choose_endpoint` name an option
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -198,7 +198,7 @@ class EndpointTables:
         near = nearest(name, self.tables) if isinstance(name, str) else None
         hint = f"; did you mean {near}?" if near else ""
         known = ", ".join(self.tables) or "the tables [endpoints.NAME], of which there are none"
-        raise ConfigError(f"must name one of {known}, got {name!r:.60}{hint}", field=field)
+        raise ConfigError(f"must name one of {known}, got {shown(name)}{hint}", field=field)
 
     def _entry(self, name: str) -> EndpointTable:
         field, folder = join("endpoints", name), self.folder

@@ -217,11 +217,17 @@ def _optional(kinds: list[object], value: object, field: str, folder: Path) -> o
     """Read a value that may be left out: False turns a policy off, and True is its default."""
     (kind, *others) = kinds
     is_policy = isinstance(kind, type) and attrs.has(kind)
-    if is_policy and isinstance(value, bool):
-        return cast("type[object]", kind)() if value else None
     if is_policy and not is_table(value):
-        raise _wrong("a table, true or false", value, field)
+        has_default = _has_default(cast("type[object]", kind))
+        if not isinstance(value, bool) or (value and not has_default):
+            raise _wrong(f"a table{', true' if has_default else ''} or false", value, field)
+        return cast("type[object]", kind)() if value else None
     return read_value(float if others else kind, value, field, folder)
+
+
+def _has_default(kind: type[object]) -> bool:
+    fields = attrs.fields_dict(cast("type[attrs.AttrsInstance]", kind)).values()
+    return all(one.default is not attrs.NOTHING for one in fields if one.init)
 
 
 def _is_settable(hint: object) -> bool:

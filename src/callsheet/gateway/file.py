@@ -23,6 +23,7 @@ from ..config import (
     located,
     read_config,
     read_table,
+    shown,
 )
 from ..endpoints import choose_endpoint
 from ..serving import ServingLimits, TrustedProxies
@@ -332,7 +333,7 @@ def _addresses(value: object) -> tuple[str, ...]:
     for one in found:
         if not isinstance(one, str):
             raise ConfigError(
-                f"must be an address, or an array of them, got {one!r:.60}", field=field
+                f"must be an address, or an array of them, got {shown(one)}", field=field
             )
     if not found:
         raise ConfigError("must have at least one address", field=field)
