@@ -171,9 +171,15 @@ def _word_in(body: Mapping[str, Json] | None, name: str) -> str:
     return word if isinstance(word, str) else ""
 
 
-def _provider_key(error: CallFailed) -> Refusal:
-    """The provider refused the key of the gateway, which is not that of the client."""
-    text = f"the provider refused the key or the account of the gateway: {error}"
+def _provider_key(_: CallFailed) -> Refusal:
+    """The provider refused the key of the gateway, which is not that of the client.
+
+    What the provider says may quote a part of that key, and is for those who run the gateway.
+    """
+    text = (
+        "the provider refused the key or the account of the gateway, and not the key of this call; "
+        "the log of the gateway has the reason"
+    )
     return Refusal(status=502, message=text, kind="provider", should_retry=False)
 
 

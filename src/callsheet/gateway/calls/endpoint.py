@@ -9,6 +9,7 @@ disconnect cancels.
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from http import HTTPStatus
 from typing import Final, final
 
 import attrs
@@ -93,6 +94,8 @@ class CallEndpoint:
         except _REFUSALS as error:
             refusal = refusal_of(error)
             facts.note = refusal.kind
+            if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # for those who run the gateway
+                facts.note = f"{refusal.kind}: {error}"
             await reply.refuse(refusal)
         except Exception:  # noqa: BLE001  # a bug costs one call, and its client is told (R17)
             facts.note = "crash"
