@@ -155,6 +155,10 @@ async def open_kit(provider=None, *, troupe=None, **more):
     provider = Provider(provider or ProviderSettings(latency_s=(1.0, 1.0)))
     async with ProviderTransport(provider) as transport:
         settings = settings_of(transport, troupe=troupe, **more)
-        async with open_runtime("gateway") as runtime, httpx.AsyncClient() as client:
+        lists_nothing = httpx.MockTransport(lambda _: httpx.Response(404))
+        async with (
+            open_runtime("gateway") as runtime,
+            httpx.AsyncClient(transport=lists_nothing) as client,
+        ):
             gateway, app = await cast_gateway(runtime, settings, client)
             yield Kit(gateway, AppClient(app), provider, transport)

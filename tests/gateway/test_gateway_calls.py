@@ -1,9 +1,11 @@
 """Calls through the gateway, on the virtual clock: answered, streamed, refused, ended (R4)."""
 
+import httpx
 import pytest
 import trio
 from gateway_kit import CHAT, CLAUDE, MESSAGES, MODEL, chat, message, open_kit
 
+from callsheet.gateway.model_pages import ProviderModels
 from callsheet.simulator import ProviderSettings
 
 
@@ -117,3 +119,24 @@ async def test_models_are_listed_in_the_shape_of_the_client(autojump_clock):
     assert anthropic.json["has_more"] is False
     assert one.json["id"] == CLAUDE
     assert missing.status == 404
+
+
+def listing(*names, status=200):
+    return httpx.MockTransport(
+        lambda _: httpx.Response(
+            status, json={"object": "list", "data": [{"id": name} for name in names]}
+        )
+    )
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_models_of_a_pattern_are_those_that_the_provider_lists(autojump_clock, status):
+    names = (CLAUDE, "claude-opus-9", "gpt-9")
+    async with (
+        open_kit() as kit,
+        httpx.AsyncClient(transport=listing(*names, status=status)) as client,
+    ):
+        models = ProviderModels(kit.gateway.endpoints, client)
+        found = await models.names()
+    own = [MODEL, "text-embedding-3-small", "fast"]
+    assert found == (own if status == 500 else [*own, CLAUDE, "claude-opus-9"])

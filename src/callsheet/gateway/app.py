@@ -9,9 +9,10 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .calls import CallEndpoint, CallService, CountTokens, Reply, headers_of, json_headers
-from .dialects import DIALECTS, Dialect, model_entry, model_list
-from .errors import Refusal, Refused
+from .calls import CallEndpoint, CallService, CountTokens, Reply, headers_of
+from .dialects import DIALECTS
+from .errors import Refusal
+from .model_pages import ModelPages, ProviderModels, dialect_of
 from .request_log import facts_of
 
 _PREFIXES: Final = ("/v1", "")  # clients write the base URL with and without the version
@@ -39,18 +40,22 @@ _NOT_SERVED: Final[Mapping[str, str]] = {
 
 
 def gateway_app(
-    service: CallService, client: httpx.AsyncClient, further: Sequence[BaseRoute] = ()
+    service: CallService,
+    client: httpx.AsyncClient,
+    models: ProviderModels,
+    further: Sequence[BaseRoute] = (),
 ) -> "GatewayApp":
     """Return the ASGI app.
 
     Args:
         service: what all calls share.
         client: passes counts of tokens on.
+        models: the models that providers list.
         further: routes beside those of the calls: health, metrics, the page.
     """
     routes: list[BaseRoute] = [*further]
     calls: dict[str, ASGIApp] = {}
-    models, missing = ModelPages(service), NotServed(service)
+    pages, missing = ModelPages(service, models), NotServed(service)
     for prefix in _PREFIXES:
         for path, dialect in DIALECTS.items():
             endpoint = CallEndpoint(service=service, dialect=dialect)
@@ -58,8 +63,8 @@ def gateway_app(
             routes.append(Route(f"{prefix}{path}", endpoint, methods=["POST"]))
         count = CountTokens(service=service, client=client)
         routes.append(Route(f"{prefix}/messages/count_tokens", count, methods=["POST"]))
-        routes.append(Route(f"{prefix}/models", models, methods=["GET"]))
-        routes.append(Route(f"{prefix}/models/{{name:path}}", models, methods=["GET"]))
+        routes.append(Route(f"{prefix}/models", pages, methods=["GET"]))
+        routes.append(Route(f"{prefix}/models/{{name:path}}", pages, methods=["GET"]))
     routes.append(Mount("", missing))
     return GatewayApp(calls, Starlette(routes=routes))
 
@@ -88,17 +93,6 @@ class GatewayApp:
         is_call = scope["type"] == "http" and scope["method"] == "POST"
         endpoint = self.calls.get(scope["path"]) if is_call else None
         await (self.routes if endpoint is None else endpoint)(scope, receive, send)
-
-
-def dialect_of(headers: Mapping[str, str], path: str = "") -> Dialect:
-    """Return the dialect of a client whose request has no body to tell it by.
-
-    Args:
-        headers: the headers of the request, by names in lower case.
-        path: the path of the request.
-    """
-    is_anthropic = "anthropic-version" in headers or "/messages" in path
-    return DIALECTS["/messages" if is_anthropic else "/chat/completions"]
 
 
 @final
@@ -133,41 +127,3 @@ class NotServed:
         if what is not None:
             text = f"this gateway serves no {what}; send such requests to the provider itself"
         await reply.refuse(Refusal(status=404, kind="not_found", message=text, code="not_served"))
-
-
-@final
-@attrs.frozen
-class ModelPages:
-    """An ASGI app that lists the models which a client may name.
-
-    Args:
-        service: what all calls share.
-    """
-
-    service: CallService
-
-    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Answer one request.
-
-        Args:
-            scope: the request, as ASGI has it.
-            send: sends messages to the client.
-        """
-        headers = headers_of(scope)
-        dialect = dialect_of(headers)
-        reply, facts = Reply.to(send, dialect, self.service.new_id()), facts_of(scope)
-        facts.request_id = reply.request_id
-        try:
-            caller = self.service.callers.identify(headers)
-            facts.key = caller.id
-            name = scope["path_params"].get("name")
-            if name is None:
-                names = [one for one in self.service.models.names() if caller.may_use(one)]
-                body = model_list(names, dialect.vendor)
-            else:
-                self.service.target(name, caller)
-                body = model_entry(name, dialect.vendor)
-        except Refused as error:
-            await reply.refuse(error.refusal)
-        else:
-            await reply.whole(body, json_headers(body))

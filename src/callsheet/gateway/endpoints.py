@@ -125,6 +125,13 @@ class ServedEndpoints:
         """Return the models to list for clients: those that the file names."""
         return list(self._settings.models)
 
+    @property
+    def behind_patterns(self) -> tuple[ServedEndpoint, ...]:
+        """The endpoints that serve models which the file does not name."""
+        routes = self._settings.routes
+        names = dict.fromkeys(one.troupe for one in routes if one.is_pattern and not one.model)
+        return tuple(self._served[name] for name in names)
+
     async def open(self) -> None:
         """Cast the troupes.
 

@@ -22,6 +22,7 @@ from .calls import Callers, CallService
 from .endpoints import RetiringActor, ServedEndpoints
 from .gateway import Gateway, ServerActor, rules_of
 from .keys import KeyStore, Tenants
+from .model_pages import ProviderModels
 from .operations import operation_routes
 from .page import CallRecorder, PageAccess, PageSessions, page_routes
 from .request_log import RequestLog, WriteLine
@@ -45,7 +46,7 @@ async def cast_gateway(
     Args:
         runtime: the runtime that the actors run in.
         settings: what the file says.
-        client: passes counts of tokens on.
+        client: passes counts of tokens on, and asks for lists of models.
 
     Returns:
         The gateway, and the ASGI app that answers its clients.
@@ -77,7 +78,8 @@ async def cast_gateway(
     access = _access(settings.admin_key, keys)
     views = GatewayViews(gateway, recorder, metrics, access, tenants)
     routes = [*operation_routes(views), *page_routes(views, access)]
-    return gateway, gateway_app(gateway.service, client, routes)
+    models = ProviderModels(endpoints, client)
+    return gateway, gateway_app(gateway.service, client, models, routes)
 
 
 @asynccontextmanager

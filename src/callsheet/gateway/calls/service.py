@@ -32,10 +32,6 @@ class Models(Protocol):
         """
         ...
 
-    def names(self) -> list[str]:
-        """Return the names to list for clients."""
-        ...
-
 
 @attrs.frozen(kw_only=True)
 class CallRules:
