@@ -4,8 +4,6 @@ from .lazy import lazy_imports
 
 with lazy_imports(__name__):
     from .asking import ResponseStream as ResponseStream
-    from .asking import ask_for as ask_for
-    from .asking import stream_for as stream_for
     from .batch_api import BatchApiActor as BatchApiActor
     from .batch_api import BatchApiPolicy as BatchApiPolicy
     from .batch_api import BatchApiStatistics as BatchApiStatistics

@@ -24,8 +24,6 @@ from ...actors import (
     Response,
     Shared,
     TurnTooLate,
-    ask_for,
-    stream_for,
 )
 from ...runtime import AskFailed
 from ...serving import Gone, call_until_gone
@@ -180,13 +178,7 @@ class _Call:
     async def _complete(self, came: float) -> None:
         request, troupe = self._request(), self.target.served.troupe
         async with self._turn(request, came) as turn:
-            response = await ask_for(
-                troupe.first_stage,
-                request,
-                self._context(came, turn),
-                observer=troupe.observer,
-                destination=troupe.destination,
-            )
+            response = await troupe.complete(request, context=self._context(came, turn))
             response = self._settled(response, turn)
         body = self.reply.dialect.whole(
             self.inbound, response, name=self.reply.request_id, created=self._created()
@@ -213,14 +205,7 @@ class _Call:
         )
         async with (
             self._turn(request, came) as turn,
-            stream_for(
-                troupe.first_stage,
-                request,
-                self._context(came, turn),
-                observer=troupe.observer,
-                destination=troupe.destination,
-                wants_events=True,
-            ) as items,
+            troupe.stream(request, context=self._context(came, turn), events=True) as items,
         ):
             async for item in items:
                 if isinstance(item, Response):
@@ -268,6 +253,7 @@ class _Call:
             tenant=self.caller.name,
             patience_s=max(0.0, self.wishes.patience_s - waited_s),
             came=came,
+            asked_at=trio.current_time(),
             allowed=self.allowed,
         )
 
