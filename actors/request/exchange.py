@@ -299,7 +299,7 @@ class Exchange:
                     if reader.is_whole and not is_over:
                         watch.received(piece)
                     if outlet is not None and scrubber is not None:
-                        await outlet.pass_on(scrubber.pieces(deltas))
+                        await outlet.pass_on(scrubber.pieces(deltas, is_quoted=quotes_key))
                     if is_over:
                         break
                 else:

@@ -46,17 +46,18 @@ class PassedEvents:
         """
         self._kept.append((event, deltas))
 
-    def pieces(self, deltas: Sequence[Delta]) -> Sequence[StreamPiece]:  # noqa: ARG002  # as `DeltaScrubber.pieces`
+    def pieces(self, deltas: Sequence[Delta], *, is_quoted: bool) -> Sequence[StreamPiece]:  # noqa: ARG002  # as `DeltaScrubber.pieces`
         """Return what can be passed on of the events that were kept.
 
         Args:
             deltas: what all of them add to the response.
+            is_quoted: whether the bytes of the response contain the key so far.
         """
         found: list[StreamPiece] = []
         kept, self._kept = self._kept, []
         for event, added in kept:
             if added or not (is_end_mark(event.data) or is_keep_alive(event)):
-                self._add(event, added)
+                self._add(event, added, is_quoted=is_quoted)
                 if not self._scrubber.may_begin_key:
                     found += self._released()
         if self._opening is None:
@@ -75,16 +76,14 @@ class PassedEvents:
             found += self._scrubber.end()
         return found
 
-    def _add(self, event: ServerSentEvent, deltas: Sequence[Delta]) -> None:
+    def _add(self, event: ServerSentEvent, deltas: Sequence[Delta], *, is_quoted: bool) -> None:
         self._deltas += filter(None, map(self._scrubber.feed, deltas))
         if self._quotes_key:
             return
         data, name = event
         self._events.append(ProviderEvent(self._form, data, name, tuple(deltas)))
-        self._quotes_key = (
-            self._scrubber.has_hidden
-            or self._endpoint.is_quoted_in(data)
-            or (name != "" and self._endpoint.is_quoted_in(name.encode()))
+        self._quotes_key = self._scrubber.has_hidden or (
+            is_quoted and self._endpoint.is_quoted_in(data + name.encode())
         )
 
     def _released(self) -> Sequence[StreamPiece]:

@@ -112,11 +112,13 @@ class DeltaScrubber:
         waiting = self._waiting
         return bool(waiting) and any(len(it) >= _SHOWN_CHARACTERS for it in waiting.values())
 
-    def pieces(self, deltas: Sequence[Delta]) -> Iterator[Delta]:
+    def pieces(self, deltas: Sequence[Delta], *, is_quoted: bool = False) -> Iterator[Delta]:  # noqa: ARG002  # as `PassedEvents.pieces`
         """Return deltas without the key, and without those that wait.
 
         Args:
             deltas: the next pieces of the response.
+            is_quoted: whether the bytes of the response contain the key so far; a delta may
+                contain it even if they do not.
         """
         return filter(None, map(self.feed, deltas))
 

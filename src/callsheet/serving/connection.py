@@ -284,26 +284,35 @@ class ServedConnection:
             self._unsent = data
         if self.is_holding or not data:
             return
-        self._writes = (self._writes + 1) % _WRITES
-        try:
-            self._send_lock.acquire_nowait()  # saves a turn of the event loop
-        except trio.WouldBlock:
-            await self._send_lock.acquire()
         try:
             if self._is_broken:
                 return
-            left = self._transport.send_now(data) if self._stream is self._transport else data
-            for start in range(0, len(left), _SLICE):
-                await self._write_slice(left[start : start + _SLICE])
-            if not (left or self._writes):
-                await trio.lowlevel.cancel_shielded_checkpoint()
+            if not self._send_lock.locked() and self._stream is self._transport:
+                data = self._transport.send_now(data)
+            if data:
+                await self._write_rest(data)
+            else:
+                self._writes = (self._writes + 1) % _WRITES
+                if not self._writes:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._is_broken = True
-        finally:
-            self._send_lock.release()
         if self._is_broken:
             self._end()
             await self._protocol.handle(Closed())
+
+    async def _write_rest(self, data: bytes) -> None:
+        """Write what the socket does not take at once."""
+        try:
+            self._send_lock.acquire_nowait()  # at once, if the start of the data is sent
+        except trio.WouldBlock:
+            await self._send_lock.acquire()
+        try:
+            for start in range(0, len(data), _SLICE):
+                if not self._is_broken:
+                    await self._write_slice(data[start : start + _SLICE])
+        finally:
+            self._send_lock.release()
 
     async def _write_slice(self, data: bytes) -> None:
         """Write whole, because a rest would be unreadable, or cut a client that takes nothing."""

@@ -34,7 +34,9 @@ class EventStream:
     def __init__(self, send: Send, headers: Headers) -> None:
         self._send = send
         self._headers = headers
-        self._lock = trio.Lock()  # an event and a comment must not mix
+        # An event and a comment must not mix. Events have one sender, so this needs no lock.
+        self._is_sending = False
+        self._comment_sent: trio.Event | None = None  # while a comment is being sent
         self._sent_at = trio.current_time()
         self.has_begun = False
         self.has_ended = False
@@ -53,13 +55,12 @@ class EventStream:
         Args:
             events: their text; nothing is sent if it is empty.
         """
-        if events:
+        if events and not self.has_ended:
             await self._take_turn()
             try:
-                if not self.has_ended:
-                    await self._write(events)
+                await self._write(events)
             finally:
-                self._lock.release()
+                self._is_sending = False
 
     async def end(self, events: bytes = b"") -> None:
         """Send the last events, and end the stream with them.
@@ -73,19 +74,28 @@ class EventStream:
             self.has_ended = True
             await self._send({"type": "http.response.body", "body": events, "more_body": False})
         finally:
-            self._lock.release()
+            self._is_sending = False
 
     async def _take_turn(self) -> None:
-        try:
-            self._lock.acquire_nowait()  # nearly always; it costs no turn of Trio
-        except trio.WouldBlock:
-            await self._lock.acquire()
+        if self._comment_sent is not None:  # hardly ever; it costs no turn of Trio otherwise
+            await self._comment_sent.wait()
+        self._is_sending = True
 
     async def _keep_alive(self) -> None:
         while True:
             await trio.sleep_until(self._sent_at + SILENCE_S)
-            if trio.current_time() >= self._sent_at + SILENCE_S:
-                await self.write(_COMMENT)
+            if self._is_sending or self.has_ended:  # the client is slow
+                self._sent_at = trio.current_time()
+            elif trio.current_time() >= self._sent_at + SILENCE_S:
+                await self._comment()
+
+    async def _comment(self) -> None:
+        self._comment_sent = trio.Event()
+        try:
+            await self._write(_COMMENT)
+        finally:
+            self._comment_sent.set()
+            self._comment_sent = None
 
     async def _write(self, events: bytes) -> None:
         await self._begin()
