@@ -18,7 +18,7 @@ with lazy_imports(__name__):
     from .explanation import BucketState as BucketState
     from .explanation import Explanation as Explanation
     from .explanation import LimiterSnapshot as LimiterSnapshot
-    from .lanes import Lane as Lane
+    from .lane_queue import Lane as Lane
     from .limits import Cost as Cost
     from .limits import Limits as Limits
     from .limits import Rate as Rate

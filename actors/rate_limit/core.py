@@ -16,7 +16,8 @@ from typing import Generic, TypeVar, cast, final
 from ..permit import DIMENSIONS, Report, ThrottleReason
 from ..responses import Usage
 from .explanation import BucketState, Explanation, LimiterSnapshot
-from .lanes import FirstCall, Waiting
+from .lane_queue import Waiting
+from .lanes import FirstCall
 from .limits import Cost, Impossible, Limits, PermitRequest, QueuedCall
 from .scope import LimitScope, Reservation
 from .scope_table import ScopeTable

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from math import inf
 from typing import TypeVar, final
 
-from .lanes import FirstCall, Waiting
+from .lane_queue import Waiting
+from .lanes import FirstCall
 
 K = TypeVar("K")
 W = TypeVar("W", bound=Waiting)

@@ -15,126 +15,17 @@ count as p times `ageing_s` older. So a call that waits long enough precedes any
 
 import heapq
 import itertools
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from math import floor
-from operator import add, attrgetter
-from typing import Generic, NamedTuple, Protocol, TypeVar, final
+from operator import add
+from typing import Generic, NamedTuple, TypeVar, final
 
-import attrs
-from attrs.validators import gt, instance_of
+from .lane_queue import PURGE_AT, Lane, LaneQueue, Place, Waiting
 
-_PURGE_AT = 256  # calls in a lane; beyond it, calls that were given up are removed
-_ROUNDING = 1e-9  # of a call; tags are sums
 _MAX_QUEUES = 1024  # lanes; beyond it, lanes are forgotten that have no calls and no lead
 
 
-class Waiting(Protocol):
-    """A call in a queue."""
-
-    @property
-    def done(self) -> bool:
-        """Whether it was given up: the queue removes it without serving it."""
-        ...
-
-
 W = TypeVar("W", bound=Waiting)
-
-
-@attrs.frozen(kw_only=True)
-class Lane:
-    """Weight and priority of a lane.
-
-    Args:
-        weight: its share of the limits, relative to the weights of the other lanes with calls that
-            wait; above 0.
-        priority: its head start, in units of `Limits.ageing_s`; 0 is the usual priority.
-    """
-
-    weight: float = attrs.field(default=1.0, validator=gt(0))
-    priority: int = attrs.field(default=0, validator=instance_of(int))
-
-
-@final
-class _LaneQueue(Generic[W]):
-    """The queue of one lane."""
-
-    __slots__ = ("calls", "is_in", "lane", "name", "purge_at", "size", "tag", "totals", "unit")
-
-    def __init__(self, name: str, lane: Lane) -> None:
-        self.name = name
-        self.lane = lane
-        self.calls: deque[Place[W]] = deque()
-        self.tag = 0.0
-        self.totals: list[float] = []  # sums of the costs of its calls, by dimension
-        self.size = 0.0  # sum of the sizes of its calls
-        self.unit = 0.0  # the size of each call, if all are of one size; 0 otherwise
-        self.is_in = False  # whether it is in the heap of its class
-        self.purge_at = _PURGE_AT
-
-    def add(self, place: "Place[W]") -> None:
-        """Add a call at the end, or before those that came later."""
-        calls = self.calls
-        if not calls:
-            self.unit = place.size
-            calls.append(place)
-        else:
-            if self.unit != place.size:
-                self.unit = 0.0
-            if place.came >= calls[-1].came:
-                calls.append(place)
-            else:
-                calls.insert(bisect_right(calls, place.came, key=_came), place)
-        self.size += place.size
-        if len(self.totals) < len(place.cost):
-            self.totals = [0.0] * len(place.cost)
-        totals = self.totals
-        for at, amount in enumerate(place.cost):
-            totals[at] += amount
-
-    def take(self) -> "Place[W]":
-        """Remove and return the first call."""
-        place = self.calls.popleft()
-        totals = self.totals
-        if self.calls:
-            for at, amount in enumerate(place.cost):
-                totals[at] -= amount
-            self.size -= place.size
-        else:  # rounding errors do not accumulate
-            self.totals = []
-            self.size = 0.0
-        return place
-
-    def until(self, tag: float, came: float) -> float:
-        """Return how many of its calls start before a call of another lane, of the same class.
-
-        It is exact if all of them are of one size. Otherwise it is the least number that their
-        mean size allows.
-
-        Args:
-            tag: the virtual time at which the other call would start.
-            came: when the other call came, which decides between equal tags.
-        """
-        calls, size = self.calls, (tag - self.tag) * self.lane.weight
-        if not self.unit:
-            first = calls[0].size
-            is_first = size > 0 or (size == 0 and calls[0].came <= came)
-            return len(calls) * min(1.0, max(size, first * is_first) / self.size)
-        before = size / self.unit
-        whole = floor(before + _ROUNDING)
-        if before - whole > _ROUNDING:
-            return min(whole + 1, len(calls))
-        if whole < len(calls) and calls[whole].came <= came:
-            whole += 1
-        return min(whole, len(calls))
-
-    def keep(self, places: "deque[Place[W]]") -> None:
-        """Replace all calls by these."""
-        sizes = [place.size for place in places]
-        self.calls, self.size = places, sum(sizes)
-        self.unit = sizes[0] if len(set(sizes)) == 1 else 0.0
-        self.totals = [sum(column) for column in zip(*(p.cost for p in places), strict=True)]
 
 
 class FirstCall(NamedTuple, Generic[W]):
@@ -155,19 +46,6 @@ class FirstCall(NamedTuple, Generic[W]):
     priority: int = 0
 
 
-class Place(NamedTuple, Generic[W]):
-    """A call in a queue; see `FairQueue.push` for the fields. `order` counts the calls."""
-
-    waiting: W
-    size: float
-    cost: Sequence[float]
-    came: float
-    order: int
-
-
-_came = attrgetter("came")
-
-
 @final
 class _PriorityClass(Generic[W]):
     """The lanes of one priority."""
@@ -178,7 +56,7 @@ class _PriorityClass(Generic[W]):
         self.virtual = 0.0
         self.latest = 0.0  # the highest tag of a lane
         # (tag, arrival and order of the first call, lane with calls)
-        self.heap: list[tuple[float, float, int, _LaneQueue[W]]] = []
+        self.heap: list[tuple[float, float, int, LaneQueue[W]]] = []
 
 
 @final
@@ -193,12 +71,12 @@ class FairQueue(Generic[W]):
     def __init__(self, lane_of: Callable[[str], Lane], ageing_s: float) -> None:
         self._lane_of = lane_of
         self._ageing_s = ageing_s
-        self._queues: dict[str, _LaneQueue[W]] = {}
+        self._queues: dict[str, LaneQueue[W]] = {}
         self._classes: dict[int, _PriorityClass[W]] = {}
         self._order = itertools.count()
         self._size = 0
         self._max_queues = _MAX_QUEUES
-        self._found: tuple[_PriorityClass[W], _LaneQueue[W]] | None = (
+        self._found: tuple[_PriorityClass[W], LaneQueue[W]] | None = (
             None  # the head, if just looked at
         )
 
@@ -391,7 +269,7 @@ class FairQueue(Generic[W]):
         other: FairQueue[W] = FairQueue(self._lane_of, self._ageing_s)
         other._size = self._size
         for name, queue in self._queues.items():
-            twin: _LaneQueue[W] = _LaneQueue(name, queue.lane)
+            twin: LaneQueue[W] = LaneQueue(name, queue.lane)
             twin.calls, twin.tag, twin.is_in = (
                 queue.calls.copy(),
                 queue.tag,
@@ -410,9 +288,9 @@ class FairQueue(Generic[W]):
         other._order = itertools.count(next(self._order))
         return other
 
-    def _find(self) -> "tuple[_PriorityClass[W], _LaneQueue[W]] | None":
+    def _find(self) -> "tuple[_PriorityClass[W], LaneQueue[W]] | None":
         """Return the lane that is served next, and its class."""
-        best: tuple[_PriorityClass[W], _LaneQueue[W]] | None = None
+        best: tuple[_PriorityClass[W], LaneQueue[W]] | None = None
         best_at = 0.0
         for priority, group in self._classes.items():
             queue = self._first(group)
@@ -423,7 +301,7 @@ class FairQueue(Generic[W]):
                 best, best_at = (group, queue), at
         return best
 
-    def _first(self, group: _PriorityClass[W]) -> _LaneQueue[W] | None:
+    def _first(self, group: _PriorityClass[W]) -> LaneQueue[W] | None:
         """Return the lane that is served first in its class; drop given-up calls at its front."""
         while group.heap:
             queue = group.heap[0][3]
@@ -436,7 +314,7 @@ class FairQueue(Generic[W]):
             queue.is_in = False
         return None
 
-    def _enter(self, queue: _LaneQueue[W], first: Place[W]) -> None:
+    def _enter(self, queue: LaneQueue[W], first: Place[W]) -> None:
         group = self._group(queue.lane.priority)
         queue.tag = max(queue.tag, group.virtual)
         queue.is_in = True
@@ -448,21 +326,21 @@ class FairQueue(Generic[W]):
             group = self._classes[priority] = _PriorityClass()
         return group
 
-    def _new_queue(self, name: str) -> _LaneQueue[W]:
+    def _new_queue(self, name: str) -> LaneQueue[W]:
         if len(self._queues) >= self._max_queues:
             kept = (item for item in self._queues.items() if not self._may_forget(item[1]))
             self._queues = dict(kept)
             self._max_queues = max(_MAX_QUEUES, 2 * len(self._queues))
-        queue = self._queues[name] = _LaneQueue(name, self._lane_of(name))
+        queue = self._queues[name] = LaneQueue(name, self._lane_of(name))
         return queue
 
-    def _may_forget(self, queue: _LaneQueue[W]) -> bool:
+    def _may_forget(self, queue: LaneQueue[W]) -> bool:
         """Return whether a lane would start where it does if it were new."""
         group = self._classes.get(queue.lane.priority)
         return not queue.is_in and (group is None or queue.tag <= group.virtual)
 
-    def _purge(self, queue: _LaneQueue[W]) -> None:
+    def _purge(self, queue: LaneQueue[W]) -> None:
         kept = deque(place for place in queue.calls if not place.waiting.done)
         self._size -= len(queue.calls) - len(kept)
         queue.keep(kept)
-        queue.purge_at = max(_PURGE_AT, 2 * len(kept))
+        queue.purge_at = max(PURGE_AT, 2 * len(kept))

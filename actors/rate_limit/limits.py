@@ -12,7 +12,7 @@ from ..messages import Request
 from ..permit import DIMENSIONS, Dimension
 from ..responses import Usage
 from .estimator import Estimate, tokens_besides, tokens_of_tools
-from .lanes import Lane, Waiting
+from .lane_queue import Lane, Waiting
 
 ENFORCED_IN_PARTS_S = 60.0
 """Seconds; providers may enforce a limit with a period up to this over shorter spans."""

@@ -10,7 +10,7 @@ import attrs
 
 from ...runtime import ReplySlot
 from ..errors import TurnTooLate
-from .lanes import Waiting
+from .lane_queue import Waiting
 from .limits import PermitRequest
 from .pending import PendingCall, WaitingRenewal
 from .pool import Limiting

@@ -20,7 +20,8 @@ from .core import Limiter
 from .explanation import BucketState, Explanation, LimiterSnapshot, ScopeState
 from .finder import FinderStatistics
 from .lane_order import LaneOrder
-from .lanes import FairQueue, FirstCall, Place, Waiting
+from .lane_queue import Place, Waiting
+from .lanes import FairQueue, FirstCall
 from .limits import Impossible, Limits, PermitRequest, QueuedCall, TooLate
 from .scope import Reservation
 from .scope_table import before_in

@@ -8,7 +8,8 @@ from typing import final
 
 from .bucket import Limit, changed
 from .lane_order import LaneOrder
-from .lanes import FairQueue, Place, Waiting
+from .lane_queue import Place, Waiting
+from .lanes import FairQueue
 from .limits import Cost, Impossible, Limits, PermitRequest, QueuedCall
 from .scope import LimitScope, Reservation
 from .waits import Before, Bounds, Places, Wait, wait_for

@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar, final
 import attrs
 
 from .explanation import Explanation
-from .lanes import Waiting
+from .lane_queue import Waiting
 from .limits import PermitRequest
 from .scope import Reservation
 
