@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Literal, TypeVar, final, overload
 
 from .. import actors
-from ..actors import Request, Response, StreamPiece, Troupe, TroupeSettings
+from ..actors import CallContext, Request, Response, StreamPiece, Troupe, TroupeSettings
 from ..doors import check_buffer
 from ..runtime import RestartPolicy
 from ..sync import BlockingTroupe
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         CacheStatistics,
         CallPlan,
         CostStatistics,
+        LaneShare,
         LimiterStatistics,
         Limits,
         Post,
@@ -104,11 +105,19 @@ class AsyncioTroupe:
         )
 
     async def complete(
-        self, request: Request[ResultT_co], *, timeout: float = inf, call: str = "", lane: str = ""
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        context: CallContext | None = None,
     ) -> Response[ResultT_co]:
         """Make one call and wait for the complete response; see `Troupe.complete`."""
         return await self._call(
-            lambda troupe: troupe.complete(request, timeout=timeout, call=call, lane=lane)
+            lambda troupe: troupe.complete(
+                request, timeout=timeout, call=call, lane=lane, context=context
+            )
         )
 
     async def run_tools(
@@ -147,6 +156,7 @@ class AsyncioTroupe:
         timeout: float = inf,
         call: str = "",
         lane: str = "",
+        context: CallContext | None = None,
         buffer: int = 64,
         events: Literal[False] = False,
     ) -> AsyncioStream[ResultT_co]: ...
@@ -159,6 +169,7 @@ class AsyncioTroupe:
         timeout: float = inf,
         call: str = "",
         lane: str = "",
+        context: CallContext | None = None,
         buffer: int = 64,
         events: bool,
     ) -> AsyncioStream[ResultT_co, StreamPiece]: ...
@@ -170,6 +181,7 @@ class AsyncioTroupe:
         timeout: float = inf,
         call: str = "",
         lane: str = "",
+        context: CallContext | None = None,
         buffer: int = 64,
         events: bool = False,
     ) -> AsyncioStream[ResultT_co, StreamPiece]:
@@ -185,7 +197,13 @@ class AsyncioTroupe:
         return AsyncioStream(
             self._door,
             lambda troupe: troupe.stream(
-                request, timeout=timeout, call=call, lane=lane, buffer=buffer // 2, events=events
+                request,
+                timeout=timeout,
+                call=call,
+                lane=lane,
+                context=context,
+                buffer=buffer // 2,
+                events=events,
             ),
             window=max(1, buffer - buffer // 2),
         )
@@ -230,6 +248,10 @@ class AsyncioTroupe:
     async def explain(self, request: Request, *, lane: str = "") -> "CallPlan":
         """Estimate the route, cost and duration of a call; see `Troupe.explain`."""
         return await self._call(lambda troupe: troupe.explain(request, lane=lane))
+
+    async def share(self, model: str, *, lane: str = "") -> "LaneShare":
+        """Return the part of the limits that a lane has; see `Troupe.share`."""
+        return await self._call(lambda troupe: troupe.share(model, lane=lane))
 
     async def change_limits(self, limits: "Limits") -> None:
         """Replace the limits; see `Troupe.change_limits`."""

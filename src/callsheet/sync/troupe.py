@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Literal, TypeVar, final, overload
 
 from .. import actors
-from ..actors import Request, Response, StreamPiece, Troupe, TroupeSettings
+from ..actors import CallContext, Request, Response, StreamPiece, Troupe, TroupeSettings
 from ..doors import check_buffer
 from ..runtime import RestartPolicy
 from .door import BlockingDoor, BlockingOpening
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         CacheStatistics,
         CallPlan,
         CostStatistics,
+        LaneShare,
         LimiterStatistics,
         Limits,
         Post,
@@ -95,11 +96,19 @@ class BlockingTroupe:
         )
 
     def complete(
-        self, request: Request[ResultT_co], *, timeout: float = inf, call: str = "", lane: str = ""
+        self,
+        request: Request[ResultT_co],
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        context: CallContext | None = None,
     ) -> Response[ResultT_co]:
         """Make one call and wait for the complete response; see `Troupe.complete`."""
         return self._call(
-            lambda troupe: troupe.complete(request, timeout=timeout, call=call, lane=lane)
+            lambda troupe: troupe.complete(
+                request, timeout=timeout, call=call, lane=lane, context=context
+            )
         )
 
     def run_tools(
@@ -137,6 +146,7 @@ class BlockingTroupe:
         timeout: float = inf,
         call: str = "",
         lane: str = "",
+        context: CallContext | None = None,
         buffer: int = 64,
         events: Literal[False] = False,
     ) -> BlockingStream[ResultT_co]: ...
@@ -149,6 +159,7 @@ class BlockingTroupe:
         timeout: float = inf,
         call: str = "",
         lane: str = "",
+        context: CallContext | None = None,
         buffer: int = 64,
         events: bool,
     ) -> BlockingStream[ResultT_co, StreamPiece]: ...
@@ -160,6 +171,7 @@ class BlockingTroupe:
         timeout: float = inf,
         call: str = "",
         lane: str = "",
+        context: CallContext | None = None,
         buffer: int = 64,
         events: bool = False,
     ) -> BlockingStream[ResultT_co, StreamPiece]:
@@ -175,7 +187,13 @@ class BlockingTroupe:
         return BlockingStream(
             self._door,
             lambda troupe: troupe.stream(
-                request, timeout=timeout, call=call, lane=lane, buffer=buffer // 2, events=events
+                request,
+                timeout=timeout,
+                call=call,
+                lane=lane,
+                context=context,
+                buffer=buffer // 2,
+                events=events,
             ),
             window=max(1, buffer - buffer // 2),
         )
@@ -220,6 +238,10 @@ class BlockingTroupe:
     def explain(self, request: Request, *, lane: str = "") -> "CallPlan":
         """Estimate the route, cost and duration of a call; see `Troupe.explain`."""
         return self._call(lambda troupe: troupe.explain(request, lane=lane))
+
+    def share(self, model: str, *, lane: str = "") -> "LaneShare":
+        """Return the part of the limits that a lane has; see `Troupe.share`."""
+        return self._call(lambda troupe: troupe.share(model, lane=lane))
 
     def change_limits(self, limits: "Limits") -> None:
         """Replace the limits; see `Troupe.change_limits`."""
