@@ -7,12 +7,14 @@ reads no body: no keys, no limits, no retries, no costs. It passes the bytes on 
 
 import resource
 from functools import partial
+from typing import cast
 
 import click
 import httpx
 import trio
 from hypercorn.config import Config
-from hypercorn.trio import serve
+from hypercorn.trio import serve  # pyright: ignore[reportUnknownVariableType] - its type of WSGI apps
+from hypercorn.typing import ASGIFramework
 from starlette.types import Message, Receive, Scope, Send
 
 from callsheet.actors.http import HttpCarrier, carrier_over, transport_for
@@ -88,7 +90,8 @@ async def run(port: int, base_url: str) -> None:
     config.backlog = 4_096
     transport = transport_for(Endpoint(base_url), _CONNECTIONS)
     timeouts = {"connect": 10.0, "read": None, "write": 10.0, "pool": None}
-    await serve(Forwarder(base_url, carrier_over(transport, timeouts)), config)
+    app = Forwarder(base_url, carrier_over(transport, timeouts))
+    await serve(cast("ASGIFramework", app), config)  # Starlette and Hypercorn have other types
 
 
 @click.command()
