@@ -28,7 +28,7 @@ def wishes(*, is_streamed=False, **headers):
         ({"x_callsheet_patience": "0"}, 0.0),
         ({"x_callsheet_patience": "300"}, 50.0),
         ({"x_callsheet_deadline": "3600"}, inf),
-        ({"x_callsheet_deadline": "3600", "x_callsheet_patience": "60"}, 60.0),
+        ({"x_callsheet_deadline": "3600", "x_callsheet_patience": "60"}, inf),
     ],
 )
 def test_a_whole_response_has_the_least_patience(headers, patience_s):

@@ -42,7 +42,8 @@ def read_wishes(headers: Mapping[str, str], *, is_streamed: bool, usual_s: float
 
     A whole response is silent until it is complete, and balancers cut silent connections. So its
     patience is the least of the setting, the header, and what the SDK says of its own time-out. The
-    comments in a stream keep the connection open; only the header limits its patience.
+    comments in a stream keep the connection open; only the header limits its patience. A call with a
+    deadline has no limit of patience beside it.
 
     Args:
         headers: the headers of the request, by names in lower case.
@@ -57,7 +58,9 @@ def read_wishes(headers: Mapping[str, str], *, is_streamed: bool, usual_s: float
     if deadline_s is not None and deadline_s <= 0:
         raise InvalidBody(f"the header {DEADLINE_HEADER} must be above 0", param=DEADLINE_HEADER)
     patience_s = inf if asked_s is None else asked_s
-    if not is_streamed and deadline_s is None:
+    if deadline_s is not None:
+        patience_s = inf  # the deadline bounds the whole call, which may wait for a batch first
+    elif not is_streamed:
         patience_s = min(patience_s, usual_s, _read_timeout(headers))
     return Wishes(
         patience_s=patience_s,
