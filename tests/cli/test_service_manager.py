@@ -54,7 +54,7 @@ def test_a_manager_that_takes_nothing_changes_nothing(manager, tmp_path):
     _, environ = manager
     for _ in range(1_000):  # more than its queue takes
         notify_ready("Serves", environ)
-    for path in ("", "nowhere", str(tmp_path / "nobody"), "@nobody", "/" + "x" * 200):
+    for path in ("", "nowhere", str(tmp_path / "missing"), "@missing", "/" + "x" * 200):
         notify_ready("Serves", {"NOTIFY_SOCKET": path})
     notify_ready("Serves", {})
 
