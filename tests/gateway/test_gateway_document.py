@@ -56,6 +56,15 @@ def check(command, name, arguments, parent=None):
             check(found, name, after, context)
 
 
+def test_every_term_of_a_key_is_on_the_page():
+    create = main.get_command(click.Context(main), "keys").commands["create"]
+    others = {"store", "config", "as_json", "name"}
+    text = PAGE.read_text()
+    options = [param.opts[0] for param in create.params if param.name not in others]
+    assert len(options) > 8
+    assert [option for option in options if f"`{option}" not in text] == []
+
+
 def test_the_headers_of_the_page_are_those_of_the_gateway():
     full = Response(
         text="Hi",

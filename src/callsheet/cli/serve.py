@@ -28,6 +28,7 @@ from ..serving import CannotServe
 from ..wording import duration, printable
 from .options import chosen_endpoint, provider_options, set_up_logging, verbose_option
 from .sections import SectionedCommand, option
+from .service_manager import notify_ready, notify_reloading, notify_stopping
 from .signals import STOP_SIGNALS, open_signals
 
 _REFUSED = 2
@@ -248,7 +249,9 @@ async def _run(
 
         others = set[int]() if _HANG_UP is None else {_HANG_UP}
         async with open_signals(stop, stops=STOP_SIGNALS, others=others, on_other=hang_up):
+            notify_ready(_status(gateway))  # a signal from now on does what it should
             await stopping.wait()
+            notify_stopping("Running requests may end")
             _say(
                 "Accepting no more requests. Those that run have "
                 f"{duration(gateway.settings.drain_s)}; press Ctrl-C again to end at once."
@@ -259,6 +262,7 @@ async def _run(
 
 async def _reload(file: ServedFile, gateway: Gateway, endpoint: Endpoint | None) -> None:
     """Read the file again. A file that cannot be used changes nothing."""
+    notify_reloading()
     try:
         settings = file.read(endpoint)
         await _refuse_errors(settings)
@@ -266,6 +270,8 @@ async def _reload(file: ServedFile, gateway: Gateway, endpoint: Endpoint | None)
     except Exception as error:  # noqa: BLE001  # whatever it is, calls go on
         _say(f"The settings stay as they are: {printable(str(error))}")
         return
+    finally:
+        notify_ready(_status(gateway))
     text = printable(change.text) or "nothing has changed"
     certificate = "" if settings.tls is None else ", and so was the certificate"
     _say(f"The settings were read again{certificate}: {text}.")
@@ -291,6 +297,10 @@ def _say_how_to_use(file: ServedFile, gateway: Gateway, settings: GatewaySetting
         )
         _say(f"To look at it, open {url}/ui, or run callsheet top {url}")
     _say("Press Ctrl-C to stop.")
+
+
+def _status(gateway: Gateway) -> str:
+    return f"Serving at {', '.join(gateway.urls)}"
 
 
 def _say(text: str) -> None:

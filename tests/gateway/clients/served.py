@@ -52,6 +52,7 @@ api_key_env = "PROVIDER_KEY"
 base_url = "{root}"
 provider = "anthropic"
 api_key_env = "PROVIDER_KEY"
+{endpoint}
 
 [endpoints.gemini]
 base_url = "{root}"
@@ -153,7 +154,7 @@ def served(folder, *options, gateway="", endpoint="", key=()):
         folder: where the settings file and the keys are.
         options: options of `callsheet simulate`.
         gateway: further lines of the section `[gateway]`.
-        endpoint: further lines of the endpoint for OpenAI's models.
+        endpoint: further lines of the endpoints for the models of OpenAI and of Anthropic.
         key: options of `callsheet keys create`.
     """
     with provider_process(*PROVIDER, *options) as url:

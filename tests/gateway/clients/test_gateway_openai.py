@@ -291,7 +291,7 @@ def test_a_call_waits_or_is_refused_with_the_true_time_and_comes_back(tmp_path):
         with pytest.raises(openai.RateLimitError) as caught:
             client.with_options(max_retries=0).chat.completions.create(**CALL)
         assert 0 < float(caught.value.response.headers["retry-after"]) <= 3
-        again = completions.with_raw_response.create(**CALL)  # sleeps as it is told
+        again = completions.with_raw_response.create(**CALL)  # sleeps as the answer says
         assert again.retries_taken == 1
         assert again.parse().choices[0].message.content
         assert list(completions.create(**CALL, stream=True))  # waits
