@@ -7,7 +7,7 @@ Every stage takes the same two messages, so that stages can be stacked, left out
 
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf
-from typing import Literal, Protocol, cast, final
+from typing import Literal, Protocol, final
 
 import attrs
 import trio
@@ -22,25 +22,14 @@ from .prompt_cache_use import PromptCacheUse
 from .responses import Response, StreamPiece
 
 
-def _seconds(_: object, field: "attrs.Attribute[float]", value: float) -> None:
-    if type(value) is float and value >= 0:
-        return
-    if isinstance(value, bool) or not isinstance(cast("object", value), int | float):
-        raise TypeError(f"{field.name} must be a number of seconds, not {kind_of(value)}")
-    if not value >= 0:
-        raise ValueError(f"{field.name} must be at least 0 s, not {value}")
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {kind_of(value)}")
 
 
-def _time(_: object, field: "attrs.Attribute[float | None]", value: float | None) -> None:
-    if value is None or type(value) is float:
-        return
-    if isinstance(value, bool) or not isinstance(cast("object", value), int | float):
-        raise TypeError(f"{field.name} must be a time on Trio's clock, not {kind_of(value)}")
-
-
-def _text(_: object, field: "attrs.Attribute[str]", value: str) -> None:
-    if not isinstance(cast("object", value), str):
-        raise TypeError(f"{field.name} must be a string, not {kind_of(value)}")
+def _check_number(name: str, value: object, wanted: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be {wanted}, not {kind_of(value)}")
 
 
 Shared = Literal["cache", "join", "lists", "prompt_cache"]
@@ -78,17 +67,37 @@ class CallContext:
         ValueError: `patience_s` is negative.
     """
 
-    call: str = attrs.field(validator=_text)
+    call: str
     post: str | None = None
     step: str | None = None
-    lane: str = attrs.field(default="", validator=_text)
+    lane: str = ""
     shared_by: tuple["CallContext", ...] = ()
     shared_as: str = ""
     allowed: frozenset[Shared] | None = attrs.field(default=None, kw_only=True)
-    tenant: str = attrs.field(default="", validator=_text, kw_only=True)
-    patience_s: float = attrs.field(default=inf, validator=_seconds, kw_only=True)
-    came: float | None = attrs.field(default=None, validator=_time, kw_only=True)
-    asked_at: float | None = attrs.field(default=None, validator=_time, kw_only=True, eq=False)
+    tenant: str = attrs.field(default="", kw_only=True)
+    patience_s: float = attrs.field(default=inf, kw_only=True)
+    came: float | None = attrs.field(default=None, kw_only=True)
+    asked_at: float | None = attrs.field(default=None, kw_only=True, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Each call makes a context: one look at the usual values, and checks of the others.
+        if not (
+            type(self.call) is type(self.lane) is type(self.tenant) is str
+            and self.patience_s is inf
+            and self.came is None
+            and (self.asked_at is None or type(self.asked_at) is float)
+        ):
+            self._check()
+
+    def _check(self) -> None:
+        for name in ("call", "lane", "tenant"):
+            _check_text(name, getattr(self, name))
+        _check_number("patience_s", self.patience_s, "a number of seconds")
+        if not self.patience_s >= 0:
+            raise ValueError(f"patience_s must be at least 0 s, not {self.patience_s}")
+        for name in ("came", "asked_at"):
+            if (value := getattr(self, name)) is not None:
+                _check_number(name, value, "a time on Trio's clock")
 
     def allows(self, use: Shared) -> bool:
         """Return whether something may serve the call beside a request of its own.
