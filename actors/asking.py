@@ -267,6 +267,11 @@ class ResponseStream(Generic[ResultT_co, PieceT_co]):
         self._is_complete = False
         self.response: Response[ResultT_co] | None = None
 
+    @property
+    def has_piece(self) -> bool:
+        """Whether the next piece or the response has arrived; what passes it on can wait for it."""
+        return self._items.has_item
+
     def __aiter__(self) -> "ResponseStream[ResultT_co, PieceT_co]":
         return self
 

@@ -141,7 +141,8 @@ class AskStream(Generic[T]):
         return self.slot.deadline
 
     @property
-    def _has_item(self) -> bool:
+    def has_item(self) -> bool:
+        """Whether the next item has arrived, so that it can be taken without waiting for it."""
         now = self._channel.statistics()
         return now.current_buffer_used > 0 or now.tasks_waiting_send > 0
 
@@ -159,7 +160,7 @@ class AskStream(Generic[T]):
         """
         worker = self.slot.caller = waiting_worker()
         try:
-            if worker is None or self._has_item:
+            if worker is None or self.has_item:
                 return await self._channel.receive()
             worker.waits_for = self
             is_limited = trio.current_effective_deadline() < worker.task_limit

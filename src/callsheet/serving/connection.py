@@ -337,7 +337,7 @@ class ServedConnection:
             self._nursery.start_soon(_refuse_web_socket, send)
             return _drop
         protocol = self._protocol
-        resume = trio.lowlevel.checkpoint
+        resume: Callable[[], Awaitable[None]] | None = None
         if isinstance(protocol, Http2):
             resume = partial(protocol.resume, protocol.beginning)
         request = ServedRequest(

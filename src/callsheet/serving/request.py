@@ -64,7 +64,8 @@ class ServedRequest:
         connection: the connection of its client.
         limits: the bounds on clients.
         proxies: the proxies that name the true client.
-        resume: called when the app has read some of the body, to let more of it come.
+        resume: called when the app has read some of the body, to let more of it come; None if it
+            comes by itself.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class ServedRequest:
         connection: ClientConnection,
         limits: ServingLimits,
         proxies: TrustedProxies,
-        resume: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+        resume: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._resume = resume
         self._scope: Scope = scope
@@ -210,8 +211,9 @@ class ServedRequest:
                 await self._refuse(*self._refusal)
             elif self._chunks or (self._is_complete and not self._is_handed_over):
                 part = self._next_part()
-                with trio.CancelScope(shield=True):  # or else the part would be lost
-                    await self._resume()
+                if self._resume is not None:
+                    with trio.CancelScope(shield=True):  # or else the part would be lost
+                        await self._resume()
                 return part
             if self._is_gone or self._is_over:
                 await trio.lowlevel.checkpoint()

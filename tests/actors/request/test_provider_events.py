@@ -190,3 +190,13 @@ async def test_events_pass_a_stage_that_leaves_the_pieces(autojump_clock):
     ):
         *pieces, _ = [item async for item in items]
     assert {type(piece) for piece in pieces} == {ProviderEvent}
+
+
+async def test_a_program_sees_whether_the_next_piece_has_arrived(autojump_clock):
+    async with house() as at, at.troupe.stream(asked(), events=True) as items:
+        assert not items.has_piece
+        await anext(items)
+        await trio.sleep(10)
+        while items.has_piece:
+            last = await anext(items)
+    assert last is items.response

@@ -51,6 +51,7 @@ from .wishes import Wishes, features_in, read_wishes
 _log = structlog.get_logger("callsheet.gateway")
 
 _TIER: Final = "service_tier"
+_TOGETHER: Final = 16 * 1024  # bytes of events that are sent at once
 _SHARED: Final = frozenset(("cache", "join"))
 _REFUSALS = (Refused, InvalidBody, CallFailed, AskFailed)
 
@@ -207,12 +208,16 @@ class _Call:
             self._turn(request, came) as turn,
             troupe.stream(request, context=self._context(came, turn), events=True) as items,
         ):
+            events = b""  # those that have arrived together are sent together
             async for item in items:
                 if isinstance(item, Response):
                     response = self._settled(item, turn)
-                    await out.end(comment_of(response) + writer.end(response))
-                else:
-                    await out.write(writer.feed(item))
+                    await out.end(events + comment_of(response) + writer.end(response))
+                    continue
+                events += writer.feed(item)
+                if len(events) > _TOGETHER or not items.has_piece:
+                    await out.write(events)
+                    events = b""
 
     # ----------------------------------------------------------------
 
