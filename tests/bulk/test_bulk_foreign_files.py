@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from bulk_rows import ids_of, lines_of, write_input
+from callsheet_process import CallsheetProcess
 from click.testing import CliRunner
 from provider_process import provider_process
 
@@ -52,11 +53,11 @@ def run_process(provider, source, output):
     """Runs the command as a process, whose streams can be redirected."""
 
     def call(*options, source=source, output=output, **more):
-        arguments = [source, output, "--base-url", provider, *options]
-        command = [sys.executable, "-m", "callsheet", "run", *map(str, arguments)]
         given = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE} | more
-        ended = subprocess.run(command, timeout=60, check=False, text=True, **given)
-        return ended.returncode, ended.stderr
+        arguments = ("run", source, output, "--base-url", provider, *options)
+        with CallsheetProcess(*arguments, text=True, **given) as process:
+            _, words = process.communicate(timeout=60)
+        return process.returncode, words
 
     return call
 
