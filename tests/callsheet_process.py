@@ -4,7 +4,7 @@ To start Python and import the command takes most of a second of work, and the t
 than a hundred times. Here one process per worker imports it, the template, and each started
 process is a fork of that. It has its own pid, signals, files, environment and exit status.
 
-The tests of the start itself (tests/cli/test_entry.py, test_command_signals.py) run Python anew.
+The tests of the start itself (tests/cli/test_entry.py, tests/test_clone.py) run Python anew.
 """
 
 import atexit
@@ -25,10 +25,11 @@ from pathlib import Path
 
 LARGEST = 1 << 20  # bytes of the arguments and the environment
 MOST_FDS = 256
+READ_AT_START = ("PYTHONIOENCODING", "PYTHONUTF8", "PYTHONWARNINGS")
 
 
 class NewProcess(subprocess.Popen):
-    """`callsheet` with its arguments, where there is no template.
+    """`callsheet` with its arguments, as a child of this process in which Python starts anew.
 
     Args:
         arguments: of the command line, after its name.
@@ -42,6 +43,8 @@ class NewProcess(subprocess.Popen):
 class ForkedProcess(subprocess.Popen):
     """`callsheet` with its arguments, as a fork of the template.
 
+    It is no child of this process, and what Python reads at its start has no effect on it.
+
     Args:
         arguments: of the command line, after its name.
         more: as for `subprocess.Popen`.
@@ -54,13 +57,15 @@ class ForkedProcess(subprocess.Popen):
         """Ask the template for a fork, as the base class starts a program."""
         asked = SIGNATURE.bind(self, *given).arguments
         streams = [asked[name] for name in ("p2cread", "c2pwrite", "errwrite")]
+        environ = dict(os.environ if asked["env"] is None else asked["env"])
         assert asked["preexec_fn"] is None
+        assert all(environ.get(name) == os.environ.get(name) for name in READ_AT_START)
         numbers = [0, 1, 2, *asked["pass_fds"]]
         files = [own if fd == -1 else fd for own, fd in enumerate(streams)] + numbers[3:]
         message = {
             "arguments": asked["args"],
             "cwd": os.fspath(asked["cwd"] or Path.cwd()),
-            "environ": dict(os.environ if asked["env"] is None else asked["env"]),
+            "environ": environ,
             "numbers": numbers,
             "is_leader": asked["start_new_session"],
         }
@@ -96,6 +101,23 @@ class ForkedProcess(subprocess.Popen):
 CallsheetProcess = ForkedProcess if sys.platform == "linux" else NewProcess
 SIGNATURE = inspect.signature(subprocess.Popen._execute_child)
 PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+
+
+def run_callsheet(*arguments, **more):
+    """Run the command to its end, as `subprocess.run` does; both outputs are text in pipes.
+
+    Args:
+        arguments: of the command line, after its name.
+        more: as for `subprocess.Popen`.
+    """
+    given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more
+    with CallsheetProcess(*arguments, **given) as process:
+        try:
+            words = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, *words)
 
 
 @functools.cache

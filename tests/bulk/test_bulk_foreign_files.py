@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from bulk_rows import ids_of, lines_of, write_input
-from callsheet_process import CallsheetProcess
+from callsheet_process import run_callsheet
 from click.testing import CliRunner
 from provider_process import provider_process
 
@@ -53,11 +53,9 @@ def run_process(provider, source, output):
     """Runs the command as a process, whose streams can be redirected."""
 
     def call(*options, source=source, output=output, **more):
-        given = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE} | more
-        arguments = ("run", source, output, "--base-url", provider, *options)
-        with CallsheetProcess(*arguments, text=True, **given) as process:
-            _, words = process.communicate(timeout=60)
-        return process.returncode, words
+        given = {"stdin": subprocess.DEVNULL} | more
+        ended = run_callsheet("run", source, output, "--base-url", provider, *options, **given)
+        return ended.returncode, ended.stderr
 
     return call
 

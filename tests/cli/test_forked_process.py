@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from callsheet_process import CallsheetProcess
+from callsheet_process import CallsheetProcess, run_callsheet
 from provider_process import start_provider
 
 pytestmark = [
@@ -15,16 +15,13 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(
-    "arguments", [("--version",), ("run",), ("costs", "--ledger", "{folder}/none.db"), ("-x",)]
-)
-def test_a_fork_prints_and_ends_as_a_new_process_does(tmp_path, arguments):
-    arguments = [word.format(folder=tmp_path) for word in arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    new = subprocess.run([sys.executable, "-m", "callsheet", *arguments], check=False, **pipes)
-    with CallsheetProcess(*arguments, **pipes) as fork:
-        words = fork.communicate(timeout=60)
-    assert (fork.returncode, *words) == (new.returncode, new.stdout, new.stderr)
+@pytest.mark.parametrize("arguments", [("--version",), ("run", "none.jsonl", "out.jsonl")])
+def test_a_fork_prints_and_ends_as_a_new_process_does(arguments):
+    command = [sys.executable, "-m", "callsheet", *arguments]
+    new = subprocess.run(command, check=False, capture_output=True, text=True)
+    fork = run_callsheet(*arguments)
+    assert fork.returncode == new.returncode
+    assert (fork.stdout, fork.stderr) == (new.stdout, new.stderr)
 
 
 def test_a_fork_has_its_own_folder_environment_and_input(tmp_path):
