@@ -1,15 +1,16 @@
 """Run the built-in provider in its own process."""
 
 import subprocess
-import sys
 from contextlib import contextmanager
+
+from callsheet_process import CallsheetProcess
 
 
 def start_provider(*options):
     """Start the provider; return the process and its base URL."""
-    command = [sys.executable, "-m", "callsheet", "simulate", "--port", "0", *options]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    arguments = ("simulate", "--port", "0", *options)
+    process = CallsheetProcess(
+        *arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     return process, process.stdout.readline().strip()
 

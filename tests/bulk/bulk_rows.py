@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import math
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import attrs
 
 from callsheet.actors import ChatMessage, Endpoint, Request, TroupeSettings
 from callsheet.bulk import bulk
+from callsheet.bulk.engine import reader
 from callsheet.bulk.row import BadRow, Row
 from callsheet.bulk.settings import BulkSettings
 from callsheet.simulator.app import Provider
@@ -137,6 +140,8 @@ class Stage:
 
 @asynccontextmanager
 async def stage(**settings):
+    """Open a provider. Rows are read as many at once as may be, however busy the machine is."""
     provider = Provider(ProviderSettings(**settings))
     async with ProviderTransport(provider) as transport:
-        yield Stage(provider, transport)
+        with patch.object(reader, "_PATIENCE_S", math.inf):
+            yield Stage(provider, transport)

@@ -1,11 +1,10 @@
 """The built-in provider in its own process, for tests with real sockets."""
 
-import os
 import subprocess
-import sys
 
 import httpx
 import pytest
+from callsheet_process import CallsheetProcess
 from provider_process import provider_process
 
 from callsheet.actors.batch_api import journal
@@ -54,10 +53,8 @@ def start():
     started = []
 
     def run(*arguments, **more):
-        command = [sys.executable, "-m", "callsheet", "run", *map(str, arguments)]
-        environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ, **more
+        process = CallsheetProcess(
+            "run", *arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **more
         )
         started.append(process)
         return process

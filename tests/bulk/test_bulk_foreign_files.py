@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from bulk_rows import ids_of, lines_of, write_input
+from callsheet_process import run_callsheet
 from click.testing import CliRunner
 from provider_process import provider_process
 
@@ -52,10 +53,8 @@ def run_process(provider, source, output):
     """Runs the command as a process, whose streams can be redirected."""
 
     def call(*options, source=source, output=output, **more):
-        arguments = [source, output, "--base-url", provider, *options]
-        command = [sys.executable, "-m", "callsheet", "run", *map(str, arguments)]
-        given = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE} | more
-        ended = subprocess.run(command, timeout=60, check=False, text=True, **given)
+        given = {"stdin": subprocess.DEVNULL} | more
+        ended = run_callsheet("run", source, output, "--base-url", provider, *options, **given)
         return ended.returncode, ended.stderr
 
     return call

@@ -7,11 +7,11 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 from bulk_rows import lines_of
+from callsheet_process import CallsheetProcess
 from click.testing import CliRunner
 from provider_process import provider_process
 
@@ -222,9 +222,8 @@ def asked(run, source, output, provider):
     run(*SYSTEM)
     controller, terminal = pty.openpty()
     arguments = [source, output, "--base-url", provider, "--template", "{{ text }}"]
-    command = [sys.executable, "-m", "callsheet", "run", *map(str, arguments)]
-    process = subprocess.Popen(
-        [*command, "--model", "gpt-5.4-nano", "--max-tokens", "5"],
+    process = CallsheetProcess(
+        *("run", *arguments, "--model", "gpt-5.4-nano", "--max-tokens", "5"),
         env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
         stdin=terminal,
         stdout=subprocess.DEVNULL,

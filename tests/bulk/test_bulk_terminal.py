@@ -5,11 +5,11 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 from bulk_rows import write_input
+from callsheet_process import CallsheetProcess
 from provider_process import provider_process
 
 pytestmark = pytest.mark.sockets
@@ -29,9 +29,8 @@ def on_terminal(slow_provider, tmp_path):
     """A slow run whose stderr is a terminal, and a function that reads it until words appear."""
     write_input(tmp_path / "in.jsonl", 300)
     controller, terminal = pty.openpty()
-    command = [sys.executable, "-m", "callsheet", "run", "in.jsonl", "out.jsonl"]
-    process = subprocess.Popen(
-        [*command, "--base-url", slow_provider, "--rpm", "300"],
+    process = CallsheetProcess(
+        *("run", "in.jsonl", "out.jsonl", "--base-url", slow_provider, "--rpm", "300"),
         cwd=tmp_path,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
         stdout=subprocess.DEVNULL,

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import trio
 import trio.testing
+from callsheet_process import CallsheetProcess
 from provider_process import provider_process
 
 from callsheet.cli.signals import SignalBurst, open_signals
@@ -79,11 +80,8 @@ def begin():
     started = []
 
     def run(*arguments, until):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "callsheet", *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        process = CallsheetProcess(
+            *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         started.append(process)
         while not process.stderr.readline().startswith(until):

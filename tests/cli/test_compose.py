@@ -5,6 +5,7 @@ import logging
 
 import httpx
 import pytest
+from callsheet_process import CallsheetProcess
 from click.testing import CliRunner
 from provider_process import provider_process
 
@@ -276,14 +277,12 @@ def test_an_interrupt_stops_at_once_and_keeps_what_is_finished(tmp_path):
     """As a person does it: Ctrl-C at a process that runs."""
     import signal
     import subprocess
-    import sys
     import time
 
     with provider_process("--latency", "30") as base_url:
-        command = [sys.executable, "-m", "callsheet", "compose", "Tea", "--base-url", base_url]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        arguments = ("compose", "Tea", "--base-url", base_url)
+        with CallsheetProcess(*arguments, text=True, **pipes) as process:
             assert process.stderr.readline().startswith("Provider:")
             while requests_at(base_url) < 5:
                 time.sleep(0.05)

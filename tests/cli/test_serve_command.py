@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from callsheet_process import CallsheetProcess
 from click.testing import CliRunner
 from provider_process import provider_process
 
@@ -128,10 +129,8 @@ def test_a_file_of_variables_has_the_keys(run, tmp_path):
 @contextmanager
 def served(*arguments):
     """Run `callsheet serve`; yield the process and its URL."""
-    command = [sys.executable, "-m", "callsheet", "serve", *arguments]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with CallsheetProcess("serve", *arguments, text=True, **pipes) as process:
         try:
             yield process, process.stdout.readline().strip()
         finally:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from callsheet_process import CallsheetProcess, NewProcess, run_callsheet
 
 from callsheet.actors.typed.matching import matches_schema
 
@@ -65,12 +66,12 @@ def program(tmp_path):
 class Terminal:
     """`callsheet top` on a terminal."""
 
-    def __init__(self, folder, *arguments, **environment):
+    def __init__(self, folder, *arguments, start=CallsheetProcess, **environment):
         self.controller, terminal = pty.openpty()
         self.resize(80, 24)
         self.before = termios.tcgetattr(terminal)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "callsheet", "top", *arguments],
+        self.process = start(
+            *("top", *arguments),
             cwd=folder,
             env={**clean_environment(), "TERM": "xterm-256color", **environment},
             stdin=terminal,
@@ -120,8 +121,8 @@ def clean_environment():
 def on_terminal(tmp_path):
     opened = []
 
-    def run(*arguments, **environment):
-        opened.append(Terminal(tmp_path, *arguments, **environment))
+    def run(*arguments, **more):
+        opened.append(Terminal(tmp_path, *arguments, **more))
         return opened[-1]
 
     yield run
@@ -130,15 +131,8 @@ def on_terminal(tmp_path):
 
 
 def run(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "callsheet", "top", *arguments],
-        cwd=folder,
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
+    return run_callsheet(
+        *("top", *arguments), cwd=folder, env=clean_environment(), stdin=subprocess.DEVNULL
     )
 
 
@@ -194,7 +188,7 @@ def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(program, on_terminal
 
 
 def test_a_user_may_stop_it_and_continue(program, on_terminal):
-    top = on_terminal("app.sock")
+    top = on_terminal("app.sock", start=NewProcess)  # only a parent can see that it is stopped
     top.read_until(b"live")
     top.process.send_signal(signal.SIGTSTP)
     top.read_until(LEAVES)
@@ -217,7 +211,7 @@ def test_no_colour_is_used_where_the_user_wants_none(program, on_terminal):
 
 
 def test_a_terminal_without_these_characters_gets_others(program, on_terminal):
-    top = on_terminal("app.sock", PYTHONIOENCODING="ascii")
+    top = on_terminal("app.sock", start=NewProcess, PYTHONIOENCODING="ascii")
     top.resize(20, 6)
     top.process.send_signal(signal.SIGWINCH)
     top.read_until(b"live")

@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
 import httpx
+from callsheet_process import CallsheetProcess
 from click.testing import CliRunner
 from provider_process import provider_process
 
@@ -125,11 +125,10 @@ def keys(store, *arguments):
 def gateway_process(settings, environ):
     """Run `callsheet serve` in the folder of the file; yield its URL."""
     log = settings.with_suffix(".log")
-    command = [sys.executable, "-m", "callsheet", "serve", settings.name]
     with (
         log.open("wb") as errors,
-        subprocess.Popen(
-            command,
+        CallsheetProcess(
+            *("serve", settings.name),
             cwd=settings.parent,
             env=environ,
             stdout=subprocess.PIPE,
