@@ -226,6 +226,7 @@ def _unavailable(error: CallFailed) -> Refusal:
         status=status or 503,
         message=str(error),
         kind=kind,
+        retry_after_s=error.back_in_s,
         body=error.body,
     )
 
@@ -239,6 +240,9 @@ def _connection(error: CallFailed) -> Refusal:
 
 
 def _unreadable(error: CallFailed) -> Refusal:
+    if error.back_in_s is not None:  # nothing was sent
+        text, after_s = str(error), error.back_in_s
+        return Refusal(status=503, message=text, kind="unavailable", retry_after_s=after_s)
     return Refusal(status=502, message=str(error), kind="provider", should_retry=False)
 
 

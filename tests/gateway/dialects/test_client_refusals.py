@@ -23,6 +23,7 @@ from callsheet.actors import (
     RequestTooLarge,
     SendTimedOut,
     TurnTooLate,
+    UnreadableEndpoint,
     Usage,
 )
 from callsheet.gateway.dialects import DIALECTS
@@ -204,3 +205,11 @@ def test_the_sdk_raises_the_error_in_a_stream(path):
         more = {"input": "x"} if path == "/responses" else {"messages": []}
         with pytest.raises(openai.APIError, match="slow down"):
             list(create(model="m", stream=True, **more))
+
+
+@pytest.mark.parametrize("kind", [ProviderUnavailable, UnreadableEndpoint])
+def test_an_endpoint_that_takes_no_calls_says_when_it_does_again(kind):
+    error = kind("nothing was sent")
+    error.back_in_s = 7.5
+    refusal = refusal_of(error)
+    assert (refusal.status, refusal.retry_after_s, refusal.should_retry) == (503, 7.5, None)
