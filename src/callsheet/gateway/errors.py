@@ -143,6 +143,8 @@ def _of_call(error: CallFailed) -> Refusal:
 def _bad_request(error: CallFailed) -> Refusal:
     """Return the provider's refusal of the request; without one, nothing was sent."""
     own = error.status or 0
+    if own // 100 == HTTPStatus.MULTIPLE_CHOICES // 100:  # a wrong base URL is not the client's
+        return Refusal(status=502, message=str(error), kind="provider", should_retry=False)
     status = own if own // 100 == HTTPStatus.BAD_REQUEST // 100 else 400
     kind = _KINDS.get(status, "invalid_request")
     if isinstance(error, ContentFiltered):

@@ -38,6 +38,7 @@ UNSENT, SENT = Verdict.NOT_STARTED, Verdict.MAY_HAVE_RUN
 CASES = [
     (InvalidBody("no", "model"), 400, "invalid_request", None),
     (BadRequest("no"), 400, "invalid_request", None),
+    (BadRequest("no", status=307), 502, "provider", False),
     (BadRequest("no", status=404), 404, "not_found", None),
     (BadRequest("no", status=413), 413, "too_large", None),
     (BadRequest("no", status=422), 422, "invalid_request", None),
