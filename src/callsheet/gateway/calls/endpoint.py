@@ -84,9 +84,10 @@ class CallEndpoint:
             with self.service.counted():
                 caller = self.service.callers.identify(headers)
                 facts.key = caller.id
-                call = await self._read(scope, receive, headers, caller, reply)
-                with call.target.served.used():
-                    await call_until_gone(receive, call.run)
+                with self.service.callers.calling(caller):
+                    call = await self._read(scope, receive, headers, caller, reply)
+                    with call.target.served.used():
+                        await call_until_gone(receive, call.run)
         except Gone:  # SDKs close the connection when they have read the end of a stream
             if reply.stream is None or not reply.stream.has_ended:
                 facts.note = "client gone"
