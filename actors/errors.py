@@ -107,7 +107,13 @@ class AuthenticationFailed(CallFailed):
 
 
 class BadRequest(CallFailed):
-    """Any other status 4xx, or 501: the request is invalid or not supported. Never retried."""
+    """Any other status 4xx, or 501: the request is invalid or not supported. Never retried.
+
+    Attributes:
+        field: what the wire format of the endpoint cannot express, if nothing was sent for that.
+    """
+
+    field = ""
 
 
 class ContentFiltered(BadRequest):

@@ -158,7 +158,7 @@ def _bad_request(error: CallFailed) -> Refusal:
         message=str(error),
         kind=kind,
         code=_word_in(error.body, "code"),
-        param=_word_in(error.body, "param"),
+        param=_word_in(error.body, "param") or _member_in(error),
         should_retry=should_retry,
         body=error.body,
     )
@@ -171,6 +171,12 @@ def _word_in(body: Mapping[str, Json] | None, name: str) -> str:
     error = None if body is None else body.get("error")
     word = error.get(name) if isinstance(error, dict) else None
     return word if isinstance(word, str) else ""
+
+
+def _member_in(error: CallFailed) -> str:
+    """Return the member of the body that has no counterpart at the endpoint; "" for none."""
+    field = error.field if isinstance(error, BadRequest) else ""
+    return field if field.isidentifier() else ""
 
 
 def _provider_key(_: CallFailed) -> Refusal:

@@ -214,3 +214,10 @@ def test_an_endpoint_that_takes_no_calls_says_when_it_does_again(kind):
     error.back_in_s = 7.5
     refusal = refusal_of(error)
     assert (refusal.status, refusal.retry_after_s, refusal.should_retry) == (503, 7.5, None)
+
+
+@pytest.mark.parametrize(("field", "param"), [("logprobs", "logprobs"), ("a tool result", "")])
+def test_a_member_without_a_counterpart_is_named(field, param):
+    error = BadRequest("nothing was sent: it does not support that")
+    error.field = field
+    assert refusal_of(error).param == param

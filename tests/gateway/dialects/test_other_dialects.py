@@ -250,6 +250,7 @@ EQUIVALENTS = [
         {"model": "gemini-2.5-flash", "reasoning_effort": "low"},
         {"generationConfig": {"thinkingConfig": {"thinkingBudget": 1024}}},
     ),
+    ("anthropic", "gemini", {"top_k": 3}, {"generationConfig": {"maxOutputTokens": 5, "topK": 3}}),
     (
         "anthropic",
         "gemini",
