@@ -42,8 +42,8 @@ def read_wishes(headers: Mapping[str, str], *, is_streamed: bool, usual_s: float
 
     A whole response is silent until it is complete, and balancers cut silent connections. So its
     patience is the least of the setting, the header, and what the SDK says of its own time-out. The
-    comments in a stream keep the connection open; only the header limits its patience. A call with a
-    deadline has no limit of patience beside it.
+    comments in a stream keep the connection open; only the header limits its patience. A call with
+    a deadline has no limit of patience beside it.
 
     Args:
         headers: the headers of the request, by names in lower case.
