@@ -231,7 +231,9 @@ class _Call:
             changes["model"] = self.target.model
         if self.wishes.deadline_s is not None:
             changes["deadline"] = self.wishes.deadline_s
-            if request.extra_body.get(_TIER) == "flex":  # the router may know a cheaper one in time
+            routing, tier = self.target.served.settings.routing, request.extra_body.get(_TIER)
+            if tier == "flex" and routing.flex and self.wishes.deadline_s >= routing.flex_from_s:
+                # The router takes this tier, or what is cheaper and in time.
                 further = {name: it for name, it in request.extra_body.items() if name != _TIER}
                 changes["extra_body"] = further
         if self.wishes.may_read_cache and not _SHARED.isdisjoint(self.allowed):
