@@ -55,8 +55,9 @@ class CallContext:
         tenant: who pays for the call, by name, for budgets and costs; the lane if empty.
         patience_s: seconds from `asked_at` within which the turn of the call must come at the
             limits. It fails with `TurnTooLate` at once if its turn cannot come in time, and when
-            they have passed if it does not. They bound nothing but this wait; `Request.deadline`
-            bounds the whole call.
+            they have passed if it does not. They also bound the wait for an open circuit breaker,
+            which ends with `ProviderUnavailable`, and nothing else; `Request.deadline` bounds the
+            whole call.
         came: when an earlier copy of the call began to wait, in seconds on Trio's clock: the call
             takes the place in its lane that the earlier one had. None for a place of its own.
         asked_at: when the caller made the call, in seconds on Trio's clock; None for when the

@@ -32,6 +32,8 @@ class CallFailed(Exception):
             not known.
         is_transient: whether the same call may succeed later and a repetition cannot be paid for
             twice: the last attempt did not reach the provider or was refused for a passing reason.
+        back_in_s: seconds until calls are sent to the endpoint again, where none were sent because
+            it keeps failing; None if that is not known.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class CallFailed(Exception):
         self.body = body
         self.request_id = request_id
         self.queued_s = 0.0
+        self.back_in_s: float | None = None
 
     def __copy__(self) -> Self:
         """Return the same error, whatever arguments the subclass takes, without its traceback."""
@@ -104,7 +107,13 @@ class AuthenticationFailed(CallFailed):
 
 
 class BadRequest(CallFailed):
-    """Any other status 4xx, or 501: the request is invalid or not supported. Never retried."""
+    """Any other status 4xx, or 501: the request is invalid or not supported. Never retried.
+
+    Attributes:
+        field: what the wire format of the endpoint cannot express, if nothing was sent for that.
+    """
+
+    field = ""
 
 
 class ContentFiltered(BadRequest):

@@ -4,9 +4,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from typing import Protocol, final
 
+import attrs
 import trio
 
 from ..calls import Complete, Stream
+from ..errors import BadRequest, CallFailed, ProviderUnavailable
 from ..events import stages_of
 from ..ledger import MOST_USD, asked_tier, judge_usage, listed_usd
 from ..responses import Delta, Response, StreamPiece, Usage
@@ -109,25 +111,34 @@ class CallRunner:
         """Try one target after another; return the response, and which target it is from.
 
         Raises:
-            AttemptFailed: no target has a response. The error is that of the last one.
+            AttemptFailed: no target has a response. The error is that of the last one that can
+                express the request.
         """
         fallback = self._shared.fallback
-        target = fallback.first
+        target, passed = fallback.first, None  # passed: why the target before did not serve it
         while True:
             layer = self._targets[target]
             if layer.is_out():
                 following = fallback.after(target, "breaker_open", left_s=call.left_s)
                 if following is not None:
+                    passed = passed or _passed_by(target)
                     target = following
                     continue
             try:
                 return await layer.send(call), target
             except AttemptFailed as failure:
+                if passed is not None and _has_no_words(failure.error):
+                    following = fallback.after(target, "breaker_open", left_s=call.left_s)
+                    if following is None:
+                        why = f"its fallback cannot serve the call: {failure.error}"
+                        raise attrs.evolve(passed, error=passed.error.but(why)) from None
+                    target = following
+                    continue
                 following = self._shared.next_target(target, failure.error, call)
                 if following is None or not call.budget.take("fallback", trio.current_time()):
                     raise
                 call.report("retrying", failure.error)
-                target = following
+                target, passed = following, failure
 
     def _response(self, call: CallProgress, exchanged: Exchanged, fallback: int) -> Response:
         """Put the response together; its cost settles the permit and the account."""
@@ -194,6 +205,17 @@ class CallRunner:
         if account is not None:
             account.response = response
         return response
+
+
+def _passed_by(target: Target) -> AttemptFailed:
+    """Return why a target with an open circuit breaker does not serve a call."""
+    text = f"nothing was sent to {target.endpoint.label}, because it keeps failing"
+    return AttemptFailed(ProviderUnavailable(text))
+
+
+def _has_no_words(error: CallFailed) -> bool:
+    """Whether the format of a target cannot express the request, so that nothing was sent."""
+    return isinstance(error, BadRequest) and error.status is None
 
 
 def _doubt_of_cost(reported: Decimal, listed: Decimal | None, *, is_believed: bool) -> str:

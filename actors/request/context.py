@@ -68,6 +68,14 @@ class CallProgress:
         """Seconds until the deadline."""
         return self.deadline() - trio.current_time()
 
+    def enter_by(self, now: float) -> float:
+        """Return until when the call may wait for an open breaker, in seconds on Trio's clock.
+
+        Args:
+            now: from when its patience counts if it is not known when the caller made the call.
+        """
+        return min(self.deadline(), self.message.context.turn_by(now))
+
     @property
     def keeps_state(self) -> bool:
         """Whether the provider stores the response, or works on it in the background."""

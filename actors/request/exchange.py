@@ -22,6 +22,7 @@ from ..vendors import (
     DecodedResponse,
     Endpoint,
     StreamFailed,
+    UnsupportedField,
     Vendor,
     WireFormat,
     dumps,
@@ -148,7 +149,9 @@ class Exchange:
             body = dumps(spelling.apply(written))
             address = self._endpoint.url(request, form, stream=stream)
         except (ValueError, TypeError) as error:
-            raise BadRequest(f"nothing was sent: {error}") from None
+            refused = BadRequest(f"nothing was sent: {error}")
+            refused.field = error.field if isinstance(error, UnsupportedField) else ""
+            raise refused from None
         url = self._urls.get(address)
         if url is None:
             if len(self._urls) > _MAX_URLS:  # those of Gemini contain the model

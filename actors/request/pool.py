@@ -249,9 +249,13 @@ class PoolTarget:
             left_s = max(0.0, first.again_at - trio.current_time())
             failure = attrs.evolve(first.failure, server_s=left_s, throttled=None)
         back_at = min(member.breaker.next_at() for member in self._members.values())
-        if self.is_out() and call.deadline() < back_at < inf:  # without an end, one is being tried
-            why = "the circuit breakers of all members stay open beyond the deadline"
-            raise AttemptFailed(failure.error.but(why), is_final=True)
+        now = trio.current_time()
+        if self.is_out() and call.enter_by(now) < back_at < inf:  # without an end, one is tried
+            bound = "deadline" if call.deadline() < back_at else "patience of the call"
+            why = f"the circuit breakers of all members stay open beyond the {bound}"
+            error = failure.error.but(why)
+            error.back_in_s = back_at - now
+            raise AttemptFailed(error, is_final=True)
         await pause(call, failure, self._target, shared, moves=())
 
     # ---------------------------------------------------------------- health

@@ -1,6 +1,7 @@
 """One target: retries in the call's budget, the pauses between them, and an open breaker."""
 
 from collections.abc import Collection
+from math import inf
 from typing import final
 
 import attrs
@@ -154,24 +155,30 @@ class RetryingTarget:
             raise failure
 
     async def _wait_to_enter(self, call: CallProgress, error: CallFailed | None = None) -> Ticket:
-        """Wait for the circuit breaker to let the call through (R10).
+        """Wait for the circuit breaker to let the call through, as long as its patience (R10).
 
         Args:
             call: the call and its state.
             error: why the last attempt failed, if there was one.
 
         Raises:
-            AttemptFailed: the breaker stays open beyond the deadline.
+            AttemptFailed: the breaker stays open beyond the deadline, or the patience of the call.
         """
-        ticket = await self._target.breaker.wait(call.deadline)
+        breaker, began_at = self._target.breaker, trio.current_time()
+        ticket = await breaker.wait(lambda: call.enter_by(began_at))
         if ticket is not None:
             return ticket
-        why = "its circuit breaker stays open beyond the deadline"
-        if error is not None:
-            raise AttemptFailed(error.but(why), is_final=True)
-        host = self._target.exchange.label
-        text = f"nothing was sent to {host}, because it keeps failing: {why}"
-        raise AttemptFailed(ProviderUnavailable(text), is_final=True)
+        bound = "deadline" if call.deadline() <= call.enter_by(began_at) else "patience of the call"
+        why = f"its circuit breaker stays open beyond the {bound}"
+        if error is None:
+            host = self._target.exchange.label
+            text = f"nothing was sent to {host}, because it keeps failing"
+            refused: CallFailed = ProviderUnavailable(f"{text}: {why}")
+        else:
+            refused = error.but(why)
+        if (left_s := breaker.next_at() - trio.current_time()) < inf:  # else a probe decides
+            refused.back_in_s = left_s
+        raise AttemptFailed(refused, is_final=True)
 
 
 def _is_about_caching(refusal: ApiError) -> bool:

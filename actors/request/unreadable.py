@@ -65,7 +65,9 @@ class UnreadableStreaks:
         if now - streak.at >= PROBE_S:
             streak.at = now  # one call may try; the others wait for its result
             return
-        raise self._stopped(model, streak)
+        error = self._stopped(model, streak)
+        error.back_in_s = streak.at + PROBE_S - now
+        raise error.but(f"nothing was sent; a call may try again in {error.back_in_s:.0f} s")
 
     def clear(self, model: str) -> None:
         """Note a response that could be read.

@@ -22,6 +22,7 @@ _OPENAIS = frozenset(
     {
         *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
         *("service_tier", "serviceTier"),
+        "top_k",  # `translated` refuses it for a chat
     }
 )
 _SEE_BELOW = "The image is in the next message."

@@ -57,7 +57,9 @@ _GEMINIS = frozenset(
     {"cachedContent", "generationConfig", "safetySettings", "serviceTier", "toolConfig"}
 )
 _ANTHROPIC_EFFORTS = {"minimal": "low"}
-_GEMINI_EFFORTS = {"xhigh": "high", "max": "high"}
+_GEMINI_LEVELS = {"xhigh": "HIGH", "max": "HIGH"}
+_GEMINI_BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192}
+_MOST_BUDGET = 24_576
 
 
 def _for_anthropic(
@@ -116,8 +118,7 @@ def _for_gemini(request: Request, members: Mapping[str, Json], format_name: str)
     config: dict[str, Json] = {}
     for name, value in _with_effect(members, _GEMINIS):
         if name == "reasoning_effort" and isinstance(value, str):
-            thinking: dict[str, Json] = {"thinkingLevel": _GEMINI_EFFORTS.get(value, value)}
-            config["thinkingConfig"] = {"thinkingBudget": 0} if value == "none" else thinking
+            config["thinkingConfig"] = _gemini_thinking(value, request.model)
         elif name in ("frequency_penalty", "presence_penalty"):
             config[name.replace("_p", "P")] = value
         elif name == "top_k":
@@ -132,6 +133,15 @@ def _for_gemini(request: Request, members: Mapping[str, Json], format_name: str)
         given = written.get("generationConfig")
         written["generationConfig"] = {**config, **(given if isinstance(given, dict) else {})}
     return written
+
+
+def _gemini_thinking(effort: str, model: str) -> dict[str, Json]:
+    """Return the setting for an effort: a level, or a budget for models before Gemini 3."""
+    if effort == "none":
+        return {"thinkingBudget": 0}
+    if "gemini-2." in model:
+        return {"thinkingBudget": _GEMINI_BUDGETS.get(effort, _MOST_BUDGET)}
+    return {"thinkingLevel": _GEMINI_LEVELS.get(effort, effort.upper())}
 
 
 def _with_effect(members: Mapping[str, Json], own: frozenset[str]) -> list[tuple[str, Json]]:

@@ -74,6 +74,8 @@ def translated(request: Request, form: str, format_name: str) -> Request:
     write = FROM_CHAT.get(form)
     if write is not None:
         members = write(request, members, format_name)
+    elif source == "anthropic" and "top_k" in members:  # Gemini has it; a chat of OpenAI has not
+        raise UnsupportedField("top_k", format_name)
     return attrs.evolve(
         request,
         dialect=None,

@@ -168,6 +168,32 @@ async def test_a_key_that_is_revoked_or_new_counts_soon(autojump_clock, store):
         assert (await kit.client.ask(CHAT, chat(), headers=bearer(second))).status == 200
 
 
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_the_calls_of_a_revoked_key_end_with_it(autojump_clock, store, is_streamed):
+    """Those in line would be sent without the budget of the key."""
+    first = store.create(KeyTerms(name="team-a", in_flight=1))
+    slow = ProviderSettings(latency_s=(600.0, 600.0), first_piece=1.0)
+    async with open_kit(slow, keys=store.path) as kit:
+        kit.client.headers = bearer(first)
+        answers = []
+
+        async def ask():
+            answers.append(await kit.client.ask(CHAT, chat(stream=is_streamed)))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask)
+            await trio.sleep(5)
+            store.revoke("team-a")
+            for _ in range(200):
+                if len(answers) == 3:
+                    break
+                await trio.to_thread.run_sync(time.sleep, 0.01)  # the file is read in a thread
+                await trio.sleep(0.5)
+        assert [answer.status for answer in answers] == [401] * 3
+        assert kit.provider.stats.requests == 1
+
+
 async def test_a_call_waits_at_the_limit_of_its_key(autojump_clock, store):
     slow = store.create(KeyTerms(name="slow", rpm=60, in_flight=1))
     free = store.create(KeyTerms(name="free"))

@@ -96,3 +96,13 @@ async def test_a_tier_without_a_deadline_goes_on_as_it_is(autojump_clock):
         answer = await kit.client.ask(CHAT, chat(service_tier="flex"))
         assert set(kit.stats.billed[MODEL]) == {"flex"}
     assert answer.json["service_tier"] == "flex"
+    assert answer.headers["x-callsheet-route"] == "flex"
+
+
+@pytest.mark.parametrize("routing", [Routing(), Routing(flex=False)])
+async def test_a_deadline_does_not_make_a_flex_call_dearer(autojump_clock, routing):
+    """A deadline below `flex_from_s` is too short for the router to choose this tier by itself."""
+    headers = {"x-callsheet-deadline": "600"}
+    async with open_kit(QUICK, troupe={"routing": routing}) as kit:
+        await kit.client.ask(CHAT, chat(service_tier="flex"), headers=headers)
+        assert set(kit.stats.billed[MODEL]) == {"flex"}

@@ -126,9 +126,11 @@ async def test_thoughts_are_counted_and_shown_on_demand(autojump_clock):
         hidden = await generate(client, config={"thinkingConfig": {"thinkingBudget": 100}})
         thinking = {"thinkingLevel": "LOW", "includeThoughts": True}
         shown = await generate(client, config={"thinkingConfig": thinking})
+        lower = await generate(client, config={"thinkingConfig": {"thinkingLevel": "low"}})
     assert parts_of([hidden]) == parts_of([plain])
     assert hidden["usageMetadata"]["thoughtsTokenCount"] == 100
     assert shown["usageMetadata"]["thoughtsTokenCount"] == 64
+    assert lower["usageMetadata"]["thoughtsTokenCount"] == 64
     thought, text = parts_of([shown])
     assert thought["thought"] is True
     assert text == parts_of([plain])[0]

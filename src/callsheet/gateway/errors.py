@@ -143,6 +143,8 @@ def _of_call(error: CallFailed) -> Refusal:
 def _bad_request(error: CallFailed) -> Refusal:
     """Return the provider's refusal of the request; without one, nothing was sent."""
     own = error.status or 0
+    if own // 100 == HTTPStatus.MULTIPLE_CHOICES // 100:  # a wrong base URL is not the client's
+        return Refusal(status=502, message=str(error), kind="provider", should_retry=False)
     status = own if own // 100 == HTTPStatus.BAD_REQUEST // 100 else 400
     kind = _KINDS.get(status, "invalid_request")
     if isinstance(error, ContentFiltered):
@@ -156,7 +158,7 @@ def _bad_request(error: CallFailed) -> Refusal:
         message=str(error),
         kind=kind,
         code=_word_in(error.body, "code"),
-        param=_word_in(error.body, "param"),
+        param=_word_in(error.body, "param") or _member_in(error),
         should_retry=should_retry,
         body=error.body,
     )
@@ -169,6 +171,12 @@ def _word_in(body: Mapping[str, Json] | None, name: str) -> str:
     error = None if body is None else body.get("error")
     word = error.get(name) if isinstance(error, dict) else None
     return word if isinstance(word, str) else ""
+
+
+def _member_in(error: CallFailed) -> str:
+    """Return the member of the body that has no counterpart at the endpoint; "" for none."""
+    field = error.field if isinstance(error, BadRequest) else ""
+    return field if field.isidentifier() else ""
 
 
 def _provider_key(_: CallFailed) -> Refusal:
@@ -226,6 +234,7 @@ def _unavailable(error: CallFailed) -> Refusal:
         status=status or 503,
         message=str(error),
         kind=kind,
+        retry_after_s=error.back_in_s,
         body=error.body,
     )
 
@@ -239,6 +248,9 @@ def _connection(error: CallFailed) -> Refusal:
 
 
 def _unreadable(error: CallFailed) -> Refusal:
+    if error.back_in_s is not None:  # nothing was sent
+        text, after_s = str(error), error.back_in_s
+        return Refusal(status=503, message=text, kind="unavailable", retry_after_s=after_s)
     return Refusal(status=502, message=str(error), kind="provider", should_retry=False)
 
 

@@ -411,9 +411,12 @@ def _parameters(item: RequestBody) -> Json:
 
 
 def _thinking_tokens(thinking: RequestBody) -> int:
-    level = thinking.choice("thinkingLevel", tuple(_LEVELS))
+    level = thinking.text("thinkingLevel")
     if level is not None:
-        return EFFORTS[_LEVELS[level]]
+        known = _LEVELS.get(level.upper())  # its reference writes LOW, its guide low
+        if known is None:
+            raise RequestRefused.unsupported(f"{thinking.at}thinkingLevel", level, tuple(_LEVELS))
+        return EFFORTS[known]
     budget = thinking.integer("thinkingBudget", -1, MAX_THINKING_TOKENS) or 0
     return EFFORTS["medium"] if budget < 0 else min(budget, EFFORTS["medium"])
 

@@ -74,12 +74,22 @@ def prepared(*, stream=False, **request):
     )
 
 
-def progress(*, permit=None, account=None, retry=AT_ONCE, throttle=None, extra_body=(), **fields):
+def progress(
+    *,
+    permit=None,
+    account=None,
+    retry=AT_ONCE,
+    throttle=None,
+    extra_body=(),
+    patience_s=inf,
+    **fields,
+):
     """The state of one call that has just begun."""
+    asked = CallContext("Hi", patience_s=patience_s, asked_at=trio.current_time())
     request = attrs.evolve(Request.of("Hi", model=MODEL), extra_body=dict(extra_body))
     fields = {"deadline": lambda: inf, "idempotency_key": "key", **fields}
     return CallProgress(
-        message=Complete(request, CallContext("Hi"), permit=permit, account=account),
+        message=Complete(request, asked, permit=permit, account=account),
         budget=RetryBudget(retry, trio.current_time(), throttle),
         **fields,
     )

@@ -24,6 +24,7 @@ from callsheet.actors import (
     Usage,
 )
 from callsheet.actors.request.call import CallRunner
+from callsheet.actors.request.failures import AttemptFailed
 from callsheet.actors.request.retry import RetryThrottle
 from callsheet.actors.vendors import VENDORS
 
@@ -88,6 +89,24 @@ async def test_an_open_breaker_is_passed_by_without_a_cost(autojump_clock):
     assert (await at.run()).http_requests == 1
     assert at.attempts == (0, 1)
     assert at.events == []
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_a_fallback_without_words_for_the_request_leaves_the_first_error(
+    autojump_clock, is_open
+):
+    """The request is valid, so a client may send it again when its provider is back."""
+    unsupported = failed(BadRequest, "nothing was sent: it does not support n", is_final=True)
+    at = Two(FakeTarget(failed(), is_open=is_open), FakeTarget(unsupported))
+    error = await at.fails()
+    assert (type(error), error.is_transient) == (ProviderUnavailable, True)
+    assert "fallback cannot serve the call: nothing was sent: it does not support n" in str(error)
+
+
+async def test_a_refusal_by_a_fallback_is_its_own(autojump_clock):
+    refused = BadRequest("too long", status=400)
+    at = Two(FakeTarget(failed()), FakeTarget(AttemptFailed(refused, is_final=True)))
+    assert (await at.fails()) is refused
 
 
 async def test_the_last_target_is_waited_for_even_if_its_breaker_is_open(autojump_clock):

@@ -259,6 +259,27 @@ async def test_a_breaker_that_stays_open_beyond_the_deadline_ends_the_call(autoj
     assert len(at.times) == 1
 
 
+async def test_a_call_waits_for_an_open_breaker_as_long_as_its_patience(autojump_clock):
+    """A client that has said how long it waits is told when to come back, and does not time out."""
+    at = Tried(failed(), policy=EASILY_OPENED)
+    failure = await at.fails(progress(patience_s=5))
+    why = "its circuit breaker stays open beyond the patience of the call"
+    assert (str(failure.error), failure.error.back_in_s) == (f"Busy.; {why}", 10.0)
+    await trio.sleep(3)
+    late = await at.fails(progress(patience_s=5))
+    assert (type(late.error), late.error.back_in_s) == (ProviderUnavailable, 7.0)
+    assert str(late.error) == f"nothing was sent to provider, because it keeps failing: {why}"
+    assert trio.current_time() == 4.0, "at once"
+    at.attempt.outcomes = [(exchanged(), 20.0)]
+    async with trio.open_nursery() as nursery:
+        await trio.sleep(7)
+        nursery.start_soon(at.send, progress())  # the probe
+        await trio.sleep(1)
+        with pytest.raises(AttemptFailed) as beside:
+            await at.send(progress(patience_s=5))
+        assert (trio.current_time(), beside.value.error.back_in_s) == (17.0, None)
+
+
 async def test_it_waits_for_an_open_breaker_first(autojump_clock):
     at = Tried(policy=EASILY_OPENED)
     at.breaker.fail(at.breaker.try_enter())

@@ -77,8 +77,9 @@ def test_while_one_call_tries_the_others_are_not_sent():
     with pytest.raises(UnreadableEndpoint, match="why"):
         streaks.check("m", 59.0)
     streaks.check("m", 60.0)
-    with pytest.raises(UnreadableEndpoint):
+    with pytest.raises(UnreadableEndpoint, match="a call may try again in 59 s") as caught:
         streaks.check("m", 61.0)
+    assert caught.value.back_in_s == 59.0
     streaks.clear("m")
     streaks.check("m", 62.0)
 

@@ -22,6 +22,7 @@ from callsheet.actors import (
     RequestTooLarge,
     SendTimedOut,
     TurnTooLate,
+    UnreadableEndpoint,
     Usage,
 )
 from callsheet.gateway.dialects import DIALECTS
@@ -38,6 +39,7 @@ UNSENT, SENT = Verdict.NOT_STARTED, Verdict.MAY_HAVE_RUN
 CASES = [
     (InvalidBody("no", "model"), 400, "invalid_request", None),
     (BadRequest("no"), 400, "invalid_request", None),
+    (BadRequest("no", status=307), 502, "provider", False),
     (BadRequest("no", status=404), 404, "not_found", None),
     (BadRequest("no", status=413), 413, "too_large", None),
     (BadRequest("no", status=422), 422, "invalid_request", None),
@@ -205,3 +207,18 @@ def test_the_sdk_raises_the_error_in_a_stream(path):
         more = {"input": "x"} if path == "/responses" else {"messages": []}
         with pytest.raises(openai.APIError, match="slow down"):
             list(create(model="m", stream=True, **more))
+
+
+@pytest.mark.parametrize("kind", [ProviderUnavailable, UnreadableEndpoint])
+def test_an_endpoint_that_takes_no_calls_says_when_it_does_again(kind):
+    error = kind("nothing was sent")
+    error.back_in_s = 7.5
+    refusal = refusal_of(error)
+    assert (refusal.status, refusal.retry_after_s, refusal.should_retry) == (503, 7.5, None)
+
+
+@pytest.mark.parametrize(("field", "param"), [("logprobs", "logprobs"), ("a tool result", "")])
+def test_a_member_without_a_counterpart_is_named(field, param):
+    error = BadRequest("nothing was sent: it does not support that")
+    error.field = field
+    assert refusal_of(error).param == param

@@ -225,7 +225,7 @@ EQUIVALENTS = [
         {"reasoning_effort": "xhigh", "frequency_penalty": 1, "top_k": 3, "seed": 4, "n": 2},
         {
             "generationConfig": {
-                "thinkingConfig": {"thinkingLevel": "high"},
+                "thinkingConfig": {"thinkingLevel": "HIGH"},
                 "frequencyPenalty": 1,
                 "topK": 3,
                 "seed": 4,
@@ -241,6 +241,24 @@ EQUIVALENTS = [
             "generationConfig": {
                 "thinkingConfig": {"thinkingBudget": 0},
                 "responseMimeType": "application/json",
+            }
+        },
+    ),
+    (
+        "chat",
+        "gemini",
+        {"model": "gemini-2.5-flash", "reasoning_effort": "low"},
+        {"generationConfig": {"thinkingConfig": {"thinkingBudget": 1024}}},
+    ),
+    ("anthropic", "gemini", {"top_k": 3}, {"generationConfig": {"maxOutputTokens": 5, "topK": 3}}),
+    (
+        "anthropic",
+        "gemini",
+        {"thinking": {"type": "enabled", "budget_tokens": 9000}},
+        {
+            "generationConfig": {
+                "maxOutputTokens": 5,
+                "thinkingConfig": {"thinkingLevel": "MEDIUM"},
             }
         },
     ),

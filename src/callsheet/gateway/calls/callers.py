@@ -1,6 +1,7 @@
 """Who calls: the client of a request, by its API key."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 
 import attrs
 
@@ -8,6 +9,13 @@ from ..errors import Refusal, Refused
 from ..keys import ApiKey, KeyStore, Tenant, Tenants
 
 _BEARER = "bearer "
+_NOT_VALID = Refusal(
+    status=401,
+    kind="authentication",
+    message="the API key is not valid: it is unknown, expired or revoked",
+    code="invalid_api_key",
+    should_retry=False,
+)
 
 
 @attrs.frozen
@@ -96,13 +104,23 @@ class Callers:
             )
         key = self.store.find(secret)
         if key is None:
-            raise Refused(
-                Refusal(
-                    status=401,
-                    kind="authentication",
-                    message="the API key is not valid: it is unknown, expired or revoked",
-                    code="invalid_api_key",
-                    should_retry=False,
-                )
-            )
+            raise Refused(_NOT_VALID)
         return Caller(key, self.tenants.of(key))
+
+    @contextmanager
+    def calling(self, caller: Caller) -> Generator[None]:
+        """End the work of a call when its key is revoked or expires; for `with`.
+
+        Args:
+            caller: the client of the call.
+
+        Raises:
+            Refused: the key is no longer valid.
+        """
+        if caller.key is None:
+            yield
+            return
+        with self.tenants.call_of(caller.key) as scope:
+            yield
+        if scope.cancelled_caught:
+            raise Refused(_NOT_VALID)

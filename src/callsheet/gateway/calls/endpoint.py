@@ -84,9 +84,10 @@ class CallEndpoint:
             with self.service.counted():
                 caller = self.service.callers.identify(headers)
                 facts.key = caller.id
-                call = await self._read(scope, receive, headers, caller, reply)
-                with call.target.served.used():
-                    await call_until_gone(receive, call.run)
+                with self.service.callers.calling(caller):
+                    call = await self._read(scope, receive, headers, caller, reply)
+                    with call.target.served.used():
+                        await call_until_gone(receive, call.run)
         except Gone:  # SDKs close the connection when they have read the end of a stream
             if reply.stream is None or not reply.stream.has_ended:
                 facts.note = "client gone"
@@ -230,7 +231,9 @@ class _Call:
             changes["model"] = self.target.model
         if self.wishes.deadline_s is not None:
             changes["deadline"] = self.wishes.deadline_s
-            if request.extra_body.get(_TIER) == "flex":  # the router may know a cheaper one in time
+            routing, tier = self.target.served.settings.routing, request.extra_body.get(_TIER)
+            if tier == "flex" and routing.flex and self.wishes.deadline_s >= routing.flex_from_s:
+                # The router takes this tier, or what is cheaper and in time.
                 further = {name: it for name, it in request.extra_body.items() if name != _TIER}
                 changes["extra_body"] = further
         if self.wishes.may_read_cache and not _SHARED.isdisjoint(self.allowed):

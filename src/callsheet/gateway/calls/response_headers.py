@@ -51,7 +51,7 @@ def of_response(response: Response) -> Headers:
         response: the response to the call.
     """
     found: dict[str, str] = {
-        "route": response.route,
+        "route": _route_of(response),
         "model": response.model,
         "cache": "hit" if response.route == "cache" else "miss",
         "attempts": str(response.http_requests),
@@ -67,6 +67,12 @@ def of_response(response: Response) -> Headers:
     return [
         (f"x-callsheet-{name}".encode(), _ascii(value)) for name, value in found.items() if value
     ]
+
+
+def _route_of(response: Response) -> str:
+    """Return how a call was served; a client may have asked for the flex tier itself."""
+    is_flex = response.route == "live" and response.tier == "flex"
+    return "flex" if is_flex else response.route
 
 
 def comment_of(response: Response) -> bytes:

@@ -1,6 +1,7 @@
 """Tenants: the callers behind the keys, and their turns at limits of their own."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from math import inf
 from types import TracebackType
 from typing import Self, final
@@ -221,10 +222,12 @@ class Tenants:
     """The tenants of a gateway, by name.
 
     One is made with the first call of a key, and is forgotten when no key of its name is valid.
+    The calls of a key end with it: it has no budget any more.
     """
 
     def __init__(self) -> None:
         self._by_name: dict[str, Tenant] = {}
+        self._calls: dict[str, set[trio.CancelScope]] = {}  # {id of a key: its calls}
 
     def __repr__(self) -> str:
         return f"<Tenants {len(self._by_name)}>"
@@ -243,13 +246,36 @@ class Tenants:
             found = self._by_name[key.name] = Tenant(key)
         return found
 
+    @contextmanager
+    def call_of(self, key: ApiKey) -> Generator[trio.CancelScope]:
+        """Enter a scope that is cancelled when a key is no longer valid.
+
+        Args:
+            key: the key of a call, which lasts as long as the scope.
+        """
+        calls = self._calls.setdefault(key.id, set())
+        with trio.CancelScope() as scope:
+            calls.add(scope)
+            try:
+                yield scope
+            finally:
+                calls.discard(scope)
+                if not calls:
+                    self._calls.pop(key.id, None)
+
     def keep(self, keys: Iterable[ApiKey]) -> None:
         """Take the terms of the valid keys, and forget the tenants without one.
+
+        The calls of keys that are no longer valid end.
 
         Args:
             keys: the valid keys, the oldest first; the last one of a name decides.
         """
-        latest = {key.name: key for key in keys}
+        valid = tuple(keys)
+        for ended in self._calls.keys() - {key.id for key in valid}:
+            for scope in self._calls[ended]:
+                scope.cancel()
+        latest = {key.name: key for key in valid}
         for name, tenant in [*self._by_name.items()]:
             if name in latest:
                 tenant.change(latest[name])
