@@ -30,7 +30,7 @@ async def test_a_body_may_be_as_large_as_the_settings_say(autojump_clock):
         {"foo": [{}] * 20_000, "bar": {"a": [[[]]] * 20_000}},
         {"stop": ["a"] * 500_001},
         {"metadata": dict.fromkeys(map(str, range(500_001)))},
-        b"[" * 4_000_001,
+        b"[" * 500_001,
     ],
     ids=["lists", "objects", "texts", "members", "brackets"],
 )
@@ -50,6 +50,15 @@ async def test_texts_and_token_ids_are_no_parts(autojump_clock):
         assert (await kit.client.ask(CHAT, chat("[{,}]" * 20_000))).status == 200
         body = {"model": "text-embedding-3-small", "input": [[1] * 1000] * 100}
         assert (await kit.client.ask("/v1/embeddings", body)).status == 200
+
+
+async def test_a_very_long_name_of_a_model_is_not_looked_up(autojump_clock):
+    async with open_kit() as kit:
+        body = message() | {"model": "claude-" + "a" * 3_000_000}
+        refused = await kit.client.ask(MESSAGES, body)
+        assert refused.status == 404
+        assert "'claude-aaa" in refused.json["error"]["message"]
+        assert len(refused.body) < 500
 
 
 async def test_a_reload_leaves_the_bounds_as_they_are(autojump_clock):

@@ -15,7 +15,9 @@ MOST_PARTS: Final = 50_000
 """Objects and lists of a body. One with more would delay other clients while it is read."""
 
 _MOST_VALUES: Final = 500_000  # of those, members and items; token ids are numbers in lists
-_MOST_MARKS: Final = 4_000_000  # characters, in texts as well, of which a part or a value may come
+# Characters that begin a part, or a value: what has more, even in texts, is not decoded.
+_MOST_BRACKETS: Final = 500_000
+_MOST_COMMAS: Final = 2_000_000
 
 
 async def read_body(
@@ -68,8 +70,8 @@ def read_json(body: bytes) -> Mapping[str, Json]:
         InvalidBody: it is no JSON object; the text says where it ends to be one.
         Refused: it has too many parts.
     """
-    marks = body.count(b",") + body.count(b"{") + body.count(b"[")
-    if marks > _MOST_MARKS:
+    brackets, commas = body.count(b"{") + body.count(b"["), body.count(b",")
+    if brackets > _MOST_BRACKETS or commas > _MOST_COMMAS:
         raise _too_many()
     try:
         value = orjson.loads(body)
@@ -78,7 +80,9 @@ def read_json(body: bytes) -> Mapping[str, Json]:
         raise InvalidBody(f"the body is not JSON: {reason:.200}") from None
     if not isinstance(value, dict):
         raise InvalidBody("the body must be a JSON object")
-    if marks > MOST_PARTS:  # else it has no more than that, without a look at it
+    if (
+        brackets > MOST_PARTS or commas > MOST_PARTS
+    ):  # else it has no more than that, without a look at it
         _bound_parts(value)
     return cast("Mapping[str, Json]", value)
 
