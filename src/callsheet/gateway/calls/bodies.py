@@ -12,7 +12,7 @@ from ...serving import Gone
 from ..errors import InvalidBody, Refusal, Refused
 
 MOST_PARTS: Final = 50_000
-"""Objects and lists of a body. One with more would delay other clients while it is read."""
+"""Objects, lists, and texts in lists of a body. One with more would delay other clients."""
 
 _MOST_VALUES: Final = 500_000  # of those, members and items; token ids are numbers in lists
 # Characters that begin a part, or a value: what has more, even in texts, is not decoded.
@@ -88,7 +88,7 @@ def read_json(body: bytes) -> Mapping[str, Json]:
 
 
 def _bound_parts(value: Json) -> None:
-    """Count the objects and lists in a value, and all their values.
+    """Count the objects, lists and texts of lists in a value, and all values.
 
     Raises:
         Refused: there are too many.
@@ -100,6 +100,8 @@ def _bound_parts(value: Json) -> None:
         if not isinstance(part, dict | list):
             continue
         parts, values = parts + 1, values + len(part)
+        if values <= _MOST_VALUES and isinstance(part, list):
+            parts += sum([isinstance(one, str) for one in part])
         if parts > MOST_PARTS or values > _MOST_VALUES:
             raise _too_many()
         within = part.values() if isinstance(part, dict) else part
@@ -108,8 +110,8 @@ def _bound_parts(value: Json) -> None:
 
 def _too_many() -> Refused:
     text = (
-        f"the body has more than {MOST_PARTS:,} objects and lists, or more than {_MOST_VALUES:,} "
-        "values, the most that this gateway accepts"
+        f"the body has more than {MOST_PARTS:,} objects, lists and texts in lists, or "
+        f"more than {_MOST_VALUES:,} values, the most that this gateway accepts"
     )
     return Refused(Refusal(status=413, kind="too_large", message=text, should_retry=False))
 
