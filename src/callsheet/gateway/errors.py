@@ -32,6 +32,7 @@ from ..actors import (
 )
 from ..bodies import InvalidBody
 from ..runtime import AskFailed, AskTimedOut, MailboxFull, Verdict
+from ..wording import dollars, duration
 
 __all__ = ["InvalidBody", "Refusal", "RefusalKind", "Refused", "refusal_of"]
 
@@ -211,12 +212,25 @@ def _deadline(error: CallFailed) -> Refusal:
 def _budget(error: CallFailed) -> Refusal:
     return Refusal(
         status=402,
-        message=str(error),
+        message=_of_shared(error) if isinstance(error, BudgetExceeded) else str(error),
         kind="budget",
         code="budget_exceeded",
         retry_after_s=error.resets_s if isinstance(error, BudgetExceeded) else None,
         should_retry=False,
     )
+
+
+def _of_shared(error: BudgetExceeded) -> str:
+    """Return what a client is told of a budget: of a shared one not what others have left of it."""
+    if not error.is_shared or error.needs_usd is None:  # no price is known: no sum is told
+        return str(error)
+    text = (
+        f"held back: {error.budget}, which callers of this gateway share, has less left than the "
+        f"{dollars(error.needs_usd)} that the call may cost; lower max_tokens"
+    )
+    if error.resets_s is not None:
+        text += f", or wait for {duration(error.resets_s)}, until it is available again"
+    return text
 
 
 def _unavailable(error: CallFailed) -> Refusal:

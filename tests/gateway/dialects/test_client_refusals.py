@@ -1,6 +1,7 @@
 """What a client is told about each error, in the shape that its SDK reads."""
 
 import json
+from decimal import Decimal
 
 import anthropic
 import httpx2
@@ -204,3 +205,18 @@ def test_the_sdk_raises_the_error_in_a_stream(path):
         more = {"input": "x"} if path == "/responses" else {"messages": []}
         with pytest.raises(openai.APIError, match="slow down"):
             list(create(model="m", stream=True, **more))
+
+
+def test_a_shared_budget_does_not_tell_what_others_have_spent():
+    given = {
+        "budget": "the budget of $20 per day",
+        "left_usd": Decimal("7.31"),
+        "needs_usd": Decimal(9),
+        "resets_s": 7200.0,
+    }
+    text = "held back: the budget has $7.31 left"
+    shared = refusal_of(BudgetExceeded(text, **given, is_shared=True)).message
+    assert "7.31" not in shared
+    assert "the budget of $20 per day, which callers" in shared
+    assert "lower max_tokens, or wait for 2 h" in shared
+    assert refusal_of(BudgetExceeded(text, **given)).message == text
