@@ -256,6 +256,18 @@ def _unreadable(error: CallFailed) -> Refusal:
     return Refusal(status=502, message=str(error), kind="provider", should_retry=False)
 
 
+def _stopped(_: CallFailed) -> Refusal:
+    """No call is sent there, because of responses to earlier ones, which may be of other tenants.
+
+    The error quotes the last of them.
+    """
+    text = (
+        "no call for this model is sent now, because the latest responses of the provider could "
+        "not be read; each minute one call tries again, and the log of the gateway has more"
+    )
+    return Refusal(status=502, message=text, kind="provider", should_retry=False)
+
+
 def _timeout(error: CallFailed) -> Refusal:
     return Refusal(status=504, message=str(error), kind="timeout", should_retry=False)
 
@@ -276,6 +288,7 @@ _BY_CLASS = (
     ((BatchUnavailable, LedgerUnavailable), _within),
     (ConnectionFailed, _connection),
     (SendTimedOut, _timeout),
-    ((MalformedResponse, UnreadableEndpoint), _unreadable),
+    (UnreadableEndpoint, _stopped),
+    (MalformedResponse, _unreadable),
 )
 """(class of error, function that says what the client is told)"""

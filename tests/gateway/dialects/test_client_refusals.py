@@ -24,6 +24,7 @@ from callsheet.actors import (
     RequestTooLarge,
     SendTimedOut,
     TurnTooLate,
+    UnreadableEndpoint,
     Usage,
 )
 from callsheet.gateway.dialects import DIALECTS
@@ -220,3 +221,11 @@ def test_a_shared_budget_does_not_tell_what_others_have_spent():
     assert "the budget of $20 per day, which callers" in shared
     assert "lower max_tokens, or wait for 2 h" in shared
     assert refusal_of(BudgetExceeded(text, **given)).message == text
+
+
+def test_the_response_to_another_call_is_not_quoted():
+    text = "work has stopped: 3 responses in a row could not be read; it begins with: their words"
+    refusal = refusal_of(UnreadableEndpoint(text))
+    assert (refusal.status, refusal.should_retry) == (502, False)
+    assert "each minute" in refusal.message
+    assert "their words" not in refusal.message
