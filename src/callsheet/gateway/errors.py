@@ -248,6 +248,15 @@ def _within(error: CallFailed) -> Refusal:
     return Refusal(status=503, message=str(error), kind="unavailable")
 
 
+def _no_ledger(_: CallFailed) -> Refusal:
+    """The error names a file of this machine, which is for those who run the gateway."""
+    text = (
+        "held back, because a budget needs the ledger of the gateway, which cannot be written now; "
+        "the log of the gateway has the reason"
+    )
+    return Refusal(status=503, message=text, kind="unavailable")
+
+
 def _connection(error: CallFailed) -> Refusal:
     return Refusal(status=502, message=str(error), kind="provider")
 
@@ -285,7 +294,8 @@ _BY_CLASS = (
     (DeadlineTooShort, _deadline),
     (RequestTooLarge, _too_large),
     (ProviderUnavailable, _unavailable),
-    ((BatchUnavailable, LedgerUnavailable), _within),
+    (BatchUnavailable, _within),
+    (LedgerUnavailable, _no_ledger),
     (ConnectionFailed, _connection),
     (SendTimedOut, _timeout),
     (UnreadableEndpoint, _stopped),

@@ -229,3 +229,9 @@ def test_the_response_to_another_call_is_not_quoted():
     assert (refusal.status, refusal.should_retry) == (502, False)
     assert "each minute" in refusal.message
     assert "their words" not in refusal.message
+
+
+def test_a_ledger_that_cannot_be_written_is_not_named_by_its_path():
+    refusal = refusal_of(LedgerUnavailable("the ledger /var/lib/gateway/ledger.sqlite3 is full"))
+    assert (refusal.status, refusal.should_retry) == (503, None)
+    assert "/var" not in refusal.message
