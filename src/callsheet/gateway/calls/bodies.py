@@ -80,11 +80,10 @@ def read_json(body: bytes) -> Mapping[str, Json]:
         raise InvalidBody(f"the body is not JSON: {reason:.200}") from None
     if not isinstance(value, dict):
         raise InvalidBody("the body must be a JSON object")
-    if (
-        brackets > MOST_PARTS or commas > MOST_PARTS
-    ):  # else it has no more than that, without a look at it
-        _bound_parts(value)
-    return cast("Mapping[str, Json]", value)
+    found = cast("dict[str, Json]", value)
+    if max(brackets, commas) > MOST_PARTS:  # else it has no more parts
+        _bound_parts(found)
+    return found
 
 
 def _bound_parts(value: Json) -> None:
