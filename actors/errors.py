@@ -186,6 +186,8 @@ class BudgetExceeded(CallFailed):
         left_usd: what the budget has left, in USD.
         needs_usd: what the call may cost, in USD; None if no price is known for it.
         resets_s: seconds until the budget of a day or a month is available again; None for others.
+        is_shared: whether calls of other tenants use the budget as well, so that `left_usd` and the
+            message tell what these have spent.
         attempts: HTTP requests that were sent.
         status: the HTTP status of the last response; None if there was none.
         billed: "maybe" when the provider may have charged for a response that was lost (L3).
@@ -199,11 +201,13 @@ class BudgetExceeded(CallFailed):
         left_usd: Decimal | None = None,
         needs_usd: Decimal | None = None,
         resets_s: float | None = None,
+        is_shared: bool = False,
         attempts: int = 0,
         status: int | None = None,
         billed: Billed = "no",
     ) -> None:
         super().__init__(message, attempts=attempts, status=status, billed=billed)
+        self.is_shared = is_shared
         self.budget = budget
         self.left_usd = left_usd
         self.needs_usd = needs_usd

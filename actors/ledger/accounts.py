@@ -55,6 +55,7 @@ def exceeded(excess: Excess, at: float) -> BudgetExceeded:
         left_usd=state.left,
         needs_usd=needs,
         resets_s=None if resets_at is None else resets_at - at,
+        is_shared=state.budget.per not in ("call", "tenant"),
     )
 
 

@@ -98,6 +98,20 @@ def most_bytes(request: Request) -> int:
     return size
 
 
+def count_parts(request: Request) -> int:
+    """Return how many parts the prompt of a chat has, tools included.
+
+    Args:
+        request: the request to send.
+    """
+    parts = len(request.tools) + len(request.messages)
+    for message in request.messages:
+        for members in (message.extra, message.native):
+            if members is not None and isinstance(content := members.get("content"), list | tuple):
+                parts += len(content)
+    return parts
+
+
 def _most_bytes(value: Json | Mapping[str, Json]) -> int:
     if isinstance(value, str):
         return len(value) if value.isascii() else 4 * len(value)  # `isascii` reads a flag

@@ -17,7 +17,7 @@ from ..responses import ResultT_co, Usage
 from ..vendors import Endpoint, PriceBook
 from .leads import Beginning, CacheWish
 from .marks import PromptPlace, is_marked, with_key, with_mark
-from .places import HashedPlace, PromptPlaces, most_bytes, read_places
+from .places import HashedPlace, PromptPlaces, count_parts, most_bytes, read_places
 from .sightings import KeySpread, Sightings
 from .terms import CacheTerms, cache_terms
 
@@ -37,6 +37,7 @@ _HOUR_S = 3600.0
 _SPARE_S = 10.0  # of the life of a beginning, for the way to the provider
 _AGAIN_S = _HOUR_S  # after which that minimum is tried again
 _MAX_MODELS = 256
+_MOST_PARTS = 10_000  # of a prompt; more would take longer to look at than other calls may wait
 _STORED = ("cachedContent", "cached_content")
 
 
@@ -376,7 +377,7 @@ class CachePlanner:
 
     # ----------------------------------------------------------------
 
-    def _checked(
+    def _checked(  # noqa: PLR0911  # one for each reason
         self, request: Request, now: float
     ) -> "str | tuple[_Learned, CacheTerms, CachePrices]":
         """Return what a plan of a request is based on, or why there can be none."""
@@ -389,6 +390,8 @@ class CachePlanner:
             known.minimum, known.raised_until = known.terms.minimum, math.inf
         if known.tokens(most_bytes(request)) < known.minimum:
             return f"the prompt is shorter than {known.minimum} tokens, the least that is cached"
+        if count_parts(request) > _MOST_PARTS:
+            return f"the prompt has more than {_MOST_PARTS:,} parts"
         prices = self._prices_of(request.model)
         if prices is None:
             return "no lower price for cached tokens of this model is known"

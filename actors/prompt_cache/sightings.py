@@ -2,8 +2,11 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from math import inf
-from typing import final
+from typing import TypeVar, final
+
+T = TypeVar("T")
 
 _MAX_KNOWN = 20_000  # beginnings; beyond it, the one that was seen the longest ago is forgotten
 _MAX_SPREAD = 2000  # beginnings with keys
@@ -81,10 +84,8 @@ class Sightings:
             times, until = self._seen.pop(key, (0, now))
             self._seen[key] = (times + 1 if until > now else 1, now + life_s)
         self._ends[end] = cuts
-        while len(self._seen) > self._max_known:
-            del self._seen[next(iter(self._seen))]
-        while len(self._ends) > self._max_known:
-            del self._ends[next(iter(self._ends))]
+        forget_oldest(self._seen, self._max_known)
+        forget_oldest(self._ends, self._max_known)
 
 
 @final
@@ -174,5 +175,18 @@ class KeySpread:
             numbers = self._used.pop(one, {})
             numbers[number] = None
             self._used[one] = numbers
-        while len(self._used) > self._max_known:
-            del self._used[next(iter(self._used))]
+        forget_oldest(self._used, self._max_known)
+
+
+def forget_oldest(known: dict[bytes, T], most: int) -> None:
+    """Remove the first entries of a dictionary, all at once.
+
+    One after another, each look for the first one passes the places of all that are gone: a prompt
+    of 80,000 messages took seconds.
+
+    Args:
+        known: the entries, the oldest first.
+        most: how many may stay.
+    """
+    for key in list(islice(known, max(0, len(known) - most))):
+        del known[key]

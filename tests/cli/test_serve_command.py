@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+import structlog
+import trio
 from callsheet_process import CallsheetProcess
 from click.testing import CliRunner
 from provider_process import provider_process
@@ -59,6 +61,17 @@ def run(tmp_path):
         return CliRunner().invoke(main, arguments, env=environ)
 
     return ran
+
+
+def test_a_gateway_logs_its_warnings_without_verbose(monkeypatch):
+    def warn(*_):
+        structlog.get_logger().warning("key_store_unreadable", path="keys.sqlite3")
+        return 0
+
+    monkeypatch.setattr(trio, "run", warn)
+    result = CliRunner().invoke(main, ["serve", "--provider", "builtin"])
+    structlog.reset_defaults()
+    assert "event='key_store_unreadable'" in result.stderr
 
 
 # -------------------------------------------------------------------------------------- check

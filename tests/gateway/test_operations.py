@@ -21,6 +21,7 @@ from callsheet.actors import (
 )
 from callsheet.gateway.combined import combined_reading
 from callsheet.gateway.operations import operation_routes
+from callsheet.gateway.page import TooManyAttempts
 from callsheet.metrics import Exposition
 from callsheet.top.source import AdminKey, NoReading, open_source
 
@@ -35,11 +36,14 @@ class FakeGateway:
     key: str = ""
     exposes_metrics: bool = False
     has_extra: bool = True
+    wait_s: float = 0.0
 
     def not_ready(self):
         return self.missing
 
     def may_look(self, request):
+        if self.wait_s:
+            raise TooManyAttempts(self.wait_s)
         return (
             request.headers.get("authorization", "") == f"Bearer {self.key}" if self.key else True
         )
@@ -91,6 +95,16 @@ async def test_metrics_need_the_admin_key_unless_they_are_public(serve):
         assert shown.headers["content-type"] == "text/plain; asked=text/plain"
         gateway.exposes_metrics = True
         assert (await client.get("/metrics")).status_code == 200
+
+
+async def test_a_right_key_after_too_many_wrong_ones_has_to_wait(serve):
+    """It is not called wrong, which it is not."""
+    gateway = FakeGateway(key="an-admin-key", wait_s=7.5)
+    async with serve(gateway) as client:
+        for path in ("/metrics", "/api/top"):
+            headers = {"Authorization": "Bearer an-admin-key"}
+            refused = await client.get(path, headers=headers)
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "8")
 
 
 async def test_metrics_without_the_extra_say_how_to_install_it(serve):

@@ -228,15 +228,18 @@ def chosen_ledger(path: Path | None, choice: EndpointChoice) -> Path | None:
     return path
 
 
-def set_up_logging(*, is_verbose: bool, file: TextIO | None = None) -> None:
+def set_up_logging(
+    *, is_verbose: bool, file: TextIO | None = None, usual: int = logging.ERROR
+) -> None:
     """Log errors; with `--verbose` every call and Trio's task statistics as well.
 
     Args:
         is_verbose: whether `--verbose` is set.
         file: where the log is written; by default stderr.
+        usual: the least level of what is logged without `--verbose`.
     """
     file = sys.stderr if file is None else file
-    level = logging.INFO if is_verbose else logging.ERROR
+    level = logging.INFO if is_verbose else usual
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(file),

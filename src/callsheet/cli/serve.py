@@ -1,5 +1,6 @@
 """`callsheet serve`: serve the providers' APIs to others, who wait their fair turns."""
 
+import logging
 import os
 import signal
 import sys
@@ -158,7 +159,8 @@ def serve(
     FILE it is the one that $CALLSHEET_CONFIG names, and without that the provider of the
     environment serves all models.
     """
-    set_up_logging(is_verbose=verbose)
+    # A gateway runs unattended: a key store that cannot be read, for example, is a warning.
+    set_up_logging(is_verbose=verbose, usual=logging.WARNING)
     choice = None
     if provider is not None or base_url is not None:
         choice = chosen_endpoint(base_url, provider)

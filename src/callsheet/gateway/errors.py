@@ -32,6 +32,7 @@ from ..actors import (
 )
 from ..bodies import InvalidBody
 from ..runtime import AskFailed, AskTimedOut, MailboxFull, Verdict
+from ..wording import dollars, duration
 
 __all__ = ["InvalidBody", "Refusal", "RefusalKind", "Refused", "refusal_of"]
 
@@ -219,12 +220,25 @@ def _deadline(error: CallFailed) -> Refusal:
 def _budget(error: CallFailed) -> Refusal:
     return Refusal(
         status=402,
-        message=str(error),
+        message=_of_shared(error) if isinstance(error, BudgetExceeded) else str(error),
         kind="budget",
         code="budget_exceeded",
         retry_after_s=error.resets_s if isinstance(error, BudgetExceeded) else None,
         should_retry=False,
     )
+
+
+def _of_shared(error: BudgetExceeded) -> str:
+    """Return what a client is told of a budget: of a shared one not what others have left of it."""
+    if not error.is_shared or error.needs_usd is None:  # no price is known: no sum is told
+        return str(error)
+    text = (
+        f"held back: {error.budget}, which callers of this gateway share, has less left than the "
+        f"{dollars(error.needs_usd)} that the call may cost; lower max_tokens"
+    )
+    if error.resets_s is not None:
+        text += f", or wait for {duration(error.resets_s)}, until it is available again"
+    return text
 
 
 def _unavailable(error: CallFailed) -> Refusal:
@@ -243,6 +257,15 @@ def _within(error: CallFailed) -> Refusal:
     return Refusal(status=503, message=str(error), kind="unavailable")
 
 
+def _no_ledger(_: CallFailed) -> Refusal:
+    """The error names a file of this machine, which is for those who run the gateway."""
+    text = (
+        "held back, because a budget needs the ledger of the gateway, which cannot be written now; "
+        "the log of the gateway has the reason"
+    )
+    return Refusal(status=503, message=text, kind="unavailable")
+
+
 def _connection(error: CallFailed) -> Refusal:
     return Refusal(status=502, message=str(error), kind="provider")
 
@@ -252,6 +275,18 @@ def _unreadable(error: CallFailed) -> Refusal:
         text, after_s = str(error), error.back_in_s
         return Refusal(status=503, message=text, kind="unavailable", retry_after_s=after_s)
     return Refusal(status=502, message=str(error), kind="provider", should_retry=False)
+
+
+def _stopped(_: CallFailed) -> Refusal:
+    """No call is sent there, because of responses to earlier ones, which may be of other tenants.
+
+    The error quotes the last of them.
+    """
+    text = (
+        "no call for this model is sent now, because the latest responses of the provider could "
+        "not be read; each minute one call tries again, and the log of the gateway has more"
+    )
+    return Refusal(status=502, message=text, kind="provider", should_retry=False)
 
 
 def _timeout(error: CallFailed) -> Refusal:
@@ -271,9 +306,11 @@ _BY_CLASS = (
     (DeadlineTooShort, _deadline),
     (RequestTooLarge, _too_large),
     (ProviderUnavailable, _unavailable),
-    ((BatchUnavailable, LedgerUnavailable), _within),
+    (BatchUnavailable, _within),
+    (LedgerUnavailable, _no_ledger),
     (ConnectionFailed, _connection),
     (SendTimedOut, _timeout),
-    ((MalformedResponse, UnreadableEndpoint), _unreadable),
+    (UnreadableEndpoint, _stopped),
+    (MalformedResponse, _unreadable),
 )
 """(class of error, function that says what the client is told)"""

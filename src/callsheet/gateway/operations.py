@@ -1,5 +1,6 @@
 """The routes for those who run a gateway: health, readiness, metrics, and `callsheet top`."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,6 +10,7 @@ from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
 from ..actors import Reading, this_program, to_line
+from .page import TooManyAttempts
 
 if TYPE_CHECKING:
     from ..metrics import Exposition
@@ -31,6 +33,9 @@ class OperatedGateway(Protocol):
 
         Args:
             request: what the client has sent.
+
+        Raises:
+            TooManyAttempts: wrong keys came from the same address; this one was not looked at.
         """
         ...
 
@@ -73,8 +78,8 @@ def operation_routes(gateway: OperatedGateway) -> list[Route]:
         return JSONResponse(body, 503 if missing else 200, headers=_NO_STORE)
 
     async def metrics(request: HttpRequest) -> HttpResponse:
-        if not (gateway.exposes_metrics or gateway.may_look(request)):
-            return _refusal()
+        if not gateway.exposes_metrics and (refusal := _refusal(gateway, request)) is not None:
+            return refusal
         try:
             exposition = await gateway.exposition(request.headers.get("accept", ""))
         except ImportError as error:
@@ -83,8 +88,8 @@ def operation_routes(gateway: OperatedGateway) -> list[Route]:
         return HttpResponse(exposition.body, headers=headers)
 
     async def top(request: HttpRequest) -> HttpResponse:
-        if not gateway.may_look(request):
-            return _refusal()
+        if (refusal := _refusal(gateway, request)) is not None:
+            return refusal
         lines = to_line(this_program()) + to_line(await gateway.reading())
         return HttpResponse(lines, media_type=_LINES, headers=_NO_STORE)
 
@@ -97,6 +102,12 @@ def operation_routes(gateway: OperatedGateway) -> list[Route]:
     return [Route(path, handler, methods=["GET"]) for path, handler in handlers.items()]
 
 
-def _refusal() -> HttpResponse:
+def _refusal(gateway: OperatedGateway, request: HttpRequest) -> HttpResponse | None:
+    try:
+        if gateway.may_look(request):
+            return None
+    except TooManyAttempts as error:
+        wait = {"Retry-After": str(math.ceil(error.wait_s))}
+        return PlainTextResponse(f"{error}\n", 429, headers=wait | _NO_STORE)
     words = "this needs the admin key of the gateway: Authorization: Bearer KEY\n"
     return PlainTextResponse(words, 401, headers={"WWW-Authenticate": "Bearer"} | _NO_STORE)

@@ -117,6 +117,7 @@ def _line(
 
 def _shown(text: str) -> str:
     """Return what a client has chosen on one line, without what looks like a key."""
+    text = text[: 10 * _SHOWN]  # a key that this cuts is too far behind to be shown
     text = printable(str(redact_secrets(None, "", {"text": text})["text"]))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 

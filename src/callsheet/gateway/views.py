@@ -13,7 +13,7 @@ from ..wording import how_to_install
 from .combined import combined_reading
 from .gateway import Gateway
 from .keys import OwnLimit, Tenant, Tenants
-from .page import CallRecorder, PageAccess, TenantReading, TooManyAttempts
+from .page import CallRecorder, PageAccess, TenantReading
 
 if TYPE_CHECKING:
     from ..metrics import Exposition, Metrics
@@ -73,12 +73,12 @@ class GatewayViews:
 
         Args:
             request: what the client has sent.
+
+        Raises:
+            TooManyAttempts: wrong keys came from the same address; this one was not looked at.
         """
         now = trio.current_time()
-        try:
-            return self._access.of(request, now) == "yes" or self._access.has_key(request, now)
-        except TooManyAttempts:
-            return False
+        return self._access.of(request, now) == "yes" or self._access.has_key(request, now)
 
     def tenants(self) -> Sequence[TenantReading]:
         """Return the tenants with calls, those with the most calls that wait first."""

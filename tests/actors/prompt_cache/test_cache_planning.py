@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from callsheet.actors import ChatMessage, Endpoint, Request, Tool, Usage, default_prices
 from callsheet.actors.prompt_cache.marks import PromptPlace, is_marked
 from callsheet.actors.prompt_cache.planning import CachePlanner, CachePrices
-from callsheet.actors.prompt_cache.sightings import KeySpread, Sightings
+from callsheet.actors.prompt_cache.sightings import KeySpread, Sightings, forget_oldest
 
 SYSTEM = "Judge the text by the rules, and answer in one word. " * 160  # 2,120 tokens
 CLAUDE, NEWER, OLDER = "claude-sonnet-4-5", "gpt-5.6", "gpt-5.4-nano"
@@ -55,6 +55,15 @@ def test_nothing_is_planned_where_nothing_is_saved(vendor, request_, why):
     planner = planner_at(vendor)
     assert why in planner.why_not(request_, 0.0)
     assert planner.plan(request_, "", 0.0) is None
+
+
+@pytest.mark.parametrize("in_one", [False, True])
+def test_a_prompt_of_very_many_parts_is_not_looked_at(in_one):
+    parts = [{"type": "text", "text": "a"}] * 10_000
+    one = [ChatMessage("user", "", extra={"content": parts})]
+    messages = one if in_one else [ChatMessage("user", "a")] * 10_001
+    planner = planner_at("anthropic")
+    assert "10,000 parts" in planner.why_not(attrs.evolve(asking(), messages=messages), 0.0)
 
 
 def test_an_automatic_cache_reads_and_writes_every_beginning_of_its_minimum():
@@ -317,3 +326,11 @@ def test_a_provider_that_refuses_marks_gets_none_any_more():
     assert planner.refused(CLAUDE)
     assert not planner.refused(CLAUDE)
     assert plan(planner, asking()).marks == ()
+
+
+def test_the_oldest_entries_are_forgotten():
+    known = {b"a": 1, b"b": 2, b"c": 3}
+    forget_oldest(known, 3)
+    assert list(known) == [b"a", b"b", b"c"]
+    forget_oldest(known, 1)
+    assert list(known) == [b"c"]

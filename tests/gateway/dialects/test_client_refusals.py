@@ -1,6 +1,7 @@
 """What a client is told about each error, in the shape that its SDK reads."""
 
 import json
+from decimal import Decimal
 
 import httpx2
 import pytest
@@ -222,3 +223,32 @@ def test_a_member_without_a_counterpart_is_named(field, param):
     error = BadRequest("nothing was sent: it does not support that")
     error.field = field
     assert refusal_of(error).param == param
+
+
+def test_a_shared_budget_does_not_tell_what_others_have_spent():
+    given = {
+        "budget": "the budget of $20 per day",
+        "left_usd": Decimal("7.31"),
+        "needs_usd": Decimal(9),
+        "resets_s": 7200.0,
+    }
+    text = "held back: the budget has $7.31 left"
+    shared = refusal_of(BudgetExceeded(text, **given, is_shared=True)).message
+    assert "7.31" not in shared
+    assert "the budget of $20 per day, which callers" in shared
+    assert "lower max_tokens, or wait for 2 h" in shared
+    assert refusal_of(BudgetExceeded(text, **given)).message == text
+
+
+def test_the_response_to_another_call_is_not_quoted():
+    text = "work has stopped: 3 responses in a row could not be read; it begins with: their words"
+    refusal = refusal_of(UnreadableEndpoint(text))
+    assert (refusal.status, refusal.should_retry) == (502, False)
+    assert "each minute" in refusal.message
+    assert "their words" not in refusal.message
+
+
+def test_a_ledger_that_cannot_be_written_is_not_named_by_its_path():
+    refusal = refusal_of(LedgerUnavailable("the ledger /var/lib/gateway/ledger.sqlite3 is full"))
+    assert (refusal.status, refusal.should_retry) == (503, None)
+    assert "/var" not in refusal.message

@@ -1,7 +1,7 @@
 """Read the body of a request within bounds."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Final, cast
 
 import orjson
 import trio
@@ -10,6 +10,14 @@ from starlette.types import Receive
 from ...actors import Json
 from ...serving import Gone
 from ..errors import InvalidBody, Refusal, Refused
+
+MOST_PARTS: Final = 50_000
+"""Objects, lists, and texts in lists of a body. One with more would delay other clients."""
+
+_MOST_VALUES: Final = 500_000  # of those, members and items; token ids are numbers in lists
+# Characters that begin a part, or a value: what has more, even in texts, is not decoded.
+_MOST_BRACKETS: Final = 500_000
+_MOST_COMMAS: Final = 2_000_000
 
 
 async def read_body(
@@ -60,7 +68,11 @@ def read_json(body: bytes) -> Mapping[str, Json]:
 
     Raises:
         InvalidBody: it is no JSON object; the text says where it ends to be one.
+        Refused: it has too many parts.
     """
+    brackets, commas = body.count(b"{") + body.count(b"["), body.count(b",")
+    if brackets > _MOST_BRACKETS or commas > _MOST_COMMAS:
+        raise _too_many()
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -68,7 +80,39 @@ def read_json(body: bytes) -> Mapping[str, Json]:
         raise InvalidBody(f"the body is not JSON: {reason:.200}") from None
     if not isinstance(value, dict):
         raise InvalidBody("the body must be a JSON object")
-    return cast("Mapping[str, Json]", value)
+    found = cast("dict[str, Json]", value)
+    if max(brackets, commas) > MOST_PARTS:  # else it has no more parts
+        _bound_parts(found)
+    return found
+
+
+def _bound_parts(value: Json) -> None:
+    """Count the objects, lists and texts of lists in a value, and all values.
+
+    Raises:
+        Refused: there are too many.
+    """
+    open_parts: list[Json] = [value]
+    parts = values = 0
+    while open_parts:
+        part = open_parts.pop()
+        if not isinstance(part, dict | list):
+            continue
+        parts, values = parts + 1, values + len(part)
+        if values <= _MOST_VALUES and isinstance(part, list):
+            parts += sum([isinstance(one, str) for one in part])
+        if parts > MOST_PARTS or values > _MOST_VALUES:
+            raise _too_many()
+        within = part.values() if isinstance(part, dict) else part
+        open_parts += [one for one in within if isinstance(one, dict | list)]
+
+
+def _too_many() -> Refused:
+    text = (
+        f"the body has more than {MOST_PARTS:,} objects, lists and texts in lists, or "
+        f"more than {_MOST_VALUES:,} values, the most that this gateway accepts"
+    )
+    return Refused(Refusal(status=413, kind="too_large", message=text, should_retry=False))
 
 
 def _too_large(max_bytes: int) -> Refused:

@@ -2,6 +2,9 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -68,6 +71,35 @@ def secret_in(headers: Mapping[str, str]) -> str:
     return headers.get("x-api-key") or headers.get("api-key") or ""
 
 
+def comes_from_loopback(origin: str | None) -> bool:
+    """Return whether no page sent a request, or one of this machine did.
+
+    A browser sends a POST of any page that its user looks at to this machine, without a question if
+    its body is called plain text. It names the page in `Origin`, also if the name of the page's
+    host has come to point here (DNS rebinding).
+
+    Args:
+        origin: the value of the header `Origin`; None without one.
+    """
+    if origin is None:
+        return True
+    try:
+        host = urlsplit(origin).hostname
+        return host == "localhost" or (host is not None and ip_address(host).is_loopback)
+    except ValueError:  # "null", for example
+        return False
+
+
+_OTHER_SITE: Final = Refusal(
+    status=403,
+    kind="permission",
+    message="pages of other sites may not call a gateway without keys; give it a key store "
+    "([keys] store)",
+    code="other_site",
+    should_retry=False,
+)
+
+
 @attrs.frozen
 class Callers:
     """Finds the client of each request.
@@ -87,9 +119,12 @@ class Callers:
             headers: the headers of the request, by names in lower case.
 
         Raises:
-            Refused: it sent no key, or not one that is valid.
+            Refused: it sent no key, or not one that is valid; or a page of another site sent it,
+                where no key is needed.
         """
         if self.store is None:
+            if not comes_from_loopback(headers.get("origin")):
+                raise Refused(_OTHER_SITE)
             return Caller()
         secret = secret_in(headers)
         if not secret:

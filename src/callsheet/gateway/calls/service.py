@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 import attrs
 import trio
@@ -15,6 +15,8 @@ from ..endpoints import CallTarget
 from ..errors import Refusal, Refused
 from .callers import Caller, Callers
 from .places import LeftPlaces
+
+_LONGEST_NAME: Final = 300  # characters of the name of a model
 
 
 def _utc_now() -> datetime:
@@ -117,6 +119,8 @@ class CallService:
         Raises:
             Refused: no endpoint serves the model, or the client's key does not allow it.
         """
+        if len(model) > _LONGEST_NAME:
+            raise _not_served(f"{model:.100}...")
         if not caller.may_use(model):
             text = f"the key {caller.name!r} may not use the model {model!r:.100}"
             raise Refused(
@@ -130,16 +134,18 @@ class CallService:
             )
         found = self.models.find(model)
         if found is None:
-            text = (
-                f"the model {model!r:.100} is not served here; GET /v1/models lists those that are"
-            )
-            raise Refused(
-                Refusal(
-                    status=404,
-                    kind="not_found",
-                    message=text,
-                    param="model",
-                    code="model_not_found",
-                )
-            )
+            raise _not_served(model)
         return found
+
+
+def _not_served(model: str) -> Refused:
+    return Refused(
+        Refusal(
+            status=404,
+            kind="not_found",
+            message=f"the model {model!r:.110} is not served here; GET /v1/models lists those that "
+            "are",
+            param="model",
+            code="model_not_found",
+        )
+    )
