@@ -271,13 +271,10 @@ def _connection(error: CallFailed) -> Refusal:
 
 
 def _unreadable(error: CallFailed) -> Refusal:
-    if error.back_in_s is not None:  # nothing was sent
-        text, after_s = str(error), error.back_in_s
-        return Refusal(status=503, message=text, kind="unavailable", retry_after_s=after_s)
     return Refusal(status=502, message=str(error), kind="provider", should_retry=False)
 
 
-def _stopped(_: CallFailed) -> Refusal:
+def _stopped(error: CallFailed) -> Refusal:
     """No call is sent there, because of responses to earlier ones, which may be of other tenants.
 
     The error quotes the last of them.
@@ -286,7 +283,9 @@ def _stopped(_: CallFailed) -> Refusal:
         "no call for this model is sent now, because the latest responses of the provider could "
         "not be read; each minute one call tries again, and the log of the gateway has more"
     )
-    return Refusal(status=502, message=text, kind="provider", should_retry=False)
+    if error.back_in_s is None:
+        return Refusal(status=502, message=text, kind="provider", should_retry=False)
+    return Refusal(status=503, message=text, kind="unavailable", retry_after_s=error.back_in_s)
 
 
 def _timeout(error: CallFailed) -> Refusal:
