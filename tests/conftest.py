@@ -100,7 +100,6 @@ def pytest_collection():
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish():
     """Keep the garbage collector from looking at all modules and tests again and again."""
-    gc.collect()
     gc.freeze()
     gc.enable()
 
