@@ -3,12 +3,14 @@
 import asyncio
 import json
 
-import pandas as pd
 import pytest
 from door_fakes import Provider, request, settings_for, wait_until
+from late_imports import import_when_used
 
 from callsheet import aio, sync
 from callsheet.bulk import BulkRefused, BulkStopped
+
+pd = import_when_used("pandas")
 
 
 @pytest.fixture

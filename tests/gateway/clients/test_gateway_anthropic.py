@@ -1,6 +1,7 @@
 """Anthropic's own client, unchanged, through the gateway: with both ways to send the key."""
 
 import pytest
+from late_imports import import_when_used
 from served import MESSAGES_MODEL, UNKNOWN_MODEL, served
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
@@ -12,7 +13,7 @@ CALL = {"model": MESSAGES_MODEL, "max_tokens": 300, "messages": CHAT}
 OLD, NEW = "2023-06-01", "2026-10-21"
 SLOW = ("--latency", "20-20", "--first-piece", "0.02")
 
-anthropic = pytest.importorskip("anthropic")
+anthropic = import_when_used("anthropic")
 pydantic = pytest.importorskip("pydantic")
 
 

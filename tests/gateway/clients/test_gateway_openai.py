@@ -7,6 +7,7 @@ from base64 import b64decode
 
 import pytest
 import trio
+from late_imports import import_when_used
 from served import CHAT_MODEL, TEXT_MODEL, UNKNOWN_MODEL, VECTOR_MODEL, served
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
@@ -25,7 +26,7 @@ FUNCTION = {"name": "get_weather", "description": "The weather.", "parameters": 
 TOOLS = [{"type": "function", "function": FUNCTION | {"strict": True}}]
 FLAT_TOOLS = [{"type": "function", **FUNCTION, "strict": True}]
 
-openai = pytest.importorskip("openai")
+openai = import_when_used("openai")
 pydantic = pytest.importorskip("pydantic")
 
 

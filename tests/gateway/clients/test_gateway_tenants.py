@@ -4,6 +4,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
+from late_imports import import_when_used
 from served import CHAT_MODEL, MESSAGES_MODEL, served
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
@@ -12,8 +13,8 @@ CHAT = [{"role": "user", "content": "Name a colour."}]
 CALL = {"model": CHAT_MODEL, "messages": CHAT}
 SEEN_S = 2.5  # until a gateway knows of a change of the store
 
-openai = pytest.importorskip("openai")
-anthropic = pytest.importorskip("anthropic")
+openai = import_when_used("openai")
+anthropic = import_when_used("anthropic")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from late_imports import import_when_used
 from served import CHAT_MODEL, GEMINI_MODEL, MESSAGES_MODEL
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
@@ -19,8 +20,8 @@ TOOLS = [{"type": "function", "function": FUNCTION}]
 FLAT_TOOLS = [{"type": "function", **FUNCTION}]
 ANTHROPIC_TOOLS = [{"name": "get_weather", "description": "Weather.", "input_schema": CITY}]
 
-openai = pytest.importorskip("openai")
-anthropic = pytest.importorskip("anthropic")
+openai = import_when_used("openai")
+anthropic = import_when_used("anthropic")
 pydantic = pytest.importorskip("pydantic")
 
 

@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from late_imports import import_when_used
 from served import CHAT_MODEL, MESSAGES_MODEL, served
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
@@ -11,8 +12,8 @@ pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 CHAT = [{"role": "user", "content": "Name a colour."}]
 TURN_S = 12  # between the calls of the key; there is a comment after 10 s
 
-openai = pytest.importorskip("openai")
-anthropic = pytest.importorskip("anthropic")
+openai = import_when_used("openai")
+anthropic = import_when_used("anthropic")
 
 
 def test_the_clients_wait_through_the_comments(tmp_path):

@@ -2,10 +2,9 @@
 
 import json
 
-import anthropic
 import httpx2
-import openai
 import pytest
+from late_imports import import_when_used
 
 from callsheet.actors import (
     AuthenticationFailed,
@@ -28,6 +27,8 @@ from callsheet.actors import (
 from callsheet.gateway.dialects import DIALECTS
 from callsheet.gateway.errors import InvalidBody, Refusal, Refused, refusal_of
 from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, MailboxFull, Verdict
+
+anthropic, openai = map(import_when_used, ("anthropic", "openai"))
 
 OPENAIS = {"error": {"message": "own", "type": "t", "param": "messages", "code": "context_length"}}
 ANTHROPICS = {"type": "error", "error": {"type": "overloaded_error", "message": "own"}}

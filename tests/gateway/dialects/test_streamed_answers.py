@@ -1,20 +1,19 @@
 """Streams as the SDKs of OpenAI and Anthropic read them: the pieces give the whole answer (L10)."""
 
+import functools
 import json
 from typing import get_args
 
-import anthropic
 import httpx2
-import openai
 import pytest
-from anthropic.types import RawMessageStreamEvent
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai.types.chat import ChatCompletionChunk
-from openai.types.responses import ResponseStreamEvent
+from late_imports import import_when_used
 
 from callsheet.actors import Choice, Delta, ProviderEvent, Response, ToolCall, ToolCallDelta, Usage
 from callsheet.gateway.dialects import DIALECTS
+
+anthropic, openai = map(import_when_used, ("anthropic", "openai"))
 
 HI = [{"role": "user", "content": "Hi"}]
 BODIES = {
@@ -25,14 +24,13 @@ BODIES = {
 }
 
 
+@functools.cache
 def models_in(union):
     """Return the models of a union of events, each by the type of its events."""
     members = get_args(get_args(union)[0])
     return {get_args(one.model_fields["type"].annotation)[0]: one for one in members}
 
 
-ANTHROPIC_EVENTS = models_in(RawMessageStreamEvent)
-RESPONSE_EVENTS = models_in(ResponseStreamEvent)
 USAGE = Usage(10, 5, 3, 0, 2)
 
 
@@ -124,7 +122,7 @@ def test_openai_reads_a_chat(sdks, case):
         "/chat/completions", pieces, answer(choice), stream_options={"include_usage": True}
     )
     for _, chunk in events_in(sdks[0][0]):
-        ChatCompletionChunk.model_validate(chunk)
+        openai.types.chat.ChatCompletionChunk.model_validate(chunk)
     with sdks[1].chat.completions.stream(model="m", messages=HI) as stream:
         whole = stream.get_final_completion()
     message = whole.choices[0].message
@@ -144,7 +142,7 @@ def test_anthropic_reads_a_message(sdks, case):
     sdks[0][0] = written("/messages", pieces, answer(choice))
     for name, event in events_in(sdks[0][0]):
         assert name == event["type"]
-        ANTHROPIC_EVENTS[name].model_validate(event)
+        models_in(anthropic.types.RawMessageStreamEvent)[name].model_validate(event)
     with sdks[2].messages.stream(model="m", max_tokens=9, messages=HI) as stream:
         message = stream.get_final_message()
     found = {"text": "", "thinking": ""}
@@ -168,7 +166,7 @@ def test_openai_reads_a_response(sdks, case):
     sdks[0][0] = written("/responses", pieces, answer(choice))
     for number, (name, event) in enumerate(events_in(sdks[0][0])):
         assert (name, event["sequence_number"]) == (event["type"], number)
-        RESPONSE_EVENTS[name].model_validate(event)
+        models_in(openai.types.responses.ResponseStreamEvent)[name].model_validate(event)
     with sdks[1].responses.stream(model="m", input="Hi") as stream:
         whole = stream.get_final_response()
     assert whole.output_text == choice.text
@@ -188,7 +186,7 @@ def test_openai_reads_a_response(sdks, case):
 def test_an_answer_that_is_cut_off_says_so():
     response = answer(Choice("Hi", "length"))
     name, event = events_in(written("/responses", [Delta("Hi")], response))[-1]
-    RESPONSE_EVENTS[name].model_validate(event)
+    models_in(openai.types.responses.ResponseStreamEvent)[name].model_validate(event)
     assert name == "response.incomplete"
     assert event["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
     delta = events_in(written("/messages", [Delta("Hi")], response))[-2][1]

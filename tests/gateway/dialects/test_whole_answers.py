@@ -5,10 +5,7 @@ import json
 import struct
 
 import pytest
-from anthropic.types import Message
-from openai.types import Completion, CreateEmbeddingResponse
-from openai.types.chat import ChatCompletion
-from openai.types.responses import Response as OpenAIResponse
+from late_imports import import_when_used
 
 from callsheet.actors import Choice, Response, TokenEstimator, ToolCall, Usage
 from callsheet.gateway.dialects import (
@@ -21,6 +18,8 @@ from callsheet.gateway.dialects import (
 )
 from callsheet.gateway.errors import InvalidBody
 
+anthropic, openai = map(import_when_used, ("anthropic", "openai"))
+
 HI = [{"role": "user", "content": "Hi"}]
 BODIES = {
     "/chat/completions": {"model": "m", "messages": HI},
@@ -30,10 +29,10 @@ BODIES = {
     "/messages": {"model": "m", "max_tokens": 9, "messages": HI},
 }
 MODELS = {
-    "/chat/completions": ChatCompletion,
-    "/completions": Completion,
-    "/responses": OpenAIResponse,
-    "/messages": Message,
+    "/chat/completions": lambda: openai.types.chat.ChatCompletion,
+    "/completions": lambda: openai.types.Completion,
+    "/responses": lambda: openai.types.responses.Response,
+    "/messages": lambda: anthropic.types.Message,
 }
 USAGE = Usage(10, 5, 3, 0, 2)
 
@@ -66,7 +65,7 @@ CHOICES = {
 @pytest.mark.parametrize("path", MODELS)
 def test_the_sdks_accept_what_is_made(path, choice):
     if path != "/completions" or not choice.tool_calls:
-        MODELS[path].model_validate(whole(path, answer(choice)))
+        MODELS[path]().model_validate(whole(path, answer(choice)))
 
 
 def test_an_answer_has_the_text_calls_and_usage_in_each_dialect():
@@ -77,7 +76,7 @@ def test_an_answer_has_the_text_calls_and_usage_in_each_dialect():
     message = whole("/messages", answer(choice))
     assert message["content"][1] == {"type": "tool_use", "id": "c1", "name": "f", "input": {"a": 1}}
     assert (message["usage"]["input_tokens"], message["stop_reason"]) == (7, "tool_use")
-    response = OpenAIResponse.model_validate(whole("/responses", answer(choice)))
+    response = openai.types.responses.Response.model_validate(whole("/responses", answer(choice)))
     assert (response.output_text, response.output[1].call_id) == ("Hi", "c1")
     assert (response.temperature, response.metadata) == (0.5, {"a": "b"})
 
@@ -116,7 +115,7 @@ def test_a_shared_body_has_the_usage_of_this_call(path, route):
 def test_a_body_in_another_dialect_is_made_anew(path):
     for other in OWN.keys() - {path}:
         made = whole(path, answer(Choice("Hi", "stop"), body=OWN[other]))
-        MODELS[path].model_validate(made)
+        MODELS[path]().model_validate(made)
 
 
 # ------------------------------------------------------------------------------- embeddings
@@ -151,7 +150,7 @@ def test_vectors_have_the_form_that_was_asked_for(wanted, given):
         assert (made["own"], made["data"][1]["own"]) == (1, 1)
     if wanted != "base64":
         usage = {"prompt_tokens": 4, "total_tokens": 4}
-        CreateEmbeddingResponse.model_validate({**made, "usage": usage})
+        openai.types.CreateEmbeddingResponse.model_validate({**made, "usage": usage})
 
 
 def test_a_number_beyond_float32_is_infinite_in_base64():
@@ -176,10 +175,10 @@ def test_embeddings_are_not_streamed():
 
 def test_models_are_listed_in_both_shapes():
     names = ["a", "b"]
-    openai = json.loads(model_list(iter(names), "openai"))
-    assert [one["id"] for one in openai["data"]] == names
-    anthropic = json.loads(model_list(iter(names), "anthropic"))
-    assert (anthropic["first_id"], anthropic["last_id"], anthropic["has_more"]) == ("a", "b", False)
+    listed = json.loads(model_list(iter(names), "openai"))
+    assert [one["id"] for one in listed["data"]] == names
+    listed = json.loads(model_list(iter(names), "anthropic"))
+    assert (listed["first_id"], listed["last_id"], listed["has_more"]) == ("a", "b", False)
     assert json.loads(model_list([], "anthropic"))["first_id"] is None
     assert json.loads(model_entry("a", "openai"))["object"] == "model"
     assert json.loads(model_entry("a", "anthropic"))["type"] == "model"
