@@ -204,13 +204,13 @@ async def exchange(server, data):
         return await read_all(stream)
 
 
-async def all_gone(server, app=None, within_s=5):
+async def all_gone(server, app=None, within_s=9):
     """Wait until no client is connected and no handler runs."""
     await until(lambda: not server.statistics().connections and not (app and app.running), within_s)
     assert server.statistics().requests == 0
 
 
-async def until(condition, within_s=5):
+async def until(condition, within_s=9):
     """Wait until something is true that has no event."""
     with trio.fail_after(within_s):
         while not condition():  # noqa: ASYNC110

