@@ -22,6 +22,9 @@ from .budgets import Budget
 from .entries import NOTHING, Amount, Payer, cost_labels
 
 _MAX_COUNTERS = 256  # models whose counter is cached
+# Seconds for which the end of a call waits for the next reservation. Two transactions became one,
+# and a process that is killed within them finds the call as possibly billed.
+_SOON_S = 0.01
 _ROUTES = ("flex", "batch")  # tiers that are routes of their own
 
 
@@ -110,7 +113,7 @@ class LedgerActor(Actor):
         Raises:
             StorageError: the file cannot be used.
         """
-        await self._accounts.open(self._wake)
+        await self._accounts.open(self._wake_soon)
         if self._accounts.has_work:  # calls that ended between two incarnations
             self._wake()
 
@@ -187,8 +190,18 @@ class LedgerActor(Actor):
         return self._counters[model]
 
     def _wake(self) -> None:
-        if self._timer is None:
-            self._timer = self.send_at(trio.current_time(), _Work())
+        self._wake_at(trio.current_time())
+
+    def _wake_soon(self) -> None:
+        """Write what no caller waits for: with the next reservation, or a moment later."""
+        self._wake_at(trio.current_time() + _SOON_S)
+
+    def _wake_at(self, due: float) -> None:
+        if self._timer is not None:
+            if self._timer.when <= due:
+                return
+            self._timer.cancel()
+        self._timer = self.send_at(due, _Work())
 
     async def _work(self) -> None:
         accounts = self._accounts

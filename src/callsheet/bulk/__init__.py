@@ -6,7 +6,8 @@ sends the others, the store keeps each result on disk (L7), and the writer write
 it. `docs/architecture.md` has the way of a row on one page.
 """
 
-from .bulk import bulk, rare_collections
+from ..collecting import rare_collections
+from .bulk import bulk
 from .dataframe import bulk_dataframe
 from .engine.run import BulkRun
 from .errors import BulkRefused, BulkStopped, RunEnding

@@ -18,10 +18,9 @@ reader and the writer are not: what they would still do, the next run does from 
 store.
 """
 
-import gc
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -85,7 +84,6 @@ from .tables.table_file import TableFormat, is_table
 
 _ACKNOWLEDGE_S = 5.0  # at the end of the run; later acknowledgements are not worth a wait
 _KEEPS = 256  # messages that the mailbox of the store holds
-_OBJECTS = 50_000  # some MB
 
 
 @trio_block
@@ -360,24 +358,3 @@ class _RunTree:
 def _noting(ledger: LedgerPolicy | None, unwritten: list[UnwrittenCosts]) -> LedgerPolicy | None:
     """Return the settings of a ledger that notes what it cannot write."""
     return None if ledger is None else attrs.evolve(ledger, on_unwritten=unwritten.append)
-
-
-@contextmanager
-def rare_collections() -> Generator[None]:
-    """Let the collector pass over what exists already, and look at new objects more rarely.
-
-    CPython looks for cycles after each 700 objects that were made and not freed, and from time to
-    time among all objects, most of which are modules, classes and functions. A run makes hardly any
-    cycles, and its objects in flight are bounded. Looking for them took an eighth of its CPU time.
-
-    It holds for the whole process, as `callsheet run` is one. A program that does other things
-    beside its run decides for itself.
-    """
-    thresholds = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(_OBJECTS, *thresholds[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..actors import Endpoint, InspectionUnavailable, PriceError, StorageError
+from ..collecting import rare_collections
 from ..config import CONFIG_VARIABLE, ConfigError, read_variables
 from ..costs.price_table import current_prices
 from ..costs.report import default_ledger
@@ -214,7 +215,8 @@ async def _serve(file: ServedFile) -> int:
             log = line_writer(sys.stderr)
             gateway = await stack.enter_async_context(open_gateway(settings, log=log))
             _say_how_to_use(file, gateway, settings)
-            await _run(file, gateway, endpoint, whole)
+            with rare_collections():
+                await _run(file, gateway, endpoint, whole)
     return INTERRUPTED if whole.cancelled_caught else 0
 
 

@@ -29,7 +29,6 @@ from ...actors import (
     write_remedy,
 )
 from ...bulk import bulk
-from ...bulk.bulk import rare_collections
 from ...bulk.engine.run import BulkRun
 from ...bulk.errors import BulkRefused, BulkStopped, RunEnding
 from ...bulk.progress import Progress
@@ -41,6 +40,7 @@ from ...bulk.watching.event_log import EventLog
 from ...bulk.watching.panel import held_by_budget
 from ...bulk.watching.series import Series
 from ...bulk.watching.watch import open_watch
+from ...collecting import rare_collections
 from ...costs.report import ledger_words
 from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import RestartIntensityExceeded
