@@ -39,7 +39,7 @@ def test_an_address_that_is_taken_refuses_the_run(quick_provider, source, output
         address = "127.0.0.1:{1}".format(*taken.getsockname())
         given = ("--base-url", quick_provider, "--model", "gpt-4o-mini", "--metrics", address)
         told = run_here(source, output, *given, status=2)
-    assert f"cannot serve metrics at {address}" in told
+    assert f"cannot listen at {address}" in told
     assert "internal error" not in told
 
 
