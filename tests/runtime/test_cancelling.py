@@ -340,7 +340,13 @@ for order in ("reverse", "together"):
     SCENARIOS[f"stop_supervisor, {order}"] = partial(stop_supervisor, stop_order=order)
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+LONG = {"resize_pool"}  # whose steps are many
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(it, marks=[pytest.mark.slow] if it in LONG else []) for it in SCENARIOS],
+)
 def test_a_caller_may_be_cancelled_at_each_step(name):
     assert cut_at_every_step(SCENARIOS[name]) > 1
 

@@ -28,7 +28,7 @@ def labels(path):
 
 
 @pytest.mark.sockets
-@pytest.mark.parametrize("order", [(), ("--unordered",)])
+@pytest.mark.parametrize("order", [(), pytest.param(("--unordered",), marks=pytest.mark.slow)])
 def test_a_table_continues_after_a_kill(start, stats, tmp_path, order):
     """L7: no record is lost or half, and what was paid for is not paid for again."""
     source, output = tmp_path / "reviews.csv", tmp_path / "labels.csv"
