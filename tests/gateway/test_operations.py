@@ -30,7 +30,7 @@ URL = "http://127.0.0.1:4000"
 
 @attrs.define
 class FakeGateway:
-    """A gateway that knows what it is told."""
+    """A gateway with the figures of a test."""
 
     missing: dict = attrs.field(factory=dict)
     key: str = ""

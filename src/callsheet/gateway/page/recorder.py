@@ -1,7 +1,8 @@
 """`CallRecorder` observes calls for the page: the recent, slowest and failed ones, and the traffic.
 
 It keeps when each event of a call was, and what the call has cost, but no text of a request or of a
-response, unless it is told to. Its memory is bounded, however many calls there are. Pure (R14).
+response, unless the settings ask for it. Its memory is bounded, however many calls there are.
+Pure (R14).
 """
 
 from collections import deque
