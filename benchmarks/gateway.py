@@ -36,8 +36,8 @@ from gateway_bench.sides import BARE, GATEWAY, LITELLM, PLAIN, names_of, open_pr
 _ABOUT = (
     "Medians of the rounds; a ratio has the smallest and the largest in brackets. The gateway has "
     "keys, budgets, a ledger on disk and metrics; LiteLLM has one key and metrics, and neither "
-    "budgets nor a database. The bare app has none of these: the gateway without keys and ledger is "
-    "what compares with it. Added latency is that beyond the provider's."
+    "budgets nor a database. The bare app has none of these: the gateway without keys and ledger "
+    "is what compares with it. Added latency is that beyond the provider's."
 )
 _SATURATED = 0.9  # of the calls that are offered
 _MIB = 2**20
