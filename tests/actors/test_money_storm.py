@@ -173,6 +173,7 @@ def test_what_is_unknown_stays_inside_its_bounds(files, seed):
     run_virtual(main, seed=seed)
 
 
+@pytest.mark.slow
 @seeds
 def test_a_storm_that_is_cut_off_goes_on_with_the_same_files(files, seed):
     """What a first troupe has reserved, cached and put into batches is there for the next one."""

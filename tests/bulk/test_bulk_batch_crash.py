@@ -76,6 +76,7 @@ def killed_at(start, proxy, command, call, moment):
     return is_reached
 
 
+@pytest.mark.slow  # tests/actors/batch_api/test_batch_crash.py kills the stage in the usual run
 def test_a_run_that_is_killed_at_each_step_of_its_batch_can_be_resumed(start, stats, tmp_path):
     """After its upload, its creation, a search for it, a poll of it, and amid its download (L7).
 

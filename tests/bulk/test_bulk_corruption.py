@@ -157,7 +157,13 @@ CASES = [(state, name) for state, names in STATES.items() for name in names]
 
 
 @pytest.mark.parametrize(("state", "name"), CASES)
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(
+    "route",
+    [
+        pytest.param(it, marks=[pytest.mark.slow] if it in ("auto", "batch") else [])
+        for it in ROUTES
+    ],
+)
 async def test_a_file_that_is_cut_or_swapped_stops_the_run(
     autojump_clock, tmp_path, state, name, route
 ):

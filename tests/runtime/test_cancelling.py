@@ -340,7 +340,7 @@ for order in ("reverse", "together"):
     SCENARIOS[f"stop_supervisor, {order}"] = partial(stop_supervisor, stop_order=order)
 
 
-LONG = {"resize_pool"}  # whose steps are many
+LONG = {"resize_pool", "restart_child", "stop_supervisor, reverse"}  # whose steps are many
 
 
 @pytest.mark.parametrize(

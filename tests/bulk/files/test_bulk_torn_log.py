@@ -100,6 +100,7 @@ async def test_a_whole_log_has_all_reported_rows(autojump_clock, tmp_path):
         assert await there.go_on(there.log) >= there.told
 
 
+@pytest.mark.slow
 async def test_a_log_that_is_torn_anywhere_has_what_was_whole(autojump_clock, tmp_path):
     """A longer log has more rows, and never half a transaction."""
     async with stage() as it:
