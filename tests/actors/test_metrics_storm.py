@@ -162,6 +162,7 @@ def test_where_nothing_is_unknown_the_metrics_are_the_books_and_the_bills(files,
     run_virtual(main, seed=seed)
 
 
+@pytest.mark.slow
 @seeds
 def test_with_every_fault_and_crash_each_call_counts_once(files, seed):
     async def main():

@@ -5,7 +5,7 @@ from decimal import Decimal
 from functools import partial
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
@@ -210,6 +210,7 @@ lives = st.lists(
 )
 
 
+@settings(max_examples=settings.default.max_examples // 2)
 @given(lives=lives, lines=st.integers(1, 3))
 async def test_each_line_is_booked_once_after_deaths_of_processes_that_wait(
     lives, lines, tmp_path_factory

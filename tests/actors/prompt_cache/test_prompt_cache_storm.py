@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import hypothesis
 import trio
 from fakes import URL
 from hypothesis import given
@@ -81,6 +82,7 @@ async def make(troupe, number, call, model, ended):
     ended.append(number)
 
 
+@hypothesis.settings(max_examples=hypothesis.settings.default.max_examples // 2)
 @given(
     calls,
     st.sampled_from(sorted(PLACES)),

@@ -9,7 +9,7 @@ import sys
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.bulk.reading.errors import BadLine, InputError
@@ -166,6 +166,7 @@ class Trickle(io.BytesIO):
         return super().read1(min(size, 3))
 
 
+@settings(max_examples=settings.default.max_examples // 2)
 @given(st.lists(st.dictionaries(st.text(max_size=3), VALUES), min_size=1), st.integers(0, 2))
 def test_a_list_is_divided_into_what_it_was_made_of(records, indent):
     text = json.dumps(records, indent=indent or None).encode()
