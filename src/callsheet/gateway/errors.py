@@ -229,7 +229,7 @@ def _budget(error: CallFailed) -> Refusal:
 
 
 def _of_shared(error: BudgetExceeded) -> str:
-    """Return what a client is told of a budget: of a shared one not what others have left of it."""
+    """Return the refusal for a budget. That of a shared budget does not say how much is left."""
     if not error.is_shared or error.needs_usd is None:  # no price is known: no sum is told
         return str(error)
     text = (
