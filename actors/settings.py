@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what the default settings do not use is loaded by the progr
     from .ledger import LedgerPolicy
     from .prompt_cache import PromptCaching
     from .request import HedgePolicy, ThrottlePolicy
+    from .shared import SharedStores
 
 
 def _path(value: str | PathLike[str] | None) -> Path | None:
@@ -41,6 +42,14 @@ def _an_endpoint(_: object, __: object, value: Endpoint) -> None:
 def _is_meter(_: object, __: object, value: TroupeMeter) -> None:
     if isinstance(value, type) or not callable(getattr(value, "attach", None)):
         raise TypeError(f"metrics must be an object such as Metrics(), not {value!r:.60}")
+
+
+def _stores(value: "SharedStores | str | None") -> "SharedStores | None":
+    if not isinstance(value, str):
+        return value
+    from .shared import stores_at  # noqa: PLC0415  # most programs share nothing
+
+    return stores_at(value)
 
 
 def _insertions(value: Iterable[Insertion]) -> tuple[Insertion, ...]:
@@ -97,6 +106,9 @@ class TroupeSettings:
             `limits.in_flight`.
         max_waiting_batches: requests that may wait for a batch. When so many wait, further callers
             are held back.
+        shared: what this troupe shares with those of other processes: limits, budgets and cached
+            responses. The URL of a Valkey or Redis server, such as "valkey://host:6379/0", which
+            needs `callsheet[valkey]`, or a `SharedStores`; None shares nothing.
         observer: called with a `CallEvent` at each stage of each call; one observer or several.
         inspect: the path of a socket through which `callsheet top` looks at the running troupe,
             which only this user may connect to; None for no socket.
@@ -152,6 +164,7 @@ class TroupeSettings:
         default=None, validator=optional([instance_of(int), ge(1)])
     )
     max_waiting_batches: int = attrs.field(default=200_000, validator=[instance_of(int), ge(1)])
+    shared: "SharedStores | None" = attrs.field(default=None, converter=_stores)
     observer: Observer = attrs.field(default=ignore, converter=all_of)
     inspect: Path | None = attrs.field(default=None, converter=_path)
     metrics: TroupeMeter | None = attrs.field(default=None, validator=optional(_is_meter))

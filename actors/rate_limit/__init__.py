@@ -24,6 +24,7 @@ with lazy_imports(__name__):
     from .limits import Rate as Rate
     from .reports import read_refusal as read_refusal
     from .reports import read_reports as read_reports
+    from .shared import LimitStore as LimitStore
     from .shares import GetShares as GetShares
     from .shares import LaneShare as LaneShare
     from .shares import LaneShares as LaneShares

@@ -1,0 +1,196 @@
+"""What a process and the store of shared limits say to each other.
+
+All times are spans, in seconds, so that the clocks of machines need not agree: those of an ask are
+seconds before it was sent, and those of a grant seconds after it arrived.
+
+A *scope* is a model, or a group of models, of one member; "" stands for all of them. A *limit* is
+named by a text that is the same in each process: member, scope, dimension and period.
+"""
+
+import attrs
+
+
+@attrs.frozen
+class SharedRate:
+    """A limit as it is set. That of the latest ask applies; what is used stays used.
+
+    Args:
+        limit: the name of the shared limit.
+        rate: how much it refills a second.
+        depth: how much it holds.
+        full_s: seconds until it is full, as far as the process knows. A store that has lost its
+            state takes the longest of these.
+    """
+
+    limit: str
+    rate: float
+    depth: float
+    full_s: float = 0.0
+
+
+@attrs.frozen
+class LeaseAsk:
+    """What the calls of one scope need beyond what is leased already.
+
+    Args:
+        scope: the scope of the calls.
+        amounts: how much they need of each limit in all, {limit: amount}.
+        first: how much the first of them needs, of the same limits. A lease has at least that.
+    """
+
+    scope: str
+    amounts: dict[str, float]
+    first: dict[str, float]
+
+
+@attrs.frozen
+class Correction:
+    """What was taken of a limit, other than its lease.
+
+    Args:
+        limit: the name of the shared limit.
+        amount: how much more was used than leased; negative for what is given back.
+        age_s: seconds since the lease, for what is given back: of a limit that was full since
+            then, nothing can be given back.
+    """
+
+    limit: str
+    amount: float
+    age_s: float = 0.0
+
+
+@attrs.frozen
+class LaneDemand:
+    """The calls of one lane that wait, in one scope of one process.
+
+    Args:
+        scope: the scope of the calls.
+        lane: the name of their lane.
+        weight: the weight of the lane.
+        seconds: how long the calls take of the limits of the scope if they use them alone.
+        age_s: seconds since its first call came, with the head start of its priority.
+        priority: the priority of the lane.
+    """
+
+    scope: str
+    lane: str
+    weight: float
+    seconds: float
+    age_s: float = 0.0
+    priority: int = 0
+
+
+@attrs.frozen
+class PlacesAsk:
+    """The calls in flight of a scope.
+
+    Args:
+        scope: the scope; "" for all calls.
+        most: the most calls in flight of all processes together.
+        held: the number in flight here.
+        wanted: the number that would be in flight here without this limit.
+    """
+
+    scope: str
+    most: float
+    held: int
+    wanted: int
+
+
+@attrs.frozen
+class SharedRefusal:
+    """A call that the provider refused, for the other processes.
+
+    Args:
+        scope: the scope of the call.
+        why: "too_fast" or "too_many"; see `Throttled`.
+        pause_s: seconds for which no call of the scope is admitted.
+        age_s: seconds since the refused call was admitted.
+    """
+
+    scope: str
+    why: str
+    pause_s: float
+    age_s: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class LimitAsk:
+    """One question of a process. A store that gets it again gives the same grant, once.
+
+    Args:
+        worker: the process; no other one has this name.
+        number: the number of the question. The next one has the next number.
+        epoch: the `epoch` of the last grant; "" for none.
+        seen: the `seen` of the last grant; 0 for none.
+        rates: the limits that are named below.
+        leases: what calls need, by scope.
+        corrections: what was used other than leased.
+        lanes: the calls that wait, by scope and lane; they replace those of the last question.
+        places: the calls in flight, by scope.
+        refusals: what the provider refused since the last question.
+        leaves: whether the process ends: what it holds is free then.
+    """
+
+    worker: str
+    number: int
+    epoch: str = ""
+    seen: int = 0
+    rates: tuple[SharedRate, ...] = ()
+    leases: tuple[LeaseAsk, ...] = ()
+    corrections: tuple[Correction, ...] = ()
+    lanes: tuple[LaneDemand, ...] = ()
+    places: tuple[PlacesAsk, ...] = ()
+    refusals: tuple[SharedRefusal, ...] = ()
+    leaves: bool = False
+
+
+@attrs.frozen
+class Lease:
+    """What calls of a scope may use of one limit.
+
+    After t seconds they may have used at most `min(amount, at_once + rate t)`, which may be
+    negative for some time: that is the place in line.
+
+    Args:
+        scope: the scope of the calls.
+        limit: the name of the shared limit.
+        amount: how much is leased.
+        at_once: how much of it could be used when the grant arrives; negative before its turn.
+        rate: how much more can be used a second.
+    """
+
+    scope: str
+    limit: str
+    amount: float
+    at_once: float
+    rate: float
+
+
+@attrs.frozen(kw_only=True)
+class LimitGrant:
+    """The answer to a `LimitAsk`.
+
+    Args:
+        epoch: identifies the state of the store; another one if its state was lost.
+        workers: the number of processes that use the limits, this one included.
+        leases: what the calls may use.
+        full: seconds until each limit of the ask is full, {limit: seconds}.
+        parts: the part of the limits of a scope that is due to this process, above 0 and up to 1,
+            {scope: part}.
+        weights: the weight of a lane in this process, {(scope, lane): weight}: the calls of a
+            lane may be in several processes, which share its weight.
+        places: the most calls in flight here, {scope: number}.
+        refusals: what other processes reported since the last grant, with the pause that is left.
+        seen: the number of refusals that were ever reported.
+    """
+
+    epoch: str
+    workers: int
+    leases: tuple[Lease, ...] = ()
+    full: dict[str, float] = attrs.field(factory=dict[str, float])
+    parts: dict[str, float] = attrs.field(factory=dict[str, float])
+    weights: dict[tuple[str, str], float] = attrs.field(factory=dict[tuple[str, str], float])
+    places: dict[str, int] = attrs.field(factory=dict[str, int])
+    refusals: tuple[SharedRefusal, ...] = ()
+    seen: int = 0

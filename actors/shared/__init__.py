@@ -1,0 +1,10 @@
+"""What processes share: limits, budgets, cached responses. One setting chooses where it is."""
+
+from ..lazy import lazy_imports
+
+with lazy_imports(__name__):
+    from .memory import MemoryStores as MemoryStores
+    from .outage import Outage as Outage
+    from .stores import SharedStores as SharedStores
+    from .stores import stores_at as stores_at
+    from .valkey import ValkeyStores as ValkeyStores

@@ -1,0 +1,55 @@
+"""The stores that processes share, as a protocol, and the one that a URL names."""
+
+from typing import TYPE_CHECKING, Protocol
+
+from .outage import Outage
+
+if TYPE_CHECKING:
+    from ..cache import CachePolicy, CacheStore
+    from ..rate_limit import LimitStore
+
+
+class SharedStores(Protocol):
+    """Makes the store of each stage. All processes with the same one share what is in it.
+
+    Attributes:
+        outage: what a process does while the server is away.
+    """
+
+    outage: Outage
+
+    @property
+    def name(self) -> str:
+        """What it is and where, for logs, without secrets (L8)."""
+        ...
+
+    def limits(self, endpoint: str) -> "LimitStore":
+        """Return the store of the limits of an endpoint.
+
+        Args:
+            endpoint: what identifies the account whose limits are shared, without secrets.
+        """
+        ...
+
+    def cache(self, policy: "CachePolicy") -> "CacheStore":
+        """Return the store of the response cache.
+
+        Args:
+            policy: how long responses are kept.
+        """
+        ...
+
+
+def stores_at(url: str, *, outage: Outage = "divide") -> SharedStores:
+    """Return the stores on a server. Nothing is connected yet.
+
+    Args:
+        url: the URL of a Valkey or Redis server; see `ServerUrl.parse`.
+        outage: what a process does while the server is away.
+
+    Raises:
+        ValueError: the URL names no server.
+    """
+    from .valkey import ValkeyStores  # noqa: PLC0415  # most programs share nothing
+
+    return ValkeyStores(url, outage=outage)

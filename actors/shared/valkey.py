@@ -1,0 +1,43 @@
+"""Stores on a Valkey or Redis server, for processes on one machine or many."""
+
+from typing import TYPE_CHECKING, final
+
+from ..valkey import ServerUrl
+from .outage import Outage
+
+if TYPE_CHECKING:
+    from ..cache import CachePolicy, CacheStore
+    from ..rate_limit import LimitStore
+
+
+@final
+class ValkeyStores:
+    """The stores on one server. Each store has a connection of its own while it is open.
+
+    Args:
+        url: the URL of the server; see `ServerUrl.parse`.
+        outage: what a process does while the server is away.
+
+    Raises:
+        ValueError: the URL names no server.
+    """
+
+    def __init__(self, url: str, *, outage: Outage = "divide") -> None:
+        self.url = ServerUrl.parse(url)
+        self.outage: Outage = outage
+
+    def __repr__(self) -> str:
+        return f"<ValkeyStores {self.url}>"
+
+    @property
+    def name(self) -> str:
+        """See `SharedStores`."""
+        return f"the shared server {self.url}"
+
+    def limits(self, endpoint: str) -> "LimitStore":
+        """See `SharedStores`."""
+        raise NotImplementedError(endpoint)
+
+    def cache(self, policy: "CachePolicy") -> "CacheStore":
+        """See `SharedStores`."""
+        raise NotImplementedError(policy)
