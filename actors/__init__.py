@@ -214,6 +214,8 @@ with lazy_imports(__name__):
     from .tools import ToolResult as ToolResult
     from .trio_only import trio_block as trio_block
     from .troupe import Troupe as Troupe
+    from .typed import OutputSchema as OutputSchema
+    from .typed import class_of_output as class_of_output
     from .typed import class_of_schema as class_of_schema
     from .typed import result_columns as result_columns
     from .typed import result_members as result_members

@@ -25,6 +25,7 @@ from . import (
     rate_limit,
     request,
     tool_loop,
+    typed,
 )
 from .asking import (
     ResponseStream,
@@ -204,8 +205,7 @@ class Troupe:
             ActorStopped: the troupe accepts no calls any more.
         """
         check_request(request)
-        if request.returns is not None:
-            raise ValueError("the result of a submitted call is not read; use `complete`")
+        _check_not_read(request)
         return await submit_for(
             self.first_stage,
             request,
@@ -236,8 +236,7 @@ class Troupe:
             ActorStopped: the troupe accepts no calls any more.
         """
         check_request(request)
-        if request.returns is not None:
-            raise ValueError("the result of a submitted call is not read; use `complete`")
+        _check_not_read(request)
         return submit_for_nowait(
             self.first_stage,
             request,
@@ -511,3 +510,9 @@ class Troupe:
         return CallContext(
             call or f"call-{next(self._calls)}", lane=lane, asked_at=trio.current_time()
         )
+
+
+def _check_not_read(request: Request) -> None:
+    """Refuse a request whose caller expects a result."""
+    if request.returns is not None and not typed.is_read_elsewhere(request.returns):
+        raise ValueError("the result of a submitted call is not read; use `complete`")

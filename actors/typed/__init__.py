@@ -8,7 +8,9 @@ with lazy_imports(__name__):
     from .result import InvalidResult as InvalidResult
     from .result import ResultType as ResultType
     from .result import SchemaResult as SchemaResult
+    from .result import class_of_output as class_of_output
     from .result import class_of_schema as class_of_schema
+    from .result import is_read_elsewhere as is_read_elsewhere
     from .result import read_json as read_json
     from .result import result_columns as result_columns
     from .result import result_members as result_members

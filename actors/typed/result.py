@@ -20,6 +20,7 @@ from .twin import Twins
 
 _VALUE = "value"
 _SCHEMA = "__json_schema__"  # the attribute of a class that a JSON schema was given for
+_OUTPUT = "__output_schema__"  # the attribute of a class whose code is elsewhere
 _MAX_NAME = 64  # characters that OpenAI allows
 _THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)  # of a server that leaves them in
 _FENCED = re.compile(r"^[ \t]*```(?:json)?[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -105,13 +106,19 @@ class SchemaResult:
     Args:
         name: the name of the class.
         schema: the JSON schema of an object.
+        output: the schema for the provider; None to make it from `schema`.
 
     Attributes:
         output: the schema for the provider: strict if the schema allows it.
     """
 
-    def __init__(self, name: str, schema: Mapping[str, Json]) -> None:
+    def __init__(
+        self, name: str, schema: Mapping[str, Json], output: OutputSchema | None = None
+    ) -> None:
         self._schema = dict(schema)
+        if output is not None:
+            self.output = output
+            return
         not_strict = ""
         sent = self._schema
         try:
@@ -152,16 +159,40 @@ def class_of_schema(schema: Mapping[str, Json], name: str = "answer") -> type[di
     return type(name, (dict,), {_SCHEMA: dict(schema)})
 
 
+def class_of_output(output: OutputSchema) -> type[dict[str, Json]]:
+    """Return a class that asks for results as another one does whose code is elsewhere.
+
+    `Troupe.submit` takes a request that names it: the process that has the code reads the result.
+
+    Args:
+        output: the schema that the provider gets for the other class.
+    """
+    return type(output.name, (dict,), {_OUTPUT: output})
+
+
+def is_read_elsewhere(returns: type[object]) -> bool:
+    """Return whether a class is one of `class_of_output`.
+
+    Args:
+        returns: the class of a result.
+    """
+    return isinstance(cast("object", returns), type) and _OUTPUT in vars(returns)
+
+
 @lru_cache(maxsize=256)
 def result_type(kind: object) -> ResultType | SchemaResult:
     """Return the type of a result. Making one takes milliseconds, so that it is remembered.
 
     Args:
-        kind: the type, as for `json_schema_of`; or a class of `class_of_schema`.
+        kind: the type, as for `json_schema_of`; or a class of `class_of_schema` or
+            `class_of_output`.
 
     Raises:
         TypeError: the type, or that of a field, has no JSON schema; the message names it.
     """
+    if isinstance(kind, type) and _OUTPUT in vars(kind):
+        output: OutputSchema = vars(kind)[_OUTPUT]
+        return SchemaResult(output.name, output.schema, output)
     if isinstance(kind, type) and _SCHEMA in vars(kind):
         return SchemaResult(kind.__name__, vars(kind)[_SCHEMA])
     return ResultType(kind)
@@ -201,7 +232,7 @@ def _mismatch(value: Json, schema: Mapping[str, Json]) -> str:
     """Return where a value does not match the schema of an object."""
     if not isinstance(value, dict):
         return "the text is not a JSON object"
-    properties = cast("dict[str, Json]", schema["properties"])
+    properties = cast("dict[str, Json]", schema.get("properties", {}))
     required = schema.get("required")
     for name in required if isinstance(required, list) else ():
         if name not in value:

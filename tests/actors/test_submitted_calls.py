@@ -1,5 +1,7 @@
 """A submitted call has no task that waits for it, and is reported once as any other (L9)."""
 
+import json
+
 import pytest
 import trio
 from fakes import MODEL, URL, Reply, Script, refusal
@@ -10,6 +12,7 @@ from callsheet.actors import (
     Request,
     StageObserver,
     TroupeSettings,
+    class_of_output,
     log_call,
     open_troupe,
 )
@@ -59,6 +62,16 @@ async def test_a_result_that_nothing_would_read_is_refused(autojump_clock):
     async with troupe_of(Script(Reply())) as troupe:
         with pytest.raises(ValueError, match="use `complete`"):
             await troupe.submit(request("Say a number.", returns=int))
+
+
+async def test_a_result_that_is_read_elsewhere_is_asked_for_by_its_schema(autojump_clock):
+    script = Script(Reply())
+    numbers = request("Say a number.", returns=int).output_schema
+    async with troupe_of(script) as troupe:
+        asked = request("Say a number.", returns=class_of_output(numbers))
+        assert (await (await troupe.submit(asked)).wait()).text == "Hello"
+    sent = json.loads(script.sent[0].body)
+    assert sent["response_format"]["json_schema"]["schema"] == numbers.schema
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,459 @@
+"""How rows and their ends travel between the holder of a run and its workers, as bytes.
+
+A row is its request with the ids of its call; its end is a response, or the error of the call. What
+is decoded is what was encoded, but for Python code, which no queue can carry: of a class of results
+(`Request.returns`) the schema travels, and of a tool what the model is told. The holder reads the
+results, so that `Response.parsed` is None on the way.
+
+The bytes are a head (the version of this format, and the length of the JSON), the JSON, and the
+vectors of embeddings in binary. They contain no key: a `Request` refuses headers that are secrets.
+"""
+
+import json
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, TypeVar, cast, final
+
+import attrs
+
+from ... import actors
+from ...actors import (
+    CallContext,
+    CallFailed,
+    ChatMessage,
+    Choice,
+    Json,
+    OutputSchema,
+    Request,
+    Response,
+    TokenLogprob,
+    Tool,
+    ToolCall,
+    Usage,
+    class_of_output,
+)
+from ...runtime import (
+    ActorCrashed,
+    ActorStopped,
+    AskFailed,
+    AskTimedOut,
+    Deadlock,
+    Dropped,
+    MailboxFull,
+    MailboxFunctionFailed,
+    Verdict,
+)
+
+WIRE_VERSION = 1
+"""The first byte of what this module encodes."""
+
+_HEAD = struct.Struct("<BI")  # the version, and the length of the JSON
+_ValueT = TypeVar("_ValueT")
+
+
+@attrs.frozen
+class CallEnd:
+    """How the call of a row has ended at a worker.
+
+    Args:
+        outcome: the response, or the error that the call ended with.
+        worker: the worker that has it, for messages.
+        earlier: how many times the row was given to workers that did not answer, which may have
+            been billed for it.
+    """
+
+    outcome: Response | Exception
+    worker: str = ""
+    earlier: int = 0
+
+
+class UnsendableRow(ValueError):
+    """A request that no queue can carry; the text names the part and the remedy."""
+
+
+# ------------------------------------------------------------------------------------------- rows
+
+
+def encode_call(request: Request, context: CallContext) -> bytes:
+    """Encode the request of a row, with the ids of its call.
+
+    Times on the clock of this process are left out: `CallContext.asked_at` and `came`.
+
+    Args:
+        request: the request to send.
+        context: the ids of the call, which is not a shared one.
+
+    Raises:
+        UnsendableRow: a part of the request is not JSON.
+    """
+    fields = _changed(request, _PLAIN_FIELDS)
+    fields["messages"] = [_message_fields(message) for message in request.messages]
+    if request.tools:
+        fields["tools"] = [_tool_fields(tool) for tool in request.tools]
+    if request.returns is not None and (output := request.output_schema) is not None:
+        fields["returns"] = _output_fields(output)
+    ids = _changed(context, _ID_FIELDS)
+    if context.allowed is not None:
+        ids["allowed"] = sorted(context.allowed)
+    try:
+        return _packed({"request": fields, "call": ids})
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnsendableRow(
+            f"the request cannot be given to other workers: {error}; give its schemas, tools and "
+            "extra_body as JSON values"
+        ) from None
+
+
+def decode_call(value: bytes) -> tuple[Request, CallContext]:
+    """Decode what `encode_call` has encoded.
+
+    Args:
+        value: the bytes.
+
+    Raises:
+        ValueError: the bytes are something else, or of another version of this format.
+    """
+    return _decoded(value, "row", _call_of)
+
+
+def _call_of(fields: dict[str, Any], _: memoryview) -> tuple[Request, CallContext]:
+    given: dict[str, Any] = fields["request"]
+    messages = tuple(_message(*one) for one in given.pop("messages"))
+    tools = tuple(_tool(*one) for one in given.pop("tools", ()))
+    returns = given.pop("returns", None)
+    request: Request = Request(
+        messages=messages,
+        tools=tools,
+        returns=None if returns is None else _class_of(*returns),
+        **given,
+    )
+    ids: dict[str, Any] = fields["call"]
+    if "allowed" in ids:
+        ids["allowed"] = frozenset(ids["allowed"])
+    return request, CallContext(**ids)
+
+
+def _message_fields(message: ChatMessage) -> tuple[object, ...]:
+    """Return role and content, and the other fields if there are any."""
+    if message.extra is None and message.native is None:
+        return (message.role, message.content)
+    return (message.role, message.content, message.extra, message.native)
+
+
+def _message(
+    role: Any,  # noqa: ANN401  # JSON
+    content: str,
+    extra: dict[str, Json] | None = None,
+    native: dict[str, Json] | None = None,
+) -> ChatMessage:
+    return ChatMessage(role, content, extra=extra, native=native)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class SentTool(Tool):
+    """A tool whose function is in another process.
+
+    Args:
+        strict: the schema for a strict mode; see `Tool.strict_schema`.
+    """
+
+    strict: Mapping[str, Json] = attrs.field(hash=False)
+
+    @property
+    def strict_schema(self) -> Mapping[str, Json]:
+        """The schema for a strict mode, as the function's process has made it."""
+        return self.strict
+
+
+def _tool_fields(tool: Tool) -> tuple[object, ...]:
+    return (
+        tool.name,
+        tool.description,
+        tool.parameters,
+        tool.definition,
+        tool.strict_schema,
+    )
+
+
+def _tool(
+    name: str,
+    description: str,
+    parameters: dict[str, Json],
+    definition: dict[str, Json] | None,
+    strict: dict[str, Json] | None,
+) -> Tool:
+    if strict is None:
+        return Tool(
+            name=name, description=description, parameters=parameters, definition=definition
+        )
+    return SentTool(
+        name=name,
+        description=description,
+        parameters=parameters,
+        definition=definition,
+        strict=strict,
+    )
+
+
+def _output_fields(output: OutputSchema) -> tuple[object, ...]:
+    # The schema as a text, by which the other side finds the class that it has made for it.
+    schema = json.dumps(output.schema, default=_plain, separators=(",", ":"))
+    return (output.name, schema, output.not_strict, output.is_recursive)
+
+
+@lru_cache(maxsize=64)
+def _class_of(name: str, schema: str, not_strict: str, is_recursive: bool) -> type[dict[str, Json]]:  # noqa: FBT001  # as in the bytes
+    return class_of_output(OutputSchema(name, json.loads(schema), not_strict, is_recursive))
+
+
+# ------------------------------------------------------------------------------------------- ends
+
+
+def encode_end(end: CallEnd) -> bytes:
+    """Encode how the call of a row has ended.
+
+    Args:
+        end: the response or the error, with the worker. An error that is none of a call, such as
+            that of a bug, becomes a `CallFailed` whose class has its name.
+    """
+    fields: dict[str, object] = {"worker": end.worker, "earlier": end.earlier}
+    vectors: tuple[tuple[float, ...], ...] = ()
+    if isinstance(end.outcome, Response):
+        fields["response"] = _response_fields(end.outcome)
+        vectors = end.outcome.embeddings
+    else:
+        fields["error"] = _error_fields(end.outcome)
+    try:
+        return _packed(fields, vectors)
+    except RecursionError:  # the body is nested too deeply, also for OUTPUT
+        if not isinstance(end.outcome, Response):
+            raise
+        return encode_end(attrs.evolve(end, outcome=attrs.evolve(end.outcome, body=None)))
+
+
+def decode_end(value: bytes) -> CallEnd:
+    """Decode what `encode_end` has encoded.
+
+    Args:
+        value: the bytes.
+
+    Raises:
+        ValueError: the bytes are something else, or of another version of this format.
+    """
+    return _decoded(value, "answer", _end_of)
+
+
+def _end_of(fields: dict[str, Any], rest: memoryview) -> CallEnd:
+    outcome: Response | Exception
+    if "response" in fields:
+        outcome = _response(fields["response"], rest)
+    else:
+        outcome = _error(fields["error"])
+    return CallEnd(outcome, fields["worker"], fields["earlier"])
+
+
+def _response_fields(response: Response) -> dict[str, object]:
+    fields = _changed(response, _RESPONSE_FIELDS)
+    fields["usage"] = attrs.astuple(response.usage)
+    for name in _COSTS:
+        cost = getattr(response, name)
+        fields[name] = None if cost is None else str(cost)
+    if response.choices:
+        fields["choices"] = [_choice_fields(choice) for choice in response.choices]
+    if response.embeddings:
+        fields["vectors"] = [len(vector) for vector in response.embeddings]
+    return fields
+
+
+def _response(fields: dict[str, Any], rest: memoryview) -> Response:
+    vectors: list[tuple[float, ...]] = []
+    at = 0
+    for count in fields.pop("vectors", ()):
+        vectors.append(struct.unpack_from(f"<{count}d", rest, at))
+        at += 8 * count
+    for name in _COSTS:
+        cost = fields[name]
+        fields[name] = None if cost is None else Decimal(cost)
+    fields["usage"] = Usage(*fields["usage"])
+    fields["choices"] = tuple(_choice(*one) for one in fields.pop("choices", ()))
+    return Response(embeddings=tuple(vectors), **fields)
+
+
+def _choice_fields(choice: Choice) -> tuple[object, ...]:
+    """Return text and finish reason, and the other fields if there are any."""
+    more = _changed(choice, _CHOICE_FIELDS)
+    if choice.tool_calls:
+        more["tool_calls"] = [attrs.astuple(call) for call in choice.tool_calls]
+    if choice.logprobs:
+        more["logprobs"] = [attrs.astuple(token) for token in choice.logprobs]
+    return (choice.text, choice.finish_reason, *([more] if more else []))
+
+
+def _choice(text: str, reason: str | None, more: dict[str, Any] | None = None) -> Choice:
+    more = more or {}
+    more["tool_calls"] = tuple(ToolCall(*one) for one in more.get("tool_calls", ()))
+    more["logprobs"] = tuple(_token(*one) for one in more.get("logprobs", ()))
+    more["annotations"] = tuple(more.get("annotations", ()))
+    return Choice(text, reason, **more)
+
+
+def _token(token: str, logprob: float | None, top: Iterable[tuple[str, float]]) -> TokenLogprob:
+    return TokenLogprob(token, logprob, tuple((name, value) for name, value in top))
+
+
+# ------------------------------------------------------------------------------------------ errors
+
+_CALL_ERRORS = (
+    *("AuthenticationFailed", "BadRequest", "BatchUnavailable", "BudgetExceeded", "CallFailed"),
+    *("ConnectionFailed", "ContentFiltered", "DeadlineTooShort", "LedgerUnavailable"),
+    *("MalformedResponse", "ProviderUnavailable", "QuotaExhausted", "RateLimited"),
+    *("RequestTooLarge", "ResultNotValid", "SendTimedOut", "TurnTooLate", "UnreadableEndpoint"),
+)
+_ASK_ERRORS: tuple[type[Exception], ...] = (
+    *(ActorCrashed, ActorStopped, AskFailed, AskTimedOut, Deadlock, Dropped, MailboxFull),
+    *(MailboxFunctionFailed, TypeError, ValueError),
+)
+
+
+@lru_cache(maxsize=1)
+def _known_errors() -> dict[str, type[Exception]]:
+    found = {kind.__name__: kind for kind in _ASK_ERRORS}
+    return found | {name: getattr(actors, name) for name in _CALL_ERRORS}
+
+
+def _error_fields(error: Exception) -> dict[str, object]:
+    """Return the names of an error's classes, the most special first, its text and its values."""
+    known = _known_errors()
+    names: list[str] = []
+    for kind in type(error).__mro__:
+        names.append(kind.__name__)
+        if known.get(kind.__name__) is kind:
+            break
+    else:  # the error of a bug
+        names = [type(error).__name__, "CallFailed"]
+    values = [
+        (name, *found) for name, value in vars(error).items() if (found := _value_fields(value))
+    ]
+    return {"kinds": names, "text": str(error), "values": values}
+
+
+def _error(fields: dict[str, Any]) -> Exception:
+    name, *bases = fields["kinds"]
+    kind = _known_errors().get(name) or _unknown_error(name, tuple(bases))
+    error = kind.__new__(kind, fields["text"])
+    error.args = (fields["text"],)
+    if isinstance(error, CallFailed):
+        CallFailed.__init__(error, fields["text"])  # a value may be missing
+    for attribute, form, value in fields["values"]:
+        setattr(error, attribute, _VALUES[form](value))
+    return error
+
+
+@lru_cache(maxsize=64)
+def _unknown_error(name: str, bases: tuple[str, ...]) -> type[Exception]:
+    """Return a class for an error of a stage of the worker's own."""
+    known = _known_errors()
+    base = next((known[one] for one in bases if one in known), CallFailed)
+    return cast("type[Exception]", type(name, (base,), {"__doc__": "An error of a worker."}))
+
+
+def _value_fields(value: object) -> tuple[str, object] | None:
+    """Return how a value of an error is read and its JSON; None if it cannot travel."""
+    if isinstance(value, Decimal):
+        return "decimal", str(value)
+    if isinstance(value, Usage):
+        return "usage", attrs.astuple(value)
+    if isinstance(value, Verdict):
+        return "verdict", value.value
+    if isinstance(value, Response):  # its text tells what it is about
+        response = cast("Response", value)
+        return "response", _response_fields(attrs.evolve(response, embeddings=(), body=None))
+    try:
+        json.dumps(value, default=_plain)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return "json", value
+
+
+_VALUES: Mapping[str, Callable[[Any], object]] = {
+    "decimal": Decimal,
+    "usage": lambda fields: Usage(*fields),
+    "verdict": Verdict,
+    "response": lambda fields: _response(fields, memoryview(b"")),
+    "json": lambda value: value,
+}
+
+
+# ------------------------------------------------------------------------------------------- bytes
+
+
+def _defaults(kind: type[attrs.AttrsInstance], *left_out: str) -> tuple[tuple[str, object], ...]:
+    """Return the fields of a class with their default values."""
+    return tuple(
+        (field.name, _default_of(field.default))
+        for field in attrs.fields(kind)
+        if field.name not in left_out
+    )
+
+
+def _default_of(default: object) -> object:
+    """Return a default value; for a field without one, a value that no field has."""
+    factory: Callable[[], object] | None = getattr(default, "factory", None)
+    return default if factory is None else factory()
+
+
+_COSTS = ("cost_usd", "reported_cost_usd", "listed_cost_usd")
+_PLAIN_FIELDS = _defaults(Request, "messages", "tools", "returns")
+_ID_FIELDS = _defaults(CallContext, "allowed", "came", "asked_at", "shared_by", "shared_as")
+_RESPONSE_FIELDS = _defaults(Response, *_COSTS, "usage", "choices", "embeddings", "parsed")
+_CHOICE_FIELDS = _defaults(Choice, "text", "finish_reason", "tool_calls", "logprobs", "parsed")
+
+
+def _changed(given: object, fields: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """Return the fields that do not have their default value."""
+    found: dict[str, object] = {}
+    for name, default in fields:
+        value = getattr(given, name)
+        if value is not default and value != default:
+            found[name] = value
+    return found
+
+
+def _packed(fields: dict[str, object], vectors: Iterable[tuple[float, ...]] = ()) -> bytes:
+    # The standard library's JSON: a text may contain half a surrogate pair, and a number may be
+    # infinite or longer than 64 bits.
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    document = text.encode("utf-8", "surrogatepass")
+    binary = (struct.pack(f"<{len(vector)}d", *vector) for vector in vectors)
+    return b"".join((_HEAD.pack(WIRE_VERSION, len(document)), document, *binary))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[str, Json]", value))
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
+
+
+def _decoded(
+    value: bytes, what: str, read: Callable[[dict[str, Any], memoryview], _ValueT]
+) -> _ValueT:
+    try:
+        version, length = _HEAD.unpack_from(value)
+    except struct.error:
+        raise ValueError(f"this is no {what} of a shared run") from None
+    if version != WIRE_VERSION:
+        raise ValueError(
+            f"a {what} of the run has format {version}, and this Callsheet reads format "
+            f"{WIRE_VERSION}; use the same version of Callsheet on all machines"
+        )
+    rest = memoryview(value)[_HEAD.size :]
+    try:
+        fields: dict[str, Any] = json.loads(bytes(rest[:length]).decode("utf-8", "surrogatepass"))
+        return read(fields, rest[length:])
+    except (LookupError, TypeError, ArithmeticError, AttributeError, struct.error) as error:
+        raise ValueError(f"this is no {what} of a shared run: {type(error).__name__}") from None
+    except ValueError as error:
+        raise ValueError(f"this is no {what} of a shared run: {error}") from None
