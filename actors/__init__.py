@@ -181,6 +181,11 @@ with lazy_imports(__name__):
     from .routing import RouterActor as RouterActor
     from .routing import Routing as Routing
     from .settings import TroupeSettings as TroupeSettings
+    from .shared import MemoryStores as MemoryStores
+    from .shared import Outage as Outage
+    from .shared import SharedStores as SharedStores
+    from .shared import ValkeyStores as ValkeyStores
+    from .shared import stores_at as stores_at
     from .spent import Spent as Spent
     from .stages import ExplainStage as ExplainStage
     from .stages import Insertion as Insertion
@@ -219,6 +224,14 @@ with lazy_imports(__name__):
     from .typed import class_of_schema as class_of_schema
     from .typed import result_columns as result_columns
     from .typed import result_members as result_members
+    from .valkey import SCHEMES as SCHEMES
+    from .valkey import Hints as Hints
+    from .valkey import ServerAway as ServerAway
+    from .valkey import ServerScript as ServerScript
+    from .valkey import ServerUrl as ServerUrl
+    from .valkey import UnsuitableServer as UnsuitableServer
+    from .valkey import ValkeyClient as ValkeyClient
+    from .valkey import open_valkey as open_valkey
     from .vendors import OLD_DAYS as OLD_DAYS
     from .vendors import VENDORS as VENDORS
     from .vendors import ApiError as ApiError

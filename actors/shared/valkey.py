@@ -29,6 +29,15 @@ class ValkeyStores:
     def __repr__(self) -> str:
         return f"<ValkeyStores {self.url}>"
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether these are the same stores, so that settings can be compared."""
+        if not isinstance(other, ValkeyStores):
+            return NotImplemented
+        return self.url == other.url and self.outage == other.outage
+
+    def __hash__(self) -> int:
+        return hash((self.url, self.outage))
+
     @property
     def name(self) -> str:
         """See `SharedStores`."""

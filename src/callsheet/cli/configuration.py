@@ -3,18 +3,30 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import click
 from click.core import ParameterSource
 
 from ..actors import LedgerPolicy, Limits, Timeouts, TroupeSettings, UnwrittenCosts
-from ..config import CONFIG_VARIABLE, Config, ConfigError, read_config, read_variables
+from ..config import (
+    CONFIG_VARIABLE,
+    SHARED_URL_VARIABLE,
+    Config,
+    ConfigError,
+    read_config,
+    read_variables,
+)
 from ..endpoints import EndpointChoice
 from .options import FILE_ENDPOINT, HAS_NO_LEDGER, timeouts_of
 from .sections import SectionedCommand, option
 
+if TYPE_CHECKING:
+    from ..actors import SharedStores
+
 _CONFIG = "callsheet.config"
+_SHARED = "callsheet.shared"  # under it, the context of a command has the stores of --shared
 _COMMAND_LINE = ParameterSource.COMMANDLINE
 _HELP = frozenset({"--help", "-h"})
 _OF_OPTIONS = ("limits", "timeouts", "prompt_caching", "prices", "recipe", "ledger")
@@ -42,6 +54,41 @@ def config_options(command: Callable[..., object]) -> Callable[..., object]:
     ):
         command = one(command)
     return command
+
+
+def _keep_shared(ctx: click.Context, _: click.Parameter, url: str | None) -> None:
+    """Keep the stores of `--shared`, which may have a password, so that nothing shows it (L8)."""
+    if url is None:
+        return
+    try:
+        config: Config = ctx.meta.get(_CONFIG) or Config()
+        ctx.meta[_SHARED] = config.shared.stores(os.environ, url)
+    except ValueError as error:
+        raise click.UsageError(f"--shared: {error}", ctx) from None
+
+
+shared_option = option(
+    "--shared",
+    section="Limits",
+    metavar="URL",
+    callback=_keep_shared,
+    expose_value=False,
+    help="A Valkey or Redis server through which processes share limits, budgets and cached "
+    "responses, such as valkey://host:6379. Default: that of the settings file, or "
+    f"${SHARED_URL_VARIABLE}, which keeps a password out of sight.",
+)
+"""Adds `--shared`, whose value `shared_stores` returns."""
+
+
+def shared_stores(config: Config) -> "SharedStores | None":
+    """Return what a command shares: by its option `--shared`, or by its settings file.
+
+    Args:
+        config: what the settings file says.
+    """
+    ctx = click.get_current_context()
+    found: SharedStores | None = ctx.meta.get(_SHARED) or config.stores
+    return found
 
 
 class ConfiguredCommand(SectionedCommand):
@@ -146,6 +193,7 @@ def with_config(config: Config, settings: TroupeSettings, choice: EndpointChoice
     if settings.inspect is not None:
         of_options.add("inspect")  # an option names the socket
     found = config.apply(settings, but=of_options, is_chosen=is_chosen)
+    found = attrs.evolve(found, shared=shared_stores(config))
     members = {
         name: _overridden(limits, settings.limits) for name, limits in found.member_limits.items()
     }

@@ -16,6 +16,7 @@ _KEY_NAMES = frozenset({"api_key", "apikey", "key", "token", "secret", "password
 _KEY_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key"})
 _PRIVATE_KEY = "PRIVATE KEY-----"  # of a PEM file
 _NO_KEYS = frozenset({"gateway.tls.key"})  # a path
+_SHARED_URL = "shared.url"
 _OF_HEADER = re.compile(r"\.headers\..*(auth|key|token|secret|cookie|password|credential)")
 
 
@@ -81,6 +82,12 @@ def read_document(path: str | PathLike[str]) -> Document:
         raise ConfigError("is nested too deeply", source=source) from None
     except ValueError:  # Python's limit of 4,300 digits
         raise ConfigError("has a number of too many digits", source=source) from None
+    if found == _SHARED_URL:
+        problem = (
+            "has a password, which does not belong in a file; put the URL into a variable of the "
+            'environment, and name that here: url_env = "VARIABLE"'
+        )
+        raise ConfigError(problem, source=source, field=found)
     if found is not None:
         problem = (
             "looks like a key, which does not belong in a file; put it in a variable of the "

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import attrs
 
@@ -32,8 +32,12 @@ from ..actors import (
 from ..endpoints import choose_endpoint
 from .document import ConfigError, Document, read_document
 from .endpoints import ChosenEndpoint, EndpointTables
+from .shared import SHARED, SharedTable
 from .tables import as_table, check_names, explained, read_value
 from .variables import CONFIG_VARIABLE, read_environment
+
+if TYPE_CHECKING:
+    from ..actors import SharedStores
 
 SECTIONS: Mapping[str, object] = {
     "limits": Limits,
@@ -51,6 +55,7 @@ SECTIONS: Mapping[str, object] = {
     "prompt_caching": Literal["off", "order", "auto"],
     "prices": Path,
     "recipe": Path,
+    SHARED: SharedTable,
     "inspect": Path,
     "streaming": bool,
     "max_concurrent_posts": int,
@@ -80,6 +85,7 @@ class Config:
         further: the sections that the caller has asked for besides, by their names.
         members: the tables and single settings at the top of the file, as TOML has them.
         endpoints: the tables of its endpoints, of which a program can make several.
+        shared: the table ``[shared]``, whose stores are in `values` if it has a URL.
     """
 
     source: str = ""
@@ -90,11 +96,17 @@ class Config:
     further: Mapping[str, object] = attrs.field(factory=dict[str, object])
     members: Mapping[str, object] = attrs.field(factory=dict[str, object], repr=False)
     endpoints: EndpointTables = attrs.field(factory=EndpointTables)
+    shared: SharedTable = attrs.field(factory=SharedTable)
 
     @property
     def folder(self) -> Path:
         """What relative paths in the file are relative to."""
         return self.endpoints.folder
+
+    @property
+    def stores(self) -> "SharedStores | None":
+        """What the table ``[shared]`` names; None if nothing is shared."""
+        return cast("SharedStores | None", self.values.get(SHARED))
 
     @property
     def endpoint_reason(self) -> str:
@@ -164,6 +176,10 @@ def read_config(
         }
         files = {name: cast("Path", values[name]) for name in _FILES if name in values}
         values |= {name: _loaded(name, file) for name, file in files.items()}
+        shared = cast("SharedTable", values.pop(SHARED, SharedTable()))
+        shared = shared.overridden({path[1] for path in given if path[0] == SHARED and path[1:]})
+        if (stores := shared.stores(environ)) is not None:
+            values[SHARED] = stores
         given_limits = {path[1]: value for path, (_, value) in given.items() if path[0] == "limits"}
         endpoints = EndpointTables.of(document, given_limits, environ)
         chosen = ChosenEndpoint()
@@ -180,6 +196,7 @@ def read_config(
         further={name: value for name, value in values.items() if name in further},
         members=members,
         endpoints=endpoints,
+        shared=shared,
     )
 
 

@@ -19,6 +19,9 @@ CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 ADMIN_KEY_VARIABLE = f"{PREFIX}ADMIN_KEY"
 """Has the admin key of a gateway, unless its file names another variable."""
 
+SHARED_URL_VARIABLE = f"{PREFIX}SHARED_URL"
+"""Has the URL of the server that processes share, which may have a password."""
+
 # that are no settings
 _OTHERS = (CONFIG_VARIABLE, ADMIN_KEY_VARIABLE, f"{PREFIX}DEBUG", f"{PREFIX}PRICES")
 _ALIKE = 0.88  # how much a name must resemble one that is known to be taken for a mistake

@@ -18,6 +18,7 @@ from ..configuration import (
     config_options,
     configured,
     limits_from,
+    shared_option,
     timeouts_from,
 )
 from ..files import check_extra_files
@@ -90,6 +91,7 @@ __all__ = ["compose"]
     help="Write one JSON object per topic and line, instead of Markdown.",
 )
 @limit_options
+@shared_option
 @timeout_option
 @option(
     "--deadline",
