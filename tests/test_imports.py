@@ -74,6 +74,14 @@ def test_importing_a_troupe_loads_no_optional_stage(room):
     assert not loaded_of(modules_after(TROUPE), f"callsheet.actors.{room}")
 
 
+def test_importing_a_troupe_or_a_url_loads_no_client_of_a_shared_server():
+    clients = {"coredis", "beartype"}
+    assert not modules_after(TROUPE) & clients
+    stores = f"{TROUPE}\nfrom callsheet.actors import shared"
+    made = f"{stores}\nshared.stores_at('redis://localhost'), shared.MemoryStores()"
+    assert not modules_after(made, blocked=tuple(clients)) & clients
+
+
 def test_importing_a_troupe_loads_no_batch_api():
     loaded = loaded_of(modules_after(TROUPE), "callsheet.actors.vendors")
     assert not {name for name in loaded if ".batch_" in name}

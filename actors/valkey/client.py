@@ -4,28 +4,39 @@ No command is repeated by the client: after a time-out it may have been done. Sc
 to repeat instead, and their callers repeat them.
 """
 
+import logging
+import ssl
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from hashlib import sha1
 from math import inf
-from types import ModuleType
-from typing import TYPE_CHECKING, Protocol, cast, final
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast, final
 
 import attrs
 import trio
 
+from ..storage import StorageError
 from .errors import ServerAway, UnsuitableServer
 from .url import ServerUrl
 
 if TYPE_CHECKING:
     import coredis
+    from coredis.connection import BaseConnection
+    from coredis.pool import ConnectionPool
     from coredis.typing import KeyT, ValueT
 
+    from .pool import SteadyPool
+
 _COMMAND_S = 2.0  # for an answer of the server, which takes less than a millisecond
-_CONNECT_S = 2.0
 _HINT_S = 1.0  # a subscription that went deaf is noticed by then
 _HINTS_HELD = 64  # that wait to be taken
 _OLDEST = 6  # the major version from which there is RESP3
+_NEWER = "use Valkey, or Redis 6 or later"
+_ONE_SERVER = "give the URL of a server without cluster mode"
+_CERTIFICATE = (
+    "check the certificate and the host name in the URL; SSL_CERT_FILE names further authorities"
+)
+_PASSES = ("OOM", "MISCONF", "LOADING", "BUSY", "MASTERDOWN", "NOREPLICAS")
 _EXTRA = "install it with the extra: pip install 'callsheet[valkey]', or uv sync --extra valkey"
 
 
@@ -66,11 +77,15 @@ class ValkeyClient:
     Args:
         url: where the server is.
         client: the coredis client.
+        nursery: for the tasks that read hints.
     """
 
-    def __init__(self, url: ServerUrl, client: "coredis.Redis[bytes]") -> None:
+    def __init__(
+        self, url: ServerUrl, client: "coredis.Redis[bytes]", nursery: trio.Nursery
+    ) -> None:
         self.url = url
         self._client = client
+        self._nursery = nursery
 
     def __repr__(self) -> str:
         return f"<ValkeyClient {self.url}>"
@@ -84,7 +99,7 @@ class ValkeyClient:
         """Send one command, once at most.
 
         Args:
-            parts: the name of the command and its arguments.
+            parts: the name of the command, in one word, and its arguments.
             wait_s: how long the server may take longer, in seconds, because the command blocks.
 
         Returns:
@@ -99,7 +114,7 @@ class ValkeyClient:
         name, *arguments = parts
         with self._translated(_COMMAND_S + wait_s):
             request = self._client.create_request(
-                str(name).encode() if isinstance(name, str) else cast("bytes", name),
+                str(name).encode().upper(),  # by which coredis knows those that block
                 *cast("Sequence[KeyT]", arguments),
                 callback=NoopCallback[object](),
             )
@@ -141,25 +156,35 @@ class ValkeyClient:
             channel: the name of the channel.
         """
         send, receive = trio.open_memory_channel[bytes](_HINTS_HELD)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read_hints, channel, send)
+        reading = trio.CancelScope()
+        self._nursery.start_soon(self._read_hints, channel, send, reading)
+        try:
             yield _Subscription(receive)
-            nursery.cancel_scope.cancel()
+        finally:
+            reading.cancel()
 
-    async def _read_hints(self, channel: str, send: trio.MemorySendChannel[bytes]) -> None:
+    async def _read_hints(
+        self, channel: str, send: trio.MemorySendChannel[bytes], reading: trio.CancelScope
+    ) -> None:
         """Read the channel; subscribe again when the server was away."""
-        while True:
-            with suppress(ServerAway), self._translated(inf):
-                async with self._client.pubsub(channels=[channel]) as subscription:
-                    # A subscription can end without an error, and then nothing comes: ask.
-                    while True:
-                        message = await subscription.get_message(
-                            ignore_subscribe_messages=True, timeout=_HINT_S
-                        )
-                        if message is not None:
-                            with suppress(trio.WouldBlock):  # one hint is as good as many
-                                send.send_nowait(cast("bytes", message["data"]))
-            await trio.sleep(_HINT_S)
+        from coredis.retry import NoRetryPolicy  # noqa: PLC0415  # needs the extra
+
+        with reading:
+            while True:
+                # The commands of the store report what is wrong with the server.
+                with suppress(StorageError), self._translated(inf):
+                    async with self._client.pubsub(
+                        channels=[channel], retry_policy=NoRetryPolicy()
+                    ) as subscription:
+                        # A subscription can end without an error, and then nothing comes: ask.
+                        while True:
+                            message = await subscription.get_message(
+                                ignore_subscribe_messages=True, timeout=_HINT_S
+                            )
+                            if message is not None:
+                                with suppress(trio.WouldBlock):  # one hint is as good as many
+                                    send.send_nowait(cast("bytes", message["data"]))
+                await trio.sleep(_HINT_S)
 
     async def check(self, *, keeps: bool) -> None:
         """Check that the server is one that may be used.
@@ -173,21 +198,25 @@ class ValkeyClient:
             UnsuitableServer: it is too old, may forget keys when its memory is full, or keeps
                 nothing on disk although it must.
         """
-        server = _info(await self.command("INFO", "server"))
-        version = server.get("valkey_version") or server.get("redis_version", "0")
-        if int(version.partition(".")[0] or 0) < _OLDEST:
+        found = _info(await self.command("INFO"))
+        version = found.get("valkey_version") or found.get("redis_version", "0")
+        major = version.partition(".")[0]
+        if not major.isdecimal() or int(major) < _OLDEST:
+            raise UnsuitableServer(self.name, f"it has version {version}", _NEWER)
+        if found.get("redis_mode") == "cluster":
+            raise UnsuitableServer(self.name, "it is a cluster", _ONE_SERVER)
+        if found.get("role") == "slave":
             raise UnsuitableServer(
-                self.name, f"it has version {version}", "use Valkey, or Redis 6 or later"
+                self.name, "it is a replica, which takes no changes", "give the URL of its primary"
             )
-        memory = _info(await self.command("INFO", "memory"))
-        policy = memory.get("maxmemory_policy", "noeviction")
-        if int(memory.get("maxmemory", "0")) and policy != "noeviction":
+        policy = found.get("maxmemory_policy", "noeviction")
+        if int(found.get("maxmemory", "0")) and policy != "noeviction":
             raise UnsuitableServer(
                 self.name,
                 f"it forgets keys when its memory is full (maxmemory-policy {policy})",
                 "set maxmemory-policy noeviction",
             )
-        if keeps and _info(await self.command("INFO", "persistence")).get("aof_enabled") != "1":
+        if keeps and found.get("aof_enabled") != "1":
             raise UnsuitableServer(
                 self.name,
                 "it keeps nothing on disk (appendonly no), and what it lost would be paid twice",
@@ -196,27 +225,19 @@ class ValkeyClient:
 
     @contextmanager
     def _translated(self, within_s: float) -> Generator[None]:
-        from coredis import exceptions  # noqa: PLC0415  # needs the extra
-        from coredis.typing import RedisError  # noqa: PLC0415
+        from coredis.typing import RedisError  # noqa: PLC0415  # needs the extra
 
         try:
             with trio.fail_after(within_s):
                 yield
         except (trio.TooSlowError, TimeoutError):
+            # A connection on which nothing comes may be dead without an error for minutes.
+            self._client.connection_pool.disconnect()
             raise ServerAway(self.name, f"no answer in {within_s:g} s") from None
-        except exceptions.AuthenticationError as error:
-            raise UnsuitableServer(
-                self.name, _first_line(error), "check the user name and password in the URL"
-            ) from None
-        except (exceptions.ConnectionError, OSError) as error:
-            raise ServerAway(self.name, _first_line(error)) from None
-        except exceptions.ReadOnlyError as error:
-            raise ServerAway(self.name, _first_line(error)) from None
-        except RedisError as error:
-            text = _first_line(error)
-            if text.startswith(("OOM", "MISCONF", "LOADING", "BUSY", "CLUSTERDOWN", "MASTERDOWN")):
-                raise ServerAway(self.name, text, "make room for it, or wait") from None
-            raise UnsuitableServer(self.name, text) from None
+        except (RedisError, OSError) as error:
+            raise _translation(self.name, error) from None
+        except ExceptionGroup as group:
+            raise _translation(self.name, _first_of(cast("Exception", group))) from None
 
 
 @final
@@ -237,40 +258,80 @@ class _Subscription:
 async def open_valkey(url: ServerUrl) -> AsyncGenerator[ValkeyClient]:
     """Open a connection, which is made when it is first needed, and again when it was lost.
 
+    An error of the block comes out of it as it is, not in a group.
+
     Args:
         url: where the server is.
 
     Raises:
         UnsuitableServer: coredis is not installed.
     """
-    coredis = _coredis(url)
-    from coredis.retry import NoRetryPolicy  # noqa: PLC0415  # needs the extra
+    pool = _pool(url)
+    import coredis  # noqa: PLC0415  # needs the extra
+    from coredis.retry import NoRetryPolicy  # noqa: PLC0415
 
     client = coredis.Redis(
-        host=url.host or None,
-        port=url.port if url.host else None,
-        db=url.database,
-        username=url.username or None,
-        password=url.password or None,
-        unix_socket_path=url.socket or None,
-        ssl=url.tls,
-        connect_timeout=_CONNECT_S,
+        connection_pool=cast("ConnectionPool[BaseConnection]", pool),  # it needs no more than that
         verify_version=False,
         decode_responses=False,
         retry_policy=NoRetryPolicy(),
     )
-    async with client:
-        yield ValkeyClient(url, client)
+    async with _apart(client), _apart(trio.open_nursery()) as nursery:
+        try:
+            yield ValkeyClient(url, client, nursery)
+        finally:
+            nursery.cancel_scope.cancel()
 
 
-def _coredis(url: ServerUrl) -> ModuleType:
+def _pool(url: ServerUrl) -> "SteadyPool[BaseConnection]":
     try:
-        import coredis  # noqa: PLC0415  # needs the extra
+        from coredis.connection import (  # noqa: PLC0415  # needs the extra
+            TCPConnection,
+            TCPLocation,
+            UnixDomainSocketConnection,
+        )
+        from coredis.connection._uds import UnixDomainSocketLocation  # noqa: PLC0415
+
+        from .pool import SteadyPool  # noqa: PLC0415
     except ModuleNotFoundError:
         raise UnsuitableServer(
             f"the shared server {url}", "coredis is not installed", _EXTRA
         ) from None
-    return coredis
+    # What it logs, with tracebacks, is raised as well.
+    if (logger := logging.getLogger("coredis")).level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
+    return SteadyPool(
+        connection_class=UnixDomainSocketConnection if url.socket else TCPConnection,
+        location=UnixDomainSocketLocation(url.socket)
+        if url.socket
+        else TCPLocation(url.host, url.port),
+        db=url.database,
+        username=url.username or None,
+        password=url.password or None,
+        # The default of coredis checks no host name.
+        ssl_context=ssl.create_default_context() if url.tls else None,
+    )
+
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def _apart(block: AbstractAsyncContextManager[T]) -> AsyncGenerator[T]:
+    """Hold a block that has tasks, so that an error of the caller's is put in no group by it."""
+    error: Exception | None = None
+    try:
+        async with block as held:
+            try:
+                yield held
+            except Exception as raised:  # noqa: BLE001  # it is raised again
+                error = raised
+    finally:
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # or else it and this frame are a reference cycle
 
 
 def _info(reply: object) -> dict[str, str]:
@@ -278,6 +339,38 @@ def _info(reply: object) -> dict[str, str]:
     text = reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)
     pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
     return {name: value.strip() for name, _, value in pairs}
+
+
+def _translation(name: str, error: Exception) -> StorageError:
+    """Return the error of ours for one of the server, of coredis or of the operating system."""
+    from coredis import exceptions  # noqa: PLC0415  # needs the extra
+
+    text = _first_line(error)
+    if isinstance(cause := error.__cause__, ssl.SSLError | ssl.CertificateError):
+        reason = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or str(cause)
+        return UnsuitableServer(name, f"there is no TLS connection: {reason}", _CERTIFICATE)
+    if isinstance(error, exceptions.MovedError | exceptions.AskError):
+        return UnsuitableServer(name, f"it is a cluster ({text})", _ONE_SERVER)
+    for kind, remedy in (
+        (exceptions.AuthenticationError, "check the user name and password in the URL"),
+        (exceptions.AuthorizationError, "give the user of the URL the right to do this"),
+        (exceptions.UnknownCommandError, _NEWER),
+        (exceptions.InvalidResponse, "give the URL of a Valkey or Redis server"),
+    ):
+        if isinstance(error, kind):
+            return UnsuitableServer(name, text, remedy)
+    if isinstance(error, exceptions.ConnectionError | OSError):
+        return ServerAway(name, text)
+    passes = exceptions.ReadOnlyError | exceptions.ClusterDownError | exceptions.TryAgainError
+    if isinstance(error, passes) or text.startswith(_PASSES):
+        return ServerAway(name, text, "make room for it, or wait")
+    return UnsuitableServer(name, text)
+
+
+def _first_of(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
+    return error
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """The URL of a Valkey or Redis server."""
 
 from typing import Self, final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 import attrs
 
@@ -11,6 +11,8 @@ SCHEMES = ("valkey", "valkeys", "redis", "rediss", "unix")
 _TLS = ("valkeys", "rediss")
 _PORT = 6379
 _MAX_SOCKET_PATH = 107  # bytes; the operating system takes no more
+_MAX_DATABASE = 9  # digits
+_ESCAPE = "in a password, write / as %2F, ? as %3F, # as %23 and @ as %40"
 
 
 @final
@@ -51,11 +53,12 @@ class ServerUrl:
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError:
-            raise ValueError("the URL of the shared server is malformed") from None
+        except ValueError:  # its text may have a part of the password
+            raise ValueError(f"the URL of the shared server is malformed; {_ESCAPE}") from None
         if parts.scheme not in SCHEMES:
             known = ", ".join(f"{name}://" for name in SCHEMES)
-            shown = f"{parts.scheme}://" if parts.scheme else "a URL without a scheme"
+            is_one = bool(parts.scheme) and url.startswith(f"{parts.scheme}://")
+            shown = f"{parts.scheme}://" if is_one else "a URL without a scheme"
             raise ValueError(f"the URL of the shared server must begin with {known}; not {shown}")
         username, password = unquote(parts.username or ""), unquote(parts.password or "")
         if parts.scheme == "unix":
@@ -65,15 +68,13 @@ class ServerUrl:
                 username=username,
                 password=password,
             )
+        shape = f"it is {parts.scheme}://user:password@host:6379/0; {_ESCAPE}"
         if not parts.hostname:
-            raise ValueError(
-                f"the URL of the shared server names no host; write {parts.scheme}://host:6379/0"
-            )
+            raise ValueError(f"the URL of the shared server names no host; {shape}")
         if parts.query or parts.fragment:
-            raise ValueError(
-                "the URL of the shared server has options that are not known; it is "
-                f"{parts.scheme}://user:password@host:6379/0"
-            )
+            raise ValueError(f"the URL of the shared server has options or a fragment; {shape}")
+        if port == 0:
+            raise ValueError("the URL of the shared server has the port 0; leave it out for 6379")
         return cls(
             host=parts.hostname,
             port=_PORT if port is None else port,
@@ -86,7 +87,8 @@ class ServerUrl:
     def __str__(self) -> str:
         """Return the URL without user name and password."""
         if self.socket:
-            return f"unix://{self.socket}" + (f"?db={self.database}" if self.database else "")
+            path = quote(self.socket)
+            return f"unix://{path}" + (f"?db={self.database}" if self.database else "")
         host = f"[{self.host}]" if ":" in self.host else self.host
         scheme = "rediss" if self.tls else "redis"
         return f"{scheme}://{host}:{self.port}/{self.database}"
@@ -94,9 +96,10 @@ class ServerUrl:
 
 def _socket(parts: SplitResult) -> str:
     path = unquote(parts.netloc.rpartition("@")[2] + parts.path)
-    if not path.startswith("/"):
+    if not path.startswith("/") or "\0" in path or parts.fragment:
         raise ValueError(
-            "the URL of a Unix socket needs the whole path, such as unix:///run/valkey.sock"
+            "the URL of a Unix socket needs the whole path, such as unix:///run/valkey.sock; "
+            f"{_ESCAPE}"
         )
     if len(path.encode()) > _MAX_SOCKET_PATH:
         raise ValueError(f"the path of a Unix socket has at most {_MAX_SOCKET_PATH} bytes: {path}")
@@ -104,15 +107,20 @@ def _socket(parts: SplitResult) -> str:
 
 
 def _options(parts: SplitResult) -> dict[str, str]:
-    found = dict(parse_qsl(parts.query))
-    if unknown := found.keys() - {"db"}:
+    found = {
+        name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()
+    }
+    if found.keys() - {"db"}:
         raise ValueError(
-            f"the URL of the shared server has the option {min(unknown)!r}; only db is known"
+            "the URL of the shared server has an option that is not known; a Unix socket has ?db=0 "
+            f"alone; {_ESCAPE}"
         )
     return found
 
 
 def _database(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise ValueError(f"the database of the shared server must be a number, not {text!r:.40}")
+    if not text.isascii() or not text.isdigit() or len(text) > _MAX_DATABASE:
+        raise ValueError(
+            f"the database in the URL of the shared server must be a number, such as /0; {_ESCAPE}"
+        )
     return int(text)
