@@ -198,6 +198,7 @@ with lazy_imports(__name__):
     from .storage import DatabaseFormat as DatabaseFormat
     from .storage import FileInUse as FileInUse
     from .storage import ForeignFile as ForeignFile
+    from .storage import GroupCommit as GroupCommit
     from .storage import InThread as InThread
     from .storage import OtherVersion as OtherVersion
     from .storage import StorageError as StorageError
