@@ -181,8 +181,11 @@ with lazy_imports(__name__):
     from .routing import RouterActor as RouterActor
     from .routing import Routing as Routing
     from .settings import TroupeSettings as TroupeSettings
+    from .shared import MemoryRecords as MemoryRecords
     from .shared import MemoryStores as MemoryStores
     from .shared import Outage as Outage
+    from .shared import Records as Records
+    from .shared import RecordStore as RecordStore
     from .shared import SharedStores as SharedStores
     from .shared import ValkeyStores as ValkeyStores
     from .shared import stores_at as stores_at

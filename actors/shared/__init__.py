@@ -5,6 +5,9 @@ from ..lazy import lazy_imports
 with lazy_imports(__name__):
     from .memory import MemoryStores as MemoryStores
     from .outage import Outage as Outage
+    from .records import MemoryRecords as MemoryRecords
+    from .records import Records as Records
+    from .records import RecordStore as RecordStore
     from .stores import SharedStores as SharedStores
     from .stores import stores_at as stores_at
     from .valkey import ValkeyStores as ValkeyStores

@@ -10,6 +10,7 @@ from .outage import Outage
 if TYPE_CHECKING:
     from ..cache import CachePolicy, CacheStore
     from ..rate_limit import LimitStore
+    from .records import MemoryRecords
 
 
 @final
@@ -26,6 +27,7 @@ class MemoryStores:
     ) -> None:
         self.outage: Outage = outage
         self._clock = clock
+        self._records: dict[str, MemoryRecords] = {}
 
     @property
     def name(self) -> str:
@@ -35,6 +37,16 @@ class MemoryStores:
     def limits(self, endpoint: str) -> "LimitStore":
         """See `SharedStores`."""
         raise NotImplementedError(endpoint)
+
+    async def check(self) -> None:
+        """See `SharedStores`."""
+        await trio.lowlevel.checkpoint()
+
+    def records(self, kind: str) -> "MemoryRecords":
+        """See `SharedStores`."""
+        from .records import MemoryRecords  # noqa: PLC0415  # most programs share no keys
+
+        return self._records.setdefault(kind, MemoryRecords(f"{kind} in {self.name}"))
 
     def cache(self, policy: "CachePolicy") -> "CacheStore":
         """See `SharedStores`."""

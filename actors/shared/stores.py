@@ -7,6 +7,7 @@ from .outage import Outage
 if TYPE_CHECKING:
     from ..cache import CachePolicy, CacheStore
     from ..rate_limit import LimitStore
+    from .records import RecordStore
 
 
 class SharedStores(Protocol):
@@ -36,6 +37,23 @@ class SharedStores(Protocol):
 
         Args:
             policy: how long responses are kept.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Check that the stores can be used now.
+
+        Raises:
+            ServerAway: the server does not answer.
+            UnsuitableServer: the server must not be used for this.
+        """
+        ...
+
+    def records(self, kind: str) -> "RecordStore":
+        """Return a set of records that processes share as a whole.
+
+        Args:
+            kind: what the records are, such as "keys".
         """
         ...
 

@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING, final
 
-from ..valkey import ServerUrl
+from ..valkey import ServerUrl, open_valkey
 from .outage import Outage
 
 if TYPE_CHECKING:
     from ..cache import CachePolicy, CacheStore
     from ..rate_limit import LimitStore
+    from .records import RecordStore
 
 
 @final
@@ -46,6 +47,17 @@ class ValkeyStores:
     def limits(self, endpoint: str) -> "LimitStore":
         """See `SharedStores`."""
         raise NotImplementedError(endpoint)
+
+    async def check(self) -> None:
+        """See `SharedStores`."""
+        async with open_valkey(self.url) as client:
+            await client.check(keeps=False)
+
+    def records(self, kind: str) -> "RecordStore":
+        """See `SharedStores`."""
+        from .server_records import ServerRecords  # noqa: PLC0415  # most programs share no keys
+
+        return ServerRecords(self.url, kind)
 
     def cache(self, policy: "CachePolicy") -> "CacheStore":
         """See `SharedStores`."""

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from callsheet.cli import keys as command
 from callsheet.cli import main
-from callsheet.gateway.keys import KeyStore
+from callsheet.gateway.keys import KeyFile
 
 NOW = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 
@@ -43,8 +43,8 @@ def test_only_the_key_is_printed_to_stdout(folder):
     result = keys("create team-a --budget 25/day")
     assert result.exit_code == 0
     secret = result.stdout.removesuffix("\n")
-    with KeyStore(folder / "data" / "keys.sqlite3") as store:
-        assert store.find(secret).budgets == ("25/day",)
+    with KeyFile(folder / "data" / "keys.sqlite3") as store:
+        assert store.known.find(secret).budgets == ("25/day",)
     assert secret not in result.stderr
     assert "it cannot be shown again. It never expires." in result.stderr
     assert f'[keys] store = "{folder}/data/keys.sqlite3"' in result.stderr
@@ -255,6 +255,6 @@ def test_a_key_that_could_not_be_printed_is_revoked(tmp_path):
         found = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, check=False)
     assert found.returncode == 1
     assert b"cannot write the output: No space left on device" in found.stderr
-    with KeyStore(store) as opened:
-        assert opened.valid() == ()
+    with KeyFile(store) as opened:
+        assert opened.known.valid() == ()
         assert len(opened.all()) == 1

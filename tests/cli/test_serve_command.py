@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from provider_process import provider_process
 
 from callsheet.cli import main
-from callsheet.gateway.keys import KeyStore, KeyTerms
+from callsheet.gateway.keys import KeyFile, KeyTerms
 
 MAIN = '[endpoints.main]\nprovider = "openai"\n'
 SERVED = """
@@ -163,7 +163,7 @@ def line_with(process, words):
 def test_a_gateway_serves_reloads_and_drains(tmp_path, provider):
     file = tmp_path / "callsheet.toml"
     file.write_text(SERVED.format(provider=provider))
-    with KeyStore(tmp_path / "keys.sqlite3", create=True) as store:
+    with KeyFile(tmp_path / "keys.sqlite3", create=True) as store:
         secret = store.create(KeyTerms(name="team-a")).secret
     body = {"model": "gpt-5-nano", "messages": [{"role": "user", "content": "Hi"}]}
     with (

@@ -7,7 +7,7 @@ import pytest
 
 from callsheet.gateway import TlsFiles, read_gateway
 from callsheet.gateway.check import check_gateway
-from callsheet.gateway.keys import KeyStore, KeyTerms
+from callsheet.gateway.keys import KeyFile, KeyTerms
 from callsheet.gateway.reload import SettingsChange, change_of
 
 ENVIRON = {"OPENAI_API_KEY": "sk-first-0123456789", "ANTHROPIC_API_KEY": "sk-ant-other-0123456789"}
@@ -110,7 +110,7 @@ async def test_keys_are_counted_and_checked_with_the_models_and_the_ledger(read,
     missing = await found(settings)
     assert missing["keys", str(path)][0] == "error"
     assert create in missing["keys", str(path)][1]
-    with KeyStore(path, create=True) as store:
+    with KeyFile(path, create=True) as store:
         assert (await found(settings))["keys", str(path)] == (
             "note",
             f"0 valid keys, so no call is accepted: {create}",

@@ -7,7 +7,7 @@ import trio
 from gateway_kit import CHAT, MESSAGES, MODEL, Answer, chat, message, open_kit
 
 from callsheet.actors import LedgerPolicy, Limits
-from callsheet.gateway.keys import KeyStore, KeyTerms
+from callsheet.gateway.keys import KeyFile, KeyTerms
 from callsheet.simulator import ProviderSettings
 
 QUICK = ProviderSettings(latency_s=(0.1, 0.1))
@@ -107,7 +107,7 @@ async def test_without_the_word_of_its_sdk_a_call_is_a_new_one(autojump_clock):
 
 @pytest.fixture
 def store(tmp_path):
-    with KeyStore(tmp_path / "keys.sqlite3", create=True) as store:
+    with KeyFile(tmp_path / "keys.sqlite3", create=True) as store:
         yield store
 
 

@@ -3,7 +3,7 @@
 import pytest
 from gateway_kit import CHAT, MESSAGES, chat, message, open_kit
 
-from callsheet.gateway.keys import KeyStore, KeyTerms
+from callsheet.gateway.keys import KeyFile, KeyTerms
 
 FOREIGN = [
     "https://evil.example",
@@ -37,7 +37,7 @@ async def test_a_page_of_this_machine_may_call(autojump_clock, origin):
 
 async def test_a_key_is_enough_from_any_page(autojump_clock, tmp_path):
     path = tmp_path / "keys.sqlite3"
-    with KeyStore(path, create=True) as store:
+    with KeyFile(path, create=True) as store:
         secret = store.create(KeyTerms(name="team")).secret
     headers = {"origin": "https://app.example", "authorization": f"Bearer {secret}"}
     async with open_kit(keys=path) as kit:

@@ -7,7 +7,7 @@ import trio
 from gateway_kit import CHAT, MODEL, Answer, chat, open_kit
 
 from callsheet.actors import Batching, CachePolicy, Routing
-from callsheet.gateway.keys import KeyStore, KeyTerms
+from callsheet.gateway.keys import KeyFile, KeyTerms
 from callsheet.simulator import ProviderSettings
 
 QUICK = ProviderSettings(latency_s=(1.0, 1.0))
@@ -65,7 +65,7 @@ async def test_texts_are_embedded_in_one_list_only_if_they_may(autojump_clock, a
 
 
 async def test_a_list_of_a_key_goes_before_that_of_the_file(autojump_clock, tmp_path):
-    with KeyStore(tmp_path / "keys.sqlite3", create=True) as store:
+    with KeyFile(tmp_path / "keys.sqlite3", create=True) as store:
         wide = store.create(KeyTerms(name="wide", allow=("cache",)))
         usual = store.create(KeyTerms(name="usual"))
     async with open_kit(QUICK, troupe=CACHED, keys=store.path, allow=()) as kit:

@@ -14,8 +14,8 @@ from callsheet.actors import (
     StorageError,
     StorageUnavailable,
 )
-from callsheet.gateway.keys import InvalidKey, KeyStore, KeyTerms
-from callsheet.gateway.keys.store import GRACE_S
+from callsheet.gateway.keys import InvalidKey, KeyFile, KeyTerms
+from callsheet.gateway.keys.issuing import GRACE_S
 
 NOW = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 DAY_S = 86_400.0
@@ -41,7 +41,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def store(path, clock):
-    with KeyStore(path, create=True, clock=clock) as found:
+    with KeyFile(path, create=True, clock=clock) as found:
         yield found
 
 
@@ -51,7 +51,7 @@ def create(store, name="team-a", **more):
 
 
 def names(store):
-    return [key.name for key in store.valid()]
+    return [key.name for key in store.known.valid()]
 
 
 # ------------------------------------------------------------------------------ secrets
@@ -60,11 +60,11 @@ def names(store):
 def test_a_key_is_found_by_its_secret_alone(store):
     issued = create(store)
     assert re.fullmatch(r"cs-[A-Za-z0-9_-]{43}", issued.secret)
-    assert store.find(issued.secret) == issued.key
+    assert store.known.find(issued.secret) == issued.key
     other = create(store, "team-b").secret
     for wrong in ("", "cs-", other[:-1], issued.secret.upper(), "k\ud800", "x" * 100_000):
-        assert store.find(wrong) is None
-    assert store.find(other).name == "team-b"
+        assert store.known.find(wrong) is None
+    assert store.known.find(other).name == "team-b"
 
 
 def test_a_secret_is_neither_in_the_file_nor_in_a_repr(store, path):
@@ -83,7 +83,7 @@ def test_only_the_owner_may_read_the_file(store, path):
 def test_finding_a_key_does_not_need_the_file(store):
     issued = create(store)
     store.close()
-    assert store.find(issued.secret) == issued.key
+    assert store.known.find(issued.secret) == issued.key
 
 
 # ------------------------------------------------------------------------------ names, validity
@@ -112,17 +112,21 @@ def test_a_name_has_one_valid_key(store, clock):
     store.revoke("team-a")
     clock.now += 1.0
     third = create(store)
-    assert [store.find(one.secret) for one in (first, second, third)] == [None, None, third.key]
+    assert [store.known.find(one.secret) for one in (first, second, third)] == [
+        None,
+        None,
+        third.key,
+    ]
     assert [key.id for key in store.all()] == [one.key.id for one in (first, second, third)]
 
 
 def test_a_key_expires_by_the_wall_clock(store, clock):
     issued = create(store, expires_at=NOW + 60)
     clock.now = NOW + 59.9
-    assert store.find(issued.secret) is not None
+    assert store.known.find(issued.secret) is not None
     clock.now = NOW + 60
-    assert store.find(issued.secret) is None
-    assert store.valid() == ()
+    assert store.known.find(issued.secret) is None
+    assert store.known.valid() == ()
     with pytest.raises(InvalidKey, match="would have expired"):
         create(store, "team-b", expires_at=NOW + 60)
 
@@ -131,10 +135,10 @@ def test_a_replaced_key_stays_valid_for_a_while_with_the_new_terms(store, clock)
     first = create(store, rpm=5)
     second = create(store, rpm=9, replace=True)
     assert [key.id for key in second.replaced] == [first.key.id]
-    assert [store.find(one.secret).rpm for one in (first, second)] == [9, 9]
+    assert [store.known.find(one.secret).rpm for one in (first, second)] == [9, 9]
     clock.now += GRACE_S
-    assert store.find(first.secret) is None
-    assert store.find(second.secret) == second.key
+    assert store.known.find(first.secret) is None
+    assert store.known.find(second.secret) == second.key
 
 
 def test_a_replaced_key_lives_no_longer_than_it_would_have(store):
@@ -155,8 +159,8 @@ def test_a_revoked_key_is_refused_at_once(store, by):
     which = {"name": "team-a", "id": issued.key.id, "secret": issued.secret}[by]
     (revoked,) = store.revoke(which)
     assert (revoked.id, revoked.revoked_at) == (issued.key.id, NOW)
-    assert store.find(issued.secret) is None
-    assert store.find(other.secret) is not None
+    assert store.known.find(issued.secret) is None
+    assert store.known.find(other.secret) is not None
     with pytest.raises(InvalidKey, match="has ended already") as caught:
         store.revoke(which)
     assert issued.secret not in str(caught.value)
@@ -166,7 +170,7 @@ def test_a_name_stands_for_all_its_valid_keys(store):
     create(store)
     create(store, replace=True)
     assert len(store.revoke("team-a")) == 2
-    assert store.valid() == ()
+    assert store.known.valid() == ()
 
 
 @pytest.mark.parametrize(
@@ -188,29 +192,29 @@ def test_the_error_of_an_unknown_key_shows_no_secret(store, which, text):
 
 def test_another_process_sees_what_has_changed(store, path, clock):
     first = create(store)
-    with KeyStore(path, clock=clock) as running:
+    with KeyFile(path, clock=clock) as running:
         assert not running.read_changes()
         second = create(store, "team-b")
         changes = running.read_changes()
         assert [key.name for _, key in changes.keys] == ["team-b"]
-        assert running.find(second.secret) is None
-        running.apply(changes)
+        assert running.known.find(second.secret) is None
+        running.known.apply(changes)
         assert names(running) == ["team-a", "team-b"]
         store.revoke("team-a")
         own = create(running, "team-c")  # it does not hide what the other one has done
-        running.apply(running.read_changes())
-        assert running.find(first.secret) is None
-        store.apply(store.read_changes())
-        assert store.find(own.secret) == own.key
+        running.known.apply(running.read_changes())
+        assert running.known.find(first.secret) is None
+        store.known.apply(store.read_changes())
+        assert store.known.find(own.secret) == own.key
         assert names(store) == names(running) == ["team-b", "team-c"]
 
 
 def test_of_several_that_create_one_name_one_succeeds(path):
-    KeyStore(path, create=True).close()
+    KeyFile(path, create=True).close()
     created = []
 
     def work():
-        with KeyStore(path) as store, suppress(InvalidKey):
+        with KeyFile(path) as store, suppress(InvalidKey):
             created.append(create(store))
 
     threads = [Thread(target=work) for _ in range(4)]
@@ -223,10 +227,10 @@ def test_of_several_that_create_one_name_one_succeeds(path):
 
 def test_a_file_that_takes_the_place_of_another_is_read_as_a_whole(store, path, clock, tmp_path):
     create(store)
-    with KeyStore(tmp_path / "other", create=True, clock=clock) as other:
+    with KeyFile(tmp_path / "other", create=True, clock=clock) as other:
         create(other, "team-b")
     (tmp_path / "other").replace(path)
-    store.apply(store.read_changes())
+    store.known.apply(store.read_changes())
     assert names(store) == ["team-b"]
 
 
@@ -235,9 +239,9 @@ def test_while_the_file_is_away_the_known_keys_stay_valid(store, path, tmp_path)
     path.rename(tmp_path / "away")
     with pytest.raises(StorageError, match="does not exist"):
         store.read_changes()
-    assert store.find(issued.secret) == issued.key
+    assert store.known.find(issued.secret) == issued.key
     (tmp_path / "away").rename(path)
-    store.apply(store.read_changes())
+    store.known.apply(store.read_changes())
     assert names(store) == ["team-a"]
 
 
@@ -246,7 +250,7 @@ def test_while_the_file_is_away_the_known_keys_stay_valid(store, path, tmp_path)
 
 def test_a_missing_store_is_not_created_unless_that_is_asked_for(path):
     with pytest.raises(StorageUnavailable, match=rf"callsheet keys create NAME --store {path}"):
-        KeyStore(path)
+        KeyFile(path)
     assert not path.parent.exists()
 
 
@@ -267,7 +271,7 @@ def test_a_row_that_someone_has_changed_stops_the_gateway(store, path, change):
         connection.execute(change)
         connection.commit()
     with pytest.raises(DamagedFile):
-        KeyStore(path)
+        KeyFile(path)
 
 
 @pytest.mark.parametrize(
@@ -290,5 +294,5 @@ def test_a_file_that_is_no_key_store_is_refused_and_not_changed(store, path, con
             connection.commit()
     before = path.read_bytes()
     with pytest.raises(error, match="key store"):
-        KeyStore(path, create=True)
+        KeyFile(path, create=True)
     assert path.read_bytes() == before

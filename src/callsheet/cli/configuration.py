@@ -56,6 +56,21 @@ def config_options(command: Callable[..., object]) -> Callable[..., object]:
     return command
 
 
+def check_shared_url(url: str) -> None:
+    """Check the value of `--shared`.
+
+    Args:
+        url: the value, which may have a password.
+
+    Raises:
+        click.UsageError: it names no server; the text has no password (L8).
+    """
+    try:
+        Config().shared.stores({}, url)
+    except ValueError as error:
+        raise click.UsageError(f"--shared: {error}") from None
+
+
 def _keep_shared(ctx: click.Context, _: click.Parameter, url: str | None) -> None:
     """Keep the stores of `--shared`, which may have a password, so that nothing shows it (L8)."""
     if url is None:

@@ -11,20 +11,25 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+import trio
 from click.types import StringParamType
 from rich.console import Console
 
 from ..actors import StorageError
-from ..config import CONFIG_VARIABLE, ConfigError
-from ..gateway.file import read_key_store
+from ..config import CONFIG_VARIABLE, SHARED_URL_VARIABLE, ConfigError
+from ..gateway.file import read_key_settings
 from ..gateway.keys import (
     ALLOWABLE,
+    NO_SERVER,
+    SHARED_KEYS,
     ApiKey,
     InvalidKey,
     IssuedKey,
+    KeyPlace,
     KeyStore,
     KeyTerms,
     default_key_store,
+    key_store,
 )
 from ..gateway.keys.report import key_json, keys_table, moment
 from ..wording import printable
@@ -51,6 +56,20 @@ class CommaTexts(StringParamType):
         """Split a value at its commas."""
         texts = super().convert(value, param, ctx).split(",")
         return tuple(text.strip() for text in texts if text.strip())
+
+
+class KeyPlaceOption(StringParamType):
+    """The path of a key store, or "shared" for the keys on the server that replicas share."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  # click's
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:  # noqa: ANN401  # a path or "shared", where click expects a text
+        """Return the place. A file whose name is "shared" is written "./shared"."""
+        text = super().convert(value, param, ctx)
+        return text if text == SHARED_KEYS else Path(text)
 
 
 class TimeAhead(StringParamType):
@@ -83,7 +102,7 @@ class TimeAhead(StringParamType):
 
 
 def store_options(command: Callable[..., object]) -> Callable[..., object]:
-    """Add `--store` and `--config` to a command."""
+    """Add `--store`, `--shared` and `--config` to a command."""
     for one in (
         option(
             "--config",
@@ -94,11 +113,20 @@ def store_options(command: Callable[..., object]) -> Callable[..., object]:
             f"${CONFIG_VARIABLE}, or none.",
         ),
         option(
+            "--shared",
+            section="Store",
+            metavar="URL",
+            help="The keys on this Valkey or Redis server, which the replicas of a gateway share, "
+            f"such as valkey://host:6379. ${SHARED_URL_VARIABLE} with --store shared keeps a "
+            "password out of sight.",
+        ),
+        option(
             "--store",
             section="Store",
             metavar="FILE",
-            type=click.Path(dir_okay=False, readable=False, path_type=Path),
-            help="The key store. Default: that of the settings file, or "
+            type=KeyPlaceOption(),
+            help="The key store: a file, or shared for the keys on the server of the settings "
+            "file. Default: that of the settings file, or "
             f"{default_key_store().name} in your data folder.",
         ),
     ):
@@ -229,7 +257,8 @@ def create(
     expires_at: float | None,
     replace: bool,
     grace_until: float,
-    store: Path | None,
+    store: KeyPlace | None,
+    shared: str | None,
     config: str | None,
     as_json: bool,
     **terms: object,
@@ -248,27 +277,35 @@ def create(
         given["allow"] = () if words == (_NOTHING,) else words
     if expires_at is not None and expires_at <= _now():
         raise click.UsageError("--expires: the key would have expired before its first call")
-    path = _store_at(store, config)
+    keys_of_gateway = _store_at(store, shared, config, create=not replace)
     with _refusing():
         wanted = KeyTerms(**given)  # before a store is created for it
-    with _refusing(), KeyStore(path, create=not replace, clock=_now) as keys_of_gateway:
-        former = next((key for key in keys_of_gateway.valid() if key.name == name), None)
-        if replace and former is not None:
-            wanted = KeyTerms(**former.values() | given)
-        issued = keys_of_gateway.create(
-            wanted,
-            expires_at=expires_at,
-            replace=replace,
-            grace_s=max(0.0, grace_until - _now()),
-        )
-        try:
-            click.echo(_created_json(issued, path) if as_json else issued.secret)
-            sys.stdout.flush()
-        except OSError:  # no one has seen the key
-            keys_of_gateway.revoke(issued.key.id)
-            raise
+
+    async def work() -> IssuedKey:
+        async with keys_of_gateway.open():
+            known = keys_of_gateway.known.valid()
+            former = next((key for key in known if key.name == name), None)
+            terms = wanted
+            if replace and former is not None:
+                terms = KeyTerms(**former.values() | given)
+            issued = await keys_of_gateway.create(
+                terms,
+                expires_at=expires_at,
+                replace=replace,
+                grace_s=max(0.0, grace_until - _now()),
+            )
+            try:
+                click.echo(_created_json(issued, keys_of_gateway) if as_json else issued.secret)
+                sys.stdout.flush()
+            except OSError:  # no one has seen the key
+                await keys_of_gateway.revoke(issued.key.id)
+                raise
+            return issued
+
+    with _refusing():
+        issued = trio.run(work)
     if not as_json:
-        for line in _words(issued, path):
+        for line in _words(issued, keys_of_gateway):
             click.echo(printable(line), err=True)
 
 
@@ -287,17 +324,29 @@ def create(
 )
 @store_options
 @json_option
-def list_keys(*, with_ended: bool, store: Path | None, config: str | None, as_json: bool) -> None:
+def list_keys(
+    *,
+    with_ended: bool,
+    store: KeyPlace | None,
+    shared: str | None,
+    config: str | None,
+    as_json: bool,
+) -> None:
     """List the keys that are valid."""
-    path, now = _store_at(store, config), _now()
-    with _refusing(), KeyStore(path, clock=_now) as keys_of_gateway:
-        found = [key for key in keys_of_gateway.all() if with_ended or key.is_valid(now)]
+    keys_of_gateway, now = _store_at(store, shared, config), _now()
+
+    async def work() -> tuple[ApiKey, ...]:
+        async with keys_of_gateway.open():
+            return await keys_of_gateway.all()
+
+    with _refusing():
+        found = [key for key in trio.run(work) if with_ended or key.is_valid(now)]
     if as_json:
-        _print_json(path, found)
+        _print_json(keys_of_gateway, found)
     elif found:
         Console(highlight=False).print(keys_table(found, now))
     else:
-        click.echo(f"No key of {printable(str(path))} is valid.", err=True)
+        click.echo(f"No key of {printable(keys_of_gateway.name)} is valid.", err=True)
 
 
 @keys.command(
@@ -309,22 +358,32 @@ def list_keys(*, with_ended: bool, store: Path | None, config: str | None, as_js
 @store_options
 @json_option
 def revoke(
-    *, which: tuple[str, ...], store: Path | None, config: str | None, as_json: bool
+    *,
+    which: tuple[str, ...],
+    store: KeyPlace | None,
+    shared: str | None,
+    config: str | None,
+    as_json: bool,
 ) -> None:
     """Revoke keys by their names or ids. Running gateways refuse them within two seconds.
 
     A name stands for all valid keys that have it. The key itself can be given, too.
     """
-    path = _store_at(store, config)
+    keys_of_gateway = _store_at(store, shared, config)
     revoked, errors = list[ApiKey](), list[str]()
-    with _refusing(), KeyStore(path, clock=_now) as keys_of_gateway:
-        for one in which:
-            try:
-                revoked += keys_of_gateway.revoke(one)
-            except InvalidKey as error:
-                errors.append(str(error))
+
+    async def work() -> None:
+        async with keys_of_gateway.open():
+            for one in which:
+                try:
+                    revoked.extend(await keys_of_gateway.revoke(one))
+                except InvalidKey as error:
+                    errors.append(str(error))
+
+    with _refusing():
+        trio.run(work)
     if as_json:
-        _print_json(path, revoked)
+        _print_json(keys_of_gateway, revoked)
     else:
         for key in revoked:
             click.echo(f"Revoked {key.id} of {key.name} ({key.prefix}).")
@@ -335,17 +394,26 @@ def revoke(
 # ----------------------------------------------------------------
 
 
-def _store_at(store: Path | None, config: str | None) -> Path:
+def _store_at(
+    store: KeyPlace | None, shared: str | None, config: str | None, *, create: bool = False
+) -> KeyStore:
     """Return the key store that the options and the settings file name, or the usual one."""
-    if store is not None:
-        return store
+    if isinstance(store, Path):
+        if shared is not None:
+            raise click.UsageError("give --store FILE or --shared URL, not both")
+        return key_store(store, None, create=create, clock=_now)
     try:
-        found = read_key_store(config)
+        found = read_key_settings(config, shared=shared)
     except ConfigError as error:
         _refuse(f"--config: {error}" if error.source == config else str(error))
-    if found is None and config is not None:
+    except ValueError as error:
+        raise click.UsageError(f"--shared: {error}") from None
+    place = SHARED_KEYS if shared is not None or store is not None else found.place
+    if place is None and config is not None:
         _refuse(f"--config: {config}: it names no key store; add [keys] store, or give --store")
-    return default_key_store() if found is None else found
+    if place == SHARED_KEYS and found.shared is None:
+        _refuse(NO_SERVER)
+    return key_store(place or default_key_store(), found.shared, create=create, clock=_now)
 
 
 @contextmanager
@@ -364,7 +432,7 @@ def _refuse(reason: str) -> NoReturn:
     sys.exit(_REFUSED)
 
 
-def _words(issued: IssuedKey, store: Path) -> Iterator[str]:
+def _words(issued: IssuedKey, store: KeyStore) -> Iterator[str]:
     """Yield what people should know of a new key."""
     key = issued.key
     ends = "never expires" if key.expires_at is None else f"expires {moment(key.expires_at)}"
@@ -372,12 +440,12 @@ def _words(issued: IssuedKey, store: Path) -> Iterator[str]:
     for former in issued.replaced:
         until = moment(former.expires_at or 0.0)
         yield f"Its former key {former.id} ({former.prefix}) is valid until {until}."
-    yield f"A gateway takes it with [keys] store = {json.dumps(str(store))} in its settings file."
+    yield f"A gateway takes it with {store.setting} in its settings file."
 
 
-def _created_json(issued: IssuedKey, store: Path) -> str:
+def _created_json(issued: IssuedKey, store: KeyStore) -> str:
     found = {
-        "store": str(store),
+        "store": store.name,
         "secret": issued.secret,
         "key": key_json(issued.key, _now()),
         "replaced": [key_json(key, _now()) for key in issued.replaced],
@@ -385,6 +453,6 @@ def _created_json(issued: IssuedKey, store: Path) -> str:
     return json.dumps(found, indent=2)
 
 
-def _print_json(store: Path, found: Sequence[ApiKey]) -> None:
+def _print_json(store: KeyStore, found: Sequence[ApiKey]) -> None:
     rows = [key_json(key, _now()) for key in found]
-    click.echo(json.dumps({"store": str(store), "keys": rows}, indent=2))
+    click.echo(json.dumps({"store": store.name, "keys": rows}, indent=2))

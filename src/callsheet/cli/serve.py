@@ -17,17 +17,20 @@ from rich.table import Table
 
 from ..actors import Endpoint, InspectionUnavailable, PriceError, StorageError
 from ..collecting import rare_collections
-from ..config import CONFIG_VARIABLE, ConfigError, read_variables
+from ..config import CONFIG_VARIABLE, SHARED_URL_VARIABLE, ConfigError, read_variables
 from ..costs.price_table import current_prices
 from ..costs.report import default_ledger
 from ..endpoints import EndpointChoice, open_endpoint
 from ..gateway import Gateway, GatewaySettings, open_gateway, read_gateway
 from ..gateway.check import CheckedPart, check_gateway
+from ..gateway.keys import KeyPlace
 from ..gateway.request_log import line_writer
 from ..interrupts import INTERRUPTED
 from ..runtime import open_collapsing_nursery
 from ..serving import CannotServe
 from ..wording import duration, printable
+from .configuration import check_shared_url
+from .keys import KeyPlaceOption
 from .options import chosen_endpoint, provider_options, set_up_logging, verbose_option
 from .sections import SectionedCommand, option
 from .service_manager import notify_ready, notify_reloading, notify_stopping
@@ -47,6 +50,7 @@ class ServedFile:
         env_file: a file of variables; None for none.
         listen: the addresses to listen at instead of those of the file.
         keys: the key store instead of that of the file.
+        shared: the URL of the server that replicas share instead of that of the file.
         choice: the provider of all models instead of the endpoints of the file.
         environ: the variables with which the process was started.
     """
@@ -54,7 +58,8 @@ class ServedFile:
     path: Path | None
     env_file: Path | None
     listen: tuple[str, ...]
-    keys: Path | None
+    keys: KeyPlace | None
+    shared: str | None = attrs.field(repr=False)  # it may have a password (L8)
     choice: EndpointChoice | None
     environ: Mapping[str, str] = attrs.field(factory=lambda: dict(os.environ), repr=False)
 
@@ -90,6 +95,7 @@ class ServedFile:
                 endpoint=endpoint,
                 listen=self.listen,
                 keys=self.keys,
+                shared=self.shared,
                 ledger=None if self.is_builtin else default_ledger(environ),
                 prices=current_prices(environ),
             )
@@ -124,8 +130,17 @@ class ServedFile:
     "--keys",
     section="Server",
     metavar="STORE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The key store, which callsheet keys writes. Default: that of FILE, or none.",
+    type=KeyPlaceOption(),
+    help="The key store, which callsheet keys writes: a file, or shared for the keys on the server "
+    "that replicas share. Default: that of FILE, or none.",
+)
+@option(
+    "--shared",
+    section="Server",
+    metavar="URL",
+    help="The Valkey or Redis server through which replicas share limits, budgets, keys and cached "
+    "responses, such as valkey://host:6379. Default: that of FILE, or "
+    f"${SHARED_URL_VARIABLE}, which keeps a password out of sight.",
 )
 @option(
     "--check",
@@ -148,7 +163,8 @@ def serve(
     base_url: str | None,
     provider: str | None,
     listen: tuple[str, ...],
-    keys: Path | None,
+    keys: KeyPlace | None,
+    shared: str | None,
     check: bool,
     env_file: Path | None,
     verbose: bool,
@@ -165,7 +181,9 @@ def serve(
     choice = None
     if provider is not None or base_url is not None:
         choice = chosen_endpoint(base_url, provider)
-    file = ServedFile(path, env_file, listen, keys, choice)
+    if shared is not None:
+        check_shared_url(shared)
+    file = ServedFile(path, env_file, listen, keys, shared, choice)
     problems: list[str] = []
     status = 0
     try:

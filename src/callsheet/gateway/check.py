@@ -4,18 +4,21 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import attrs
 import trio
 
-from ..actors import Endpoint, StorageError, TroupeSettings, read_sums
+from ..actors import Endpoint, StorageError, TroupeSettings, UnsuitableServer, read_sums
 from ..serving import CannotServe, Listen, Tls
 from ..serving.address import bind
 from ..wording import amount, how_to_install
-from .keys import ApiKey, KeyStore
+from .keys import SHARED_KEYS, ApiKey, key_store
 from .settings import GatewaySettings, ModelRoute
+
+if TYPE_CHECKING:
+    from ..actors import SharedStores
 
 CheckState = Literal["ok", "note", "error"]
 """Whether a part can be used, can be used with a remark, or keeps the gateway from starting."""
@@ -57,8 +60,9 @@ async def check_gateway(
     found += _circles(settings)
     found += _shared(settings)
     found += [_model(settings, route) for route in settings.routes]
-    # In a thread: a gateway that runs checks its file, and large files take seconds.
-    found += await trio.to_thread.run_sync(lambda: [*_keys(settings, clock)])
+    if settings.shared is not None:
+        found.append(await _server(settings.shared))
+    found += await _keys(settings, clock)
     found.append(await trio.to_thread.run_sync(_ledger, settings, clock))
     if "cache" in settings.allow and all(one.cache is None for one in settings.troupes.values()):
         text = 'has "cache", but there is no section [cache], so no response is stored'
@@ -165,25 +169,36 @@ def _model(settings: GatewaySettings, route: ModelRoute) -> CheckedPart:
     return CheckedPart("model", route.name, "ok", text)
 
 
-def _keys(settings: GatewaySettings, clock: Callable[[], float]) -> Iterator[CheckedPart]:
-    path = settings.keys
-    if path is None:
-        text = "none are needed, because only this machine can connect"
-        yield CheckedPart("keys", "", "ok", text)
-        return
-    create = f"callsheet keys create NAME --store {path}"
+async def _server(shared: "SharedStores") -> CheckedPart:
+    """Ask the server that replicas share whether it can be used."""
+    part, name = "shared", shared.name.removeprefix("the shared server ")
     try:
-        with KeyStore(path, clock=clock) as store:
-            keys = store.valid()
+        await shared.check()
+    except UnsuitableServer as error:
+        return CheckedPart(part, name, "error", str(error))
+    except StorageError as error:  # it may come back, and the gateway waits for it
+        return CheckedPart(part, name, "note", f"{error}; no call is sent before that")
+    return CheckedPart(part, name, "ok", "limits, budgets and responses are shared there")
+
+
+async def _keys(settings: GatewaySettings, clock: Callable[[], float]) -> list[CheckedPart]:
+    if settings.keys is None:
+        text = "none are needed, because only this machine can connect"
+        return [CheckedPart("keys", "", "ok", text)]
+    store = key_store(settings.keys, settings.shared, clock=clock)
+    option = "--shared URL" if settings.keys == SHARED_KEYS else f"--store {settings.keys}"
+    try:
+        async with store.open():
+            keys = store.known.valid()
     except StorageError as error:
-        yield CheckedPart("keys", str(path), "error", str(error))
-        return
+        return [CheckedPart("keys", store.name, "error", str(error))]
     count = f"{len(keys):,} valid key{'' if len(keys) == 1 else 's'}"
-    if not keys:
-        yield CheckedPart("keys", str(path), "note", f"{count}, so no call is accepted: {create}")
+    if keys:
+        checked = CheckedPart("keys", store.name, "ok", count)
     else:
-        yield CheckedPart("keys", str(path), "ok", count)
-    yield from (part for key in keys for part in _key(settings, key))
+        text = f"{count}, so no call is accepted: callsheet keys create NAME {option}"
+        checked = CheckedPart("keys", store.name, "note", text)
+    return [checked, *(part for key in keys for part in _key(settings, key))]
 
 
 def _key(settings: GatewaySettings, key: ApiKey) -> Iterator[CheckedPart]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import cast, final
+from typing import TYPE_CHECKING, cast, final
 
 import attrs
 from attrs.validators import min_len
@@ -12,6 +12,7 @@ from attrs.validators import min_len
 from ..actors import VENDORS, Endpoint, LedgerPolicy, PriceBook, TroupeSettings, default_prices
 from ..config import (
     ADMIN_KEY_VARIABLE,
+    SHARED,
     ChosenEndpoint,
     Config,
     ConfigError,
@@ -27,7 +28,11 @@ from ..config import (
 )
 from ..endpoints import choose_endpoint
 from ..serving import ServingLimits, TrustedProxies
+from .keys import SHARED_KEYS, KeyPlace
 from .settings import DEFAULT_PORT, Allowed, GatewaySettings, ModelRoute, RequestLogging, TlsFiles
+
+if TYPE_CHECKING:
+    from ..actors import SharedStores
 
 _MAIN = "main"  # the troupe of an endpoint that no table names
 _MAX_IN_FLIGHT = 1000  # calls; a file that is read again may raise its limit up to this
@@ -72,7 +77,7 @@ class KeysTable:
     """The table ``[keys]``.
 
     Args:
-        store: the file of the key store; None accepts calls without keys.
+        store: the file of the key store, or "shared"; None accepts calls without keys.
         allow: what calls may use without asking for it.
     """
 
@@ -105,7 +110,8 @@ def read_gateway(
     *,
     endpoint: Endpoint | None = None,
     listen: Sequence[str] = (),
-    keys: Path | None = None,
+    keys: KeyPlace | None = None,
+    shared: str | None = None,
     ledger: Path | None = None,
     prices: PriceBook | None = None,
 ) -> GatewaySettings:
@@ -117,15 +123,21 @@ def read_gateway(
         endpoint: serves all models instead of the endpoints of the file; None for those.
         listen: the addresses to listen at instead of those of the file; none for those.
         keys: the key store instead of that of the file; None for that.
+        shared: the URL of the server that replicas share instead of that of the file; None for
+            that.
         ledger: the file of the ledger where the settings file names none; None for memory.
         prices: the prices of models; None for those of this release.
 
     Raises:
         ConfigError: a setting cannot be used; the text names the file or the variable, and the
             field.
+        ValueError: the URL that is given names no server.
     """
     environ = os.environ if environ is None else environ
     config = read_config(path, environ, with_endpoint=False, further=_SECTIONS)
+    if shared is not None:
+        stores = config.shared.stores(environ, shared)
+        config = attrs.evolve(config, values={**config.values, SHARED: stores})
     try:
         uses, routes = _routes(config, environ, endpoint)
         config = _with_usual(config, ledger, prices or default_prices())
@@ -138,21 +150,53 @@ def read_gateway(
         raise located(error, config.source, config.variables) from None
 
 
-def read_key_store(
-    path: str | PathLike[str] | None = None, environ: Mapping[str, str] | None = None
-) -> Path | None:
-    """Return the key store that a settings file or a CALLSHEET_ variable names; None for none.
+@final
+@attrs.frozen
+class KeySettings:
+    """Where the settings of a gateway have its keys.
+
+    Args:
+        place: the key store; None for none.
+        shared: what the replicas share; None for nothing.
+    """
+
+    place: KeyPlace | None = None
+    shared: "SharedStores | None" = None
+
+
+def read_key_settings(
+    path: str | PathLike[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    shared: str | None = None,
+) -> KeySettings:
+    """Return the key store that a settings file or a CALLSHEET_ variable names.
 
     Args:
         path: the file; None for the one that the variable CALLSHEET_CONFIG names, if it is set.
         environ: the environment; None for that of the process.
+        shared: the URL of the server instead of that of the file; None for that.
 
     Raises:
         ConfigError: a setting cannot be used; see `read_gateway`.
+        ValueError: the URL that is given names no server.
     """
+    environ = os.environ if environ is None else environ
     config = read_config(path, environ, with_endpoint=False, further=_SECTIONS)
+    stores = config.stores if shared is None else config.shared.stores(environ, shared)
+    return KeySettings(_key_place(config, environ), stores)
+
+
+def _key_place(config: Config, environ: Mapping[str, str]) -> KeyPlace | None:
+    """Return where the keys are. A file whose name is "shared" is written "./shared"."""
     keys = config.further.get("keys")
-    return keys.store if isinstance(keys, KeysTable) else None
+    if not isinstance(keys, KeysTable):
+        return None
+    variable = config.variables.get("keys.store")
+    text = as_table(config.members["keys"], "keys").get("store")
+    if variable is not None:  # its path is absolute by now
+        text = environ[variable].strip()
+    return SHARED_KEYS if text == SHARED_KEYS else keys.store
 
 
 # ------------------------------------------------------------------------------------- models
@@ -317,7 +361,8 @@ def _made(
         "listen": _addresses(gateway.listen),
         "trusted_proxies": _proxies(gateway.trusted_proxies),
         "admin_key": _admin_key(gateway.admin_key_env, environ),
-        "keys": keys.store,
+        "keys": _key_place(config, environ),
+        "shared": config.stores,
         "allow": keys.allow,
         **given,
     }

@@ -11,7 +11,6 @@ from ..runtime import Actor, Ref, Runtime
 from ..serving import Serving, Tls, serve
 from .calls import CallRules, CallService
 from .endpoints import Retire, ServedEndpoints
-from .keys import KeyStore
 from .reload import SettingsChange, change_of
 from .settings import GatewaySettings
 
@@ -30,7 +29,6 @@ class Gateway:
         settings: what the file says.
         endpoints: the endpoints with their troupes.
         service: what all calls share.
-        keys: the key store; None where no keys are needed.
         retiring: stops endpoints that are served no more.
         metrics: counts the calls of all endpoints; None where the extra is not installed.
 
@@ -46,7 +44,6 @@ class Gateway:
         *,
         endpoints: ServedEndpoints,
         service: CallService,
-        keys: KeyStore | None,
         retiring: Ref[Retire],
         metrics: "Metrics | None" = None,
     ) -> None:
@@ -54,7 +51,6 @@ class Gateway:
         self.settings = settings
         self.endpoints = endpoints
         self.service = service
-        self.keys = keys
         self.servings: list[Serving] = []
         self._retiring = retiring
         self._metrics = metrics

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import httpx
-import trio
 from starlette.types import ASGIApp
 
 from ..runtime import Runtime, open_runtime
@@ -21,7 +20,7 @@ from .app import GatewayApp, gateway_app
 from .calls import Callers, CallService
 from .endpoints import RetiringActor, ServedEndpoints
 from .gateway import Gateway, ServerActor, rules_of
-from .keys import KeyStore, Tenants
+from .keys import KnownKeys, Tenants, key_store
 from .model_pages import ProviderModels
 from .operations import operation_routes
 from .page import CallRecorder, PageAccess, PageSessions, page_routes
@@ -55,9 +54,10 @@ async def cast_gateway(
         StorageError: the key store cannot be used.
         ValueError, InspectionUnavailable: see `cast_troupe`.
     """
-    keys, tenants, recorder = None, Tenants(), CallRecorder(keeps_text=settings.shows_text)
+    store, tenants, recorder = None, Tenants(), CallRecorder(keeps_text=settings.shows_text)
     if settings.keys is not None:
-        keys = await trio.to_thread.run_sync(KeyStore, settings.keys)
+        store = key_store(settings.keys, settings.shared)
+    keys = None if store is None else store.known
     metrics = _metrics_for(settings)
     endpoints = ServedEndpoints(runtime, settings, observer=recorder.observer, metrics=metrics)
     await endpoints.open()
@@ -69,12 +69,11 @@ async def cast_gateway(
         service=CallService(
             callers=Callers(keys, tenants), models=endpoints, rules=rules_of(settings)
         ),
-        keys=keys,
         retiring=await runtime.spawn("retiring", retire, concurrency=_MAX_RETIRING),
         metrics=metrics,
     )
-    if keys is not None:
-        await runtime.spawn("keys", partial(KeysActor, keys, tenants, endpoints))
+    if store is not None:
+        await runtime.spawn("keys", partial(KeysActor, store, tenants, endpoints))
     access = _access(settings.admin_key, keys)
     views = GatewayViews(gateway, recorder, metrics, access, tenants)
     routes = [*operation_routes(views), *page_routes(views, access)]
@@ -112,7 +111,7 @@ async def open_gateway(
         await gateway.drain()
 
 
-def _access(admin_key: str | None, keys: KeyStore | None) -> PageAccess:
+def _access(admin_key: str | None, keys: KnownKeys | None) -> PageAccess:
     """Return who may see the page: those with the admin key, or with a key of an admin."""
     if admin_key is None and keys is None:
         return PageAccess(None)

@@ -21,6 +21,7 @@ _AT_START = {  # {setting: its path in the file}
     "tls": "gateway.tls",
     "trusted_proxies": "gateway.trusted_proxies",
     "keys": "keys.store",
+    "shared": "shared.url",
     "admin_key": "gateway.admin_key_env",
     "log": "gateway.log",
     "shows_text": "gateway.shows_text",

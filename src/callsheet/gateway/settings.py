@@ -4,13 +4,17 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from math import isfinite
 from pathlib import Path
-from typing import Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
 import attrs
 from attrs.validators import deep_iterable, instance_of, min_len, optional
 
 from ..actors import TroupeSettings
 from ..serving import Listen, ServingLimits, TrustedProxies
+from .keys import NO_SERVER, SHARED_KEYS, KeyPlace
+
+if TYPE_CHECKING:
+    from ..actors import SharedStores
 
 DEFAULT_PORT = 4000
 
@@ -83,6 +87,10 @@ def _are_usable(_: object, __: object, values: Mapping[str, TroupeSettings]) -> 
             raise TypeError(f"troupes must be TroupeSettings, not {type(value).__name__}")
 
 
+def _key_place(value: KeyPlace | str | None) -> KeyPlace | None:
+    return value if value is None or value == SHARED_KEYS else Path(value)
+
+
 def _allowed(values: Iterable[Allowed]) -> frozenset[Allowed]:
     return frozenset(values)
 
@@ -109,7 +117,9 @@ class GatewaySettings:
             Without a key store each of them must be a loopback address, or a Unix socket.
         clients: the bounds on clients: connections, sizes and times.
         tls: the certificate of the server; None for plain HTTP.
-        keys: the file of the key store; None accepts calls without keys.
+        keys: the file of the key store; "shared" for the keys on the server of `shared`; None
+            accepts calls without keys.
+        shared: what replicas of the gateway share besides what `troupes` say: the keys.
         allow: what calls may use without asking for it, unless their key has a list of its own.
         admin_key: the key for the page and for ``callsheet top``; None opens both to programs on
             this machine alone.
@@ -135,7 +145,8 @@ class GatewaySettings:
         factory=ServingLimits, validator=instance_of(ServingLimits)
     )
     tls: TlsFiles | None = None
-    keys: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
+    keys: KeyPlace | None = attrs.field(default=None, converter=_key_place)
+    shared: "SharedStores | None" = None
     allow: frozenset[Allowed] = attrs.field(default=frozenset({"prompt_cache"}), converter=_allowed)
     admin_key: str | None = attrs.field(
         default=None, repr=False, validator=optional(instance_of(str))
@@ -167,6 +178,8 @@ class GatewaySettings:
         for route in self.routes:
             if route.troupe not in self.troupes:
                 raise ValueError(f"routes: {route.name!r:.60} goes to no troupe of these settings")
+        if self.keys == SHARED_KEYS and self.shared is None:
+            raise ValueError(f"keys: {NO_SERVER}")
         exposed = next((one for one in self.listen if not one.is_loopback), None)
         if exposed is not None and self.keys is None:
             raise ValueError(

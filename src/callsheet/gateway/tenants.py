@@ -1,6 +1,7 @@
 """The actor of the keys: it sees new and revoked ones, and tells the endpoints of them."""
 
-from typing import Final, final
+from math import inf
+from typing import final
 
 import structlog
 import trio
@@ -11,14 +12,14 @@ from .endpoints import ServedEndpoints
 from .keys import ApiKey, KeyStore, Tenants
 
 _log = structlog.get_logger("callsheet.gateway")
-_LOOK_S: Final = 1.0  # no file system reports the changes of other machines
 
 
 @final
 class KeysActor(Actor):
-    """Looks for changes of the key store once a second.
+    """Looks for changes of the key store once a second, and when it hears of one.
 
-    While the file cannot be read, the keys that were read last stay valid.
+    While the store cannot be read, the keys that were read last stay valid: those of a file for as
+    long as it is away, those on a server for some time.
 
     Args:
         store: the keys of the gateway.
@@ -31,35 +32,52 @@ class KeysActor(Actor):
         self._tenants = tenants
         self._endpoints = endpoints
         self._is_readable = True
+        self._read_at = trio.current_time()
 
     async def started(self) -> None:
-        """Apply the keys, and look for changes from now on."""
+        """Open the store, apply the keys, and look for changes from now on.
+
+        Raises:
+            StorageError: the store cannot be used.
+        """
+        await self.enter_async_context(self._store.open())
         await self._apply()
         self.nursery.start_soon(self._watch)
 
     async def _watch(self) -> None:
-        known = self._store.valid()
+        known = self._store.known.valid()
         while True:
-            await trio.sleep(_LOOK_S)
+            await self._store.wait_for_news()
             await self._read()
-            valid = self._store.valid()  # a key that expires changes nothing in the file
+            valid = self._store.known.valid()  # a key that expires changes nothing in the store
             if valid != known:
                 known = valid
                 await self._apply()
 
     async def _read(self) -> None:
         try:
-            changes = await trio.to_thread.run_sync(self._store.read_changes)
+            await self._store.refresh()
         except StorageError as error:
-            if self._is_readable:
-                _log.warning("key_store_unreadable", path=str(self._store.path), reason=str(error))
-            self._is_readable = False
+            self._is_away(error)
             return
-        self._is_readable = True
-        self._store.apply(changes)
+        if not self._is_readable:
+            _log.warning("key_store_back", store=self._store.name)
+        self._is_readable = self._store.known.is_current = True
+        self._read_at = trio.current_time()
+
+    def _is_away(self, error: StorageError) -> None:
+        """Log that the store is away, and refuse calls when its keys are too old."""
+        store, lasting_s = self._store, self._store.lasting_s
+        if self._is_readable:
+            for_s = {} if lasting_s == inf else {"keys_valid_s": lasting_s}
+            _log.warning("key_store_unreadable", store=store.name, reason=str(error), **for_s)
+        self._is_readable = False
+        if store.known.is_current and trio.current_time() - self._read_at > lasting_s:
+            store.known.is_current = False
+            _log.error("keys_too_old", store=store.name, after_s=lasting_s)
 
     async def _apply(self) -> None:
-        valid = self._store.valid()
+        valid = self._store.known.valid()
         self._tenants.keep(valid)
         await self._endpoints.change_tenants(lanes_of(valid), budgets_of(valid))
 

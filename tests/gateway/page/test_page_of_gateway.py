@@ -9,7 +9,7 @@ from page_demo import KEY
 
 from callsheet.actors import Endpoint, Limits, Rate, TroupeSettings
 from callsheet.gateway import GatewaySettings, ModelRoute, open_gateway
-from callsheet.gateway.keys import KeyStore, KeyTerms
+from callsheet.gateway.keys import KeyFile, KeyTerms
 from callsheet.gateway.page import feed
 from callsheet.serving import Listen, ServingLimits
 from callsheet.simulator.app import Provider
@@ -23,7 +23,7 @@ BODY = {"model": "gpt-5-nano", "messages": [{"role": "user", "content": "my secr
 @asynccontextmanager
 async def open_keyed(folder, *, admin_key=KEY):
     """A gateway with two keys, of which one has a limit of its own; yield it and the keys."""
-    with KeyStore(folder / "keys.sqlite3", create=True) as store:
+    with KeyFile(folder / "keys.sqlite3", create=True) as store:
         secrets = {
             name: store.create(KeyTerms(name=name, **terms)).secret
             for name, terms in {"team-a": {}, "team-b": {"in_flight": 1}}.items()
@@ -131,7 +131,7 @@ async def test_a_page_that_is_open_does_not_hold_up_the_end(tmp_path):
 
 
 async def test_a_key_of_an_admin_opens_the_page_until_it_is_revoked(tmp_path):
-    with KeyStore(tmp_path / "keys.sqlite3", create=True) as store:
+    with KeyFile(tmp_path / "keys.sqlite3", create=True) as store:
         secret = store.create(KeyTerms(name="ann", is_admin=True)).secret
         async with (
             open_keyed(tmp_path, admin_key=None) as (gateway, secrets),

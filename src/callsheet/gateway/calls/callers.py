@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from ..errors import Refusal, Refused
-from ..keys import ApiKey, KeyStore, Tenant, Tenants
+from ..keys import ApiKey, KnownKeys, Tenant, Tenants
 
 _BEARER = "bearer "
 _NOT_VALID = Refusal(
@@ -18,6 +18,14 @@ _NOT_VALID = Refusal(
     message="the API key is not valid: it is unknown, expired or revoked",
     code="invalid_api_key",
     should_retry=False,
+)
+_NOT_KNOWN = Refusal(
+    status=503,
+    kind="unavailable",
+    message="the API key cannot be checked now, because the store of keys is away; try again",
+    code="keys_unavailable",
+    retry_after_s=5.0,
+    should_retry=True,
 )
 
 
@@ -105,11 +113,11 @@ class Callers:
     """Finds the client of each request.
 
     Args:
-        store: the keys; None where every client may call.
+        keys: the valid keys; None where every client may call.
         tenants: the limits of each key's own.
     """
 
-    store: KeyStore | None
+    keys: KnownKeys | None
     tenants: Tenants
 
     def identify(self, headers: Mapping[str, str]) -> Caller:
@@ -119,10 +127,12 @@ class Callers:
             headers: the headers of the request, by names in lower case.
 
         Raises:
-            Refused: it sent no key, or not one that is valid; or a page of another site sent it,
-                where no key is needed.
+            Refused: it sent no key, or not one that is valid; or whether it is valid is not known,
+                because the store of keys is away; or a page of another site sent it, where no key
+                is needed.
         """
-        if self.store is None:
+        keys = self.keys
+        if keys is None:
             if not comes_from_loopback(headers.get("origin")):
                 raise Refused(_OTHER_SITE)
             return Caller()
@@ -137,7 +147,9 @@ class Callers:
                     should_retry=False,
                 )
             )
-        key = self.store.find(secret)
+        key = keys.find(secret)
+        if not keys.is_current:  # the key may have been revoked, or created, since then
+            raise Refused(_NOT_KNOWN)
         if key is None:
             raise Refused(_NOT_VALID)
         return Caller(key, self.tenants.of(key))

@@ -1,22 +1,31 @@
 """Keys of the gateway: who calls, what a key may use, and its own limits and budgets."""
 
+from .file import KeyFile, default_key_store
+from .issuing import GRACE_S, IssuedKey
 from .key import ALLOWABLE, ApiKey, InvalidKey, KeyTerms
-from .store import IssuedKey, KeyChanges, KeyStore, default_key_store
+from .known import KnownKeys
+from .store import NO_SERVER, SHARED_KEYS, KeyPlace, KeyStore, key_store
 from .tenant import Tenant, Tenants, TenantTurn
 from .turns import OwnLimit, OwnLimits
 
 __all__ = [
     "ALLOWABLE",
+    "GRACE_S",
+    "NO_SERVER",
+    "SHARED_KEYS",
     "ApiKey",
     "InvalidKey",
     "IssuedKey",
-    "KeyChanges",
+    "KeyFile",
+    "KeyPlace",
     "KeyStore",
     "KeyTerms",
+    "KnownKeys",
     "OwnLimit",
     "OwnLimits",
     "Tenant",
     "TenantTurn",
     "Tenants",
     "default_key_store",
+    "key_store",
 ]
