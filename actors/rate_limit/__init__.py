@@ -25,6 +25,7 @@ with lazy_imports(__name__):
     from .reports import read_refusal as read_refusal
     from .reports import read_reports as read_reports
     from .shared import LimitStore as LimitStore
+    from .shared import MemoryLimitStore as MemoryLimitStore
     from .shares import GetShares as GetShares
     from .shares import LaneShare as LaneShare
     from .shares import LaneShares as LaneShares

@@ -9,7 +9,7 @@ from .outage import Outage
 
 if TYPE_CHECKING:
     from ..cache import CachePolicy, CacheStore
-    from ..rate_limit import LimitStore
+    from ..rate_limit import MemoryLimitStore
     from .records import MemoryRecords
 
 
@@ -28,15 +28,25 @@ class MemoryStores:
         self.outage: Outage = outage
         self._clock = clock
         self._records: dict[str, MemoryRecords] = {}
+        self._limits: dict[str, MemoryLimitStore] = {}  # {endpoint: ...}
 
     @property
     def name(self) -> str:
         """See `SharedStores`."""
         return "the shared memory"
 
-    def limits(self, endpoint: str) -> "LimitStore":
-        """See `SharedStores`."""
-        raise NotImplementedError(endpoint)
+    def limits(self, endpoint: str) -> "MemoryLimitStore":
+        """Return the store of the limits of an endpoint, the same one for each process.
+
+        Args:
+            endpoint: what identifies the account whose limits are shared.
+        """
+        from ..rate_limit import MemoryLimitStore  # noqa: PLC0415  # the stores of a troupe alone
+
+        found = self._limits.get(endpoint)
+        if found is None:
+            found = self._limits[endpoint] = MemoryLimitStore(self.name, clock=self._clock)
+        return found
 
     async def check(self) -> None:
         """See `SharedStores`."""

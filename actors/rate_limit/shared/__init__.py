@@ -6,6 +6,8 @@
 from ...lazy import lazy_imports
 
 with lazy_imports(__name__):
+    from .core import SharedLimits as SharedLimits
+    from .exchange import UNUSED_S as UNUSED_S
     from .exchange import Correction as Correction
     from .exchange import LaneDemand as LaneDemand
     from .exchange import Lease as Lease
@@ -15,4 +17,5 @@ with lazy_imports(__name__):
     from .exchange import PlacesAsk as PlacesAsk
     from .exchange import SharedRate as SharedRate
     from .exchange import SharedRefusal as SharedRefusal
+    from .memory import MemoryLimitStore as MemoryLimitStore
     from .store import LimitStore as LimitStore

@@ -9,6 +9,9 @@ named by a text that is the same in each process: member, scope, dimension and p
 
 import attrs
 
+UNUSED_S = 0.25
+"""Seconds for which a process may hold what it leased and could use."""
+
 
 @attrs.frozen
 class SharedRate:
@@ -20,12 +23,14 @@ class SharedRate:
         depth: how much it holds.
         full_s: seconds until it is full, as far as the process knows. A store that has lost its
             state takes the longest of these.
+        least_full_s: seconds until it is full by what this process used while the store was away.
     """
 
     limit: str
     rate: float
     depth: float
     full_s: float = 0.0
+    least_full_s: float = 0.0
 
 
 @attrs.frozen
@@ -35,7 +40,8 @@ class LeaseAsk:
     Args:
         scope: the scope of the calls.
         amounts: how much they need of each limit in all, {limit: amount}.
-        first: how much the first of them needs, of the same limits. A lease has at least that.
+        first: how much the first of them needs, of the same limits. A lease has at least that,
+            unless the process has much in line already: then there may be no lease.
     """
 
     scope: str
@@ -62,6 +68,8 @@ class Correction:
 @attrs.frozen
 class LaneDemand:
     """The calls of one lane that wait, in one scope of one process.
+
+    A process that uses a scope names it, with 0 seconds if no call waits.
 
     Args:
         scope: the scope of the calls.
@@ -150,7 +158,9 @@ class Lease:
     """What calls of a scope may use of one limit.
 
     After t seconds they may have used at most `min(amount, at_once + rate t)`, which may be
-    negative for some time: that is the place in line.
+    negative for some time: that is the place in line. What could be used and was not for
+    `UNUSED_S` must be given back, or is forfeited. A call of more than the depth is admitted when
+    as much as the depth could be used.
 
     Args:
         scope: the scope of the calls.
