@@ -77,8 +77,8 @@ class BeatReply:
     """What a worker learns when it says that it lives.
 
     Args:
-        state: see `TakeReply`.
-        epoch: see `TakeReply`; another one than before means that the queue was lost.
+        state: as in `TakeReply`.
+        epoch: as in `TakeReply`; another one than before means that the queue was lost.
         lost: those of the worker's entries that are no longer its own.
         has_more: whether the worker has rows by the queue that it did not list, such as after a
             lost reply; `WorkQueue.own` returns them.
@@ -218,16 +218,16 @@ class WorkQueue(Protocol):
         """Add rows, except those whose key is in the queue, or whose answer is.
 
         Args:
-            holder: see `hold`.
+            holder: see `hold`; the process that asks.
             rows: the rows, in the order in which workers should take them.
         """
         ...
 
     async def withdraw(self, holder: str, keys: Sequence[str]) -> Sequence[str]:
-        """Remove rows that no worker has, and return the keys of those that were removed.
+        """Remove rows that no worker has, and return the keys that are not in the queue then.
 
         Args:
-            holder: see `hold`.
+            holder: see `hold`; the process that asks.
             keys: the keys of the rows.
         """
         ...
@@ -246,7 +246,7 @@ class WorkQueue(Protocol):
         """Drop answers that are on the holder's disk.
 
         Args:
-            holder: see `hold`.
+            holder: see `hold`; the process that asks.
             entries: the entries of the answers.
         """
         ...
@@ -255,7 +255,7 @@ class WorkQueue(Protocol):
         """Tell workers what to do.
 
         Args:
-            holder: see `hold`.
+            holder: see `hold`; the process that asks.
             state: what they do.
         """
         ...
@@ -264,7 +264,7 @@ class WorkQueue(Protocol):
         """Let go of OUTPUT; workers go on, and another process can take over.
 
         Args:
-            holder: see `hold`.
+            holder: see `hold`; the process that asks.
             forget: remove all rows and answers as well, and tell workers to leave.
         """
         ...
@@ -285,7 +285,7 @@ class WorkQueue(Protocol):
         """Return all rows that a worker has by the queue, such as after a lost reply.
 
         Args:
-            worker: see `take`.
+            worker: see `take`; the process that asks.
         """
         ...
 
@@ -293,19 +293,17 @@ class WorkQueue(Protocol):
         """Say that a worker lives.
 
         Args:
-            worker: see `take`.
+            worker: see `take`; the process that asks.
             report: what is shown of it.
             entries: the rows that it has in hand.
         """
         ...
 
-    async def answer(
-        self, worker: str, answers: Sequence[RowAnswer]
-    ) -> Sequence[str] | None:
+    async def answer(self, worker: str, answers: Sequence[RowAnswer]) -> Sequence[str] | None:
         """Hand in answers. The first answer of a row is its answer, whoever has the row.
 
         Args:
-            worker: see `take`.
+            worker: see `take`; the process that asks.
             answers: at most one for each row.
 
         Returns:
@@ -319,7 +317,7 @@ class WorkQueue(Protocol):
         """Put rows back that were not sent.
 
         Args:
-            worker: see `take`.
+            worker: see `take`; the process that asks.
             entries: the entries of the rows.
         """
         ...
@@ -328,7 +326,7 @@ class WorkQueue(Protocol):
         """Say that a worker ends. Rows that it still has go to other workers at once.
 
         Args:
-            worker: see `take`.
+            worker: see `take`; the process that asks.
         """
         ...
 
@@ -340,15 +338,17 @@ class WorkQueue(Protocol):
 
 
 def is_before(entry: str, other: str) -> bool:
-    """Return whether an answer is older than another one of the same epoch.
+    """Return whether an answer is older than another one; False if that is of another epoch.
 
     Args:
         entry: the entry of the one answer.
         other: the entry of the other answer.
     """
+    if entry.rpartition("/")[0] != other.rpartition("/")[0]:
+        return False
     return _order(entry) < _order(other)
 
 
 def _order(entry: str) -> tuple[int, int]:
-    milliseconds, _, number = entry.partition("-")
+    milliseconds, _, number = entry.rpartition("/")[2].partition("-")
     return int(milliseconds), int(number or 0)
