@@ -204,6 +204,7 @@ with lazy_imports(__name__):
     from .storage import GroupCommit as GroupCommit
     from .storage import InThread as InThread
     from .storage import OtherVersion as OtherVersion
+    from .storage import ProcessLock as ProcessLock
     from .storage import StorageError as StorageError
     from .storage import StorageFull as StorageFull
     from .storage import StorageUnavailable as StorageUnavailable

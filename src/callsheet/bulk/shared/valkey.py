@@ -1,6 +1,6 @@
 """The queue of a shared run on a Valkey or Redis server: each operation is one script."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
@@ -37,6 +37,8 @@ _POLL_S = 1.0  # a hint may be lost, and a lease may end while a worker waits
 _KEYS = ("card", "rows", "answers", "keys", "leases", "reports", "late")
 _RUNS = "callsheet:runs"  # a sorted set: names of runs by the time at which they began
 _ROW_FIELDS = 4  # entry, key, body, deliveries
+_AT_ONCE = 1000  # rows, keys or entries in one script
+_BYTES_AT_ONCE = 4 * 1024**2
 _ANSWER_FIELDS = 5  # entry, key, body, worker, deliveries
 
 
@@ -104,14 +106,20 @@ class ValkeyQueue:
 
     async def put(self, holder: str, rows: Sequence[QueuedRow]) -> bool:
         """See `WorkQueue`."""
-        async with self._putting:
-            self._puts += 1
-            parts = [part for row in rows for part in (row.key, row.body)]
-            return bool(await self._run("put", holder, self._session, self._puts, *parts))
+        for some in _parts(rows, lambda row: len(row.body)):
+            async with self._putting:
+                self._puts += 1
+                parts = [part for row in some for part in (row.key, row.body)]
+                if not await self._run("put", holder, self._session, self._puts, *parts):
+                    return False
+        return True
 
     async def withdraw(self, holder: str, keys: Sequence[str]) -> Sequence[str]:
         """See `WorkQueue`."""
-        return _texts(await self._run("withdraw", holder, *keys))
+        removed: list[str] = []
+        for some in _parts(keys, len):
+            removed += _texts(await self._run("withdraw", holder, *some))
+        return removed
 
     async def answers(self, after: str, count: int, *, wait_s: float) -> Sequence[QueueAnswer]:
         """See `WorkQueue`."""
@@ -124,7 +132,10 @@ class ValkeyQueue:
 
     async def stored(self, holder: str, entries: Sequence[str]) -> bool:
         """See `WorkQueue`."""
-        return bool(await self._run("stored", holder, *entries))
+        for some in _parts(entries, len):
+            if not await self._run("stored", holder, *some):
+                return False
+        return True
 
     async def change_state(self, holder: str, state: RunState) -> bool:
         """See `WorkQueue`."""
@@ -307,6 +318,20 @@ def _state(state: bytes) -> RunState | None:
 
 def _texts(reply: object) -> list[str]:
     return [text.decode() for text in cast("list[bytes]", reply)]
+
+
+def _parts(items: Sequence[T], size: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    """Yield the items in parts of which the server makes one after another, and others between."""
+    begin = room = 0
+    for number, item in enumerate(items):
+        room -= size(item)
+        if number > begin and (room < 0 or number - begin >= _AT_ONCE):
+            yield items[begin:number]
+            begin, room = number, _BYTES_AT_ONCE - size(item)
+        elif number == begin:
+            room = _BYTES_AT_ONCE - size(item)
+    if begin < len(items):
+        yield items[begin:]
 
 
 def _steps(items: Sequence[object], size: int) -> range:

@@ -1,0 +1,542 @@
+"""A worker of a shared run: takes rows from the queue, sends them, and hands in their answers.
+
+Four tasks work on what `RowsInHand` decides: one takes rows as far as the troupe has room, one
+writes answers to the journal, one hands them in, and one says every few seconds that the worker
+lives. Each of them goes on when the server is back. A row that was taken is called and answered
+while the server is away.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from math import exp, inf
+from random import Random
+from typing import Literal, TypeVar, final
+
+import attrs
+import structlog
+import trio
+
+from ...actors import (
+    CallContext,
+    CallEvent,
+    CallStage,
+    Complete,
+    InThread,
+    Request,
+    Response,
+    ServerAway,
+    StageObserver,
+    StorageError,
+    Troupe,
+    in_worker_thread,
+)
+from ...runtime import (
+    AskFailed,
+    MailboxFull,
+    Outcome,
+    ReplySlot,
+    open_collapsing_nursery,
+)
+from .hand import RowsInHand
+from .journal import WorkerJournal
+from .queue import BEAT_S, RunState, TakenRow, TakeReply, WorkQueue
+from .reports import WorkerReport
+from .wire import CallEnd, decode_call, encode_end
+
+EndKind = Literal["ended", "drained", "alone", "failed"]
+"""Why a worker ends: with its run, because it was told to, for want of a holder, or by an error."""
+
+_TAKE_ROWS = 64  # in one message of the server
+_TAKE_S = 5.0  # seconds that the server may let the worker wait for rows
+_AHEAD_ROWS = 8  # that wait for the limits, at least
+_HAND_IN = 64  # answers in one message to the server
+_HAND_IN_BYTES = 1024**2
+_AGAIN_S = (0.2, 3.0)  # until the server is asked again: at first, and at most
+_IDLE_S = 60.0  # without a holder or a run
+_AWAY_S = 600.0  # without the server, and with nothing in hand
+_FLUSH_S = 3.0  # at the end, for answers that are not in the journal, or not handed in
+_STORED_S = 5.0  # at the end, until the holder has stored the answers
+_HAND_IN_AT_END_S = 10.0
+_SENT: frozenset[CallStage] = frozenset({"sent"})
+
+_log = structlog.stdlib.get_logger()
+T = TypeVar("T")
+
+
+@attrs.frozen
+class WorkerEnd:
+    """Why a worker has ended.
+
+    Args:
+        kind: the kind of end.
+        text: the reason for the user, with the remedy if there is one.
+    """
+
+    kind: EndKind
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class WorkerPolicy:
+    """How a worker works.
+
+    Args:
+        max_concurrency: the most calls of this worker at the same time; None for those of the run.
+        ahead: the most rows that it has and that are not sent; None for as many as are sent in a
+            second. Packs are formed of these rows.
+        waits: whether it waits for rows for ever. Otherwise it ends when there has been no holder
+            and no row for a minute.
+    """
+
+    max_concurrency: int | None = None
+    ahead: int | None = None
+    waits: bool = False
+
+
+@final
+class RunWorker:
+    """A worker of one run. It outlives the actor that runs it, with its rows and answers.
+
+    Args:
+        queue: the queue of the run, which is open.
+        name: a name that no other worker of the run has.
+        in_flight: the most calls in flight of the run, by its limits.
+        policy: how it works.
+        journal: the journal for answers; None hands them in at once, for a worker in the process
+            of the holder.
+        in_thread: runs blocking disk access.
+
+    Attributes:
+        report: what it has done.
+        end: why it has ended; None while it works.
+        is_away: whether the server is away.
+    """
+
+    def __init__(
+        self,
+        queue: WorkQueue,
+        name: str,
+        *,
+        in_flight: int,
+        policy: WorkerPolicy | None = None,
+        journal: WorkerJournal | None = None,
+        in_thread: InThread = in_worker_thread,
+    ) -> None:
+        self.name = name
+        self.report = WorkerReport.of_this_process()
+        self.end: WorkerEnd | None = None
+        self.is_away = False
+        self._queue = queue
+        self._policy = policy or WorkerPolicy()
+        own = self._policy.max_concurrency
+        self._most = in_flight if own is None else min(own, in_flight)
+        self._journal = journal
+        self._trouble: StorageError | None = None  # of the journal, which is not used any more
+        self._in_thread = in_thread
+        self._hand = RowsInHand()
+        self._backlog: deque[TakenRow] = deque()  # rows without a call
+        self._slots: dict[str, ReplySlot[Response]] = {}  # {key: the call}
+        self._contexts: dict[int, str] = {}  # {id of the context of a call: key}
+        self._state: RunState | None = "running"
+        self._drains = False  # by a signal, or an error
+        self._why = ""
+        self._alone_since = inf  # no run, or no holder
+        self._heard_at = inf  # of the server
+        self._pace = 0.0  # rows sent in the last second or so
+        self._pace_at = 0.0
+        self._returned: list[str] = []  # entries of rows to give back
+        self._room = trio.Event()
+        self._work = trio.Event()  # for the journal
+        self._answers = trio.Event()  # to hand in
+        self._beat_now = trio.Event()
+        self._over = trio.Event()  # the end is decided
+        self._done = trio.Event()
+        self._moved = trio.Event()  # an answer was kept, or handed in
+        self._tasks: trio.Nursery | None = None
+        self._troupe: Troupe | None = None
+        self._random = Random(0)  # noqa: S311  # replaced by that of the actor
+        if journal is not None:
+            self._hand.recover(journal.answers)
+
+    def __repr__(self) -> str:
+        return f"<RunWorker {self.name} {self._hand!r}>"
+
+    @property
+    def observer(self) -> StageObserver:
+        """What has to observe the calls of the troupe."""
+        return StageObserver(self._observe, _SENT)
+
+    @property
+    def unstored(self) -> int:
+        """How many answers the holder may not have on its disk."""
+        return self._hand.unstored
+
+    # ---------------------------------------------------------------- control
+
+    def drain(self, why: str = "") -> None:
+        """Take no more rows, give back those that were not sent, and end after the others.
+
+        Args:
+            why: the reason for the user; "" if that asked for it.
+        """
+        if not self._drains:
+            self._drains, self._why = True, why
+            self._give_up_unsent()
+            self._beat_now.set()
+            self._look()
+
+    def stop(self) -> None:
+        """Cancel the calls in flight, and end. Other workers call these rows again."""
+        for key in list(self._slots):
+            self._cancel(key)
+        self._finish(WorkerEnd("drained", self._why))
+
+    async def wait_over(self) -> WorkerEnd:
+        """Wait until the worker has ended, and return why."""
+        await self._done.wait()
+        return self.end or WorkerEnd("drained", self._why)
+
+    # ---------------------------------------------------------------- tasks
+
+    async def run(self, troupe: Troupe, random: Random) -> None:
+        """Work until the end; after a crash, go on with what is in hand.
+
+        Args:
+            troupe: sends the rows; its observers have `observer` among them.
+            random: spreads what many workers would do at the same time.
+        """
+        self._troupe, self._random = troupe, random
+        if self.end is not None:
+            return
+        async with open_collapsing_nursery() as self._tasks:
+            for task in (self._keep_beating, self._keep_taking, self._keep_writing):
+                self._tasks.start_soon(task)
+            self._tasks.start_soon(self._keep_handing_in)
+            self._heard_at = trio.current_time()
+            self._pump()
+            self._look()
+            await self._over.wait()
+            await self._leave()
+            self._tasks.cancel_scope.cancel()
+        self._done.set()
+
+    async def _keep_beating(self) -> None:
+        while True:
+            self._beat_now = trio.Event()
+            await self._beat()
+            with trio.move_on_after(BEAT_S):
+                await self._beat_now.wait()
+
+    async def _beat(self) -> None:
+        """Say that the worker lives, and learn how the run goes on."""
+        hand = self._hand
+        self._note_counts()
+        reply = await self._ask(
+            partial(self._queue.beat, self.name, self.report.encode(), hand.entries())
+        )
+        for key in hand.beat(reply):
+            self._cancel(key)
+        self._answers.set()  # a queue that was lost may want them again
+        if reply.has_more:
+            self._took(await self._ask(partial(self._queue.own, self.name)))
+        now = trio.current_time()
+        if reply.state is None or not reply.has_holder:
+            self._alone_since = min(self._alone_since, now)
+        else:
+            self._alone_since = inf
+        self._note_state(reply.state)
+
+    async def _keep_taking(self) -> None:
+        while not self._drains:
+            if (room := self._count_room()) <= 0:
+                self._room = trio.Event()
+                await self._room.wait()
+                continue
+            count = min(room, _TAKE_ROWS)
+            reply = await self._ask(partial(self._queue.take, self.name, count, wait_s=_TAKE_S))
+            self._took(reply)
+            self._note_state(reply.state)
+            if not reply.rows and reply.state != "running":
+                await trio.sleep(BEAT_S if reply.state is None else _AGAIN_S[0])
+
+    async def _keep_writing(self) -> None:
+        """Write answers to the journal: what ends meanwhile is written with the next ones."""
+        hand = self._hand
+        while True:
+            self._work = trio.Event()
+            answers, forgotten = hand.to_keep()
+            if not answers and not forgotten:
+                await self._work.wait()
+                continue
+            if self._journal is not None and self._trouble is None:
+                try:
+                    await self._in_thread(partial(self._journal.keep, answers, forgotten))
+                except StorageError as error:
+                    # What is paid for is handed in all the same: the server keeps it on its disk.
+                    self._trouble = error
+                    _log.error("journal_failed", reason=str(error))
+                    self.drain(str(error))
+            hand.kept(answers)
+            self._answers.set()
+            self._look()
+            await trio.lowlevel.checkpoint()
+
+    async def _keep_handing_in(self) -> None:
+        hand = self._hand
+        while True:
+            self._answers = trio.Event()
+            answers = hand.to_hand_in(_HAND_IN, _HAND_IN_BYTES)
+            if not answers:
+                await self._answers.wait()
+                continue
+            entries = await self._ask(partial(self._queue.answer, self.name, answers))
+            if entries is None:  # the holder begins the run again
+                await trio.sleep(self._delay(BEAT_S))
+                continue
+            hand.handed_in(answers, entries)
+            self._work.set()  # the journal forgets some
+            self._room.set()
+            self._look()
+
+    async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the server until it answers; end the worker if it never will."""
+        delay_s = _AGAIN_S[0]
+        while True:
+            try:
+                reply = await ask()
+            except ServerAway as error:
+                self._hear(error)
+                await trio.sleep(self._delay(delay_s))
+                delay_s = min(2 * delay_s, _AGAIN_S[1])
+            except StorageError as error:
+                self._finish(WorkerEnd("failed", str(error)))
+                await trio.sleep_forever()
+            else:
+                self._hear(None)
+                return reply
+
+    def _delay(self, most_s: float) -> float:
+        return most_s * self._random.uniform(0.5, 1.0)
+
+    def _hear(self, error: ServerAway | None) -> None:
+        if error is None:
+            self._heard_at = trio.current_time()
+            if self.is_away:
+                self.is_away = False
+                _log.warning("shared_run_back", server=self._queue.name)
+            return
+        if not self.is_away:
+            self.is_away = True
+            _log.warning("shared_run_unavailable", server=self._queue.name, reason=error.reason)
+        self._look()
+
+    # ---------------------------------------------------------------- the run
+
+    def _note_state(self, state: RunState | None) -> None:
+        before, self._state = self._state, state
+        if state in ("paused", "draining") and before != state:
+            self._give_up_unsent()
+        if state == "ended":
+            for key in list(self._slots):
+                self._cancel(key)
+            self._finish(WorkerEnd("ended", "the run has ended"))
+        self._look()
+
+    def _look(self) -> None:
+        """End the worker if there is nothing more to do."""
+        self._moved.set()
+        hand, now = self._hand, trio.current_time()
+        if self.end is not None or hand.rows:
+            return
+        is_away_long = self.is_away and now - self._heard_at >= (
+            _HAND_IN_AT_END_S if self._drains else inf if self._policy.waits else _AWAY_S
+        )
+        if is_away_long:
+            text = self._why or f"{self._queue.name} does not answer"
+            self._finish(WorkerEnd("drained" if self._drains else "alone", text))
+        elif hand.has_answers:
+            return
+        elif self._drains:
+            self._finish(WorkerEnd("failed" if self._trouble else "drained", self._why))
+        elif self._state == "draining":
+            self._finish(WorkerEnd("ended", "the run was stopped"))
+        elif now - self._alone_since >= _IDLE_S and not self._policy.waits:
+            why = "the run is not there any more" if self._state is None else "no process holds it"
+            self._finish(WorkerEnd("alone", why))
+
+    def _finish(self, end: WorkerEnd) -> None:
+        if self.end is None:
+            self.end = end
+            self._over.set()
+
+    async def _leave(self) -> None:
+        """Keep what has ended, give back what was not sent, and wait a moment for the holder."""
+        hand, queue, name = self._hand, self._queue, self.name
+        with trio.move_on_after(_FLUSH_S):
+            while hand.has_unkept or (hand.has_answers and not self.is_away):
+                self._moved = trio.Event()
+                await self._moved.wait()
+        if self.is_away or self.end is None or self.end.kind == "failed" or self._state is None:
+            return
+        with trio.move_on_after(_STORED_S), suppress(StorageError):
+            # A reply may have been lost, and the rows with it.
+            known = {row.taken.entry for row in hand.rows.values()}
+            rows = (await queue.own(name)).rows
+            if back := [row.entry for row in rows if row.entry not in known]:
+                await queue.give_back(name, back)
+            while hand.unstored and self._journal is not None and self._state != "ended":
+                await self._beat()
+                await trio.sleep(_AGAIN_S[0])
+        with trio.move_on_after(_STORED_S), suppress(StorageError):
+            await queue.leave(name)
+
+    def close_journal(self) -> None:
+        """Close the journal, and remove it if the holder has everything. It blocks."""
+        if self._journal is not None:
+            is_needed = self._hand.unstored > 0
+            if self.end is not None and self.end.kind == "ended" and self._state == "ended":
+                is_needed = self._hand.has_unclaimed
+            self._journal.close(remove=not is_needed)
+
+    def _note_counts(self) -> None:
+        rows = len(self._hand.rows)
+        self.report = attrs.evolve(self.report, in_hand=rows, sent=rows - self._hand.unsent)
+
+    # ---------------------------------------------------------------- rows
+
+    def _count_room(self) -> int:
+        """Return how many rows to take: few more than those that are sent at once."""
+        if self.end is not None or (self._hand.has_answers and self.is_away):
+            return 0
+        ahead = self._policy.ahead
+        if ahead is None:
+            since = trio.current_time() - self._pace_at
+            pace = round(self._pace * exp(-since))
+            ahead = min(max(_AHEAD_ROWS, pace), self._most)
+        return min(self._most + ahead - len(self._hand.rows), ahead - self._hand.unsent)
+
+    def _took(self, reply: TakeReply) -> None:
+        self._backlog.extend(self._hand.take(reply))
+        if self._drains:
+            self._give_up_unsent()
+        self._answers.set()  # some may be answered by the journal
+        self._pump()
+
+    def _pump(self) -> None:
+        """Send rows as far as there is room."""
+        troupe = self._troupe
+        if troupe is None:
+            return
+        first = troupe.first_stage
+        while self._backlog and len(self._slots) < self._most and self.end is None:
+            if not first.has_room:
+                first.when_room(self._pump)
+                return
+            self._send(troupe, self._backlog.popleft())
+
+    def _send(self, troupe: Troupe, taken: TakenRow) -> None:
+        key = taken.row.key
+        if key not in self._hand.rows or key in self._slots:
+            return  # it was given up meanwhile
+        try:
+            request, context = decode_call(taken.row.body)
+        except ValueError as error:  # perhaps another worker can
+            self._backlog.appendleft(taken)
+            self.drain(str(error))
+            return
+        try:
+            slot = _submitted(troupe, request, context)
+        except MailboxFull:
+            self._backlog.appendleft(taken)
+            troupe.first_stage.when_room(self._pump)
+            return
+        except (AskFailed, ValueError) as error:
+            self._hand.ended(key, self._encode(error), is_response=False)
+            self._counted(error)
+            return
+        self._slots[key] = slot
+        self._contexts[id(context)] = key
+        slot.on_settled(partial(self._settled, key, context))
+
+    def _observe(self, event: CallEvent) -> None:
+        """Note which rows are at the provider, in the event itself."""
+        for context in event.context.shared_by or (event.context,):
+            key = self._contexts.get(id(context))
+            if key is not None and self._hand.sent(key):
+                now = trio.current_time()
+                self._pace = self._pace * exp(self._pace_at - now) + 1
+                self._pace_at = now
+                self._room.set()
+
+    def _settled(self, key: str, context: CallContext, slot: ReplySlot[Response]) -> None:
+        """Note how a call has ended; called in the task that ends it."""
+        self._slots.pop(key, None)
+        self._contexts.pop(id(context), None)
+        row = self._hand.rows.get(key)
+        outcome = slot.value if slot.outcome is Outcome.REPLIED else slot.error
+        if self.end is not None and isinstance(outcome, AskFailed):
+            self._hand.not_sent(key)  # the actors are stopped: another worker calls it
+        elif isinstance(outcome, Response | Exception):
+            self._hand.ended(key, self._encode(outcome), is_response=isinstance(outcome, Response))
+            self._counted(outcome)
+        elif row is not None and row.is_sent:  # cancelled at the provider: others call it again
+            self._hand.not_sent(key)
+        else:
+            self._back(key)
+        self._room.set()
+        self._pump()
+        self._look()
+
+    def _counted(self, outcome: Response | Exception) -> None:
+        report = self.report
+        if isinstance(outcome, Response):
+            report = attrs.evolve(
+                report,
+                answered=report.answered + 1,
+                tokens=report.tokens + outcome.usage.total_tokens,
+                cost_usd=report.cost_usd + (outcome.cost_usd or 0),
+            )
+        else:
+            report = attrs.evolve(report, failed=report.failed + 1)
+        self.report = report
+        self._work.set()
+
+    def _encode(self, outcome: Response | Exception) -> bytes:
+        return encode_end(CallEnd(outcome, worker=self.name))
+
+    def _give_up_unsent(self) -> None:
+        """Cancel the calls that are not sent, and give their rows back."""
+        for key in [key for key, row in self._hand.rows.items() if not row.is_sent]:
+            self._cancel(key)
+
+    def _cancel(self, key: str) -> None:
+        """Cancel a call; a row without a call goes back at once."""
+        if (slot := self._slots.get(key)) is not None:
+            slot.cancel()
+        else:
+            self._back(key)
+
+    def _back(self, key: str) -> None:
+        """Give a row back that was not sent."""
+        entry = self._hand.not_sent(key)
+        if entry is not None:
+            self._returned.append(entry)
+            if self._tasks is not None and self.end is None and len(self._returned) == 1:
+                self._tasks.start_soon(self._give_back)
+
+    async def _give_back(self) -> None:
+        await trio.lowlevel.checkpoint()
+        returned, self._returned = self._returned, []
+        # What is not given back goes to others when the lease has ended, or when the worker leaves.
+        with suppress(StorageError):
+            await self._queue.give_back(self.name, returned)
+
+
+def _submitted(troupe: Troupe, request: Request, context: CallContext) -> ReplySlot[Response]:
+    """Begin the call of a row. The holder reads typed results, and asks once more if need be."""
+    if request.returns is None:
+        return troupe.submit_nowait(request, context=context)
+    due = inf if request.deadline is None else trio.current_time() + request.deadline
+    return troupe.first_stage.submit_nowait(Complete(request, context), deadline=due)
