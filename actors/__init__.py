@@ -86,6 +86,7 @@ with lazy_imports(__name__):
     from .http import LeanTransport as LeanTransport
     from .http import check_environment as check_environment
     from .identity import sharing_key as sharing_key
+    from .inspection import FORMAT as FORMAT
     from .inspection import ActorReading as ActorReading
     from .inspection import Answers as Answers
     from .inspection import BatchesReading as BatchesReading

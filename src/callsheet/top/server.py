@@ -2,26 +2,30 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 import trio
 
 from ..actors import (
+    FORMAT,
     InspectedProgram,
     ProgramReport,
     Reading,
     ReportBoard,
+    RunReading,
+    ServerUrl,
     StorageError,
     UnreadableLine,
+    ValkeyClient,
+    open_valkey,
     read_report,
+    stores_at,
 )
+from ..bulk.shared.valkey import ValkeyQueue, runs_at
 from .reading_source import NoReading
 from .workers import reading_of_all
 
-if TYPE_CHECKING:
-    from ..actors import SharedStores
-
-_FORMAT: Final = 1
+_MOST_RUNS: Final = 20
 
 
 @asynccontextmanager
@@ -34,18 +38,16 @@ async def open_server(url: str) -> AsyncGenerator["ServerSource"]:
     Raises:
         NoReading: the URL names no server, or the server cannot be used; the message says why.
     """
-    from ..actors import stores_at  # noqa: PLC0415  # most readings are of a socket
-
     try:
-        stores = stores_at(url)
+        server = ServerUrl.parse(url)
+        board = stores_at(url).reports()
     except ValueError as error:
         raise NoReading(str(error)) from None
-    board = stores.reports()
     if board is None:
-        raise NoReading(f"{stores.name} has no reports")
+        raise NoReading(f"programs do not report to {server}")
     try:
-        async with board.open():
-            yield ServerSource(stores, board)
+        async with board.open(), open_valkey(server) as client:
+            yield ServerSource(client, board)
     except StorageError as error:
         raise NoReading(str(error)) from None
 
@@ -55,14 +57,13 @@ class ServerSource:
     """A server as a `ReadingSource`.
 
     Args:
-        stores: the stores on the server.
+        client: the connection to the server.
         board: the reports of the programs.
     """
 
-    def __init__(self, stores: "SharedStores", board: ReportBoard) -> None:
-        where = stores.name.removeprefix("the shared server ")
-        self.program = InspectedProgram(callsheet=_FORMAT, pid=0, program=where)
-        self._stores = stores
+    def __init__(self, client: ValkeyClient, board: ReportBoard) -> None:
+        self.program = InspectedProgram(callsheet=FORMAT, pid=0, program=str(client.url))
+        self._client = client
         self._board = board
 
     async def read(self) -> Reading:
@@ -74,6 +75,29 @@ class ServerSource:
                     reports.append(read_report(body))
                 except UnreadableLine:
                     continue  # of another version
+            runs = await _runs(self._client)
         except StorageError as error:
             raise NoReading(str(error)) from None
-        return reading_of_all(reports, (), trio.current_time())
+        return reading_of_all(reports, runs, trio.current_time())
+
+
+async def _runs(client: ValkeyClient) -> list[RunReading]:
+    """Return the latest runs on a server."""
+    found: list[RunReading] = []
+    for name in (await runs_at(client))[:_MOST_RUNS]:
+        queue = ValkeyQueue(client.url, name)
+        async with queue.open():
+            card = await queue.card()
+        if card is not None:
+            found.append(
+                RunReading(
+                    name=card.name,
+                    state=card.state,
+                    holder=card.holder,
+                    waiting=card.waiting,
+                    taken=card.taken,
+                    answered=card.answered,
+                    workers=len(card.workers),
+                )
+            )
+    return found
