@@ -28,7 +28,7 @@ def workers_section(reading: Reading, sort: str) -> Section:
     words += " on 1 machine" if machines == 1 else f" on {machines:,} machines"
     return Section(
         "Workers",
-        words,
+        words if workers else "none",
         (
             Column("worker", is_flexible=True),
             Column("process", is_number=True, rank=3),
