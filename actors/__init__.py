@@ -86,6 +86,7 @@ with lazy_imports(__name__):
     from .http import LeanTransport as LeanTransport
     from .http import check_environment as check_environment
     from .identity import sharing_key as sharing_key
+    from .inspection import FORMAT as FORMAT
     from .inspection import ActorReading as ActorReading
     from .inspection import Answers as Answers
     from .inspection import BatchesReading as BatchesReading
@@ -101,15 +102,21 @@ with lazy_imports(__name__):
     from .inspection import LimitReading as LimitReading
     from .inspection import ModelSpend as ModelSpend
     from .inspection import PauseReading as PauseReading
+    from .inspection import ProgramReport as ProgramReport
     from .inspection import Reading as Reading
+    from .inspection import RunReading as RunReading
     from .inspection import SharingReading as SharingReading
     from .inspection import SpendReading as SpendReading
     from .inspection import UnreadableLine as UnreadableLine
+    from .inspection import WorkerReading as WorkerReading
+    from .inspection import combined_reading as combined_reading
     from .inspection import read_program as read_program
     from .inspection import read_reading as read_reading
+    from .inspection import read_report as read_report
     from .inspection import shown as shown
     from .inspection import this_program as this_program
     from .inspection import to_line as to_line
+    from .inspection import to_report as to_report
     from .json_value import Json as Json
     from .json_value import kind_of as kind_of
     from .ledger import NOTHING as NOTHING
@@ -186,6 +193,7 @@ with lazy_imports(__name__):
     from .shared import Outage as Outage
     from .shared import Records as Records
     from .shared import RecordStore as RecordStore
+    from .shared import ReportBoard as ReportBoard
     from .shared import SharedStores as SharedStores
     from .shared import ValkeyStores as ValkeyStores
     from .shared import stores_at as stores_at

@@ -71,6 +71,12 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     if metrics is not None:
         measured = await runtime.supervise(f"{prefix}metrics", restart="temporary")
         settings = attrs.evolve(settings, observer=(settings.observer, metrics))
+    published = None
+    if settings.shared is not None:
+        ledger = None if settings.ledger is None else settings.ledger.path
+        published = await inspection.Publication.begin(
+            runtime, prefix, settings.shared, ledger="" if ledger is None else str(ledger)
+        )
     casting = _Casting(runtime, settings, prefix)
     requester = await casting.spawn_requester()
     limiter = await casting.spawn_limiter(await casting.way_to("requester", requester))
@@ -108,6 +114,8 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     )
     if inspected is not None:
         await inspected.serve(troupe.reading)
+    if published is not None:
+        await published.start(partial(troupe.reader.read, 1))
     if metrics is not None and measured is not None:
         prices, lanes = prices_at(settings, settings.endpoint), settings.limits.lanes
         await metrics.attach(troupe, place=measured, prices=prices, lanes=lanes)

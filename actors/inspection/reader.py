@@ -53,9 +53,14 @@ class TroupeReader:
     prompt_cache: Ref | None
     records: "CallRecords | None" = None
 
-    async def read(self) -> Reading:
-        """Return one reading. A stage that does not reply within a second is in its `missing`."""
-        answers = await self.ask(_MAX_CALLS)
+    async def read(self, calls: int = _MAX_CALLS) -> Reading:
+        """Return one reading. A stage that does not reply within a second is in its `missing`.
+
+        Args:
+            calls: the most calls in flight, and the most that wait, of which the turn is worked
+                out.
+        """
+        answers = await self.ask(calls)
         # The tree is read last, in the same step as the rest is put together.
         return assemble(
             answers,

@@ -317,6 +317,62 @@ class BatchesReading:
 
 
 @attrs.frozen(kw_only=True)
+class WorkerReading:
+    """A process that shares limits, budgets, responses or rows with others.
+
+    Args:
+        host: the name of its machine.
+        pid: the id of the process.
+        program: the name of the file that was started.
+        in_flight: calls in flight.
+        max_in_flight: the most calls in flight of this process; null without a bound.
+        waiting: calls that wait for the limiter.
+        done: calls that have ended since it started.
+        calls_per_s: calls that ended in a second lately.
+        cost_usd: what its ledger records in USD; null without one.
+        use: the use of its busiest limit, from 0 to 1; null if none is known.
+        pause_s: seconds of the longest pause after refusals; 0 without one.
+        missing: the stages that did not report in time.
+    """
+
+    host: str
+    pid: int
+    program: str
+    in_flight: int = 0
+    max_in_flight: int | None = None
+    waiting: int = 0
+    done: int = 0
+    calls_per_s: float = 0.0
+    cost_usd: str | None = None
+    use: float | None = None
+    pause_s: float = 0.0
+    missing: Sequence[str] = ()
+
+
+@attrs.frozen(kw_only=True)
+class RunReading:
+    """A run that several processes work on.
+
+    Args:
+        name: the name of the run.
+        state: "running", "paused", "draining" or "ended".
+        holder: the process that writes OUTPUT; "" while there is none.
+        waiting: rows that no worker has.
+        taken: rows in the hands of workers.
+        answered: answers that are not in OUTPUT yet.
+        workers: the processes that work on it.
+    """
+
+    name: str
+    state: str
+    holder: str = ""
+    waiting: int = 0
+    taken: int = 0
+    answered: int = 0
+    workers: int = 0
+
+
+@attrs.frozen(kw_only=True)
 class Reading:
     """A troupe, and the runtime that it runs in, at one moment.
 
@@ -339,6 +395,8 @@ class Reading:
         batches: batches at the provider; null without the Batch API.
         left_out: how many entries each sequence lacks that is too long to be reported whole.
         missing: the stages that did not report in time, so that what they know is missing.
+        workers: the processes that share a server, if this is a reading of all of them.
+        runs: the runs on that server.
     """
 
     at: float
@@ -359,3 +417,5 @@ class Reading:
     batches: BatchesReading | None = None
     left_out: dict[str, int] = attrs.field(factory=dict[str, int])
     missing: Sequence[str] = ()
+    workers: Sequence[WorkerReading] = ()
+    runs: Sequence[RunReading] = ()

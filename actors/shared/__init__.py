@@ -8,6 +8,9 @@ with lazy_imports(__name__):
     from .records import MemoryRecords as MemoryRecords
     from .records import Records as Records
     from .records import RecordStore as RecordStore
+    from .reports import LASTING_S as LASTING_S
+    from .reports import REPORT_S as REPORT_S
+    from .reports import ReportBoard as ReportBoard
     from .stores import SharedStores as SharedStores
     from .stores import stores_at as stores_at
     from .valkey import ValkeyStores as ValkeyStores

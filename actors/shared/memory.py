@@ -58,6 +58,9 @@ class MemoryStores:
 
         return self._records.setdefault(kind, MemoryRecords(f"{kind} in {self.name}"))
 
+    def reports(self) -> None:
+        """See `SharedStores`. No other process can look into this memory."""
+
     def cache(self, policy: "CachePolicy") -> "CacheStore":
         """See `SharedStores`."""
         raise NotImplementedError(policy)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ..cache import CachePolicy, CacheStore
     from ..rate_limit import LimitStore
     from .records import RecordStore
+    from .reports import ReportBoard
 
 
 class SharedStores(Protocol):
@@ -55,6 +56,10 @@ class SharedStores(Protocol):
         Args:
             kind: what the records are, such as "keys".
         """
+        ...
+
+    def reports(self) -> "ReportBoard | None":
+        """Return the board for reports of programs; None if nothing can look at it."""
         ...
 
 

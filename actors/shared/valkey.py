@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ..cache import CachePolicy, CacheStore
     from ..rate_limit import LimitStore
     from .records import RecordStore
+    from .reports import ReportBoard
 
 
 @final
@@ -58,6 +59,12 @@ class ValkeyStores:
         from .server_records import ServerRecords  # noqa: PLC0415  # most programs share no keys
 
         return ServerRecords(self.url, kind)
+
+    def reports(self) -> "ReportBoard":
+        """See `SharedStores`."""
+        from .server_reports import ServerReports  # noqa: PLC0415  # loaded when it is used
+
+        return ServerReports(self.url)
 
     def cache(self, policy: "CachePolicy") -> "CacheStore":
         """See `SharedStores`."""

@@ -18,8 +18,8 @@ from callsheet.actors import (
     Reading,
     SharingReading,
     SpendReading,
+    combined_reading,
 )
-from callsheet.gateway.combined import combined_reading
 from callsheet.gateway.operations import operation_routes
 from callsheet.gateway.page import TooManyAttempts
 from callsheet.metrics import Exposition

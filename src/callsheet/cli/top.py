@@ -29,6 +29,7 @@ T = TypeVar("T")
         "top /run/user/1000/service.sock",
         "top service.sock --json",
         "top http://127.0.0.1:4000",
+        "top valkey://host:6379",
     ),
 )
 @click.argument("inspect", metavar="[PATH]", required=False)
@@ -51,8 +52,9 @@ T = TypeVar("T")
 def top(*, inspect: str | None, admin_key_env: str, as_json: bool) -> None:
     """Look into the program that has opened the inspection socket PATH, or into a gateway.
 
-    PATH may be the URL of a gateway (callsheet serve), such as http://127.0.0.1:4000. Another
-    program opens it with TroupeSettings(inspect=PATH), or `callsheet run --inspect PATH`. The
+    PATH may be the URL of a gateway (callsheet serve), such as http://127.0.0.1:4000, or the one of
+    a Valkey or Redis server: that shows all programs which share it (--shared). Another program
+    opens it with TroupeSettings(inspect=PATH), or `callsheet run --inspect PATH`. The
     screen shows its calls, lanes, limits, actors, costs and errors once a second; ? lists the keys.
     Without PATH it is the socket that the settings file names (inspect), or $CALLSHEET_INSPECT.
     """

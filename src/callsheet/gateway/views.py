@@ -7,10 +7,9 @@ import attrs
 import trio
 from starlette.requests import Request as HttpRequest
 
-from ..actors import CostStatistics, Reading
+from ..actors import CostStatistics, Reading, combined_reading
 from ..runtime import State
 from ..wording import how_to_install
-from .combined import combined_reading
 from .gateway import Gateway
 from .keys import OwnLimit, Tenant, Tenants
 from .page import CallRecorder, PageAccess, TenantReading

@@ -13,8 +13,8 @@ from ..actors import Reading
 from ..runtime import open_collapsing_nursery
 from .keys import key_mode, read_keys
 from .screen import rows_beyond, screen
-from .source import AdminKey, NoReading, open_source
-from .view import View
+from .source import AdminKey, NoReading, open_source, shows_workers
+from .view import SECTIONS, SHARED_SECTIONS, View
 from .watching import Watched
 
 _EVERY_S = 1.0
@@ -27,7 +27,7 @@ async def read_once(where: str, admin: AdminKey | None = None) -> Reading:
     """Return one reading of a program.
 
     Args:
-        where: the path of its inspection socket, or the URL of a gateway.
+        where: the path of its inspection socket, or the URL of a gateway or of a shared server.
         admin: the admin key of the gateway; None for none.
 
     Raises:
@@ -45,7 +45,7 @@ async def show(
     """Show a program until the user quits. When it ends, wait until it starts again.
 
     Args:
-        where: the path of its inspection socket, or the URL of a gateway.
+        where: the path of its inspection socket, or the URL of a gateway or of a shared server.
         console: the terminal to draw on.
         keyboard: the file descriptor of the terminal that sends keys; None for no keys.
         admin: the admin key of the gateway; None for none.
@@ -62,7 +62,7 @@ class TopScreen:
     """The screen of `callsheet top`, and the tasks that keep it up to date.
 
     Args:
-        where: the path of the inspection socket, or the URL of a gateway.
+        where: the path of the inspection socket, or the URL of a gateway or of a shared server.
         console: the terminal to draw on.
         keyboard: the file descriptor of the terminal that sends keys; None for no keys.
         admin: the admin key of the gateway; None for none.
@@ -75,7 +75,8 @@ class TopScreen:
         self._admin = admin
         self._console = console
         self._keyboard = keyboard
-        self._view = View()
+        sections = SHARED_SECTIONS if shows_workers(where) else SECTIONS
+        self._view = View(sections[0], sections=sections)
         self._watched = Watched()
         self._changed = trio.Event()
         self._modes = ExitStack()  # of the terminal, while the screen is shown

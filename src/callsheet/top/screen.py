@@ -9,7 +9,7 @@ from rich.text import Text
 from ..wording import printable, rate
 from .section import Column, ScreenRow, Section, age, usd
 from .tables import section_of
-from .view import HELP, SECTIONS, SORTS, View
+from .view import HELP, SORTS, View
 from .watching import Watched
 
 _STYLES = {"": "", "dim": "dim", "good": "green", "busy": "yellow", "bad": "bold red"}
@@ -59,7 +59,7 @@ def rows_beyond(watched: Watched, view: View, *, width: int, height: int) -> int
     if watched.reading is None:
         return 0
     section = section_of(view.section, watched.reading, view.sort_of(view.section))
-    chosen = next(iter(_panes(width, max(0, height - _AROUND))))
+    chosen = next(iter(_panes(view, width, max(0, height - _AROUND))))
     return max(0, len(section.rows) - max(1, chosen.height - 2))
 
 
@@ -70,7 +70,8 @@ def _title(watched: Watched, view: View, width: int, now: float) -> Text:
     program = watched.program
     name = "callsheet top"
     if program is not None:
-        name += f"  {printable(program.program) or 'a program'} (process {program.pid})"
+        name += f"  {printable(program.program) or 'a program'}"
+        name += f" (process {program.pid})" if program.pid else ""  # else it is a server
     state, style = _state(watched, view, now)
     name = _clipped(name, max(1, width - cell_len(state) - 1))
     gap = " " * max(1, width - cell_len(name) - cell_len(state))
@@ -111,7 +112,7 @@ def _totals(watched: Watched) -> Text:
 
 def _tabs(view: View, width: int) -> Text:
     """Draw the names of the sections; only their numbers where there is no room."""
-    labels = [f"{number} {name}" for number, name in enumerate(SECTIONS, 1)]
+    labels = [f"{number} {name}" for number, name in enumerate(view.sections, 1)]
     if sum(map(len, labels)) + len(labels) + _GAP > width:
         labels = [
             label if label.endswith(view.section) else label.partition(" ")[0] for label in labels
@@ -127,7 +128,8 @@ def _tabs(view: View, width: int) -> Text:
 
 def _footer(view: View, *, is_waiting: bool) -> Text:
     if is_waiting:
-        return Text("waiting for a program to open the socket   q quit", "dim")
+        what = "the server" if "Workers" in view.sections else "a program to open the socket"
+        return Text(f"waiting for {what}   q quit", "dim")
     order = view.sort_of(view.section)
     keys = ["q quit", "p go on" if view.is_paused else "p pause", "tab section", "up/down rows"]
     if len(SORTS[view.section]) > 1:
@@ -153,9 +155,9 @@ class _Pane:
     others: int = 0
 
 
-def _panes(width: int, height: int) -> Iterator[_Pane]:
+def _panes(view: View, width: int, height: int) -> Iterator[_Pane]:
     """Yield the room of the chosen section, then that of the others, if there is any."""
-    others = len(SECTIONS) - 1
+    others = len(view.sections) - 1
     if width >= _WIDE:
         left = (width - _GAP) * 11 // 20
         yield _Pane(left, height)
@@ -174,12 +176,12 @@ def _body(watched: Watched, view: View, width: int, height: int) -> list[Text]:
     reading = watched.reading
     if reading is None:
         return _filled([], height)
-    sections = {name: section_of(name, reading, view.sort_of(name)) for name in SECTIONS}
-    chosen, *rest = _panes(width, height)
+    sections = {name: section_of(name, reading, view.sort_of(name)) for name in view.sections}
+    chosen, *rest = _panes(view, width, height)
     lines = _drawn(sections[view.section], chosen, view.first, is_chosen=True)
     if not rest:
         return lines
-    others = [sections[name] for name in SECTIONS if name != view.section]
+    others = [sections[name] for name in view.sections if name != view.section]
     more = _stacked(others, rest[0])
     if chosen.height + rest[0].height == height:
         return [*lines, *more]

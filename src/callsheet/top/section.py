@@ -97,3 +97,12 @@ def usd(text: str | None) -> str:
         return "unknown"
     value = Decimal(text)
     return f"-{dollars(-value)}" if value < 0 else dollars(value)
+
+
+def count(number: int) -> str:
+    """Format a number of things; none of them is "".
+
+    Args:
+        number: how many there are.
+    """
+    return f"{number:,}" if number else ""

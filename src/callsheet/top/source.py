@@ -1,4 +1,4 @@
-"""Where readings come from: the inspection socket of a program on this machine, or a gateway."""
+"""Where readings come from: the inspection socket of a program, a gateway, or a shared server."""
 
 import errno
 import os
@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Protocol, final
+from typing import final
 
 import attrs
 import httpx
 import trio
 
 from ..actors import (
+    SCHEMES,
     Endpoint,
     InspectedProgram,
     Reading,
@@ -23,33 +24,15 @@ from ..actors import (
     read_reading,
 )
 from ..config import ADMIN_KEY_VARIABLE
+from .reading_source import NoReading, ReadingSource
+
+__all__ = ["AdminKey", "NoReading", "ReadingSource", "open_source", "shows_workers"]
 
 _MAX_LINE = 64 * 1024**2  # bytes; a reading of 1,000 actors and 200 calls has 0.3 million
 _CONNECT_S = 5.0
 _READ_S = 10.0  # a gateway asks all its stages, each of which has a second
 _PAGES = ("/v1", "/ui")  # of a gateway, whose URLs are at hand
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-
-
-class NoReading(Exception):
-    """There is no reading; the message is a sentence with the reason and the remedy."""
-
-
-class ReadingSource(Protocol):
-    """A connection to a program that gives readings of itself."""
-
-    @property
-    def program(self) -> InspectedProgram:
-        """The program at the other end."""
-        ...
-
-    async def read(self) -> Reading:
-        """Return a new reading, when the program gives it.
-
-        Raises:
-            NoReading: the program has ended, or gives no reading.
-        """
-        ...
 
 
 @final
@@ -71,14 +54,20 @@ async def open_source(where: str, admin: AdminKey | None = None) -> AsyncGenerat
     """Connect to a program.
 
     Args:
-        where: the path of its inspection socket, or the URL of a gateway.
+        where: the path of its inspection socket, the URL of a gateway, or that of the server which
+            programs share.
         admin: the admin key of the gateway; None for none.
 
     Raises:
         NoReading: nothing can be read there; the message says why.
     """
     scheme = _SCHEME.match(where)
-    if scheme is None:
+    if shows_workers(where):
+        from .server import open_server  # noqa: PLC0415  # most readings are of one program
+
+        async with open_server(where) as source:
+            yield source
+    elif scheme is None:
         async with _open_socket(where) as source:
             yield source
     elif scheme[1].lower() in ("http", "https"):
@@ -87,8 +76,19 @@ async def open_source(where: str, admin: AdminKey | None = None) -> AsyncGenerat
     else:
         raise NoReading(
             f"readings from {scheme[1]}:// are not supported; give the path of an inspection "
-            "socket (TroupeSettings(inspect=PATH) opens one), or the http:// URL of a gateway"
+            "socket (TroupeSettings(inspect=PATH) opens one), the http:// URL of a gateway, or the "
+            f"URL of a shared server ({', '.join(f'{one}://' for one in SCHEMES)})"
         )
+
+
+def shows_workers(where: str) -> bool:
+    """Return whether this is the URL of a shared server, where the readings are of all programs.
+
+    Args:
+        where: what the user has given.
+    """
+    scheme = _SCHEME.match(where)
+    return scheme is not None and scheme[1].lower() in SCHEMES
 
 
 @asynccontextmanager

@@ -4,10 +4,18 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from math import inf
 
-from ..actors import ActorReading, CallReading, LaneReading, LimitReading, Reading, SpendReading
+from ..actors import (
+    ActorReading,
+    CallReading,
+    LaneReading,
+    LimitReading,
+    Reading,
+    SpendReading,
+)
 from ..wording import amount, percent
-from .section import Column, ScreenRow, Section, Style, age, soon, usd
+from .section import Column, ScreenRow, Section, Style, age, count, soon, usd
 from .view import SectionName
+from .worker_tables import runs_section, workers_section
 
 _FULL = 0.999
 _PERIODS = {1.0: "a second", 60.0: "a minute", 3600.0: "an hour", 86_400.0: "a day"}
@@ -200,18 +208,14 @@ def _actor(one: ActorReading, *, is_tree: bool) -> ScreenRow:
             one.state,
             mailbox,
             age(one.oldest_s),
-            _count(one.deferred),
-            _count(one.in_progress),
+            count(one.deferred),
+            count(one.in_progress),
             "" if one.kind == "supervisor" else f"{one.handled:,}",
-            _count(one.failed),
-            _count(one.restarts),
+            count(one.failed),
+            count(one.restarts),
         ),
         style,
     )
-
-
-def _count(number: int) -> str:
-    return f"{number:,}" if number else ""
 
 
 def _spend(reading: Reading, sort: str) -> Section:
@@ -239,7 +243,7 @@ def _spend(reading: Reading, sort: str) -> Section:
                 f"{one.input_tokens:,}",
                 f"{one.output_tokens:,}",
                 usd(one.known_usd),
-                _count(one.unpriced),
+                count(one.unpriced),
             ),
             "bad" if one.unpriced else "",
         )
@@ -291,9 +295,9 @@ def _errors(reading: Reading, sort: str) -> Section:
             ScreenRow(
                 (
                     one.kind or "?",
-                    _count(one.failed),
-                    _count(one.retried),
-                    _count(one.crashed),
+                    count(one.failed),
+                    count(one.retried),
+                    count(one.crashed),
                     age(one.seconds),
                     f"{one.actor}: {one.text}" if one.actor else one.text,
                     one.call,
@@ -325,7 +329,7 @@ def _endpoints(reading: Reading, sort: str) -> Section:  # noqa: ARG001  # one o
                     one.name,
                     states.get(one.breaker, one.breaker),
                     "" if one.again_s is None else soon(one.again_s),
-                    _count(one.opened),
+                    count(one.opened),
                     "" if one.connections is None else f"{one.connections:,}",
                     "" if one.idle is None else f"{one.idle:,}",
                 ),
@@ -383,4 +387,6 @@ _MAKERS: Mapping[SectionName, Callable[[Reading, str], Section]] = {
     "Errors": _errors,
     "Endpoints": _endpoints,
     "Cache": _cache,
+    "Workers": workers_section,
+    "Runs": runs_section,
 }

@@ -1,11 +1,44 @@
 """What the user of `callsheet top` looks at, and what each key changes. Pure (R14)."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import attrs
 
-SectionName = Literal["Calls", "Lanes", "Limits", "Tree", "Spend", "Errors", "Endpoints", "Cache"]
-SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
+SectionName = Literal[
+    "Calls",
+    "Lanes",
+    "Limits",
+    "Tree",
+    "Spend",
+    "Errors",
+    "Endpoints",
+    "Cache",
+    "Workers",
+    "Runs",
+]
+SECTIONS: tuple[SectionName, ...] = (
+    "Calls",
+    "Lanes",
+    "Limits",
+    "Tree",
+    "Spend",
+    "Errors",
+    "Endpoints",
+    "Cache",
+)
+"""The sections of one program."""
+
+SHARED_SECTIONS: tuple[SectionName, ...] = (
+    "Workers",
+    "Runs",
+    "Lanes",
+    "Limits",
+    "Spend",
+    "Errors",
+    "Endpoints",
+    "Cache",
+)
+"""The sections of all programs that share a server."""
 
 SORTS: dict[SectionName, tuple[str, ...]] = {
     "Calls": ("turn", "time", "lane", "model"),
@@ -16,6 +49,8 @@ SORTS: dict[SectionName, tuple[str, ...]] = {
     "Errors": ("latest", "count"),
     "Endpoints": ("given",),
     "Cache": ("given",),
+    "Workers": ("given", "calls", "waiting", "use", "cost"),
+    "Runs": ("given", "rows"),
 }
 """The orders of the rows of each section; the first is the usual one."""
 
@@ -45,6 +80,7 @@ class View:
         is_paused: whether the screen stays as it is.
         has_help: whether the keys are shown.
         has_quit: whether the user wants to end.
+        sections: the sections that there are.
     """
 
     section: SectionName = "Calls"
@@ -53,6 +89,7 @@ class View:
     is_paused: bool = False
     has_help: bool = False
     has_quit: bool = False
+    sections: tuple[SectionName, ...] = SECTIONS
 
     def sort_of(self, section: SectionName) -> str:
         """Return the name of the order of a section's rows.
@@ -83,10 +120,11 @@ class View:
         return attrs.evolve(self, section=section, sorts=tuple(order.items()), first=0)
 
     def _section_after(self, key: str) -> SectionName:
-        if key.isdecimal() and 0 < int(key) <= len(SECTIONS):
-            return SECTIONS[int(key) - 1]
-        at = SECTIONS.index(self.section) + _TURNS.get(key, 0)
-        return SECTIONS[at % len(SECTIONS)]
+        sections = self.sections
+        if key.isdecimal() and 0 < int(key) <= len(sections):
+            return sections[int(key) - 1]
+        at = sections.index(self.section) + _TURNS.get(key, 0)
+        return sections[at % len(sections)]
 
     def _moved(self, key: str, rows: int) -> int:
         last = max(0, rows)

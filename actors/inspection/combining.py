@@ -1,4 +1,4 @@
-"""One reading of the several troupes of a gateway, as `callsheet top` shows it. Pure (R14)."""
+"""One reading of several troupes: those of a gateway, or of all workers. Pure (R14)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import attrs
 
-from ..actors import (
+from .readings import (
     CallReading,
     ErrorReading,
     LaneReading,
@@ -24,16 +24,20 @@ _LAST = float("inf")
 N = TypeVar("N", bound="attrs.AttrsInstance")
 
 
-def combined_reading(readings: Mapping[str, Reading], *, is_one_ledger: bool) -> Reading:
-    """Return one reading of several troupes that one runtime has.
+def combined_reading(
+    readings: Mapping[str, Reading], *, is_one_ledger: bool, is_one_runtime: bool = True
+) -> Reading:
+    """Return one reading of several troupes.
 
     A limit, and a pause, is named after its troupe: "main: gpt-5-nano". The tree of actors is that
-    of the runtime, which each of the readings has.
+    of the first reading, as all of one runtime have the same.
 
     Args:
         readings: the reading of each troupe, by its name; at least one.
         is_one_ledger: whether all troupes record their costs in one file, so that each of them
             reports the costs of all.
+        is_one_runtime: whether one runtime has all troupes, so that each of the readings has the
+            crashes of all actors.
     """
     several = tuple(readings.values())
     if len(several) == 1:
@@ -57,7 +61,7 @@ def combined_reading(readings: Mapping[str, Reading], *, is_one_ledger: bool) ->
         limits=[_of(name, limit) for name, one in readings.items() for limit in one.limits],
         pauses=[_of(name, pause) for name, one in readings.items() for pause in one.pauses],
         endpoints=list({end.name: end for one in several for end in one.endpoints}.values()),
-        errors=_errors(several),
+        errors=_errors(several, readings[next(iter(readings))] if is_one_runtime else None),
         spend=_spend([one.spend for one in several], is_one_ledger=is_one_ledger),
         cache=_sum(one.cache for one in several),
         sharing=_sum(one.sharing for one in several),
@@ -104,9 +108,10 @@ def _calls(readings: Iterable[Reading], left_out: int) -> tuple[list[CallReading
     return shown, left_out + len(calls) - len(shown)
 
 
-def _errors(readings: Sequence[Reading]) -> list[ErrorReading]:
-    """Return the errors of all calls, and the crashes, which are those of the runtime, once."""
-    crashes = [error for error in readings[0].errors if error.actor]
+def _errors(readings: Sequence[Reading], crashed: Reading | None) -> list[ErrorReading]:
+    """Return the errors of all calls, and the crashes, which are in one reading or in each."""
+    has_crashes = readings if crashed is None else [crashed]
+    crashes = [error for one in has_crashes for error in one.errors if error.actor]
     of_calls = [error for one in readings for error in one.errors if not error.actor]
     return sorted((*crashes, *of_calls), key=lambda error: error.seconds)[:_MOST]
 
