@@ -11,19 +11,29 @@ same operations in the same order.
 - p is the part of W that is filled by its lanes, each by its part of the lane: see `division`.
 - A process that has not asked for 10 s is dead: its demand and its places are free. What it leased
   stays used.
-- The last lease of each process is kept for 2 minutes: the same number gets it again.
+- The last lease of each process is kept for 2 minutes: the same number gets it again, without what
+  it would have had to give back by then.
 - Time is that of the store, made monotonic: if its clock jumps back, time stands still until the
   next question, and goes on from there.
 - A state that was lost (an asker knows another epoch) begins with empty limits, not full ones.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from heapq import heappop, heappush
 from math import inf
 from typing import final
 
 from .division import Claim, PlacesDivision, ScopeDemand
-from .exchange import Lease, LeaseAsk, LimitAsk, LimitGrant, PlacesAsk, SharedRefusal
+from .exchange import (
+    UNUSED_S,
+    Lease,
+    LeaseAsk,
+    LimitAsk,
+    LimitGrant,
+    PlacesAsk,
+    SharedRefusal,
+)
 from .shared_bucket import SharedBucket
 from .sharing_worker import DatedRefusal, SharingWorker, scopes_of
 
@@ -168,8 +178,7 @@ class SharedLimits:
         for lane in ask.lanes:
             claim = self._demands[lane.scope].add(ask.worker, lane, now)
             worker.claims.append(claim)
-        self._forget_unused(before)
-        self._forget_unused(worker.scopes)
+        self._forget_unused([*before, *worker.scopes])
         return worker
 
     # ---------------------------------------------------------------- limits
@@ -318,10 +327,7 @@ class SharedLimits:
         return LimitGrant(
             epoch=self._epoch,
             workers=len(self._live),
-            leases=tuple(
-                Lease(one.scope, one.limit, one.amount, one.at_once + one.rate * passed, one.rate)
-                for one in worker.leases
-            ),
+            leases=tuple(_later(worker.leases, passed)),
             full={
                 rate.limit: max(0.0, self._limits[rate.limit].full_at - now)
                 for rate in ask.rates
@@ -347,3 +353,14 @@ def _part(demand: ScopeDemand, claims: list[Claim], window_s: float) -> float:
         if claim.ticks > 0.0:
             share += filled.get(claim.key, 0.0) * claim.ticks / demand.lanes[claim.key].ticks
     return min(1.0, share / total) if total > 0.0 else 0.0
+
+
+def _later(leases: list[Lease], passed: float) -> Iterator[Lease]:
+    """Yield leases as they are some seconds after the grant, without what is forfeited by then."""
+    for one in leases:
+        late = 0.0
+        if passed > UNUSED_S:
+            late = max(0.0, one.at_once + one.rate * (passed - UNUSED_S))
+        if late < one.amount:
+            at_once = one.at_once + one.rate * passed - late
+            yield Lease(one.scope, one.limit, one.amount - late, at_once, one.rate)

@@ -17,7 +17,7 @@ from .exchange import OVERFLOW, LaneDemand, PlacesAsk
 TICKS = 1e6
 """Units of demand in a second."""
 
-MOST_LANES = 256
+MOST_LANES = 128
 """The most lanes of a scope that are told apart."""
 
 _MOST_TICKS = 1e12  # of one process: sums stay exact

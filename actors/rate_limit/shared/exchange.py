@@ -64,8 +64,8 @@ class Correction:
     Args:
         limit: the name of the shared limit.
         amount: how much more was used than leased; negative for what is given back.
-        age_s: seconds since the lease, for what is given back: of a limit that was full since
-            then, nothing can be given back.
+        age_s: seconds since it was used, or leased if it was not used, for what is given back: of
+            a limit that was full since then, nothing can be given back.
     """
 
     limit: str

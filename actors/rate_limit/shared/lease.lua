@@ -7,10 +7,11 @@
 -- Tables that are lists of numbers and texts are cheap to pack; so records are lists, and their
 -- fields have the numbers that are named here.
 
-local WINDOW_S, MOST_WINDOW_S, ALIVE_S, REMEMBERED_S = 0.2, 2, 10, 120
+local WINDOW_S, MOST_WINDOW_S, ALIVE_S, REMEMBERED_S, UNUSED_S =
+  0.2, 2, 10, 120, 0.25
 local REFUSALS, REFUSAL_S, IDLE_S, LOST_S = 32, 60, 60, 10
 local MOST_IN_LINE, LEAST_PART, NEAR_S, MOST_LOWS = 16, 0.1, 0.05, 16
-local TICKS, MOST_TICKS, MOST_LANES, OVERFLOW = 1e6, 1e12, 256, "\0"
+local TICKS, MOST_TICKS, MOST_LANES, OVERFLOW = 1e6, 1e12, 128, "\0"
 local ROUNDS, HELD_S, TURN_S, MOST_PLACES, EPSILON = 8, 3, 1, 1e9, 1e-9
 local KEPT_S = 3600 -- an idle state is kept as long after its limits are full
 
@@ -19,6 +20,7 @@ local floor, max, min, huge = math.floor, math.max, math.min, math.huge
 -- state
 local EPOCH, OFFSET, NOW, LOST_AT, TIDIED_AT, SEEN, LIVE, REFUSED, LIMITS, DEMANDS, HAS_PLACES =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+local KEPT_UNTIL = 12 -- when the other keys expire
 -- limit
 local NAME, RATE, DEPTH, FULL_AT, WAS_FULL_AT, LINE_UNTIL, TOUCHED, LOWS = 1, 2, 3, 4, 5, 6, 7, 8
 -- demand of a scope; from LANE on, a list for all lanes
@@ -50,7 +52,7 @@ if packed then
   state = cmsgpack.unpack(packed)
 else
   redis.call("DEL", KEYS[2], KEYS[3], KEYS[4])
-  state = { ARGV[3], -clock, 0, -huge, 0, 0, 0, {}, {}, {}, 0 }
+  state = { ARGV[3], -clock, 0, -huge, 0, 0, 0, {}, {}, {}, 0, 0 }
 end
 local now = clock + state[OFFSET]
 if now < state[NOW] then
@@ -182,18 +184,22 @@ local function add_claim(claimed, scope, lane, weight, seconds, age_s, priority)
 end
 
 local function withdraw(who, worker)
-  local claimed = worker[CLAIMED]
+  local claimed, scope, demand, index = worker[CLAIMED], nil, nil, nil
   for at = 1, #claimed, 5 do
-    local demand = demands[claimed[at]]
+    if claimed[at] ~= scope then
+      scope = claimed[at]
+      demand = demands[scope]
+      index = index_of(demand)
+    end
     local key = claimed[at + 2]
-    local lane = index_of(demand)[key]
+    local lane = index[key]
     demand[TOTAL][lane] = demand[TOTAL][lane] - claimed[at + 4]
     demand[CLAIMS][lane] = demand[CLAIMS][lane] - 1
     if key == OVERFLOW then demand[WEIGHT][lane] = demand[WEIGHT][lane] - claimed[at + 3] end
     if demand[OWNER][lane] == who then demand[OWNER][lane] = "" end
   end
-  for _, scope in ipairs(worker[SCOPES]) do
-    demands[scope][USERS] = demands[scope][USERS] - 1
+  for _, one in ipairs(worker[SCOPES]) do
+    demands[one][USERS] = demands[one][USERS] - 1
   end
 end
 
@@ -237,26 +243,28 @@ end
 
 -- Fills the lanes of one priority from what is left; returns what is left then.
 local function pour(demand, left, waiting, filled)
-  local level = 0
+  local ticks, weight, level = demand[TOTAL], demand[WEIGHT], 0
   for _ = 1, ROUNDS do
-    local weights, rest = 0, {}
-    for _, lane in ipairs(waiting) do weights = weights + demand[WEIGHT][lane] end
+    local weights, rest, size = 0, {}, 0
+    for index = 1, #waiting do weights = weights + weight[waiting[index]] end
     level = left / weights
-    for _, lane in ipairs(waiting) do
-      local wish = demand[TOTAL][lane] / TICKS
-      if wish <= level * demand[WEIGHT][lane] then
+    for index = 1, #waiting do
+      local lane = waiting[index]
+      local wish = ticks[lane] / TICKS
+      if wish <= level * weight[lane] then
         filled[lane] = wish
         left = left - wish
       else
-        rest[#rest + 1] = lane
+        size = size + 1
+        rest[size] = lane
       end
     end
-    if #rest == 0 or left <= 0 then return left end
-    if #rest == #waiting then break end
+    if size == 0 or left <= 0 then return left end
+    if size == #waiting then break end
     waiting = rest
   end
   for _, lane in ipairs(waiting) do
-    filled[lane] = level * demand[WEIGHT][lane]
+    filled[lane] = level * weight[lane]
     left = left - filled[lane]
   end
   return left
@@ -331,26 +339,29 @@ local function leave_places(who)
 end
 
 local function level_of(places, count)
+  local wanted, weight = places[WANTED], places[P_WEIGHT]
   local waiting, left = {}, count
-  for at = 1, #places[WHO] do waiting[at] = at end
+  for at = 1, #wanted do waiting[at] = at end
   for _ = 1, ROUNDS do
-    local weights, rest = 0, {}
-    for _, at in ipairs(waiting) do weights = weights + places[P_WEIGHT][at] end
+    local weights, rest, size = 0, {}, 0
+    for index = 1, #waiting do weights = weights + weight[waiting[index]] end
     if weights == 0 then return huge end
     local level = left / weights
-    for _, at in ipairs(waiting) do
-      if places[WANTED][at] <= level * places[P_WEIGHT][at] then
-        left = left - places[WANTED][at]
+    for index = 1, #waiting do
+      local at = waiting[index]
+      if wanted[at] <= level * weight[at] then
+        left = left - wanted[at]
       else
-        rest[#rest + 1] = at
+        size = size + 1
+        rest[size] = at
       end
     end
-    if #rest == 0 then return huge end
-    if #rest == #waiting then return level end
+    if size == 0 then return huge end
+    if size == #waiting then return level end
     waiting = rest
   end
   local weights = 0
-  for _, at in ipairs(waiting) do weights = weights + places[P_WEIGHT][at] end
+  for _, at in ipairs(waiting) do weights = weights + weight[at] end
   return max(0, left) / weights
 end
 
@@ -390,10 +401,11 @@ local function take_places(worker, scope, most, held, wanted)
   local due = min(places[WANTED][mine], level * places[P_WEIGHT][mine])
   local base = floor(due + EPSILON)
   local others, reserved, is_short, is_over = 0, 0, false, false
-  for at = 1, #places[WHO] do
+  local wishes, weights, held_by = places[WANTED], places[P_WEIGHT], places[TAKEN]
+  for at = 1, #wishes do
     if at ~= mine then
-      local taken = places[TAKEN][at]
-      local its_due = min(places[WANTED][at], level * places[P_WEIGHT][at])
+      local taken = held_by[at]
+      local its_due = min(wishes[at], level * weights[at])
       others = others + taken
       reserved = reserved + max(taken, floor(its_due + EPSILON))
       is_short = is_short or taken < its_due - EPSILON
@@ -453,7 +465,9 @@ end
 local function bury()
   local limit = string.format("%.17g", now)
   for _ = 1, 2 do -- those that die may be forgotten at once
-    for _, who in ipairs(redis.call("ZRANGEBYSCORE", KEYS[3], "-inf", limit)) do
+    local ended = redis.call("ZRANGEBYSCORE", KEYS[3], "-inf", limit)
+    if #ended == 0 then return end
+    for _, who in ipairs(ended) do
       local worker = read_worker(who)
       if worker and worker[IS_LIVE] == 1 then
         die(who, worker)
@@ -638,16 +652,24 @@ local function replace(old)
   for _, one in ipairs(lanes) do
     add_claim(worker[CLAIMED], one[1], one[2], one[3], one[4], one[5], one[6])
   end
-  forget_unused(before)
-  forget_unused(worker[SCOPES])
+  local unused = worker[SCOPES]
+  for _, scope in ipairs(before) do
+    if not named[scope] then unused = { scope, unpack(unused) } end
+  end
+  forget_unused(unused)
   return worker
 end
 
 local function grant(worker)
   local passed = now - worker[AT]
   local leased, full, weights, refused = {}, {}, {}, {}
-  for at, one in ipairs(worker[LEASES]) do
-    leased[at] = { one[1], one[2], one[3], one[4] + one[5] * passed, one[5] }
+  for _, one in ipairs(worker[LEASES]) do
+    local late = 0
+    if passed > UNUSED_S then late = max(0, one[4] + one[5] * (passed - UNUSED_S)) end
+    if late < one[3] then
+      local at_once = one[4] + one[5] * passed - late
+      leased[#leased + 1] = { one[1], one[2], one[3] - late, at_once, one[5] }
+    end
   end
   for _, rate in ipairs(rates) do
     local limit = limits[rate[1]]
@@ -658,7 +680,7 @@ local function grant(worker)
     local demand, ticks = demands[claimed[at]], claimed[at + 4]
     local own = 1 / demand[USERS]
     if ticks > 0 then own = ticks / demand[TOTAL][index_of(demand)[claimed[at + 2]]] end
-    weights[#weights + 1] = { claimed[at], claimed[at + 1], claimed[at + 3] * own }
+    weights[#weights + 1] = claimed[at + 3] * own
   end
   local since = known == state[EPOCH] and seen or 0
   for _, one in ipairs(state[REFUSED]) do
@@ -688,11 +710,14 @@ local function save()
       state[HAS_PLACES] = 0
       redis.call("DEL", KEYS[4])
     else
-      redis.call("SET", KEYS[4], cmsgpack.pack(places_list))
+      redis.call("SET", KEYS[4], cmsgpack.pack(places_list), "EX", kept)
     end
   end
+  if state[KEPT_UNTIL] < now + kept_s - KEPT_S / 2 then
+    state[KEPT_UNTIL] = now + kept_s
+    for at = 2, 4 do redis.call("EXPIRE", KEYS[at], kept) end
+  end
   redis.call("SET", KEYS[1], cmsgpack.pack(state), "EX", kept)
-  for at = 2, 4 do redis.call("EXPIRE", KEYS[at], kept) end
   if news then redis.call("PUBLISH", ARGV[4], name) end
 end
 

@@ -30,7 +30,7 @@ _Reply = tuple[
     list[tuple[str, str, float, float, float]],  # leases
     list[tuple[str, float]],  # full
     list[tuple[str, float]],  # parts
-    list[tuple[str, str, float]],  # weights
+    list[float],  # weights, of the lanes of the question in their order
     list[str | int],  # places: scope, number, scope, number, ...
     list[tuple[str, str, float, float]],  # refusals
     int,
@@ -93,13 +93,14 @@ class ValkeyLimitStore:
             raise ServerAway(self.name, "it is not open", "open the store first")
         if not self._is_checked:
             await self._check(client)
+        asked = trimmed(ask)
         self._askers.add(ask.worker.encode())
         epoch = secrets.token_hex(_EPOCH_BYTES)
         reply = await client.run(
-            lease_script(), self._keys, (question(trimmed(ask)), "", epoch, self._channel)
+            lease_script(), self._keys, (question(asked), "", epoch, self._channel)
         )
         try:
-            return grant_of(reply)
+            return grant_of(reply, asked)
         except msgspec.DecodeError as error:
             raise UnsuitableServer(
                 self.name, f"it has other data in {self._keys[0]}: {error}"
@@ -172,11 +173,12 @@ def question(ask: LimitAsk) -> bytes:
     )
 
 
-def grant_of(reply: object) -> LimitGrant:
+def grant_of(reply: object, ask: LimitAsk) -> LimitGrant:
     """Return the grant that the script replied.
 
     Args:
         reply: what the script returned.
+        ask: the question as it was sent.
 
     Raises:
         msgspec.DecodeError: it is none.
@@ -189,7 +191,10 @@ def grant_of(reply: object) -> LimitGrant:
         leases=tuple(Lease(*one) for one in leases),
         full=dict(full),
         parts=dict(parts),
-        weights={(scope, lane): weight for scope, lane, weight in weights},
+        weights={
+            (lane.scope, lane.lane): weight
+            for lane, weight in zip(ask.lanes, weights, strict=False)
+        },
         places={
             str(scope): int(number) for scope, number in zip(places[::2], places[1::2], strict=True)
         },
