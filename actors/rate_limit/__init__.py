@@ -26,6 +26,7 @@ with lazy_imports(__name__):
     from .reports import read_reports as read_reports
     from .shared import LimitStore as LimitStore
     from .shared import MemoryLimitStore as MemoryLimitStore
+    from .shared import ValkeyLimitStore as ValkeyLimitStore
     from .shares import GetShares as GetShares
     from .shares import LaneShare as LaneShare
     from .shares import LaneShares as LaneShares

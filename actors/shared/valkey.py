@@ -47,7 +47,9 @@ class ValkeyStores:
 
     def limits(self, endpoint: str) -> "LimitStore":
         """See `SharedStores`."""
-        raise NotImplementedError(endpoint)
+        from ..rate_limit import ValkeyLimitStore  # noqa: PLC0415  # needs the extra
+
+        return ValkeyLimitStore(self.url, endpoint)
 
     async def check(self) -> None:
         """See `SharedStores`."""

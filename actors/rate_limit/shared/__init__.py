@@ -19,3 +19,4 @@ with lazy_imports(__name__):
     from .exchange import SharedRefusal as SharedRefusal
     from .memory import MemoryLimitStore as MemoryLimitStore
     from .store import LimitStore as LimitStore
+    from .valkey import ValkeyLimitStore as ValkeyLimitStore

@@ -11,22 +11,22 @@ same operations in the same order.
 - p is the part of W that is filled by its lanes, each by its part of the lane: see `division`.
 - A process that has not asked for 10 s is dead: its demand and its places are free. What it leased
   stays used.
-- The last lease of each process is kept for 2 minutes: the same number gets it again.
+- The last lease of each process is kept for 2 minutes: the same number gets it again, without what
+  it would have had to give back by then.
 - Time is that of the store, made monotonic: if its clock jumps back, time stands still until the
   next question, and goes on from there.
 - A state that was lost (an asker knows another epoch) begins with empty limits, not full ones.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from heapq import heappop, heappush
 from math import inf
-from operator import attrgetter
 from typing import final
 
-import attrs
-
-from .division import OVERFLOW, Claim, PlacesDivision, ScopeDemand
+from .division import Claim, PlacesDivision, ScopeDemand
 from .exchange import (
-    LaneDemand,
+    UNUSED_S,
     Lease,
     LeaseAsk,
     LimitAsk,
@@ -35,6 +35,7 @@ from .exchange import (
     SharedRefusal,
 )
 from .shared_bucket import SharedBucket
+from .sharing_worker import DatedRefusal, SharingWorker, scopes_of
 
 WINDOW_S = 0.2
 MOST_WINDOW_S = 2.0
@@ -44,55 +45,11 @@ ALIVE_S = 10.0
 REMEMBERED_S = 120.0
 """Seconds for which its last lease is kept after it."""
 
-LANES_ASKED = 64
-"""The most lanes of a question; those with the least demand are taken as one."""
-
 _REFUSALS = 32
 _REFUSAL_S = 60.0
 _IDLE_S = 60.0  # a limit that was full for so long is forgotten
 _LOST_S = 10.0  # after a loss of state, for which new limits begin empty
-_MOST_IN_LINE = 16  # two for each lease
 _LEAST_PART = 0.1  # of what a process had if all were equal
-
-
-@attrs.define(eq=False)
-class _Worker:
-    """What is known of a process.
-
-    Args:
-        number: the number of its last question.
-        at: when it asked.
-        live: whether it counts; it was heard of in the last 10 s.
-        claims: its demand, as added to the totals.
-        scopes: the scopes that it named.
-        line: what it has in line, {scope: [until, seconds, until, seconds, ...]}.
-        leases: the leases of its last grant.
-        parts: the parts of its last grant.
-        places: the places of its last grant.
-    """
-
-    number: int
-    at: float
-    live: bool = True
-    claims: list[Claim] = attrs.field(factory=list[Claim])
-    scopes: list[str] = attrs.field(factory=list[str])
-    line: dict[str, list[float]] = attrs.field(factory=dict[str, list[float]])
-    leases: list[Lease] = attrs.field(factory=list[Lease])
-    parts: dict[str, float] = attrs.field(factory=dict[str, float])
-    places: dict[str, int] = attrs.field(factory=dict[str, int])
-
-
-@attrs.frozen
-class _Refusal:
-    """A refusal, with absolute times."""
-
-    number: int
-    worker: str
-    scope: str
-    why: str
-    until: float
-    sent_at: float
-    at: float
 
 
 @final
@@ -113,9 +70,12 @@ class SharedLimits:
         self._limits: dict[str, SharedBucket] = {}
         self._demands: dict[str, ScopeDemand] = {}
         self._places: dict[str, PlacesDivision] = {}
-        self._live: OrderedDict[str, _Worker] = OrderedDict()  # the one that asked last is last
-        self._dead: OrderedDict[str, _Worker] = OrderedDict()
-        self._refusals: list[_Refusal] = []
+        self._live: OrderedDict[str, SharingWorker] = (
+            OrderedDict()
+        )  # the one that asked last is last
+        self._dead: dict[str, SharingWorker] = {}
+        self._graves: list[tuple[float, str]] = []  # a heap: (when a dead one is forgotten, name)
+        self._refusals: list[DatedRefusal] = []
         self._seen = 0
 
     def __repr__(self) -> str:
@@ -168,27 +128,25 @@ class SharedLimits:
             if worker.at + ALIVE_S > now:
                 break
             self._die(name)
-        while self._dead:
-            name, worker = next(iter(self._dead.items()))
-            if worker.at + REMEMBERED_S > now:
-                break
-            del self._dead[name]
+        while self._graves and self._graves[0][0] <= now:
+            _, name = heappop(self._graves)
+            if name in self._dead and self._dead[name].at + REMEMBERED_S <= now:
+                del self._dead[name]
 
     def _die(self, name: str) -> None:
         worker = self._live.pop(name)
-        worker.live = False
         self._dead[name] = worker
+        heappush(self._graves, (worker.at + REMEMBERED_S, name))
         self._withdraw(name, worker)
         self._forget_unused(worker.scopes)
-        worker.claims, worker.scopes, worker.line = [], [], {}
-        worker.places = dict.fromkeys(worker.places, 0)
+        worker.die()
         for scope in list(self._places):
             places = self._places[scope]
             self.news += places.leave(name)
             if not places.claims:
                 del self._places[scope]
 
-    def _withdraw(self, name: str, worker: _Worker) -> None:
+    def _withdraw(self, name: str, worker: SharingWorker) -> None:
         """Remove the demand of a process from the totals."""
         for claim in worker.claims:
             self._demands[claim.scope].remove(name, claim)
@@ -203,9 +161,9 @@ class SharedLimits:
                 if demand.users <= 0:
                     del self._demands[scope]
 
-    def _replace(self, ask: LimitAsk, old: _Worker | None, now: float) -> _Worker:
+    def _replace(self, ask: LimitAsk, old: SharingWorker | None, now: float) -> SharingWorker:
         """Replace what is known of a process by what it says now."""
-        worker, before = _Worker(ask.number, now), list[str]()
+        worker, before = SharingWorker(ask.number, now), list[str]()
         if old is not None:
             if old.live:
                 self._withdraw(ask.worker, old)
@@ -214,14 +172,13 @@ class SharedLimits:
         self._dead.pop(ask.worker, None)
         self._live[ask.worker] = worker
         self._live.move_to_end(ask.worker)
-        for scope in _scopes_of(ask):
+        for scope in scopes_of(ask):
             self._demands.setdefault(scope, ScopeDemand()).users += 1
             worker.scopes.append(scope)
         for lane in ask.lanes:
             claim = self._demands[lane.scope].add(ask.worker, lane, now)
             worker.claims.append(claim)
-        self._forget_unused(before)
-        self._forget_unused(worker.scopes)
+        self._forget_unused([*before, *worker.scopes])
         return worker
 
     # ---------------------------------------------------------------- limits
@@ -262,7 +219,7 @@ class SharedLimits:
                 bucket.give_back(-correction.amount, now - correction.age_s, now)
 
     def _divide(
-        self, name: str, worker: _Worker, scope: str, ask: LeaseAsk | None, now: float
+        self, name: str, worker: SharingWorker, scope: str, ask: LeaseAsk | None, now: float
     ) -> float:
         """Lease what a process may have of a scope; return the part that is due to it."""
         demand = self._demands[scope]
@@ -283,22 +240,21 @@ class SharedLimits:
     def _need(self, ask: LeaseAsk, part: float, now: float) -> float:
         """Return the window in which a process would get one call."""
         need_s = 0.0
-        for name, amount in ask.first.items():
-            bucket = self._limits.get(name)
-            if bucket is not None and amount > part * (bucket.depth - bucket.used(now)) / 2.0:
-                need_s = max(need_s, amount / (bucket.rate * part))
+        for name in ask.amounts:
+            bucket, first = self._limits.get(name), ask.first.get(name, 0.0)
+            if bucket is not None and first > part * (bucket.depth - bucket.used(now)) / 2.0:
+                need_s = max(need_s, first / (bucket.rate * part))
         return need_s
 
     def _lease(
-        self, worker: _Worker, ask: LeaseAsk, part: float, window_s: float, now: float
+        self, worker: SharingWorker, ask: LeaseAsk, part: float, window_s: float, now: float
     ) -> None:
-        line = _in_line(worker.line.get(ask.scope, []), now)
-        lead_s, waiting_s = part * window_s, _seconds_of(line, now)
+        lead_s, waiting_s = part * window_s, worker.in_line_s(ask.scope, now)
         may_be_first = waiting_s <= lead_s
         portion = self._portion(ask, part, window_s, 2.0 - waiting_s / lead_s, now)
         if not may_be_first:
-            for name, first in ask.first.items():
-                if portion * ask.amounts.get(name, 0.0) < first:
+            for name, amount in ask.amounts.items():
+                if portion * amount < ask.first.get(name, 0.0):
                     portion = 0.0
         last, length_s = now, 0.0
         for name, amount in ask.amounts.items():
@@ -312,11 +268,7 @@ class SharedLimits:
             if until > last:
                 last, length_s = until, leased / bucket.rate
         if last > now:
-            if len(line) >= _MOST_IN_LINE:
-                length_s += line.pop()
-                line.pop()
-            line += (last, length_s)
-        worker.line[ask.scope] = line
+            worker.stand_in_line(ask.scope, last, length_s)
 
     def _portion(
         self, ask: LeaseAsk, part: float, window_s: float, leads: float, now: float
@@ -331,7 +283,7 @@ class SharedLimits:
                 portion = min(portion, max(0.0, room / amount))
         return portion
 
-    def _take_places(self, name: str, worker: _Worker, ask: PlacesAsk, now: float) -> None:
+    def _take_places(self, name: str, worker: SharingWorker, ask: PlacesAsk, now: float) -> None:
         weight, demand = 0.0, self._demands[ask.scope]
         for claim in worker.claims:
             if claim.scope == ask.scope and claim.ticks > 0.0:
@@ -348,7 +300,7 @@ class SharedLimits:
             self._seen += 1
             self.news += 1
             self._refusals.append(
-                _Refusal(
+                DatedRefusal(
                     self._seen,
                     ask.worker,
                     refusal.scope,
@@ -362,7 +314,7 @@ class SharedLimits:
             one for one in self._refusals[-_REFUSALS:] if max(one.at, one.until) > now - _REFUSAL_S
         ]
 
-    def _grant(self, ask: LimitAsk, worker: _Worker, now: float) -> LimitGrant:
+    def _grant(self, ask: LimitAsk, worker: SharingWorker, now: float) -> LimitGrant:
         """Return the last grant of a process, as it is by now."""
         passed = now - worker.at
         since = ask.seen if ask.epoch == self._epoch else 0
@@ -375,10 +327,7 @@ class SharedLimits:
         return LimitGrant(
             epoch=self._epoch,
             workers=len(self._live),
-            leases=tuple(
-                Lease(one.scope, one.limit, one.amount, one.at_once + one.rate * passed, one.rate)
-                for one in worker.leases
-            ),
+            leases=tuple(_later(worker.leases, passed)),
             full={
                 rate.limit: max(0.0, self._limits[rate.limit].full_at - now)
                 for rate in ask.rates
@@ -406,53 +355,12 @@ def _part(demand: ScopeDemand, claims: list[Claim], window_s: float) -> float:
     return min(1.0, share / total) if total > 0.0 else 0.0
 
 
-def _in_line(line: list[float], now: float) -> list[float]:
-    """Return the leases that cannot be used up yet."""
-    found: list[float] = []
-    for at in range(0, len(line), 2):
-        if line[at] > now:
-            found += (line[at], line[at + 1])
-    return found
-
-
-def _seconds_of(line: list[float], now: float) -> float:
-    """Return how many seconds of a limit are leased and in line."""
-    seconds = 0.0
-    for at in range(0, len(line), 2):
-        seconds += min(line[at + 1], line[at] - now)
-    return seconds
-
-
-def _scopes_of(ask: LimitAsk) -> list[str]:
-    """Return the scopes that a question names, each once."""
-    named: dict[str, None] = {}
-    for lane in ask.lanes:
-        named[lane.scope] = None
-    for lease in ask.leases:
-        named[lease.scope] = None
-    for places in ask.places:
-        named[places.scope] = None
-    return list(named)
-
-
-def trimmed(ask: LimitAsk) -> LimitAsk:
-    """Return a question with about `LANES_ASKED` lanes at most: the smallest are taken as one.
-
-    Args:
-        ask: the question as the process asks it.
-    """
-    if len(ask.lanes) <= LANES_ASKED:
-        return ask
-    order = sorted(ask.lanes, key=attrgetter("seconds"), reverse=True)
-    rest: dict[str, LaneDemand] = {}  # {scope: those that are taken as one}
-    for lane in order[LANES_ASKED - 1 :]:
-        one = rest.get(lane.scope)
-        rest[lane.scope] = attrs.evolve(
-            lane,
-            lane=OVERFLOW,
-            weight=lane.weight + (one.weight if one else 0.0),
-            seconds=lane.seconds + (one.seconds if one else 0.0),
-            age_s=max(lane.age_s, one.age_s if one else lane.age_s),
-            priority=one.priority if one else lane.priority,
-        )
-    return attrs.evolve(ask, lanes=(*order[: LANES_ASKED - 1], *rest.values()))
+def _later(leases: list[Lease], passed: float) -> Iterator[Lease]:
+    """Yield leases as they are some seconds after the grant, without what is forfeited by then."""
+    for one in leases:
+        late = 0.0
+        if passed > UNUSED_S:
+            late = max(0.0, one.at_once + one.rate * (passed - UNUSED_S))
+        if late < one.amount:
+            at_once = one.at_once + one.rate * passed - late
+            yield Lease(one.scope, one.limit, one.amount - late, at_once, one.rate)

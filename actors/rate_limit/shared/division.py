@@ -12,20 +12,18 @@ from typing import final
 
 import attrs
 
-from .exchange import LaneDemand, PlacesAsk
+from .exchange import OVERFLOW, LaneDemand, PlacesAsk
 
 TICKS = 1e6
 """Units of demand in a second."""
 
-OVERFLOW = "\0"
-"""The lane that stands for all lanes beyond `MOST_LANES`."""
-
-MOST_LANES = 256
+MOST_LANES = 128
 """The most lanes of a scope that are told apart."""
 
 _MOST_TICKS = 1e12  # of one process: sums stay exact
 _ROUNDS = 8  # of filling; after them, what is left is divided as it is
 _HELD_S = 3.0  # a claim that is not repeated is forgotten
+_MOST_PLACES = 1e9
 _TURN_S = 1.0  # for which a process has a place that others could have as well
 _EPSILON = 1e-9
 
@@ -41,7 +39,7 @@ class LaneTotal:
 
     Args:
         weight: its weight; for `OVERFLOW`, the sum of the weights.
-        priority: its priority.
+        priority: the priority of the lane.
         ticks: the demand of all processes.
         claims: the number of processes that named it.
         came: when its first call came, less its head start, by the last report of `owner`.
@@ -58,7 +56,15 @@ class LaneTotal:
 
 @attrs.frozen
 class Claim:
-    """The demand of one process in one lane, as it was added to the totals."""
+    """The demand of one process in one lane, as it was added to the totals.
+
+    Args:
+        scope: the scope of the calls.
+        lane: the name of the lane.
+        key: the name by which it is in the totals; `OVERFLOW` beyond `MOST_LANES`.
+        weight: the weight of the lane.
+        ticks: the demand, in ticks.
+    """
 
     scope: str
     lane: str
@@ -173,7 +179,7 @@ class PlaceClaim:
     """The calls in flight of one process in one scope.
 
     Args:
-        worker: the process.
+        worker: the name of the process.
         wanted: how many there would be without the limit.
         taken: how many it may have, and how many it has if those are more.
         weight: its weight: that of its lanes, each by its part of the lane.
@@ -201,7 +207,7 @@ class PlacesDivision:
         """Return how many places a process has now, and whether others should ask again.
 
         Args:
-            worker: the process.
+            worker: the name of the process.
             ask: what it has and wants.
             weight: its weight; 0 leaves it as it was.
             now: the current time.
@@ -213,7 +219,7 @@ class PlacesDivision:
         claim.wanted = max(ask.wanted, ask.held)
         if weight > 0.0:
             claim.weight = weight
-        before, places = claim.taken, floor(ask.most + _EPSILON)
+        before, places = claim.taken, floor(min(ask.most, _MOST_PLACES) + _EPSILON)
         level = self._level(places)
         due = min(claim.wanted, level * claim.weight)
         base = floor(due + _EPSILON)

@@ -7,7 +7,15 @@ A *scope* is a model, or a group of models, of one member; "" stands for all of 
 named by a text that is the same in each process: member, scope, dimension and period.
 """
 
+from operator import attrgetter
+
 import attrs
+
+LANES_ASKED = 64
+"""The most lanes of a question; those with the least demand are taken as one."""
+
+OVERFLOW = "\0"
+"""The lane that stands for several that are taken as one."""
 
 UNUSED_S = 0.25
 """Seconds for which a process may hold what it leased and could use."""
@@ -56,8 +64,8 @@ class Correction:
     Args:
         limit: the name of the shared limit.
         amount: how much more was used than leased; negative for what is given back.
-        age_s: seconds since the lease, for what is given back: of a limit that was full since
-            then, nothing can be given back.
+        age_s: seconds since it was used, or leased if it was not used, for what is given back: of
+            a limit that was full since then, nothing can be given back.
     """
 
     limit: str
@@ -204,3 +212,26 @@ class LimitGrant:
     places: dict[str, int] = attrs.field(factory=dict[str, int])
     refusals: tuple[SharedRefusal, ...] = ()
     seen: int = 0
+
+
+def trimmed(ask: LimitAsk) -> LimitAsk:
+    """Return a question with about `LANES_ASKED` lanes at most: the smallest are taken as one.
+
+    Args:
+        ask: the question of a process.
+    """
+    if len(ask.lanes) <= LANES_ASKED:
+        return ask
+    order = sorted(ask.lanes, key=attrgetter("seconds"), reverse=True)
+    rest: dict[str, LaneDemand] = {}  # {scope: those that are taken as one}
+    for lane in order[LANES_ASKED - 1 :]:
+        one = rest.get(lane.scope)
+        rest[lane.scope] = attrs.evolve(
+            lane,
+            lane=OVERFLOW,
+            weight=lane.weight + (one.weight if one else 0.0),
+            seconds=lane.seconds + (one.seconds if one else 0.0),
+            age_s=max(lane.age_s, one.age_s if one else lane.age_s),
+            priority=one.priority if one else lane.priority,
+        )
+    return attrs.evolve(ask, lanes=(*order[: LANES_ASKED - 1], *rest.values()))

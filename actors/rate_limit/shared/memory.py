@@ -7,8 +7,8 @@ from typing import final
 import trio
 
 from ...storage import StorageError
-from .core import SharedLimits, trimmed
-from .exchange import LimitAsk, LimitGrant
+from .core import SharedLimits
+from .exchange import LimitAsk, LimitGrant, trimmed
 
 _NEWS_S = 1.0
 

@@ -1,0 +1,747 @@
+-- Answers one question about shared limits: what `SharedLimits.ask` in core.py does, with the same
+-- operations in the same order. It may run twice for one question.
+--
+-- KEYS  state, workers (a hash), deaths (a sorted set), places
+-- ARGV  the question, the time ("" for that of the server), the epoch of a new state, the channel
+--
+-- Tables that are lists of numbers and texts are cheap to pack; so records are lists, and their
+-- fields have the numbers that are named here.
+
+local WINDOW_S, MOST_WINDOW_S, ALIVE_S, REMEMBERED_S, UNUSED_S =
+  0.2, 2, 10, 120, 0.25
+local REFUSALS, REFUSAL_S, IDLE_S, LOST_S = 32, 60, 60, 10
+local MOST_IN_LINE, LEAST_PART, NEAR_S, MOST_LOWS = 16, 0.1, 0.05, 16
+local TICKS, MOST_TICKS, MOST_LANES, OVERFLOW = 1e6, 1e12, 128, "\0"
+local ROUNDS, HELD_S, TURN_S, MOST_PLACES, EPSILON = 8, 3, 1, 1e9, 1e-9
+local KEPT_S = 3600 -- an idle state is kept as long after its limits are full
+
+local floor, max, min, huge = math.floor, math.max, math.min, math.huge
+
+-- state
+local EPOCH, OFFSET, NOW, LOST_AT, TIDIED_AT, SEEN, LIVE, REFUSED, LIMITS, DEMANDS, HAS_PLACES =
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+local KEPT_UNTIL = 12 -- when the other keys expire
+-- limit
+local NAME, RATE, DEPTH, FULL_AT, WAS_FULL_AT, LINE_UNTIL, TOUCHED, LOWS = 1, 2, 3, 4, 5, 6, 7, 8
+-- demand of a scope; from LANE on, a list for all lanes
+local SCOPE, USERS, NEED, NEED_OWNER, NEED_AT, LANE, WEIGHT, PRIORITY, TOTAL, CLAIMS, CAME, OWNER =
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+-- worker; claims are (scope, lane, key, weight, ticks)
+local NUMBER, AT, IS_LIVE, CLAIMED, SCOPES, LINE, LEASES, PARTS, GIVEN = 1, 2, 3, 4, 5, 6, 7, 8, 9
+-- places of a scope; from WHO on, a list for all workers
+local P_SCOPE, HINTED_AT, WHO, WANTED, TAKEN, P_WEIGHT, TURN_AT = 1, 2, 3, 4, 5, 6, 7
+
+local ask = cmsgpack.unpack(ARGV[1])
+local name, number, known, seen = ask[1], ask[2], ask[3], ask[4]
+local rates, leases, corrections, lanes = ask[5], ask[6], ask[7], ask[8]
+local asked_places, refusals, leaves = ask[9], ask[10], ask[11]
+
+local news = false
+local places_list, places_changed -- read when they are needed
+
+-- ------------------------------------------------------------------ the state
+
+local packed = redis.call("GET", KEYS[1])
+local clock = tonumber(ARGV[2])
+if not clock then
+  local time = redis.call("TIME")
+  clock = tonumber(time[1]) + tonumber(time[2]) / 1e6
+end
+local state
+if packed then
+  state = cmsgpack.unpack(packed)
+else
+  redis.call("DEL", KEYS[2], KEYS[3], KEYS[4])
+  state = { ARGV[3], -clock, 0, -huge, 0, 0, 0, {}, {}, {}, 0, 0 }
+end
+local now = clock + state[OFFSET]
+if now < state[NOW] then
+  state[OFFSET] = state[OFFSET] + (state[NOW] - now)
+  now = state[NOW]
+end
+state[NOW] = now
+
+local limits, demands = {}, {}
+for _, limit in ipairs(state[LIMITS]) do limits[limit[NAME]] = limit end
+for _, demand in ipairs(state[DEMANDS]) do demands[demand[SCOPE]] = demand end
+
+local indexes = {} -- {scope: {lane: its index}}
+local function index_of(demand)
+  local index = indexes[demand[SCOPE]]
+  if not index then
+    index = {}
+    for at, lane in ipairs(demand[LANE]) do index[lane] = at end
+    indexes[demand[SCOPE]] = index
+  end
+  return index
+end
+
+-- ------------------------------------------------------------------ buckets
+
+local function used_of(limit)
+  return max(0, (limit[FULL_AT] - now) * limit[RATE])
+end
+
+local function line_of(limit)
+  return max(0, (limit[LINE_UNTIL] - now) * limit[RATE])
+end
+
+local function set(limit, rate, depth)
+  if rate ~= limit[RATE] then
+    local used, line = used_of(limit), line_of(limit)
+    limit[RATE] = rate
+    limit[FULL_AT] = now + used / rate
+    limit[LINE_UNTIL] = now + line / rate
+  end
+  limit[DEPTH] = depth
+  limit[TOUCHED] = now
+end
+
+local function note_low(limit, low)
+  local lows = limit[LOWS]
+  while #lows > 0 and lows[#lows] >= low do
+    lows[#lows] = nil
+    lows[#lows] = nil
+  end
+  if #lows > 0 and now - lows[#lows - 1] < NEAR_S then
+    lows[#lows - 1] = now
+    return
+  end
+  lows[#lows + 1] = now
+  lows[#lows + 1] = low
+  if #lows > 2 * MOST_LOWS then
+    local later, lower = lows[3], min(lows[2], lows[4])
+    table.remove(lows, 1)
+    table.remove(lows, 1)
+    lows[1], lows[2] = later, lower
+  end
+end
+
+local function take(limit, amount)
+  local used = used_of(limit)
+  if used <= 0 then
+    limit[WAS_FULL_AT] = now
+    limit[LOWS] = {}
+  else
+    note_low(limit, max(0, used - line_of(limit)))
+  end
+  limit[FULL_AT] = max(limit[FULL_AT], now) + amount / limit[RATE]
+  return used
+end
+
+local function lease(limit, amount, first)
+  local at_once = limit[DEPTH] - take(limit, amount)
+  local is_ready = at_once >= min(first, limit[DEPTH]) and amount <= max(first, at_once)
+  if not is_ready then
+    limit[LINE_UNTIL] = max(limit[LINE_UNTIL], now + (amount - at_once) / limit[RATE])
+  end
+  return at_once
+end
+
+local function give_back(limit, amount, since)
+  local used, lows = used_of(limit), limit[LOWS]
+  local least = used - line_of(limit)
+  if limit[WAS_FULL_AT] > since then least = 0 end
+  for at = 1, #lows, 2 do
+    if lows[at] > since then least = min(least, lows[at + 1]) end
+  end
+  local given = min(amount, least)
+  if given > 0 then
+    for at = 1, #lows, 2 do
+      if lows[at] > since then lows[at + 1] = lows[at + 1] - given end
+    end
+    limit[FULL_AT] = now + (used - given) / limit[RATE]
+  end
+end
+
+-- ------------------------------------------------------------------ demand by lanes
+
+local function add_claim(claimed, scope, lane, weight, seconds, age_s, priority)
+  local demand = demands[scope]
+  local index, came, key = index_of(demand), now - age_s, lane
+  if not index[key] and #demand[LANE] >= MOST_LANES then key = OVERFLOW end
+  local at = index[key]
+  if not at then
+    at = #demand[LANE] + 1
+    index[key] = at
+    demand[LANE][at], demand[WEIGHT][at], demand[PRIORITY][at] = key, 0, priority
+    demand[TOTAL][at], demand[CLAIMS][at] = 0, 0
+    demand[CAME][at], demand[OWNER][at] = came, name
+  end
+  local weights = demand[WEIGHT]
+  weights[at] = key == OVERFLOW and weights[at] + weight or weight
+  demand[PRIORITY][at] = priority
+  local ticks = min(MOST_TICKS, max(0, floor(seconds * TICKS + 0.5)))
+  demand[TOTAL][at] = demand[TOTAL][at] + ticks
+  demand[CLAIMS][at] = demand[CLAIMS][at] + 1
+  local owner = demand[OWNER][at]
+  if ticks > 0 and (came <= demand[CAME][at] or owner == name or owner == "") then
+    demand[CAME][at], demand[OWNER][at] = came, name
+  end
+  local size = #claimed
+  claimed[size + 1], claimed[size + 2], claimed[size + 3] = scope, lane, key
+  claimed[size + 4], claimed[size + 5] = weight, ticks
+end
+
+local function withdraw(who, worker)
+  local claimed, scope, demand, index = worker[CLAIMED], nil, nil, nil
+  for at = 1, #claimed, 5 do
+    if claimed[at] ~= scope then
+      scope = claimed[at]
+      demand = demands[scope]
+      index = index_of(demand)
+    end
+    local key = claimed[at + 2]
+    local lane = index[key]
+    demand[TOTAL][lane] = demand[TOTAL][lane] - claimed[at + 4]
+    demand[CLAIMS][lane] = demand[CLAIMS][lane] - 1
+    if key == OVERFLOW then demand[WEIGHT][lane] = demand[WEIGHT][lane] - claimed[at + 3] end
+    if demand[OWNER][lane] == who then demand[OWNER][lane] = "" end
+  end
+  for _, one in ipairs(worker[SCOPES]) do
+    demands[one][USERS] = demands[one][USERS] - 1
+  end
+end
+
+local function tidy(demand)
+  local kept = 0
+  local claims, size = demand[CLAIMS], #demand[LANE]
+  for at = 1, size do
+    if claims[at] > 0 then
+      kept = kept + 1
+      if kept ~= at then
+        for field = LANE, OWNER do demand[field][kept] = demand[field][at] end
+      end
+    end
+  end
+  if kept == size then return end
+  for at = size, kept + 1, -1 do
+    for field = LANE, OWNER do demand[field][at] = nil end
+  end
+  indexes[demand[SCOPE]] = nil
+end
+
+local function forget_unused(scopes)
+  for _, scope in ipairs(scopes) do
+    local demand = demands[scope]
+    if demand then
+      tidy(demand)
+      if demand[USERS] <= 0 then demands[scope], indexes[scope] = nil, nil end
+    end
+  end
+end
+
+local function window_of(demand)
+  return min(MOST_WINDOW_S, max(WINDOW_S, demand[NEED]))
+end
+
+local function note_need(demand, need_s)
+  if need_s >= demand[NEED] or demand[NEED_OWNER] == name or now - demand[NEED_AT] > HELD_S then
+    demand[NEED], demand[NEED_OWNER], demand[NEED_AT] = need_s, name, now
+  end
+end
+
+-- Fills the lanes of one priority from what is left; returns what is left then.
+local function pour(demand, left, waiting, filled)
+  local ticks, weight, level = demand[TOTAL], demand[WEIGHT], 0
+  for _ = 1, ROUNDS do
+    local weights, rest, size = 0, {}, 0
+    for index = 1, #waiting do weights = weights + weight[waiting[index]] end
+    level = left / weights
+    for index = 1, #waiting do
+      local lane = waiting[index]
+      local wish = ticks[lane] / TICKS
+      if wish <= level * weight[lane] then
+        filled[lane] = wish
+        left = left - wish
+      else
+        size = size + 1
+        rest[size] = lane
+      end
+    end
+    if size == 0 or left <= 0 then return left end
+    if size == #waiting then break end
+    waiting = rest
+  end
+  for _, lane in ipairs(waiting) do
+    filled[lane] = level * weight[lane]
+    left = left - filled[lane]
+  end
+  return left
+end
+
+-- Divides a window among the lanes, the priority with the oldest call first.
+local function fill(demand, window_s)
+  local classes, order = {}, {}
+  for lane, ticks in ipairs(demand[TOTAL]) do
+    if ticks > 0 then
+      local priority = demand[PRIORITY][lane]
+      local class = classes[priority]
+      if not class then
+        class = { came = huge, priority = priority, lanes = {} }
+        classes[priority] = class
+        order[#order + 1] = class
+      end
+      class.lanes[#class.lanes + 1] = lane
+      class.came = min(class.came, demand[CAME][lane])
+    end
+  end
+  if #order > 1 then
+    table.sort(order, function(one, other)
+      if one.came ~= other.came then return one.came < other.came end
+      return one.priority > other.priority
+    end)
+  end
+  local filled, left = {}, window_s
+  for _, class in ipairs(order) do
+    if left > EPSILON then left = pour(demand, left, class.lanes, filled) end
+  end
+  return filled, window_s - left
+end
+
+local function part_of(demand, claimed, window_s)
+  local filled, total = fill(demand, window_s)
+  local share, index = 0, index_of(demand)
+  for at = 1, #claimed, 5 do
+    if claimed[at] == demand[SCOPE] and claimed[at + 4] > 0 then
+      local lane = index[claimed[at + 2]]
+      share = share + (filled[lane] or 0) * claimed[at + 4] / demand[TOTAL][lane]
+    end
+  end
+  return total > 0 and min(1, share / total) or 0
+end
+
+-- ------------------------------------------------------------------ places
+
+local function read_places()
+  if not places_list then
+    local text = state[HAS_PLACES] == 1 and redis.call("GET", KEYS[4])
+    places_list = text and cmsgpack.unpack(text) or {}
+  end
+  places_changed = true
+  return places_list
+end
+
+local function leave_places(who)
+  if state[HAS_PLACES] ~= 1 then return end
+  local list = read_places()
+  for index = #list, 1, -1 do
+    local places = list[index]
+    for at, other in ipairs(places[WHO]) do
+      if other == who then
+        news = news or places[TAKEN][at] > 0
+        for field = WHO, TURN_AT do table.remove(places[field], at) end
+        break
+      end
+    end
+    if #places[WHO] == 0 then table.remove(list, index) end
+  end
+end
+
+local function level_of(places, count)
+  local wanted, weight = places[WANTED], places[P_WEIGHT]
+  local waiting, left = {}, count
+  for at = 1, #wanted do waiting[at] = at end
+  for _ = 1, ROUNDS do
+    local weights, rest, size = 0, {}, 0
+    for index = 1, #waiting do weights = weights + weight[waiting[index]] end
+    if weights == 0 then return huge end
+    local level = left / weights
+    for index = 1, #waiting do
+      local at = waiting[index]
+      if wanted[at] <= level * weight[at] then
+        left = left - wanted[at]
+      else
+        size = size + 1
+        rest[size] = at
+      end
+    end
+    if size == 0 then return huge end
+    if size == #waiting then return level end
+    waiting = rest
+  end
+  local weights = 0
+  for _, at in ipairs(waiting) do weights = weights + weight[at] end
+  return max(0, left) / weights
+end
+
+local function take_places(worker, scope, most, held, wanted)
+  local weight, demand, claimed = 0, demands[scope], worker[CLAIMED]
+  for at = 1, #claimed, 5 do
+    if claimed[at] == scope and claimed[at + 4] > 0 then
+      local total = demand[TOTAL][index_of(demand)[claimed[at + 2]]]
+      weight = weight + claimed[at + 3] * claimed[at + 4] / total
+    end
+  end
+  local list, places = read_places(), nil
+  for _, one in ipairs(list) do
+    if one[P_SCOPE] == scope then places = one end
+  end
+  if not places then
+    places = { scope, 0, {}, {}, {}, {}, {} }
+    list[#list + 1] = places
+    state[HAS_PLACES] = 1
+  end
+  local mine
+  for at, other in ipairs(places[WHO]) do
+    if other == name then
+      mine = at
+      break
+    end
+  end
+  if not mine then
+    mine = #places[WHO] + 1
+    places[WHO][mine], places[WANTED][mine], places[TAKEN][mine] = name, 0, 0
+    places[P_WEIGHT][mine], places[TURN_AT][mine] = 1, now - TURN_S
+  end
+  places[WANTED][mine] = max(wanted, held)
+  if weight > 0 then places[P_WEIGHT][mine] = weight end
+  local before, count = places[TAKEN][mine], floor(min(most, MOST_PLACES) + EPSILON)
+  local level = level_of(places, count)
+  local due = min(places[WANTED][mine], level * places[P_WEIGHT][mine])
+  local base = floor(due + EPSILON)
+  local others, reserved, is_short, is_over = 0, 0, false, false
+  local wishes, weights, held_by = places[WANTED], places[P_WEIGHT], places[TAKEN]
+  for at = 1, #wishes do
+    if at ~= mine then
+      local taken = held_by[at]
+      local its_due = min(wishes[at], level * weights[at])
+      others = others + taken
+      reserved = reserved + max(taken, floor(its_due + EPSILON))
+      is_short = is_short or taken < its_due - EPSILON
+      is_over = is_over or taken > its_due + 1
+    end
+  end
+  local extra = 0
+  if base < places[WANTED][mine] then
+    local is_recent = now - places[TURN_AT][mine] < TURN_S
+    if before > base then
+      if is_short and not is_recent then places[TURN_AT][mine] = now else extra = 1 end
+    elseif count - reserved - base >= 1 and not (is_short and is_recent) then
+      extra = 1
+      places[TURN_AT][mine] = now
+    end
+  end
+  local given = max(0, min(base + extra, count - others))
+  places[TAKEN][mine] = max(given, held)
+  news = news or (is_short and places[TAKEN][mine] < before)
+  if is_over and given < base and now - places[HINTED_AT] >= TURN_S then
+    places[HINTED_AT], news = now, true
+  end
+  local found = worker[GIVEN]
+  for at = 1, #found, 2 do
+    if found[at] == scope then
+      found[at + 1] = given
+      return
+    end
+  end
+  found[#found + 1] = scope
+  found[#found + 1] = given
+end
+
+-- ------------------------------------------------------------------ processes
+
+local function read_worker(who)
+  local text = redis.call("HGET", KEYS[2], who)
+  return text and cmsgpack.unpack(text)
+end
+
+local function write_worker(who, worker, until_s)
+  redis.call("HSET", KEYS[2], who, cmsgpack.pack(worker))
+  redis.call("ZADD", KEYS[3], string.format("%.17g", until_s), who)
+end
+
+local function die(who, worker)
+  state[LIVE] = state[LIVE] - 1
+  worker[IS_LIVE] = 0
+  withdraw(who, worker)
+  forget_unused(worker[SCOPES])
+  worker[CLAIMED], worker[SCOPES], worker[LINE] = {}, {}, {}
+  for at = 2, #worker[GIVEN], 2 do worker[GIVEN][at] = 0 end
+  leave_places(who)
+  write_worker(who, worker, worker[AT] + REMEMBERED_S)
+end
+
+local function bury()
+  local limit = string.format("%.17g", now)
+  for _ = 1, 2 do -- those that die may be forgotten at once
+    local ended = redis.call("ZRANGEBYSCORE", KEYS[3], "-inf", limit)
+    if #ended == 0 then return end
+    for _, who in ipairs(ended) do
+      local worker = read_worker(who)
+      if worker and worker[IS_LIVE] == 1 then
+        die(who, worker)
+      else
+        redis.call("HDEL", KEYS[2], who)
+        redis.call("ZREM", KEYS[3], who)
+      end
+    end
+  end
+end
+
+-- ------------------------------------------------------------------ leases
+
+local function need_of(amounts, part)
+  local need_s = 0
+  for _, one in ipairs(amounts) do
+    local limit, first = limits[one[1]], one[3]
+    if limit and first > part * (limit[DEPTH] - used_of(limit)) / 2 then
+      need_s = max(need_s, first / (limit[RATE] * part))
+    end
+  end
+  return need_s
+end
+
+local function line_in(worker, scope)
+  for at, one in ipairs(worker[LINE]) do
+    if one[1] == scope then return at, one[2] end
+  end
+  return #worker[LINE] + 1, {}
+end
+
+local function portion_of(amounts, part, window_s, leads)
+  local portion = 1
+  for _, one in ipairs(amounts) do
+    local limit, amount = limits[one[1]], one[2]
+    if limit and amount > 0 then
+      local there = (limit[DEPTH] - used_of(limit)) / 2
+      local room = part * max(limit[RATE] * window_s, there) * min(1, leads)
+      portion = min(portion, max(0, room / amount))
+    end
+  end
+  return portion
+end
+
+local function lease_all(worker, scope, amounts, part, window_s)
+  local place, before = line_in(worker, scope)
+  local line, waiting_s = {}, 0
+  for at = 1, #before, 2 do
+    if before[at] > now then
+      line[#line + 1] = before[at]
+      line[#line + 1] = before[at + 1]
+      waiting_s = waiting_s + min(before[at + 1], before[at] - now)
+    end
+  end
+  local lead_s = part * window_s
+  local may_be_first = waiting_s <= lead_s
+  local portion = portion_of(amounts, part, window_s, 2 - waiting_s / lead_s)
+  if not may_be_first then
+    for _, one in ipairs(amounts) do
+      if portion * one[2] < one[3] then portion = 0 end
+    end
+  end
+  local last, length_s = now, 0
+  for _, one in ipairs(amounts) do
+    local limit, leased = limits[one[1]], portion * one[2]
+    if may_be_first then leased = max(one[3], leased) end
+    if limit and leased > 0 then
+      local at_once = lease(limit, leased, one[3])
+      worker[LEASES][#worker[LEASES] + 1] = { scope, one[1], leased, at_once, limit[RATE] }
+      local until_s = now + (leased - at_once) / limit[RATE]
+      if until_s > last then
+        last, length_s = until_s, leased / limit[RATE]
+      end
+    end
+  end
+  if last > now then
+    if #line >= MOST_IN_LINE then
+      length_s = length_s + table.remove(line)
+      table.remove(line)
+    end
+    line[#line + 1] = last
+    line[#line + 1] = length_s
+  end
+  worker[LINE][place] = { scope, line }
+end
+
+local function divide(worker, scope, amounts)
+  local demand, claimed, waits = demands[scope], worker[CLAIMED], false
+  for at = 1, #claimed, 5 do
+    waits = waits or (claimed[at] == scope and claimed[at + 4] > 0)
+  end
+  local window_s = window_of(demand)
+  local part = waits and part_of(demand, claimed, window_s) or 1 / demand[USERS]
+  if amounts and part > 0 then
+    note_need(demand, need_of(amounts, part))
+    local wider_s = window_of(demand)
+    if wider_s ~= window_s then
+      window_s = wider_s
+      if waits then part = part_of(demand, claimed, window_s) end
+    end
+    if part > 0 then lease_all(worker, scope, amounts, part, window_s) end
+  end
+  return part > 0 and part or LEAST_PART / demand[USERS]
+end
+
+-- ------------------------------------------------------------------ the question
+
+local function set_limits()
+  local is_lost = known ~= "" and known ~= state[EPOCH]
+  if is_lost then state[LOST_AT] = now end
+  for _, rate in ipairs(rates) do
+    local limit = limits[rate[1]]
+    if not limit then
+      local full_at = now
+      if now - state[LOST_AT] < LOST_S then full_at = now + rate[3] / rate[2] end
+      limit = { rate[1], rate[2], rate[3], full_at, now, now, now, {} }
+      limits[rate[1]] = limit
+    else
+      set(limit, rate[2], rate[3])
+    end
+    if is_lost then limit[FULL_AT] = max(limit[FULL_AT], now + rate[4]) end
+    if rate[5] > 0 then limit[FULL_AT] = max(limit[FULL_AT], now + rate[5]) end
+  end
+  if now - state[TIDIED_AT] > IDLE_S then
+    state[TIDIED_AT] = now
+    for key, limit in pairs(limits) do
+      if max(limit[TOUCHED], limit[FULL_AT]) <= now - IDLE_S then limits[key] = nil end
+    end
+  end
+end
+
+local function correct()
+  for _, one in ipairs(corrections) do
+    local limit, amount = limits[one[1]], one[2]
+    if limit and amount > 0 then
+      take(limit, amount)
+    elseif limit then
+      give_back(limit, -amount, now - one[3])
+    end
+  end
+end
+
+local function refuse()
+  local all = state[REFUSED]
+  for _, one in ipairs(refusals) do
+    state[SEEN] = state[SEEN] + 1
+    news = true
+    all[#all + 1] = { state[SEEN], name, one[1], one[2], now + one[3], now - one[4], now }
+  end
+  local kept = {}
+  for at = max(1, #all - REFUSALS + 1), #all do
+    if max(all[at][7], all[at][5]) > now - REFUSAL_S then kept[#kept + 1] = all[at] end
+  end
+  state[REFUSED] = kept
+end
+
+local function replace(old)
+  local worker, before = { number, now, 1, {}, {}, {}, {}, {}, {} }, {}
+  if old then
+    if old[IS_LIVE] == 1 then
+      withdraw(name, old)
+      before = old[SCOPES]
+      state[LIVE] = state[LIVE] - 1
+    end
+    worker[LINE] = old[LINE]
+  end
+  state[LIVE] = state[LIVE] + 1
+  local named = {}
+  for _, list in ipairs({ lanes, leases, asked_places }) do
+    for _, one in ipairs(list) do
+      local scope = one[1]
+      if not named[scope] then
+        named[scope] = true
+        if not demands[scope] then
+          demands[scope] = { scope, 0, 0, "", 0, {}, {}, {}, {}, {}, {}, {} }
+        end
+        demands[scope][USERS] = demands[scope][USERS] + 1
+        worker[SCOPES][#worker[SCOPES] + 1] = scope
+      end
+    end
+  end
+  for _, one in ipairs(lanes) do
+    add_claim(worker[CLAIMED], one[1], one[2], one[3], one[4], one[5], one[6])
+  end
+  local unused = worker[SCOPES]
+  for _, scope in ipairs(before) do
+    if not named[scope] then unused = { scope, unpack(unused) } end
+  end
+  forget_unused(unused)
+  return worker
+end
+
+local function grant(worker)
+  local passed = now - worker[AT]
+  local leased, full, weights, refused = {}, {}, {}, {}
+  for _, one in ipairs(worker[LEASES]) do
+    local late = 0
+    if passed > UNUSED_S then late = max(0, one[4] + one[5] * (passed - UNUSED_S)) end
+    if late < one[3] then
+      local at_once = one[4] + one[5] * passed - late
+      leased[#leased + 1] = { one[1], one[2], one[3] - late, at_once, one[5] }
+    end
+  end
+  for _, rate in ipairs(rates) do
+    local limit = limits[rate[1]]
+    if limit then full[#full + 1] = { rate[1], max(0, limit[FULL_AT] - now) } end
+  end
+  local claimed = worker[CLAIMED]
+  for at = 1, #claimed, 5 do
+    local demand, ticks = demands[claimed[at]], claimed[at + 4]
+    local own = 1 / demand[USERS]
+    if ticks > 0 then own = ticks / demand[TOTAL][index_of(demand)[claimed[at + 2]]] end
+    weights[#weights + 1] = claimed[at + 3] * own
+  end
+  local since = known == state[EPOCH] and seen or 0
+  for _, one in ipairs(state[REFUSED]) do
+    if one[1] > since and one[2] ~= name then
+      refused[#refused + 1] = { one[3], one[4], max(0, one[5] - now), now - one[6] }
+    end
+  end
+  return cmsgpack.pack({
+    state[EPOCH], state[LIVE], leased, full, worker[PARTS], weights, worker[GIVEN], refused,
+    state[SEEN],
+  })
+end
+
+-- Writes what has changed; every key expires.
+local function save()
+  local kept_s, list = KEPT_S, {}
+  for _, limit in pairs(limits) do
+    list[#list + 1] = limit
+    kept_s = max(kept_s, KEPT_S + limit[FULL_AT] - now)
+  end
+  state[LIMITS] = list
+  state[DEMANDS] = {}
+  for _, demand in pairs(demands) do state[DEMANDS][#state[DEMANDS] + 1] = demand end
+  local kept = string.format("%.0f", floor(min(kept_s, 1e9)))
+  if places_changed then
+    if #places_list == 0 then
+      state[HAS_PLACES] = 0
+      redis.call("DEL", KEYS[4])
+    else
+      redis.call("SET", KEYS[4], cmsgpack.pack(places_list), "EX", kept)
+    end
+  end
+  if state[KEPT_UNTIL] < now + kept_s - KEPT_S / 2 then
+    state[KEPT_UNTIL] = now + kept_s
+    for at = 2, 4 do redis.call("EXPIRE", KEYS[at], kept) end
+  end
+  redis.call("SET", KEYS[1], cmsgpack.pack(state), "EX", kept)
+  if news then redis.call("PUBLISH", ARGV[4], name) end
+end
+
+bury()
+local worker = read_worker(name)
+if not worker or number > worker[NUMBER] then
+  set_limits()
+  correct()
+  refuse()
+  worker = replace(worker)
+  if leaves then
+    die(name, worker)
+  else
+    local amounts_of = {}
+    for _, one in ipairs(leases) do amounts_of[one[1]] = one[2] end
+    for at, scope in ipairs(worker[SCOPES]) do
+      worker[PARTS][at] = { scope, divide(worker, scope, amounts_of[scope]) }
+    end
+    for _, one in ipairs(asked_places) do
+      take_places(worker, one[1], one[2], one[3], one[4])
+    end
+    write_worker(name, worker, now + ALIVE_S)
+  end
+end
+local reply = grant(worker)
+save()
+return reply
