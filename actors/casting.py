@@ -361,13 +361,19 @@ class _Casting:
         settings = self.settings
         if settings.ledger is None:
             return None
+        stores = settings.shared
+        accounts = ledger.Accounts(  # which outlive the incarnations of the actor
+            settings.ledger,
+            store=None if stores is None else stores.ledger(settings.ledger.shared_name),
+            waits=stores is not None and stores.outage == "wait",
+        )
         return await self._spawn(
             "ledger",
             (router,),
             partial(
                 ledger.LedgerActor,
                 router,
-                ledger.Accounts(settings.ledger),  # outlives the incarnations of the actor
+                accounts,
                 prices_at(settings, settings.endpoint),
                 fallbacks=tuple(other_prices(settings)),
                 endpoint="" if settings.endpoint.members else settings.endpoint.label,

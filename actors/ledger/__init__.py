@@ -20,4 +20,7 @@ with lazy_imports(__name__):
     from .file import take_unwritten as take_unwritten
     from .judge import MOST_USD as MOST_USD
     from .judge import judge_usage as judge_usage
+    from .shared import LedgerStore as LedgerStore
+    from .shared import MemoryLedgerStore as MemoryLedgerStore
+    from .shared import ValkeyLedgerStore as ValkeyLedgerStore
     from .unwritten import UnwrittenCosts as UnwrittenCosts

@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, final
@@ -12,60 +10,24 @@ import attrs
 
 from callsheet.runtime import get_logger
 
-from ..errors import BudgetExceeded, CallFailed, LedgerUnavailable
+from ..errors import CallFailed
 from ..storage import GroupCommit, InThread, StorageError, in_worker_thread
 from .book import Book, CallOutcome, CostStatistics
 from .budgets import Budget, Excess, LedgerPolicy
-from .entries import Payer, Transaction, dollars
+from .entries import Payer, Transaction
+from .refusals import exceeded, unavailable
 from .unwritten import UnwrittenCosts
 
 if TYPE_CHECKING:
     from .file import LedgerFile
-
-
-def exceeded(excess: Excess, at: float) -> BudgetExceeded:
-    """Return the error of a call that a budget has no room for.
-
-    Args:
-        excess: the budget, and what it lacks.
-        at: Unix time in seconds.
-    """
-    state, needs = excess.state, excess.needs
-    resets_at = None if needs is None else state.budget.resets_at(at)
-    whose = f" for {state.name}" if state.name and state.budget.per != "call" else ""
-    budget = f"the budget of {state.budget.name}{whose}"
-    if needs is None:
-        text = (
-            f"held back: no price is known for {excess.model} at its tier, or for another model "
-            f"that may answer, and {budget} allows only calls with a known price; add the price "
-            "(PriceBook.load), or set allow_unknown on the budget"
-        )
-    else:
-        left = dollars(max(state.left, Decimal(0)))
-        text = (
-            f"held back: {budget} has {left} left, and the call may cost {dollars(needs)}; raise "
-            "the budget, or lower max_tokens"
-        )
-        if resets_at is not None:
-            when = datetime.fromtimestamp(resets_at, UTC)
-            text += f", or wait until {when:%Y-%m-%d %H:%M} UTC, when it is available again"
-    return BudgetExceeded(
-        text,
-        budget=budget,
-        left_usd=state.left,
-        needs_usd=needs,
-        resets_s=None if resets_at is None else resets_at - at,
-        is_shared=state.budget.per not in ("call", "tenant"),
-    )
-
-
-def unavailable(error: StorageError) -> LedgerUnavailable:
-    """Return the error of a call whose reservation cannot be written, where there are budgets."""
-    return LedgerUnavailable(f"held back, because a budget needs the ledger: {error}")
+    from .link import LedgerLink
+    from .shared import Attempt, LedgerStore
+    from .sharing import SharedLedger
 
 
 _Done = Transaction | list[Transaction] | CostStatistics | None
 _REFUND = CallOutcome(None, 0)
+_ALL, _FIRST = 0, 1  # attempts of a call; see `Attempt`
 _log = get_logger("callsheet.actors")
 
 
@@ -79,6 +41,9 @@ class _LedgerJob:
         needs_posts: whether it reads the sums of each post.
         needs_lines: whether it reads what earlier runs have left for lines of batches.
         undo: reverts it, if it was done and could not be written.
+        reserves: the attempt that it reserves for.
+        ends: the attempt that it ends; all of a key for the attempt 0.
+        reports_all: whether the report of its commit has all cells of shared budgets.
         error: why it failed.
         result: what `work` returned.
     """
@@ -88,6 +53,9 @@ class _LedgerJob:
     needs_posts: bool = False
     needs_lines: bool = False
     undo: Callable[[Book, float], Transaction | None] | None = None
+    reserves: "Attempt | None" = None
+    ends: "Attempt | None" = None
+    reports_all: bool = False
     error: CallFailed | None = None
     result: _Done = None
 
@@ -103,6 +71,8 @@ class Accounts:
         policy: the budgets and the file.
         clock: Unix time in seconds.
         in_thread: runs what waits for the disk; `in_place` for virtual time.
+        store: the store of the budgets if other processes share them.
+        waits: whether calls wait as long as the store is away; see `LedgerLink`.
     """
 
     def __init__(
@@ -111,10 +81,21 @@ class Accounts:
         *,
         clock: Callable[[], float] = time.time,
         in_thread: InThread = in_worker_thread,
+        store: "LedgerStore | None" = None,
+        waits: bool = False,
     ) -> None:
         self.policy = policy or LedgerPolicy()
         self.clock = clock
-        self._book = Book(self.policy.budgets)
+        self._shared: SharedLedger | None = None
+        if store is not None:
+            from . import sharing  # noqa: PLC0415  # most programs share nothing
+
+            is_memory = self.policy.path is None
+            self._shared = sharing.SharedLedger(
+                store, self._report, clock, is_memory=is_memory, waits=waits
+            )
+            self._shared.use(self.policy.budgets)
+        self._book = self._new_book()
         self._jobs: GroupCommit[_LedgerJob] = GroupCommit(self._commit, in_thread)
         self._file: LedgerFile | None = None
         self._seen = 0  # the id of the last entry of the file that the book contains
@@ -128,6 +109,10 @@ class Accounts:
         self._kept: UnwrittenCosts | None = None
         self._listener: Callable[[], None] | None = None
         self._keys = 0
+        self._extensions = 0
+
+    def _new_book(self) -> Book:
+        return Book(self.policy.budgets, is_shared=self._shared is not None)
 
     def __repr__(self) -> str:
         return f"<Accounts {self._book!r} in {self.policy.path or 'memory'}>"
@@ -138,6 +123,11 @@ class Accounts:
         return bool(self._jobs)
 
     # ---------------------------------------------------------------- for the actor
+
+    @property
+    def link(self) -> "LedgerLink | None":
+        """The link to the store of the budgets; None if no other process shares them."""
+        return None if self._shared is None else self._shared.link
 
     async def open(self, listener: Callable[[], None]) -> None:
         """Open the file for an actor that calls `work` from now on.
@@ -159,6 +149,10 @@ class Accounts:
             is_final: whether no other incarnation of the actor follows. Then what cannot be written
                 is left to the next run, unless calls are still open.
         """
+        link = self.link
+        if link is not None and is_final:
+            await self.work()
+            await link.leave(is_last=self.policy.path is None and not self._book.open_calls)
         self._listener = None
         if self._unwritten:  # the disk may have room again
             self._jobs.add(_LedgerJob(_do_nothing))
@@ -204,16 +198,45 @@ class Accounts:
             raise
         return [job.error for job in jobs]
 
+    async def confirm(self, keys: Sequence[str]) -> list[CallFailed | None]:
+        """Wait until the reservations of calls hold for all processes that share the budgets.
+
+        Args:
+            keys: the keys of calls that are reserved for here, in this order.
+
+        Returns:
+            For each call the reason why it may not be sent, or None.
+        """
+        if self._shared is None:
+            return [None] * len(keys)
+        return await self._shared.confirm([(key, _FIRST) for key in keys])
+
     async def extend(self, key: str) -> None:
         """Reserve for one more attempt of a call.
 
         Raises:
             BudgetExceeded, LedgerUnavailable: the attempt may not be sent.
         """
-        job = _LedgerJob(lambda book, at: book.extend(key, at), must_be_written=True)
+        self._extensions += 1
+        attempt = key, _FIRST + self._extensions
+        job = _LedgerJob(
+            lambda book, at: book.extend(key, at), must_be_written=True, reserves=attempt
+        )
         await self._do([job])
         if job.error is not None:
             raise job.error
+        if self._shared is None:
+            return
+        refusal: CallFailed | None = None
+        is_decided = False
+        try:
+            (refusal,) = await self._shared.confirm([attempt])
+            is_decided = True
+        finally:
+            if refusal is not None or not is_decided:  # the attempt is not sent
+                self._add(_LedgerJob(lambda book, at: book.retract(key, at), ends=attempt))
+        if refusal is not None:
+            raise refusal
 
     def hold(self, key: str) -> None:
         """Note that nothing of a call was sent yet; see `LineNotes`."""
@@ -241,13 +264,14 @@ class Accounts:
 
     def settle(self, key: str, outcome: CallOutcome) -> None:
         """End a reservation. Every later operation takes it into account."""
-        self._add(_LedgerJob(lambda book, at: book.settle(key, outcome, at)))
+        self._add(_LedgerJob(lambda book, at: book.settle(key, outcome, at), ends=(key, _ALL)))
 
     def _add(self, job: _LedgerJob) -> None:
         """Queue a job that nothing waits for."""
         self._jobs.add(job)
         if self.policy.path is None:
             self._jobs.do_now()
+            self._notify()
         elif self._listener is not None:
             self._listener()
         elif self._jobs.do_now():
@@ -265,6 +289,8 @@ class Accounts:
         def change(book: Book, _: float) -> None:
             book.change_budgets(policy.budgets)
             self.policy = policy
+            if self._shared is not None:
+                self._shared.use(policy.budgets)
 
         of_posts = any(budget.per == "post" for budget in policy.budgets)
         await self._do([_LedgerJob(change, needs_posts=of_posts)])
@@ -275,14 +301,27 @@ class Accounts:
         await self._do([job])
         if not isinstance(job.result, CostStatistics):
             raise TypeError("the book returned no statistics")
-        return attrs.evolve(job.result, unwritten=len(self._unwritten))
+        found = attrs.evolve(job.result, unwritten=len(self._unwritten))
+        if self._shared is None:
+            return found
+        states = await self._shared.states(found.budgets, self.policy.budgets)
+        return attrs.evolve(found, budgets=states)
 
     def _reservation(self, key: str, payers: Sequence[Payer], *, is_held: bool) -> _LedgerJob:
         return _LedgerJob(
             lambda book, at: book.reserve(key, payers, at, is_held=is_held),
             must_be_written=True,
             undo=lambda book, at: book.settle(key, _REFUND, at),
+            reserves=(key, _FIRST),
         )
+
+    async def _report(self, has_all: bool) -> None:  # noqa: FBT001  # a callback
+        await self._do([_LedgerJob(_do_nothing, reports_all=has_all)])
+
+    def _notify(self) -> None:
+        """Have the link report what a commit has changed."""
+        if self._shared is not None:
+            self._shared.link.notify()
 
     async def _do(self, jobs: Sequence[_LedgerJob]) -> None:
         if self.policy.path is None:
@@ -291,6 +330,7 @@ class Accounts:
         else:
             await self._jobs.do(*jobs)
             self._log_error()
+        self._notify()
 
     # ---------------------------------------------------------------- in a thread
 
@@ -303,6 +343,7 @@ class Accounts:
     def _commit(self, jobs: list[_LedgerJob]) -> None:
         """Do queued operations: the only place where the book is read and written."""
         at, file = self.clock(), self._file
+        unverified = None if self._shared is None else self._shared.unverified
         error = self._begin(file)
         if error is None and any(job.needs_posts for job in jobs):
             error = self._read_posts(file)
@@ -331,6 +372,17 @@ class Accounts:
             self._unwritten.clear()
         self._error = error
         self._why = self._why if error is None else error.reason
+        if self._shared is not None:
+            is_open = file is not None or self.policy.path is None
+            self._shared.note(
+                self._book,
+                file,
+                [job.reserves for job in jobs if job.reserves and job.error is None],
+                [job.ends for job in jobs if job.ends],
+                is_written=error is None and is_open,
+                has_all=any(job.reports_all for job in jobs),
+                unverified=unverified,
+            )
 
     def _keep_unwritten(self, file: "LedgerFile") -> None:
         self._kept = file.keep(self._unwritten, self._why)
@@ -347,7 +399,7 @@ class Accounts:
         file.abandon()
         self._file, self._seen, self._kept = None, 0, None
         self._unwritten.clear()
-        self._book = Book(self.policy.budgets)
+        self._book = self._new_book()
         self._has_posts = any(budget.per == "post" for budget in self.policy.budgets)
         self._has_lines = self._needs_lines = False
 
@@ -391,7 +443,8 @@ class Accounts:
         try:
             job.result = job.work(self._book, at)
         except Excess as excess:
-            job.error = exceeded(excess, at)
+            shared_used = None if self._shared is None else self._shared.used(excess.state)
+            job.error = exceeded(excess, at, shared_used)
         else:
             if isinstance(job.result, Transaction):
                 self._unwritten.append(job.result)

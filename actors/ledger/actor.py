@@ -111,9 +111,13 @@ class LedgerActor(Actor):
         """Open the accounts.
 
         Raises:
-            StorageError: the file cannot be used.
+            StorageError: the file, or the server that shares the budgets, cannot be used.
         """
         await self._accounts.open(self._wake_soon)
+        link = self._accounts.link
+        if link is not None:
+            await self.enter_async_context(link.open())
+            self.nursery.start_soon(link.keep)
         if self._accounts.has_work:  # calls that ended between two incarnations
             self._wake()
 
@@ -211,14 +215,30 @@ class LedgerActor(Actor):
             held = {call.account.key for call in calls if call.account.is_held}
             wanted = [(call.account.key, call.payers) for call in calls]
             refusals = await accounts.reserve(wanted, held)
+            reserved: list[_OpenCall] = []
             for call, refusal in zip(calls, refusals, strict=True):
                 if refusal is None:
                     # From here on the reservation ends with the call, even if this actor crashes.
                     call.slot.on_settled(partial(self._ended, call))
-                    self._ready.append(call)
+                    reserved.append(call)
                 else:
                     call.slot.fail(refusal)
+            link = accounts.link
+            if link is None or not link.is_needed:
+                self._ready += reserved
+            elif reserved:
+                self.nursery.start_soon(self._confirm, reserved)
         await self._forward_ready()
+
+    async def _confirm(self, calls: list[_OpenCall]) -> None:
+        """Let calls go on when they are reserved for in all processes that share the budgets."""
+        refusals = await self._accounts.confirm([call.account.key for call in calls])
+        for call, refusal in zip(calls, refusals, strict=True):
+            if refusal is None:
+                self._ready.append(call)
+            elif not call.slot.done:
+                call.slot.fail(refusal)  # which ends its reservation
+        self._wake()
 
     async def _forward_ready(self) -> None:
         """Forward the calls that the next stage has room for, without waiting for room."""

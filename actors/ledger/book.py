@@ -6,7 +6,7 @@ from typing import final
 
 import attrs
 
-from .budgets import Budget, BudgetCounters, BudgetState
+from .budgets import Budget, BudgetCounters, BudgetNeed, BudgetState, BudgetUse
 from .entries import (
     COST_DIMENSIONS,
     NOTHING,
@@ -141,15 +141,16 @@ class Book:
 
     Args:
         budgets: the budgets that reservations are checked against.
+        is_shared: whether other processes share the budgets.
     """
 
-    def __init__(self, budgets: Sequence[Budget] = ()) -> None:
+    def __init__(self, budgets: Sequence[Budget] = (), *, is_shared: bool = False) -> None:
         self._open: dict[str, _Open] = {}  # {key of the reservation: it}
         # One sum for each combination of dimensions: an entry changes one of them.
         # {values, in the order of COST_DIMENSIONS: sum}
         self._sums: dict[tuple[str, ...], CostTotals] = {}
         self._summary = _Summary()
-        self._counters = BudgetCounters(budgets)
+        self._counters = BudgetCounters(budgets, is_shared=is_shared)
         self.lines = LineDebts()
 
     def __repr__(self) -> str:
@@ -201,6 +202,28 @@ class Book:
         transaction = self._reserve("extend", key, reservation, at, calls=0)
         reservation.attempts += 1
         return transaction
+
+    def retract(self, key: str, at: float) -> Transaction | None:
+        """Undo one `extend`: the attempt is not sent. Return None if the reservation has ended."""
+        reservation = self._open.get(key)
+        if reservation is None or reservation.attempts == 1:
+            return None
+        reservation.attempts -= 1
+        entries: list[LedgerEntry] = []
+        for payer in reservation.payers:
+            bound = payer.bound.of_calls(0)
+            entries.append(LedgerEntry("available", payer.label, bound))
+            entries.append(LedgerEntry("reserved", payer.label, bound.times(-1)))
+        return self._post(Transaction("extend", reservation.name, at, tuple(entries)), key)
+
+    def needs(self, key: str) -> list[BudgetNeed]:
+        """Return what one attempt of a call needs of the shared budgets."""
+        reservation = self._open.get(key)
+        return [] if reservation is None else self._counters.needs(reservation.payers)
+
+    def uses(self, *, has_all: bool) -> list[BudgetUse]:
+        """Return what is used of the shared budgets; see `BudgetCounter.uses`."""
+        return list(self._counters.uses(has_all=has_all))
 
     def hold(self, key: str, at: float) -> Transaction | None:
         """Note that nothing of a call was sent yet: its reservation ends with the process.
@@ -274,7 +297,9 @@ class Book:
         new = self._counters.replace(budgets)
         for names, totals in self._sums.items():
             label = CostLabel("", **dict(zip(COST_DIMENSIONS, names, strict=True)))
-            new.post(LedgerEntry("spent", label, totals.at_most), "")
+            rest = totals.at_most - totals.reserved
+            new.post(LedgerEntry("reserved", label, totals.reserved), "")
+            new.post(LedgerEntry("spent", label, rest), "")
         for counter in new:
             if counter.budget.per == "call":
                 for key, reservation in self._open.items():

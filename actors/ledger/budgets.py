@@ -1,9 +1,12 @@
 """Budgets: how much may be spent, and how much of it is used. Pure (R14)."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from hashlib import sha256
 from os import PathLike
 from pathlib import Path
 from typing import Literal
@@ -19,6 +22,7 @@ Per = Literal["call", "post", "tenant", "model", "day", "total"]
 Period = Literal["ever", "month", "day"]
 _NAMED = ("post", "tenant", "model")
 _WILDCARDS = frozenset("*?[")
+_DAY_S = 24 * 3600
 _MOST_PERIODS = 40  # days or months that a counter knows; a call ends within far fewer
 
 
@@ -120,6 +124,33 @@ class Budget:
             return label.day[:7]
         return label.day if "day" in (self.period, self.per) else ""
 
+    @property
+    def can_be_shared(self) -> bool:
+        """Whether calls of several processes can count against it."""
+        return self.per != "call"
+
+    def cell(self, name: str) -> str:
+        """Return the cell of shared budgets that it limits, whatever the limit is.
+
+        Args:
+            name: what an amount counts against; see `key`.
+        """
+        return _cell(self.per, self.match, self.period, name)
+
+    @property
+    def keep_s(self) -> int:
+        """Seconds after its last change for which a shared store keeps what was used."""
+        if self.per == "day" or self.period == "day":
+            return 9 * _DAY_S
+        if self.period == "month" or self.per == "post":
+            return 40 * _DAY_S
+        return 400 * _DAY_S
+
+
+@lru_cache(10_000)
+def _cell(*names: str) -> str:
+    return sha256(json.dumps(names).encode()).hexdigest()[:32]
+
 
 @attrs.frozen
 class BudgetState:
@@ -130,12 +161,49 @@ class BudgetState:
         name: what it is for, such as "team-a 2026-11-26"; "" for a total.
         used: USD that are spent, reserved or possibly billed.
         left: USD that are left; below 0 if calls have cost more than was reserved.
+        is_shared: whether `used` and `left` are those of all processes that share the budget.
+        maybe: the part of `used`, in USD, that was reserved by processes which have not been heard
+            of for the length of their lease; 0 if it is not shared.
     """
 
     budget: Budget
     name: str
     used: Decimal
     left: Decimal
+    is_shared: bool = False
+    maybe: Decimal = Decimal(0)
+
+
+@attrs.frozen
+class BudgetNeed:
+    """What one attempt of a call needs of a budget.
+
+    Args:
+        budget: the budget as it was set.
+        name: what it counts against; see `Budget.key`.
+        usd: the most that the attempt costs, in USD.
+    """
+
+    budget: Budget
+    name: str
+    usd: Decimal
+
+
+@attrs.frozen
+class BudgetUse:
+    """What a ledger has used of a budget.
+
+    Args:
+        budget: the budget as it was set.
+        name: what it counts against; see `Budget.key`.
+        used: USD that are spent, reserved or possibly billed.
+        reserved: the part of them that is reserved for calls in flight.
+    """
+
+    budget: Budget
+    name: str
+    used: Decimal
+    reserved: Decimal
 
 
 class Excess(Exception):
@@ -155,12 +223,22 @@ class Excess(Exception):
 
 
 class BudgetCounter:
-    """Counts how much of a budget is used, by tenant, model, day and so on."""
+    """Counts how much of a budget is used, by tenant, model, day and so on.
 
-    def __init__(self, budget: Budget) -> None:
+    Args:
+        budget: the budget as it was set.
+        is_shared: whether it notes what changes, for the other processes.
+    """
+
+    def __init__(self, budget: Budget, *, is_shared: bool = False) -> None:
         self.budget = budget
         # {day or month, "" for ever: {key: USD spent, reserved or possibly billed}}
         self._used: dict[str, dict[str, Decimal]] = {}
+        # The part that is reserved, and the places that have changed; None if it is not shared.
+        self._reserved: dict[tuple[str, str], Decimal] | None = None
+        self._changed: dict[tuple[str, str], None] = {}
+        if is_shared and budget.can_be_shared:
+            self._reserved = {}
 
     def check(self, payers: Sequence[Payer], reservation: str) -> None:
         """Check that the budget has room for one more attempt.
@@ -168,19 +246,16 @@ class BudgetCounter:
         Raises:
             Excess: it has not.
         """
-        needs: dict[tuple[str, str], Decimal] = {}
-        for payer in payers:
-            key = self.budget.key(payer.label, reservation)
-            if key is None:
-                continue
-            place = self.budget.period_of(payer.label), key
-            if payer.bound.unpriced_calls and not self.budget.allow_unknown:
-                raise Excess(self._state(*place), None, payer.label.model)
-            needs[place] = add_usd(needs.get(place, Decimal(0)), payer.bound.usd)
-        for place, usd in needs.items():
+        for place, usd in self._needs(payers, reservation).items():
             state = self._state(*place)
             if usd > state.left:
                 raise Excess(state, usd, payers[0].label.model)
+
+    def needs(self, payers: Sequence[Payer]) -> Iterator[BudgetNeed]:
+        """Yield what one attempt needs of it, if the budget is shared."""
+        if self._reserved is not None:
+            for (_, key), usd in self._needs(payers, "").items():
+                yield BudgetNeed(self.budget, key, usd)
 
     def post(self, entry: LedgerEntry, reservation: str) -> None:
         """Count an entry."""
@@ -191,8 +266,10 @@ class BudgetCounter:
             period = self.budget.period_of(entry.label)
             used = self._used.setdefault(period, {})
             used[key] = add_usd(used.get(key, Decimal(0)), entry.amount.usd)
+            if self._reserved is not None:
+                self._note(period, key, entry, self._reserved)
             if len(self._used) > _MOST_PERIODS:
-                del self._used[min(self._used)]
+                self._forget(min(self._used))
 
     def close(self, reservation: str) -> None:
         """Forget the budget of one call, when its reservation has ended."""
@@ -204,6 +281,59 @@ class BudgetCounter:
         if self._used:
             latest = max(self._used)
             yield from (self._state(latest, key) for key in self._used[latest])
+
+    def uses(self, *, has_all: bool) -> Iterator[BudgetUse]:
+        """Yield what is used, if the budget is shared.
+
+        Args:
+            has_all: whether to yield everything in the latest two days or months, rather than what
+                has changed since the last time.
+        """
+        if self._reserved is None:
+            return
+        changed, self._changed = self._changed, {}
+        if has_all:
+            periods = sorted(self._used)[-2:]
+            changed = {(period, key): None for period in periods for key in self._used[period]}
+        for place in changed:
+            used = self._used.get(place[0], {}).get(place[1])
+            if used is not None:
+                reserved = self._reserved.get(place, Decimal(0))
+                yield BudgetUse(self.budget, place[1], used, reserved)
+
+    def _needs(self, payers: Sequence[Payer], reservation: str) -> dict[tuple[str, str], Decimal]:
+        """Return what one attempt needs, by period and key.
+
+        Raises:
+            Excess: no price is known.
+        """
+        needs: dict[tuple[str, str], Decimal] = {}
+        for payer in payers:
+            key = self.budget.key(payer.label, reservation)
+            if key is None:
+                continue
+            place = self.budget.period_of(payer.label), key
+            if payer.bound.unpriced_calls and not self.budget.allow_unknown:
+                raise Excess(self._state(*place), None, payer.label.model)
+            needs[place] = add_usd(needs.get(place, Decimal(0)), payer.bound.usd)
+        return needs
+
+    def _note(
+        self, period: str, key: str, entry: LedgerEntry, reserved: dict[tuple[str, str], Decimal]
+    ) -> None:
+        place = period, key
+        self._changed[place] = None
+        if entry.account == "reserved":
+            left = add_usd(reserved.get(place, Decimal(0)), entry.amount.usd)
+            if left:
+                reserved[place] = left
+            else:
+                reserved.pop(place, None)
+
+    def _forget(self, period: str) -> None:
+        for key in self._used.pop(period):
+            if self._reserved is not None:
+                self._reserved.pop((period, key), None)
 
     def _state(self, period: str, key: str) -> BudgetState:
         used = self._used.get(period, {}).get(key, Decimal(0))
@@ -218,13 +348,15 @@ class BudgetCounters:
 
     Args:
         budgets: the budgets that are there at first.
+        is_shared: whether other processes share them.
     """
 
-    def __init__(self, budgets: Iterable[Budget] = ()) -> None:
+    def __init__(self, budgets: Iterable[Budget] = (), *, is_shared: bool = False) -> None:
+        self._is_shared = is_shared
         self._all: dict[Budget, BudgetCounter] = {}
         self._general: list[BudgetCounter] = []
         self._of_one: dict[tuple[str, str], list[BudgetCounter]] = {}  # {(per, name): counters}
-        self._index({budget: BudgetCounter(budget) for budget in budgets})
+        self._index({budget: self._counter(budget) for budget in budgets})
 
     def __iter__(self) -> Iterator[BudgetCounter]:
         return iter(self._all.values())
@@ -236,7 +368,7 @@ class BudgetCounters:
             The counters of the others, which have counted nothing.
         """
         former, new = self._all, BudgetCounters()
-        self._index({one: former.get(one) or BudgetCounter(one) for one in budgets})
+        self._index({one: former.get(one) or self._counter(one) for one in budgets})
         new._index(
             {one: found for one, found in self._all.items() if one not in former}
         )  # of this class
@@ -265,6 +397,19 @@ class BudgetCounters:
         """Return the state of each budget for each tenant, model, day and so on."""
         for counter in self._all.values():
             yield from counter.states()
+
+    def needs(self, payers: Sequence[Payer]) -> list[BudgetNeed]:
+        """Return what one attempt needs of the shared budgets."""
+        counters = self._of([payer.label for payer in payers])
+        return [need for counter in counters for need in counter.needs(payers)]
+
+    def uses(self, *, has_all: bool) -> Iterator[BudgetUse]:
+        """Yield what is used of the shared budgets; see `BudgetCounter.uses`."""
+        for counter in self._all.values():
+            yield from counter.uses(has_all=has_all)
+
+    def _counter(self, budget: Budget) -> BudgetCounter:
+        return BudgetCounter(budget, is_shared=self._is_shared)
 
     def _index(self, counters: dict[Budget, BudgetCounter]) -> None:
         self._all, self._general, self._of_one = counters, [], {}
@@ -302,6 +447,8 @@ class LedgerPolicy:
             (`Request.max_tokens`).
         on_unwritten: is called when the ledger is closed, if entries could not be written to the
             file; None to only log it.
+        shared_name: what the budgets are shared under, if processes share them
+            (`TroupeSettings.shared`): processes with another name have budgets of their own.
 
     Raises:
         ValueError, TypeError: a value is out of range; the message names the field.
@@ -313,3 +460,4 @@ class LedgerPolicy:
     path: Path | None = attrs.field(default=None, converter=_path)
     max_output_tokens: int = attrs.field(default=4096, validator=[instance_of(int), gt(0)])
     on_unwritten: Callable[[UnwrittenCosts], None] | None = attrs.field(default=None, eq=False)
+    shared_name: str = attrs.field(default="", validator=instance_of(str))

@@ -9,6 +9,7 @@ All of it blocks: run it in a worker thread, one at a time.
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import final
@@ -211,6 +212,39 @@ class LedgerFile:
         self._writer.forget()
         self._database.roll_back()
         self._turn.end()
+
+    def identity(self) -> str:
+        """Return what identifies the file in a store that processes share; made when first needed.
+
+        It is the number of a run 0, which no process has been.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        with self._database.decoding(), self._database.transaction():
+            row = self._database.row("SELECT pid FROM runs WHERE id = 0")
+            if row is None:
+                self._database.execute(
+                    "INSERT INTO runs (id, pid, began_at, ended_at, has_all, crc) "
+                    "VALUES (0, ?, 0, 0, 1, 0)",
+                    (secrets.randbits(62),),
+                )
+                self._database.execute(_SEAL_RUN, (0,))
+                row = self._database.row("SELECT pid FROM runs WHERE id = 0")
+        return "" if row is None else f"{row[0]:x}"
+
+    def stamp(self, entry: int) -> float:
+        """Return when an entry was written, in Unix seconds; 0 if there is none with this id.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        row = self._database.row(
+            "SELECT at FROM entries JOIN transactions ON transactions.id = entry_of "
+            "WHERE entries.id = ?",
+            (entry,),
+        )
+        return 0.0 if row is None else float(row[0])
 
     def keep(self, transactions: Sequence[Transaction], reason: str) -> UnwrittenCosts:
         """Keep transactions that cannot be written, in the space beside the file.

@@ -9,6 +9,7 @@ from .outage import Outage
 
 if TYPE_CHECKING:
     from ..cache import CachePolicy, CacheStore
+    from ..ledger import MemoryLedgerStore
     from ..rate_limit import MemoryLimitStore
     from .records import MemoryRecords
 
@@ -29,6 +30,7 @@ class MemoryStores:
         self._clock = clock
         self._records: dict[str, MemoryRecords] = {}
         self._limits: dict[str, MemoryLimitStore] = {}  # {endpoint: ...}
+        self._ledgers: dict[str, MemoryLedgerStore] = {}
 
     @property
     def name(self) -> str:
@@ -60,6 +62,14 @@ class MemoryStores:
 
     def reports(self) -> None:
         """See `SharedStores`. No other process can look into this memory."""
+
+    def ledger(self, shared_name: str = "") -> "MemoryLedgerStore":
+        """See `SharedStores`."""
+        from ..ledger import MemoryLedgerStore  # noqa: PLC0415  # only with budgets
+
+        if shared_name not in self._ledgers:
+            self._ledgers[shared_name] = MemoryLedgerStore(self._clock)
+        return self._ledgers[shared_name]
 
     def cache(self, policy: "CachePolicy") -> "CacheStore":
         """See `SharedStores`."""

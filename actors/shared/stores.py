@@ -6,6 +6,7 @@ from .outage import Outage
 
 if TYPE_CHECKING:
     from ..cache import CachePolicy, CacheStore
+    from ..ledger import LedgerStore
     from ..rate_limit import LimitStore
     from .records import RecordStore
     from .reports import ReportBoard
@@ -30,6 +31,14 @@ class SharedStores(Protocol):
 
         Args:
             endpoint: what identifies the account whose limits are shared, without secrets.
+        """
+        ...
+
+    def ledger(self, shared_name: str = "") -> "LedgerStore":
+        """Return the store of the budgets.
+
+        Args:
+            shared_name: what they are shared under; see `LedgerPolicy`.
         """
         ...
 

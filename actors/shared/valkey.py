@@ -7,6 +7,7 @@ from .outage import Outage
 
 if TYPE_CHECKING:
     from ..cache import CachePolicy, CacheStore
+    from ..ledger import LedgerStore
     from ..rate_limit import LimitStore
     from .records import RecordStore
     from .reports import ReportBoard
@@ -67,6 +68,12 @@ class ValkeyStores:
         from .server_reports import ServerReports  # noqa: PLC0415  # loaded when it is used
 
         return ServerReports(self.url)
+
+    def ledger(self, shared_name: str = "") -> "LedgerStore":
+        """See `SharedStores`."""
+        from ..ledger import ValkeyLedgerStore  # noqa: PLC0415  # only with budgets
+
+        return ValkeyLedgerStore(self.url, shared_name)
 
     def cache(self, policy: "CachePolicy") -> "CacheStore":
         """See `SharedStores`."""
