@@ -8,7 +8,7 @@ import trio
 from .outage import Outage
 
 if TYPE_CHECKING:
-    from ..cache import CachePolicy, CacheStore
+    from ..cache import CachePolicy, SharedCache, SharedMemory
     from ..rate_limit import MemoryLimitStore
     from .records import MemoryRecords
 
@@ -20,6 +20,9 @@ class MemoryStores:
     Args:
         outage: what a troupe does while the stores are away, which a test can arrange.
         clock: returns the time in seconds on Trio's clock.
+
+    Attributes:
+        cached: what the caches share; None before there is one.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class MemoryStores:
         self._clock = clock
         self._records: dict[str, MemoryRecords] = {}
         self._limits: dict[str, MemoryLimitStore] = {}  # {endpoint: ...}
+        self.cached: SharedMemory | None = None
 
     @property
     def name(self) -> str:
@@ -61,6 +65,10 @@ class MemoryStores:
     def reports(self) -> None:
         """See `SharedStores`. No other process can look into this memory."""
 
-    def cache(self, policy: "CachePolicy") -> "CacheStore":
+    def cache(self, policy: "CachePolicy") -> "SharedCache":
         """See `SharedStores`."""
-        raise NotImplementedError(policy)
+        from ..cache import MemorySharedCache, SharedMemory  # noqa: PLC0415  # if there is a cache
+
+        if self.cached is None:
+            self.cached = SharedMemory(self._clock)
+        return MemorySharedCache(self.cached, policy)
