@@ -1,4 +1,4 @@
-"""The response cache: `CacheActor` answers repeated requests from memory or from a file."""
+"""The response cache: `CacheActor` answers repeated requests from memory, a file or a server."""
 
 from ..lazy import lazy_imports
 

@@ -42,9 +42,9 @@ class _Waiter:
     """A request that waits for its lookup, or for the call of another process.
 
     Args:
-        message: the call.
-        slot: the place for the reply.
-        keys: the keys under which its response may be stored.
+        message: what is forwarded if there is no response.
+        slot: filled with the response, or forwarded.
+        keys: those under which its response may be stored, by scope.
         turn_by: when its patience ends, in seconds on Trio's clock.
     """
 

@@ -108,7 +108,7 @@ class ClaimTable:
 
         Args:
             claim: what is claimed.
-            owner: the process.
+            owner: the name of the process that asks.
             now: the time in seconds.
 
         Returns:
