@@ -29,6 +29,7 @@ with lazy_imports(__name__):
     from .cache import ClearCache as ClearCache
     from .cache import GetCacheStatistics as GetCacheStatistics
     from .cache import PeekCache as PeekCache
+    from .cache import SharedCache as SharedCache
     from .call_plan import CallPlan as CallPlan
     from .call_plan import SharedCall as SharedCall
     from .calls import CallContext as CallContext

@@ -426,6 +426,7 @@ class _Casting:
                     for target in settings.fallbacks
                     for endpoint in target.endpoint.each
                 ],
+                shared=None if settings.shared is None else settings.shared.cache(settings.cache),
             ),
             capacity=self.capacity,
             concurrency=8,

@@ -1,132 +1,30 @@
-"""The actor of the response cache, and the requests in flight by their cache key."""
+"""The actor of the response cache."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
+from math import inf
 
 import attrs
 import trio
 
 from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, defers, handles
 from ..calls import Complete, Stream
+from ..errors import TurnTooLate
 from ..identity import cache_keys
 from ..messages import Request
 from ..responses import Response
+from .claims import CallsElsewhere, ClaimAsk, SharedCache
 from .memory import MemoryCache
+from .messages import CacheStatistics, ClearCache, GetCacheStatistics, PeekCache
+from .misses import MissesInFlight, MissInFlight
 from .policy import CachePolicy
 from .store import CachedResponse, CacheStore, CacheUsage, FailOpenStore
 from .stored import for_storing, from_cache, is_storable, size_in_memory
 
-
-@attrs.define(eq=False)
-class MissInFlight:
-    """Identical requests in flight.
-
-    Attributes:
-        key: their cache key.
-        members: the number of them that are in flight.
-        stored: the keys under which responses to them were stored. They differ when different
-            targets responded.
-    """
-
-    key: str
-    members: int = 0
-    stored: set[str] = attrs.field(factory=set[str])
-
-
-class MissesInFlight:
-    """The cache keys of requests in flight, which need no lookup. Pure (R14)."""
-
-    def __init__(self) -> None:
-        self._by_key: dict[str, MissInFlight] = {}
-
-    def __len__(self) -> int:
-        return len(self._by_key)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._by_key
-
-    def __repr__(self) -> str:
-        members = sum(miss.members for miss in self._by_key.values())
-        return f"<MissesInFlight {members} calls with {len(self)} keys>"
-
-    def join(self, key: str) -> MissInFlight:
-        """Add a request that goes to the next stage."""
-        miss = self._by_key.setdefault(key, MissInFlight(key))
-        miss.members += 1
-        return miss
-
-    def finish(self, miss: MissInFlight, key: str | None) -> bool:
-        """Remove a request that has ended.
-
-        Args:
-            miss: what `join` returned for it.
-            key: the key under which its response can be stored; None if it cannot.
-
-        Returns:
-            Whether to store that response. The first response of a target to identical requests
-            was paid for; the others are copies of it.
-        """
-        miss.members -= 1
-        if not miss.members:
-            del self._by_key[miss.key]
-        if key is None or key in miss.stored:
-            return False
-        miss.stored.add(key)
-        return True
-
-
-@attrs.frozen(kw_only=True)
-class CacheStatistics:
-    """The counts of a `CacheActor` since it started, and what it contains.
-
-    Args:
-        memory_hits: requests with a response in memory.
-        disk_hits: requests with a response in the store.
-        misses: cacheable requests that went to the next stage.
-        stored: responses that were stored.
-        saved_usd: the cost in USD of the responses of all hits, as far as it is known.
-        memory: how much is in memory.
-        disk: how much is in the store; None without a store, or when it cannot be used.
-    """
-
-    memory_hits: int
-    disk_hits: int
-    misses: int
-    stored: int
-    saved_usd: Decimal
-    memory: CacheUsage
-    disk: CacheUsage | None
-
-    @property
-    def is_on_disk(self) -> bool:
-        """Whether responses are stored on disk."""
-        return self.disk is not None
-
-
-@attrs.frozen
-class GetCacheStatistics(Message[CacheStatistics]):
-    """Ask a `CacheActor` for its `CacheStatistics`."""
-
-
-@attrs.frozen
-class PeekCache(Message[bool]):
-    """Ask whether a request would be a hit now. Nothing is changed.
-
-    Args:
-        request: the request; it is not sent.
-    """
-
-    request: Request
-
-
-@attrs.frozen
-class ClearCache(Message[None]):
-    """Tell a `CacheActor` to delete all responses."""
-
-
 _MAX_USED = 1000  # responses whose use is not written yet
+_LATER, _ALONE = ".later", ".alone"  # at the end of a claim
 
 
 @attrs.frozen
@@ -139,13 +37,39 @@ class _Write(Message[None]):
     """Responses are to be written."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Waiter:
-    """A request that waits for its lookup."""
+    """A request that waits for its lookup, or for the call of another process.
+
+    Args:
+        message: what is forwarded if there is no response.
+        slot: filled with the response, or forwarded.
+        keys: those under which its response may be stored, by scope.
+        turn_by: when its patience ends, in seconds on Trio's clock.
+    """
 
     message: Complete
     slot: ReplySlot[Response]
     keys: tuple[str, ...]
+    turn_by: float
+
+    @property
+    def claim(self) -> str:
+        """What the process claims that makes the call.
+
+        A call with a deadline may go to a Batch API, for which others do not wait. One that may not
+        join another call claims nothing.
+        """
+        if not self.message.context.allows("join"):
+            return self.keys[0] + _ALONE
+        return self.keys[0] if self.message.request.deadline is None else self.keys[0] + _LATER
+
+
+@attrs.frozen
+class _PatienceOver(Message[None]):
+    """The patience of a request that waits for another process has ended."""
+
+    waiter: _Waiter
 
 
 class CacheActor(Actor):
@@ -170,6 +94,8 @@ class CacheActor(Actor):
             stored as the response to a request of that model at that endpoint.
         policy: the file and the bounds; by default in memory only.
         store: used instead of the file that the policy names.
+        shared: used instead of a file, by several processes: only one of them makes a call, and
+            the others wait for its response.
         now: Unix time in seconds. Trio's clock starts anew with every program, and the age of a
             response must be right across programs.
 
@@ -186,12 +112,15 @@ class CacheActor(Actor):
         members: Mapping[str, str] | None = None,
         fallbacks: Sequence[tuple[str | None, str]] = (),
         store: CacheStore | None = None,
+        shared: SharedCache | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         if not scope:
             raise ValueError("scope must name the endpoint, such as by its base URL")
         policy = policy or CachePolicy(path=None)
-        if store is None and policy.path is not None:
+        if shared is not None:
+            store = shared
+        elif store is None and policy.path is not None:
             from .file import SqliteStore  # noqa: PLC0415  # loads SQLite, which memory does not need
 
             store = SqliteStore(policy)
@@ -204,21 +133,28 @@ class CacheActor(Actor):
             policy.memory_bytes, policy.memory_entries, policy.ttl_s
         )
         self._store = FailOpenStore(store)
-        self._waiting: dict[str, list[_Waiter]] = {}  # {key: requests that wait for its lookup}
-        self._unread: list[str] = []  # keys that no running lookup reads
+        self._shared = shared
+        self._elsewhere = CallsElsewhere(shared, self._store, self._look_again)
+        self._waiting: dict[str, list[_Waiter]] = {}  # {claim: requests that wait for a response}
+        self._unread: list[str] = []  # claims of which no running lookup reads the keys
         self._is_reading = False
         self._in_flight = MissesInFlight()
         self._all_finished = trio.Event()  # no request is in flight
         self._unwritten: dict[str, CachedResponse] = {}
+        self._ending: list[tuple[str, bool]] = []  # keys whose claims end after the next write
         self._used: dict[str, None] = {}  # keys whose use is to be written, oldest first
         self._is_writing = False
         self._clearings = 0
-        self._memory_hits = self._disk_hits = self._misses = self._stored = 0
+        self._memory_hits = self._disk_hits = self._misses = self._stored = self._waits = 0
         self._saved_usd = Decimal(0)
         self._is_over = False
 
     async def started(self) -> None:
         """Open the store."""
+        if self._shared is not None:
+            await self.enter_async_context(self._shared.session())
+            for task in (self._store.try_again, self._elsewhere.keep, self._elsewhere.watch):
+                self.nursery.start_soon(task)
         await self._store.open()
 
     async def draining(self) -> None:
@@ -233,6 +169,7 @@ class CacheActor(Actor):
         self._is_over = True
         try:
             await self._write()
+            await self._elsewhere.close()
         finally:
             await self._store.close()
 
@@ -253,15 +190,18 @@ class CacheActor(Actor):
                 self._memory_hits += 1
                 self._hit(key, cached, slot)
                 return
-        key = keys[0]
-        if key in self._in_flight or not self._store.is_usable:
+        if keys[0] in self._in_flight or not self._store.is_usable:
             self._miss(keys, message.request, slot)
             await slot.forward(self._to, message)
-        elif key in self._waiting:
-            self._waiting[key].append(_Waiter(message, slot, keys))
+            return
+        waiter = _Waiter(message, slot, keys, message.context.turn_by(trio.current_time()))
+        if waiter.claim in self._waiting:
+            self._waiting[waiter.claim].append(waiter)
+            if waiter.claim in self._elsewhere:
+                self._wait(waiter)
         else:
-            self._waiting[key] = [_Waiter(message, slot, keys)]
-            self._unread += keys
+            self._waiting[waiter.claim] = [waiter]
+            self._unread.append(waiter.claim)
             if not self._is_reading:
                 await self._look_up()
 
@@ -277,30 +217,81 @@ class CacheActor(Actor):
 
     async def _look_up(self) -> None:
         """Look up all requests that wait; those that arrive meanwhile wait for the next lookup."""
-        keys, self._unread = self._unread, []
-        clearings, now = self._clearings, self._now()
+        unread, self._unread = dict.fromkeys(self._unread), []
+        clearings = self._clearings
         self._is_reading = True
-        found = await self._store.get_many(keys, now)
+        waiting_for = (claim for claim in unread if claim in self._waiting)
+        asked = [ClaimAsk(claim, self._waiting[claim][0].keys) for claim in waiting_for]
+        awaited = [one.claim for one in asked if one.claim in self._elsewhere]
+        found = await self._read(asked)
+        missing = [one for one in asked if found.keys().isdisjoint(one.keys)]
+        states = await self._elsewhere.claim(
+            [one for one in missing if not one.claim.endswith(_ALONE)]
+        )
+        if stored := [one for one in missing if states.get(one.claim) == "stored"]:
+            found |= await self._read(stored)  # since the first lookup
         if clearings != self._clearings:
             found = {}  # it may have been cleared meanwhile
         self._is_reading = bool(self._unread)
         if self._is_reading:
             self.send_after(0.0, _LookUp())  # in another worker: this one may wait below
         missed: list[_Waiter] = []
-        for first in keys[:: len(self._scopes)]:
-            waiting = self._waiting.pop(first)
-            key = next((key for key in waiting[0].keys if key in found), None)
+        for one in asked:
+            waiting = [waiter for waiter in self._waiting.pop(one.claim) if not waiter.slot.done]
+            key = next((key for key in one.keys if key in found), None)
             if key is not None:
                 self._remember(key, found[key])
-            for one in waiting:
-                if key is not None:
+                for waiter in waiting:
                     self._disk_hits += 1
-                    self._hit(key, found[key], one.slot)
-                else:
-                    self._miss(one.keys, one.message.request, one.slot)
-                    missed.append(one)
-        for one in missed:
-            await one.slot.forward(self._to, one.message)
+                    self._hit(key, found[key], waiter.slot)
+            elif not waiting:
+                self._elsewhere.end([one.claim], free=False)
+            elif states.get(one.claim) == "elsewhere":
+                self._waiting[one.claim] = waiting
+                for waiter in waiting if one.claim not in awaited else ():
+                    self._wait(waiter)
+                continue
+            else:
+                for waiter in waiting:
+                    self._miss(waiter.keys, waiter.message.request, waiter.slot)
+                missed += waiting
+            self._elsewhere.forget(one.claim)
+        for waiter in missed:
+            await waiter.slot.forward(self._to, waiter.message)
+
+    async def _read(self, asked: Iterable[ClaimAsk]) -> dict[str, CachedResponse]:
+        keys = [key for one in asked for key in one.keys]
+        return await self._store.get_many(keys, self._now()) if keys else {}
+
+    # ---------------------------------------------------------------- calls of other processes
+
+    def _wait(self, waiter: _Waiter) -> None:
+        """Have a request wait for the call of another process, as long as it has patience."""
+        self._waits += 1
+        if waiter.turn_by < inf:
+            after = max(0.0, waiter.turn_by - trio.current_time())
+            self.send_after(after, _PatienceOver(waiter))
+
+    @handles(_PatienceOver)
+    async def end_waiting(self, message: _PatienceOver) -> None:
+        """Fail a request that still waits when its patience has ended."""
+        waiter = message.waiter
+        if waiter.claim in self._elsewhere and waiter in self._waiting.get(waiter.claim, ()):
+            waiter.slot.fail(
+                TurnTooLate(
+                    f"another process makes this call, and there is no response after "
+                    f"{waiter.message.context.patience_s:g} s of patience; allow more"
+                )
+            )
+
+    def _look_again(self, claims: Collection[str]) -> None:
+        """Look again for responses of other processes, or claim the calls."""
+        self._unread += [
+            claim for claim in claims if claim in self._waiting and claim not in self._unread
+        ]
+        if self._unread and not self._is_reading:
+            self._is_reading = True
+            self.send_after(0.0, _LookUp())
 
     def _hit(self, key: str, cached: CachedResponse, slot: ReplySlot[Response]) -> None:
         self._saved_usd += cached.response.cost_usd or 0
@@ -334,13 +325,21 @@ class CacheActor(Actor):
         if not self._in_flight:
             self._all_finished.set()
         if response is None or key is None or not is_first:
+            if response is not None and key is None:
+                self._end_claims(keys[0], free=True)
+            elif not miss.members and not miss.stored:
+                self._end_claims(keys[0], free=False)
             return
         self._stored += 1
         cached = CachedResponse(for_storing(response), self._now())
         self._remember(key, cached)
         if self._store.is_usable and not self._is_over:
             self._unwritten[key] = cached
+            self._ending.append((keys[0], key in keys))
             self._write_soon()
+
+    def _end_claims(self, key: str, *, free: bool) -> None:
+        self._elsewhere.end((key, key + _LATER), free=free)
 
     def _key_of(self, response: Response, keys: tuple[str, ...], request: Request) -> str | None:
         """Return the key of the target that responded; None if it is not known."""
@@ -372,10 +371,13 @@ class CacheActor(Actor):
     async def _write(self) -> None:
         """Write all responses; those that arrive during a transaction are in the next one."""
         self._is_writing = True
-        while self._unwritten or self._used:
+        while self._unwritten or self._used or self._ending:
             cached, self._unwritten = self._unwritten, {}
             used, self._used = self._used, {}
+            ending, self._ending = self._ending, []
             await self._store.put_many(cached, used, self._now())
+            for key, is_found in ending:
+                self._end_claims(key, free=not is_found)
         self._is_writing = False
 
     # ---------------------------------------------------------------- questions
@@ -391,6 +393,7 @@ class CacheActor(Actor):
             misses=self._misses,
             stored=self._stored,
             saved_usd=self._saved_usd,
+            elsewhere=self._waits,
         )
 
     @handles(PeekCache, urgent=True)

@@ -37,6 +37,10 @@ class MemoryCache(Generic[T]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: str) -> bool:
+        """Return whether there is a value, which may have expired."""
+        return key in self._entries
+
     def __repr__(self) -> str:
         return f"<MemoryCache {len(self)} of {self._max_entries}, {self.bytes} bytes>"
 

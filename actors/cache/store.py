@@ -1,14 +1,16 @@
 """The store behind a cache's memory: the protocol, and a wrapper that goes on when it fails."""
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 import attrs
+import trio
 
 from callsheet.runtime import get_logger
 
 from ..responses import Response
 from ..storage import DamagedFile, StorageError
+from ..valkey import ServerAway
 from .stored import decode, encode
 
 
@@ -65,7 +67,7 @@ class CacheStore(Protocol):
     async def put_many(
         self, entries: Sequence[CacheEntry], used: Sequence[str], now: float
     ) -> None:
-        """Store entries, all of them or none.
+        """Store entries, all of them or none; a server may get them in several steps.
 
         Args:
             entries: the entries; each replaces an entry with the same key.
@@ -96,6 +98,9 @@ class CacheStore(Protocol):
 
 
 _log = get_logger("callsheet.cache")
+_RETRY_S = 5.0  # between two attempts to reach a server that is away
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -110,7 +115,8 @@ class FailOpenStore:
     """Reads and writes responses in a store, and goes on without it when it fails.
 
     The first error is logged as the event `cache_unavailable`, and the store is closed; a damaged
-    one is set aside. From then on lookups find nothing, and nothing is stored.
+    one is set aside. From then on lookups find nothing, and nothing is stored. A server that is
+    away is not given up: `try_again` asks it every 5 seconds, and logs `cache_back`.
 
     Args:
         store: the store; None for none.
@@ -118,31 +124,26 @@ class FailOpenStore:
 
     def __init__(self, store: CacheStore | None) -> None:
         self._store = store
+        self._is_away = False
+        self._went_away = trio.Event()
 
     @property
     def is_usable(self) -> bool:
-        """Whether there is a store that has not failed."""
-        return self._store is not None
+        """Whether there is a store that has not failed, and that is not away."""
+        return self._store is not None and not self._is_away
 
     async def open(self) -> None:
         """Open the store."""
         if self._store is not None:
-            try:
-                await self._store.open()
-            except StorageError as error:
-                await self._give_up(error)
+            await self.attempt(self._store.open)
 
     async def get_many(self, keys: Sequence[str], now: float) -> dict[str, CachedResponse]:
         """Return the responses that are stored, without those that cannot be decoded."""
-        if self._store is None:
-            return {}
-        try:
-            entries = await self._store.get_many(keys, now)
-        except StorageError as error:
-            await self._give_up(error)
+        store = self._store
+        if store is None:
             return {}
         found: dict[str, CachedResponse] = {}
-        for entry in entries:
+        for entry in await self.attempt(lambda: store.get_many(keys, now)) or ():
             try:
                 found[entry.key] = CachedResponse(decode(entry.value), entry.written_at)
             except ValueError:
@@ -153,39 +154,64 @@ class FailOpenStore:
         self, responses: dict[str, CachedResponse], used: Iterable[str], now: float
     ) -> None:
         """Store responses, and note the keys of others that were used."""
-        if self._store is None:
+        store = self._store
+        if store is None or self._is_away:
             return
         entries = [
             CacheEntry(key, encode(one.response), one.written_at) for key, one in responses.items()
         ]
-        try:
-            await self._store.put_many(entries, [key for key in used if key not in responses], now)
-        except StorageError as error:
-            await self._give_up(error)
+        others = [key for key in used if key not in responses]
+        await self.attempt(lambda: store.put_many(entries, others, now))
 
     async def usage(self) -> CacheUsage | None:
         """Return how much the store contains; None without a store."""
-        if self._store is None:
-            return None
-        try:
-            return await self._store.usage()
-        except StorageError as error:
-            await self._give_up(error)
-            return None
+        return None if self._store is None else await self.attempt(self._store.usage)
 
     async def clear(self) -> None:
         """Delete all responses."""
         if self._store is not None:
-            try:
-                await self._store.clear()
-            except StorageError as error:
-                await self._give_up(error)
+            await self.attempt(self._store.clear)
 
     async def close(self) -> None:
         """Close the store."""
         store, self._store = self._store, None
         if store is not None:
             await store.close()
+
+    async def attempt(self, action: Callable[[], Awaitable[T]]) -> T | None:
+        """Do something with the store; return None if it fails, or the store cannot be used."""
+        if not self.is_usable:
+            return None
+        try:
+            return await action()
+        except ServerAway as error:
+            if not self._is_away:
+                self._is_away = True
+                self._went_away.set()
+                _log_failure(self._store, error, error.remedy)
+        except StorageError as error:
+            await self._give_up(error)
+        return None
+
+    async def try_again(self) -> None:
+        """Ask a server that is away every 5 seconds, and use it when it answers.
+
+        Calls meanwhile do not wait for it.
+        """
+        while True:
+            await self._went_away.wait()
+            self._went_away = trio.Event()
+            while self._is_away and self._store is not None:
+                await trio.sleep(_RETRY_S)
+                try:
+                    await self._store.usage()
+                except ServerAway:
+                    continue
+                except StorageError as error:
+                    await self._give_up(error)
+                    return
+                self._is_away = False
+                _log.info("cache_back", path=self._store.name)
 
     async def _give_up(self, error: StorageError) -> None:
         store, self._store = self._store, None
@@ -194,4 +220,9 @@ class FailOpenStore:
         await store.close()
         aside = await store.set_aside() if isinstance(error, DamagedFile) else None
         remedy = error.remedy if aside is None else f"none is needed: it is moved to {aside}"
-        _log.warning("cache_unavailable", path=store.name, reason=error.reason, remedy=remedy)
+        _log_failure(store, error, remedy)
+
+
+def _log_failure(store: CacheStore | None, error: StorageError, remedy: str) -> None:
+    path = "" if store is None else store.name
+    _log.warning("cache_unavailable", path=path, reason=error.reason, remedy=remedy)

@@ -8,7 +8,7 @@ import trio
 from .outage import Outage
 
 if TYPE_CHECKING:
-    from ..cache import CachePolicy, CacheStore
+    from ..cache import CachePolicy, SharedCache, SharedMemory
     from ..ledger import MemoryLedgerStore
     from ..rate_limit import MemoryLimitStore
     from .records import MemoryRecords
@@ -21,6 +21,9 @@ class MemoryStores:
     Args:
         outage: what a troupe does while the stores are away, which a test can arrange.
         clock: returns the time in seconds on Trio's clock.
+
+    Attributes:
+        cached: what the caches share; None before there is one.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class MemoryStores:
         self._records: dict[str, MemoryRecords] = {}
         self._limits: dict[str, MemoryLimitStore] = {}  # {endpoint: ...}
         self._ledgers: dict[str, MemoryLedgerStore] = {}
+        self.cached: SharedMemory | None = None
 
     @property
     def name(self) -> str:
@@ -71,6 +75,10 @@ class MemoryStores:
             self._ledgers[shared_name] = MemoryLedgerStore(self._clock)
         return self._ledgers[shared_name]
 
-    def cache(self, policy: "CachePolicy") -> "CacheStore":
+    def cache(self, policy: "CachePolicy") -> "SharedCache":
         """See `SharedStores`."""
-        raise NotImplementedError(policy)
+        from ..cache import MemorySharedCache, SharedMemory  # noqa: PLC0415  # if there is a cache
+
+        if self.cached is None:
+            self.cached = SharedMemory(self._clock)
+        return MemorySharedCache(self.cached, policy)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 from .outage import Outage
 
 if TYPE_CHECKING:
-    from ..cache import CachePolicy, CacheStore
+    from ..cache import CachePolicy, SharedCache
     from ..ledger import LedgerStore
     from ..rate_limit import LimitStore
     from .records import RecordStore
@@ -42,7 +42,7 @@ class SharedStores(Protocol):
         """
         ...
 
-    def cache(self, policy: "CachePolicy") -> "CacheStore":
+    def cache(self, policy: "CachePolicy") -> "SharedCache":
         """Return the store of the response cache.
 
         Args:

@@ -6,7 +6,7 @@ from ..valkey import ServerUrl, open_valkey
 from .outage import Outage
 
 if TYPE_CHECKING:
-    from ..cache import CachePolicy, CacheStore
+    from ..cache import CachePolicy, SharedCache
     from ..ledger import LedgerStore
     from ..rate_limit import LimitStore
     from .records import RecordStore
@@ -75,6 +75,8 @@ class ValkeyStores:
 
         return ValkeyLedgerStore(self.url, shared_name)
 
-    def cache(self, policy: "CachePolicy") -> "CacheStore":
+    def cache(self, policy: "CachePolicy") -> "SharedCache":
         """See `SharedStores`."""
-        raise NotImplementedError(policy)
+        from ..cache import ValkeyCache  # noqa: PLC0415  # if there is a cache
+
+        return ValkeyCache(self.url, policy)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from .pool import SteadyPool
 
 _COMMAND_S = 2.0  # for an answer of the server, which takes less than a millisecond
-_HINT_S = 1.0  # a subscription that went deaf is noticed by then
+_HINT_S = 1.0
+_PING_S = 15.0  # a connection that is dead without an error is noticed after that
 _HINTS_HELD = 64  # that wait to be taken
 _OLDEST = 6  # the major version from which there is RESP3
 _NEWER = "use Valkey, or Redis 6 or later"
@@ -167,23 +168,15 @@ class ValkeyClient:
         self, channel: str, send: trio.MemorySendChannel[bytes], reading: trio.CancelScope
     ) -> None:
         """Read the channel; subscribe again when the server was away."""
-        from coredis.retry import NoRetryPolicy  # noqa: PLC0415  # needs the extra
-
         with reading:
             while True:
                 # The commands of the store report what is wrong with the server.
                 with suppress(StorageError), self._translated(inf):
-                    async with self._client.pubsub(
-                        channels=[channel], retry_policy=NoRetryPolicy()
-                    ) as subscription:
-                        # A subscription can end without an error, and then nothing comes: ask.
-                        while True:
-                            message = await subscription.get_message(
-                                ignore_subscribe_messages=True, timeout=_HINT_S
-                            )
-                            if message is not None:
-                                with suppress(trio.WouldBlock):  # one hint is as good as many
-                                    send.send_nowait(cast("bytes", message["data"]))
+                    async with self._client.connection_pool.acquire() as connection:
+                        try:
+                            await _read_channel(connection, channel, send)
+                        finally:
+                            connection.invalidate()  # or else other commands would get it
                 await trio.sleep(_HINT_S)
 
     async def check(self, *, keeps: bool) -> None:
@@ -238,6 +231,24 @@ class ValkeyClient:
             raise _translation(self.name, error) from None
         except ExceptionGroup as group:
             raise _translation(self.name, _first_of(cast("Exception", group))) from None
+
+
+async def _read_channel(
+    connection: "BaseConnection", channel: str, send: trio.MemorySendChannel[bytes]
+) -> None:
+    """Subscribe, and read what is published, until the connection ends.
+
+    The subscriptions of coredis can go deaf without an error when they are renewed, and fail in
+    their own clean-up when they are cancelled.
+    """
+    connection.send_command(b"SUBSCRIBE", channel)
+    while True:
+        with trio.move_on_after(_PING_S):
+            async for kind, *_, data in connection.push_messages:
+                if kind == b"message":
+                    with suppress(trio.WouldBlock):  # one hint is as good as many
+                        send.send_nowait(cast("bytes", data))
+        await connection.create_request(b"PING", timeout=_COMMAND_S)
 
 
 @final

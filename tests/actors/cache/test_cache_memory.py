@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.cache.actor import MissesInFlight
 from callsheet.actors.cache.memory import MemoryCache
+from callsheet.actors.cache.misses import MissesInFlight
 from callsheet.actors.cache.policy import CachePolicy
 
 KEYS = st.sampled_from("abcdef")

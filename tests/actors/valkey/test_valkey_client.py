@@ -215,6 +215,31 @@ async def test_hints_come_and_come_again_after_the_server_was_away(server, soon)
     assert connections(server) == 0
 
 
+async def test_a_subscription_that_hears_nothing_asks_whether_it_is_alive(
+    server, soon, monkeypatch
+):
+    monkeypatch.setattr(client, "_PING_S", 0.05)
+    async with at(server) as valkey, valkey.hints("news") as hints:
+        assert await hint_of(valkey, hints, "one") == b"one"
+        await trio.sleep(0.2)
+        before = server.cli("CLIENT", "LIST", "TYPE", "PUBSUB").split()[0]
+        with stopped(server):
+            await trio.sleep(0.4)
+        assert await hint_of(valkey, hints, "two") == b"two"
+        assert server.cli("CLIENT", "LIST", "TYPE", "PUBSUB").split()[0] != before
+
+
+async def test_a_client_with_a_subscription_ends_at_once_and_without_an_error(server, soon):
+    start = time.perf_counter()
+    for _ in range(10):
+        async with at(server) as valkey, valkey.hints("news") as hints:
+            await hint_of(valkey, hints, "one")
+    with trio.move_on_after(0.2):
+        async with at(server) as valkey, valkey.hints("news") as hints:
+            await trio.sleep_forever()
+    assert time.perf_counter() - start < 2
+
+
 async def hint_of(valkey, hints, text):
     for _ in range(60):
         await valkey.command("PUBLISH", "news", text)
