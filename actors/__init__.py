@@ -256,6 +256,7 @@ with lazy_imports(__name__):
     from .vendors import Malformed as Malformed
     from .vendors import OpenAIChat as OpenAIChat
     from .vendors import OpenAIEmbeddings as OpenAIEmbeddings
+    from .vendors import PeakHours as PeakHours
     from .vendors import Price as Price
     from .vendors import PriceBook as PriceBook
     from .vendors import PriceError as PriceError

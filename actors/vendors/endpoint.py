@@ -14,7 +14,7 @@ import httpx
 from attrs.validators import and_, gt, in_, instance_of, lt, min_len, optional
 
 from ..messages import Api, Request
-from ..redaction import keys_in, shown_url
+from ..redaction import keys_in, looks_like_key, shown_url
 from .catalog import vendor_at, vendor_named
 from .endpoint_identity import identity_of
 from .endpoint_values import (
@@ -231,6 +231,25 @@ class Endpoint:
     def shown_url(self) -> str:
         """The URL for texts, without user name, password and keys (L8)."""
         return shown_url(self.base_url)
+
+    @property
+    def shown_headers(self) -> dict[str, str]:
+        """The further headers whose values are no secrets (L8)."""
+        return self._shown(self.headers)
+
+    @property
+    def shown_query(self) -> dict[str, str]:
+        """The further parameters whose values are no secrets (L8)."""
+        return self._shown(self.query)
+
+    def _shown(self, values: Mapping[str, str]) -> dict[str, str]:
+        return {
+            name: value
+            for name, value in values.items()
+            if name.lower() not in self.secret_names
+            and not _SECRET_NAME.search(name.lower())
+            and not looks_like_key(value)
+        }
 
     @property
     def identity(self) -> str:

@@ -20,7 +20,7 @@ store.
 
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -63,6 +63,7 @@ from .engine.reader import ReaderActor
 from .engine.reporting import LimitsActor, ObserverActor, ReportRows, SeenLimits
 from .engine.routing import RunJournal, plan_run
 from .engine.run import BulkRun
+from .engine.sharing import Sharing, open_sharing
 from .engine.store import (
     AdmitRows,
     FinishRun,
@@ -194,11 +195,14 @@ async def _run_tree(order: _RunOrder, task_status: trio.TaskStatus[BulkRun]) -> 
         async with open_runtime("run") as runtime, open_collapsing_nursery() as calls:
             tree = _RunTree(order, runtime, calls)
             await tree.start_store()
-            await tree.start_dispatcher()
-            await tree.start_reader()
-            run = tree.run
-            task_status.started(run)
-            run.finish(await tree.end())
+            async with AsyncExitStack() as shared:
+                await tree.start_troupe(shared)
+                await tree.start_dispatcher()
+                await tree.start_reader()
+                run = tree.run
+                task_status.started(run)
+                ending = await tree.end()
+            run.finish(ending)
             await run.left.wait()
 
 
@@ -220,6 +224,8 @@ class _RunTree:
     _dispatcher: Ref[Control | AddRows | GetRoom | WaitClosed | WaitOver]
     _state: Dispatch
     _troupe: Troupe
+    _limited: Troupe | None
+    _shared: Sharing | None = None
 
     def __init__(self, order: _RunOrder, runtime: Runtime, calls: trio.Nursery) -> None:
         self._order = order
@@ -245,6 +251,7 @@ class _RunTree:
         self._store = store
         info = await store.ask(GetRunInfo())
         self._bound = cost_bound(order.troupe)
+        self._info = info
         self._lane = info.lane
         self._account = info.account.priced(self._bound.usd_of_tokens)
         journal = RunJournal(Paths(order.place.output).batches, info.owner)
@@ -253,19 +260,34 @@ class _RunTree:
         if has_batches or self._settings.pay_again:
             await store.ask(NoteBatches(in_batches=has_batches))
 
-    async def start_dispatcher(self) -> None:
-        """Start the troupe, and what sends rows to it."""
-        order, plan, settings, runtime = self._order, self._plan, self._settings, self._runtime
-        limits, written = order.troupe.limits, order.place.written
+    async def start_troupe(self, shared: AsyncExitStack) -> None:
+        """Start the troupe, and for a shared run become its holder and one of its workers.
+
+        Args:
+            shared: keeps what a shared run needs until its last row has ended.
+
+        Raises:
+            BulkRefused: another process writes OUTPUT, or the server cannot be used.
+        """
+        order, settings, plan = self._order, self._settings, self._plan
+        if settings.shared is not None:
+            opened = open_sharing(
+                settings.shared, settings, plan, order.place.output, self._info.owner.name
+            )
+            self._shared = await shared.enter_async_context(opened)
+            plan = self._plan = self._shared.plan
+        holder = None if self._shared is None else self._shared.holder
+        in_flight = order.troupe.limits.in_flight
         self._state = state = Dispatch(
             self._account,
-            ahead=plan.ahead(limits.in_flight),
-            in_flight=limits.in_flight,
+            ahead=plan.ahead(in_flight),
+            in_flight=in_flight,
             is_recovered=plan.is_recovered,
             max_cost=settings.max_cost,
             deadline_s=settings.deadline_s,
             bound=self._bound,
             retry_on=settings.retry_on,
+            holder=holder,
             wall_clock=order.wall_clock,
         )
         cast = attrs.evolve(
@@ -273,10 +295,21 @@ class _RunTree:
             observer=(StageObserver(state.observe, OBSERVED), plan.troupe.observer),
             ledger=_noting(plan.troupe.ledger, order.place.unwritten),
         )
-        self._troupe = troupe = await cast_troupe(runtime, cast)
+        self._troupe = self._limited = await cast_troupe(self._runtime, cast)
+        if self._shared is not None:
+            self._limited = await self._shared.start_worker(
+                shared, self._runtime, state, order.in_thread
+            )
+
+    async def start_dispatcher(self) -> None:
+        """Start what sends rows to the troupe."""
+        order, plan, settings, runtime = self._order, self._plan, self._settings, self._runtime
+        limits, written = order.troupe.limits, order.place.written
+        state, troupe = self._state, self._troupe
+        holder = None if self._shared is None else self._shared.holder
         seen = SeenLimits()
         limits_reader = await runtime.spawn(
-            "limits", partial(LimitsActor, troupe, seen), capacity=1, overflow="drop_newest"
+            "limits", partial(LimitsActor, self._limited, seen), capacity=1, overflow="drop_newest"
         )
         make = partial(
             DispatcherActor,
@@ -288,6 +321,7 @@ class _RunTree:
             window_bytes=settings.window_bytes,
             prepare=plan.prepare,
             lane=self._lane,
+            holder=holder,
         )
         self._dispatcher = dispatcher = await runtime.spawn("dispatcher", make)
         self.run = BulkRun(
@@ -302,7 +336,10 @@ class _RunTree:
             total=settings.total,
             remark=plan.remark,
             misfits=plan.misfits,
+            shared=None if holder is None else holder.counts,
         )
+        if holder is not None:
+            holder.fail = self._lost
 
     async def start_reader(self) -> None:
         """Start the reader."""
@@ -328,16 +365,24 @@ class _RunTree:
         if state.unacknowledged:
             with trio.move_on_after(_ACKNOWLEDGE_S), suppress(AskFailed):
                 await self._troupe.acknowledge(tuple(state.unacknowledged))
-        if settings.route == "pack":
+        if settings.route == "pack" and self._shared is None:
             with suppress(AskFailed):
                 self.run.packing = await self._troupe.batching_statistics()
         has_failed = bool(self._order.place.written.counts.failed)
         is_whole = state.is_done and ending is None and not has_failed
         finish = FinishRun(is_done=state.is_done, removes_store=is_whole and not settings.keep)
         try:
-            return await self._store.ask(finish) or ending
+            ending = await self._store.ask(finish) or ending
         except AskFailed as error:
             return crash_ending(self._store.path, error.__cause__ or error)
+        if self._shared is not None:
+            await self._shared.finish(is_done=state.is_done)
+        return ending
+
+    def _lost(self, ending: RunEnding) -> None:
+        """End the run, because this process does not hold OUTPUT on the server any more."""
+        with suppress(AskFailed):
+            self._dispatcher.tell_nowait(EndRun(ending))
 
     async def _ask(self, message: WaitClosed | WaitOver) -> None:
         """Ask the dispatcher; if it crashes, end the run and ask its next incarnation."""

@@ -24,11 +24,12 @@ EndingKind = Literal[
     "input",
     "crashed",
     "refused",
+    "server",
 ]
 """The user stopped the run; the budget is spent; the provider takes no batches; it does not
 respond; the deadline has passed; no file can be written; the run store is damaged; the input
-cannot be read; a part of the run has crashed; or most rows have changed, and would be paid for
-again.
+cannot be read; a part of the run has crashed; most rows have changed, and would be paid for again;
+or another process has taken a shared run over, or its server cannot keep it.
 """
 
 

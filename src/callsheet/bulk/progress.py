@@ -48,6 +48,26 @@ RowObserver = Callable[[RowEnded], None]
 
 
 @attrs.frozen(kw_only=True)
+class SharedProgress:
+    """The workers of a shared run at one moment, as the server said last.
+
+    Args:
+        workers: how many work on the run, this process included.
+        most_workers: the most that have worked on it at the same time.
+        waiting: rows that no worker has.
+        again: how many times a row was given to a further worker, because one had ended over it.
+            Each is in `maybe_billed`.
+        is_away: whether the server does not respond.
+    """
+
+    workers: int = 0
+    most_workers: int = 0
+    waiting: int = 0
+    again: int = 0
+    is_away: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class Progress:
     """The progress of a run at one moment.
 
@@ -86,6 +106,8 @@ class Progress:
         limits: the limiter's state; None before it was asked for.
         trouble: the error of the last attempt, if no response has arrived for some seconds, or no
             connection was ever made; else "".
+        shared: the workers of a shared run; None for another run. Then `in_flight` is the number of
+            rows that workers have.
         is_paused: True if the run is paused.
         is_draining: True if no more rows are dispatched.
     """
@@ -118,6 +140,7 @@ class Progress:
     slowest: tuple[tuple[str, float], ...] = ()
     limits: LimiterSnapshot | None = None
     trouble: str = ""
+    shared: SharedProgress | None = None
     is_paused: bool = False
     is_draining: bool = False
 

@@ -9,6 +9,8 @@ from typing import Literal
 import attrs
 from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, lt, optional
 
+from .shared.sharing import SharedRun
+
 Fsync = Literal["full", "normal", "off"]
 """When a result counts as stored: when it is on the disk, with the system, or with SQLite."""
 
@@ -32,6 +34,10 @@ def _reasons(value: Sequence[RetriedReason]) -> tuple[RetriedReason, ...]:
     if isinstance(value, str):
         raise TypeError(f"retry_on must be a list of reasons, such as ({value!r},)")
     return tuple(value)
+
+
+def _shared(value: SharedRun | str | None) -> SharedRun | None:
+    return SharedRun.at(value) if isinstance(value, str) else value
 
 
 def _is_money(_: object, field: "attrs.Attribute[Decimal | None]", value: Decimal | None) -> None:
@@ -70,6 +76,9 @@ class BulkSettings:
             this run or of earlier ones. Each call is paid for; the last response counts. Rows that
             this run has sent in batches are left to the next one.
         total: the number of rows of the input, if it is known.
+        shared: where other processes find rows of this run, and send them: the URL of a Valkey or
+            Redis server, such as "valkey://host:6379/0", or a `SharedRun`; None for a run of this
+            process alone.
 
     Raises:
         ValueError, TypeError: a value is out of range; the text names the field.
@@ -90,6 +99,7 @@ class BulkSettings:
         default=(), converter=_reasons, validator=deep_iterable(in_(RETRIED_REASONS))
     )
     total: int | None = attrs.field(default=None, validator=optional(ge(0)))
+    shared: SharedRun | None = attrs.field(default=None, converter=_shared)
 
 
 @attrs.frozen

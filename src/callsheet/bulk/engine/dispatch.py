@@ -6,6 +6,7 @@ the actor's place, so it outlives a crash of the actor: no call in flight is for
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from hashlib import blake2b
 from typing import final
 
 import trio
@@ -19,11 +20,14 @@ from ...actors import (
     Response,
     Spent,
 )
+from ...runtime import AskFailed, AskTimedOut, Verdict
 from ..errors import DRAINED, LATE, RunEnding
 from ..files.lines import RowOutcome, answer_line, failure_line, with_spent
 from ..progress import RowEnded
 from ..row import EarlierAnswer, Placed, Row, ended_by, with_earlier
 from ..settings import RetriedReason
+from ..shared.holder import RunHolder
+from ..shared.pending import AnswerEntries
 from ..spending import BudgetRoom, EarlierRounds, RunSpend, Spending
 from .health import ProviderHealth
 from .queue import RowCall, RowQueue
@@ -49,6 +53,8 @@ class Dispatch:
         deadline_s: the maximum duration of the run in seconds; None for no limit.
         bound: bounds what one attempt of a request can cost.
         retry_on: the finish reasons of responses whose rows are asked once more.
+        holder: the holder of a shared run, whose workers make the calls; None for another run. What
+            is in its queue survives the death of this process.
         wall_clock: returns the Unix time in seconds.
         clock: returns the time in seconds on Trio's clock.
 
@@ -83,6 +89,7 @@ class Dispatch:
         deadline_s: float | None,
         bound: CostBound,
         retry_on: Sequence[RetriedReason] = (),
+        holder: RunHolder | None = None,
         wall_clock: Callable[[], float],
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
@@ -99,13 +106,16 @@ class Dispatch:
         self.wake: Callable[[], None] = _do_nothing
         self._in_flight = in_flight
         self._is_recovered = is_recovered
-        self._sends_live = deadline_s is not None  # near the deadline, rows are sent live
+        # Near the deadline, rows are sent live; but those of a shared run stay in its queue.
+        self._sends_live = deadline_s is not None and holder is None
+        self._holder = holder
         self.max_cost = max_cost
         self.room: BudgetRoom | None = None
         self._retry_on = frozenset[str](retry_on)
         self._wall_clock = wall_clock
         self._clock = clock
         self._earlier: dict[str, EarlierRounds] = {}  # by custom id
+        self._answers: dict[str, tuple[AnswerEntries, ...]] = {}  # by custom id, of a shared run
         self._ended: list[RowOutcome] = []  # not handed to the store yet
         self._unkept: list[RowOutcome] = []  # that the store could not keep
         self._keeping = 0  # messages to the store without a reply
@@ -167,6 +177,11 @@ class Dispatch:
             for context in event.context.shared_by or (event.context,):
                 self._retries(context.call, event)
 
+    def health_noted(self, event: CallEvent) -> None:
+        """Record that an attempt of the worker in this process failed; for "retrying" alone."""
+        if ending := self.health.note_retry(event, self.queue.running):
+            self.end(ending)
+
     def _retries(self, custom_id: str, event: CallEvent) -> None:
         """Record that an attempt of a row failed; other calls are ignored."""
         call = self.calls.get(custom_id)
@@ -181,6 +196,7 @@ class Dispatch:
     def answered(self, call: RowCall, response: Response) -> None:
         """Record the response to a row."""
         row, now = self._leave(call), self._clock()
+        self._claim(row, response.http_requests)
         self.health.note_response(now)
         self.spending.pay(row.request, response.cost_usd)
         self.spending.lose(row.request, response.maybe_billed, call.maybe_billed)
@@ -193,7 +209,10 @@ class Dispatch:
         is_final = before is not None or not self._is_unwanted(response)
         event = row_answered(row, in_run, now)
         place, columns = call.placed.place, row.columns
-        outcome = RowOutcome(place, line, event, row.key, columns, is_final=is_final)
+        answers = self._answers.pop(row.custom_id, ())
+        outcome = RowOutcome(
+            place, line, event, row.key, columns, is_final=is_final, answers=answers
+        )
         if is_final:
             self._over(call, outcome)
             return
@@ -205,8 +224,9 @@ class Dispatch:
 
         The journal of batches would recover the same response. So the next run asks again.
         """
+        is_in_journal = self._is_recovered and self._holder is None
         return bool(self._retry_on) and not (
-            self._is_recovered or self.queue.is_closed or ended_by(response) not in self._retry_on
+            is_in_journal or self.queue.is_closed or ended_by(response) not in self._retry_on
         )
 
     def _keep_earlier(self, placed: Placed, earlier: EarlierAnswer, took: Spent = _NOTHING) -> None:
@@ -233,7 +253,9 @@ class Dispatch:
         line, key = earlier.line, None
         if took != _NOTHING:  # the line has what all calls took
             line, key = with_spent(line, took.on(earlier.response)), row.key
-        self._add_ended(RowOutcome(placed.place, line, event, key, columns=row.columns))
+        answers = self._answers.pop(row.custom_id, ())
+        outcome = RowOutcome(placed.place, line, event, key, columns=row.columns, answers=answers)
+        self._add_ended(outcome)
 
     def cancelled(self, call: RowCall) -> None:
         """Record that the call of a row was cancelled; the row goes back to the queue."""
@@ -245,10 +267,12 @@ class Dispatch:
         """Record a failed row, send it again later, or end the run, according to the error."""
         row, now = self._leave(call), self._clock()
         if isinstance(error, CallFailed):
+            self._claim(row, error.attempts)
             self.spending.pay(row.request, error.cost_usd)
             self.spending.lose(row.request, error.maybe_billed or int(error.billed == "maybe"))
         else:
-            self.spending.lose(row.request, self._may_be_billed(call))
+            self._claim(row)
+            self.spending.lose(row.request, self._may_be_billed(call, error))
         earlier = self._earlier.pop(row.custom_id, EarlierRounds())
         judged = self.health.judge(error, earlier.rounds, now)
         match judged.fate:
@@ -282,14 +306,50 @@ class Dispatch:
                     message=str(error),
                 )
                 line = failure_line(row, error, took)
-                self._over(call, RowOutcome(call.placed.place, line, event, columns=row.columns))
+                answers = self._answers.pop(row.custom_id, ())
+                self._over(
+                    call,
+                    RowOutcome(
+                        call.placed.place, line, event, columns=row.columns, answers=answers
+                    ),
+                )
         if judged.ending is not None:
             # Rows that wait in the limiter still run before the deadline.
             self.end(judged.ending, cancels_unsent=judged.ending is not LATE)
 
-    def _may_be_billed(self, call: RowCall) -> int:
+    def _may_be_billed(self, call: RowCall, error: Exception | None = None) -> int:
         """Return how many attempts of a row may be billed, if its end does not tell (L3)."""
+        if self._holder is not None:  # a row in the queue has its answer later, in any run
+            if not isinstance(error, AskFailed) or isinstance(error, AskTimedOut):
+                return 0
+            return int(error.verdict is Verdict.MAY_HAVE_RUN)
         return self.queue.is_in_flight(call.row.custom_id) + call.maybe_billed
+
+    def _claim(self, row: Row, requests: int = 0) -> None:
+        """Note the answers that a row of a shared run had from the queue.
+
+        Args:
+            row: the row whose call has ended.
+            requests: the HTTP requests that a worker has sent for it.
+        """
+        if self._holder is None:
+            return
+        self.requests += requests
+        if (found := self._holder.claim(row.custom_id)) is not None:
+            self._answers[row.custom_id] = (*self._answers.get(row.custom_id, ()), found)
+
+    def key_of(self, placed: Placed) -> str:
+        """Return what identifies the next call of a row in the queue of a shared run.
+
+        It is the same in a later run, unless that asks for the row once more.
+
+        Args:
+            placed: the row.
+        """
+        rounds = self._earlier.get(placed.row.custom_id, EarlierRounds()).rounds
+        earlier = b"" if placed.earlier is None else placed.earlier.line
+        digest = blake2b(placed.row.key, digest_size=16, key=blake2b(earlier).digest())
+        return f"{digest.hexdigest()}.{rounds}" if rounds else digest.hexdigest()
 
     def _leave(self, call: RowCall) -> Row:
         self.calls.pop(call.row.custom_id, None)
@@ -340,7 +400,9 @@ class Dispatch:
             ending: why no more rows should start; None if they may.
         """
         self.queue.bound_written(keep.bound)
-        if self._is_recovered:
+        if self._holder is not None:
+            self._holder.acknowledge(found for one in keep.ended for found in one.answers)
+        elif self._is_recovered:
             ids = (one.event.custom_id for one in keep.ended if one.key is not None)
             self.unacknowledged.extend(ids)
         self.unkept_bytes -= sum(one.size for one in keep.ended)
@@ -386,11 +448,16 @@ class Dispatch:
     def pause(self) -> None:
         """Start no more rows until `resume`; rows in flight go on."""
         self.queue.is_paused = True
-        self._cancel(self.queue.unsent)
+        if self._holder is not None:
+            self._holder.change_state("paused")
+        else:
+            self._cancel(self.queue.unsent)
 
     def resume(self) -> None:
         """Continue after `pause`."""
         self.queue.is_paused = False
+        if self._holder is not None:
+            self._holder.change_state("running")
         self.wake()
 
     def change_in_flight(self, ahead: int, in_flight: int) -> None:
@@ -415,7 +482,9 @@ class Dispatch:
             return
         self.ending = ending
         self.queue.is_closed = True
-        if cancels_unsent:
+        if cancels_unsent and self._holder is not None:
+            self._holder.change_state("draining")
+        elif cancels_unsent:
             self._stops_retries = True
             self._cancel(self.queue.unsent)
             self._cancel(self.queue.retrying)

@@ -8,7 +8,7 @@ from typing import TypeAlias, final
 import attrs
 import trio
 
-from ...actors import CallFailed, CostTotals, Request, Response, Troupe
+from ...actors import CallContext, CallFailed, CostTotals, Request, Response, Shared, Troupe
 from ...runtime import (
     Actor,
     ActorCrashed,
@@ -22,6 +22,7 @@ from ...runtime import (
 )
 from ..errors import LATE, ArchiveFailed, RunEnding, crash_ending
 from ..row import Placed
+from ..shared.holder import RowWithdrawn, RunHolder
 from .dispatch import Dispatch
 from .queue import RowCall
 from .routing import Prepare
@@ -30,6 +31,7 @@ from .writer import OutputState
 
 READ_AT_ONCE = 512  # rows
 _MIN_S = 0.001
+_ALONE: frozenset[Shared] = frozenset({"cache", "join", "prompt_cache"})
 _LEDGER_S = 5.0  # for an answer of the ledger, whose disk may be slow
 
 
@@ -129,6 +131,7 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         window_bytes: the maximum of characters of requests that have not ended.
         prepare: makes the request to send from a row's request and the seconds that are left.
         lane: the lane of the run's calls.
+        holder: the holder of a shared run; None for another run.
     """
 
     def __init__(
@@ -142,6 +145,7 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         window_bytes: int,
         prepare: Prepare,
         lane: str,
+        holder: RunHolder | None = None,
     ) -> None:
         self._state = state
         self._written = written
@@ -151,6 +155,7 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         self._store = store
         self._calls = calls
         self._lane = lane
+        self._holder = holder
         self._is_awake = False  # a `_SendRows` waits
         self._is_acknowledging = False
         self._bug: Exception | None = None  # raised where a call has ended
@@ -271,10 +276,19 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         left_s = None if due is None else max(_MIN_S, due - trio.current_time())
         try:
             request = self._prepare(row.request, left_s)
+            context = CallContext(
+                row.custom_id,
+                lane=self._lane,
+                # A list would have other rows in the next run, which could not take over its end.
+                allowed=None if self._holder is None else _ALONE,
+                asked_at=trio.current_time(),
+            )
+            if self._holder is not None:
+                self._holder.name_call(row.custom_id, self._state.key_of(call.placed))
             if request.returns is not None:
-                self._calls.start_soon(self._complete, call, request)
+                self._calls.start_soon(self._complete, call, request, context)
                 return
-            slot = self._troupe.submit_nowait(request, call=row.custom_id, lane=self._lane)
+            slot = self._troupe.submit_nowait(request, context=context)
         except ValueError as error:
             self._state.failed(call, error)
             return
@@ -288,16 +302,14 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         response = slot.value if slot.outcome is Outcome.REPLIED else None
         self._ended(call, response, slot.error)
 
-    async def _complete(self, call: RowCall, request: Request) -> None:
+    async def _complete(self, call: RowCall, request: Request, context: CallContext) -> None:
         """Make a call whose response may have to be requested once more, to be valid."""
         response: Response | None = None
         failed: Exception | None = None
         with trio.CancelScope() as scope:
             call.cancel_by(scope.cancel)
             try:
-                response = await self._troupe.complete(
-                    request, call=call.row.custom_id, lane=self._lane
-                )
+                response = await self._troupe.complete(request, context=context)
             except (CallFailed, AskFailed, ValueError) as error:
                 failed = error
         self._ended(call, response, failed)
@@ -307,7 +319,7 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         try:
             if response is not None:
                 self._state.answered(call, response)
-            elif error is not None:
+            elif error is not None and not isinstance(error, RowWithdrawn):
                 self._state.failed(call, error)
             else:
                 self._state.cancelled(call)

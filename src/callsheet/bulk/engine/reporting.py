@@ -237,16 +237,18 @@ class LimitsActor(Actor[SampleLimits]):
     """Reads the state of the limiter, so that the progress can be built without a wait.
 
     Args:
-        troupe: has the limiter.
+        troupe: has the limiter; None if no limiter is in this process.
         seen: gets the state.
     """
 
-    def __init__(self, troupe: Troupe, seen: SeenLimits) -> None:
+    def __init__(self, troupe: Troupe | None, seen: SeenLimits) -> None:
         self._troupe = troupe
         self._seen = seen
 
     @handles(SampleLimits)
     async def sample(self, message: SampleLimits) -> None:  # noqa: ARG002  # a handler
         """Read the state again."""
+        if self._troupe is None:
+            return
         with contextlib.suppress(AskFailed):  # then the limits are those of before
             self._seen.latest = (await self._troupe.limiter_statistics()).limiter

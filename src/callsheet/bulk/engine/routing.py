@@ -89,6 +89,12 @@ def plan_run(
     Raises:
         BulkRefused: the route is not available, the budget is spent, or rows are in batches.
     """
+    is_shared = settings.shared is not None
+    if is_shared and settings.route == "batch":
+        raise BulkRefused(
+            "the workers of a shared run use no Batch API",
+            "leave out --shared, or choose another route (--route live)",
+        )
     troupe = _with_budget(troupe, settings, account, lane)
     window = settings.window_rows
     _see_to_batches(troupe, settings, journal)
@@ -108,10 +114,13 @@ def plan_run(
     if not has_batches:
         check_batches(settings.route, troupe.endpoint.vendor)
     can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
-    if settings.route == "auto" and not (has_batches and can_wait):
+    if settings.route == "auto" and (is_shared or not (has_batches and can_wait)):
         prepare = _as_it_is if settings.deadline_s is None else _in_time
         title = troupe.endpoint.vendor.title
         remark = f"Callsheet supports no Batch API of {title}; rows are sent live."
+        if is_shared:
+            troupe = attrs.evolve(troupe, batches=None)
+            remark = "The workers of a shared run use no Batch API; rows are sent live."
         return RunPlan(
             troupe, prepare, _a_call_each, is_recovered=False, remark=remark if can_wait else ""
         )
@@ -149,7 +158,9 @@ def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: Run
         BulkRefused: there are such rows, or the journal cannot be used.
     """
     can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
-    has_route = settings.route == "batch" or (settings.route == "auto" and can_wait)
+    has_route = settings.route == "batch" or (
+        settings.route == "auto" and can_wait and settings.shared is None
+    )
     own = None if troupe.batches is None else troupe.batches.journal
     owner = attrs.evolve(journal.owner, has_lines=False) if settings.pay_again else journal.owner
     try:

@@ -11,6 +11,7 @@ from ...runtime import AskFailed, Ref
 from ..errors import DRAINED, BulkRefused, BulkStopped, RunEnding
 from ..files.lines import Result
 from ..progress import Progress
+from ..shared.holder import SharedCounts
 from .dispatch import Dispatch
 from .dispatcher import ChangeInFlight, Control, EndAtOnce, EndRun, PauseRows
 from .reporting import SampleLimits, SeenLimits
@@ -35,6 +36,7 @@ class BulkRun:
         total: the number of rows of the input, if it is known.
         remark: a sentence about the route that the user may not expect; "" for none.
         misfits: why rows cannot be in a pack, with the number of them.
+        shared: what is known of the workers of a shared run; None for another run.
 
     Attributes:
         remark: a sentence about the route that the user may not expect; "" for none.
@@ -60,6 +62,7 @@ class BulkRun:
         total: int | None,
         remark: str,
         misfits: Mapping[str, int],
+        shared: SharedCounts | None = None,
     ) -> None:
         self.remark = remark
         self.misfits = misfits
@@ -76,6 +79,7 @@ class BulkRun:
         self._ahead = ahead
         self._max_in_flight = max_in_flight
         self._total = total
+        self._shared = shared
         self._is_paused = self._is_draining = False
         self._final: RunEnding | None = None  # once the run is finished
 
@@ -122,14 +126,19 @@ class BulkRun:
         """
         self._is_draining = True
         self._tell(EndRun(DRAINED))
-        return self._state.queue.running
+        return self._state.queue.running if self._shared is None else self._shared.taken
 
     async def change_limits(self, limits: Limits) -> None:
         """Change the rate limits; see `Troupe.change_limits`.
 
         Args:
             limits: the new limits.
+
+        Raises:
+            ValueError: the run is shared; its workers have the limits that it began with.
         """
+        if self._shared is not None:
+            raise ValueError("the limits of a shared run are those that it was started with")
         await self._troupe.change_limits(limits)
         in_flight = min(limits.in_flight, self._max_in_flight)
         self._tell(ChangeInFlight(self._ahead(in_flight), in_flight))
@@ -147,7 +156,7 @@ class BulkRun:
         # A connection that fails before any response is reported at once: the address may be wrong.
         quiet_s = now - max(health.answered_at, state.started_at)
         is_quiet = health.is_unreached or quiet_s >= _QUIET_S
-        retrying = len(queue.retrying)
+        retrying, shared = len(queue.retrying), self._shared
         return Progress(
             started_at=state.started_at,
             now=now,
@@ -157,7 +166,8 @@ class BulkRun:
             reused=counts.reused,
             failed=counts.failed,
             bad=counts.bad,
-            in_flight=queue.dispatched - retrying,
+            in_flight=queue.dispatched - retrying if shared is None else shared.taken,
+            shared=None if shared is None else shared.progress(),
             retrying=retrying,
             requests=state.requests,
             rerouted=state.rerouted,

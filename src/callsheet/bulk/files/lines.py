@@ -6,7 +6,7 @@ key of its row, and has a member `callsheet` besides.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, cast, final
 
@@ -16,6 +16,7 @@ import orjson
 from ...actors import CallFailed, Json, Response, Spent, Usage, dumps, loads
 from ..progress import RowEnded
 from ..row import BAD_ROW, BadRow, Row, chars_of
+from ..shared.pending import AnswerEntries
 from .body import (
     answered_members,
     failed_members,
@@ -45,6 +46,7 @@ class RowOutcome:
         key: the key to store the response by; None if it is stored already, or is an error.
         columns: the values of the input, if OUTPUT is a table.
         is_final: False for a response that is only stored, because the row is asked again.
+        answers: the answers of a shared run that the queue may drop when the row is on disk.
 
     Attributes:
         size: the size of the line and of the columns, in bytes or characters.
@@ -56,6 +58,7 @@ class RowOutcome:
     key: bytes | None = None
     columns: Mapping[str, object] | None = attrs.field(default=None, repr=False)
     is_final: bool = True
+    answers: Sequence[AnswerEntries] = attrs.field(default=(), repr=False)
     size: int = attrs.field(
         init=False,
         eq=False,

@@ -110,7 +110,7 @@ def decode_call(value: bytes) -> tuple[Request, CallContext]:
     """Decode what `encode_call` has encoded.
 
     Args:
-        value: the bytes.
+        value: the bytes that were encoded.
 
     Raises:
         ValueError: the bytes are something else, or of another version of this format.
@@ -238,7 +238,7 @@ def decode_end(value: bytes) -> CallEnd:
     """Decode what `encode_end` has encoded.
 
     Args:
-        value: the bytes.
+        value: the bytes that were encoded.
 
     Raises:
         ValueError: the bytes are something else, or of another version of this format.

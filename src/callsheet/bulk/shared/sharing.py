@@ -1,0 +1,115 @@
+"""Where a run is shared, and how its holder begins."""
+
+import os
+import re
+import socket
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from pathlib import Path
+
+import attrs
+
+from ...actors import ServerUrl, SharedStores, StorageError, stores_at
+from ..errors import BulkRefused
+from .holder import RunHolder
+from .queue import WorkQueue
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9]+")
+_MOST_OF_STEM = 24  # characters
+
+
+def _nothing(_: str) -> None:
+    """Tell the user nothing."""
+
+
+@attrs.frozen(kw_only=True)
+class SharedRun:
+    """Where other processes find the rows of a run. `SharedRun.at` returns that of a server.
+
+    Args:
+        place: the argument of `callsheet work`, without secrets.
+        queue: returns the queue of a run by the name of the run.
+        stores: what the workers share besides: the limits.
+        works: whether the process that writes OUTPUT sends rows, too.
+        key_variables: variables of the environment from which workers take the key of the endpoint,
+            before those of its vendor.
+        told: called with a sentence for the user.
+    """
+
+    place: str
+    queue: Callable[[str], WorkQueue] = attrs.field(repr=False)
+    stores: SharedStores | None = attrs.field(default=None, repr=False)
+    works: bool = True
+    key_variables: Sequence[str] = ()
+    told: Callable[[str], None] = attrs.field(default=_nothing, repr=False)
+
+    @classmethod
+    def at(cls, url: str, *, works: bool = True) -> "SharedRun":
+        """Return a run whose rows are on a server.
+
+        Args:
+            url: the URL of a Valkey or Redis server, such as "valkey://host:6379/0".
+            works: whether the process that writes OUTPUT sends rows, too.
+
+        Raises:
+            ValueError: the URL names no server.
+        """
+        server = ServerUrl.parse(url)
+
+        def queue(name: str) -> WorkQueue:
+            from .valkey import ValkeyQueue  # noqa: PLC0415  # loads the client of the server
+
+            return ValkeyQueue(server, name)
+
+        return cls(place=str(server), queue=queue, stores=stores_at(url), works=works)
+
+
+def run_name(output: Path, owner: str) -> str:
+    """Return the name of a shared run: the same for each process that has its files.
+
+    Args:
+        output: the path of OUTPUT.
+        owner: the name that the run has in its store.
+    """
+    stem = _NOT_IN_NAMES.sub("-", output.stem)[:_MOST_OF_STEM].strip("-").lower()
+    digest = blake2b(owner.encode(), digest_size=4).hexdigest()
+    return f"{stem}-{digest}" if stem else digest
+
+
+def this_process() -> str:
+    """Return a name of this process, which no other one has at the same time."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@asynccontextmanager
+async def open_holder(shared: SharedRun, name: str, settings: bytes) -> AsyncGenerator[RunHolder]:
+    """Become the process that writes OUTPUT of a shared run, for the length of a block.
+
+    Args:
+        shared: where the run is shared.
+        name: the name of the run.
+        settings: how workers open their troupe.
+
+    Raises:
+        BulkRefused: another process writes OUTPUT, or the server cannot be used.
+    """
+    queue = shared.queue(name)
+    async with queue.open():
+        holder = RunHolder(queue, this_process(), settings)
+        try:
+            other = await holder.begin(shared.told)
+        except StorageError as error:
+            raise BulkRefused(
+                f"{error.name} cannot be used: {error.reason}", error.remedy
+            ) from None
+        if other:
+            raise BulkRefused(
+                f"{other} writes OUTPUT of the shared run {name}",
+                f"let this machine work on it: callsheet work {shared.place} {name}",
+            )
+        shared.told(f"Other machines can work on it: callsheet work {shared.place} {name}")
+        try:
+            yield holder
+        finally:
+            holder.stop()
