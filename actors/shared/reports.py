@@ -28,7 +28,7 @@ class ReportBoard(Protocol):
 
         Args:
             program: identifies the program; no other one has this text.
-            body: the report.
+            body: what it says of itself.
         """
         ...
 

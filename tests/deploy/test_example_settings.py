@@ -86,7 +86,7 @@ def test_the_context_of_the_image_is_enough_to_build_it(tmp_path):
     python = home / "bin" / "python"
     for command in (
         (uv, "venv", "--quiet", "--python", sys.executable, home),
-        (uv, "pip", "install", "--quiet", "--python", python, ".[metrics]"),
+        (uv, "pip", "install", "--quiet", "--python", python, ".[metrics,valkey]"),
     ):
         subprocess.run(command, check=True, cwd=context, env={**os.environ, "PYTHONPATH": ""})
     shutil.rmtree(context)  # the environment alone goes into the image

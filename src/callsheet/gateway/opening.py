@@ -20,7 +20,7 @@ from .app import GatewayApp, gateway_app
 from .calls import Callers, CallService
 from .endpoints import RetiringActor, ServedEndpoints
 from .gateway import Gateway, ServerActor, rules_of
-from .keys import KnownKeys, Tenants, key_store
+from .keys import Tenants, ValidKeys, key_store
 from .model_pages import ProviderModels
 from .operations import operation_routes
 from .page import CallRecorder, PageAccess, PageSessions, page_routes
@@ -111,7 +111,7 @@ async def open_gateway(
         await gateway.drain()
 
 
-def _access(admin_key: str | None, keys: KnownKeys | None) -> PageAccess:
+def _access(admin_key: str | None, keys: ValidKeys | None) -> PageAccess:
     """Return who may see the page: those with the admin key, or with a key of an admin."""
     if admin_key is None and keys is None:
         return PageAccess(None)

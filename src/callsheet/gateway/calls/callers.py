@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from ..errors import Refusal, Refused
-from ..keys import ApiKey, KnownKeys, Tenant, Tenants
+from ..keys import ApiKey, Tenant, Tenants, ValidKeys
 
 _BEARER = "bearer "
 _NOT_VALID = Refusal(
@@ -117,7 +117,7 @@ class Callers:
         tenants: the limits of each key's own.
     """
 
-    keys: KnownKeys | None
+    keys: ValidKeys | None
     tenants: Tenants
 
     def identify(self, headers: Mapping[str, str]) -> Caller:

@@ -3,7 +3,7 @@
 from .file import KeyFile, default_key_store
 from .issuing import GRACE_S, IssuedKey
 from .key import ALLOWABLE, ApiKey, InvalidKey, KeyTerms
-from .known import KnownKeys
+from .known import ValidKeys
 from .store import NO_SERVER, SHARED_KEYS, KeyPlace, KeyStore, key_store
 from .tenant import Tenant, Tenants, TenantTurn
 from .turns import OwnLimit, OwnLimits
@@ -20,12 +20,12 @@ __all__ = [
     "KeyPlace",
     "KeyStore",
     "KeyTerms",
-    "KnownKeys",
     "OwnLimit",
     "OwnLimits",
     "Tenant",
     "TenantTurn",
     "Tenants",
+    "ValidKeys",
     "default_key_store",
     "key_store",
 ]

@@ -20,7 +20,7 @@ import trio
 from ...actors import Database, DatabaseFormat, StorageError, StorageUnavailable, open_database
 from .issuing import GRACE_S, IssuedKey, KeyWish, revoked
 from .key import ApiKey, KeyTerms, hash_of, is_secret
-from .known import KeyChanges, KnownKeys
+from .known import KeyChanges, ValidKeys
 
 _LOOK_S: Final = 1.0  # no file system reports the changes of other machines
 _WAIT_S = 10.0  # for another process that writes, which takes milliseconds
@@ -91,9 +91,9 @@ class KeyFile:
         *,
         create: bool = False,
         clock: Callable[[], float] = time.time,
-        known: KnownKeys | None = None,
+        known: ValidKeys | None = None,
     ) -> None:
-        self.known = KnownKeys(clock=clock) if known is None else known
+        self.known = ValidKeys(clock=clock) if known is None else known
         self.path = path
         self._clock = clock
         self._database = _open(path, create=create)
@@ -259,7 +259,7 @@ class KeyFileStore:
         self, path: Path, *, create: bool = False, clock: Callable[[], float] = time.time
     ) -> None:
         self.path = path
-        self.known = KnownKeys(clock=clock)
+        self.known = ValidKeys(clock=clock)
         self._create = create
         self._clock = clock
         self._file: KeyFile | None = None

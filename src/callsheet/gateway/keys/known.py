@@ -25,7 +25,7 @@ class KeyChanges:
         return self.is_all or bool(self.keys)
 
 
-class KnownKeys:
+class ValidKeys:
     """The keys that were read from a key store.
 
     Args:

@@ -17,7 +17,7 @@ import trio
 from ...actors import DamagedFile, Records, ServerAway, StorageUnavailable
 from .issuing import GRACE_S, IssuedKey, KeyWish, revoked
 from .key import ApiKey, InvalidKey, KeyTerms, hash_of, is_secret
-from .known import KeyChanges, KnownKeys
+from .known import KeyChanges, ValidKeys
 
 if TYPE_CHECKING:
     from ...actors import SharedStores
@@ -51,7 +51,7 @@ class SharedKeyStore:
         create: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.known = KnownKeys(clock=clock)
+        self.known = ValidKeys(clock=clock)
         self._records = shared.records(_KIND)
         self._create = create
         self._clock = clock

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from .issuing import GRACE_S, IssuedKey
 from .key import ApiKey, KeyTerms
-from .known import KnownKeys
+from .known import ValidKeys
 
 if TYPE_CHECKING:
     from ...actors import SharedStores
@@ -28,7 +28,7 @@ class KeyStore(Protocol):
         lasting_s: seconds for which they are relied on while the store cannot be read.
     """
 
-    known: KnownKeys
+    known: ValidKeys
     lasting_s: float
 
     @property
