@@ -122,15 +122,8 @@ def _figures(title: str, cell: Cell, alone: Cell, rpm: int, processes: int) -> I
         f"{title}: 429s", "", [float(cell.refused)], at_most=float(alone.refused), is_ratio=False
     )
     yield plain(f"{title}: trips", ours=[cell.trips], at_most=_FEW if few else _MOST)
-    yield Figure(
-        f"{title}: late, p50",
-        "ms",
-        [cell.late_ms],
-        "sharing nothing",
-        [alone.late_ms],
-        at_most=1.0,
-        is_ratio=False,
-    )
+    added = cell.late_ms - alone.late_ms
+    yield Figure(f"{title}: added, p50", "ms", [added], at_most=1.0, is_ratio=False)
 
 
 def _cells(cell: Cell) -> Sequence[str]:
