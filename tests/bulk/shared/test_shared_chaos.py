@@ -6,15 +6,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
-
 from valkey_server import needs_server
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks"))
 
-from chaos_bench.place import CLOCK_LIBRARY, can_fill_disk  # noqa: E402
-from chaos_bench.plan import FAULTS, make_plan  # noqa: E402
-from chaos_bench.rounds import run_round  # noqa: E402
-from shared_bench.replay import lateness_s, replay  # noqa: E402
+from chaos_bench.place import CLOCK_LIBRARY, can_fill_disk
+from chaos_bench.plan import FAULTS, make_plan
+from chaos_bench.rounds import run_round
+from shared_bench.replay import lateness_s, replay
 
 ROWS = 3_000
 
