@@ -1,0 +1,30 @@
+"""Which rows a worker has in hand by the queue on the server, without code of the product."""
+
+import json
+import re
+
+from shared_bench.server import PrivateServer
+
+__all__ = ["rows_in_hand"]
+
+_GROUP = "workers"
+
+
+def rows_in_hand(server: PrivateServer, pid: int) -> int:
+    """Return how many rows of the one run a process has taken and not answered.
+
+    Args:
+        server: the server, which must answer.
+        pid: the process; the name of a worker contains it.
+
+    Raises:
+        RuntimeError: the server does not say it.
+    """
+    (stream,) = json.loads(server.cli("--json", "KEYS", "callsheet:run:*:rows"))
+    reply = json.loads(server.cli("--json", "XPENDING", stream, _GROUP))
+    if not isinstance(reply, list):
+        raise RuntimeError(  # noqa: TRY004  # no mistake of the caller
+            f"the server does not say what is in hand: {reply}"
+        )
+    consumers: list[tuple[str, str]] = reply[3] or []
+    return sum(int(count) for name, count in consumers if str(pid) in re.findall(r"\d+", name))
