@@ -105,7 +105,7 @@ class SharedLimits:
             return self._grant(ask, worker, now)
         asks = {lease.scope: lease for lease in ask.leases}
         for scope in worker.scopes:
-            worker.parts[scope] = self._divide(worker, scope, asks.get(scope), now)
+            self._divide(worker, scope, asks.get(scope), now)
         for places in ask.places:
             self._take_places(worker, places, now)
         return self._grant(ask, worker, now)
@@ -197,9 +197,9 @@ class SharedLimits:
             else:
                 bucket.set(rate.rate, rate.depth, now)
             if is_lost:
-                bucket.fill_later(now + rate.full_s)
+                bucket.fill_later(now + rate.full_s, now)
             if rate.least_full_s > 0.0:
-                bucket.fill_later(now + rate.least_full_s)
+                bucket.fill_later(now + rate.least_full_s, now)
         if now - self._tidied_at > _IDLE_S:
             self._tidied_at = now
             self._limits = {
@@ -220,11 +220,13 @@ class SharedLimits:
                     worker.line = {}
             if left > 0.0:
                 bucket.give_back(left, now - correction.age_s, now)
+            if correction.amount < 0.0:
+                self.news += bucket.lets_wait(now)
             elif left < 0.0:
                 bucket.take(-left, now)
 
-    def _divide(self, worker: SharingWorker, scope: str, ask: LeaseAsk | None, now: float) -> float:
-        """Lease what a process may have of a scope; return the part that is due to it."""
+    def _divide(self, worker: SharingWorker, scope: str, ask: LeaseAsk | None, now: float) -> None:
+        """Lease what a process may have of a scope, and note the part that is due to it."""
         demand = self._demands[scope]
         claims = [claim for claim in worker.claims if claim.scope == scope]
         waits = any(claim.ticks > 0.0 for claim in claims)
@@ -238,7 +240,8 @@ class SharedLimits:
                 part = _part(demand, claims, window_s) if waits else part
             if part > 0.0:
                 self._lease(worker, ask, part, window_s, now)
-        return part if part > 0.0 else _LEAST_PART / demand.users
+        worker.parts[scope] = part if part > 0.0 else _LEAST_PART / demand.users
+        worker.windows[scope] = part * window_s
 
     def _need(self, ask: LeaseAsk, part: float, now: float) -> float:
         """Return the window in which a process would get one call."""
@@ -337,6 +340,7 @@ class SharedLimits:
                 if rate.limit in self._limits
             },
             parts=dict(worker.parts),
+            windows=dict(worker.windows),
             weights=weights,
             places=dict(worker.places),
             refusals=tuple(

@@ -25,6 +25,7 @@ class SharingWorker:
         line: what it has in line, {scope: [until, seconds, until, seconds, ...]}.
         leases: the leases of its last grant.
         parts: the parts of its last grant.
+        windows: the windows of its last grant.
         places: the places of its last grant.
     """
 
@@ -37,6 +38,7 @@ class SharingWorker:
     line: dict[str, list[float]] = attrs.field(factory=dict[str, list[float]])
     leases: list[Lease] = attrs.field(factory=list[Lease])
     parts: dict[str, float] = attrs.field(factory=dict[str, float])
+    windows: dict[str, float] = attrs.field(factory=dict[str, float])
     places: dict[str, int] = attrs.field(factory=dict[str, int])
 
     def in_line_s(self, scope: str, now: float) -> float:

@@ -29,7 +29,7 @@ _Reply = tuple[
     int,
     list[tuple[str, str, float, float, float]],  # leases
     list[tuple[str, float]],  # full
-    list[tuple[str, float]],  # parts
+    list[tuple[str, float, float]],  # parts and windows
     list[float],  # weights, of the lanes of the question in their order
     list[str | int],  # places: scope, number, scope, number, ...
     list[tuple[str, str, float, float]],  # refusals
@@ -193,7 +193,8 @@ def grant_of(reply: object, ask: LimitAsk) -> LimitGrant:
         workers=workers,
         leases=tuple(Lease(*one) for one in leases),
         full=dict(full),
-        parts=dict(parts),
+        parts={scope: part for scope, part, _ in parts},
+        windows={scope: window_s for scope, _, window_s in parts},
         weights={
             (lane.scope, lane.lane): weight
             for lane, weight in zip(ask.lanes, weights, strict=False)
