@@ -66,11 +66,14 @@ class Correction:
         amount: how much more was used than leased; negative for what is given back.
         age_s: seconds since it was used, or leased if it was not used, for what is given back: of
             a limit that was full since then, nothing can be given back.
+        unused: whether it was leased and not used, rather than used and refunded. What is in line
+            is given back first. The process may ask for it again at once, to be earlier in line.
     """
 
     limit: str
     amount: float
     age_s: float = 0.0
+    unused: bool = False
 
 
 @attrs.frozen
@@ -196,6 +199,8 @@ class LimitGrant:
         full: seconds until each limit of the ask is full, {limit: seconds}.
         parts: the part of the limits of a scope that is due to this process, above 0 and up to 1,
             {scope: part}.
+        windows: how many seconds of the limits of a scope this process may lease at a time,
+            {scope: seconds}; 0 if others come first.
         weights: the weight of a lane in this process, {(scope, lane): weight}: the calls of a
             lane may be in several processes, which share its weight.
         places: the most calls in flight here, {scope: number}.
@@ -208,6 +213,7 @@ class LimitGrant:
     leases: tuple[Lease, ...] = ()
     full: dict[str, float] = attrs.field(factory=dict[str, float])
     parts: dict[str, float] = attrs.field(factory=dict[str, float])
+    windows: dict[str, float] = attrs.field(factory=dict[str, float])
     weights: dict[tuple[str, str], float] = attrs.field(factory=dict[tuple[str, str], float])
     places: dict[str, int] = attrs.field(factory=dict[str, int])
     refusals: tuple[SharedRefusal, ...] = ()

@@ -7,10 +7,10 @@
 -- Tables that are lists of numbers and texts are cheap to pack; so records are lists, and their
 -- fields have the numbers that are named here.
 
-local WINDOW_S, MOST_WINDOW_S, ALIVE_S, REMEMBERED_S, UNUSED_S =
-  0.2, 2, 10, 120, 0.25
+local WINDOW_S, MOST_WINDOW_S, ALIVE_S, REMEMBERED_S, UNUSED_S, LONG_S =
+  0.2, 2, 10, 120, 0.25, 0.25
 local REFUSALS, REFUSAL_S, IDLE_S, LOST_S = 32, 60, 60, 10
-local MOST_IN_LINE, LEAST_PART, NEAR_S, MOST_LOWS = 16, 0.1, 0.05, 16
+local MOST_IN_LINE, LEAST_PART, NEAR_S, MOST_LOWS, MOST_LEASED = 16, 0.1, 0.05, 16, 32
 local TICKS, MOST_TICKS, MOST_LANES, OVERFLOW = 1e6, 1e12, 128, "\0"
 local ROUNDS, HELD_S, TURN_S, MOST_PLACES, EPSILON = 8, 3, 1, 1e9, 1e-9
 local KEPT_S = 3600 -- an idle state is kept as long after its limits are full
@@ -21,13 +21,15 @@ local floor, max, min, huge = math.floor, math.max, math.min, math.huge
 local EPOCH, OFFSET, NOW, LOST_AT, TIDIED_AT, SEEN, LIVE, REFUSED, LIMITS, DEMANDS, HAS_PLACES =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 local KEPT_UNTIL = 12 -- when the other keys expire
--- limit
-local NAME, RATE, DEPTH, FULL_AT, WAS_FULL_AT, LINE_UNTIL, TOUCHED, LOWS = 1, 2, 3, 4, 5, 6, 7, 8
+-- limit; in line are (until, amount, first call, worker)
+local NAME, RATE, DEPTH, FULL_AT, WAS_FULL_AT, IN_LINE, TOUCHED, LOWS, MISSING, MISSED_AT =
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 -- demand of a scope; from LANE on, a list for all lanes
 local SCOPE, USERS, NEED, NEED_OWNER, NEED_AT, LANE, WEIGHT, PRIORITY, TOTAL, CLAIMS, CAME, OWNER =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 -- worker; claims are (scope, lane, key, weight, ticks)
 local NUMBER, AT, IS_LIVE, CLAIMED, SCOPES, LINE, LEASES, PARTS, GIVEN = 1, 2, 3, 4, 5, 6, 7, 8, 9
+-- parts are (scope, part, window)
 -- places of a scope; from WHO on, a list for all workers
 local P_SCOPE, HINTED_AT, WHO, WANTED, TAKEN, P_WEIGHT, TURN_AT = 1, 2, 3, 4, 5, 6, 7
 
@@ -82,32 +84,22 @@ local function used_of(limit)
   return max(0, (limit[FULL_AT] - now) * limit[RATE])
 end
 
-local function line_of(limit)
-  return max(0, (limit[LINE_UNTIL] - now) * limit[RATE])
-end
-
-local function set(limit, rate, depth)
-  if rate ~= limit[RATE] then
-    local used, line = used_of(limit), line_of(limit)
-    limit[RATE] = rate
-    limit[FULL_AT] = now + used / rate
-    limit[LINE_UNTIL] = now + line / rate
+local function note_low(limit, low, at)
+  if low <= 0 then
+    limit[WAS_FULL_AT] = at
+    limit[LOWS] = {}
+    return
   end
-  limit[DEPTH] = depth
-  limit[TOUCHED] = now
-end
-
-local function note_low(limit, low)
   local lows = limit[LOWS]
   while #lows > 0 and lows[#lows] >= low do
     lows[#lows] = nil
     lows[#lows] = nil
   end
-  if #lows > 0 and now - lows[#lows - 1] < NEAR_S then
-    lows[#lows - 1] = now
+  if #lows > 0 and at - lows[#lows - 1] < NEAR_S then
+    lows[#lows - 1] = at
     return
   end
-  lows[#lows + 1] = now
+  lows[#lows + 1] = at
   lows[#lows + 1] = low
   if #lows > 2 * MOST_LOWS then
     local later, lower = lows[3], min(lows[2], lows[4])
@@ -117,30 +109,108 @@ local function note_low(limit, low)
   end
 end
 
-local function take(limit, amount)
-  local used = used_of(limit)
-  if used <= 0 then
-    limit[WAS_FULL_AT] = now
-    limit[LOWS] = {}
-  else
-    note_low(limit, max(0, used - line_of(limit)))
+-- Returns what is missing when those in line have used what they can by then, and when.
+local function flow(limit, by, notes)
+  local missing, at, rate = limit[MISSING], limit[MISSED_AT], limit[RATE]
+  for _, one in ipairs(limit[IN_LINE]) do
+    local until_s, amount, first = one[1], one[2], one[3]
+    local ends, last, part
+    if until_s <= by then
+      ends, last = until_s, min(first, amount)
+      part = amount - last
+    else
+      ends, last = by, 0
+      part = amount - min(amount, (until_s - by) * rate + first)
+    end
+    local start = max(at, ends - part / rate)
+    missing = max(0, missing - rate * (start - at))
+    if notes then note_low(limit, missing, start) end
+    missing = max(0, missing + part - rate * (ends - start)) + last
+    at = ends
   end
-  limit[FULL_AT] = max(limit[FULL_AT], now) + amount / limit[RATE]
-  return used
+  return missing, at
+end
+
+local function advance(limit)
+  local missing, at = flow(limit, now, true)
+  limit[MISSING] = max(0, missing - limit[RATE] * (now - at))
+  limit[MISSED_AT] = now
+  local kept = {}
+  for _, one in ipairs(limit[IN_LINE]) do
+    if one[1] > now then
+      one[2] = min(one[2], (one[1] - now) * limit[RATE] + one[3])
+      kept[#kept + 1] = one
+    end
+  end
+  limit[IN_LINE] = kept
+end
+
+local function project(limit)
+  local missing, at = flow(limit, huge)
+  limit[FULL_AT] = at + missing / limit[RATE]
+end
+
+local function set(limit, rate, depth)
+  if rate ~= limit[RATE] then
+    advance(limit)
+    local ratio = limit[RATE] / rate
+    for _, one in ipairs(limit[IN_LINE]) do one[1] = now + (one[1] - now) * ratio end
+    limit[RATE] = rate
+    project(limit)
+  end
+  limit[DEPTH] = depth
+  limit[TOUCHED] = now
+end
+
+local function fill_later(limit, full_at)
+  if full_at > limit[FULL_AT] then
+    advance(limit)
+    local in_line = 0
+    for _, one in ipairs(limit[IN_LINE]) do in_line = in_line + one[2] end
+    limit[MISSING] = max(limit[MISSING], (full_at - now) * limit[RATE] - in_line)
+    project(limit)
+  end
+end
+
+local function take(limit, amount)
+  advance(limit)
+  note_low(limit, limit[MISSING], now)
+  limit[MISSING] = limit[MISSING] + amount
+  project(limit)
+end
+
+local function stand(limit, until_s, amount, first)
+  local line = limit[IN_LINE]
+  local at = #line + 1
+  line[at] = { until_s, amount, first, name }
+  while at > 1 and line[at - 1][1] > until_s do
+    line[at - 1], line[at] = line[at], line[at - 1]
+    at = at - 1
+  end
+  if #line > MOST_LEASED then
+    local one, other = table.remove(line, 1), line[1]
+    line[1] = { other[1], one[2] + other[2], max(one[3], other[3]), "" }
+  end
 end
 
 local function lease(limit, amount, first)
-  local at_once = limit[DEPTH] - take(limit, amount)
-  local is_ready = at_once >= min(first, limit[DEPTH]) and amount <= max(first, at_once)
-  if not is_ready then
-    limit[LINE_UNTIL] = max(limit[LINE_UNTIL], now + (amount - at_once) / limit[RATE])
+  advance(limit)
+  local at_once = limit[DEPTH] - used_of(limit)
+  note_low(limit, limit[MISSING], now)
+  local needed = amount <= first and min(first, limit[DEPTH]) or amount
+  local in_line = 0
+  if at_once < needed then
+    in_line = min(amount, needed - at_once + first)
+    stand(limit, now + (needed - at_once) / limit[RATE], in_line, first)
   end
+  limit[MISSING] = limit[MISSING] + (amount - in_line)
+  project(limit)
   return at_once
 end
 
 local function give_back(limit, amount, since)
-  local used, lows = used_of(limit), limit[LOWS]
-  local least = used - line_of(limit)
+  advance(limit)
+  local lows, least = limit[LOWS], limit[MISSING]
   if limit[WAS_FULL_AT] > since then least = 0 end
   for at = 1, #lows, 2 do
     if lows[at] > since then least = min(least, lows[at + 1]) end
@@ -150,8 +220,33 @@ local function give_back(limit, amount, since)
     for at = 1, #lows, 2 do
       if lows[at] > since then lows[at + 1] = lows[at + 1] - given end
     end
-    limit[FULL_AT] = now + (used - given) / limit[RATE]
+    limit[MISSING] = limit[MISSING] - given
+    project(limit)
   end
+end
+
+-- Returns what a process leased and has in line; returns how much of the amount that was.
+local function leave_line(limit, amount)
+  advance(limit)
+  local left, line = amount, limit[IN_LINE]
+  for at = #line, 1, -1 do
+    local one = line[at]
+    if one[4] == name and left > 0 then
+      local gone = min(left, one[2])
+      left = left - gone
+      if gone < one[2] then one[2] = one[2] - gone else table.remove(line, at) end
+    end
+  end
+  if left < amount then project(limit) end
+  return amount - left
+end
+
+-- Whether the first in line could be used now, but for its place there.
+local function lets_wait(limit)
+  local one = limit[IN_LINE][1]
+  if not one then return false end
+  local begins = one[1] - max(0, one[2] - one[3]) / limit[RATE]
+  return begins > now + LONG_S and limit[DEPTH] - limit[MISSING] >= min(one[3], limit[DEPTH])
 end
 
 -- ------------------------------------------------------------------ demand by lanes
@@ -447,7 +542,9 @@ local function read_worker(who)
 end
 
 local function write_worker(who, worker, until_s)
-  redis.call("HSET", KEYS[2], who, cmsgpack.pack(worker))
+  if redis.call("HSET", KEYS[2], who, cmsgpack.pack(worker)) == 1 then
+    state[KEPT_UNTIL] = 0 -- the keys may be new
+  end
   redis.call("ZADD", KEYS[3], string.format("%.17g", until_s), who)
 end
 
@@ -570,7 +667,7 @@ local function divide(worker, scope, amounts)
     end
     if part > 0 then lease_all(worker, scope, amounts, part, window_s) end
   end
-  return part > 0 and part or LEAST_PART / demand[USERS]
+  return part > 0 and part or LEAST_PART / demand[USERS], part * window_s
 end
 
 -- ------------------------------------------------------------------ the question
@@ -583,13 +680,13 @@ local function set_limits()
     if not limit then
       local full_at = now
       if now - state[LOST_AT] < LOST_S then full_at = now + rate[3] / rate[2] end
-      limit = { rate[1], rate[2], rate[3], full_at, now, now, now, {} }
+      limit = { rate[1], rate[2], rate[3], full_at, now, {}, now, {}, (full_at - now) * rate[2], now }
       limits[rate[1]] = limit
     else
       set(limit, rate[2], rate[3])
     end
-    if is_lost then limit[FULL_AT] = max(limit[FULL_AT], now + rate[4]) end
-    if rate[5] > 0 then limit[FULL_AT] = max(limit[FULL_AT], now + rate[5]) end
+    if is_lost then fill_later(limit, now + rate[4]) end
+    if rate[5] > 0 then fill_later(limit, now + rate[5]) end
   end
   if now - state[TIDIED_AT] > IDLE_S then
     state[TIDIED_AT] = now
@@ -599,13 +696,22 @@ local function set_limits()
   end
 end
 
-local function correct()
+local function correct(worker)
   for _, one in ipairs(corrections) do
-    local limit, amount = limits[one[1]], one[2]
-    if limit and amount > 0 then
-      take(limit, amount)
-    elseif limit then
-      give_back(limit, -amount, now - one[3])
+    local limit, left = limits[one[1]], -one[2]
+    if limit then
+      if one[4] and left > 0 then
+        left = left - leave_line(limit, left)
+        if worker then worker[LINE] = {} end
+      end
+      if left > 0 then
+        give_back(limit, left, now - one[3])
+      end
+      if one[2] < 0 then
+        news = news or lets_wait(limit)
+      elseif left < 0 then
+        take(limit, -left)
+      end
     end
   end
 end
@@ -663,7 +769,8 @@ end
 local function grant(worker)
   local passed = now - worker[AT]
   local leased, full, weights, refused = {}, {}, {}, {}
-  for _, one in ipairs(worker[LEASES]) do
+  local is_last = number == worker[NUMBER] -- a question before it gets no lease
+  for _, one in ipairs(is_last and worker[LEASES] or {}) do
     local late = 0
     if passed > UNUSED_S then late = max(0, one[4] + one[5] * (passed - UNUSED_S)) end
     if late < one[3] then
@@ -675,7 +782,7 @@ local function grant(worker)
     local limit = limits[rate[1]]
     if limit then full[#full + 1] = { rate[1], max(0, limit[FULL_AT] - now) } end
   end
-  local claimed = worker[CLAIMED]
+  local claimed = is_last and worker[CLAIMED] or {}
   for at = 1, #claimed, 5 do
     local demand, ticks = demands[claimed[at]], claimed[at + 4]
     local own = 1 / demand[USERS]
@@ -725,7 +832,7 @@ bury()
 local worker = read_worker(name)
 if not worker or number > worker[NUMBER] then
   set_limits()
-  correct()
+  correct(worker)
   refuse()
   worker = replace(worker)
   if leaves then

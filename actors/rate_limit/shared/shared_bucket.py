@@ -1,19 +1,26 @@
-"""A token bucket of which processes lease parts, as one number and its recent minima. Pure (R14).
+"""A token bucket of which processes lease parts, and its recent minima. Pure (R14).
 
 It is the bucket of `rate_limit.bucket` (the generic cell rate algorithm), but what is debited is
-used later, when the lease allows it. So part of what is missing is only *in line*: it cannot have
-been used yet. With F the time at which the bucket is full, and Y the time from which all that is
-leased could be used,
+used later, when the lease allows it. So it knows what is missing by use, and which leases are *in
+line*: those that cannot be used up before some time U. Until then, of a lease of A,
 
-    used(t) = max(0, (F - t) rate)       what is missing, leases included
-    line(t) = max(0, (Y - t) rate)       what of that is in line
-    a lease of A at t: at_once = depth - used(t), then F becomes max(F, t) + A / rate
+    min(A, (U - t) rate + c)    cannot have been used, where a call of c waits for its last part
+
+What is missing follows from that by Lindley's recursion (the bucket refills while a lease in line
+cannot be used), and so does F, the time at which the bucket is full if all leases are used:
+
+    used(t) = max(0, (F - t) rate)    a lease of A at t: at_once = depth - used(t)
+
+If nothing is given back, F is max(F, t) + A / rate after a lease, as in `Bucket`.
 """
 
+from math import inf
 from typing import final
 
+_LONG_S = 0.25  # in line
 _NEAR_S = 0.05  # minima closer together are one
 _MOST_LOWS = 16
+_MOST_IN_LINE = 32
 
 
 @final
@@ -27,59 +34,79 @@ class SharedBucket:
         now: the current time, in seconds.
     """
 
-    __slots__ = ("depth", "full_at", "line_until", "lows", "rate", "touched", "was_full_at")
+    __slots__ = (
+        "_at", "_missing", "depth", "full_at", "line", "lows", "rate", "touched", "was_full_at",
+    )  # fmt: skip
 
     def __init__(self, rate: float, depth: float, full_at: float, now: float) -> None:
         self.rate = rate
         self.depth = depth
         self.full_at = full_at
         self.was_full_at = now  # the last time at which a debit found it full
-        self.line_until = now
         self.touched = now
-        # [time, minimum, time, minimum, ...]: what was missing and not in line, before debits
+        self._at = now  # the time of what follows
+        self._missing = (full_at - now) * rate  # by use, without what is in line
+        # (until, amount, first call, worker) of leases in line, by time
+        self.line: list[tuple[float, float, float, str]] = []
+        # [time, minimum, time, minimum, ...]: what was missing by use, before debits
         self.lows: list[float] = []
 
     def used(self, now: float) -> float:
-        """Return what is missing from a full bucket."""
+        """Return what is missing from a full bucket, what is in line included."""
         return max(0.0, (self.full_at - now) * self.rate)
 
     def set(self, rate: float, depth: float, now: float) -> None:
         """Change rate and depth; what is missing stays missing."""
         if rate != self.rate:
-            used, line = self.used(now), self._line(now)
+            self._advance(now)
+            ratio = self.rate / rate
+            self.line = [
+                (now + (until - now) * ratio, amount, first, worker)
+                for until, amount, first, worker in self.line
+            ]
             self.rate = rate
-            self.full_at = now + used / rate
-            self.line_until = now + line / rate
+            self._project()
         self.depth = depth
         self.touched = now
 
-    def fill_later(self, full_at: float) -> None:
+    def fill_later(self, full_at: float, now: float) -> None:
         """Be full at that time at the earliest."""
-        self.full_at = max(self.full_at, full_at)
+        if full_at > self.full_at:
+            self._advance(now)
+            in_line = 0.0
+            for _, amount, _, _ in self.line:
+                in_line += amount
+            self._missing = max(self._missing, (full_at - now) * self.rate - in_line)
+            self._project()
 
-    def take(self, amount: float, now: float) -> float:
-        """Debit an amount; return what was missing before."""
-        used = self.used(now)
-        if used <= 0.0:
-            self.was_full_at = now
-            self.lows = []
-        else:
-            self._note_low(max(0.0, used - self._line(now)), now)
-        self.full_at = max(self.full_at, now) + amount / self.rate
-        return used
+    def take(self, amount: float, now: float) -> None:
+        """Debit an amount that was used."""
+        self._advance(now)
+        self._note_low(self._missing, now)
+        self._missing += amount
+        self._project()
 
-    def lease(self, amount: float, first: float, now: float) -> float:
+    def lease(self, worker: str, amount: float, first: float, now: float) -> float:
         """Lease an amount; return how much of it can be used at once.
 
         Args:
+            worker: the process that leases it.
             amount: how much is leased.
             first: how much of that the first call takes.
             now: the current time.
         """
-        at_once = self.depth - self.take(amount, now)
-        is_ready = at_once >= min(first, self.depth) and amount <= max(first, at_once)
-        if not is_ready:
-            self.line_until = max(self.line_until, now + (amount - at_once) / self.rate)
+        self._advance(now)
+        at_once = self.depth - self.used(now)
+        self._note_low(self._missing, now)
+        # The last part is needed when its call is, and a call of more than the depth is admitted
+        # when as much as the depth could be used.
+        needed = min(first, self.depth) if amount <= first else amount
+        in_line = 0.0
+        if at_once < needed:
+            in_line = min(amount, needed - at_once + first)
+            self._stand(now + (needed - at_once) / self.rate, in_line, first, worker)
+        self._missing += amount - in_line
+        self._project()
         return at_once
 
     def give_back(self, amount: float, since: float, now: float) -> None:
@@ -88,9 +115,8 @@ class SharedBucket:
         The refund is at most the least that was missing since then, as in `Bucket.give_back`. What
         was in line was not used, so it does not count as missing.
         """
-        used = self.used(now)
-        least = used - self._line(now)
-        lows = self.lows
+        self._advance(now)
+        lows, least = self.lows, self._missing
         if self.was_full_at > since:
             least = 0.0
         for at in range(0, len(lows), 2):
@@ -101,14 +127,92 @@ class SharedBucket:
             for at in range(0, len(lows), 2):
                 if lows[at] > since:
                     lows[at + 1] -= given
-            self.full_at = now + (used - given) / self.rate
+            self._missing -= given
+            self._project()
 
-    def _line(self, now: float) -> float:
-        return max(0.0, (self.line_until - now) * self.rate)
+    def leave_line(self, worker: str, amount: float, now: float) -> float:
+        """Return what a process leased and has in line; return how much of the amount that was."""
+        self._advance(now)
+        left, line = amount, self.line
+        for at in range(len(line) - 1, -1, -1):
+            until, leased, first, whose = line[at]
+            if whose == worker and left > 0.0:
+                gone = min(left, leased)
+                left -= gone
+                if gone < leased:
+                    line[at] = (until, leased - gone, first, whose)
+                else:
+                    del line[at]
+        if left < amount:
+            self._project()
+        return amount - left
+
+    def lets_wait(self, now: float) -> bool:
+        """Return whether the first in line could be used now, but for its place there."""
+        if not self.line:
+            return False
+        until, amount, first, _ = self.line[0]
+        begins = until - max(0.0, amount - first) / self.rate
+        return begins > now + _LONG_S and self.depth - self._missing >= min(first, self.depth)
+
+    def _stand(self, until: float, amount: float, first: float, worker: str) -> None:
+        """Put a lease in line. Of too many, the first two become one, as late as the second."""
+        line = self.line
+        line.append((until, amount, first, worker))
+        at = len(line) - 1
+        while at > 0 and line[at - 1][0] > until:
+            line[at - 1], line[at] = line[at], line[at - 1]
+            at -= 1
+        if len(line) > _MOST_IN_LINE:
+            (_, one, its, _), (until, other, first, _) = line[:2]
+            line[:2] = [(until, one + other, max(its, first), "")]
+
+    def _flow(self, now: float, *, notes: bool = False) -> tuple[float, float]:
+        """Return what is missing when those in line have used what they can by then, and when.
+
+        Args:
+            now: the time by then; infinity for the end of the line.
+            notes: whether to note what is missing before each of them.
+        """
+        missing, at, rate = self._missing, self._at, self.rate
+        for until, amount, first, _ in self.line:
+            if until <= now:
+                end, last = until, min(first, amount)
+                part = amount - last
+            else:
+                end, last = now, 0.0
+                part = amount - min(amount, (until - now) * rate + first)
+            start = max(at, end - part / rate)
+            missing = max(0.0, missing - rate * (start - at))
+            if notes:
+                self._note_low(missing, start)
+            missing = max(0.0, missing + part - rate * (end - start)) + last
+            at = end
+        return missing, at
+
+    def _advance(self, now: float) -> None:
+        """Let time pass."""
+        missing, at = self._flow(now, notes=True)
+        self._missing = max(0.0, missing - self.rate * (now - at))
+        self._at = now
+        if self.line:
+            self.line = [
+                (until, min(amount, (until - now) * self.rate + first), first, worker)
+                for until, amount, first, worker in self.line
+                if until > now
+            ]
+
+    def _project(self) -> None:
+        missing, at = self._flow(inf)
+        self.full_at = at + missing / self.rate
 
     def _note_low(self, low: float, now: float) -> None:
-        """Keep a minimum. Two are merged to the later time and the lower value: too low at most."""
+        """Note what is missing. Minima are merged to the later time and the lower value."""
         lows = self.lows
+        if low <= 0.0:
+            self.was_full_at = now
+            self.lows = []
+            return
         while lows and lows[-1] >= low:
             del lows[-2:]
         if lows and now - lows[-2] < _NEAR_S:

@@ -16,6 +16,7 @@ class SharingWorker:
     """What is known of a process.
 
     Args:
+        name: the name of the process.
         number: the number of its last question.
         at: when it asked.
         live: whether it counts, because it asked lately.
@@ -24,9 +25,11 @@ class SharingWorker:
         line: what it has in line, {scope: [until, seconds, until, seconds, ...]}.
         leases: the leases of its last grant.
         parts: the parts of its last grant.
+        windows: the windows of its last grant.
         places: the places of its last grant.
     """
 
+    name: str
     number: int
     at: float
     live: bool = True
@@ -35,6 +38,7 @@ class SharingWorker:
     line: dict[str, list[float]] = attrs.field(factory=dict[str, list[float]])
     leases: list[Lease] = attrs.field(factory=list[Lease])
     parts: dict[str, float] = attrs.field(factory=dict[str, float])
+    windows: dict[str, float] = attrs.field(factory=dict[str, float])
     places: dict[str, int] = attrs.field(factory=dict[str, int])
 
     def in_line_s(self, scope: str, now: float) -> float:
