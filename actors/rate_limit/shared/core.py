@@ -97,7 +97,7 @@ class SharedLimits:
         if worker is not None and ask.number <= worker.number:
             return self._grant(ask, worker, now)  # as it is by now
         self._set_limits(ask, now)
-        self._correct(ask, now)
+        self._correct(ask, worker, now)
         self._refuse(ask, now)
         worker = self._replace(ask, worker, now)
         if ask.leaves:
@@ -105,9 +105,9 @@ class SharedLimits:
             return self._grant(ask, worker, now)
         asks = {lease.scope: lease for lease in ask.leases}
         for scope in worker.scopes:
-            worker.parts[scope] = self._divide(ask.worker, worker, scope, asks.get(scope), now)
+            worker.parts[scope] = self._divide(worker, scope, asks.get(scope), now)
         for places in ask.places:
-            self._take_places(ask.worker, worker, places, now)
+            self._take_places(worker, places, now)
         return self._grant(ask, worker, now)
 
     def _time(self, now: float) -> float:
@@ -163,7 +163,7 @@ class SharedLimits:
 
     def _replace(self, ask: LimitAsk, old: SharingWorker | None, now: float) -> SharingWorker:
         """Replace what is known of a process by what it says now."""
-        worker, before = SharingWorker(ask.number, now), list[str]()
+        worker, before = SharingWorker(ask.worker, ask.number, now), list[str]()
         if old is not None:
             if old.live:
                 self._withdraw(ask.worker, old)
@@ -208,19 +208,22 @@ class SharedLimits:
                 if max(bucket.touched, bucket.full_at) > now - _IDLE_S
             }
 
-    def _correct(self, ask: LimitAsk, now: float) -> None:
+    def _correct(self, ask: LimitAsk, worker: SharingWorker | None, now: float) -> None:
         for correction in ask.corrections:
             bucket = self._limits.get(correction.limit)
             if bucket is None:
                 continue
-            if correction.amount > 0.0:
-                bucket.take(correction.amount, now)
-            else:
-                bucket.give_back(-correction.amount, now - correction.age_s, now)
+            left = -correction.amount
+            if correction.unused and left > 0.0:
+                left -= bucket.leave_line(ask.worker, left, now)
+                if worker is not None:
+                    worker.line = {}
+            if left > 0.0:
+                bucket.give_back(left, now - correction.age_s, now)
+            elif left < 0.0:
+                bucket.take(-left, now)
 
-    def _divide(
-        self, name: str, worker: SharingWorker, scope: str, ask: LeaseAsk | None, now: float
-    ) -> float:
+    def _divide(self, worker: SharingWorker, scope: str, ask: LeaseAsk | None, now: float) -> float:
         """Lease what a process may have of a scope; return the part that is due to it."""
         demand = self._demands[scope]
         claims = [claim for claim in worker.claims if claim.scope == scope]
@@ -228,7 +231,7 @@ class SharedLimits:
         window_s = demand.window(WINDOW_S, MOST_WINDOW_S)
         part = _part(demand, claims, window_s) if waits else 1.0 / demand.users
         if ask is not None and part > 0.0:
-            demand.note_need(name, self._need(ask, part, now), now)
+            demand.note_need(worker.name, self._need(ask, part, now), now)
             wider_s = demand.window(WINDOW_S, MOST_WINDOW_S)
             if wider_s != window_s:
                 window_s = wider_s
@@ -262,7 +265,7 @@ class SharedLimits:
             leased = max(first, portion * amount) if may_be_first else portion * amount
             if bucket is None or leased <= 0.0:
                 continue
-            at_once = bucket.lease(leased, first, now)
+            at_once = bucket.lease(worker.name, leased, first, now)
             worker.leases.append(Lease(ask.scope, name, leased, at_once, bucket.rate))
             until = now + (leased - at_once) / bucket.rate
             if until > last:
@@ -283,13 +286,13 @@ class SharedLimits:
                 portion = min(portion, max(0.0, room / amount))
         return portion
 
-    def _take_places(self, name: str, worker: SharingWorker, ask: PlacesAsk, now: float) -> None:
+    def _take_places(self, worker: SharingWorker, ask: PlacesAsk, now: float) -> None:
         weight, demand = 0.0, self._demands[ask.scope]
         for claim in worker.claims:
             if claim.scope == ask.scope and claim.ticks > 0.0:
                 weight += claim.weight * claim.ticks / demand.lanes[claim.key].ticks
         places = self._places.setdefault(ask.scope, PlacesDivision())
-        given, news = places.ask(name, ask, weight, now)
+        given, news = places.ask(worker.name, ask, weight, now)
         worker.places[ask.scope] = given
         self.news += news
 
@@ -315,11 +318,11 @@ class SharedLimits:
         ]
 
     def _grant(self, ask: LimitAsk, worker: SharingWorker, now: float) -> LimitGrant:
-        """Return the last grant of a process, as it is by now."""
-        passed = now - worker.at
+        """Return the last grant of a process, by now; a question before it gets no lease."""
+        passed, is_last = now - worker.at, ask.number == worker.number
         since = ask.seen if ask.epoch == self._epoch else 0
         weights: dict[tuple[str, str], float] = {}
-        for claim in worker.claims:
+        for claim in worker.claims if is_last else ():
             demand = self._demands[claim.scope]
             total = demand.lanes[claim.key].ticks
             own = claim.ticks / total if claim.ticks > 0.0 else 1.0 / demand.users
@@ -327,7 +330,7 @@ class SharedLimits:
         return LimitGrant(
             epoch=self._epoch,
             workers=len(self._live),
-            leases=tuple(_later(worker.leases, passed)),
+            leases=tuple(_later(worker.leases, passed)) if is_last else (),
             full={
                 rate.limit: max(0.0, self._limits[rate.limit].full_at - now)
                 for rate in ask.rates

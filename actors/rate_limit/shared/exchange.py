@@ -66,11 +66,14 @@ class Correction:
         amount: how much more was used than leased; negative for what is given back.
         age_s: seconds since it was used, or leased if it was not used, for what is given back: of
             a limit that was full since then, nothing can be given back.
+        unused: whether it was leased and not used, rather than used and refunded. What is in line
+            is given back first. The process may ask for it again at once, to be earlier in line.
     """
 
     limit: str
     amount: float
     age_s: float = 0.0
+    unused: bool = False
 
 
 @attrs.frozen

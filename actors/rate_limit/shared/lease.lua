@@ -10,7 +10,7 @@
 local WINDOW_S, MOST_WINDOW_S, ALIVE_S, REMEMBERED_S, UNUSED_S =
   0.2, 2, 10, 120, 0.25
 local REFUSALS, REFUSAL_S, IDLE_S, LOST_S = 32, 60, 60, 10
-local MOST_IN_LINE, LEAST_PART, NEAR_S, MOST_LOWS = 16, 0.1, 0.05, 16
+local MOST_IN_LINE, LEAST_PART, NEAR_S, MOST_LOWS, MOST_LEASED = 16, 0.1, 0.05, 16, 32
 local TICKS, MOST_TICKS, MOST_LANES, OVERFLOW = 1e6, 1e12, 128, "\0"
 local ROUNDS, HELD_S, TURN_S, MOST_PLACES, EPSILON = 8, 3, 1, 1e9, 1e-9
 local KEPT_S = 3600 -- an idle state is kept as long after its limits are full
@@ -21,8 +21,8 @@ local floor, max, min, huge = math.floor, math.max, math.min, math.huge
 local EPOCH, OFFSET, NOW, LOST_AT, TIDIED_AT, SEEN, LIVE, REFUSED, LIMITS, DEMANDS, HAS_PLACES =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 local KEPT_UNTIL = 12 -- when the other keys expire
--- limit
-local NAME, RATE, DEPTH, FULL_AT, WAS_FULL_AT, LINE_UNTIL, TOUCHED, LOWS = 1, 2, 3, 4, 5, 6, 7, 8
+-- limit; in line are (until, amount, first call, worker)
+local NAME, RATE, DEPTH, FULL_AT, WAS_FULL_AT, IN_LINE, TOUCHED, LOWS = 1, 2, 3, 4, 5, 6, 7, 8
 -- demand of a scope; from LANE on, a list for all lanes
 local SCOPE, USERS, NEED, NEED_OWNER, NEED_AT, LANE, WEIGHT, PRIORITY, TOTAL, CLAIMS, CAME, OWNER =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
@@ -82,16 +82,23 @@ local function used_of(limit)
   return max(0, (limit[FULL_AT] - now) * limit[RATE])
 end
 
+local function unused_of(limit, one)
+  return min(one[2], (one[1] - now) * limit[RATE] + one[3])
+end
+
 local function line_of(limit)
-  return max(0, (limit[LINE_UNTIL] - now) * limit[RATE])
+  local line, amount = limit[IN_LINE], 0
+  while line[1] and line[1][1] <= now do table.remove(line, 1) end
+  for at = 1, #line do amount = amount + unused_of(limit, line[at]) end
+  return amount
 end
 
 local function set(limit, rate, depth)
   if rate ~= limit[RATE] then
-    local used, line = used_of(limit), line_of(limit)
+    local ratio = limit[RATE] / rate
+    for _, one in ipairs(limit[IN_LINE]) do one[1] = now + (one[1] - now) * ratio end
+    limit[FULL_AT] = now + max(0, limit[FULL_AT] - now) * ratio
     limit[RATE] = rate
-    limit[FULL_AT] = now + used / rate
-    limit[LINE_UNTIL] = now + line / rate
   end
   limit[DEPTH] = depth
   limit[TOUCHED] = now
@@ -131,16 +138,38 @@ end
 
 local function lease(limit, amount, first)
   local at_once = limit[DEPTH] - take(limit, amount)
-  local is_ready = at_once >= min(first, limit[DEPTH]) and amount <= max(first, at_once)
-  if not is_ready then
-    limit[LINE_UNTIL] = max(limit[LINE_UNTIL], now + (amount - at_once) / limit[RATE])
+  local needed = amount <= first and min(first, limit[DEPTH]) or amount
+  if at_once < needed then
+    local line = limit[IN_LINE]
+    local at = #line + 1
+    line[at] = { now + (needed - at_once) / limit[RATE], amount, first, name }
+    while at > 1 and line[at - 1][1] > line[at][1] do
+      line[at - 1], line[at] = line[at], line[at - 1]
+      at = at - 1
+    end
+    if #line > MOST_LEASED then
+      local one, other = table.remove(line, 1), line[1]
+      line[1] = { other[1], one[2] + other[2], max(one[3], other[3]), "" }
+    end
   end
   return at_once
 end
 
+-- Fills the bucket earlier, but not before it is that those in line leave.
+local function move_up(limit, given, missing)
+  local at = now
+  for _, one in ipairs(limit[IN_LINE]) do
+    missing = max(0, missing - limit[RATE] * (one[1] - at))
+    missing = missing + unused_of(limit, one)
+    at = one[1]
+  end
+  local full_at = max(limit[FULL_AT] - given / limit[RATE], at + missing / limit[RATE])
+  limit[FULL_AT] = min(limit[FULL_AT], full_at)
+end
+
 local function give_back(limit, amount, since)
-  local used, lows = used_of(limit), limit[LOWS]
-  local least = used - line_of(limit)
+  local missing, lows = used_of(limit) - line_of(limit), limit[LOWS]
+  local least = missing
   if limit[WAS_FULL_AT] > since then least = 0 end
   for at = 1, #lows, 2 do
     if lows[at] > since then least = min(least, lows[at + 1]) end
@@ -150,8 +179,26 @@ local function give_back(limit, amount, since)
     for at = 1, #lows, 2 do
       if lows[at] > since then lows[at + 1] = lows[at + 1] - given end
     end
-    limit[FULL_AT] = now + (used - given) / limit[RATE]
+    move_up(limit, given, missing - given)
   end
+end
+
+-- Returns what a process leased and has in line; returns how much of the amount that was.
+local function leave_line(limit, amount)
+  local missing, left = max(0, used_of(limit) - line_of(limit)), amount
+  local line, kept = limit[IN_LINE], {}
+  for at = #line, 1, -1 do
+    local one = line[at]
+    if one[4] == name then
+      local gone = min(left, unused_of(limit, one))
+      left = left - gone
+      one[2] = one[2] - gone
+    end
+    if one[2] > 0 then table.insert(kept, 1, one) end
+  end
+  limit[IN_LINE] = kept
+  if amount > left then move_up(limit, amount - left, missing) end
+  return amount - left
 end
 
 -- ------------------------------------------------------------------ demand by lanes
@@ -447,7 +494,9 @@ local function read_worker(who)
 end
 
 local function write_worker(who, worker, until_s)
-  redis.call("HSET", KEYS[2], who, cmsgpack.pack(worker))
+  if redis.call("HSET", KEYS[2], who, cmsgpack.pack(worker)) == 1 then
+    state[KEPT_UNTIL] = 0 -- the keys may be new
+  end
   redis.call("ZADD", KEYS[3], string.format("%.17g", until_s), who)
 end
 
@@ -583,7 +632,7 @@ local function set_limits()
     if not limit then
       local full_at = now
       if now - state[LOST_AT] < LOST_S then full_at = now + rate[3] / rate[2] end
-      limit = { rate[1], rate[2], rate[3], full_at, now, now, now, {} }
+      limit = { rate[1], rate[2], rate[3], full_at, now, {}, now, {} }
       limits[rate[1]] = limit
     else
       set(limit, rate[2], rate[3])
@@ -599,13 +648,19 @@ local function set_limits()
   end
 end
 
-local function correct()
+local function correct(worker)
   for _, one in ipairs(corrections) do
-    local limit, amount = limits[one[1]], one[2]
-    if limit and amount > 0 then
-      take(limit, amount)
-    elseif limit then
-      give_back(limit, -amount, now - one[3])
+    local limit, left = limits[one[1]], -one[2]
+    if limit then
+      if one[4] and left > 0 then
+        left = left - leave_line(limit, left)
+        if worker then worker[LINE] = {} end
+      end
+      if left > 0 then
+        give_back(limit, left, now - one[3])
+      elseif left < 0 then
+        take(limit, -left)
+      end
     end
   end
 end
@@ -663,7 +718,8 @@ end
 local function grant(worker)
   local passed = now - worker[AT]
   local leased, full, weights, refused = {}, {}, {}, {}
-  for _, one in ipairs(worker[LEASES]) do
+  local is_last = number == worker[NUMBER] -- a question before it gets no lease
+  for _, one in ipairs(is_last and worker[LEASES] or {}) do
     local late = 0
     if passed > UNUSED_S then late = max(0, one[4] + one[5] * (passed - UNUSED_S)) end
     if late < one[3] then
@@ -675,7 +731,7 @@ local function grant(worker)
     local limit = limits[rate[1]]
     if limit then full[#full + 1] = { rate[1], max(0, limit[FULL_AT] - now) } end
   end
-  local claimed = worker[CLAIMED]
+  local claimed = is_last and worker[CLAIMED] or {}
   for at = 1, #claimed, 5 do
     local demand, ticks = demands[claimed[at]], claimed[at + 4]
     local own = 1 / demand[USERS]
@@ -725,7 +781,7 @@ bury()
 local worker = read_worker(name)
 if not worker or number > worker[NUMBER] then
   set_limits()
-  correct()
+  correct(worker)
   refuse()
   worker = replace(worker)
   if leaves then

@@ -74,10 +74,12 @@ class MemoryLimitStore:
             raise StorageError(self._name, "its answer was lost", "ask again")
         return grant
 
-    async def wait_for_news(self) -> None:
+    async def wait_for_news(self) -> bool:
         """See `LimitStore`."""
         with trio.move_on_after(_NEWS_S):
             await self._waiting.wait()
+            return True
+        return False
 
     def lose_state(self) -> None:
         """Forget everything, as a server does that was started again without its data."""

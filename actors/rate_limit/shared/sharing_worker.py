@@ -16,6 +16,7 @@ class SharingWorker:
     """What is known of a process.
 
     Args:
+        name: the name of the process.
         number: the number of its last question.
         at: when it asked.
         live: whether it counts, because it asked lately.
@@ -27,6 +28,7 @@ class SharingWorker:
         places: the places of its last grant.
     """
 
+    name: str
     number: int
     at: float
     live: bool = True

@@ -33,9 +33,12 @@ class LimitStore(Protocol):
         """
         ...
 
-    async def wait_for_news(self) -> None:
+    async def wait_for_news(self) -> bool:
         """Return when another process has reported a refusal or given places back, or after 1 s.
 
         Returns early without a reason at times, and may miss one: the next grant has it.
+
+        Returns:
+            Whether there is news; False after 1 s without any.
         """
         ...

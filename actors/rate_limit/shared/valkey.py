@@ -106,14 +106,17 @@ class ValkeyLimitStore:
                 self.name, f"it has other data in {self._keys[0]}: {error}"
             ) from None
 
-    async def wait_for_news(self) -> None:
+    async def wait_for_news(self) -> bool:
         """See `LimitStore`."""
         with trio.move_on_after(_NEWS_S):
-            if self._hints is None:
+            hints = self._hints
+            if hints is None:
                 await trio.sleep_forever()
             else:
-                while await self._hints.wait() in self._askers:
+                while (asker := await hints.wait()) in self._askers:
                     pass  # it is the news of this process
+                return asker is not None
+        return False
 
     async def _check(self, client: ValkeyClient) -> None:
         await client.check(keeps=False)
@@ -161,7 +164,7 @@ def question(ask: LimitAsk) -> bytes:
                 )
                 for one in ask.leases
             ],
-            [(one.limit, one.amount, one.age_s) for one in ask.corrections],
+            [(one.limit, one.amount, one.age_s, one.unused) for one in ask.corrections],
             [
                 (one.scope, one.lane, one.weight, one.seconds, one.age_s, one.priority)
                 for one in ask.lanes
