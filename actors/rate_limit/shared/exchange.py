@@ -199,6 +199,7 @@ class LimitGrant:
         full: seconds until each limit of the ask is full, {limit: seconds}.
         parts: the part of the limits of a scope that is due to this process, above 0 and up to 1,
             {scope: part}.
+        windows: the seconds of the limits of a scope that are leased at a time, {scope: seconds}.
         weights: the weight of a lane in this process, {(scope, lane): weight}: the calls of a
             lane may be in several processes, which share its weight.
         places: the most calls in flight here, {scope: number}.
@@ -211,6 +212,7 @@ class LimitGrant:
     leases: tuple[Lease, ...] = ()
     full: dict[str, float] = attrs.field(factory=dict[str, float])
     parts: dict[str, float] = attrs.field(factory=dict[str, float])
+    windows: dict[str, float] = attrs.field(factory=dict[str, float])
     weights: dict[tuple[str, str], float] = attrs.field(factory=dict[tuple[str, str], float])
     places: dict[str, int] = attrs.field(factory=dict[str, int])
     refusals: tuple[SharedRefusal, ...] = ()
