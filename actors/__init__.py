@@ -150,18 +150,33 @@ with lazy_imports(__name__):
     from .rate_limit import Bucket as Bucket
     from .rate_limit import BucketState as BucketState
     from .rate_limit import ChangeLimits as ChangeLimits
+    from .rate_limit import Correction as Correction
     from .rate_limit import Explain as Explain
     from .rate_limit import Explanation as Explanation
     from .rate_limit import GetLimiterStatistics as GetLimiterStatistics
     from .rate_limit import Lane as Lane
+    from .rate_limit import LaneDemand as LaneDemand
     from .rate_limit import LaneShare as LaneShare
+    from .rate_limit import LeaseAsk as LeaseAsk
+    from .rate_limit import LeasedBucket as LeasedBucket
+    from .rate_limit import LeasedLimits as LeasedLimits
+    from .rate_limit import LeaseExchange as LeaseExchange
+    from .rate_limit import LeaseKeeping as LeaseKeeping
+    from .rate_limit import LimitAsk as LimitAsk
     from .rate_limit import LimiterSnapshot as LimiterSnapshot
     from .rate_limit import LimiterStatistics as LimiterStatistics
+    from .rate_limit import LimitGrant as LimitGrant
     from .rate_limit import Limits as Limits
     from .rate_limit import LimitShare as LimitShare
+    from .rate_limit import LimitStore as LimitStore
+    from .rate_limit import MemoryLimitStore as MemoryLimitStore
+    from .rate_limit import PlacesAsk as PlacesAsk
     from .rate_limit import PoolMember as PoolMember
     from .rate_limit import Rate as Rate
     from .rate_limit import RateLimiterActor as RateLimiterActor
+    from .rate_limit import SharedLimiting as SharedLimiting
+    from .rate_limit import SharedRate as SharedRate
+    from .rate_limit import SharedState as SharedState
     from .rate_limit import TokenEstimator as TokenEstimator
     from .redaction import redact_secrets as redact_secrets
     from .repair import ResultNotValid as ResultNotValid

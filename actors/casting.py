@@ -1,5 +1,6 @@
 """Cast a troupe: spawn its actors and connect each stage to the next."""
 
+import secrets
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import TypedDict, Unpack, overload
@@ -23,6 +24,7 @@ from . import (
     routing,
 )
 from .deriving import (
+    account_of,
     batch_endpoint_of,
     beginning_share_of,
     expected_reads_of,
@@ -294,10 +296,20 @@ class _Casting:
                     for member in settings.endpoint.members
                 ],
                 health=self.health,
+                shared=self._shared_limits(),  # outlives the incarnations of the actor
             ),
             capacity=self.capacity,
             max_deferred=settings.max_waiting_calls,
         )
+
+    def _shared_limits(self) -> rate_limit.SharedLimiting | None:
+        """Return what the limiter shares with those of other processes, if the settings ask it."""
+        stores = self.settings.shared
+        if stores is None:
+            return None
+        store = stores.limits(account_of(self.settings.endpoint))
+        leased = rate_limit.LeasedLimits(secrets.token_hex(8))  # unique, whatever the seed is
+        return rate_limit.SharedLimiting(store, stores.outage == "divide", leased)
 
     async def spawn_prompt_cache(self, limiter: Ref) -> Ref | None:
         """Spawn the stage of the prompt cache before the limiter, if the endpoint has one."""

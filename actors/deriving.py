@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import partial
+from hashlib import sha256
 
 import attrs
 
@@ -27,6 +28,23 @@ from .vendors import (
 _TOKEN_MARGIN = 0.98  # of the tokens that one call may have: tokens are estimated
 _FLEX_S = 60.0  # expected duration of a call in the flex tier, until one has been measured
 _PRIORITY_S = 2.0
+
+
+def account_of(endpoint: Endpoint) -> str:
+    """Return a name of the account whose limits calls count against, without secrets (L8).
+
+    Processes with the same endpoint and key get the same name. A key that a function returns may
+    change at any time, so it is not part of the name.
+
+    Args:
+        endpoint: the endpoint, or a pool of several.
+    """
+    parts: list[str] = []
+    for member in endpoint.each:
+        key = member.api_key if isinstance(member.api_key, str) else ""
+        digest = sha256(key.encode()).hexdigest()[:16] if key else ""
+        parts += (member.key_name if endpoint.members else "", member.identity, digest)
+    return f"{endpoint.each[0].host} {sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
 
 
 def cost_bound(settings: TroupeSettings) -> "ledger.CostBound":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import trio
@@ -21,6 +21,10 @@ from ..vendors import PriceBook
 from .core import Limiter
 from .estimator import Estimate, EstimatorStatistics, TokenEstimator
 from .explanation import Explanation, LimiterSnapshot
+from .lane_queue import Waiting
+from .lease_exchange import LeaseExchange, SharedLimiting
+from .lease_keeper import LeaseKeeper
+from .leased_limits import MemberLimits
 from .limits import Impossible, Limits, PermitRequest, TooLate
 from .patience import PatientCalls
 from .pending import LanePlaces, PendingCall, WaitingRenewal
@@ -102,6 +106,7 @@ class RateLimiterActor(Actor):
         members: the members of a pool of endpoints, each with limits of its own; empty for a single
             endpoint.
         health: which members are left out; by default none is.
+        shared: where other processes share the limits; None shares them with none.
     """
 
     def __init__(
@@ -113,18 +118,25 @@ class RateLimiterActor(Actor):
         *,
         members: Sequence[PoolMember] = (),
         health: PoolHealth | None = None,
+        shared: SharedLimiting | None = None,
     ) -> None:
         self._to = to
         self._limits = limits or Limits()
         self._own = [member.limits for member in members if member.limits is not None]
         now = trio.current_time()
         self._limiter: Limiting[PendingCall | WaitingRenewal]
+        source_of = None if shared is None else partial(MemberLimits, shared.leased)
         if members:
             health = health or PoolHealth(member.name for member in members)
             health.listener = self._may_advance
-            self._limiter = PoolLimiter(members, health, self._limits, now)
+            self._limiter = PoolLimiter(members, health, self._limits, now, source_of)
         else:
-            self._limiter = Limiter(self._limits, now)
+            source = None if source_of is None else source_of("")
+            self._limiter = Limiter(self._limits, now, source=source)
+        self._shared = shared
+        self._exchange: LeaseExchange | None = None
+        self._keeper: LeaseKeeper | None = None
+        self._is_draining = False
         self._estimator = TokenEstimator()
         self._observer = observer
         self._observed = stages_of(observer)
@@ -137,6 +149,32 @@ class RateLimiterActor(Actor):
         self._ended = 0  # calls that were in flight
         self._timer: Timer | None = None
         self._wake_at = 0.0
+
+    async def started(self) -> None:
+        """Open the store of shared limits, and begin to ask it.
+
+        Raises:
+            StorageError: the store must not be used. One that is away is asked again.
+        """
+        shared = self._shared
+        if shared is None:
+            return
+        await self.enter_async_context(shared.store.open())
+        limiter = cast("Limiting[Waiting]", self._limiter)
+        keeper = LeaseKeeper(shared.leased, limiter, trio.current_time())
+        self._keeper = keeper
+        self._exchange = LeaseExchange(shared, keeper, self.random, self._may_advance)
+        self.nursery.start_soon(self._exchange.run)
+        self.nursery.start_soon(self._exchange.listen)
+
+    async def draining(self) -> None:
+        """Record that this process ends, rather than restarts this actor."""
+        self._is_draining = True
+
+    async def stopped(self) -> None:
+        """Return what is leased, if this process ends."""
+        if self._exchange is not None and self._is_draining:
+            await self._exchange.leave()
 
     @defers(Complete)
     async def admit(self, message: Complete, slot: ReplySlot[Response]) -> None:
@@ -179,6 +217,9 @@ class RateLimiterActor(Actor):
             return
         self._observe("queued", message)
         slot.on_settled(self._wait_settled)
+        if self._exchange is not None and self._keeper is not None:
+            self._keeper.pushed()
+            self._exchange.poke()
         if is_new:
             await self._advance()
 
@@ -292,7 +333,10 @@ class RateLimiterActor(Actor):
     @handles(GetLimiterStatistics, urgent=True)
     async def statistics(self, message: GetLimiterStatistics) -> LimiterStatistics:  # noqa: ARG002  # it has no fields
         """Return the state of all limits and estimators."""
-        snapshot = self._limiter.snapshot(trio.current_time())
+        now = trio.current_time()
+        snapshot = self._limiter.snapshot(now)
+        if self._keeper is not None:
+            snapshot = attrs.evolve(snapshot, shared=self._keeper.state(now))
         return LimiterStatistics(snapshot, dict(self._estimator.statistics()))
 
     @handles(GetTurns, urgent=True)
@@ -323,6 +367,8 @@ class RateLimiterActor(Actor):
         self._filter.open_at.clear()
         for waiting, error in self._limiter.change(message.limits, trio.current_time()):
             waiting.slot.fail(RequestTooLarge(str(error)))
+        if self._keeper is not None:
+            self._keeper.attach(trio.current_time())
         await self._advance()
 
     # ----------------------------------------------------------------
@@ -354,6 +400,8 @@ class RateLimiterActor(Actor):
                 found = -inf  # what waited behind these calls may be smaller
             found = min(found, patient.next_at)
         self._wake_by(found)
+        if self._exchange is not None:
+            self._exchange.poke()
 
     def _may_advance(self) -> None:
         if self._limiter.waiting:
@@ -390,13 +438,11 @@ class RateLimiterActor(Actor):
         await pending.slot.forward(self._to, message.permitted(permit))
 
     def _throttled(self, call: InFlightCall, throttled: Throttled, delay: float) -> None:
-        self._limiter.refused(
-            call.reservation,
-            throttled.why,
-            throttled.limit,
-            pause_s=delay,
-            now=trio.current_time(),
-        )
+        now, reservation = trio.current_time(), call.reservation
+        self._limiter.refused(reservation, throttled.why, throttled.limit, pause_s=delay, now=now)
+        if self._exchange is not None and self._keeper is not None:
+            self._keeper.refused(reservation, throttled.why, delay, now)
+            self._exchange.poke()
 
     def _call_settled(self, call: InFlightCall, slot: ReplySlot[Any]) -> None:
         """Release the place of a call in flight whose reply slot is settled."""
@@ -412,6 +458,8 @@ class RateLimiterActor(Actor):
             limiter.succeeded(call.reservation, call.first_byte_s or 0.0, now)
         if limiter.waiting:
             self._wake_by(now)
+        elif self._exchange is not None:
+            self._exchange.poke()
 
     def _wake_by(self, when: float) -> None:
         if self._timer is not None:

@@ -13,6 +13,7 @@ rate is kept.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import final
 
 from ..permit import DIMENSIONS, Dimension
@@ -23,7 +24,6 @@ from .waits import Flow
 _EPSILON = 1e-9  # seconds; rounding must not make a timer fire too early
 
 
-@final
 class Bucket:
     """A token bucket. `ready_at` returns when it holds enough, so that it need not be polled (L4).
 
@@ -35,13 +35,15 @@ class Bucket:
     Attributes:
         rate: how much it refills a second.
         depth: how much it holds.
+        part: the part of a limit that it holds: 1, unless processes share the limit.
     """
 
-    __slots__ = ("_full_at", "_lows", "_was_full_at", "depth", "rate")
+    __slots__ = ("_full_at", "_lows", "_was_full_at", "depth", "part", "rate")
 
     def __init__(self, rate: float, depth: float, now: float) -> None:
         self.rate = rate
         self.depth = depth
+        self.part = 1.0
         self._full_at = now
         self._was_full_at = now  # the last time at which a debit found it full
         # (time, used before a debit): minima since then, rising, which bound a late refund
@@ -107,6 +109,33 @@ class Bucket:
         self._lows.clear()
         self._full_at = now + used / self.rate
 
+    def copy(self, now: float) -> "Bucket":
+        """Return an independent copy, to simulate with.
+
+        Args:
+            now: the current time.
+        """
+        other = Bucket(self.rate, self.depth, now)
+        other._full_at, other._was_full_at = self._full_at, self._was_full_at
+        other._lows = self._lows.copy()
+        return other
+
+
+BucketMaker = Callable[[Rate, float, float, float], Bucket]
+"""Makes the bucket of a limit from the limit, its rate, its depth and the current time."""
+
+
+def own_bucket(limit: Rate, rate: float, depth: float, now: float) -> Bucket:  # noqa: ARG001  # a `BucketMaker`
+    """Make a full bucket that nothing shares.
+
+    Args:
+        limit: the limit, as it is set.
+        rate: how much the bucket refills a second.
+        depth: how much it holds.
+        now: the current time.
+    """
+    return Bucket(rate, depth, now)
+
 
 _LEAST_DEPTH_S = 1e-3  # seconds; least depth of a bucket of USD
 
@@ -118,19 +147,30 @@ class Limit:
     Args:
         rate: the limit, with a burst.
         now: the current time, in seconds.
+        make: makes its bucket.
     """
 
     __slots__ = ("bucket", "index", "rate")
 
-    def __init__(self, rate: Rate, now: float) -> None:
+    def __init__(self, rate: Rate, now: float, make: BucketMaker = own_bucket) -> None:
         self.rate = rate
         self.index = rate.index
-        self.bucket = Bucket(*self._shape(), now)
+        self.bucket = make(rate, *self._shape(), now)
 
     def change(self, rate: Rate, now: float) -> None:
         """Replace the rate; what is missing stays missing."""
         self.rate = rate
         self.bucket.set(*self._shape(), now)
+
+    def copy(self, now: float) -> "Limit":
+        """Return an independent copy, to simulate with.
+
+        Args:
+            now: the current time.
+        """
+        other = Limit(self.rate, now)
+        other.bucket = self.bucket.copy(now)
+        return other
 
     def state(self, scope: str, now: float) -> BucketState:
         """Return the state of the limit.
@@ -147,6 +187,7 @@ class Limit:
             used=self.bucket.used(now),
             depth=self.bucket.depth,
             source="set",
+            part=self.bucket.part,
         )
 
     def _shape(self) -> tuple[float, float]:
@@ -162,14 +203,23 @@ class Limit:
         return per_s, max(1.0, worth - 1.0)
 
 
-def changed(limits: list[Limit], rates: tuple[Rate, ...], now: float) -> list[Limit]:
-    """Return limits at new rates; one of the same dimension and period keeps its usage."""
+def changed(
+    limits: list[Limit], rates: tuple[Rate, ...], now: float, make: BucketMaker = own_bucket
+) -> list[Limit]:
+    """Return limits at new rates; one of the same dimension and period keeps its usage.
+
+    Args:
+        limits: the limits as they were.
+        rates: the new rates.
+        now: the current time.
+        make: makes the buckets of those that are new.
+    """
     known = {(limit.rate.dimension, limit.rate.per_s): limit for limit in limits}
     found: list[Limit] = []
     for rate in rates:
         limit = known.get((rate.dimension, rate.per_s))
         if limit is None:
-            limit = Limit(rate, now)
+            limit = Limit(rate, now, make)
         else:
             limit.change(rate, now)
         found.append(limit)

@@ -20,7 +20,7 @@ from .lane_queue import Waiting
 from .lanes import FirstCall
 from .limits import Cost, Impossible, Limits, PermitRequest, QueuedCall
 from .scope import LimitScope, Reservation
-from .scope_table import ScopeTable
+from .scope_table import BucketSource, ScopeTable
 from .simulation import Grant, simulate
 from .waits import Bounds, Places, Wait
 
@@ -36,12 +36,21 @@ class Limiter(Generic[W]):
         limits: the limits that calls are kept within.
         now: the current time, in seconds of a monotonic clock.
         member: the member of a pool whose limits they are; "" without a pool.
+        source: where other processes share the limits; None without sharing.
+
+    Attributes:
+        member: the member whose limits they are.
+        max_in_flight: the most calls in flight: `limits.in_flight`, or what is due to this process
+            of it.
     """
 
-    def __init__(self, limits: Limits, now: float, member: str = "") -> None:
+    def __init__(
+        self, limits: Limits, now: float, member: str = "", source: BucketSource | None = None
+    ) -> None:
         self.member = member
+        self.max_in_flight = limits.in_flight
         self._limits = limits
-        self._scopes = ScopeTable(limits, now)
+        self._scopes = ScopeTable(limits, now, source)
         self._in_flight = 0
         self._order = itertools.count()
         self._mean_s = 0.0  # mean duration of a call in flight
@@ -54,6 +63,21 @@ class Limiter(Generic[W]):
     def in_flight(self) -> int:
         """Number of calls that were admitted and have not ended."""
         return self._in_flight
+
+    @property
+    def scopes(self) -> ScopeTable:
+        """The limits, and the calls that wait for them."""
+        return self._scopes
+
+    @property
+    def ageing_s(self) -> float:
+        """The head start of one step of priority, in seconds."""
+        return self._limits.ageing_s
+
+    @property
+    def set_in_flight(self) -> int:
+        """The most calls in flight, of all processes that share the limits together."""
+        return self._limits.in_flight
 
     @property
     def waiting(self) -> int:
@@ -85,7 +109,7 @@ class Limiter(Generic[W]):
         """
         scope = self._scopes.of(request.model, now)
         scope.check_possible(request.cost)
-        if self._in_flight >= self._limits.in_flight or not scope.is_ready(request.cost, now):
+        if self._in_flight >= self.max_in_flight or not scope.is_ready(request.cost, now):
             return None
         if (
             self._scopes.shared
@@ -158,7 +182,7 @@ class Limiter(Generic[W]):
         Raises:
             Impossible: the call exceeds a limit, so that it could never be admitted.
         """
-        places = Places(self._in_flight, self._limits.in_flight)
+        places = Places(self._in_flight, self.max_in_flight)
         return self._scopes.wait(request, places, self._mean_s, now, is_it)
 
     def left(self) -> None:
@@ -183,7 +207,7 @@ class Limiter(Generic[W]):
         scope = self._scopes.of(request.model, now)
         scope.resume_if_due(now)
         if not is_renewal and (
-            self._in_flight >= self._limits.in_flight or scope.in_flight >= scope.max_in_flight
+            self._in_flight >= self.max_in_flight or scope.in_flight >= scope.max_in_flight
         ):
             return inf
         return scope.ready_at(request.cost, self._scopes.shared_ready_at(request.cost, now))
@@ -325,7 +349,7 @@ class Limiter(Generic[W]):
         Returns:
             The calls that exceed a new limit, removed from their lanes, each with the reason.
         """
-        self._limits = limits
+        self._limits, self.max_in_flight = limits, limits.in_flight
         found = self._scopes.change(limits, now)
         return [(cast("W", call.waiting), error) for call, error in found]
 
@@ -339,7 +363,7 @@ class Limiter(Generic[W]):
         wake_at = self.next_at(now)
         return LimiterSnapshot(
             in_flight=self._in_flight,
-            max_in_flight=self._limits.in_flight,
+            max_in_flight=self.max_in_flight,
             waiting=self.waiting,
             next_wake_s=None if wake_at == inf else max(0.0, wake_at - now),
             buckets=tuple(states),
@@ -372,7 +396,7 @@ class Limiter(Generic[W]):
     ) -> tuple[tuple[LimitScope, FirstCall[QueuedCall]] | None, float]:
         """Return the call to admit now, and `now`; or None, and when the next can be admitted."""
         at = inf
-        for found in self._heads(now, only_renewals=only_renewals):
+        for found in self.heads(now, only_renewals=only_renewals):
             scope, head = found
             cost = head.waiting.request.cost
             shared_at = self._scopes.shared_ready_at(cost, now)
@@ -387,11 +411,16 @@ class Limiter(Generic[W]):
                 at = min(at, max(scope.renewals[0][0], scope.parked_until))
         return None, at
 
-    def _heads(
-        self, now: float, *, only_renewals: bool
+    def heads(
+        self, now: float, *, only_renewals: bool = False
     ) -> Sequence[tuple[LimitScope, FirstCall[QueuedCall]]]:
-        """Return the first call of each scope, in the order in which lanes share what is shared."""
-        is_full = only_renewals or self._in_flight >= self._limits.in_flight
+        """Return the first call of each scope, in the order in which lanes share what is shared.
+
+        Args:
+            now: the current time.
+            only_renewals: leave out the calls that are not in flight yet.
+        """
+        is_full = only_renewals or self._in_flight >= self.max_in_flight
         found: list[tuple[LimitScope, FirstCall[QueuedCall]]] = []
         for scope in self._scopes.by_name.values():
             head = scope.head(now, only_renewals=is_full)
@@ -418,6 +447,7 @@ class Limiter(Generic[W]):
         """Return an independent copy, to simulate with."""
         other: Limiter[Waiting] = Limiter(self._limits, now, self.member)
         other._scopes = self._scopes.copy(now)
+        other.max_in_flight = self.max_in_flight
         other._in_flight, other._mean_s = self._in_flight, self._mean_s
         other._ended = self._ended
         return other
@@ -433,8 +463,8 @@ class Limiter(Generic[W]):
     def obstacle(self, request: PermitRequest, now: float) -> str:
         """Return which limit delays the next call of a model."""
         scope = self._scopes.of(request.model, now)
-        most = min(self._limits.in_flight, scope.max_in_flight)
-        if self._in_flight >= self._limits.in_flight or scope.in_flight >= most:
+        most = min(self.max_in_flight, scope.max_in_flight)
+        if self._in_flight >= self.max_in_flight or scope.in_flight >= most:
             if most == scope.reported_most:
                 return f"the provider's limit of calls in flight ({most:g})"
             return f"the limit of calls in flight ({most:g})"

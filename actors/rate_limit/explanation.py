@@ -45,6 +45,7 @@ class BucketState:
         others_per_s: the amount that other clients use a second, by estimate.
         header: the header that reports a learned limit; "" for one that is set.
         member: the member of a pool that it is the limit of; "" without a pool.
+        part: the part of it that is due to this process, if processes share it; 1 otherwise.
     """
 
     scope: str
@@ -57,6 +58,7 @@ class BucketState:
     others_per_s: float = 0.0
     header: str = ""
     member: str = ""
+    part: float = 1.0
 
     @property
     def subject(self) -> str:
@@ -92,6 +94,23 @@ class ScopeState:
 
 
 @attrs.frozen(kw_only=True)
+class SharedState:
+    """What a limiter knows of the processes that share its limits.
+
+    Args:
+        processes: their number, this one included; 0 before the first exchange.
+        leased: what is leased here and not used yet, by the name of the limit.
+        is_away: whether the store of the limits does not answer.
+        exchanges: the number of exchanges with the store so far.
+    """
+
+    processes: int
+    leased: Mapping[str, float]
+    is_away: bool
+    exchanges: int
+
+
+@attrs.frozen(kw_only=True)
 class LimiterSnapshot:
     """The state of a limiter.
 
@@ -102,6 +121,7 @@ class LimiterSnapshot:
         next_wake_s: seconds until the next call can be admitted; None if a call must end first.
         buckets: the state of each limit, whether it was set, learned or found.
         scopes: every model, or group of models, that had a call.
+        shared: what is known of the processes that share the limits; None if none does.
     """
 
     in_flight: int
@@ -110,3 +130,4 @@ class LimiterSnapshot:
     next_wake_s: float | None
     buckets: tuple[BucketState, ...]
     scopes: tuple[ScopeState, ...]
+    shared: SharedState | None = None

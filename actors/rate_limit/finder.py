@@ -75,6 +75,7 @@ class Finder:
         self._step = 0.0  # increase a second, in calls a second
         self._sent: deque[float] = deque(maxlen=_REMEMBERED)  # times at which calls were sent
         self._refused: list[float] = []  # times at which refused calls were sent, until `decide`
+        self._elsewhere: list[float] = []  # the same, of other processes
         self._decided_at = -inf  # calls sent before that do not count for the rate since
         self._too_fast = 0
         self._too_many = 0
@@ -144,16 +145,35 @@ class Finder:
             self._refused.append(sent_at)
             self.is_undecided = True
 
+    def refused_elsewhere(
+        self, why: ThrottleReason, sent_at: float, in_flight: int, now: float
+    ) -> None:
+        """Record a call of another process that was refused; both use the same limits.
+
+        Args:
+            why: the kind of refusal.
+            sent_at: when it was sent.
+            in_flight: number of calls in flight here.
+            now: the current time.
+        """
+        if why == "too_many":
+            self.refused(why, sent_at, in_flight, now)
+        elif sent_at >= self._decided_at:
+            self._elsewhere.append(sent_at)
+            self.is_undecided = True
+
     def decide(self, now: float) -> None:
         """Decide the new rate, at the end of the pause after a refusal."""
         self.is_undecided = False
         refused, self._refused = self._refused, []
-        last = max(refused)
+        elsewhere, self._elsewhere = self._elsewhere, []
+        last = max((*refused, *elsewhere))
         sent = sum(last - _SPAN_S < at <= last for at in self._sent)
         of_them = sum(last - _SPAN_S < at for at in refused)
         before = min(self.rate, sent / _SPAN_S)
         if self.rate == inf:
-            if of_them < _LEAST_REFUSED or of_them < _LEAST_SHARE * sent:
+            every = of_them + sum(last - _SPAN_S < at for at in elsewhere)
+            if every < _LEAST_REFUSED or every < _LEAST_SHARE * sent:
                 return
             self.rate = _FIRST_DECREASE * max(1.0, (sent - of_them) / _SPAN_S)
         else:

@@ -59,11 +59,23 @@ _came = attrgetter("came")
 class LaneQueue(Generic[W]):
     """The queue of one lane."""
 
-    __slots__ = ("calls", "is_in", "lane", "name", "purge_at", "size", "tag", "totals", "unit")
+    __slots__ = (
+        "calls",
+        "is_in",
+        "lane",
+        "name",
+        "purge_at",
+        "size",
+        "tag",
+        "totals",
+        "unit",
+        "weight",
+    )
 
     def __init__(self, name: str, lane: Lane) -> None:
         self.name = name
         self.lane = lane
+        self.weight = lane.weight  # less if calls of the lane wait in other processes, too
         self.calls: deque[Place[W]] = deque()
         self.tag = 0.0
         self.totals: list[float] = []  # sums of the costs of its calls, by dimension
@@ -115,7 +127,7 @@ class LaneQueue(Generic[W]):
             tag: the virtual time at which the other call would start.
             came: when the other call came, which decides between equal tags.
         """
-        calls, size = self.calls, (tag - self.tag) * self.lane.weight
+        calls, size = self.calls, (tag - self.tag) * self.weight
         if not self.unit:
             first = calls[0].size
             is_first = size > 0 or (size == 0 and calls[0].came <= came)

@@ -120,7 +120,7 @@ class FairQueue(Generic[W]):
         queue = found[1]
         lane, place = queue.lane, queue.calls[0]
         came = place.came - lane.priority * self._ageing_s
-        return FirstCall(place.waiting, came, queue.name, lane.weight, lane.priority)
+        return FirstCall(place.waiting, came, queue.name, queue.weight, lane.priority)
 
     def pop(self) -> W | None:
         """Remove and return the next call; None if there is none."""
@@ -134,7 +134,7 @@ class FairQueue(Generic[W]):
         place = queue.take()
         self._size -= 1
         group.virtual = queue.tag
-        queue.tag += place.size / queue.lane.weight
+        queue.tag += place.size / queue.weight
         group.latest = max(group.latest, queue.tag)
         if queue.calls:
             first = queue.calls[0]
@@ -185,7 +185,8 @@ class FairQueue(Generic[W]):
         group = self._classes.get(lane.priority)
         if group is not None:
             tag = 0.0 if queue is None else queue.tag
-            start = max(tag, group.virtual) + ahead / lane.weight
+            weight = lane.weight if queue is None else queue.weight
+            start = max(tag, group.virtual) + ahead / weight
             for tag, _, _, other in group.heap:
                 if tag <= start and other is not queue and other.calls:
                     calls = other.until(start, came)
@@ -218,6 +219,49 @@ class FairQueue(Generic[W]):
         for name, queue in self._queues.items():
             if queue.calls:
                 yield name, queue.lane, len(queue.calls), queue.totals
+
+    def upcoming(self) -> Iterator[Place[W]]:
+        """Yield the calls in the order in which they are served, if no other one comes."""
+        lines: list[tuple[int, list[tuple[float, float, int, int, LaneQueue[W]]]]] = []
+        for priority, group in self._classes.items():
+            line = [(tag, came, order, 0, queue) for tag, came, order, queue in group.heap]
+            if line:
+                lines.append((priority, line))
+        while lines:
+            priority, line = (
+                lines[0]
+                if len(lines) == 1
+                else min(lines, key=lambda one: one[1][0][1] - one[0] * self._ageing_s)
+            )
+            tag, _, _, at, queue = line[0]
+            if at >= len(queue.calls):
+                heapq.heappop(line)
+                if not line:
+                    lines.remove((priority, line))
+                continue
+            place = queue.calls[at]
+            size = 0.0 if place.waiting.done else place.size
+            if size:
+                yield place
+            later = queue.calls[at + 1] if at + 1 < len(queue.calls) else place
+            entry = (tag + size / queue.weight, later.came, later.order, at + 1, queue)
+            heapq.heapreplace(line, entry)
+
+    def demands(self) -> Iterator[LaneQueue[W]]:
+        """Yield each lane in use; it may be changed by `weigh` only."""
+        return (queue for queue in self._queues.values() if queue.calls)
+
+    def weigh(self, name: str, weight: float) -> None:
+        """Give a lane another weight from its next call on: its tag stays.
+
+        Args:
+            name: the name of the lane.
+            weight: its weight, until `use` replaces it.
+        """
+        queue = self._queues.get(name)
+        if queue is not None:
+            queue.weight = weight
+            self._found = None
 
     def depths(self) -> dict[str, int]:
         """Return the number of calls, by lane."""
@@ -255,10 +299,11 @@ class FairQueue(Generic[W]):
         self._found = None
         classes, self._classes = self._classes, {}
         for queue in self._queues.values():
-            group, weight = classes.get(queue.lane.priority), queue.lane.weight
+            group, weight = classes.get(queue.lane.priority), queue.weight
             lead = 0.0 if group is None else max(0.0, queue.tag - group.virtual)
             queue.lane, queue.is_in = self._lane_of(queue.name), False
-            queue.tag = lead * ratio * weight / queue.lane.weight
+            queue.weight = queue.lane.weight
+            queue.tag = lead * ratio * weight / queue.weight
             group = self._group(queue.lane.priority)
             group.latest = max(group.latest, queue.tag)
             if queue.calls:
@@ -275,7 +320,7 @@ class FairQueue(Generic[W]):
                 queue.tag,
                 queue.is_in,
             )
-            twin.totals = list(queue.totals)
+            twin.totals, twin.weight = list(queue.totals), queue.weight
             other._queues[name] = twin
         for priority, group in self._classes.items():
             copied: _PriorityClass[W] = _PriorityClass()

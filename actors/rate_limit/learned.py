@@ -41,6 +41,9 @@ class Learned:
         sent_at: when the call of the report was sent.
         now: the current time.
         may_guess: whether a usual period may be assumed before the reports establish one.
+        part: the part of the limit that is due to this process, of those that share it: above 0
+            and up to 1. The buckets are that part of those of the provider, so what the other
+            processes take is expected, and is not taken for that of other clients.
 
     Attributes:
         dimension: what it limits.
@@ -48,7 +51,7 @@ class Learned:
         limit: the amount of a period.
         source: the header that reports it.
         period_s: seconds in which all of it refills; None while they are not known.
-        others: the amount that other clients take a second.
+        others: the amount that other clients take a second of the part of this process.
         may_guess: whether a usual period may be assumed, as above; it may be changed.
     """
 
@@ -61,7 +64,9 @@ class Learned:
         now: float,
         *,
         may_guess: bool = True,
+        part: float = 1.0,
     ) -> None:
+        self.part = part
         self.dimension: Dimension = cast("Dimension", report.dimension)
         self.index = DIMENSIONS.index(self.dimension)
         self.limit = report.limit
@@ -95,15 +100,17 @@ class Learned:
 
     @property
     def rate(self) -> float:
-        """The amount that refills a second; infinity while it is not known."""
-        return inf if self.period_s is None else self.limit / self.period_s
+        """The amount that refills a second here; infinity while it is not known."""
+        return inf if self.period_s is None else self.part * self.limit / self.period_s
 
     @property
     def depth(self) -> float:
         """The amount that may be missing before calls wait; less if other clients take some."""
-        worth = self.rate * self._burst_s if self.is_short else self.limit
-        most = max(worth - 1.0, 0.0 if self.is_window else self._accepted)  # one less: see `Limit`
-        depth = max(1.0, min(most, self._cap, self.limit - 1.0))
+        part = self.part
+        worth = self.rate * self._burst_s if self.is_short else part * self.limit
+        accepted = 0.0 if self.is_window else part * self._accepted
+        most = max(worth - 1.0, accepted)  # one less: see `Limit`
+        depth = max(1.0, min(most, part * self._cap, part * self.limit - 1.0))
         if self.others < _FEW * self.rate:
             return depth
         return max(1.0, depth - 1.0 - self.others * self._late_s)
@@ -119,7 +126,8 @@ class Learned:
     def used(self, now: float) -> float:
         """Return the amount that is missing, by the higher of both buckets."""
         if self.is_window:
-            return self.limit - self._left if now < self._renews_at else self._own.used(now)
+            is_old = now >= self._renews_at
+            return self._own.used(now) if is_old else self.part * self.limit - self._left
         return max(self._own.used(now), self._all.used(now))
 
     def ready_at(self, amount: float, now: float) -> float:
@@ -131,7 +139,7 @@ class Learned:
                 at = max(at, self._all.ready_at(amount, now))
             if self._evidence.is_guess:  # the period may be as short as the reset
                 at = min(at, max(now, self._taken_at + self._evidence.shortest_s))
-        if now < self._renews_at and self._left < min(amount, self.limit):
+        if now < self._renews_at and self._left < min(amount, self.part * self.limit):
             at = max(at, self._renews_at)
         return at
 
@@ -146,7 +154,8 @@ class Learned:
         """Return until when calls wait for which too little is left."""
         if now >= self._renews_at:
             return []
-        return [Pause(self.index, self._left, self._renews_at - now, self.limit)]
+        depth = self.part * self.limit
+        return [Pause(self.index, self._left, self._renews_at - now, depth)]
 
     def take(self, amount: float, now: float) -> None:
         """Debit an amount."""
@@ -195,7 +204,8 @@ class Learned:
             resumes_at = None
             self._accepted = max(self._accepted, report.used)  # the provider accepted that
             self._cap = max(self._cap, report.used)
-        if self._evidence.is_guess and report.used + since + 1 < _REFUTING * self._own.used(now):
+        used = self.part * report.used + since
+        if self._evidence.is_guess and used + 1 < _REFUTING * self._own.used(now):
             self._evidence.refute_guess()
         self._evidence.add(report, sent_at, now)
         self._set_end(report, since, sent_at)
@@ -205,7 +215,7 @@ class Learned:
         self._follow(report, since, sent_at, now)
         if resumes_at is not None:
             # The provider may not count the calls that it refuses.
-            self._own.set_used(min(self._own.used(now), report.used + since), now)
+            self._own.set_used(min(self._own.used(now), used), now)
             self._all.set_used(self.depth, max(now, resumes_at))
 
     def _slow_down(self, sent_at: float, now: float) -> None:
@@ -221,7 +231,7 @@ class Learned:
     def _set_end(self, report: Report, since: float, sent_at: float) -> None:
         """Set what is left until the limit begins anew, as far as the report shows it."""
         seconds = report.reset_s if self.is_window else report.more_s
-        self._left = report.limit - report.used - since
+        self._left = self.part * (report.limit - report.used) - since
         self._renews_at = sent_at + (seconds or 0.0)
 
     def _set_period(self, now: float) -> None:
@@ -241,7 +251,7 @@ class Learned:
         """Set the bucket of all clients by a report, and estimate the rate of the others."""
         expected = self._all.used(now)
         refilled = (self.rate - self.others) * (now - sent_at)
-        used = max(0.0, report.used + since - refilled)
+        used = max(0.0, self.part * report.used + since - refilled)
         if report.reset_s and self._evidence.kind != "bucket":  # full by then, in any case
             until_full = max(0.0, sent_at + report.reset_s + report.grain_s - now)
             used = min(used, until_full * self.rate + since)
@@ -269,6 +279,22 @@ class Learned:
         self._set_period(now)
         self._all.set_used(self.depth, max(now, resumes_at))
 
+    def set_part(self, part: float, now: float) -> None:
+        """Change the part of the limit that is due to this process.
+
+        Args:
+            part: the part, above 0 and up to 1.
+            now: the current time.
+        """
+        if part == self.part:
+            return
+        ratio, self.part = part / self.part, part
+        self._left = min(self._left, self._left * ratio) if self._left > 0 else self._left
+        self.others *= ratio
+        if self.period_s is not None:
+            self._own.set(self.rate, self.depth, now)
+            self._all.set(self.rate - self.others, self.depth, now)
+
     def state(self, scope: str, now: float) -> BucketState | None:
         """Return the state of the limit, or None while its period is not known.
 
@@ -283,9 +309,10 @@ class Learned:
             dimension=self.dimension,
             limit=self.limit,
             per_s=self.period_s,
-            used=self.used(now),
-            depth=self.depth,
+            used=self.used(now) / self.part,
+            depth=self.depth / self.part,
             source="learned",
-            others_per_s=self.others,
+            others_per_s=self.others / self.part,
+            part=self.part,
             header=self.source,
         )

@@ -5,7 +5,7 @@ lanes for each model, and the first one goes to the member that can serve it fir
 serve it now, `Spread` chooses one of them.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from math import inf
 from operator import attrgetter
@@ -22,9 +22,9 @@ from .finder import FinderStatistics
 from .lane_order import LaneOrder
 from .lane_queue import Place, Waiting
 from .lanes import FairQueue, FirstCall
-from .limits import Impossible, Limits, PermitRequest, QueuedCall, TooLate
+from .limits import Cost, Impossible, Limits, PermitRequest, QueuedCall, TooLate
 from .scope import Reservation
-from .scope_table import before_in
+from .scope_table import BucketSource, before_in
 from .simulation import Grant, simulate
 from .spread import PoolMember, Spread
 from .waits import Places, Wait, bounds_together, wait_for
@@ -63,16 +63,29 @@ class PoolLimiter(Generic[W]):
         limits: the limits of each member without limits of its own. The calls in flight are those
             of all members together.
         now: the current time, in seconds of a monotonic clock.
+        source_of: returns where other processes share the limits of a member, by its name; None
+            without sharing.
+
+    Attributes:
+        max_in_flight: the most calls in flight: `limits.in_flight`, or what is due to this process
+            of it.
     """
 
     def __init__(
-        self, members: Sequence[PoolMember], health: PoolHealth, limits: Limits, now: float
+        self,
+        members: Sequence[PoolMember],
+        health: PoolHealth,
+        limits: Limits,
+        now: float,
+        source_of: Callable[[str], BucketSource] | None = None,
     ) -> None:
+        self.max_in_flight = limits.in_flight
         self._own = {member.name: member.limits for member in members}
         self._health = health
         self._limits = limits
         self._members: dict[str, Limiter[Waiting]] = {
-            name: Limiter(own or limits, now, name) for name, own in self._own.items()
+            name: Limiter(own or limits, now, name, source_of(name) if source_of else None)
+            for name, own in self._own.items()
         }
         self._spread = Spread({member.name: member.weight for member in members})
         self._queues: dict[str, FairQueue[QueuedCall]] = {}
@@ -83,6 +96,26 @@ class PoolLimiter(Generic[W]):
 
     def __repr__(self) -> str:
         return f"<PoolLimiter of {len(self._members)}, {self.in_flight} in flight>"
+
+    @property
+    def members(self) -> Mapping[str, Limiter[Waiting]]:
+        """The limits of each member."""
+        return self._members
+
+    @property
+    def health(self) -> PoolHealth:
+        """Which members are left out."""
+        return self._health
+
+    @property
+    def queues(self) -> Mapping[str, FairQueue[QueuedCall]]:
+        """The calls that wait, by model or group of models."""
+        return self._queues
+
+    @property
+    def set_in_flight(self) -> int:
+        """The most calls in flight, of all processes that share the limits together."""
+        return self._limits.in_flight
 
     @property
     def in_flight(self) -> int:
@@ -114,7 +147,7 @@ class PoolLimiter(Generic[W]):
             Impossible: the call exceeds a limit of each member.
         """
         self._check(attrs.evolve(request, deadline=inf), now)
-        if self.waiting or self.in_flight >= self._limits.in_flight:
+        if self.waiting or self.in_flight >= self.max_in_flight:
             return None
         member, _ = self._member_for(request, now)
         return None if member is None else self._admit(member, request, now)
@@ -168,20 +201,34 @@ class PoolLimiter(Generic[W]):
             Impossible: the call exceeds a limit of each member.
         """
         self._check(attrs.evolve(request, deadline=inf), now)
-        if self._may_have_left:
-            self._may_have_left = False
-            for one in self._queues.values():
-                one.purge()
+        self.purge_if_left()
         queue = self._queues.get(self._queue_name(request)) or self._new_queue()
         before = before_in(queue, request, now, is_it)
         members = [member.bounds(request.model, now) for member in self._members.values()]
         bounds = bounds_together(members)
-        bounds.places.append(Places(self.in_flight, self._limits.in_flight))
+        bounds.places.append(Places(self.in_flight, self.max_in_flight))
         return wait_for(bounds, before, request.cost, self.mean_s)
 
     def left(self) -> None:
         """Record that a call that waits was given up; see `Limiter.left`."""
         self._may_have_left = True
+
+    def purge_if_left(self) -> None:
+        """Remove the calls that were given up from all queues, if there may be any."""
+        if self._may_have_left:
+            self._may_have_left = False
+            for one in self._queues.values():
+                one.purge()
+
+    def renewals_at(self, now: float) -> Iterator[tuple[str, Cost, str]]:
+        """Yield member, cost and model of each call in flight that may be attempted again now.
+
+        Args:
+            now: the current time.
+        """
+        for one in self._renewals:
+            if not one.call.done and one.not_before <= now:
+                yield one.reservation.member, one.call.request.cost, one.call.request.model
 
     # ---------------------------------------------------------------- calls in flight
 
@@ -229,6 +276,7 @@ class PoolLimiter(Generic[W]):
     def change(self, limits: Limits, now: float) -> list[tuple[W, Impossible]]:
         """Replace the limits of all members without limits of their own; see `Limiter.change`."""
         before, self._limits = self._limits, limits
+        self.max_in_flight = limits.in_flight
         for name, own in self._own.items():
             if own is None:
                 self._members[name].change(limits, now)
@@ -277,7 +325,7 @@ class PoolLimiter(Generic[W]):
         wake_at = now if isinstance(found, tuple) else found
         return LimiterSnapshot(
             in_flight=self.in_flight,
-            max_in_flight=self._limits.in_flight,
+            max_in_flight=self.max_in_flight,
             waiting=self.waiting,
             next_wake_s=None if wake_at == inf else max(0.0, wake_at - now),
             buckets=tuple(buckets),
@@ -311,8 +359,8 @@ class PoolLimiter(Generic[W]):
 
     def obstacle(self, request: PermitRequest, now: float) -> str:
         """Return what delays the next call of a model at the member that can serve it first."""
-        if self.in_flight >= self._limits.in_flight:
-            return f"the limit of calls in flight ({self._limits.in_flight:g})"
+        if self.in_flight >= self.max_in_flight:
+            return f"the limit of calls in flight ({self.max_in_flight:g})"
         names, _ = self._health.may_serve(request.model, now)
         if not names:
             return "a member of the pool that works"
@@ -377,7 +425,7 @@ class PoolLimiter(Generic[W]):
             if member is not None:
                 return member, renewal
             at = min(at, ready_at)
-        if only_renewals or self.in_flight >= self._limits.in_flight:
+        if only_renewals or self.in_flight >= self.max_in_flight:
             return at
         blocked: set[str] = set()  # members that an earlier call waits for
         for head in self._heads():
@@ -488,6 +536,7 @@ class PoolLimiter(Generic[W]):
         """Return an independent copy, to simulate with; the health stays as it is."""
         members = [PoolMember(name=name, limits=own) for name, own in self._own.items()]
         other: PoolLimiter[Waiting] = PoolLimiter(members, self._health, self._limits, now)
+        other.max_in_flight = self.max_in_flight
         other._members = {name: member.copy(now) for name, member in self._members.items()}
         other._spread = self._spread.copy()
         other._queues = {name: queue.copy() for name, queue in self._queues.items()}

@@ -10,8 +10,8 @@ from typing import final
 
 import attrs
 
-from ..permit import DIMENSIONS, Report
-from .bucket import Bucket, Limit, changed, check_possible, needs
+from ..permit import DIMENSIONS, Report, ThrottleReason
+from .bucket import Bucket, BucketMaker, Limit, changed, check_possible, needs, own_bucket
 from .explanation import BucketState, ScopeState
 from .finder import Finder
 from .lanes import FairQueue, FirstCall
@@ -59,14 +59,24 @@ class LimitScope:
         own: limits of this scope; None if it has none.
         shared: the buckets of `limits`.
         now: the current time.
+        make: makes the buckets of its own limits.
     """
 
     def __init__(
-        self, name: str, limits: Limits, own: Limits | None, shared: list[Limit], now: float
+        self,
+        name: str,
+        limits: Limits,
+        own: Limits | None,
+        shared: list[Limit],
+        now: float,
+        *,
+        make: BucketMaker = own_bucket,
     ) -> None:
         self.name = name
-        self.most = inf if own is None else own.in_flight
-        self.limits = [] if own is None else [Limit(rate, now) for rate in own.all_rates]
+        self.set_most = inf if own is None else own.in_flight
+        self.most = self.set_most  # less if other processes have calls in flight
+        self._make = make
+        self.limits = [] if own is None else [Limit(rate, now, make) for rate in own.all_rates]
         self.every = [*shared, *self.limits]
         self.learned: dict[tuple[str, str], Learned] = {}  # {(dimension, header): ...}
         self.reported_most = inf  # calls in flight, by the provider's reports
@@ -81,6 +91,7 @@ class LimitScope:
         self.renewals: list[tuple[float, int, QueuedCall]] = []  # a heap: (not before, order, call)
         self.in_flight = 0
         self.parked_until = -inf
+        self.part = 1.0  # of learned limits that is due to this process
 
     @property
     def is_idle(self) -> bool:
@@ -129,9 +140,10 @@ class LimitScope:
 
     def change(self, limits: Limits, own: Limits | None, shared: list[Limit], now: float) -> None:
         """Replace the limits; the arguments are those of `LimitScope`."""
-        self.most = inf if own is None else own.in_flight
+        self.set_most = inf if own is None else own.in_flight
+        self.most = self.set_most
         rates = () if own is None else own.all_rates
-        self.limits = changed(self.limits, rates, now)
+        self.limits = changed(self.limits, rates, now, self._make)
         self.every = [*shared, *self.limits]
         self._burst_s = limits.burst_s
         self._learns = limits.learn
@@ -142,14 +154,15 @@ class LimitScope:
             learned.may_guess = self._may_guess(learned.index)
         self.queue.use(limits.lane, limits.ageing_s)
 
-    def copy(self, shared: list[Limit]) -> "LimitScope":
+    def copy(self, shared: list[Limit], now: float) -> "LimitScope":
         """Return an independent copy, to simulate with.
 
         Args:
             shared: copies of the buckets that all models share.
+            now: the current time.
         """
         other = copy.copy(self)
-        other.limits = copy.deepcopy(self.limits)
+        other.limits = [limit.copy(now) for limit in self.limits]
         other.every = [*shared, *other.limits]
         other.learned = copy.deepcopy(self.learned)
         other.pace = copy.deepcopy(self.pace)
@@ -196,10 +209,15 @@ class LimitScope:
 
     def ready_at(self, cost: Cost, now: float) -> float:
         """Return when the limits of this scope allow a call; at least `now`."""
-        at = max(now, self.parked_until)
+        at = self.unleased_ready_at(cost, now)
         for limit in self.limits:
             ready = limit.bucket.ready_at(cost[limit.index], now)
             at = max(at, ready)
+        return at
+
+    def unleased_ready_at(self, cost: Cost, now: float) -> float:
+        """Return when everything but the limits that are set allows a call; at least `now`."""
+        at = max(now, self.parked_until)
         for learned in self.learned.values():
             ready = learned.ready_at(cost[learned.index], now)
             at = max(at, ready)
@@ -256,10 +274,40 @@ class LimitScope:
                 sent_at,
                 now,
                 may_guess=self._may_guess(index),
+                part=self.part,
             )
         if learned.is_short:
             self.finder.stop_seeking()
         self.set_pace(now)
+
+    def set_part(self, part: float, now: float) -> None:
+        """Set the part of learned limits that is due to this process.
+
+        Args:
+            part: the part, above 0 and up to 1.
+            now: the current time.
+        """
+        self.part = part
+        for learned in self.learned.values():
+            learned.set_part(part, now)
+
+    def refused_elsewhere(
+        self, why: ThrottleReason, sent_at: float, parked_until: float, now: float
+    ) -> None:
+        """Record that the provider refused a call of another process that shares the limits.
+
+        Args:
+            why: the kind of refusal.
+            sent_at: when that call was sent.
+            parked_until: the time until which no call is admitted.
+            now: the current time.
+        """
+        self.parked_until = max(self.parked_until, parked_until)
+        if why == "too_fast" and self.knows_pace:
+            for learned in self.learned.values():
+                learned.refused(self.parked_until, now)
+            return
+        self.finder.refused_elsewhere(why, sent_at, self.in_flight, now)
 
     def note_refused(self, reservation: Reservation, cost: Cost) -> None:
         """Record that the provider refused a call, which has taken nothing of its limits.

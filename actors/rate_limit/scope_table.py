@@ -1,20 +1,51 @@
 """The scopes of a limiter, by model, and the limits that all of them share. Pure (R14)."""
 
-import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import add, attrgetter
-from typing import final
+from typing import Protocol, final
 
-from .bucket import Limit, changed
+from .bucket import Bucket, BucketMaker, Limit, changed, own_bucket
 from .lane_order import LaneOrder
 from .lane_queue import Place, Waiting
 from .lanes import FairQueue
-from .limits import Cost, Impossible, Limits, PermitRequest, QueuedCall
+from .limits import Cost, Impossible, Limits, PermitRequest, QueuedCall, Rate
 from .scope import LimitScope, Reservation
 from .waits import Before, Bounds, Places, Wait, wait_for
 
 _MAX_SCOPES = 256  # beyond it, models without calls are forgotten
+
+
+class BucketSource(Protocol):
+    """Limits that other processes share."""
+
+    def key(self, scope: str) -> str:
+        """Return the name of a scope that is unique among all members of a pool.
+
+        Args:
+            scope: the model or group of models; "" for all.
+        """
+        ...
+
+    def bucket(self, scope: str, limit: Rate, rate: float, depth: float, now: float) -> Bucket:
+        """Return the bucket of a limit; the same one for the same limit.
+
+        Args:
+            scope: the model or group of models; "" for all.
+            limit: the limit, as it is set.
+            rate: how much it refills a second.
+            depth: how much it holds.
+            now: the current time.
+        """
+        ...
+
+    def attach(self, scope: LimitScope) -> None:
+        """Apply what is known of other processes to a scope that is new, or has other limits.
+
+        Args:
+            scope: the scope of a model or group of models.
+        """
+        ...
 
 
 @final
@@ -24,6 +55,8 @@ class ScopeTable:
     Args:
         limits: the limits that calls are kept within.
         now: the current time, in seconds of a monotonic clock.
+        source: makes the buckets, and knows of the calls of other processes, if they share the
+            limits.
 
     Attributes:
         by_name: the scopes, by the model or the pattern of the group.
@@ -32,9 +65,11 @@ class ScopeTable:
         may_have_left: whether calls that wait may have been given up.
     """
 
-    def __init__(self, limits: Limits, now: float) -> None:
+    def __init__(self, limits: Limits, now: float, source: BucketSource | None = None) -> None:
         self._limits = limits
-        self.shared = [Limit(rate, now) for rate in limits.all_rates]
+        self._source = source
+        make = self._maker("")
+        self.shared = [Limit(rate, now, make) for rate in limits.all_rates]
         self.by_name: dict[str, LimitScope] = {}
         self._of_model: dict[str, LimitScope] = {}
         self.order = LaneOrder()
@@ -58,7 +93,11 @@ class ScopeTable:
                 for gone in idle:
                     del self.by_name[gone]
                 self._of_model.clear()
-            scope = self.by_name[name] = LimitScope(name, self._limits, own, self.shared, now)
+            make, source = self._maker(name), self._source
+            scope = LimitScope(name, self._limits, own, self.shared, now, make=make)
+            self.by_name[name] = scope
+            if source is not None:
+                source.attach(scope)
         self._of_model[model] = scope
         return scope
 
@@ -113,10 +152,7 @@ class ScopeTable:
         Raises:
             Impossible: the call exceeds a limit, so that it could never be admitted.
         """
-        if self.may_have_left:
-            self.may_have_left = False
-            for one in self.by_name.values():
-                one.queue.purge()
+        self.purge_if_left()
         scope, cost = self.of(request.model, now), request.cost
         scope.check_possible(cost)
         before = before_in(scope.queue, request, now, is_it)
@@ -132,6 +168,21 @@ class ScopeTable:
             likely_s = wait_for(shared, both, cost, mean_s).likely_s
             return Wait(wait.least_s, max(wait.likely_s, likely_s))
         return wait
+
+    def purge_if_left(self) -> None:
+        """Remove the calls that were given up from all queues, if there may be any."""
+        if self.may_have_left:
+            self.may_have_left = False
+            for one in self.by_name.values():
+                one.queue.purge()
+
+    def key(self, scope: str) -> str:
+        """Return the name of a scope for the processes that share its limits.
+
+        Args:
+            scope: the model or group of models; "" for all.
+        """
+        return scope if self._source is None else self._source.key(scope)
 
     def _others_before(self, scope: LimitScope, request: PermitRequest) -> Before:
         """Return what other models take of limits of all models before a call, by estimate."""
@@ -161,11 +212,13 @@ class ScopeTable:
             The calls that exceed a new limit, removed from their lanes, each with the reason.
         """
         before, self._limits = self._limits, limits
-        self.shared = changed(self.shared, limits.all_rates, now)
+        self.shared = changed(self.shared, limits.all_rates, now, self._maker(""))
         self._of_model.clear()
         scopes = list(self.by_name.values())
         for scope in scopes:
             scope.change(limits, limits.models.get(scope.name), self.shared, now)
+            if self._source is not None:
+                self._source.attach(scope)
         impossible: list[tuple[QueuedCall, Impossible]] = []
         moved: list[Place[QueuedCall]] = []
 
@@ -191,11 +244,15 @@ class ScopeTable:
             scope.queue.push(place.waiting, request.lane, size, place.came, request.cost)
         return impossible
 
+    def _maker(self, scope: str) -> BucketMaker:
+        return own_bucket if self._source is None else partial(self._source.bucket, scope)
+
     def copy(self, now: float) -> "ScopeTable":
         """Return an independent copy."""
         other = ScopeTable(self._limits, now)
-        other.shared = [copy.deepcopy(limit) for limit in self.shared]
-        other.by_name = {name: scope.copy(other.shared) for name, scope in self.by_name.items()}
+        other.shared = [limit.copy(now) for limit in self.shared]
+        scopes = self.by_name.items()
+        other.by_name = {name: scope.copy(other.shared, now) for name, scope in scopes}
         other.order = self.order.copy()
         return other
 

@@ -131,8 +131,8 @@ class LimiterShares:
         first = buckets[0]
         part = own if first.scope else everywhere
         load = self._lanes(first.scope).get(lane, LaneLoad())
-        limit = part * sum(bucket.limit for bucket in buckets)
-        taken = part * sum(bucket.used for bucket in buckets)
+        limit = part * sum(bucket.part * bucket.limit for bucket in buckets)
+        taken = part * sum(bucket.part * bucket.used for bucket in buckets)
         if load.waiting:
             taken += load.waiting[DIMENSIONS.index(first.dimension)]
         return LimitShare(
