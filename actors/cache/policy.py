@@ -25,10 +25,11 @@ class CachePolicy:
 
     Args:
         path: the file, which several programs on one machine may share. The default is in the
-            user's cache folder; None keeps responses in memory only.
+            user's cache folder; None keeps responses in memory only. With `TroupeSettings.shared`
+            they are on the server instead, and the path is not used.
         ttl_s: seconds for which a response is valid, by the wall clock; None for ever.
-        max_bytes: the size up to which the file may grow, at least 1 MiB. The least recently used
-            responses are dropped to make room.
+        max_bytes: the size up to which the file may grow, or all responses on a server, at least
+            1 MiB. The least recently used responses are dropped to make room.
         memory_bytes: the approximate bytes that responses in memory may take; 0 keeps none there.
         memory_entries: the number of responses in memory.
 

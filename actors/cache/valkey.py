@@ -59,6 +59,18 @@ local function drop(key)
   redis.call('UNLINK', ARGV[1] .. 'r:' .. key)
 end
 """
+# KEYS: responses. ARGV: bytes after which the answer ends early.
+_GET = ServerScript(
+    """
+local values, size = {}, 0
+for i, key in ipairs(KEYS) do
+  values[i] = redis.call('GET', key)
+  size = size + (values[i] and #values[i] or 0)
+  if size >= tonumber(ARGV[1]) then break end
+end
+return values
+"""
+)
 # ARGV: prefix, bytes that all may take, bytes beside each, the longest expiry in seconds, number of
 # keys that were used, these keys, and for each response its key, seconds until its end, its value.
 _PUT = ServerScript(
@@ -203,13 +215,16 @@ class ValkeyCache:
     async def get_many(self, keys: Sequence[str], now: float) -> Sequence[CacheEntry]:
         """See `CacheStore`."""
         found: list[CacheEntry] = []
-        for some in _parts(keys, _AT_ONCE):
-            reply = await self._open.command("MGET", *(f"{_PREFIX}r:{key}" for key in some))
-            for key, value in zip(some, cast("list[bytes | None]", reply), strict=True):
+        left = list(keys)
+        while left:
+            asked = [f"{_PREFIX}r:{key}" for key in left[:_AT_ONCE]]
+            values = cast("list[bytes | None]", await self._open.run(_GET, asked, [_BYTES_AT_ONCE]))
+            for key, value in zip(left, values, strict=False):  # as many as fit
                 if value is not None and len(value) > _AT.size:
                     (written_at,) = _AT.unpack_from(value)
                     if written_at > now - self._ttl_s:
                         found.append(CacheEntry(key, value[_AT.size :], written_at))
+            left = left[len(values) :]
         return found
 
     async def put_many(

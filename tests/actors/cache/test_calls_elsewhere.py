@@ -1,13 +1,15 @@
 """Caches of several processes: one of them makes a call, and the others wait for its response."""
 
+from collections import Counter
 from functools import partial
+from random import Random
 
 import pytest
 import trio
 from cache_stage import MEMORYLESS, URL, WallClock, again, paid, stage_of
 from fakes import Behaviour, Journal, Stage, answer_to, call, outcomes
 
-from callsheet.actors import BadRequest, CallContext, Complete, TurnTooLate
+from callsheet.actors import BadRequest, BatcherActor, CallContext, Complete, TurnTooLate
 from callsheet.actors.cache import MemorySharedCache, SharedMemory
 from callsheet.actors.cache.actor import CacheActor, ClearCache, GetCacheStatistics
 from callsheet.actors.identity import cache_keys
@@ -283,3 +285,81 @@ async def test_those_that_wait_still_do_when_the_server_is_soon_back(autojump_cl
         memory.is_away = False
         assert [(await slot.wait()).route for slot in slots] == ["live", "cache"]
     assert len(paid(journal)) == 1
+
+
+# ------------------------------------------------------------------ a storm
+
+
+class Moody(Stage):
+    """A stage whose calls fail or cannot be stored at times, by a seed."""
+
+    def __init__(self, journal, random, trouble):
+        super().__init__(journal)
+        self._random = random
+        self._trouble = trouble
+
+    async def attempt(self, message, behaviour):
+        await trio.sleep(self._random.expovariate(0.3))
+        if self._random.random() < self._trouble:
+            raise BadRequest("no")
+
+    def answer(self, prompt):
+        is_cut = self._random.random() < self._trouble
+        return answer_to(prompt, finish_reason="length" if is_cut else "stop")
+
+
+async def storm(seed, *, trouble):
+    """Let six processes ask at random; return the number of calls of each prompt."""
+    random, memory, journal = Random(seed), SharedMemory(), Journal()
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn(
+            "stage", partial(Moody, journal, random, trouble), capacity=500, concurrency=500
+        )
+        found = []
+        for number in range(6):
+            joining = partial(BatcherActor, stage)  # one call of those here that are the same
+            batcher = await runtime.spawn(f"batcher{number}", joining, capacity=500)
+            shared = MemorySharedCache(memory, MEMORYLESS)
+            factory = partial(CacheActor, batcher, URL, MEMORYLESS, shared=shared)
+            settings = {"concurrency": 8, "max_deferred": 500}
+            found.append(await runtime.spawn(f"cache{number}", factory, **settings))
+        ends = Counter()
+
+        async def ask():
+            await trio.sleep(random.uniform(0, 60))
+            asked = call(f"{random.randrange(12)}", cacheable=True)
+            with trio.move_on_after(random.expovariate(0.2) if trouble else 1000) as scope:
+                try:
+                    ends[(await random.choice(found).ask(asked)).text] += 1
+                except BadRequest:
+                    ends["failed"] += 1
+            ends["cancelled"] += scope.cancelled_caught
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(300):
+                nursery.start_soon(ask)
+            for _ in range(6 if trouble else 0):
+                await trio.sleep(random.uniform(1, 9))
+                memory.is_away = not memory.is_away
+                if random.random() < 0.3:
+                    memory.lose()
+            memory.is_away = False
+        assert sum(ends.values()) == 300
+        assert trio.current_time() < 600
+        await trio.sleep(RETRY_S + LEASE_S + 1)
+        await outcomes(*again(found[0], "last"))  # a table forgets what has ended when it is asked
+        assert not any(memory.claims.claim(f"{n}", "x", 0) == "elsewhere" for n in range(12))
+    return Counter(paid(journal))
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_in_a_storm_without_trouble_each_prompt_is_paid_for_once(autojump_clock, seed):
+    calls = await storm(seed, trouble=0.0)
+    assert calls == Counter({f"{number}": 1 for number in range(12)} | {"last": 1})
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_in_a_storm_every_request_comes_to_its_end(autojump_clock, seed):
+    calls = await storm(seed, trouble=0.15)
+    assert len(calls) == 13
+    assert sum(calls.values()) < 250  # of 300: nearly all others waited or were answered

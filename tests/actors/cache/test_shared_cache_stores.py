@@ -198,6 +198,10 @@ async def test_large_batches_reach_the_server_in_parts(server, monkeypatch):
         many = [entry(number, bytes(300)) for number in range(20)]
         await store.put_many(many, [str(number) for number in range(20)], NOW)
         assert len(await store.get_many([one.key for one in many], NOW)) == 20
+        server.cli("CONFIG", "RESETSTAT")
+        assert len(await store.get_many([one.key for one in many], NOW)) == 20
+        calls = server.cli("INFO", "commandstats")
+        assert "cmdstat_evalsha:calls=5," in calls  # four responses each are above 1000 bytes
         claimed = await store.claim([ClaimAsk(one.key + "x", (one.key + "x",)) for one in many])
         assert claimed == 20 * ["mine"]
         await store.clear()
