@@ -21,6 +21,7 @@ from .queue import (
 
 T = TypeVar("T")
 
+_LEAST_S = 0.001  # a wait of less may end before it has begun, again and again
 _POLL_S = 1.0  # a lease may end while a worker waits
 
 
@@ -214,7 +215,7 @@ class MemoryQueue:
             changed = self._run.changed
             reply = await ask()
             left_s = ends_at - trio.current_time()
-            if is_over(reply) or left_s <= 0:
+            if is_over(reply) or left_s < _LEAST_S:
                 return reply
             with trio.move_on_after(min(_POLL_S, left_s)):
                 await changed.wait()

@@ -33,6 +33,7 @@ T = TypeVar("T")
 KEPT_S = 7 * 86400.0
 """Seconds for which a run stays on the server without a sign of its holder and of any worker."""
 
+_LEAST_S = 0.001  # a wait of less may end before it has begun, again and again
 _POLL_S = 1.0  # a hint may be lost, and a lease may end while a worker waits
 _KEYS = ("card", "rows", "answers", "keys", "leases", "reports", "late")
 _RUNS = "callsheet:runs"  # a sorted set: names of runs by the time at which they began
@@ -251,7 +252,7 @@ class ValkeyQueue:
         while True:
             reply = await ask()
             left_s = ends_at - trio.current_time()
-            if changed is None or is_over(reply) or left_s <= 0:
+            if changed is None or is_over(reply) or left_s < _LEAST_S:
                 return reply
             with trio.move_on_after(min(_POLL_S, left_s)):
                 await changed.wait()
@@ -330,7 +331,7 @@ def _parts(items: Sequence[T], size: Callable[[T], int]) -> Iterator[Sequence[T]
             begin, room = number, _BYTES_AT_ONCE - size(item)
         elif number == begin:
             room = _BYTES_AT_ONCE - size(item)
-    if begin < len(items):
+    if begin < len(items) or not items:  # nothing is asked for, too
         yield items[begin:]
 
 

@@ -45,12 +45,14 @@ from .queue import BEAT_S, RunState, TakenRow, TakeReply, WorkQueue
 from .reports import WorkerReport
 from .wire import CallEnd, decode_call, encode_end
 
-EndKind = Literal["ended", "drained", "alone", "failed"]
-"""Why a worker ends: with its run, because it was told to, for want of a holder, or by an error."""
+EndKind = Literal["ended", "stopped", "drained", "alone", "failed"]
+"""Why a worker ends: the run has ended, or was stopped before that; the worker was told to; there
+is no holder, or no server; or an error."""
 
 _TAKE_ROWS = 64  # in one message of the server
 _TAKE_S = 5.0  # seconds that the server may let the worker wait for rows
 _AHEAD_ROWS = 8  # that wait for the limits, at least
+_AHEAD_S = 0.5  # otherwise as many as are sent in this time
 _HAND_IN = 64  # answers in one message to the server
 _HAND_IN_BYTES = 1024**2
 _AGAIN_S = (0.2, 3.0)  # until the server is asked again: at first, and at most
@@ -84,8 +86,8 @@ class WorkerPolicy:
 
     Args:
         max_concurrency: the most calls of this worker at the same time; None for those of the run.
-        ahead: the most rows that it has and that are not sent; None for as many as are sent in a
-            second. Packs are formed of these rows.
+        ahead: the most rows that it has and that are not sent; None for as many as are sent in
+            half a second. Packs are formed of these rows.
         waits: whether it waits for rows for ever. Otherwise it ends when there has been no holder
             and no row for a minute.
     """
@@ -146,6 +148,7 @@ class RunWorker:
         self._heard_at = inf  # of the server
         self._pace = 0.0  # rows sent in the last second or so
         self._pace_at = 0.0
+        self._cut: set[str] = set()  # entries of rows that were cancelled at the provider
         self._returned: list[str] = []  # entries of rows to give back
         self._room = trio.Event()
         self._work = trio.Event()  # for the journal
@@ -167,6 +170,16 @@ class RunWorker:
     def observer(self) -> StageObserver:
         """What has to observe the calls of the troupe."""
         return StageObserver(self._observe, _SENT)
+
+    @property
+    def troupe(self) -> Troupe | None:
+        """The troupe that makes the calls; None before the worker has started."""
+        return self._troupe
+
+    @property
+    def in_flight(self) -> int:
+        """How many rows are at the provider."""
+        return len(self._hand.rows) - self._hand.unsent
 
     @property
     def unstored(self) -> int:
@@ -366,7 +379,7 @@ class RunWorker:
         elif self._drains:
             self._finish(WorkerEnd("failed" if self._trouble else "drained", self._why))
         elif self._state == "draining":
-            self._finish(WorkerEnd("ended", "the run was stopped"))
+            self._finish(WorkerEnd("stopped", "the run was stopped before its end"))
         elif now - self._alone_since >= _IDLE_S and not self._policy.waits:
             why = "the run is not there any more" if self._state is None else "no process holds it"
             self._finish(WorkerEnd("alone", why))
@@ -387,7 +400,7 @@ class RunWorker:
             return
         with trio.move_on_after(_STORED_S), suppress(StorageError):
             # A reply may have been lost, and the rows with it.
-            known = {row.taken.entry for row in hand.rows.values()}
+            known = {row.taken.entry for row in hand.rows.values() if row.is_sent} | self._cut
             rows = (await queue.own(name)).rows
             if back := [row.entry for row in rows if row.entry not in known]:
                 await queue.give_back(name, back)
@@ -418,8 +431,8 @@ class RunWorker:
         ahead = self._policy.ahead
         if ahead is None:
             since = trio.current_time() - self._pace_at
-            pace = round(self._pace * exp(-since))
-            ahead = min(max(_AHEAD_ROWS, pace), self._most)
+            pace = self._pace * exp(-since)
+            ahead = min(max(_AHEAD_ROWS, round(_AHEAD_S * pace)), self._most)
         return min(self._most + ahead - len(self._hand.rows), ahead - self._hand.unsent)
 
     def _took(self, reply: TakeReply) -> None:
@@ -481,13 +494,15 @@ class RunWorker:
         self._contexts.pop(id(context), None)
         row = self._hand.rows.get(key)
         outcome = slot.value if slot.outcome is Outcome.REPLIED else slot.error
+        is_cut = row is not None and row.is_sent and outcome is None
         if self.end is not None and isinstance(outcome, AskFailed):
-            self._hand.not_sent(key)  # the actors are stopped: another worker calls it
+            is_cut = True  # the actors are stopped: another worker calls it
+        if is_cut and row is not None:
+            self._cut.add(row.taken.entry)
+            self._hand.not_sent(key)
         elif isinstance(outcome, Response | Exception):
             self._hand.ended(key, self._encode(outcome), is_response=isinstance(outcome, Response))
             self._counted(outcome)
-        elif row is not None and row.is_sent:  # cancelled at the provider: others call it again
-            self._hand.not_sent(key)
         else:
             self._back(key)
         self._room.set()
