@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from ...actors import ServerUrl, SharedStores, StorageError, stores_at
+from ...actors import SharedStores, StorageError, ValkeyStores
 from ..errors import BulkRefused
 from .holder import RunHolder
 from .queue import WorkQueue
@@ -45,24 +45,45 @@ class SharedRun:
     told: Callable[[str], None] = attrs.field(default=_nothing, repr=False)
 
     @classmethod
-    def at(cls, url: str, *, works: bool = True) -> "SharedRun":
-        """Return a run whose rows are on a server.
+    def at(cls, url: str) -> "SharedRun":
+        """Return a run whose rows are on a server, and whose workers share limits there.
 
         Args:
             url: the URL of a Valkey or Redis server, such as "valkey://host:6379/0".
-            works: whether the process that writes OUTPUT sends rows, too.
 
         Raises:
             ValueError: the URL names no server.
         """
-        server = ServerUrl.parse(url)
+        return cls.of(ValkeyStores(url))
+
+    @classmethod
+    def of(
+        cls,
+        stores: ValkeyStores,
+        *,
+        told: Callable[[str], None] = _nothing,
+        key_variables: Sequence[str] = (),
+    ) -> "SharedRun":
+        """Return a run whose rows are on the server of stores.
+
+        Args:
+            stores: what the workers share besides.
+            told: called with a sentence for the user.
+            key_variables: variables of the environment for the key of the endpoint.
+        """
 
         def queue(name: str) -> WorkQueue:
             from .valkey import ValkeyQueue  # noqa: PLC0415  # loads the client of the server
 
-            return ValkeyQueue(server, name)
+            return ValkeyQueue(stores.url, name)
 
-        return cls(place=str(server), queue=queue, stores=stores_at(url), works=works)
+        return cls(
+            place=str(stores.url),
+            queue=queue,
+            stores=stores,
+            told=told,
+            key_variables=key_variables,
+        )
 
 
 def run_name(output: Path, owner: str) -> str:
