@@ -3,15 +3,15 @@
 import os
 import re
 import socket
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
 import attrs
 
 from ...actors import SharedStores, StorageError, ValkeyStores
-from ..errors import BulkRefused
+from ..errors import BulkRefused, OutputInUse
 from .holder import RunHolder
 from .queue import WorkQueue
 
@@ -101,6 +101,25 @@ def run_name(output: Path, owner: str) -> str:
 def this_process() -> str:
     """Return a name of this process, which no other one has at the same time."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@contextmanager
+def naming_how_to_join(shared: SharedRun | None) -> Generator[None]:
+    """Name, in the error that another process writes OUTPUT, how this machine can work on the run.
+
+    Args:
+        shared: where the run is shared; None for a run of one process.
+
+    Raises:
+        BulkRefused: another process writes OUTPUT.
+    """
+    try:
+        yield
+    except OutputInUse as error:
+        if shared is None:
+            raise
+        remedy = f"let this process work on it: callsheet work {shared.place}"
+        raise BulkRefused(error.reason, f"{remedy}; or give another OUTPUT") from None
 
 
 @asynccontextmanager
