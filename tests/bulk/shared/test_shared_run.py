@@ -1,6 +1,7 @@
 """A run that several workers make the calls of has each row once in OUTPUT, in order."""
 
 import json
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -11,6 +12,7 @@ from shared_runs import shared_stage, workers
 from callsheet.actors import Price, PriceBook, class_of_schema
 from callsheet.bulk import BulkRefused, BulkStopped
 from callsheet.bulk.settings import Paths
+from callsheet.simulator.faults import Faults
 
 INSTRUCTION = (
     "Classify the product review that follows. Answer with one label only: positive, negative or "
@@ -264,3 +266,22 @@ async def test_the_process_that_writes_output_is_a_worker_itself(autojump_clock,
         assert len(await shared.run(rows(30), output)) == 30
         assert shared.stage.requests == 30
     assert ids_of(output) == ids(*range(1, 31))
+
+
+async def test_a_worker_makes_no_attempt_that_the_budget_has_no_reservation_for(
+    autojump_clock, output
+):
+    """Broken responses may have been billed: each is counted before the row is sent again."""
+    prices = PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})  # 20 tokens are 2 cents
+    async with shared_stage(faults=Faults.parse("lost=0.5"), seed=3) as shared:
+        shared.works = True
+        async with shared.open(
+            rows(12), output, troupe={"prices": prices}, max_cost=Decimal(1)
+        ) as run:
+            with suppress(BulkStopped):
+                await run.wait()
+            now = run.progress()
+        assert shared.stage.requests > 12
+        assert now.maybe_billed > 0
+        billed = Decimal("0.02") * shared.stage.requests
+        assert billed <= now.spent_usd + Decimal("0.0001") <= 1

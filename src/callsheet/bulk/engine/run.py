@@ -157,6 +157,7 @@ class BulkRun:
         quiet_s = now - max(health.answered_at, state.started_at)
         is_quiet = health.is_unreached or quiet_s >= _QUIET_S
         retrying, shared = len(queue.retrying), self._shared
+        in_flight = queue.dispatched - retrying
         return Progress(
             started_at=state.started_at,
             now=now,
@@ -166,7 +167,7 @@ class BulkRun:
             reused=counts.reused,
             failed=counts.failed,
             bad=counts.bad,
-            in_flight=queue.dispatched - retrying if shared is None else shared.taken,
+            in_flight=in_flight if shared is None else min(in_flight, shared.taken),
             shared=None if shared is None else shared.progress(),
             retrying=retrying,
             requests=state.requests,

@@ -42,6 +42,7 @@ from ..configuration import (
     configured,
     ledger_from,
     limits_from,
+    shared_stores,
     timeouts_from,
     with_config,
 )
@@ -84,6 +85,7 @@ from .preparing import (
 )
 from .report import print_forecast, report, rows_in_batches
 from .resume import ResumeCheck, comparison_words
+from .sharing import run_shared_option, shared_run
 
 __all__ = ["run"]
 
@@ -134,6 +136,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     help="Send rows again that are in batches at the provider, and pay for them twice.",
 )
 @limit_options
+@run_shared_option
 @timeout_option
 @option(
     "--limits",
@@ -288,6 +291,7 @@ def run(
         page=page,
     )
     settings = BulkSettings(
+        shared=shared_run(shared_stores(config), route, choice, console),
         ordered=not unordered,
         window_rows=window,
         fsync=fsync,

@@ -296,11 +296,13 @@ def _toggle(job: BulkJob, run: BulkRun) -> None:
 
 async def _change_limits(job: BulkJob, run: BulkRun) -> None:
     try:
-        limits = job.reread()
+        await run.change_limits(job.reread())
     except click.UsageError as error:
         _print(job, f"The limits are unchanged: {error.message}")
         return
-    await run.change_limits(limits)
+    except ValueError as error:  # the run is shared
+        _print(job, f"The limits are unchanged: {error}")
+        return
     _print(job, "The limits file was read again.")
 
 
