@@ -3,10 +3,12 @@
 gateway/
 main.requester ... main.composer     a troupe for each endpoint of the file
 retiring                             stops troupes that a reload has replaced
+turns                                leases the limits of keys, if there are replicas
 keys                                 sees new and revoked keys
 server                               HTTP: the last to start, so the first to stop (R11)
 """
 
+import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,23 +17,25 @@ from typing import TYPE_CHECKING, Final
 import httpx
 from starlette.types import ASGIApp
 
+from ..actors import LeasedLimits, SharedLimiting
 from ..runtime import Runtime, open_runtime
 from .app import GatewayApp, gateway_app
 from .calls import Callers, CallService
 from .endpoints import RetiringActor, ServedEndpoints
 from .gateway import Gateway, ServerActor, rules_of
-from .keys import Tenants, ValidKeys, key_store
+from .keys import Tenants, TurnLeases, ValidKeys, key_store
 from .model_pages import ProviderModels
 from .operations import operation_routes
 from .page import CallRecorder, PageAccess, PageSessions, page_routes
 from .request_log import RequestLog, WriteLine
 from .settings import GatewaySettings
-from .tenants import KeysActor
+from .tenants import KeysActor, SharedTurnsActor
 from .views import GatewayViews
 
 if TYPE_CHECKING:
     from ..metrics import Metrics
 
+_OF_KEYS: Final = "keys of the gateway"  # their own limits, in the store of shared limits
 _MAX_RETIRING: Final = 64  # endpoints at a time
 _FURTHER_LABELS: Final = 50
 _STOP_S: Final = 10.0  # for the actors, when the connections have ended
@@ -54,10 +58,12 @@ async def cast_gateway(
         StorageError: the key store cannot be used.
         ValueError, InspectionUnavailable: see `cast_troupe`.
     """
-    store, tenants, recorder = None, Tenants(), CallRecorder(keeps_text=settings.shows_text)
+    store, turns, recorder = None, None, CallRecorder(keeps_text=settings.shows_text)
     if settings.keys is not None:
         store = key_store(settings.keys, settings.shared)
-    keys = None if store is None else store.known
+        if settings.shared is not None:
+            turns = TurnLeases(LeasedLimits(secrets.token_hex(8)))
+    keys, tenants = None if store is None else store.known, Tenants(turns)
     metrics = _metrics_for(settings)
     endpoints = ServedEndpoints(runtime, settings, observer=recorder.observer, metrics=metrics)
     await endpoints.open()
@@ -72,6 +78,10 @@ async def cast_gateway(
         retiring=await runtime.spawn("retiring", retire, concurrency=_MAX_RETIRING),
         metrics=metrics,
     )
+    if turns is not None and settings.shared is not None:
+        limits = settings.shared.limits(_OF_KEYS)
+        shared = SharedLimiting(limits, settings.shared.outage, turns.leased)
+        await runtime.spawn("turns", partial(SharedTurnsActor, shared, turns))
     if store is not None:
         await runtime.spawn("keys", partial(KeysActor, store, tenants, endpoints))
     access = _access(settings.admin_key, keys)

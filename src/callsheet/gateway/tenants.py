@@ -6,10 +6,10 @@ from typing import final
 import structlog
 import trio
 
-from ..actors import Budget, Lane, StorageError
+from ..actors import Budget, Lane, LeaseExchange, SharedLimiting, StorageError
 from ..runtime import Actor
 from .endpoints import ServedEndpoints
-from .keys import ApiKey, KeyStore, Tenants
+from .keys import ApiKey, KeyStore, Tenants, TurnLeases
 
 _log = structlog.get_logger("callsheet.gateway")
 
@@ -80,6 +80,43 @@ class KeysActor(Actor):
         valid = self._store.known.valid()
         self._tenants.keep(valid)
         await self._endpoints.change_tenants(lanes_of(valid), budgets_of(valid))
+
+
+@final
+class SharedTurnsActor(Actor):
+    """Leases what the calls of keys take of their own limits, which all replicas share.
+
+    Args:
+        shared: the store of the limits, and what is leased; it outlives the actor (R2).
+        turns: the limits of the keys.
+    """
+
+    def __init__(self, shared: SharedLimiting, turns: TurnLeases) -> None:
+        self._shared = shared
+        self._turns = turns
+        self._exchange: LeaseExchange | None = None
+        self._is_draining = False
+
+    async def started(self) -> None:
+        """Open the store, and begin to ask it.
+
+        Raises:
+            StorageError: the store must not be used. One that is away is asked again.
+        """
+        await self.enter_async_context(self._shared.store.open())
+        exchange = LeaseExchange(self._shared, self._turns, self.random, self._turns.wake)
+        self._exchange, self._turns.poke = exchange, exchange.poke
+        self.nursery.start_soon(exchange.run)
+        self.nursery.start_soon(exchange.listen)
+
+    async def draining(self) -> None:
+        """Record that this process ends, rather than restarts this actor."""
+        self._is_draining = True
+
+    async def stopped(self) -> None:
+        """Return what is leased, if this process ends."""
+        if self._exchange is not None and self._is_draining:
+            await self._exchange.leave()
 
 
 def lanes_of(keys: tuple[ApiKey, ...]) -> dict[str, Lane]:

@@ -6,6 +6,7 @@ from .key import ALLOWABLE, ApiKey, InvalidKey, KeyTerms
 from .known import ValidKeys
 from .store import NO_SERVER, SHARED_KEYS, KeyPlace, KeyStore, key_store
 from .tenant import Tenant, Tenants, TenantTurn
+from .turn_leases import TurnLeases
 from .turns import OwnLimit, OwnLimits
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Tenant",
     "TenantTurn",
     "Tenants",
+    "TurnLeases",
     "ValidKeys",
     "default_key_store",
     "key_store",

@@ -11,6 +11,7 @@ import trio
 from ...actors import CallFailed, TurnTooLate
 from ...runtime import AskFailed, Verdict
 from .key import ApiKey
+from .turn_leases import TurnLeases
 from .turns import OwnLimits, TurnLine, TurnPlace
 
 
@@ -20,14 +21,19 @@ class Tenant:
 
     Args:
         key: a key of the tenant. All valid keys of a name have the same terms.
+        leases: the limits of keys over all replicas of the gateway; None if there is but this one.
 
     Attributes:
         key: the key whose terms apply.
     """
 
-    def __init__(self, key: ApiKey) -> None:
+    def __init__(self, key: ApiKey, leases: TurnLeases | None = None) -> None:
         self.key = key
-        self._line = TurnLine(key, trio.current_time())
+        self._leases = leases
+        make = None if leases is None else leases.maker(key.name)
+        self._line = TurnLine(key, trio.current_time(), make)
+        if leases is not None:
+            leases.attach(key.name, self._line)
 
     def __repr__(self) -> str:
         return f"<Tenant {self.name} {self._line!r}>"
@@ -63,6 +69,8 @@ class Tenant:
         if key != self.key:
             self._line.change(key, trio.current_time())
             self.key = key
+            if self._leases is not None:
+                self._leases.attach(key.name, self._line)
             self._wake()
 
     def turn(
@@ -86,10 +94,14 @@ class Tenant:
         return self._line.state(trio.current_time())
 
     def _wake(self) -> None:
-        """Let the first call that waits look for its turn."""
-        first = self._line.first
-        if first is not None and first.wake is not None:
-            first.wake()
+        """Let the first call that waits look for its turn, and lease what it takes."""
+        self._line.wake()
+        self._touch()
+
+    def _touch(self) -> None:
+        """Look whether something of the limits that replicas share is to be leased, or returned."""
+        if self._leases is not None and self.key.has_limits:
+            self._leases.touch(self.name, self._line)
 
 
 @final
@@ -129,6 +141,7 @@ class TenantTurn:
             if wait_s > self._patience_s:
                 raise self._too_late(wait_s)
         place = self._place = line.join(self._tokens, now, self._came)
+        self._tenant._touch()  # noqa: SLF001  # its other half
         if line.first is place and line.admit(now) is place:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return self
@@ -223,9 +236,13 @@ class Tenants:
 
     One is made with the first call of a key, and is forgotten when no key of its name is valid.
     The calls of a key end with it: it has no budget any more.
+
+    Args:
+        leases: the limits of keys over all replicas of the gateway; None if there is but this one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, leases: TurnLeases | None = None) -> None:
+        self._leases = leases
         self._by_name: dict[str, Tenant] = {}
         self._calls: dict[str, set[trio.CancelScope]] = {}  # {id of a key: its calls}
 
@@ -243,7 +260,7 @@ class Tenants:
         """
         found = self._by_name.get(key.name)
         if found is None:
-            found = self._by_name[key.name] = Tenant(key)
+            found = self._by_name[key.name] = Tenant(key, self._leases)
         return found
 
     @contextmanager
@@ -281,3 +298,7 @@ class Tenants:
                 tenant.change(latest[name])
             elif not tenant.in_flight and not tenant.waiting:
                 del self._by_name[name]
+                if self._leases is not None:
+                    self._leases.forget(name)
+        if self._leases is not None and any(key.has_limits for key in valid):
+            self._leases.use()

@@ -6,16 +6,20 @@ takes is debited at its turn, and corrected when its tokens are known (L3).
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from math import inf
 from typing import final
 
 import attrs
 
-from ...actors import Bucket
+from ...actors import Bucket, Dimension, LeasedBucket
 from .key import KeyTerms
 
+TurnBuckets = Callable[[Dimension, float, float, float], Bucket]
+"""Makes the bucket of a limit; see `TurnLine`."""
+
+_DIMENSIONS: tuple[Dimension, Dimension] = ("requests", "tokens")
 _MINUTE_S = 60.0
 _MOST_STEPS = 256  # calls ahead whose turns are computed one by one, about 0.1 ms
 _PURGE_AT = 64  # calls in line; beyond it, those that have left are removed
@@ -80,18 +84,24 @@ class TurnLine:
     Args:
         terms: the limits of the key.
         now: the current time, in seconds of a monotonic clock.
+        make: makes the bucket of a limit, of what it limits, its refill a second, its depth and the
+            time; other processes may have a part of it.
 
     Attributes:
         in_flight: the number of calls that had their turn and have not ended.
+        set_most: the most calls in flight by the terms; infinity without a limit.
+        most: how many of them may be in flight here: fewer, if other processes have some of them.
     """
 
-    def __init__(self, terms: KeyTerms, now: float) -> None:
+    def __init__(self, terms: KeyTerms, now: float, make: TurnBuckets | None = None) -> None:
         self.in_flight = 0
+        self.set_most = inf
+        self.most = inf
+        self._make = _own_bucket if make is None else make
         self._line: deque[TurnPlace] = deque()
         self._left = 0  # of those, how many have left
         self._waiting = [0.0, 0.0]  # [requests, tokens] of those that wait
         self._buckets: list[Bucket | None] = [None, None]
-        self._most_in_flight = inf
         self._mean_s = 0.0  # of a call in flight; 0 before one has ended
         self.change(terms, now)
 
@@ -113,7 +123,7 @@ class TurnLine:
 
     def change(self, terms: KeyTerms, now: float) -> None:
         """Replace the limits; what is used up stays used up."""
-        self._most_in_flight = inf if terms.in_flight is None else terms.in_flight
+        self.set_most = self.most = inf if terms.in_flight is None else terms.in_flight
         for at, amount in enumerate((terms.rpm, terms.tpm)):
             bucket = self._buckets[at]
             if amount is None:
@@ -121,9 +131,26 @@ class TurnLine:
                 continue
             rate, depth = amount / _MINUTE_S, max(1.0, amount)
             if bucket is None:
-                self._buckets[at] = Bucket(rate, depth, now)
+                self._buckets[at] = self._make(_DIMENSIONS[at], rate, depth, now)
             else:
                 bucket.set(rate, depth, now)
+
+    @property
+    def wanted(self) -> Sequence[float]:
+        """What the calls take that wait: requests, and tokens."""
+        return self._waiting
+
+    def leased(self) -> Iterator[tuple[LeasedBucket, int]]:
+        """Yield the limits that other processes share, each with its index in `wanted`."""
+        for at, bucket in enumerate(self._buckets):
+            if isinstance(bucket, LeasedBucket):
+                yield bucket, at
+
+    def wake(self) -> None:
+        """Let the first call that waits look for its turn."""
+        first = self.first
+        if first is not None and first.wake is not None:
+            first.wake()
 
     # ---------------------------------------------------------------- the line
 
@@ -160,7 +187,7 @@ class TurnLine:
         Infinity if no call waits, or if a call in flight must end first.
         """
         first = self.first
-        if first is None or self.in_flight >= self._most_in_flight:
+        if first is None or self.in_flight >= self.most:
             return inf
         return max(
             [now, *(bucket.ready_at(amount, now) for bucket, amount in self._costs(first.tokens))]
@@ -222,8 +249,11 @@ class TurnLine:
         """
         buckets = [
             _Ahead(at, now + bucket.used(now) / bucket.rate, bucket.rate, bucket.depth)
-            for at, bucket in enumerate(self._buckets)
-            if bucket is not None
+            for at, found in enumerate(self._buckets)
+            if found is not None
+            for bucket in (
+                found.copy(now),
+            )  # of a shared one, the part of this one
         ]
         if not buckets:
             return 0.0
@@ -248,8 +278,8 @@ class TurnLine:
 
     def free_s(self) -> float:
         """Return the seconds until a call that joins now has a place in flight, by estimate."""
-        over = self.waiting + self.in_flight + 1 - self._most_in_flight
-        return 0.0 if over <= 0 else over * self._mean_s / self._most_in_flight
+        over = self.waiting + self.in_flight + 1 - self.most
+        return 0.0 if over <= 0 else over * self._mean_s / self.most
 
     def state(self, now: float) -> OwnLimits:
         """Return the state of the limits.
@@ -292,6 +322,10 @@ class _Ahead:
 
     def take(self, cost: tuple[float, float], turn: float) -> None:
         self.full_at = max(self.full_at, turn) + cost[self.at] / self.rate
+
+
+def _own_bucket(_: Dimension, rate: float, depth: float, now: float) -> Bucket:
+    return Bucket(rate, depth, now)
 
 
 def _state(bucket: Bucket, waiting: float, now: float) -> OwnLimit:
