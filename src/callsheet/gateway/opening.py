@@ -80,7 +80,7 @@ async def cast_gateway(
     )
     if turns is not None and settings.shared is not None:
         limits = settings.shared.limits(_OF_KEYS)
-        shared = SharedLimiting(limits, settings.shared.outage, turns.leased)
+        shared = SharedLimiting(limits, settings.shared.outage == "divide", turns.leased)
         await runtime.spawn("turns", partial(SharedTurnsActor, shared, turns))
     if store is not None:
         await runtime.spawn("keys", partial(KeysActor, store, tenants, endpoints))

@@ -186,11 +186,6 @@ class RunWorker:
         """How many answers the holder may not have on its disk."""
         return self._hand.unstored
 
-    @property
-    def troupe(self) -> Troupe | None:
-        """The troupe that makes the calls; None before the worker has started."""
-        return self._troupe
-
     # ---------------------------------------------------------------- control
 
     def drain(self, why: str = "") -> None:
