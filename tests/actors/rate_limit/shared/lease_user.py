@@ -49,6 +49,7 @@ class LeaseUser:
         self.leases = []
         self.used = []  # [time, amount]
         self.corrections = []
+        self.refunds = []  # of calls, with the time instead of the age
         self.number, self.epoch, self.seen, self.full_s = 0, "", 0, 0.0
         self.last = None
 
@@ -136,6 +137,34 @@ class LeaseUser:
             at, amount = self.used[-1]
             self.used[-1][1] = amount * (1.0 - part)
             self.corrections.append(Correction("limit", -amount * part, now - at))
+
+    def call(self, part, now):
+        """Make the call that is leased if it is time; return what it really uses of its lease."""
+        self.leases = [held for held in self.leases if now < self.latest(held)]
+        for held in self.leases:
+            if held.usable(now) >= min(held.amount, self.depth) - ROUNDING:
+                self.leases.remove(held)
+                self.refunds.append(Correction("limit", -held.amount * (1.0 - part), now))
+                return held.amount * part
+        return None
+
+    def latest(self, held):
+        """Return until when a call must be made."""
+        return held.usable_at(min(held.amount, self.depth), held.at) + UNUSED_S
+
+    def refund_calls(self, now):
+        self.corrections += [
+            attrs.evolve(refund, age_s=now - refund.age_s) for refund in self.refunds
+        ]
+        self.refunds = []
+
+    def leave_line(self, now):
+        """Leave the line with what cannot be used yet."""
+        for held in list(self.leases):
+            if held.usable(now) <= 0.0:
+                self.leases.remove(held)
+                age_s = now - held.at
+                self.corrections.append(Correction("limit", -held.amount, age_s, unused=True))
 
 
 def excess(used, rate, depth):

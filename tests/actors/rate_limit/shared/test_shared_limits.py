@@ -102,7 +102,7 @@ def test_processes_together_never_use_more_than_the_limit(steps, rate, depth):
 
 
 @pytest.mark.slow
-@settings(max_examples=5_000, deadline=None)
+@settings(max_examples=1_000, deadline=None)
 @given(
     st.lists(STEP, min_size=20, max_size=150),
     st.sampled_from([1.0, 10.0, 100.0]),
@@ -110,6 +110,65 @@ def test_processes_together_never_use_more_than_the_limit(steps, rate, depth):
 )
 def test_processes_together_never_use_more_than_the_limit_in_many_ways(steps, rate, depth):
     check_never_too_much(steps, rate, float(depth))
+
+
+CALL_STEP = st.one_of(
+    st.tuples(st.just("wait"), SOON),
+    st.tuples(st.just("ask"), WORKER, st.sampled_from([1.0, 4.0, 10.0, 25.0])),
+    st.tuples(st.just("call"), WORKER, PART),
+    st.tuples(st.just("refund"), WORKER),
+    st.tuples(st.just("leave"), WORKER),
+)
+
+
+def most_short(steps, rate, depth):
+    """Return how much a provider's bucket lacked for a call, at most, and the calls.
+
+    Calls reserve up to more than the depth, and use less. A call of more than the depth needs the
+    whole bucket.
+    """
+    core, now, worst, calls = SharedLimits(), 1000.0, 0.0, 0
+    everyone = [LeaseUser(f"w{at}", rate, depth) for at in range(4)]
+    missing, last = 0.0, now
+    for kind, *details in steps:
+        if kind == "wait":
+            now += details[0]
+            continue
+        user = everyone[details[0]]
+        if kind == "ask":
+            user.apply(core.ask(user.question(details[1], details[1]), now, "epoch"), now)
+        elif kind == "refund":
+            user.refund_calls(now)
+        elif kind == "leave":
+            user.leave_line(now)
+        elif (cost := user.call(details[1], now)) is not None:
+            missing = max(0.0, missing - rate * (now - last))
+            last = now
+            worst = max(worst, missing + min(cost, depth) - depth)
+            missing += cost
+            calls += 1
+    return worst, calls
+
+
+def check_calls_are_never_refused(steps, rate, depth):
+    worst, _ = most_short(steps, rate, depth)
+    assert worst <= UNUSED_S * rate + 1e-6
+
+
+@given(st.lists(CALL_STEP, max_size=60), st.sampled_from([1.0, 10.0]), st.sampled_from([1, 9]))
+def test_calls_of_any_size_find_room_at_the_provider(steps, rate, depth):
+    check_calls_are_never_refused(steps, rate, float(depth))
+
+
+@pytest.mark.slow
+@settings(max_examples=1_000, deadline=None)
+@given(
+    st.lists(CALL_STEP, min_size=20, max_size=150),
+    st.sampled_from([1.0, 10.0, 100.0]),
+    st.sampled_from([1, 9, 30]),
+)
+def test_calls_of_any_size_find_room_at_the_provider_in_many_ways(steps, rate, depth):
+    check_calls_are_never_refused(steps, rate, float(depth))
 
 
 @given(
@@ -179,6 +238,14 @@ def test_a_refund_while_another_is_in_line_counts_when_that_leaves_the_line():
     bucket.leave_line("other", 4000.0, 0.5)
     assert bucket.full_at == pytest.approx(1.0)
     assert bucket.lease("other", 4000.0, 4000.0, 0.5) == pytest.approx(500.0)
+
+
+def test_nothing_is_refunded_of_what_was_used_before_the_bucket_was_full():
+    bucket = SharedBucket(10.0, 10.0, 0.0, 0.0)
+    bucket.lease("one", 5.0, 5.0, 0.0)
+    assert bucket.lease("other", 30.0, 30.0, 0.0) == 5.0  # in line for the whole bucket
+    bucket.give_back(5.0, 0.0, 2.0)
+    assert bucket.full_at == pytest.approx(3.5)
 
 
 # ------------------------------------------------------------------------------------ shares
@@ -403,6 +470,16 @@ def test_a_repeated_question_changes_nothing(steps):
         user.apply(grant, now)
         if again:
             assert twice.ask(question, now, "epoch") == grant
+
+
+def test_a_lease_that_is_repeated_late_is_smaller():
+    """What could be used by then may be leased by others, too."""
+    core, user = SharedLimits(), LeaseUser("w", 10.0, 2.0)
+    core.ask(user.question(2.0), 0.0, "epoch")
+    question = user.question(2.0)
+    assert [one.at_once for one in core.ask(question, 0.0, "epoch").leases] == [0.0]
+    again = core.ask(question, 0.4, "epoch").leases
+    assert [(one.amount, one.at_once) for one in again] == [pytest.approx((0.5, 2.5))]
 
 
 def test_a_state_that_was_lost_begins_empty():
