@@ -42,6 +42,7 @@ _LEAST_MARGIN_S, _MOST_MARGIN_S = 0.01, 0.1  # before the end of a lease, at whi
 _RETRY_S = 0.02  # until a lease is asked for again that was not granted
 _USED_S = 60.0  # for which a scope without calls counts as used
 _SPARE_PLACES = 0.25  # of those in use, which are asked for besides
+_GIVEN_BACK = 0.8  # of the places that other processes wait for, when that is reported
 _FEW_PLACES = 4  # beyond twice those in use, which may stay unused until the heartbeat
 _LARGE = 0.25  # of the depth: a part of so large a call is returned rather than held
 _EPSILON = 1e-9
@@ -66,6 +67,7 @@ class LeaseKeeper:
         self._retry_at: dict[str, float] = {}  # {scope: when to ask for a lease again}
         self._line_until: dict[str, float] = {}  # {scope: when all of its leases can be used}
         self._wanted = 0  # places that were asked for
+        self._held = 0  # calls in flight that were reported
         self._peak = 0  # calls in flight or waiting since then
         self._spare_since = inf  # when more places were granted than are needed
         self._uncorrected_since = inf
@@ -193,6 +195,8 @@ class LeaseKeeper:
         self._peak = max(self._peak, needed)
         if most >= limiter.set_in_flight and self.leased.processes <= 1:
             return inf
+        if self._held > most and limiter.in_flight <= max(most, _GIVEN_BACK * self._held):
+            return now  # others wait for what has ended since
         if limiter.in_flight >= most < limiter.set_in_flight and limiter.waiting:
             return now if self._wanted < needed else inf
         if most > 2 * needed + _FEW_PLACES:
@@ -383,11 +387,17 @@ class LeaseKeeper:
         return LeaseAsk(demand.scope, amounts, first if demand.first is not None else {})
 
     def _places(self, demands: Sequence[LeaseDemand]) -> Iterator[PlacesAsk]:
-        """Yield the calls in flight, as far as their number is limited."""
+        """Yield the calls in flight, as far as their number is limited.
+
+        No more than what is reported as held come to be in flight before the grant arrives: the
+        store may give all other places to other processes.
+        """
         limiter = self._limiter
         self._wanted = _with_spare(max(self._peak, limiter.in_flight + limiter.waiting))
         self._peak = 0
-        yield PlacesAsk("", limiter.set_in_flight, limiter.in_flight, self._wanted)
+        self._held = max(limiter.in_flight, min(limiter.max_in_flight, self._wanted))
+        limiter.max_in_flight = min(limiter.max_in_flight, self._held)
+        yield PlacesAsk("", limiter.set_in_flight, self._held, self._wanted)
         waiting = {demand.scope: ceil(demand.calls) for demand in demands}
         is_pool = isinstance(limiter, PoolLimiter)
         for source, member in self._members():
@@ -396,12 +406,16 @@ class LeaseKeeper:
                 names = ("", *member.scopes.by_name)
                 calls = sum(waiting.get(source.key(name), 0) for name in names)
                 wanted = _with_spare(member.in_flight + calls)
-                yield PlacesAsk(key, member.set_in_flight, member.in_flight, wanted)
+                held = max(member.in_flight, min(member.max_in_flight, wanted))
+                member.max_in_flight = min(member.max_in_flight, held)
+                yield PlacesAsk(key, member.set_in_flight, held, wanted)
             for scope in member.scopes.by_name.values():
                 if scope.set_most < inf:
                     calls = waiting.get(source.key(group_of(scope)), 0)
                     wanted = _with_spare(scope.in_flight + calls)
-                    yield PlacesAsk(source.key(scope.name), scope.set_most, scope.in_flight, wanted)
+                    held = max(scope.in_flight, int(min(scope.most, wanted)))
+                    scope.most = min(scope.most, held)
+                    yield PlacesAsk(source.key(scope.name), scope.set_most, held, wanted)
 
     # ---------------------------------------------------------------- what is granted
 
