@@ -136,7 +136,7 @@ class RateLimiterActor(Actor):
         self._shared = shared
         self._exchange: LeaseExchange | None = None
         self._keeper: LeaseKeeper | None = None
-        self._is_draining = False
+        self._is_draining = self._has_stopped = False
         self._estimator = TokenEstimator()
         self._observer = observer
         self._observed = stages_of(observer)
@@ -173,8 +173,9 @@ class RateLimiterActor(Actor):
 
     async def stopped(self) -> None:
         """Return what is leased, if this process ends."""
-        if self._exchange is not None and self._is_draining:
-            await self._exchange.leave()
+        exchange, self._exchange, self._has_stopped = self._exchange, None, True
+        if exchange is not None and self._is_draining:
+            await exchange.leave()
 
     @defers(Complete)
     async def admit(self, message: Complete, slot: ReplySlot[Response]) -> None:
@@ -467,7 +468,7 @@ class RateLimiterActor(Actor):
                 return
             self._timer.cancel()
             self._timer = None
-        if when < inf:
+        if when < inf and not self._has_stopped:
             self._wake_at = when
             self._timer = self.send_at(when, _Wake())
 

@@ -40,15 +40,16 @@ class Limiter(Generic[W]):
 
     Attributes:
         member: the member whose limits they are.
-        max_in_flight: the most calls in flight: `limits.in_flight`, or what is due to this process
-            of it.
+        max_in_flight: the most calls in flight now: `limits.in_flight`, or the part of it that
+            this process has.
+        likely_in_flight: the most calls in flight soon, by estimate.
     """
 
     def __init__(
         self, limits: Limits, now: float, member: str = "", source: BucketSource | None = None
     ) -> None:
         self.member = member
-        self.max_in_flight = limits.in_flight
+        self.max_in_flight = self.likely_in_flight = limits.in_flight
         self._limits = limits
         self._scopes = ScopeTable(limits, now, source)
         self._in_flight = 0
@@ -182,7 +183,7 @@ class Limiter(Generic[W]):
         Raises:
             Impossible: the call exceeds a limit, so that it could never be admitted.
         """
-        places = Places(self._in_flight, self.max_in_flight)
+        places = Places(self._in_flight, self.likely_in_flight)
         return self._scopes.wait(request, places, self._mean_s, now, is_it)
 
     def left(self) -> None:
@@ -349,7 +350,8 @@ class Limiter(Generic[W]):
         Returns:
             The calls that exceed a new limit, removed from their lanes, each with the reason.
         """
-        self._limits, self.max_in_flight = limits, limits.in_flight
+        self._limits = limits
+        self.max_in_flight = self.likely_in_flight = limits.in_flight
         found = self._scopes.change(limits, now)
         return [(cast("W", call.waiting), error) for call, error in found]
 
@@ -363,7 +365,7 @@ class Limiter(Generic[W]):
         wake_at = self.next_at(now)
         return LimiterSnapshot(
             in_flight=self._in_flight,
-            max_in_flight=self.max_in_flight,
+            max_in_flight=self._limits.in_flight,
             waiting=self.waiting,
             next_wake_s=None if wake_at == inf else max(0.0, wake_at - now),
             buckets=tuple(states),
@@ -447,7 +449,7 @@ class Limiter(Generic[W]):
         """Return an independent copy, to simulate with."""
         other: Limiter[Waiting] = Limiter(self._limits, now, self.member)
         other._scopes = self._scopes.copy(now)
-        other.max_in_flight = self.max_in_flight
+        other.max_in_flight = other.likely_in_flight = self.likely_in_flight
         other._in_flight, other._mean_s = self._in_flight, self._mean_s
         other._ended = self._ended
         return other
@@ -463,7 +465,7 @@ class Limiter(Generic[W]):
     def obstacle(self, request: PermitRequest, now: float) -> str:
         """Return which limit delays the next call of a model."""
         scope = self._scopes.of(request.model, now)
-        most = min(self.max_in_flight, scope.max_in_flight)
+        most = min(self._limits.in_flight, scope.max_in_flight)
         if self._in_flight >= self.max_in_flight or scope.in_flight >= most:
             if most == scope.reported_most:
                 return f"the provider's limit of calls in flight ({most:g})"

@@ -1,6 +1,6 @@
 """What the calls that wait need of limits that processes share. Pure (R14)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from math import inf
 from operator import add
@@ -17,6 +17,7 @@ from .pool import Limiting, PoolLimiter
 from .scope import LimitScope
 
 _EPSILON = 1e-9
+_MOST_WHOLE = 256  # calls that are counted one by one
 
 
 @attrs.define
@@ -84,28 +85,50 @@ class LeaseDemand:
         """
         self.order = chain(self.order, (place.waiting.request.cost for place in queue.upcoming()))
 
-    def needed_beyond(self, leased: dict[LeasedBucket, float]) -> dict[str, float]:
-        """Return what the first call needs that is not covered by leases, {limit: amount}.
+    def whole_calls(
+        self, leased: Mapping[LeasedBucket, float], room: Mapping[LeasedBucket, float], most: float
+    ) -> tuple[dict[str, float], dict[str, float], bool]:
+        """Return what the next calls need beyond what is leased, in whole calls.
 
-        Less than that would be of no use before the next exchange.
+        A part of a call that is leased would be of no use before the next exchange.
 
         Args:
             leased: how much is leased of each limit.
+            room: how much more may be leased at a time; the first call may take more.
+            most: the most calls to lease for, those that are covered included.
+
+        Returns:
+            What the first call that is not covered needs of each limit, what all of them need, and
+            whether these are all calls that wait.
         """
         needed = dict.fromkeys(self.buckets, 0.0)
-        for cost in self.order:
-            is_covered = True
-            for bucket, index in self.buckets.items():
-                needed[bucket] += cost[index]
-                if needed[bucket] > leased[bucket] * (1 + _EPSILON):
-                    is_covered = False
-            if not is_covered:
-                return {
-                    bucket.name: amount - leased[bucket]
-                    for bucket, amount in needed.items()
-                    if amount > leased[bucket] * (1 + _EPSILON)
-                }
-        return {}
+        first: dict[str, float] = {}
+        amounts: dict[str, float] = {}
+        for number, cost in enumerate(self.order, 1):
+            if number > most and first:
+                return first, amounts, False
+            more = {bucket: needed[bucket] + cost[index] for bucket, index in self.buckets.items()}
+            missing = {
+                bucket: amount - leased[bucket]
+                for bucket, amount in more.items()
+                if amount > leased[bucket] * (1 + _EPSILON)
+            }
+            if missing and first:
+                if number > _MOST_WHOLE:
+                    break
+                if any(amount > room[bucket] for bucket, amount in missing.items()):
+                    return first, amounts, False
+            if missing:
+                amounts = {bucket.name: amount for bucket, amount in missing.items()}
+                first = first or amounts
+            needed = more
+        else:
+            return first, amounts, True
+        for bucket, index in self.buckets.items():  # so many that a part of one is not much
+            amount = self.totals[index] - leased[bucket]
+            if amount > amounts.get(bucket.name, 0.0):
+                amounts[bucket.name] = min(amount, max(room[bucket], first.get(bucket.name, 0.0)))
+        return first, amounts, False
 
     def add_lane(self, lane: LaneQueue[QueuedCall], part: float) -> None:
         """Add the calls of a lane.

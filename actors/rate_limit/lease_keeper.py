@@ -42,7 +42,9 @@ _LEAST_MARGIN_S, _MOST_MARGIN_S = 0.01, 0.1  # before the end of a lease, at whi
 _RETRY_S = 0.02  # until a lease is asked for again that was not granted
 _USED_S = 60.0  # for which a scope without calls counts as used
 _SPARE_PLACES = 0.25  # of those in use, which are asked for besides
+_GIVEN_BACK = 0.8  # of the places that other processes wait for, when that is reported
 _FEW_PLACES = 4  # beyond twice those in use, which may stay unused until the heartbeat
+_LARGE = 0.25  # of the depth: a part of so large a call is returned rather than held
 _EPSILON = 1e-9
 
 
@@ -65,6 +67,7 @@ class LeaseKeeper:
         self._retry_at: dict[str, float] = {}  # {scope: when to ask for a lease again}
         self._line_until: dict[str, float] = {}  # {scope: when all of its leases can be used}
         self._wanted = 0  # places that were asked for
+        self._held = 0  # calls in flight that were reported
         self._peak = 0  # calls in flight or waiting since then
         self._spare_since = inf  # when more places were granted than are needed
         self._uncorrected_since = inf
@@ -80,13 +83,13 @@ class LeaseKeeper:
             now: the current time.
         """
         limiter, leased = self._limiter, self.leased
-        most = leased.most("", limiter.set_in_flight)
-        limiter.max_in_flight = int(most)
+        limiter.max_in_flight = _places(leased, "", limiter)
+        limiter.likely_in_flight = _likely(leased, limiter)
         for source, member in self._members():
-            if isinstance(limiter, PoolLimiter):
-                own = member.set_in_flight
-                is_own = own < limiter.set_in_flight
-                member.max_in_flight = int(leased.most(source.key(""), own)) if is_own else own
+            is_own = member.set_in_flight < limiter.set_in_flight
+            if is_own and isinstance(limiter, PoolLimiter):
+                member.max_in_flight = _places(leased, source.key(""), member)
+                member.likely_in_flight = _likely(leased, member)
             for scope in member.scopes.by_name.values():
                 source.attach(scope)
                 scope.set_part(self.leased.part(source.key(group_of(scope))), now)
@@ -151,7 +154,8 @@ class LeaseKeeper:
                 line_at = self._line_at(limiter.scopes.key(group_of(scope)))
                 at = min(at, max(scope.unleased_ready_at(cost, now), line_at))
             elif len(scope.queue) > 1 and not self._is_covered:
-                at = min(at, self._ends_at(scope) - self._margin_s)
+                key = limiter.scopes.key(group_of(scope))
+                at = min(at, max(_ends_at(scope) - self._margin_s, self._line_at(key)))
         return at
 
     def _pool_due_at(self, limiter: PoolLimiter[Waiting], now: float) -> float:
@@ -171,7 +175,9 @@ class LeaseKeeper:
                     ready_at = scope.unleased_ready_at(request.cost, now)
                     at = min(at, max(ready_at, self._line_at(key)))
             elif not self._is_covered and len(queue) > 1:
-                at = min(at, min(self._ends_at(scope) for _, scope in open_) - self._margin_s)
+                for name, scope in open_:
+                    key = MemberLimits(self.leased, name).key(group_of(scope))
+                    at = min(at, max(_ends_at(scope) - self._margin_s, self._line_at(key)))
         if any(True for _ in limiter.renewals_at(now)) and not self._is_covered:
             at = min(at, max(now, self.leased.asked_at + _RETRY_S))
         return at
@@ -182,13 +188,6 @@ class LeaseKeeper:
         until = self._line_until.get(scope, -inf) - lead_s
         return max(until, self._retry_at.get(scope, -inf))
 
-    def _ends_at(self, scope: LimitScope) -> float:
-        """Return when the first of the leases of a scope ends."""
-        ends = (
-            limit.bucket.ends_at for limit in scope.every if isinstance(limit.bucket, LeasedBucket)
-        )
-        return min(ends, default=inf)
-
     def _places_due_at(self, now: float) -> float:
         limiter = self._limiter
         most = limiter.max_in_flight
@@ -196,6 +195,8 @@ class LeaseKeeper:
         self._peak = max(self._peak, needed)
         if most >= limiter.set_in_flight and self.leased.processes <= 1:
             return inf
+        if self._held > most and limiter.in_flight <= max(most, _GIVEN_BACK * self._held):
+            return now  # others wait for what has ended since
         if limiter.in_flight >= most < limiter.set_in_flight and limiter.waiting:
             return now if self._wanted < needed else inf
         if most > 2 * needed + _FEW_PLACES:
@@ -296,7 +297,7 @@ class LeaseKeeper:
         for bucket in list(active):
             need, there = needed.get(bucket, 0.0), bucket.leased(now)
             # Some is lost already, and the rest would be while it waits for more.
-            is_lost = bucket.depth < need > there and bucket.ends_at <= now
+            is_lost = _LARGE * bucket.depth < need > there and bucket.ends_at <= now
             if is_lost:
                 need = 0.0
             if now >= bucket.idle_since + _IDLE_S or is_lost:
@@ -362,37 +363,41 @@ class LeaseKeeper:
         now: float,
     ) -> LeaseAsk | None:
         """Return what to lease for the calls of one scope; None if nothing, or not yet."""
-        amounts: dict[str, float] = {}
-        first: dict[str, float] = {}
-        is_due, margin_s = False, self._margin_s + _TOGETHER_S
-        before = {bucket: rest[bucket] for bucket in demand.buckets}
+        leased, before = self.leased, {bucket: rest[bucket] for bucket in demand.buckets}
+        is_due, is_short, ends_at = False, False, -inf
+        room: dict[LeasedBucket, float] = {}
         for bucket, index in demand.buckets.items():
-            there, wanted = rest[bucket], part * demand.totals[index]
             needs = 0.0 if demand.first is None else demand.first[index]
-            wanted = max(needs, wanted)
-            missing = needs - there
-            if missing > _EPSILON * needs:
-                is_due = True
-            if wanted > there * (1 + _EPSILON):
-                is_due = is_due or bucket.ends_at - margin_s <= now
+            wanted = max(needs, part * demand.totals[index])
+            there = rest[bucket]
+            is_due = is_due or needs > there * (1 + _EPSILON)
+            is_short = is_short or wanted > there * (1 + _EPSILON)
+            ends_at = max(ends_at, bucket.ends_at)
             rest[bucket] = max(0.0, there - wanted)
-            more = wanted + ahead.get(bucket, 0.0) - there
-            if more > _EPSILON * wanted:
-                amounts[bucket.name] = more
-        if not is_due or not amounts:
+            room[bucket] = leased.room(bucket, demand.scope, now)
+        if not (is_due or (is_short and ends_at - self._margin_s - _TOGETHER_S <= now)):
             return None
-        if demand.first is not None:
-            first = demand.needed_beyond(before)
-            for name, amount in first.items():
-                amounts[name] = max(amount, amounts.get(name, 0.0))
-        return LeaseAsk(demand.scope, amounts, first)
+        most = max(1.0, part * demand.calls)
+        first, amounts, are_all = demand.whole_calls(before, room, most)
+        if are_all:
+            for bucket, amount in ahead.items():
+                amounts[bucket.name] = amounts.get(bucket.name, 0.0) + amount
+        if not amounts:
+            return None
+        return LeaseAsk(demand.scope, amounts, first if demand.first is not None else {})
 
     def _places(self, demands: Sequence[LeaseDemand]) -> Iterator[PlacesAsk]:
-        """Yield the calls in flight, as far as their number is limited."""
+        """Yield the calls in flight, as far as their number is limited.
+
+        No more than what is reported as held come to be in flight before the grant arrives: the
+        store may give all other places to other processes.
+        """
         limiter = self._limiter
         self._wanted = _with_spare(max(self._peak, limiter.in_flight + limiter.waiting))
         self._peak = 0
-        yield PlacesAsk("", limiter.set_in_flight, limiter.in_flight, self._wanted)
+        self._held = max(limiter.in_flight, min(limiter.max_in_flight, self._wanted))
+        limiter.max_in_flight = min(limiter.max_in_flight, self._held)
+        yield PlacesAsk("", limiter.set_in_flight, self._held, self._wanted)
         waiting = {demand.scope: ceil(demand.calls) for demand in demands}
         is_pool = isinstance(limiter, PoolLimiter)
         for source, member in self._members():
@@ -401,12 +406,16 @@ class LeaseKeeper:
                 names = ("", *member.scopes.by_name)
                 calls = sum(waiting.get(source.key(name), 0) for name in names)
                 wanted = _with_spare(member.in_flight + calls)
-                yield PlacesAsk(key, member.set_in_flight, member.in_flight, wanted)
+                held = max(member.in_flight, min(member.max_in_flight, wanted))
+                member.max_in_flight = min(member.max_in_flight, held)
+                yield PlacesAsk(key, member.set_in_flight, held, wanted)
             for scope in member.scopes.by_name.values():
                 if scope.set_most < inf:
                     calls = waiting.get(source.key(group_of(scope)), 0)
                     wanted = _with_spare(scope.in_flight + calls)
-                    yield PlacesAsk(source.key(scope.name), scope.set_most, scope.in_flight, wanted)
+                    held = max(scope.in_flight, int(min(scope.most, wanted)))
+                    scope.most = min(scope.most, held)
+                    yield PlacesAsk(source.key(scope.name), scope.set_most, held, wanted)
 
     # ---------------------------------------------------------------- what is granted
 
@@ -424,19 +433,19 @@ class LeaseKeeper:
         for lease in grant.leases:
             until = now + (lease.amount - lease.at_once) / lease.rate
             self._line_until[lease.scope] = max(until, self._line_until.get(lease.scope, until))
-        self._note_starved(asked.ask, now)
+        self._note_starved(asked.ask, grant, now)
         self._refuse_elsewhere(grant.refusals, now)
         self._weigh(grant)
         self._is_covered = False
         self.attach(now)
 
-    def _note_starved(self, ask: LimitAsk, now: float) -> None:
+    def _note_starved(self, ask: LimitAsk, grant: LimitGrant, now: float) -> None:
         """Wait before a lease is asked for again that was not granted."""
         self._retry_at.clear()
+        granted = {(lease.scope, lease.limit): lease.amount for lease in grant.leases}
         for lease in ask.leases:
             for name, amount in lease.first.items():
-                bucket = self.leased.find(name)
-                if bucket is not None and bucket.leased(now) < amount * (1 - _EPSILON):
+                if granted.get((lease.scope, name), 0.0) < amount * (1 - _EPSILON):
                     self._retry_at[lease.scope] = now + _RETRY_S
 
     def _refuse_elsewhere(self, refusals: Sequence[SharedRefusal], now: float) -> None:
@@ -502,6 +511,23 @@ class LeaseKeeper:
                 yield MemberLimits(self.leased, name), member
         else:
             yield MemberLimits(self.leased), limiter
+
+
+def _places(leased: LeasedLimits, scope: str, limiter: Limiting[Waiting]) -> int:
+    """Return the most calls in flight here, as far as they are granted."""
+    return int(leased.most(scope, limiter.set_in_flight))
+
+
+def _likely(leased: LeasedLimits, limiter: Limiting[Waiting]) -> int:
+    """Return the most calls in flight here when the processes have what they need."""
+    even = limiter.set_in_flight // max(1, leased.processes)
+    return max(1, even, limiter.max_in_flight)
+
+
+def _ends_at(scope: LimitScope) -> float:
+    """Return when all leases of a scope can be used up."""
+    ends = (limit.bucket.ends_at for limit in scope.every if isinstance(limit.bucket, LeasedBucket))
+    return max(ends, default=inf)
 
 
 def _is_short(scope: LimitScope, cost: Sequence[float], now: float) -> bool:

@@ -370,6 +370,14 @@ class LeasedBucket(Bucket):
 
     # ----------------------------------------------------------------
 
+    def spare(self, now: float) -> float:
+        """Return how much of the shared bucket is not leased by any process, as far as known.
+
+        Args:
+            now: the current time.
+        """
+        return max(0.0, self.depth - self._missing(now))
+
     def _missing(self, now: float) -> float:
         return max(0.0, (self._full_at - now) * self.rate)
 

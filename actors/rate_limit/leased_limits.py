@@ -70,6 +70,7 @@ class _TakenSoFar:
 
 
 _AVERAGED_S = 0.5
+_WINDOW_S = 0.2  # of its limits that is leased at a time, of all processes together
 
 
 @final
@@ -90,6 +91,7 @@ class LeasedLimits:
         asked: the last question, while it has no answer; None otherwise.
         active: the buckets of which something is leased or to be reported; a bucket adds itself.
         parts: the part of the limits of a scope that is due to this process, {scope: part}.
+        windows: seconds of the limits of a scope that are leased at a time, {scope: seconds}.
         places: the most calls in flight here, {scope: number}.
         pauses: until when the provider refuses calls of a scope, by reports of other processes.
         is_divided: whether the store is away, and the limits are divided by the processes.
@@ -107,6 +109,7 @@ class LeasedLimits:
         self.asked: AskedLeases | None = None
         self.active: set[LeasedBucket] = set()
         self.parts: dict[str, float] = {}
+        self.windows: dict[str, float] = {}
         self.places: dict[str, int] = {}
         self.pauses: dict[str, float] = {}
         self.is_divided = False
@@ -273,6 +276,7 @@ class LeasedLimits:
                 bucket.rejoin()
         self.processes = grant.workers
         self.parts |= grant.parts
+        self.windows |= grant.windows
         self.places |= grant.places
         for lease in grant.leases:
             known = self.find(lease.limit)
@@ -297,6 +301,18 @@ class LeasedLimits:
         """
         known = self.parts.get(scope)
         return 1.0 / max(1, self.processes) if known is None else known
+
+    def room(self, bucket: LeasedBucket, scope: str, now: float) -> float:
+        """Return how much of a limit is leased at a time, by estimate.
+
+        Args:
+            bucket: the bucket of the limit.
+            scope: the scope that the lease is for.
+            now: the current time.
+        """
+        part = self.part(scope)
+        window_s = self.windows.get(scope, _WINDOW_S * part)
+        return max(window_s * bucket.rate, part * bucket.spare(now) / 2)
 
     def divide(self, phase: float, now: float) -> bool:
         """Go on without the store, with a part of each limit: as many as there were processes.

@@ -67,8 +67,9 @@ class PoolLimiter(Generic[W]):
             without sharing.
 
     Attributes:
-        max_in_flight: the most calls in flight: `limits.in_flight`, or what is due to this process
-            of it.
+        max_in_flight: the most calls in flight now: `limits.in_flight`, or the part of it that
+            this process has.
+        likely_in_flight: the most calls in flight soon, by estimate.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class PoolLimiter(Generic[W]):
         now: float,
         source_of: Callable[[str], BucketSource] | None = None,
     ) -> None:
-        self.max_in_flight = limits.in_flight
+        self.max_in_flight = self.likely_in_flight = limits.in_flight
         self._own = {member.name: member.limits for member in members}
         self._health = health
         self._limits = limits
@@ -206,7 +207,7 @@ class PoolLimiter(Generic[W]):
         before = before_in(queue, request, now, is_it)
         members = [member.bounds(request.model, now) for member in self._members.values()]
         bounds = bounds_together(members)
-        bounds.places.append(Places(self.in_flight, self.max_in_flight))
+        bounds.places.append(Places(self.in_flight, self.likely_in_flight))
         return wait_for(bounds, before, request.cost, self.mean_s)
 
     def left(self) -> None:
@@ -276,7 +277,7 @@ class PoolLimiter(Generic[W]):
     def change(self, limits: Limits, now: float) -> list[tuple[W, Impossible]]:
         """Replace the limits of all members without limits of their own; see `Limiter.change`."""
         before, self._limits = self._limits, limits
-        self.max_in_flight = limits.in_flight
+        self.max_in_flight = self.likely_in_flight = limits.in_flight
         for name, own in self._own.items():
             if own is None:
                 self._members[name].change(limits, now)
@@ -325,7 +326,7 @@ class PoolLimiter(Generic[W]):
         wake_at = now if isinstance(found, tuple) else found
         return LimiterSnapshot(
             in_flight=self.in_flight,
-            max_in_flight=self.max_in_flight,
+            max_in_flight=self._limits.in_flight,
             waiting=self.waiting,
             next_wake_s=None if wake_at == inf else max(0.0, wake_at - now),
             buckets=tuple(buckets),
@@ -360,7 +361,7 @@ class PoolLimiter(Generic[W]):
     def obstacle(self, request: PermitRequest, now: float) -> str:
         """Return what delays the next call of a model at the member that can serve it first."""
         if self.in_flight >= self.max_in_flight:
-            return f"the limit of calls in flight ({self.max_in_flight:g})"
+            return f"the limit of calls in flight ({self._limits.in_flight:g})"
         names, _ = self._health.may_serve(request.model, now)
         if not names:
             return "a member of the pool that works"
@@ -536,7 +537,7 @@ class PoolLimiter(Generic[W]):
         """Return an independent copy, to simulate with; the health stays as it is."""
         members = [PoolMember(name=name, limits=own) for name, own in self._own.items()]
         other: PoolLimiter[Waiting] = PoolLimiter(members, self._health, self._limits, now)
-        other.max_in_flight = self.max_in_flight
+        other.max_in_flight = other.likely_in_flight = self.likely_in_flight
         other._members = {name: member.copy(now) for name, member in self._members.items()}
         other._spread = self._spread.copy()
         other._queues = {name: queue.copy() for name, queue in self._queues.items()}

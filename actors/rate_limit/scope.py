@@ -163,6 +163,7 @@ class LimitScope:
         """
         other = copy.copy(self)
         other.limits = [limit.copy(now) for limit in self.limits]
+        other.most = max(1, self.most)  # other processes will give places back
         other.every = [*shared, *other.limits]
         other.learned = copy.deepcopy(self.learned)
         other.pace = copy.deepcopy(self.pace)
@@ -422,7 +423,7 @@ class LimitScope:
             pauses += learned.pauses(now)
         if self.pace is not None:
             flows.append(self.pace.flow(_REQUESTS, now))
-        most = self.max_in_flight
+        most = max(1, self.max_in_flight)
         return Bounds(flows, pauses, [] if most == inf else [Places(self.in_flight, most)])
 
     def size(self, cost: Cost) -> float:
