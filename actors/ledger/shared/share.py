@@ -13,7 +13,7 @@ import attrs
 
 from .exchange import GRANTED, CellNeed, CellTotal, CellUse, LedgerAnswer, LedgerAsk
 
-_MOST_USES = 500  # of a question, beside those that calls need: some milliseconds of the server
+_MOST_USES = 200  # of a question, beside those that calls need: some milliseconds of the server
 _MOST_TOTALS = 20_000  # that are remembered
 
 Attempt = tuple[str, int]
