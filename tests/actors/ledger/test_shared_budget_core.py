@@ -141,17 +141,15 @@ class World:
 def conversation(seed, *, may_lose):
     """Return random steps: drawn from a seed, because chosen ones seldom come to the limit."""
     random = Random(seed)
-    kinds = {"reserve": 10, "exchange": 8, "unheard": 3, "end": 4, "die": 1, "start": 1}
+    kinds = {"reserve": 10, "exchange": 11, "end": 4, "die": 1, "start": 1}
     kinds |= {"again": 3, "later": 2, "lose": may_lose}
     amounts = random.choice([3, 20, 60])
     for what in random.choices(list(kinds), list(kinds.values()), k=random.randrange(60)):
         match what:
             case "reserve":
                 value = random.randint(0, amounts)
-            case "unheard":
-                what, value = "exchange", random.choice(["ask", "answer"])
             case "exchange":
-                value = ""
+                value = random.choice(["ask", "answer", "", "", "", "", "", ""])
             case "end":
                 value = random.randint(0, 4)
             case "later":
