@@ -171,7 +171,8 @@ class BudgetShare:
         self._epoch = answer.epoch
         if answer.verdicts:
             self._decide(answer.verdicts)
-        if not self.must_report_all:
+        # What a new state has is not all until it decides; it may be lost before that, too.
+        if not self.must_report_all and not answer.opens_in_s:
             for cell, total in answer.totals.items():
                 self.totals.pop(cell, None)
                 self.totals[cell] = total
