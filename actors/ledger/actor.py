@@ -234,9 +234,11 @@ class LedgerActor(Actor):
         """Let calls go on when they are reserved for in all processes that share the budgets."""
         refusals = await self._accounts.confirm([call.account.key for call in calls])
         for call, refusal in zip(calls, refusals, strict=True):
+            if call.slot.done:
+                continue  # and its reservation has ended
             if refusal is None:
                 self._ready.append(call)
-            elif not call.slot.done:
+            else:
                 call.slot.fail(refusal)  # which ends its reservation
         self._wake()
 

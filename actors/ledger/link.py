@@ -31,6 +31,7 @@ _BEAT_S = 1.0  # between two exchanges of a process that has nothing to say
 _HOLD_S = 5.0  # for which calls wait for a store that is away, such as one that is restarted
 _LONGEST_DELAY_S = 1.0  # between two tries
 _MOST_WATCHED = 500
+_MOST_BEAT = 50
 _LEAVE_S = 1.0
 _log = get_logger("callsheet.actors")
 
@@ -69,7 +70,7 @@ class LedgerLink:
         self._lock = trio.Lock()  # held by the task that asks
         self._news = trio.Event()
         self._is_checked = False
-        self._unusable: StorageError | None = None  # for good
+        self._unusable: StorageError | None = None  # until it is another server
         self._error: StorageError | None = None  # of the last exchange
         self._away_since = inf
         self._retry_at = -inf
@@ -109,7 +110,7 @@ class LedgerLink:
             if beat_at > _now() and not self._has_changes:
                 continue
             beat_at = _now() + _BEAT_S
-            if self.is_needed and self._unusable is None:
+            if self.is_needed:
                 with suppress(StorageError):
                     await self._report()
 
@@ -119,7 +120,7 @@ class LedgerLink:
         Args:
             is_last: whether nobody uses the ledger after this.
         """
-        if not self.is_needed or self._unusable is not None or self._retry_at > _now():
+        if not self.is_needed or self._error is not None:
             return
         with trio.move_on_after(_LEAVE_S), suppress(StorageError):
             async with self._lock:
@@ -168,7 +169,7 @@ class LedgerLink:
         Args:
             cells: the names of the cells.
         """
-        if self._unusable is None and self._retry_at <= _now():
+        if self._retry_at <= _now():
             with trio.move_on_after(_LEAVE_S), suppress(StorageError):
                 async with self._lock:
                     await self._exchange(cells[:_MOST_WATCHED])
@@ -182,13 +183,16 @@ class LedgerLink:
         return bool(self.reports) or self.share.has_changes
 
     async def _report(self) -> None:
-        async with self._lock:
-            if self._retry_at > _now():
+        # The totals that were not heard of for longest, for the states of budgets.
+        watched = tuple(islice(self.share.totals, _MOST_BEAT))
+        while True:
+            async with self._lock:  # between two questions, calls may ask
+                if self._retry_at > _now():
+                    return
+                await self._exchange(watched)
+            if not self.share.has_changes:
                 return
-            # The totals that were not heard of for longest, for the states of budgets.
-            await self._exchange(tuple(islice(self.share.totals, 50)))
-            while self.share.has_changes:
-                await self._exchange()
+            watched = ()
 
     def _take(self) -> None:
         while self.reports:
@@ -235,7 +239,7 @@ class LedgerLink:
         except UnsuitableServer as error:
             self._unusable = error
             raise
-        self._is_checked = True
+        self._is_checked, self._unusable = True, None
 
     def _given_up(self) -> CallFailed | None:
         """Return the error of a call that does not wait any longer for the store."""
@@ -245,8 +249,8 @@ class LedgerLink:
         return None if error is None else store_unavailable(error)
 
     def _failed(self, error: StorageError) -> None:
-        if isinstance(error, UnsuitableServer | DamagedFile):
-            self._unusable = error
+        self._is_checked = False  # it may be another server when it is back
+        self._unusable = error if isinstance(error, UnsuitableServer | DamagedFile) else None
         if self._error is None:
             self._away_since = _now()
             _log.warning("shared_budgets_unavailable", store=self._store.name, error=str(error))

@@ -95,6 +95,8 @@ class SharedLedger:
             unverified: what `unverified` was before the commit.
         """
         wants = [(attempt, self._wanted(book, attempt)) for attempt in reserved]
+        for key, number in ended:
+            self._needs.pop((key, number or 1), None)
         if is_written:
             try:
                 report = self._report(book, file, has_all, unverified)
@@ -168,7 +170,10 @@ class SharedLedger:
     def _error(self, attempt: Attempt, found: CellNeed | CallFailed | None) -> CallFailed | None:
         if not isinstance(found, CellNeed):
             return found
-        needs = [one for one in self._needs[attempt] if one.budget.cell(one.name) == found.cell]
+        known = self._needs.get(attempt, ())
+        needs = [one for one in known if one.budget.cell(one.name) == found.cell]
+        if not needs:
+            return None  # the call has ended
         need = min(needs, key=lambda one: one.budget.usd)
         total = self.link.share.totals.get(found.cell)
         used = need.budget.usd if total is None else _usd(total.used)

@@ -209,6 +209,8 @@ class ValkeyClient:
                 f"it forgets keys when its memory is full (maxmemory-policy {policy})",
                 "set maxmemory-policy noeviction",
             )
+        if found.get("loading", "0") != "0":  # until then, the log of its commands seems to be off
+            raise ServerAway(self.name, "it is starting, and loads its data", "wait")
         if keeps and found.get("aof_enabled") != "1":
             raise UnsuitableServer(
                 self.name,

@@ -48,16 +48,7 @@ local function text(number)
   return string.format('%.17g', number)
 end
 
-local function pack(...)
-  local fields = { ... }
-  for position, field in ipairs(fields) do
-    fields[position] = type(field) == 'table' and text(field[1]) .. ' ' .. text(field[2])
-      or (type(field) == 'number' and text(field) or field)
-  end
-  return table.concat(fields, ' ')
-end
-
-local function unpack_numbers(packed)
+local function numbers(packed)
   local found = {}
   for field in string.gmatch(packed, '%S+') do
     found[#found + 1] = tonumber(field)
@@ -66,49 +57,75 @@ local function unpack_numbers(packed)
 end
 
 -- ---------------------------------------------------------------- cells
+-- A cell is a hash: "total" has used, reserved and maybe; "by:CONTRIBUTOR" has version, used,
+-- reserved and whether that is maybe; "others:CONTRIBUTOR" what it knew of others before a loss.
+-- Each cell is read and written once.
+
+local contributor = ask.contributor
+local cells = {} -- {name: cell}
 
 local function cell_key(name)
   return root .. ':cell:' .. name
 end
 
-local totals = {} -- {cell: {used, reserved, maybe}}, as they are in the server
+local function read_use(packed)
+  local f = numbers(packed)
+  return { version = f[1], used = { f[2], f[3] }, reserved = { f[4], f[5] }, is_maybe = f[6] == 1 }
+end
 
-local function total_of(name)
-  local found = totals[name]
+local function cell_of(name)
+  local found = cells[name]
   if not found then
-    local packed = redis.call('HGET', cell_key(name), 'total')
-    if packed then
-      local f = unpack_numbers(packed)
-      found = { used = { f[1], f[2] }, reserved = { f[3], f[4] }, maybe = { f[5], f[6] } }
-    else
-      found = { used = NONE, reserved = NONE, maybe = NONE }
-    end
-    totals[name] = found
+    local packed = redis.call('HMGET', cell_key(name), 'total', 'by:' .. contributor, 'has_others')
+    local f = packed[1] and numbers(packed[1]) or { 0, 0, 0, 0, 0, 0 }
+    found = {
+      used = { f[1], f[2] }, reserved = { f[3], f[4] }, maybe = { f[5], f[6] },
+      by = {}, changed = {}, has_others = packed[3] ~= false,
+    }
+    found.by[contributor] = packed[2] and read_use(packed[2])
+    cells[name] = found
   end
   return found
 end
 
-local function save_total(name)
-  local found = totals[name]
-  redis.call('HSET', cell_key(name), 'total', pack(found.used, found.reserved, found.maybe))
-end
-
-local function use_of(name, contributor)
-  local packed = redis.call('HGET', cell_key(name), 'by:' .. contributor)
-  if not packed then
-    return nil
+local function use_of(name, who)
+  local cell = cell_of(name)
+  if cell.by[who] == nil then
+    local packed = redis.call('HGET', cell_key(name), 'by:' .. who)
+    cell.by[who] = packed and read_use(packed)
   end
-  local f = unpack_numbers(packed)
-  return { version = f[1], used = { f[2], f[3] }, reserved = { f[4], f[5] }, is_maybe = f[6] == 1 }
+  return cell.by[who] or nil
 end
 
-local function save_use(name, contributor, own)
-  redis.call('HSET', cell_key(name), 'by:' .. contributor,
-    pack(own.version, own.used, own.reserved, own.is_maybe and 1 or 0))
+local function change(name, who, own) -- and the total of the cell
+  local cell = cell_of(name)
+  cell.by[who], cell.changed[who], cell.is_changed = own, true, true
 end
 
-local function open_key(contributor)
-  return root .. ':open:' .. contributor
+local function save(name)
+  local cell = cells[name]
+  if cell and cell.is_changed then
+    local fields = {
+      'total', string.format('%.0f %.0f %.0f %.0f %.0f %.0f', cell.used[1], cell.used[2],
+        cell.reserved[1], cell.reserved[2], cell.maybe[1], cell.maybe[2]),
+    }
+    for who in pairs(cell.changed) do
+      local own = cell.by[who]
+      fields[#fields + 1] = 'by:' .. who
+      fields[#fields + 1] = string.format('%.0f %.0f %.0f %.0f %.0f %d', own.version,
+        own.used[1], own.used[2], own.reserved[1], own.reserved[2], own.is_maybe and 1 or 0)
+    end
+    redis.call('HSET', cell_key(name), unpack(fields))
+    cell.changed, cell.is_changed = {}, false
+  end
+  if cell and cell.keep_s then
+    redis.call('EXPIRE', cell_key(name), cell.keep_s)
+    cell.keep_s = nil
+  end
+end
+
+local function open_key(who) -- the cells in which something of it is reserved
+  return root .. ':open:' .. who
 end
 
 -- ---------------------------------------------------------------- processes
@@ -124,21 +141,19 @@ local function process_of(name)
   return { number = tonumber(number), contributor = contributor }
 end
 
-local function move(contributor, is_maybe)
-  for _, name in ipairs(redis.call('SMEMBERS', open_key(contributor))) do
-    local own = use_of(name, contributor)
+local function move(who, is_maybe)
+  for _, name in ipairs(redis.call('SMEMBERS', open_key(who))) do
+    local own, cell = use_of(name, who), cell_of(name)
     if own and own.is_maybe ~= is_maybe then
-      local total = total_of(name)
       if is_maybe then
-        total.reserved = less(total.reserved, own.reserved)
-        total.maybe = add(total.maybe, own.reserved)
+        cell.reserved = less(cell.reserved, own.reserved)
+        cell.maybe = add(cell.maybe, own.reserved)
       else
-        total.maybe = less(total.maybe, own.reserved)
-        total.reserved = add(total.reserved, own.reserved)
+        cell.maybe = less(cell.maybe, own.reserved)
+        cell.reserved = add(cell.reserved, own.reserved)
       end
       own.is_maybe = is_maybe
-      save_use(name, contributor, own)
-      save_total(name)
+      change(name, who, own)
     end
   end
 end
@@ -178,7 +193,6 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', text(now))) do
   end_process(name)
 end
 
-local contributor = ask.contributor
 local process = process_of(ask.process)
 local opens_in_s = math.max(0, opens_at - now)
 local ledger = root .. ':ledger:' .. contributor
@@ -188,101 +202,102 @@ local is_ended = known[3] == '1'
 local verdicts = {}
 
 local function note_lost(name)
-  local others, reported, found = {}, NONE, false
+  save(name)
+  local others, used, reported, missing = {}, {}, NONE, NONE
   local fields = redis.call('HGETALL', cell_key(name))
-  local used = {}
   for position = 1, #fields, 2 do
     local kind, who = string.match(fields[position], '^(%l+):(.*)$')
-    local f = kind and unpack_numbers(fields[position + 1])
+    local f = kind and numbers(fields[position + 1])
     if kind == 'by' then
       used[who] = { f[2], f[3] }
-      if who ~= LOST then
-        reported = add(reported, used[who])
-      end
+      reported = who == LOST and reported or add(reported, used[who])
     elseif kind == 'others' then
-      others[who], found = { f[1], f[2] }, true
+      others[who] = { f[1], f[2] }
       redis.call('HDEL', cell_key(name), fields[position])
     end
   end
-  if found then
-    local missing = NONE
-    for who, amount in pairs(others) do
-      local lacks = add(less(amount, reported), used[who] or NONE)
-      if above(lacks, missing) then
-        missing = lacks
-      end
-    end
-    redis.call('HDEL', cell_key(name), 'has_others')
-    local lost = use_of(name, LOST) or { version = 0, used = NONE, reserved = NONE }
-    if above(missing, lost.used) then
-      local total = total_of(name)
-      total.used = add(total.used, less(missing, lost.used))
-      lost.used = missing
-      save_total(name)
-    end
-    save_use(name, LOST, lost)
+  redis.call('HDEL', cell_key(name), 'has_others')
+  for who, amount in pairs(others) do
+    local lacks = add(less(amount, reported), used[who] or NONE)
+    missing = above(lacks, missing) and lacks or missing
   end
+  local cell = cell_of(name)
+  local lost = use_of(name, LOST) or { version = 0, used = NONE, reserved = NONE }
+  cell.has_others = false
+  if above(missing, lost.used) then
+    cell.used = add(cell.used, less(missing, lost.used))
+    lost.used = missing
+  end
+  change(name, LOST, lost)
 end
+
+local opened, closed = {}, {} -- {cell: whether something is reserved now, or was}
 
 local function report(use)
   local name = use.cell
+  local cell, own = cell_of(name), use_of(name, contributor)
+  cell.keep_s = use.keep_s
   if not is_none(use.others) then
-    redis.call('HSET', cell_key(name), 'others:' .. contributor, pack(use.others), 'has_others', 1)
+    redis.call('HSET', cell_key(name), 'has_others', 1, 'others:' .. contributor,
+      string.format('%.0f %.0f', use.others[1], use.others[2]))
+    cell.has_others = true
   end
-  local own = use_of(name, contributor)
-  if not own or ask.version >= own.version then
-    own = own or { used = NONE, reserved = NONE, is_maybe = false }
-    local total = total_of(name)
-    total.used = add(total.used, less(use.used, own.used))
-    total.reserved = add(total.reserved, use.reserved)
-    if own.is_maybe then
-      total.maybe = less(total.maybe, own.reserved)
-    else
-      total.reserved = less(total.reserved, own.reserved)
-    end
-    save_total(name)
-    save_use(name, contributor,
-      { version = ask.version, used = use.used, reserved = use.reserved, is_maybe = false })
-    if is_none(use.reserved) then
-      redis.call('SREM', open_key(contributor), name)
-    else
-      redis.call('SADD', open_key(contributor), name)
-    end
+  if own and ask.version < own.version then
+    return
   end
-  redis.call('EXPIRE', cell_key(name), use.keep_s)
+  own = own or { used = NONE, reserved = NONE, is_maybe = false }
+  cell.used = add(cell.used, less(use.used, own.used))
+  cell.reserved = add(cell.reserved, use.reserved)
+  if own.is_maybe then
+    cell.maybe = less(cell.maybe, own.reserved)
+  else
+    cell.reserved = less(cell.reserved, own.reserved)
+  end
+  if is_none(use.reserved) then
+    closed[name] = not is_none(own.reserved) or nil
+  else
+    opened[name] = true
+  end
+  change(name, contributor,
+    { version = ask.version, used = use.used, reserved = use.reserved, is_maybe = false })
 end
 
 local function decide(want)
-  local adds = {}
   for position, need in ipairs(want) do
-    local own = use_of(need.cell, contributor)
+    local cell, own = cell_of(need.cell), use_of(need.cell, contributor)
     local is_in = is_ended or (own and own.version > ask.version)
-    local amount = is_in and NONE or need.amount
-    if above(add(total_of(need.cell).used, amount), need.most) then
+    need.amount = is_in and NONE or need.amount
+    if above(add(cell.used, need.amount), need.most) then
       return position - 1
     end
-    if not is_none(amount) then
-      adds[#adds + 1] = { name = need.cell, amount = amount, own = own, keep_s = need.keep_s }
-    end
   end
-  for _, one in ipairs(adds) do
-    local own = one.own
-      or { version = ask.version, used = NONE, reserved = NONE, is_maybe = false }
-    own.used, own.reserved = add(own.used, one.amount), add(own.reserved, one.amount)
-    local total = total_of(one.name)
-    total.used, total.reserved = add(total.used, one.amount), add(total.reserved, one.amount)
-    save_use(one.name, contributor, own)
-    save_total(one.name)
-    redis.call('SADD', open_key(contributor), one.name)
-    redis.call('EXPIRE', cell_key(one.name), one.keep_s)
+  for _, need in ipairs(want) do
+    if not is_none(need.amount) then
+      local name, cell = need.cell, cell_of(need.cell)
+      local own = use_of(name, contributor)
+        or { version = ask.version, used = NONE, reserved = NONE, is_maybe = false }
+      own.used, own.reserved = add(own.used, need.amount), add(own.reserved, need.amount)
+      cell.used, cell.reserved = add(cell.used, need.amount), add(cell.reserved, need.amount)
+      cell.keep_s = need.keep_s
+      opened[name], closed[name] = true, nil
+      change(name, contributor, own)
+    end
   end
   return -1
 end
 
-local cells, is_cell = {}, {}
+local function note_open()
+  for command, names in pairs({ SADD = opened, SREM = closed }) do
+    for name in pairs(names) do
+      redis.call(command, open_key(contributor), name)
+    end
+  end
+end
+
+local names, is_named = {}, {}
 local function note_cell(name)
-  if not is_cell[name] then
-    is_cell[name], cells[#cells + 1] = true, name
+  if not is_named[name] then
+    is_named[name], names[#names + 1] = true, name
   end
 end
 for _, use in ipairs(ask.uses) do
@@ -313,8 +328,8 @@ if not process or ask.number > process.number then
     end
   end
   if opens_in_s == 0 and (ask.epoch == '' or ask.epoch == epoch) then
-    for _, name in ipairs(cells) do
-      if redis.call('HEXISTS', cell_key(name), 'has_others') == 1 then
+    for _, name in ipairs(names) do
+      if cell_of(name).has_others then
         note_lost(name)
       end
     end
@@ -322,12 +337,15 @@ if not process or ask.number > process.number then
       verdicts[#verdicts + 1] = decide(want)
     end
   end
+  note_open()
   if ask.leaves then
     end_process(ask.process)
     if ask.is_last and not is_ended and redis.call('SCARD', open_key(contributor)) == 0 then
       redis.call('HSET', ledger, 'is_ended', '1')
       for _, use in ipairs(ask.uses) do
-        redis.call('HDEL', cell_key(use.cell), 'by:' .. contributor)
+        save(use.cell)
+        redis.call('HDEL', cell_key(use.cell), 'by:' .. contributor) -- the totals keep it
+        cell_of(use.cell).by[contributor] = false
       end
     end
   end
@@ -341,9 +359,12 @@ elseif opens_in_s == 0 then
 end
 
 local found = {}
-for position, name in ipairs(cells) do
-  local total, own = total_of(name), use_of(name, contributor)
-  found[position] = { name, total.used, total.reserved, total.maybe, own and own.used or NONE }
+for position, name in ipairs(names) do
+  local cell, own = cell_of(name), use_of(name, contributor)
+  found[position] = { name, cell.used, cell.reserved, cell.maybe, own and own.used or NONE }
+end
+for name in pairs(cells) do
+  save(name)
 end
 return cmsgpack.pack({
   epoch, text(opens_in_s), verdicts, found, text(version), text(stamp),

@@ -13,7 +13,7 @@ import attrs
 
 from .exchange import GRANTED, CellNeed, CellTotal, CellUse, LedgerAnswer, LedgerAsk
 
-_MOST_USES = 500  # of a question, beside those that calls need: some milliseconds of the server
+_MOST_USES = 200  # of a question, beside those that calls need: some milliseconds of the server
 _MOST_TOTALS = 20_000  # that are remembered
 
 Attempt = tuple[str, int]
@@ -171,7 +171,8 @@ class BudgetShare:
         self._epoch = answer.epoch
         if answer.verdicts:
             self._decide(answer.verdicts)
-        if not self.must_report_all:
+        # What a new state has is not all until it decides; it may be lost before that, too.
+        if not self.must_report_all and not answer.opens_in_s:
             for cell, total in answer.totals.items():
                 self.totals.pop(cell, None)
                 self.totals[cell] = total

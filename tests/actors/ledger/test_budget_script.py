@@ -8,7 +8,7 @@ from valkey_server import valkey_server
 
 from callsheet.actors.ledger.shared import ValkeyLedgerStore
 from callsheet.actors.ledger.shared.core import SharedBudgets
-from callsheet.actors.valkey import ServerUrl
+from callsheet.actors.valkey import ServerUrl, open_valkey
 
 
 @pytest.fixture(scope="module")
@@ -18,26 +18,25 @@ def server():
 
 
 async def compare(server, steps):
-    server.clear()
-    store, core = ValkeyLedgerStore(ServerUrl.parse(server.url)), SharedBudgets()
-    async with store.open():
-        asked = questions(steps)
-        epoch = None
-        while True:
-            try:
-                ask, store.now, is_lost = asked.send(epoch)
-            except StopIteration:
-                return
-            if is_lost:
-                server.clear()
-                core = SharedBudgets()
-            answer = await store.ask(ask)
-            expected = core.ask(ask, store.now, answer.epoch)
-            assert answer == expected
-            epoch = answer.epoch
+    asked, core, epoch = questions(steps), SharedBudgets(), None
+    async with open_valkey(ServerUrl.parse(server.url)) as client:
+        await client.command("FLUSHALL")
+        store = ValkeyLedgerStore(ServerUrl.parse(server.url))
+        async with store.open():
+            while True:
+                try:
+                    ask, store.now, is_lost = asked.send(epoch)
+                except StopIteration:
+                    return
+                if is_lost:
+                    await client.command("FLUSHALL")
+                    core = SharedBudgets()
+                answer = await store.ask(ask)
+                assert answer == core.ask(ask, store.now, answer.epoch)
+                epoch = answer.epoch
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=steps)
 def test_the_script_answers_as_the_core(server, steps):
     trio.run(compare, server, steps)

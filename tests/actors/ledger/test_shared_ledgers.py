@@ -6,16 +6,17 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from fakes import MODEL, RESET, Reply, Script, broken, outcomes
-from ledger_stage import BOUND, PAID, asked, usd
+from fakes import MODEL, RESET, Reply, Script, broken, outcomes, requester
+from ledger_stage import BOUND, PAID, PRICES, asked, usd
 from shared_ledgers import ledgers, sharing
 
 from callsheet.actors import CallContext, RetryPolicy
 from callsheet.actors.errors import BudgetExceeded, LedgerUnavailable
-from callsheet.actors.ledger.actor import ChangeBudgets
+from callsheet.actors.ledger.actor import ChangeBudgets, LedgerActor
 from callsheet.actors.ledger.budgets import Budget
 from callsheet.actors.ledger.shared import MemoryLedgerStore
 from callsheet.actors.valkey import UnsuitableServer
+from callsheet.runtime.testing.faults import Faulty
 
 
 async def states(accounts):
@@ -194,7 +195,7 @@ async def test_calls_wait_as_long_as_the_store_is_away_if_the_outage_is_to_wait(
         store.is_away = True
         async with trio.open_nursery() as nursery:
             nursery.start_soon(one.ask, asked())
-            await trio.sleep(600)
+            await trio.sleep(60)
             store.is_away = False
 
 
@@ -349,4 +350,52 @@ async def test_a_store_that_may_lose_money_is_refused_if_there_are_budgets(autoj
         async with ledgers(1, own=[accounts]):
             pass
     async with ledgers(1, store=Forgetful()) as (((ref, _),), _):
+        await ref.ask(asked())
+
+
+@pytest.mark.parametrize("place", range(1, 9))
+async def test_a_crash_of_the_ledger_loses_nothing_of_a_shared_budget(autojump_clock, place):
+    store, script = MemoryLedgerStore(delay_s=0.01), Script()
+    accounts, other = sharing(store, Budget(1)), sharing(store, Budget(1))
+    async with (
+        ledgers(1, own=[other], store=store),
+        requester(script, prices=PRICES) as (ref, runtime),
+    ):
+        await trio.sleep(4)
+        first = await runtime.spawn(
+            "ledger",
+            Faulty(partial(LedgerActor, ref, accounts, PRICES), crash_at_checkpoint=place),
+            max_deferred=100,
+        )
+
+        async def ask(at):
+            await trio.sleep(at * 0.3)
+            return await first.ask(asked(f"{at}"))
+
+        found = await outcomes(*(partial(ask, at) for at in range(6)))
+        assert len([one for one in found if not isinstance(one, Exception)]) >= 4
+        await trio.sleep(1)
+        totals = (await accounts.statistics()).totals
+        assert totals.reserved.usd == 0
+        assert await states(other) == {"": (totals.at_most.usd, 0)}
+
+
+async def test_a_server_that_became_unsuitable_is_taken_again_when_it_is_suitable(autojump_clock):
+    class Changing(MemoryLedgerStore):
+        is_suitable = True
+
+        async def check(self):
+            if not self.is_suitable:
+                raise UnsuitableServer("the shared server x", "it keeps nothing on disk")
+
+    store = Changing()
+    async with ledgers(1, Budget(1), store=store) as (((ref, _),), _):
+        await ref.ask(asked())
+        store.is_away, store.is_suitable = True, False
+        await trio.sleep(1.5)
+        store.is_away = False
+        (found,) = await outcomes(partial(ref.ask, asked()))
+        assert "it keeps nothing on disk" in str(found)
+        store.is_suitable = True
+        await trio.sleep(1.5)
         await ref.ask(asked())
