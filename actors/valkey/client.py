@@ -300,8 +300,8 @@ def _pool(url: ServerUrl) -> "SteadyPool[BaseConnection]":
             TCPConnection,
             TCPLocation,
             UnixDomainSocketConnection,
+            UnixDomainSocketLocation,
         )
-        from coredis.connection._uds import UnixDomainSocketLocation  # noqa: PLC0415
 
         from .pool import SteadyPool  # noqa: PLC0415
     except ModuleNotFoundError:
