@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from ..storage import StorageError
-from .errors import ServerAway, UnsuitableServer
+from .errors import NEWER, ONE_SERVER, ServerAway, UnsuitableServer, translation
 from .url import ServerUrl
 
 if TYPE_CHECKING:
@@ -32,12 +32,6 @@ _HINT_S = 1.0
 _PING_S = 15.0  # a connection that is dead without an error is noticed after that
 _HINTS_HELD = 64  # that wait to be taken
 _OLDEST = 6  # the major version from which there is RESP3
-_NEWER = "use Valkey, or Redis 6 or later"
-_ONE_SERVER = "give the URL of a server without cluster mode"
-_CERTIFICATE = (
-    "check the certificate and the host name in the URL; SSL_CERT_FILE names further authorities"
-)
-_PASSES = ("OOM", "MISCONF", "LOADING", "BUSY", "MASTERDOWN", "NOREPLICAS")
 _EXTRA = "install it with the extra: pip install 'callsheet[valkey]', or uv sync --extra valkey"
 
 
@@ -195,9 +189,9 @@ class ValkeyClient:
         version = found.get("valkey_version") or found.get("redis_version", "0")
         major = version.partition(".")[0]
         if not major.isdecimal() or int(major) < _OLDEST:
-            raise UnsuitableServer(self.name, f"it has version {version}", _NEWER)
+            raise UnsuitableServer(self.name, f"it has version {version}", NEWER)
         if found.get("redis_mode") == "cluster":
-            raise UnsuitableServer(self.name, "it is a cluster", _ONE_SERVER)
+            raise UnsuitableServer(self.name, "it is a cluster", ONE_SERVER)
         if found.get("role") == "slave":
             raise UnsuitableServer(
                 self.name, "it is a replica, which takes no changes", "give the URL of its primary"
@@ -229,10 +223,8 @@ class ValkeyClient:
             # A connection on which nothing comes may be dead without an error for minutes.
             self._client.connection_pool.disconnect()
             raise ServerAway(self.name, f"no answer in {within_s:g} s") from None
-        except (RedisError, OSError) as error:
-            raise _translation(self.name, error) from None
-        except ExceptionGroup as group:
-            raise _translation(self.name, _first_of(cast("Exception", group))) from None
+        except (RedisError, OSError, ExceptionGroup) as error:
+            raise translation(self.name, cast("Exception", error)) from None
 
 
 async def _read_channel(
@@ -302,8 +294,8 @@ def _pool(url: ServerUrl) -> "SteadyPool[BaseConnection]":
             TCPConnection,
             TCPLocation,
             UnixDomainSocketConnection,
+            UnixDomainSocketLocation,
         )
-        from coredis.connection._uds import UnixDomainSocketLocation  # noqa: PLC0415
 
         from .pool import SteadyPool  # noqa: PLC0415
     except ModuleNotFoundError:
@@ -352,39 +344,3 @@ def _info(reply: object) -> dict[str, str]:
     text = reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)
     pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
     return {name: value.strip() for name, _, value in pairs}
-
-
-def _translation(name: str, error: Exception) -> StorageError:
-    """Return the error of ours for one of the server, of coredis or of the operating system."""
-    from coredis import exceptions  # noqa: PLC0415  # needs the extra
-
-    text = _first_line(error)
-    if isinstance(cause := error.__cause__, ssl.SSLError | ssl.CertificateError):
-        reason = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or str(cause)
-        return UnsuitableServer(name, f"there is no TLS connection: {reason}", _CERTIFICATE)
-    if isinstance(error, exceptions.MovedError | exceptions.AskError):
-        return UnsuitableServer(name, f"it is a cluster ({text})", _ONE_SERVER)
-    for kind, remedy in (
-        (exceptions.AuthenticationError, "check the user name and password in the URL"),
-        (exceptions.AuthorizationError, "give the user of the URL the right to do this"),
-        (exceptions.UnknownCommandError, _NEWER),
-        (exceptions.InvalidResponse, "give the URL of a Valkey or Redis server"),
-    ):
-        if isinstance(error, kind):
-            return UnsuitableServer(name, text, remedy)
-    if isinstance(error, exceptions.ConnectionError | OSError):
-        return ServerAway(name, text)
-    passes = exceptions.ReadOnlyError | exceptions.ClusterDownError | exceptions.TryAgainError
-    if isinstance(error, passes) or text.startswith(_PASSES):
-        return ServerAway(name, text, "make room for it, or wait")
-    return UnsuitableServer(name, text)
-
-
-def _first_of(error: Exception) -> Exception:
-    while isinstance(error, ExceptionGroup):
-        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
-    return error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

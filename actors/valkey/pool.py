@@ -9,16 +9,18 @@ takes one, which is opened if there is none.
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from math import inf
-from typing import Generic, TypeVar, final
+from typing import TYPE_CHECKING, Generic, TypeVar, final
 
 import trio
 from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from coredis._telemetry import TelemetryProvider
 from coredis.connection import BaseConnection
 from coredis.exceptions import ConnectionError as NoConnection
 from coredis.pool import BaseConnectionPool
 from coredis.typing import RedisError
+
+if TYPE_CHECKING:
+    from coredis._telemetry import TelemetryProvider
 
 _OPEN_S = 2.0  # for a connection, the login included
 
@@ -79,7 +81,7 @@ class SteadyPool(BaseConnectionPool[ConnectionT]):
                 if connection.reusable:
                     return connection
                 connection.invalidate()
-            if self._task_group is None:
+            if self._is_closed:
                 raise NoConnection("the client is closed")
             return await self._new()
 
@@ -104,7 +106,7 @@ class SteadyPool(BaseConnectionPool[ConnectionT]):
 
     def telemetry_attributes(
         self,
-        telemetry_provider: TelemetryProvider,  # noqa: ARG002  # as coredis calls it
+        telemetry_provider: "TelemetryProvider",  # noqa: ARG002  # as coredis calls it
     ) -> dict[str, str | int]:
         """Return what coredis names a pool by in its own metrics, which are off."""
         return {}
@@ -113,8 +115,10 @@ class SteadyPool(BaseConnectionPool[ConnectionT]):
         self._turn = trio.Lock()  # of the task that takes or opens a connection
         self._idle: list[ConnectionT] = []  # the one that was used last is the next
         self._open = set[ConnectionT]()
+        self._is_closed = False
 
     def _reset(self) -> None:
+        self._is_closed = True
         self._idle.clear()
 
     async def _new(self) -> ConnectionT:

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from deployed import DEPLOY, DOCKER, program
 
+from callsheet.cli.work import work
+
 SLURM = DEPLOY / "scale" / "slurm-array.sh"
 KUBERNETES = DEPLOY / "scale" / "kubernetes-job.yaml"
 URL = "valkey://:hunter2@cache:6379"
@@ -102,8 +104,19 @@ def test_pods_of_kubernetes_are_workers_that_drain_and_hold_no_secret():
         volume["name"] for volume in pod["volumes"]
     }
     assert all("value" not in one or not one["value"] for one in worker["env"])
-    for rule in spec["podFailurePolicy"]["rules"]:
-        assert rule.get("onExitCodes", {}).get("containerName", worker["name"]) == worker["name"]
+    (rule,) = spec["podFailurePolicy"]["rules"]
+    assert rule["action"] == "Ignore"
+
+
+def test_the_jobs_use_options_that_the_command_has(submitted):
+    _, (_, _, *of_slurm), _ = submitted("run-7", CALLSHEET_SHARED_URL=URL)
+    job = yaml.safe_load(KUBERNETES.read_text())
+    of_pods = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    for name, *arguments in (of_slurm, of_pods):
+        assert name == "work"
+        given = work.make_context(name, arguments).params
+        assert given["run"] in ("run-7", "RUN_NAME")
+        assert given["journal"] is not None
 
 
 def test_pods_of_kubernetes_run_as_the_user_of_the_image_and_may_do_little():

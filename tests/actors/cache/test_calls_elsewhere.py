@@ -13,6 +13,7 @@ from callsheet.actors import BadRequest, BatcherActor, CallContext, Complete, Tu
 from callsheet.actors.cache import MemorySharedCache, SharedMemory
 from callsheet.actors.cache.actor import CacheActor, ClearCache, GetCacheStatistics
 from callsheet.actors.identity import cache_keys
+from callsheet.actors.valkey import UnsuitableServer
 from callsheet.runtime import AskTimedOut, open_runtime
 
 PROMPT = "Hi"
@@ -256,6 +257,23 @@ async def test_a_server_that_hangs_holds_up_calls_once_and_not_again(autojump_cl
             await one.ask(call(str(number), cacheable=True))
             took.append(trio.current_time() - before)
     assert took == pytest.approx(20 * [1])  # `open` has met it before the first call
+
+
+async def test_an_unsuitable_server_is_given_up_and_calls_go_on(autojump_clock, memory, log):
+    class Unsuitable(MemorySharedCache):
+        async def claim(self, asked):
+            raise UnsuitableServer("the shared memory", "it is read only", "change it")
+
+    async with open_runtime() as runtime:
+        stage = await stage_of(runtime, Journal())
+        shared = Unsuitable(memory, MEMORYLESS)
+        factory = partial(CacheActor, stage, URL, MEMORYLESS, shared=shared)
+        cache = await runtime.spawn("cache", factory, concurrency=8)
+        for _ in range(2):
+            assert (await cache.ask(asks())).route == "live"
+            await trio.sleep(30)
+    [event] = [event for event in log if event["event"] == "cache_unavailable"]
+    assert (event["reason"], event["remedy"]) == ("it is read only", "change it")
 
 
 async def test_those_that_wait_go_on_when_the_server_has_been_away_for_the_lease(

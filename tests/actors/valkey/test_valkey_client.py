@@ -120,7 +120,7 @@ async def test_a_command_that_blocks_may_take_longer_than_others(server, soon):
 async def test_it_opens_without_a_server_and_works_when_there_is_one(server):
     server.kill()
     async with at(server) as valkey:
-        with pytest.raises(ServerAway, match="start the server"):
+        with pytest.raises(ServerAway, match="reached: Connection refused; start the server"):
             await valkey.command("PING")
         server.start()
         assert await valkey.command("PING") == b"PONG"
@@ -129,6 +129,21 @@ async def test_it_opens_without_a_server_and_works_when_there_is_one(server):
             await valkey.run(ADD, ["n"], [2])
         server.start()
         assert await valkey.run(ADD, ["n"], [2]) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("unix:///no/such/socket", "No such file or directory"),
+        ("redis://127.0.0.1:1", "Connection refused"),
+        ("rediss://127.0.0.1:1", "Connection refused"),
+    ],
+)
+async def test_why_a_server_cannot_be_reached_is_told(url, reason):
+    async with open_valkey(ServerUrl.parse(url)) as valkey:
+        with pytest.raises(ServerAway) as caught:
+            await valkey.command("PING")
+    assert caught.value.reason == f"it cannot be reached: {reason}"
 
 
 async def test_a_server_that_hangs_costs_a_time_out_and_no_command_is_done_twice(server, soon):

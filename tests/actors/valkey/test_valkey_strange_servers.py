@@ -1,5 +1,7 @@
 """What the client says of servers that answer oddly, or not at all."""
 
+import sys
+
 import pytest
 import trio
 from strange_server import strange_server
@@ -130,3 +132,11 @@ async def test_commands_wait_for_one_connection_that_is_being_opened():
 async def fails(valkey):
     with pytest.raises(ServerAway):
         await valkey.command("PING")
+
+
+async def test_without_coredis_the_error_names_the_extra_and_no_password(monkeypatch):
+    monkeypatch.setitem(sys.modules, "coredis.connection", None)
+    with pytest.raises(UnsuitableServer, match=r"pip install 'callsheet\[valkey\]'") as caught:
+        async with open_valkey(ServerUrl.parse("redis://:hunter2@localhost")):
+            pass
+    assert "hunter2" not in str(caught.value)
