@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -11,7 +12,15 @@ import attrs
 import click
 import trio
 
-from ..actors import ServerUrl, StorageError, log_call, open_valkey, stores_at
+from ..actors import (
+    ServerAway,
+    ServerUrl,
+    StorageError,
+    TroupeSettings,
+    log_call,
+    open_valkey,
+    stores_at,
+)
 from ..bulk.shared.card import rows_ahead, worker_settings
 from ..bulk.shared.journal import WorkerJournal, default_journals
 from ..bulk.shared.queue import RunCard
@@ -163,10 +172,11 @@ async def _work(order: WorkOrder) -> int:
     Raises:
         WorkRefused: there is none, or it cannot be worked on.
     """
-    with rare_collections(), trio.CancelScope() as scope:
-        async with open_signals(scope.cancel) as _:
+    card: RunCard | None = None
+    with trio.CancelScope() as scope:
+        async with open_signals(scope.cancel):
             card = await _found(order)
-    if scope.cancelled_caught:
+    if card is None:
         return INTERRUPTED
     if card.state == "ended":
         _say(f"The run {printable(card.name)} has ended.")
@@ -187,24 +197,37 @@ async def _work(order: WorkOrder) -> int:
     except StorageError as error:
         reason, remedy = error.reason, error.remedy_by("give another folder (--journal DIR)")
         raise WorkRefused(f"{error.name} cannot be used: {reason}; {remedy}") from None
-    worker: RunWorker | None = None
-    queue = ValkeyQueue(order.url, card.name)
+    return await _work_with(order, card.name, settings, policy, journal)
+
+
+async def _work_with(
+    order: WorkOrder,
+    run: str,
+    settings: TroupeSettings,
+    policy: WorkerPolicy,
+    journal: WorkerJournal,
+) -> int:
+    """Work on a run, and return the exit status.
+
+    Raises:
+        WorkRefused: the server, or the environment, cannot be used.
+    """
+    close: Callable[[], None] = partial(journal.close, remove=False)
+    queue = ValkeyQueue(order.url, run)
     try:
-        with rare_collections():
-            async with queue.open(), open_runtime("work", drain_s=_DRAIN_S) as runtime:
-                worker = await spawn_worker(
-                    runtime, queue, settings, name=worker_name(), policy=policy, journal=journal
-                )
-                _say(f"Working on {printable(card.name)} at {order.url} as {worker.name}.")
+        async with queue.open(), open_runtime("work", drain_s=_DRAIN_S) as runtime:
+            worker = await spawn_worker(
+                runtime, queue, settings, name=worker_name(), policy=policy, journal=journal
+            )
+            close = worker.close_journal
+            _say(f"Working on {run} at {order.url} as {worker.name}.")
+            with rare_collections():
                 ending = await _Watch(order, worker).until_over()
-    except StorageError as error:
-        raise WorkRefused(str(error)) from None
-    except ValueError as error:  # of the environment: a proxy, for example
+    except (StorageError, ValueError) as error:  # ValueError: a proxy of the environment
         raise WorkRefused(str(error)) from None
     finally:
-        await trio.to_thread.run_sync(
-            partial(journal.close, remove=False) if worker is None else worker.close_journal
-        )
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(close)
     return _report(worker, ending, journal)
 
 
@@ -275,8 +298,6 @@ def _words(card: RunCard) -> str:
 
 
 def _is_away(error: StorageError) -> bool:
-    from ..actors import ServerAway  # noqa: PLC0415
-
     return isinstance(error, ServerAway)
 
 
@@ -358,8 +379,8 @@ def _report(worker: RunWorker, ending: WorkerEnd, journal: WorkerJournal) -> int
     _say(f"{text}.")
     if worker.unstored and journal.path.exists():
         _say(
-            f"{worker.unstored:,} answers may not be in OUTPUT yet. They are in {journal.path}; the "
-            "next worker of this run with the same --journal hands them in."
+            f"{worker.unstored:,} answers may not be in OUTPUT yet. They are in {journal.path}; "
+            "the next worker of this run with the same --journal hands them in."
         )
     match ending.kind:
         case "ended":
@@ -376,4 +397,5 @@ def _report(worker: RunWorker, ending: WorkerEnd, journal: WorkerJournal) -> int
 
 
 def _say(text: str) -> None:
-    click.echo(printable(text) if "\n" not in text else text, err=True)
+    for line in text.splitlines():
+        click.echo(printable(line), err=True)
