@@ -308,7 +308,7 @@ def _why_none(order: WorkOrder, cards: list[RunCard]) -> str:
             "URL, or wait for one with --wait"
         )
     if len(found) > 1:
-        listed = "".join(f"\n  {card.name}  {_words(card)}" for card in found)
+        listed = "".join(f"\n{card.name}: {_words(card)}" for card in found)
         return f"{len(found)} runs are open on {order.url}; name one of them:{listed}"
     return ""
 
