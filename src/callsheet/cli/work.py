@@ -132,9 +132,8 @@ def work(
     Without URL it is the server that $CALLSHEET_SHARED_URL names, which keeps a password out of
     sight. Without RUN it is the one run that is open there.
 
-    Any number of workers may join, leave and die
-    at any time. All of them together keep the limits of the run. Each response is on the disk of
-    the worker before it is handed in.
+    Any number of workers may join, leave and die at any time. All of them together keep the limits
+    of the run. Each response is on the disk of the worker before it is handed in.
 
     Ctrl-C and SIGTERM give back the rows that were not sent, and wait for the others; a second one
     stops at once.
