@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -11,7 +12,15 @@ import attrs
 import click
 import trio
 
-from ..actors import ServerUrl, StorageError, log_call, open_valkey, stores_at
+from ..actors import (
+    ServerAway,
+    ServerUrl,
+    StorageError,
+    TroupeSettings,
+    log_call,
+    open_valkey,
+    stores_at,
+)
 from ..bulk.shared.card import rows_ahead, worker_settings
 from ..bulk.shared.journal import WorkerJournal, default_journals
 from ..bulk.shared.queue import RunCard
@@ -19,7 +28,7 @@ from ..bulk.shared.valkey import ValkeyQueue, runs_at
 from ..bulk.shared.worker import RunWorker, WorkerEnd, WorkerPolicy
 from ..bulk.shared.worker_actor import spawn_worker, worker_name
 from ..collecting import rare_collections
-from ..config import ConfigError, read_variables
+from ..config import SHARED_URL_VARIABLE, ConfigError, read_variables
 from ..interrupts import INTERRUPTED
 from ..runtime import RestartIntensityExceeded, open_collapsing_nursery, open_runtime
 from ..wording import dollars, printable
@@ -75,8 +84,8 @@ class WorkOrder:
     "from the environment, as for callsheet run. Exit status: 0 when the run has ended, 130 after "
     "Ctrl-C or SIGTERM, 2 if there is nothing to work on, and 1 otherwise.",
 )
-@click.argument("url")
-@click.argument("run", required=False)
+@click.argument("url", metavar="[URL]", required=False)
+@click.argument("run", metavar="[RUN]", required=False)
 @option(
     "--max-concurrency",
     section="Limits",
@@ -109,7 +118,7 @@ class WorkOrder:
 @verbose_option
 def work(
     *,
-    url: str,
+    url: str | None,
     run: str | None,
     max_concurrency: int | None,
     waits: bool,
@@ -120,9 +129,11 @@ def work(
 ) -> None:
     """Send rows of the run RUN, which callsheet run --shared URL has put on the server URL.
 
-    Without RUN it is the one run that is open there. Any number of workers may join, leave and die
-    at any time. All of them together keep the limits of the run. Each response is on the disk of
-    the worker before it is handed in.
+    Without URL it is the server that $CALLSHEET_SHARED_URL names, which keeps a password out of
+    sight. Without RUN it is the one run that is open there.
+
+    Any number of workers may join, leave and die at any time. All of them together keep the limits
+    of the run. Each response is on the disk of the worker before it is handed in.
 
     Ctrl-C and SIGTERM give back the rows that were not sent, and wait for the others; a second one
     stops at once.
@@ -130,9 +141,10 @@ def work(
     # A worker runs unattended: that the server is away, for example, is a warning.
     set_up_logging(is_verbose=verbose, usual=logging.ERROR)
     try:
-        where = ServerUrl.parse(url)
         if env_file is not None:
             os.environ.update(read_variables(env_file, os.environ))
+        url, run = _where(url, run)
+        where = ServerUrl.parse(url)
     except (ValueError, ConfigError) as error:
         raise click.UsageError(printable(str(error))) from None
     order = WorkOrder(
@@ -157,16 +169,34 @@ def work(
     sys.exit(status)
 
 
+def _where(url: str | None, run: str | None) -> tuple[str, str | None]:
+    """Return URL and RUN, of which the first may be left out.
+
+    Raises:
+        ValueError: neither the command line nor the environment names a server.
+    """
+    if url is not None and "://" in url:
+        return url, run
+    named = os.environ.get(SHARED_URL_VARIABLE, "").strip()
+    if not named or run is not None:
+        raise ValueError(
+            "the URL of the server is missing: callsheet work URL [RUN], with a URL such as "
+            f"valkey://host:6379, or {SHARED_URL_VARIABLE} in the environment"
+        )
+    return named, url
+
+
 async def _work(order: WorkOrder) -> int:
     """Find the run, work on it, and return the exit status.
 
     Raises:
         WorkRefused: there is none, or it cannot be worked on.
     """
-    with rare_collections(), trio.CancelScope() as scope:
-        async with open_signals(scope.cancel) as _:
+    card: RunCard | None = None
+    with trio.CancelScope() as scope:
+        async with open_signals(scope.cancel):
             card = await _found(order)
-    if scope.cancelled_caught:
+    if card is None:
         return INTERRUPTED
     if card.state == "ended":
         _say(f"The run {printable(card.name)} has ended.")
@@ -187,24 +217,37 @@ async def _work(order: WorkOrder) -> int:
     except StorageError as error:
         reason, remedy = error.reason, error.remedy_by("give another folder (--journal DIR)")
         raise WorkRefused(f"{error.name} cannot be used: {reason}; {remedy}") from None
-    worker: RunWorker | None = None
-    queue = ValkeyQueue(order.url, card.name)
+    return await _work_with(order, card.name, settings, policy, journal)
+
+
+async def _work_with(
+    order: WorkOrder,
+    run: str,
+    settings: TroupeSettings,
+    policy: WorkerPolicy,
+    journal: WorkerJournal,
+) -> int:
+    """Work on a run, and return the exit status.
+
+    Raises:
+        WorkRefused: the server, or the environment, cannot be used.
+    """
+    close: Callable[[], None] = partial(journal.close, remove=False)
+    queue = ValkeyQueue(order.url, run)
     try:
-        with rare_collections():
-            async with queue.open(), open_runtime("work", drain_s=_DRAIN_S) as runtime:
-                worker = await spawn_worker(
-                    runtime, queue, settings, name=worker_name(), policy=policy, journal=journal
-                )
-                _say(f"Working on {printable(card.name)} at {order.url} as {worker.name}.")
+        async with queue.open(), open_runtime("work", drain_s=_DRAIN_S) as runtime:
+            worker = await spawn_worker(
+                runtime, queue, settings, name=worker_name(), policy=policy, journal=journal
+            )
+            close = worker.close_journal
+            _say(f"Working on {run} at {order.url} as {worker.name}.")
+            with rare_collections():
                 ending = await _Watch(order, worker).until_over()
-    except StorageError as error:
-        raise WorkRefused(str(error)) from None
-    except ValueError as error:  # of the environment: a proxy, for example
+    except (StorageError, ValueError) as error:  # ValueError: a proxy of the environment
         raise WorkRefused(str(error)) from None
     finally:
-        await trio.to_thread.run_sync(
-            partial(journal.close, remove=False) if worker is None else worker.close_journal
-        )
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(close)
     return _report(worker, ending, journal)
 
 
@@ -264,7 +307,7 @@ def _why_none(order: WorkOrder, cards: list[RunCard]) -> str:
             "URL, or wait for one with --wait"
         )
     if len(found) > 1:
-        listed = "".join(f"\n  {card.name}  {_words(card)}" for card in found)
+        listed = "".join(f"\n{card.name}: {_words(card)}" for card in found)
         return f"{len(found)} runs are open on {order.url}; name one of them:{listed}"
     return ""
 
@@ -275,8 +318,6 @@ def _words(card: RunCard) -> str:
 
 
 def _is_away(error: StorageError) -> bool:
-    from ..actors import ServerAway  # noqa: PLC0415
-
     return isinstance(error, ServerAway)
 
 
@@ -358,8 +399,8 @@ def _report(worker: RunWorker, ending: WorkerEnd, journal: WorkerJournal) -> int
     _say(f"{text}.")
     if worker.unstored and journal.path.exists():
         _say(
-            f"{worker.unstored:,} answers may not be in OUTPUT yet. They are in {journal.path}; the "
-            "next worker of this run with the same --journal hands them in."
+            f"{worker.unstored:,} answers may not be in OUTPUT yet. They are in {journal.path}; "
+            "the next worker of this run with the same --journal hands them in."
         )
     match ending.kind:
         case "ended":
@@ -376,4 +417,5 @@ def _report(worker: RunWorker, ending: WorkerEnd, journal: WorkerJournal) -> int
 
 
 def _say(text: str) -> None:
-    click.echo(printable(text) if "\n" not in text else text, err=True)
+    for line in text.splitlines():
+        click.echo(printable(line), err=True)

@@ -18,7 +18,7 @@ from .queue import BeatReply, RowAnswer, TakenRow, TakeReply, is_before
 
 
 @attrs.frozen
-class KeptAnswer:
+class JournaledAnswer:
     """An answer in the journal of a worker.
 
     Args:
@@ -63,9 +63,9 @@ class RowsInHand:
         self.epoch = ""
         self.rows: dict[str, RowInHand] = {}
         self.unsent = 0
-        self._recovered: list[KeptAnswer] = []  # as long as the epoch is not known
-        self._unkept: dict[str, KeptAnswer] = {}
-        self._kept: dict[str, KeptAnswer] = {}
+        self._recovered: list[JournaledAnswer] = []  # as long as the epoch is not known
+        self._unkept: dict[str, JournaledAnswer] = {}
+        self._kept: dict[str, JournaledAnswer] = {}
         self._to_hand_in: dict[str, None] = {}  # keys of kept answers, in order
         self._handed_in: dict[str, str] = {}  # {key of a kept answer: its entry in the queue}
         self._forgotten: list[str] = []  # keys that the journal need not have
@@ -127,7 +127,7 @@ class RowsInHand:
             is_response: whether it is a response; otherwise it is an error.
         """
         if (row := self._leave(key)) is not None:
-            self._unkept[key] = KeptAnswer(key, row.taken.entry, body, is_response)
+            self._unkept[key] = JournaledAnswer(key, row.taken.entry, body, is_response)
 
     def not_sent(self, key: str) -> str | None:
         """Note that the call of a row was cancelled before it was sent.
@@ -170,7 +170,7 @@ class RowsInHand:
         left = [self._kept[key] for key in self._to_hand_in]
         return any(answer.is_response for answer in (*left, *self._recovered))
 
-    def recover(self, answers: Iterable[KeptAnswer]) -> None:
+    def recover(self, answers: Iterable[JournaledAnswer]) -> None:
         """Add the answers of an earlier worker from the journal.
 
         Args:
@@ -178,12 +178,12 @@ class RowsInHand:
         """
         self._recovered.extend(answers)
 
-    def to_keep(self) -> tuple[Sequence[KeptAnswer], Sequence[str]]:
+    def to_keep(self) -> tuple[Sequence[JournaledAnswer], Sequence[str]]:
         """Return the answers that the journal should have next, and the keys that it need not."""
         forgotten, self._forgotten = self._forgotten, []
         return tuple(self._unkept.values()), forgotten
 
-    def kept(self, answers: Iterable[KeptAnswer]) -> None:
+    def kept(self, answers: Iterable[JournaledAnswer]) -> None:
         """Note that answers are in the journal; they may be handed in.
 
         Args:

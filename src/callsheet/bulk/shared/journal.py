@@ -23,7 +23,7 @@ from ...actors import (
     open_database,
     write_remedy,
 )
-from .hand import KeptAnswer
+from .hand import JournaledAnswer
 
 _MOST_SLOTS = 1000  # workers of one run on one machine
 _WAIT_S = 0.2
@@ -87,7 +87,7 @@ class WorkerJournal:
     def __repr__(self) -> str:
         return f"<WorkerJournal {self.path}>"
 
-    def keep(self, answers: Sequence[KeptAnswer], forgotten: Sequence[str]) -> None:
+    def keep(self, answers: Sequence[JournaledAnswer], forgotten: Sequence[str]) -> None:
         """Write answers, and remove others: all of it, or nothing. It is on disk afterwards.
 
         Args:
@@ -160,8 +160,8 @@ def _first_free(paths: Sequence[Path]) -> tuple[Path, Database]:
     return paths[-1], open_database(paths[-1], _FORMAT, owner="one process", wait_s=_WAIT_S)
 
 
-def _read(database: Database) -> list[KeptAnswer]:
+def _read(database: Database) -> list[JournaledAnswer]:
     return [
-        KeptAnswer(key, entry, body, bool(is_response))
+        JournaledAnswer(key, entry, body, bool(is_response))
         for key, entry, is_response, body, _ in database.rows(_READ)
     ]
