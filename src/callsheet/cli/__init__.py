@@ -15,7 +15,7 @@ __all__ = ["INTERRUPTED", "main"]
 
 _COMMANDS = (
     *("compose", "run", "export", "costs", "prices", "compare", "simulate", "top"),
-    *("serve", "keys"),
+    *("work", "serve", "keys"),
 )
 
 

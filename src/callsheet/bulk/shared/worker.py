@@ -45,8 +45,9 @@ from .queue import BEAT_S, RunState, TakenRow, TakeReply, WorkQueue
 from .reports import WorkerReport
 from .wire import CallEnd, decode_call, encode_end
 
-EndKind = Literal["ended", "drained", "alone", "failed"]
-"""Why a worker ends: with its run, because it was told to, for want of a holder, or by an error."""
+EndKind = Literal["ended", "stopped", "drained", "alone", "failed"]
+"""Why a worker ends: the run has ended, or was stopped before that; the worker was told to; there
+is no holder, or no server; or an error."""
 
 _TAKE_ROWS = 64  # in one message of the server
 _TAKE_S = 5.0  # seconds that the server may let the worker wait for rows
@@ -171,9 +172,9 @@ class RunWorker:
         return StageObserver(self._observe, _SENT)
 
     @property
-    def troupe(self) -> Troupe | None:
-        """The troupe that makes the calls; None before the worker has started."""
-        return self._troupe
+    def in_flight(self) -> int:
+        """How many rows are at the provider."""
+        return len(self._hand.rows) - self._hand.unsent
 
     @property
     def unstored(self) -> int:
@@ -373,7 +374,7 @@ class RunWorker:
         elif self._drains:
             self._finish(WorkerEnd("failed" if self._trouble else "drained", self._why))
         elif self._state == "draining":
-            self._finish(WorkerEnd("ended", "the run was stopped"))
+            self._finish(WorkerEnd("stopped", "the run was stopped before its end"))
         elif now - self._alone_since >= _IDLE_S and not self._policy.waits:
             why = "the run is not there any more" if self._state is None else "no process holds it"
             self._finish(WorkerEnd("alone", why))
