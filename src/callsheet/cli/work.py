@@ -28,7 +28,7 @@ from ..bulk.shared.valkey import ValkeyQueue, runs_at
 from ..bulk.shared.worker import RunWorker, WorkerEnd, WorkerPolicy
 from ..bulk.shared.worker_actor import spawn_worker, worker_name
 from ..collecting import rare_collections
-from ..config import ConfigError, read_variables
+from ..config import SHARED_URL_VARIABLE, ConfigError, read_variables
 from ..interrupts import INTERRUPTED
 from ..runtime import RestartIntensityExceeded, open_collapsing_nursery, open_runtime
 from ..wording import dollars, printable
@@ -84,8 +84,8 @@ class WorkOrder:
     "from the environment, as for callsheet run. Exit status: 0 when the run has ended, 130 after "
     "Ctrl-C or SIGTERM, 2 if there is nothing to work on, and 1 otherwise.",
 )
-@click.argument("url")
-@click.argument("run", required=False)
+@click.argument("url", metavar="[URL]", required=False)
+@click.argument("run", metavar="[RUN]", required=False)
 @option(
     "--max-concurrency",
     section="Limits",
@@ -118,7 +118,7 @@ class WorkOrder:
 @verbose_option
 def work(
     *,
-    url: str,
+    url: str | None,
     run: str | None,
     max_concurrency: int | None,
     waits: bool,
@@ -129,7 +129,10 @@ def work(
 ) -> None:
     """Send rows of the run RUN, which callsheet run --shared URL has put on the server URL.
 
-    Without RUN it is the one run that is open there. Any number of workers may join, leave and die
+    Without URL it is the server that $CALLSHEET_SHARED_URL names, which keeps a password out of
+    sight. Without RUN it is the one run that is open there.
+
+    Any number of workers may join, leave and die
     at any time. All of them together keep the limits of the run. Each response is on the disk of
     the worker before it is handed in.
 
@@ -139,9 +142,10 @@ def work(
     # A worker runs unattended: that the server is away, for example, is a warning.
     set_up_logging(is_verbose=verbose, usual=logging.ERROR)
     try:
-        where = ServerUrl.parse(url)
         if env_file is not None:
             os.environ.update(read_variables(env_file, os.environ))
+        url, run = _where(url, run)
+        where = ServerUrl.parse(url)
     except (ValueError, ConfigError) as error:
         raise click.UsageError(printable(str(error))) from None
     order = WorkOrder(
@@ -164,6 +168,23 @@ def work(
     if problem:
         _say(f"Error: {problem}")
     sys.exit(status)
+
+
+def _where(url: str | None, run: str | None) -> tuple[str, str | None]:
+    """Return URL and RUN, of which the first may be left out.
+
+    Raises:
+        ValueError: neither the command line nor the environment names a server.
+    """
+    if url is not None and "://" in url:
+        return url, run
+    named = os.environ.get(SHARED_URL_VARIABLE, "").strip()
+    if not named or run is not None:
+        raise ValueError(
+            "the URL of the server is missing: callsheet work URL [RUN], with a URL such as "
+            f"valkey://host:6379, or {SHARED_URL_VARIABLE} in the environment"
+        )
+    return named, url
 
 
 async def _work(order: WorkOrder) -> int:
