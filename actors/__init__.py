@@ -32,6 +32,7 @@ with lazy_imports(__name__):
     from .cache import SharedCache as SharedCache
     from .call_plan import CallPlan as CallPlan
     from .call_plan import SharedCall as SharedCall
+    from .calls import CallAccount as CallAccount
     from .calls import CallContext as CallContext
     from .calls import Complete as Complete
     from .calls import Shared as Shared

@@ -344,7 +344,7 @@ class Dispatch:
         It is the same in a later run, unless that asks for the row once more.
 
         Args:
-            placed: the row.
+            placed: the row that is to be sent.
         """
         rounds = self._earlier.get(placed.row.custom_id, EarlierRounds()).rounds
         earlier = b"" if placed.earlier is None else placed.earlier.line

@@ -22,6 +22,7 @@ from ...runtime import Runtime
 from ..settings import BulkSettings
 from ..shared.card import encode_card
 from ..shared.holder import RunHolder, SharedRunActor
+from ..shared.reserved import ReservedAttempts
 from ..shared.sharing import SharedRun, open_holder, run_name
 from ..shared.worker import WorkerPolicy
 from ..shared.worker_actor import spawn_worker, worker_name
@@ -107,10 +108,13 @@ async def open_sharing(
         BulkRefused: another process writes OUTPUT, or the server cannot be used.
     """
     name = run_name(output, owner)
-    worker = _worker_of(plan.troupe, shared)
+    has_budget = plan.troupe.ledger is not None and bool(plan.troupe.ledger.budgets)
+    worker = _worker_of(plan.troupe, shared, has_budget=has_budget)
     # Packs are made of rows that wait at a worker.
     ahead = plan.ahead(worker.limits.in_flight) if settings.route == "pack" else None
-    card = encode_card(worker, ahead=ahead, key_variables=shared.key_variables)
+    card = encode_card(
+        worker, ahead=ahead, has_budget=has_budget, key_variables=shared.key_variables
+    )
     async with open_holder(shared, name, card) as holder:
         yield Sharing(
             shared=shared,
@@ -128,6 +132,8 @@ def _holder_of(plan: RunPlan, settings: BulkSettings, holder: RunHolder) -> RunP
     Its calls pass the cache and the ledger. Limits, lists, packs and prompt caches are of workers.
     """
     window = settings.window_rows
+    budgets = () if plan.troupe.ledger is None else plan.troupe.ledger.budgets
+    own = int(settings.max_cost is not None)
     stage = insert(partial(SharedRunActor, holder=holder), instead_of="limiter", name="queue")
     troupe = attrs.evolve(
         plan.troupe,
@@ -141,12 +147,14 @@ def _holder_of(plan: RunPlan, settings: BulkSettings, holder: RunHolder) -> RunP
         stages=(*plan.troupe.stages, stage),
         inspect=None,
         metrics=None,
+        # What is only in this process needs no server; budgets of the user's own are shared.
+        shared=plan.troupe.shared if len(budgets) > own or plan.troupe.cache else None,
     )
     # What is in the queue survives the death of this process.
     return attrs.evolve(plan, troupe=troupe, ahead=_always(window), is_recovered=True)
 
 
-def _worker_of(troupe: TroupeSettings, shared: SharedRun) -> TroupeSettings:
+def _worker_of(troupe: TroupeSettings, shared: SharedRun, *, has_budget: bool) -> TroupeSettings:
     """Return the settings of the troupe with which a worker makes calls."""
     return attrs.evolve(
         troupe,
@@ -155,7 +163,7 @@ def _worker_of(troupe: TroupeSettings, shared: SharedRun) -> TroupeSettings:
         ledger=None,
         routing=Routing(flex=False, batch=False),
         routes=(),
-        stages=(),
+        stages=(insert(ReservedAttempts, before="limiter"),) if has_budget else (),
         shared=shared.stores or troupe.shared,
     )
 

@@ -32,8 +32,10 @@ from ...actors import (
     Timeouts,
     TroupeSettings,
     default_prices,
+    insert,
     vendor_named,
 )
+from .reserved import ReservedAttempts
 
 CARD_VERSION = 1
 """The version of this format."""
@@ -63,19 +65,25 @@ class NoKey(ValueError):
 
 
 def encode_card(
-    troupe: TroupeSettings, *, ahead: int | None = None, key_variables: Iterable[str] = ()
+    troupe: TroupeSettings,
+    *,
+    ahead: int | None = None,
+    has_budget: bool = False,
+    key_variables: Iterable[str] = (),
 ) -> bytes:
     """Return what a worker needs to make calls as the holder would.
 
     Args:
         troupe: the settings of the holder's troupe.
         ahead: the most rows that a worker has and that are not sent; None for few.
+        has_budget: whether the holder reserves what each attempt can cost.
         key_variables: variables of the environment for the key of the endpoint, before those of its
             vendor.
     """
     fields: dict[str, object] = {
         "version": CARD_VERSION,
         "ahead": ahead,
+        "has_budget": has_budget,
         "endpoint": _endpoint_fields(troupe.endpoint, key_variables),
         "fallbacks": [
             {"endpoint": _endpoint_fields(target.endpoint), "model": target.model}
@@ -107,6 +115,7 @@ def worker_settings(card: bytes, environ: Mapping[str, str]) -> TroupeSettings:
                 for one in fields["fallbacks"]
             ),
             prices=_prices(fields["prices"]),
+            stages=(insert(ReservedAttempts, before="limiter"),) if fields["has_budget"] else (),
             **{name: _value(fields["parts"][name]) for name in _PARTS},
         )
     except NoKey:

@@ -19,9 +19,11 @@ import structlog
 import trio
 
 from ...actors import (
+    BudgetExceeded,
     CallContext,
     CallFailed,
     Complete,
+    ConnectionFailed,
     Response,
     StorageError,
     Stream,
@@ -199,7 +201,8 @@ class RunHolder:
                 try:
                     if forget:
                         self.pending.acknowledge_all()
-                    self.change_state("draining")  # no worker begins what nothing waits for
+                    else:
+                        self.change_state("draining")  # no worker begins what nothing waits for
                     await self._tell_queue()
                     await self._look()
                     await self.queue.end(self._name, forget=forget)
@@ -448,9 +451,21 @@ class SharedRunActor(Actor[Complete | Stream]):
                 )
             slot.reply(outcome)
             return
+        if isinstance(outcome, BudgetExceeded):  # the ledger reserves for a further attempt
+            outcome = _not_reserved(outcome)
         if again and isinstance(outcome, CallFailed):
             outcome = outcome.after(Usage(), Decimal(0), attempts=again, maybe_billed=again)
         slot.fail(outcome)
+
+
+def _not_reserved(error: BudgetExceeded) -> CallFailed:
+    """Return the end of a call whose worker had no reservation for a further attempt."""
+    failed = ConnectionFailed(
+        "an attempt failed that may have been billed", attempts=error.attempts, billed=error.billed
+    ).after(error.usage, error.cost_usd)
+    failed.maybe_billed = error.maybe_billed
+    failed.is_transient = True
+    return failed
 
 
 def _digest(value: bytes) -> str:
