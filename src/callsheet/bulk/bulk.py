@@ -81,6 +81,7 @@ from .reading.rows import RowLike, rows_of
 from .reading.settings import ReadSettings
 from .row import BadRow, Row
 from .settings import BulkSettings, Paths
+from .shared.sharing import naming_how_to_join
 from .tables.table_file import TableFormat, is_table
 
 _ACKNOWLEDGE_S = 5.0  # at the end of the run; later acknowledgements are not worth a wait
@@ -245,9 +246,10 @@ class _RunTree:
         if order.observers:
             make = partial(ObserverActor, list(order.observers))
             observers = await runtime.spawn("observers", make)
-        store = await runtime.spawn(
-            "store", partial(StoreActor, order.place, observers), capacity=_KEEPS
-        )
+        with naming_how_to_join(self._settings.shared):
+            store = await runtime.spawn(
+                "store", partial(StoreActor, order.place, observers), capacity=_KEEPS
+            )
         self._store = store
         info = await store.ask(GetRunInfo())
         self._bound = cost_bound(order.troupe)
@@ -337,6 +339,7 @@ class _RunTree:
             remark=plan.remark,
             misfits=plan.misfits,
             shared=None if holder is None else holder.counts,
+            shared_name="" if self._shared is None else self._shared.name,
         )
         if holder is not None:
             holder.fail = self._lost

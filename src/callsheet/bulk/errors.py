@@ -101,6 +101,10 @@ class BulkRefused(Exception):
         self.remedy = remedy
 
 
+class OutputInUse(BulkRefused):
+    """Another process writes OUTPUT."""
+
+
 class BulkStopped(Exception):
     """The run ended before every row of the input was processed.
 

@@ -25,6 +25,8 @@ from .sections import SectionedCommand, option
 if TYPE_CHECKING:
     from ..actors import SharedStores
 
+_Decorator = Callable[[Callable[..., object]], Callable[..., object]]
+
 _CONFIG = "callsheet.config"
 _SHARED = "callsheet.shared"  # under it, the context of a command has the stores of --shared
 _COMMAND_LINE = ParameterSource.COMMANDLINE
@@ -82,15 +84,31 @@ def _keep_shared(ctx: click.Context, _: click.Parameter, url: str | None) -> Non
         raise click.UsageError(f"--shared: {error}", ctx) from None
 
 
-shared_option = option(
-    "--shared",
-    section="Limits",
-    metavar="URL",
-    callback=_keep_shared,
-    expose_value=False,
-    help="A Valkey or Redis server through which processes share limits, budgets and cached "
+def is_shared_by_option() -> bool:
+    """Return whether `--shared` of the current command is given."""
+    return click.get_current_context().meta.get(_SHARED) is not None
+
+
+def shared_option_for(help: str) -> _Decorator:  # noqa: A002  # click's
+    """Return `--shared` of a command that shares more than others do.
+
+    Args:
+        help: what it shares.
+    """
+    return option(
+        "--shared",
+        section="Limits",
+        metavar="URL",
+        callback=_keep_shared,
+        expose_value=False,
+        help=help,
+    )
+
+
+shared_option = shared_option_for(
+    "A Valkey or Redis server through which processes share limits, budgets and cached "
     "responses, such as valkey://host:6379. Default: that of the settings file, or "
-    f"${SHARED_URL_VARIABLE}, which keeps a password out of sight.",
+    f"${SHARED_URL_VARIABLE}, which keeps a password out of sight."
 )
 """Adds `--shared`, whose value `shared_stores` returns."""
 

@@ -24,7 +24,7 @@ from ...actors import (
     OtherVersion,
     open_database,
 )
-from ..errors import ANOTHER_OUTPUT, BulkRefused
+from ..errors import ANOTHER_OUTPUT, BulkRefused, OutputInUse
 from ..settings import Fsync
 from ..spending import RunSpend, UnpricedTokens
 
@@ -88,7 +88,8 @@ class RunStore:
             not ended is not lost.
 
     Raises:
-        BulkRefused: another run uses the file, or it is damaged, foreign or of another version.
+        OutputInUse: another run uses the file.
+        BulkRefused: it is damaged, foreign or of another version.
         StorageError: the file cannot be read or written.
     """
 
@@ -313,7 +314,7 @@ def open_store(path: Path, fsync: Fsync = "full", *, create: bool = True) -> Dat
             path, RUN_STORE, owner="one process", synchronous=fsync, wait_s=_WAIT_S, create=create
         )
     except FileInUse:
-        raise BulkRefused(
+        raise OutputInUse(
             f"another run is writing {path.name.removesuffix('.callsheet')}",
             "wait until it has ended, or give another OUTPUT",
         ) from None

@@ -3,15 +3,15 @@
 import os
 import re
 import socket
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
 import attrs
 
-from ...actors import ServerUrl, SharedStores, StorageError, stores_at
-from ..errors import BulkRefused
+from ...actors import SharedStores, StorageError, ValkeyStores
+from ..errors import BulkRefused, OutputInUse
 from .holder import RunHolder
 from .queue import WorkQueue
 
@@ -45,24 +45,45 @@ class SharedRun:
     told: Callable[[str], None] = attrs.field(default=_nothing, repr=False)
 
     @classmethod
-    def at(cls, url: str, *, works: bool = True) -> "SharedRun":
-        """Return a run whose rows are on a server.
+    def at(cls, url: str) -> "SharedRun":
+        """Return a run whose rows are on a server, and whose workers share limits there.
 
         Args:
             url: the URL of a Valkey or Redis server, such as "valkey://host:6379/0".
-            works: whether the process that writes OUTPUT sends rows, too.
 
         Raises:
             ValueError: the URL names no server.
         """
-        server = ServerUrl.parse(url)
+        return cls.of(ValkeyStores(url))
+
+    @classmethod
+    def of(
+        cls,
+        stores: ValkeyStores,
+        *,
+        told: Callable[[str], None] = _nothing,
+        key_variables: Sequence[str] = (),
+    ) -> "SharedRun":
+        """Return a run whose rows are on the server of stores.
+
+        Args:
+            stores: what the workers share besides.
+            told: called with a sentence for the user.
+            key_variables: variables of the environment for the key of the endpoint.
+        """
 
         def queue(name: str) -> WorkQueue:
             from .valkey import ValkeyQueue  # noqa: PLC0415  # loads the client of the server
 
-            return ValkeyQueue(server, name)
+            return ValkeyQueue(stores.url, name)
 
-        return cls(place=str(server), queue=queue, stores=stores_at(url), works=works)
+        return cls(
+            place=str(stores.url),
+            queue=queue,
+            stores=stores,
+            told=told,
+            key_variables=key_variables,
+        )
 
 
 def run_name(output: Path, owner: str) -> str:
@@ -80,6 +101,25 @@ def run_name(output: Path, owner: str) -> str:
 def this_process() -> str:
     """Return a name of this process, which no other one has at the same time."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@contextmanager
+def naming_how_to_join(shared: SharedRun | None) -> Generator[None]:
+    """Name, in the error that another process writes OUTPUT, how this machine can work on the run.
+
+    Args:
+        shared: where the run is shared; None for a run of one process.
+
+    Raises:
+        BulkRefused: another process writes OUTPUT.
+    """
+    try:
+        yield
+    except OutputInUse as error:
+        if shared is None:
+            raise
+        remedy = f"let this process work on it: callsheet work {shared.place}"
+        raise BulkRefused(error.reason, f"{remedy}; or give another OUTPUT") from None
 
 
 @asynccontextmanager

@@ -58,6 +58,7 @@ def panel(
         (0, _title(progress, look, is_over=is_over)),
         (1, _bar(progress, width, is_over=is_over)),
         (2, _line("speed", _speed_text(progress, look, is_over=is_over))),
+        *_workers(progress, is_over=is_over),
         *_limits(progress, look.limits, width, is_over=is_over),
         (3, _line("cost", cost_text(progress, look, is_over=is_over))),
         *_budget(progress, look, width, is_over=is_over),
@@ -131,7 +132,7 @@ def is_held_by_concurrency(progress: Progress, look: Outlook) -> bool:
         progress: the current progress.
         look: the rates and estimates.
     """
-    limits = progress.limits
+    limits = None if progress.shared is not None else progress.limits
     if limits is None or progress.is_draining or progress.is_paused or progress.trouble:
         return False
     waiting = progress.read - progress.ended - progress.in_flight - progress.retrying
@@ -217,6 +218,22 @@ def _speed_text(progress: Progress, look: Outlook, *, is_over: bool) -> str:
         return f"{words}; {progress.in_flight:,} rows dispatched"
     words = f"{words}; {limits.in_flight:,} of {limits.max_in_flight:,} calls in flight"
     return f"{words}, by --max-concurrency" if is_held_by_concurrency(progress, look) else words
+
+
+def workers_text(progress: Progress) -> str:
+    """Format how many workers a shared run has, "3 workers, 120 rows wait"; "" for another run."""
+    shared = progress.shared
+    if shared is None:
+        return ""
+    workers = "1 worker" if shared.workers == 1 else f"{shared.workers:,} workers"
+    words = f"{workers}, {progress.in_flight:,} rows in hand, {shared.waiting:,} wait"
+    return f"{words}; the server does not respond" if shared.is_away else words
+
+
+def _workers(progress: Progress, *, is_over: bool) -> Iterator[_Line]:
+    if progress.shared is not None and not is_over:
+        style = "bold yellow" if progress.shared.is_away else ""
+        yield 4, _line("workers", workers_text(progress), style)
 
 
 def _limits(
@@ -383,6 +400,9 @@ def _summary_lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
     lines += _bound_lines(progress)
     if budget := budget_text(progress):
         lines.append(("budget", f"{budget} spent"))
+    if (shared := progress.shared) is not None:
+        again = f", {shared.again:,} rows given again" if shared.again else ""
+        lines.append(("workers", f"{shared.most_workers:,} at the same time{again}"))
     if len(series.routes) > 1:
         routes = (f"{printable(name)} {count:,}" for name, count in series.routes.most_common())
         lines.append(("routes", ", ".join(routes)))

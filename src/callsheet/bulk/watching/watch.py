@@ -30,6 +30,7 @@ from .panel import (
     room_text,
     rows_text,
     run_state,
+    workers_text,
 )
 
 
@@ -169,7 +170,8 @@ def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str
         limits = progress.limits
         in_flight = progress.in_flight if limits is None else limits.in_flight
         why = ", the limit of --max-concurrency" if is_held_by_concurrency(progress, look) else ""
-        parts += [f"{rate(look.rate)} rows/s", f"{in_flight:,} in flight{why}"]
+        calls = workers_text(progress) or f"{in_flight:,} in flight{why}"
+        parts += [f"{rate(look.rate)} rows/s", calls]
         if progress.retrying:
             parts.append(f"{progress.retrying:,} waiting for a retry")
         parts += [

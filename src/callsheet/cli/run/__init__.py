@@ -42,6 +42,7 @@ from ..configuration import (
     configured,
     ledger_from,
     limits_from,
+    shared_stores,
     timeouts_from,
     with_config,
 )
@@ -84,6 +85,7 @@ from .preparing import (
 )
 from .report import print_forecast, report, rows_in_batches
 from .resume import ResumeCheck, comparison_words
+from .sharing import run_shared_option, shared_run, workers_option
 
 __all__ = ["run"]
 
@@ -134,6 +136,8 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     help="Send rows again that are in batches at the provider, and pay for them twice.",
 )
 @limit_options
+@run_shared_option
+@workers_option
 @timeout_option
 @option(
     "--limits",
@@ -197,6 +201,7 @@ def run(
     rpm: float | None,
     tpm: float | None,
     max_concurrency: int,
+    workers: int,
     timeout: float,
     form: Form,
     template: str | None,
@@ -288,6 +293,7 @@ def run(
         page=page,
     )
     settings = BulkSettings(
+        shared=shared_run(shared_stores(config), route, choice, console),
         ordered=not unordered,
         window_rows=window,
         fsync=fsync,
@@ -366,6 +372,7 @@ def run(
             is_verbose=verbose,
             console=console,
             unwritten=unwritten,
+            workers=workers,
         )
         trio.run(run_job, job)
         status = report(job)

@@ -162,6 +162,10 @@ class RunSummary:
         spent_usd: what counts against `--max-cost`: the cost of all responses in OUTPUT,
             `unknown_usd` and `maybe_usd`.
         max_cost_usd: `--max-cost`; null if it is not given.
+        workers: the most processes that worked on a shared run at the same time; null for a run of
+            one process.
+        given_again: how many times a row of a shared run was given to a further worker, because one
+            had ended over it; each is in `maybe_billed`.
         latency_s: the durations of this run's responses; null without responses.
         estimate: the estimate of `--dry-run`; else null.
     """
@@ -203,6 +207,8 @@ class RunSummary:
     maybe_usd: str = "0"
     spent_usd: str = "0"
     max_cost_usd: str | None = None
+    workers: int | None = None
+    given_again: int = 0
     latency_s: Latency | None = None
     estimate: RunEstimate | None = None
 
@@ -257,6 +263,8 @@ def summary_of(job: BulkJob, status: int) -> RunSummary:
         unknown_usd=_digits(now.unknown_usd),
         maybe_usd=_digits(now.maybe_usd),
         spent_usd=_digits(now.spent_usd),
+        workers=None if now.shared is None else now.shared.most_workers,
+        given_again=0 if now.shared is None else now.shared.again,
         latency_s=_latency(job),
     )
 

@@ -128,6 +128,12 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
         lines += _packs(job.run, job.run.packing)
     if now.cut:
         lines.append(_cut(now, job.settings))
+    if now.shared is not None and now.shared.again:
+        times = "once" if now.shared.again == 1 else f"{now.shared.again:,} times"
+        lines.append(
+            f"A row was given to a further worker {times}, because one had ended while it had the "
+            "row. Both may have paid for it."
+        )
     if now.maybe_billed:
         lost = 0 if job.run is None else job.run.lost_before
         before = f", {lost:,} of them in earlier runs" if lost else ""

@@ -17,6 +17,7 @@ from ...bulk.reading.settings import ReadSettings
 from ...bulk.reading.source import STDIN, FileState
 from ...bulk.row import Row
 from ...bulk.settings import BulkSettings, Paths
+from ...bulk.shared.sharing import naming_how_to_join
 from ...wording import dollars, printable
 from .report import cheapest_route, rows_in_batches
 
@@ -69,7 +70,8 @@ class ResumeCheck:
         """
         if not Paths(self.output).store.exists():
             return None
-        with open_known(Paths(self.output).store) as known:
+        shared = self.settings.shared
+        with naming_how_to_join(shared), open_known(Paths(self.output).store) as known:
             if not self._has_responses(known):
                 return None
             if state is not None and state.was.st_size >= _LARGE_BYTES:
@@ -100,7 +102,8 @@ class ResumeCheck:
         if not Paths(self.output).store.exists():
             return
         retry_on = self.settings.retry_on
-        with open_known(Paths(self.output).store) as known:
+        shared = self.settings.shared
+        with naming_how_to_join(shared), open_known(Paths(self.output).store) as known:
             if not self._has_responses(known):
                 return
             looked_at, again = rows.look(_LOOKED_AT, _PATIENCE_S), 0
