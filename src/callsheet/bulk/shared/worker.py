@@ -172,9 +172,9 @@ class RunWorker:
         return StageObserver(self._observe, _SENT)
 
     @property
-    def troupe(self) -> Troupe | None:
-        """The troupe that makes the calls; None before the worker has started."""
-        return self._troupe
+    def in_flight(self) -> int:
+        """How many rows are at the provider."""
+        return len(self._hand.rows) - self._hand.unsent
 
     @property
     def in_flight(self) -> int:
