@@ -251,9 +251,7 @@ class TurnLine:
             _Ahead(at, now + bucket.used(now) / bucket.rate, bucket.rate, bucket.depth)
             for at, found in enumerate(self._buckets)
             if found is not None
-            for bucket in (
-                found.copy(now),
-            )  # of a shared one, the part of this one
+            for bucket in (found.copy(now),)  # of a shared one, the part of this one
         ]
         if not buckets:
             return 0.0
