@@ -117,8 +117,9 @@ def wait_for(bounds: Bounds, before: Before, cost: Cost, mean_s: float) -> Wait:
     for used, most in bounds.places:
         ends = used + count + 1 - most
         if ends > 0:
-            least_s = max(least_s, floor((ends - 1) / most) * mean_s)
-            likely_s = max(likely_s, ends / most * mean_s)
+            each = max(1, most)  # other processes may have all places for now
+            least_s = max(least_s, floor((ends - 1) / each) * mean_s)
+            likely_s = max(likely_s, ends / each * mean_s)
     return Wait(least_s, likely_s)
 
 

@@ -15,6 +15,7 @@ from ...actors import (
     Dimension,
     LaneDemand,
     LeaseAsk,
+    LeasedBucket,
     LeasedLimits,
     LimitAsk,
     LimitGrant,
@@ -24,7 +25,7 @@ from ...actors import (
 from .turns import TurnLine
 
 _HEARTBEAT_S = 3.0  # after 10 s without a question, a replica counts as ended
-_RETRY_S = 0.05  # until a lease is asked for again that was not granted
+_RETRY_S, _MOST_RETRY_S = 0.02, 0.25  # until a lease is asked for again that was not granted
 _AGAIN_S = 0.2  # so long, a lease or a place may be unused
 _CORRECTED_S = 0.5  # within which a correction is reported
 _MARGIN_S = 0.05  # before the end of a lease, at which the next one is asked for
@@ -150,7 +151,7 @@ class TurnLeases:
         if line.waiting and line.in_flight >= line.most < line.set_most:
             return now if self._wanted.get(tenant, 0) < needed else inf
         if line.waiting and line.in_flight < line.most:
-            if any(short > 0 for _, short in self._short(line, now)):
+            if self._short(line, now):
                 return max(now, self._retry_at.get(tenant, -inf))
             if line.waiting > 1 and self._more(line, now):
                 ends_at = min(bucket.ends_at for bucket, _ in line.leased())
@@ -170,15 +171,22 @@ class TurnLeases:
                 at = min(at, max(bucket.idle_since, self.leased.asked_at) + _AGAIN_S)
         return at
 
-    def _short(self, line: TurnLine, now: float) -> Iterator[tuple[str, float]]:
-        """Yield how much of each limit the first call needs beyond what is leased."""
+    def _short(self, line: TurnLine, now: float) -> dict[LeasedBucket, float]:
+        """Return how much of each limit the first call needs beyond what is leased."""
+        found: dict[LeasedBucket, float] = {}
         first = line.first
-        if first is None:
-            return
+        cost = (0.0, 0.0) if first is None else (1.0, first.tokens)
         for bucket, at in line.leased():
-            needs = (1.0, first.tokens)[at]
+            needs = cost[at]
             short = needs - bucket.leased(now)
-            yield bucket.name, short if short > _EPSILON * needs else 0.0
+            if short > _EPSILON * needs:
+                found[bucket] = short
+        return found
+
+    def _missing_s(self, line: TurnLine, now: float) -> float:
+        """Return how long the limits take to refill what the first call needs besides."""
+        short = self._short(line, now).items()
+        return max((amount / bucket.rate for bucket, amount in short), default=0.0)
 
     def _more(self, line: TurnLine, now: float) -> dict[str, float]:
         """Return how much of each limit all calls in line need beyond what is leased."""
@@ -205,16 +213,21 @@ class TurnLeases:
         places: list[PlacesAsk] = []
         for tenant, line in [*self._lines.items()]:
             needed = line.in_flight + line.waiting
+            lease = self._lease(tenant, line, now)
+            if lease is not None:
+                leases.append(lease)
             if line.set_most < inf:
                 self._wanted[tenant] = _with_spare(needed)
                 asked = PlacesAsk(tenant, line.set_most, line.in_flight, self._wanted[tenant])
                 places.append(asked)
-            lease = self._lease(tenant, line, now)
-            if lease is not None:
-                leases.append(lease)
+                # The store may give the places beyond these away before the answer is here.
+                line.most = min(line.most, line.in_flight)
             lanes += _lanes(tenant, line, now)
             if not needed and not any(bucket.is_active for bucket, _ in line.leased()):
                 del self._lines[tenant]
+                if line.set_most < inf:  # from now on, other replicas have its places
+                    self.leased.places[tenant] = 0
+                    self.attach(tenant, line)
         self._has_news = False
         corrections = tuple(self._corrections(now))
         named = {name for lease in leases for name in lease.amounts}
@@ -238,7 +251,7 @@ class TurnLeases:
         """Return what the calls of a tenant need now; None if they need nothing."""
         if not line.waiting or line.in_flight >= line.most:
             return None
-        first = {name: short for name, short in self._short(line, now) if short > 0}
+        first = {bucket.name: short for bucket, short in self._short(line, now).items()}
         amounts = self._more(line, now)
         if not amounts or (not first and not self._ends_soon(line, now)):
             return None
@@ -275,10 +288,11 @@ class TurnLeases:
             return
         self._retry_at.clear()
         for lease in asked.ask.leases:
-            for name, amount in lease.first.items():
-                bucket = self.leased.find(name)
-                if bucket is not None and bucket.leased(now) < amount * (1 - _EPSILON):
-                    self._retry_at[lease.scope] = now + _RETRY_S
+            line = self._lines.get(lease.scope)
+            missing_s = 0.0 if line is None else self._missing_s(line, now)
+            if missing_s > 0:
+                retry_s = min(_MOST_RETRY_S, max(_RETRY_S, missing_s / 4))
+                self._retry_at[lease.scope] = now + retry_s
         self._attach_all()
 
     def divide(self, phase: float, now: float) -> None:
@@ -288,7 +302,9 @@ class TurnLeases:
             phase: a random number from 0 to 1; see `LeasedBucket.divide`.
             now: the current time.
         """
-        if self.leased.divide(phase, now):
+        # The buckets of keys hold a minute: one that begins empty, and later by so much of that as
+        # `phase` says, would let nothing through for long.
+        if self.leased.divide(phase / _MINUTE_S, now):
             self._attach_all()
 
     def leave(self, now: float) -> LimitAsk:

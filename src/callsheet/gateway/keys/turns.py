@@ -277,7 +277,7 @@ class TurnLine:
     def free_s(self) -> float:
         """Return the seconds until a call that joins now has a place in flight, by estimate."""
         over = self.waiting + self.in_flight + 1 - self.most
-        return 0.0 if over <= 0 else over * self._mean_s / self.most
+        return 0.0 if over <= 0 else over * self._mean_s / max(1, self.most)
 
     def state(self, now: float) -> OwnLimits:
         """Return the state of the limits.
