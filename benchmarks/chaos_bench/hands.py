@@ -5,9 +5,19 @@ import re
 
 from shared_bench.server import PrivateServer
 
-__all__ = ["rows_in_hand"]
+__all__ = ["rows_in_hand", "workers_known"]
 
 _GROUP = "workers"
+
+
+def workers_known(server: PrivateServer) -> int:
+    """Return how many workers the one run has, the holder's own included; 0 without a run.
+
+    Args:
+        server: the server, which must answer.
+    """
+    keys: list[str] = json.loads(server.cli("--json", "KEYS", "callsheet:run:*:leases"))
+    return int(server.cli("ZCARD", keys[0])) if keys else 0
 
 
 def rows_in_hand(server: PrivateServer, pid: int) -> int:

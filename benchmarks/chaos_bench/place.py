@@ -156,8 +156,12 @@ class Place:
         found: dict[str, Any] = json.loads(lines[-1]) if lines else {}
         return found
 
-    def wait_for_workers(self) -> list[str]:
-        """Wait until all workers have left, and return what those said that failed."""
+    def wait_for_workers(self, *expected: int) -> list[str]:
+        """Wait until all workers have left, and return what those said that failed.
+
+        Args:
+            expected: exit statuses that are right.
+        """
         ends, failed = time.monotonic() + _LEAVES_S, list[str]()
         for number, worker in self.workers.items():
             try:
@@ -165,7 +169,7 @@ class Place:
             except subprocess.TimeoutExpired:
                 failed.append(f"worker {number} did not leave: {self.said(f'worker-{number}')}")
                 continue
-            if status not in (0, -signal.SIGKILL):
+            if status not in (*expected, -signal.SIGKILL):
                 said = self.said(f"worker-{number}")
                 failed.append(f"worker {number} exited with {status}: {said}")
         return failed

@@ -29,7 +29,7 @@ FAULTS: tuple[Fault, ...] = (
     "fill memory",
     "jump clock",
 )
-_FIRST_S, _LAST_S = 0.5, 6.0  # after the first request at the provider
+_FIRST_S, _LAST_S = 0.2, 5.0  # after all workers have joined
 _APART_S = 0.4
 _MAX_COST, _BOUND_EVERY = 0.5, 5  # the share of the cost, and in how many rounds one is bounded
 _LONG, _RETURNS = 0.3, 0.5  # the shares of stops that are long, and of workers that come back
@@ -41,7 +41,7 @@ class Event:
     """One fault.
 
     Args:
-        at_s: seconds after the first request at the provider.
+        at_s: seconds after all workers have joined.
         fault: what happens.
         lasts_s: seconds until a server is started again, a process goes on, and so on.
         returns: whether a worker that was killed is started again.

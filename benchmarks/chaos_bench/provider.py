@@ -21,7 +21,7 @@ import trio
 __all__ = ["INPUT_TOKENS", "MODEL", "OUTPUT_TOKENS", "answer_to"]
 
 MODEL = "gpt-4o-mini"
-INPUT_TOKENS, OUTPUT_TOKENS = 100, 50
+INPUT_TOKENS, OUTPUT_TOKENS = 20, 50
 _ROW = re.compile(rb"row (\d+)")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _READ = 1 << 16

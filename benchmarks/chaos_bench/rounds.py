@@ -17,7 +17,7 @@ from typing import final
 import attrs
 
 from callsheet.actors import Usage, default_prices
-from chaos_bench.hands import rows_in_hand
+from chaos_bench.hands import rows_in_hand, workers_known
 from chaos_bench.place import Place
 from chaos_bench.plan import Event, Plan
 from chaos_bench.provider import INPUT_TOKENS, MODEL, OUTPUT_TOKENS, answer_to
@@ -29,7 +29,7 @@ _STARTS_S, _ENDS_S = 30.0, 120.0
 _AGAIN_S = 0.5
 _LEASE_S = 10.0
 _HELD = 2  # the exit status of a run that could not start, such as while another holds OUTPUT
-_SPENT = 3
+_STOPPED = 1  # the exit status of a run that was stopped before its end, and of its workers
 _SERVER = {"kill server", "hang server", "fill disk", "fill memory"}
 
 
@@ -94,25 +94,29 @@ class _Round:
         options: tuple[str, ...] = ()
         if bound is not None:
             options = ("--max-cost", str(self._total * Decimal(str(bound))))
-        self._place.start_holder(*options)
-        self._wait_until(lambda: bool(self._place.counts()["taken"]), "no request was sent")
-        for number in range(1, self._plan.workers + 1):
-            self._place.start_worker(number)
+        self._open(*options)
         start = time.monotonic()
         for event in self._plan.events:
             self._at(start + event.at_s, partial(self._happen, event))
         status = self._drive(options)
         if bound is not None and not self._problems:
             self._check_bound(bound, status)
-            for number in range(1, self._plan.workers + 1):
-                if self._place.workers[number].poll() is not None:
-                    self._place.start_worker(number)
-            self._place.start_holder()
+            self._problems += self._place.wait_for_workers(0, _STOPPED)
+            self._open()
             status = self._drive(())
         if status:
             self._problems.append(f"the run exited with {status}: {self._place.said('holder')}")
-        self._problems += self._place.wait_for_workers()
+        self._problems += self._place.wait_for_workers(0)
         return self._compare(time.monotonic() - started)
+
+    def _open(self, *options: str) -> None:
+        """Start the holder, and the workers when there is a run to work on."""
+        place, workers = self._place, self._plan.workers
+        place.start_holder(*options)
+        self._wait_until(lambda: workers_known(place.server) > 0, "no run was opened")
+        for number in range(1, workers + 1):
+            place.start_worker(number)
+        self._wait_until(lambda: workers_known(place.server) > workers, "workers did not join")
 
     # ---------------------------------------------------------------- what happens
 
@@ -206,7 +210,14 @@ class _Round:
         worker.kill()
         worker.wait()
         if event.returns:
-            self._at(now + event.lasts_s, partial(self._place.start_worker, number))
+            self._at(now + event.lasts_s, partial(self._return, number))
+
+    def _return(self, number: int) -> None:
+        """Start a worker again; the server must be there, because it does not wait for one."""
+        if time.monotonic() < self._server_until:
+            self._at(self._server_until + 0.1, partial(self._return, number))
+        elif not self._is_over:
+            self._place.start_worker(number)
 
     def _go_on(self, number: int) -> None:
         since, in_hand = self._stopped.pop(number)
@@ -228,7 +239,7 @@ class _Round:
         most = self._total * Decimal(str(share))
         if billed > most:
             self._problems.append(f"{billed} USD are billed of at most {most}")
-        if status != _SPENT:
+        if status != _STOPPED:
             said = self._place.said("holder")
             self._problems.append(f"a run that may not spend more exited with {status}: {said}")
 

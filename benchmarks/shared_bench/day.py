@@ -2,7 +2,7 @@
 
 Each worker is a limiter with a lease keeper, as in its process, and the store is its own core,
 `SharedLimits`: no code of the product is modelled, but for the network (a millisecond) and the
-tasks around the cores. A day has so many calls that each ten minutes are represented by six
+tasks around the cores. A day has so many calls that each quarter of an hour is represented by six
 seconds, the last five of which count for all. The state of the store and of the workers goes on
 from one to the next, and so do the calls that wait.
 """
@@ -30,7 +30,7 @@ __all__ = ["LIMIT_PER_S", "SPAN_S", "WORKERS", "DayFigures", "simulate"]
 
 WORKERS = 200
 LIMIT_PER_S = 100_000 / 60.0
-SPAN_S = 600.0
+SPAN_S = 900.0
 _CALLS = 100e6
 _DAY_S = 86_400.0
 _TENANTS, _LANES_EACH = 16, 3  # of all workers, and of each
@@ -40,7 +40,7 @@ _SPREAD_S = 0.2  # over which workers come back after an outage
 _CALL_S = 2.0
 _IN_FLIGHT = 10_000
 _QUEUED = 20  # calls of a lane that a limiter knows; further ones wait before it
-_OUTAGE = (39_600.0, 40_800.0)  # twenty minutes from 11:00 on
+_OUTAGE = (39_600.0, 41_400.0)  # half an hour from 11:00 on
 _DEATHS_EVERY = 3  # spans: then a worker dies, and another one starts
 _KEPT_ASKS = 4_000
 _LIMITS = Limits(rpm=LIMIT_PER_S * 60.0, in_flight=_IN_FLIGHT)
