@@ -177,9 +177,9 @@ class RunWorker:
         return len(self._hand.rows) - self._hand.unsent
 
     @property
-    def in_flight(self) -> int:
-        """How many rows are at the provider."""
-        return len(self._hand.rows) - self._hand.unsent
+    def troupe(self) -> Troupe | None:
+        """The troupe that makes the calls; None before the worker has started."""
+        return self._troupe
 
     @property
     def unstored(self) -> int:
