@@ -10,7 +10,7 @@
 local WINDOW_S, MOST_WINDOW_S, ALIVE_S, REMEMBERED_S, UNUSED_S, LONG_S =
   0.2, 2, 10, 120, 0.25, 0.25
 local REFUSALS, REFUSAL_S, IDLE_S, LOST_S = 32, 60, 60, 10
-local MOST_IN_LINE, LEAST_PART, NEAR_S, MOST_LOWS, MOST_LEASED = 16, 0.1, 0.05, 16, 32
+local MOST_IN_LINE, LEAST_PART, SLOT_S, MOST_LOWS, MOST_LEASED = 16, 0.1, 0.05, 16, 32
 local TICKS, MOST_TICKS, MOST_LANES, OVERFLOW = 1e6, 1e12, 128, "\0"
 local ROUNDS, HELD_S, TURN_S, MOST_PLACES, EPSILON = 8, 3, 1, 1e9, 1e-9
 local KEPT_S = 3600 -- an idle state is kept as long after its limits are full
@@ -95,17 +95,23 @@ local function note_low(limit, low, at)
     lows[#lows] = nil
     lows[#lows] = nil
   end
-  if #lows > 0 and at - lows[#lows - 1] < NEAR_S then
+  if #lows > 0 and floor(lows[#lows - 1] / SLOT_S) == floor(at / SLOT_S) then
     lows[#lows - 1] = at
     return
   end
   lows[#lows + 1] = at
   lows[#lows + 1] = low
   if #lows > 2 * MOST_LOWS then
-    local later, lower = lows[3], min(lows[2], lows[4])
-    table.remove(lows, 1)
-    table.remove(lows, 1)
-    lows[1], lows[2] = later, lower
+    local found, least = 1, huge
+    for index = 1, #lows - 3, 2 do
+      local apart = (lows[index + 2] - lows[index]) / (at - lows[index] + SLOT_S)
+      if apart < least then
+        found, least = index, apart
+      end
+    end
+    lows[found + 3] = min(lows[found + 1], lows[found + 3])
+    table.remove(lows, found)
+    table.remove(lows, found)
   end
 end
 
@@ -217,9 +223,18 @@ local function give_back(limit, amount, since)
   end
   local given = min(amount, least)
   if given > 0 then
-    for at = 1, #lows, 2 do
-      if lows[at] > since then lows[at + 1] = lows[at + 1] - given end
+    local lowest, kept = huge, {}
+    for at = #lows - 1, 1, -2 do
+      local low = lows[at + 1]
+      if lows[at] > since then low = low - given end
+      if low < lowest then -- else a later one says as much
+        lowest = low
+        kept[#kept + 1] = low
+        kept[#kept + 1] = lows[at]
+      end
     end
+    limit[LOWS] = {}
+    for at = #kept, 1, -1 do limit[LOWS][#kept - at + 1] = kept[at] end
     limit[MISSING] = limit[MISSING] - given
     project(limit)
   end

@@ -14,11 +14,11 @@ cannot be used), and so does F, the time at which the bucket is full if all leas
 If nothing is given back, F is max(F, t) + A / rate after a lease, as in `Bucket`.
 """
 
-from math import inf
+from math import floor, inf
 from typing import final
 
 _LONG_S = 0.25  # in line
-_NEAR_S = 0.05  # minima closer together are one
+_SLOT_S = 0.05  # of minima
 _MOST_LOWS = 16
 _MOST_IN_LINE = 32
 
@@ -124,9 +124,14 @@ class SharedBucket:
                 least = min(least, lows[at + 1])
         given = min(amount, least)
         if given > 0.0:
-            for at in range(0, len(lows), 2):
-                if lows[at] > since:
-                    lows[at + 1] -= given
+            lowest, kept = inf, list[float]()
+            for at in range(len(lows) - 2, -1, -2):
+                low = lows[at + 1] - given if lows[at] > since else lows[at + 1]
+                if low < lowest:  # else a later one says as much
+                    lowest = low
+                    kept += (low, lows[at])
+            kept.reverse()
+            self.lows = kept
             self._missing -= given
             self._project()
 
@@ -207,7 +212,11 @@ class SharedBucket:
         self.full_at = at + missing / self.rate
 
     def _note_low(self, low: float, now: float) -> None:
-        """Note what is missing. Minima are merged to the later time and the lower value."""
+        """Note what is missing, if it is more than before: nothing else bounds a later refund.
+
+        Two minima that are merged have the later time and the lower value, which is too low at
+        most. Those of one slot are; and of too many, the two that differ least for their age.
+        """
         lows = self.lows
         if low <= 0.0:
             self.was_full_at = now
@@ -215,9 +224,15 @@ class SharedBucket:
             return
         while lows and lows[-1] >= low:
             del lows[-2:]
-        if lows and now - lows[-2] < _NEAR_S:
+        if lows and floor(lows[-2] / _SLOT_S) == floor(now / _SLOT_S):
             lows[-2] = now
             return
         lows += (now, low)
         if len(lows) > 2 * _MOST_LOWS:
-            lows[:4] = [lows[2], min(lows[1], lows[3])]
+            found, least = 0, inf
+            for at in range(0, len(lows) - 2, 2):
+                apart = (lows[at + 2] - lows[at]) / (now - lows[at] + _SLOT_S)
+                if apart < least:
+                    found, least = at, apart
+            lowest = min(lows[found + 1], lows[found + 3])
+            lows[found : found + 4] = [lows[found + 2], lowest]

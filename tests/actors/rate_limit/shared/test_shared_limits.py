@@ -3,6 +3,7 @@
 import heapq
 import itertools
 import random
+from collections import deque
 
 import pytest
 from hypothesis import given, settings
@@ -238,6 +239,32 @@ def test_a_refund_while_another_is_in_line_counts_when_that_leaves_the_line():
     bucket.leave_line("other", 4000.0, 0.5)
     assert bucket.full_at == pytest.approx(1.0)
     assert bucket.lease("other", 4000.0, 4000.0, 0.5) == pytest.approx(500.0)
+
+
+def calls_in(bucket, lease, for_s):
+    """Return how many calls of 8 a bucket lets through that report 2 s later that they used 4."""
+    calls, sent, now = 0, deque(), 0.0
+    while now < for_s:
+        sent.append(now)
+        now += max(0.0, (8.0 - lease(now)) / 100.0)
+        calls += 1
+        while sent[0] <= now - 2.0:
+            bucket.give_back(4.0, sent.popleft(), now)
+    return calls
+
+
+def test_late_refunds_are_hardly_less_than_those_of_an_exact_bucket():
+    exact, shared = Bucket(100.0, 99.0, 0.0), SharedBucket(100.0, 99.0, 0.0, 0.0)
+
+    def take(now):
+        at_once = 99.0 - exact.used(now)
+        exact.take(8.0, now)
+        return at_once
+
+    def lease(now):
+        return shared.lease("w", 8.0, 8.0, now)
+
+    assert calls_in(shared, lease, 20.0) >= 0.97 * calls_in(exact, take, 20.0)
 
 
 def test_nothing_is_refunded_of_what_was_used_before_the_bucket_was_full():
