@@ -181,13 +181,15 @@ class PlaceClaim:
     Args:
         worker: the name of the process.
         wanted: how many there would be without the limit.
-        taken: how many it may have, and how many it has if those are more.
+        given: how many it may have.
+        taken: how many it has, if those are more.
         weight: its weight: that of its lanes, each by its part of the lane.
         turn_at: when it last took, or gave up, a place beyond the whole part of its due.
     """
 
     worker: str
     wanted: int
+    given: int
     taken: int
     weight: float
     turn_at: float
@@ -215,7 +217,7 @@ class PlacesDivision:
         claims = self.claims
         claim = claims.get(worker)
         if claim is None:
-            claim = claims[worker] = PlaceClaim(worker, 0, 0, 1.0, now - _TURN_S)
+            claim = claims[worker] = PlaceClaim(worker, 0, 0, 0, 1.0, now - _TURN_S)
         claim.wanted = max(ask.wanted, ask.held)
         if weight > 0.0:
             claim.weight = weight
@@ -223,28 +225,29 @@ class PlacesDivision:
         level = self._level(places)
         due = min(claim.wanted, level * claim.weight)
         base = floor(due + _EPSILON)
-        others, reserved, is_short, is_over = 0, 0, False, False
+        others, reserved, is_short, is_behind, is_over = 0, 0, False, False, False
         for other in claims.values():
             if other is claim:
                 continue
             its_due = min(other.wanted, level * other.weight)
             others += other.taken
             reserved += max(other.taken, floor(its_due + _EPSILON))
-            is_short = is_short or other.taken < its_due - _EPSILON
+            if other.taken < its_due - _EPSILON:
+                is_short = True
+                is_behind = is_behind or other.turn_at < claim.turn_at
             is_over = is_over or other.taken > its_due + 1.0
-        extra = 0
+        extra, is_recent = 0, now - claim.turn_at < _TURN_S
         if base < claim.wanted:
-            is_recent = now - claim.turn_at < _TURN_S
-            if before > base:  # it has one already
-                if is_short and not is_recent:
-                    claim.turn_at = now
-                else:
-                    extra = 1
-            elif places - reserved - base >= 1 and not (is_short and is_recent):
-                extra = 1
+            if claim.given > base:  # it has one already
+                extra = int(is_recent or not is_short)
+            elif before > base:  # it gives one up, with the end of a call
+                extra = int(not is_short)
+            elif places - reserved - base >= 1:
+                extra = int(not (is_behind and is_recent))
+            if extra != (claim.given > base) or (before > base and not extra):
                 claim.turn_at = now
         given = max(0, min(base + extra, places - others))
-        claim.taken = max(given, ask.held)
+        claim.given, claim.taken = given, max(given, ask.held)
         news = is_short and claim.taken < before
         if is_over and given < base and now - self.hinted_at >= _TURN_S:
             self.hinted_at, news = now, True

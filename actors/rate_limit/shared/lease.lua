@@ -31,7 +31,7 @@ local SCOPE, USERS, NEED, NEED_OWNER, NEED_AT, LANE, WEIGHT, PRIORITY, TOTAL, CL
 local NUMBER, AT, IS_LIVE, CLAIMED, SCOPES, LINE, LEASES, PARTS, GIVEN = 1, 2, 3, 4, 5, 6, 7, 8, 9
 -- parts are (scope, part, window)
 -- places of a scope; from WHO on, a list for all workers
-local P_SCOPE, HINTED_AT, WHO, WANTED, TAKEN, P_WEIGHT, TURN_AT = 1, 2, 3, 4, 5, 6, 7
+local P_SCOPE, HINTED_AT, WHO, WANTED, TAKEN, P_WEIGHT, TURN_AT, MAY_HAVE = 1, 2, 3, 4, 5, 6, 7, 8
 
 local ask = cmsgpack.unpack(ARGV[1])
 local name, number, known, seen = ask[1], ask[2], ask[3], ask[4]
@@ -440,7 +440,7 @@ local function leave_places(who)
     for at, other in ipairs(places[WHO]) do
       if other == who then
         news = news or places[TAKEN][at] > 0
-        for field = WHO, TURN_AT do table.remove(places[field], at) end
+        for field = WHO, MAY_HAVE do table.remove(places[field], at) end
         break
       end
     end
@@ -488,7 +488,7 @@ local function take_places(worker, scope, most, held, wanted)
     if one[P_SCOPE] == scope then places = one end
   end
   if not places then
-    places = { scope, 0, {}, {}, {}, {}, {} }
+    places = { scope, 0, {}, {}, {}, {}, {}, {} }
     list[#list + 1] = places
     state[HAS_PLACES] = 1
   end
@@ -502,7 +502,7 @@ local function take_places(worker, scope, most, held, wanted)
   if not mine then
     mine = #places[WHO] + 1
     places[WHO][mine], places[WANTED][mine], places[TAKEN][mine] = name, 0, 0
-    places[P_WEIGHT][mine], places[TURN_AT][mine] = 1, now - TURN_S
+    places[P_WEIGHT][mine], places[TURN_AT][mine], places[MAY_HAVE][mine] = 1, now - TURN_S, 0
   end
   places[WANTED][mine] = max(wanted, held)
   if weight > 0 then places[P_WEIGHT][mine] = weight end
@@ -510,7 +510,8 @@ local function take_places(worker, scope, most, held, wanted)
   local level = level_of(places, count)
   local due = min(places[WANTED][mine], level * places[P_WEIGHT][mine])
   local base = floor(due + EPSILON)
-  local others, reserved, is_short, is_over = 0, 0, false, false
+  local others, reserved, is_short, is_behind, is_over = 0, 0, false, false, false
+  local turns = places[TURN_AT]
   local wishes, weights, held_by = places[WANTED], places[P_WEIGHT], places[TAKEN]
   for at = 1, #wishes do
     if at ~= mine then
@@ -518,22 +519,29 @@ local function take_places(worker, scope, most, held, wanted)
       local its_due = min(wishes[at], level * weights[at])
       others = others + taken
       reserved = reserved + max(taken, floor(its_due + EPSILON))
-      is_short = is_short or taken < its_due - EPSILON
+      if taken < its_due - EPSILON then
+        is_short = true
+        is_behind = is_behind or turns[at] < turns[mine]
+      end
       is_over = is_over or taken > its_due + 1
     end
   end
-  local extra = 0
+  local extra, is_recent = 0, now - places[TURN_AT][mine] < TURN_S
   if base < places[WANTED][mine] then
-    local is_recent = now - places[TURN_AT][mine] < TURN_S
-    if before > base then
-      if is_short and not is_recent then places[TURN_AT][mine] = now else extra = 1 end
-    elseif count - reserved - base >= 1 and not (is_short and is_recent) then
-      extra = 1
+    local has_one = places[MAY_HAVE][mine] > base
+    if has_one then
+      extra = (is_recent or not is_short) and 1 or 0
+    elseif before > base then -- it gives one up, with the end of a call
+      extra = is_short and 0 or 1
+    elseif count - reserved - base >= 1 then
+      extra = (is_behind and is_recent) and 0 or 1
+    end
+    if (extra == 1) ~= has_one or (before > base and extra == 0) then
       places[TURN_AT][mine] = now
     end
   end
   local given = max(0, min(base + extra, count - others))
-  places[TAKEN][mine] = max(given, held)
+  places[MAY_HAVE][mine], places[TAKEN][mine] = given, max(given, held)
   news = news or (is_short and places[TAKEN][mine] < before)
   if is_over and given < base and now - places[HINTED_AT] >= TURN_S then
     places[HINTED_AT], news = now, true
