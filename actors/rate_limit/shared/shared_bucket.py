@@ -20,7 +20,7 @@ from typing import final
 _LONG_S = 0.25  # in line
 _SLOT_S = 0.05  # of minima
 _MOST_LOWS = 16
-_MOST_IN_LINE = 32
+_MOST_IN_LINE = 16
 
 
 @final

@@ -208,7 +208,7 @@ def test_leases_alone_are_the_debits_of_a_bucket(steps):
         found = shared.lease(f"w{number % 3}", amount, min(amount, first), now)
         assert found == pytest.approx(expected, abs=1e-6)
         assert shared.used(now) == pytest.approx(exact.used(now), abs=1e-6)
-        assert len(shared.line) <= 32
+        assert len(shared.line) <= 16
 
 
 def test_what_is_in_line_is_given_back_as_if_it_had_never_been_leased():
