@@ -120,7 +120,7 @@ class LeaseDemand:
                     return first, amounts, False
             if missing:
                 amounts = {bucket.name: amount for bucket, amount in missing.items()}
-                first = first or amounts
+                first = first or dict(amounts)
             needed = more
         else:
             return first, amounts, True

@@ -302,8 +302,6 @@ class LeaseKeeper:
                 need = 0.0
             if now >= bucket.idle_since + _IDLE_S or is_lost:
                 bucket.surrender(need, now)
-            if bucket.refunded > _WORTH_S * bucket.rate and bucket.leased(now):
-                bucket.surrender_line(now)  # to move up
             found = list(bucket.corrections(now))
             if found:
                 named[bucket.name] = bucket

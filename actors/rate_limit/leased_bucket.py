@@ -296,21 +296,6 @@ class LeasedBucket(Bucket):
             if curve.amount <= 0:
                 self._curves.pop()
 
-    def surrender_line(self, now: float) -> None:
-        """Return the leases that cannot be used yet, with the next exchange.
-
-        Args:
-            now: the current time.
-        """
-        while self._curves and self._curves[-1].ends_at > now:
-            curve = self._curves.pop()
-            usable = min(curve.amount, max(0.0, (now - curve.zero_at) * curve.rate))
-            self._unused.append((curve.since, curve.amount - usable))
-            if usable > 0:
-                curve.amount = usable
-                self._curves.append(curve)
-                break
-
     @property
     def owed(self) -> float:
         """How much was used beyond the leases, and is not reported."""

@@ -21,16 +21,21 @@ class ProviderLimit:
     def __init__(self, rate, depth):
         self.rate, self.depth = rate, depth
         self.level, self.at = depth, 0.0
-        self.least = depth
+
+    @classmethod
+    def of(cls, limit):
+        """One as deep as the limit says, and as much deeper as exchanges differ in their time."""
+        rate = limit.amount / limit.per_s
+        late = max(1.0, 0.002 * rate)
+        return cls(rate, max(2.0, late + min(limit.amount, rate * limit.burst_s)))
 
     def allows(self, amount, now):
         self.level = min(self.depth, self.level + self.rate * (now - self.at))
         self.at = now
-        return self.level >= min(amount, self.depth - 2.0) - 1e-6
+        return self.level >= min(amount, self.depth - 2.0 - 0.002 * self.rate) - 1e-6
 
     def take(self, amount):
         self.level -= amount
-        self.least = min(self.least, self.level)
 
     def give_back(self, amount):
         self.level = min(self.depth, self.level + amount)
@@ -70,7 +75,7 @@ class LeasingProcess:
 
     def push(self, cost=None, lane="", actual=None, model="m"):
         call = SentCall(self, cost or Cost(), lane, self.world.now, actual)
-        request = PermitRequest(model, call.cost, lane)
+        request = call.request = PermitRequest(model, call.cost, lane)
         reservation = self.limiter.try_admit(request, self.world.now)
         if reservation is not None:
             self.send(call, reservation)
@@ -155,7 +160,7 @@ class LeasingProcess:
 class SharedWorld:
     """The clock, the store and the provider."""
 
-    def __init__(self, limits, *, latency_s=0.001, call_s=0.05, seed=1, margin=1.0):
+    def __init__(self, limits, *, latency_s=0.001, call_s=0.05, seed=1):
         self.now = 0.0
         self.random = Random(seed)
         self.latency_s = latency_s
@@ -164,13 +169,7 @@ class SharedWorld:
         self.store = SharedLimits()
         self.limits = limits
         self.processes = []
-        self.provider = {  # as deep as the limit says; the limiter's bucket is one less
-            rate.index: ProviderLimit(
-                rate.amount / rate.per_s,
-                max(2.0, margin + min(rate.amount, rate.amount / rate.per_s * rate.burst_s)),
-            )
-            for rate in limits.all_rates
-        }
+        self.provider = {rate.index: ProviderLimit.of(rate) for rate in limits.all_rates}
         self.refused = Counter()
         self.news = 0
         self.most_in_flight = self.in_flight = 0
