@@ -105,6 +105,7 @@ class World:
     def __init__(self):
         self.now, self.billed, self.losses, self.starts = 1000.0, 0, 0, 0
         self.core = SharedBudgets()
+        self.no_death_before = 0.0
         self.asks = []
         self.ledgers = [Ledger("file"), Ledger("other")]
         self.processes = []
@@ -131,8 +132,14 @@ class World:
                 process.exchange(watched=(CELL,))
 
     def lose(self):
+        """Lose the state, unless there is no process left that has heard of what others used.
+
+        Such a process does not die before it has reported that.
+        """
         self.later(2)
-        self.core, self.losses = SharedBudgets(), self.losses + 1
+        if any(CELL in process.share.totals for process in self.processes):
+            self.core, self.losses = SharedBudgets(), self.losses + 1
+            self.no_death_before = self.now + REBUILD_S + 1
 
     def check(self):
         flying = sum(sum(process.flying.values()) for process in self.processes)
@@ -176,7 +183,7 @@ def play(steps):
                 process.exchange(value)
             case "end":
                 process.end_call(value)
-            case "die" if len(processes) > 1:
+            case "die" if len(processes) > 1 and world.now >= world.no_death_before:
                 processes.remove(process)
                 process.die()
                 if value:
