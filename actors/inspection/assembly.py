@@ -238,7 +238,7 @@ def _of_calls(subject: str, limit: float, used: int, source: LimitSource) -> Lim
         limit=None if limit == inf else limit,
         per_s=None,
         used=used,
-        use=None if limit == inf else min(1.0, used / limit),
+        use=None if limit == inf else min(1.0, used / limit) if limit else float(used > 0),
         source=source,
     )
 

@@ -17,6 +17,7 @@ from callsheet.actors import (
     Lane,
     LedgerPolicy,
     Limits,
+    MemoryStores,
     Price,
     PriceBook,
     ProviderUnavailable,
@@ -242,6 +243,12 @@ async def test_what_is_cached_and_joined_is_read(autojump_clock):
         assert Decimal(reading.cache.saved_usd) > 0
         assert reading.sharing.joined == 0
         assert reading.batches is None
+
+
+async def test_a_process_that_has_no_place_of_a_shared_limit_is_read(autojump_clock):
+    async with house(limits=LIMITS, shared=MemoryStores()) as at:
+        reading = await at.troupe.reading()
+        assert of(reading.limits, dimension="in_flight").use == 0
 
 
 async def test_a_stage_that_does_not_reply_is_named_after_a_second(autojump_clock):

@@ -59,6 +59,7 @@ _AGAIN_S = (0.2, 3.0)  # until the server is asked again: at first, and at most
 _IDLE_S = 60.0  # without a holder or a run
 _AWAY_S = 600.0  # without the server, and with nothing in hand
 _FLUSH_S = 3.0  # at the end, for answers that are not in the journal, or not handed in
+_ENDED_S = 10.0  # until a run that drains has ended
 _STORED_S = 5.0  # at the end, until the holder has stored the answers
 _HAND_IN_AT_END_S = 10.0
 _SENT: frozenset[CallStage] = frozenset({"sent"})
@@ -145,6 +146,7 @@ class RunWorker:
         self._drains = False  # by a signal, or an error
         self._why = ""
         self._alone_since = inf  # no run, or no holder
+        self._idle_since = inf  # the run drains, and nothing is in hand
         self._heard_at = inf  # of the server
         self._pace = 0.0  # rows sent in the last second or so
         self._pace_at = 0.0
@@ -361,6 +363,8 @@ class RunWorker:
         """End the worker if there is nothing more to do."""
         self._moved.set()
         hand, now = self._hand, trio.current_time()
+        if self.end is not None or hand.rows or self._state != "draining":
+            self._idle_since = inf
         if self.end is not None or hand.rows:
             return
         is_away_long = self.is_away and now - self._heard_at >= (
@@ -374,7 +378,10 @@ class RunWorker:
         elif self._drains:
             self._finish(WorkerEnd("failed" if self._trouble else "drained", self._why))
         elif self._state == "draining":
-            self._finish(WorkerEnd("stopped", "the run was stopped before its end"))
+            # Also a run that is complete drains first, and ends a moment later.
+            self._idle_since = min(self._idle_since, now)
+            if self._alone_since < inf or now - self._idle_since >= _ENDED_S:
+                self._finish(WorkerEnd("stopped", "the run was stopped before its end"))
         elif now - self._alone_since >= _IDLE_S and not self._policy.waits:
             why = "the run is not there any more" if self._state is None else "no process holds it"
             self._finish(WorkerEnd("alone", why))
