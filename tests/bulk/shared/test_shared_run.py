@@ -9,9 +9,10 @@ import trio
 from bulk_rows import MODEL, ids, ids_of, lines_of, row, rows
 from shared_runs import shared_stage, workers
 
-from callsheet.actors import Price, PriceBook, class_of_schema
+from callsheet.actors import Price, PriceBook, UnsuitableServer, class_of_schema
 from callsheet.bulk import BulkRefused, BulkStopped
 from callsheet.bulk.settings import Paths
+from callsheet.bulk.shared.memory import MemoryQueue
 from callsheet.simulator.faults import Faults
 
 INSTRUCTION = (
@@ -285,3 +286,40 @@ async def test_a_worker_makes_no_attempt_that_the_budget_has_no_reservation_for(
         assert now.maybe_billed > 0
         billed = Decimal("0.02") * shared.stage.requests
         assert billed <= now.spent_usd + Decimal("0.0001") <= 1
+
+
+async def test_a_server_that_may_lose_rows_is_refused_before_anything_is_sent(output, monkeypatch):
+    async def check(queue):
+        raise UnsuitableServer(queue.name, "appendonly is no", "set appendonly yes")
+
+    monkeypatch.setattr(MemoryQueue, "check", check)
+    async with shared_stage() as shared:
+        shared.works = True
+        with pytest.raises(BulkRefused, match="appendonly is no; set appendonly yes"):
+            await shared.run(rows(3), output)
+        assert shared.stage.requests == 0
+    assert not output.exists()
+
+
+async def test_a_server_that_is_away_is_named(autojump_clock, output):
+    async with shared_stage() as shared:
+        shared.queue.away = True
+        with pytest.raises(BulkRefused, match="in memory cannot be used: it was taken away"):
+            await shared.run(rows(3), output)
+
+
+async def test_a_holder_that_was_taken_over_ends_its_run(autojump_clock, output):
+    async with shared_stage() as shared, workers(shared, 1, most=1):
+        with pytest.raises(BulkStopped) as caught:
+            async with shared.open(rows(50), output) as run:
+                await trio.sleep(3)
+                shared.queue.away = True
+                await trio.sleep(15)
+                other = await shared.queue.another().hold("machine-2:7", b"", lease_s=600)
+                assert other.is_held
+                shared.queue.away = False
+                await run.wait()
+        ending = caught.value.ending
+        assert ending.kind == "server"
+        assert "machine-2:7 has taken the run over" in ending.reason
+        assert run.progress().maybe_billed == 0

@@ -201,7 +201,8 @@ class RunHolder:
                 try:
                     if forget:
                         self.pending.acknowledge_all()
-                    self.change_state("draining")  # no worker begins what nothing waits for
+                    else:
+                        self.change_state("draining")  # no worker begins what nothing waits for
                     await self._tell_queue()
                     await self._look()
                     await self.queue.end(self._name, forget=forget)
