@@ -93,6 +93,14 @@ class ServerUrl:
         scheme = "rediss" if self.tls else "redis"
         return f"{scheme}://{host}:{self.port}/{self.database}"
 
+    @property
+    def with_login(self) -> str:
+        """The URL with user name and password, for another process; never show it (L8)."""
+        if not (self.username or self.password):
+            return str(self)
+        login = f"{quote(self.username, safe='')}:{quote(self.password, safe='')}"
+        return str(self).replace("://", f"://{login}@", 1)
+
 
 def _socket(parts: SplitResult) -> str:
     path = unquote(parts.netloc.rpartition("@")[2] + parts.path)

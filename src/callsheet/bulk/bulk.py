@@ -339,6 +339,7 @@ class _RunTree:
             remark=plan.remark,
             misfits=plan.misfits,
             shared=None if holder is None else holder.counts,
+            shared_name="" if self._shared is None else self._shared.name,
         )
         if holder is not None:
             holder.fail = self._lost

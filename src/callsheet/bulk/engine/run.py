@@ -37,11 +37,13 @@ class BulkRun:
         remark: a sentence about the route that the user may not expect; "" for none.
         misfits: why rows cannot be in a pack, with the number of them.
         shared: what is known of the workers of a shared run; None for another run.
+        shared_name: the name of a shared run; "" for another run.
 
     Attributes:
         remark: a sentence about the route that the user may not expect; "" for none.
         misfits: why rows cannot be in a pack, with the number of them; a row that was sent again
             counts again.
+        shared_name: the name of a shared run, for `callsheet work`; "" for another run.
         packing: what became of packs, once the run has ended; None for another route.
         lost_before: HTTP requests of earlier runs that may have been billed without a response.
         is_finished: True if no row is in flight, and the files are complete.
@@ -63,6 +65,7 @@ class BulkRun:
         remark: str,
         misfits: Mapping[str, int],
         shared: SharedCounts | None = None,
+        shared_name: str = "",
     ) -> None:
         self.remark = remark
         self.misfits = misfits
@@ -80,6 +83,7 @@ class BulkRun:
         self._max_in_flight = max_in_flight
         self._total = total
         self._shared = shared
+        self.shared_name = shared_name
         self._is_paused = self._is_draining = False
         self._final: RunEnding | None = None  # once the run is finished
 

@@ -85,7 +85,7 @@ from .preparing import (
 )
 from .report import print_forecast, report, rows_in_batches
 from .resume import ResumeCheck, comparison_words
-from .sharing import run_shared_option, shared_run
+from .sharing import run_shared_option, shared_run, workers_option
 
 __all__ = ["run"]
 
@@ -137,6 +137,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
 )
 @limit_options
 @run_shared_option
+@workers_option
 @timeout_option
 @option(
     "--limits",
@@ -200,6 +201,7 @@ def run(
     rpm: float | None,
     tpm: float | None,
     max_concurrency: int,
+    workers: int,
     timeout: float,
     form: Form,
     template: str | None,
@@ -370,6 +372,7 @@ def run(
             is_verbose=verbose,
             console=console,
             unwritten=unwritten,
+            workers=workers,
         )
         trio.run(run_job, job)
         status = report(job)

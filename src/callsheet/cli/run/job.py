@@ -35,6 +35,7 @@ from ...bulk.progress import Progress
 from ...bulk.reading.settings import ReadSettings
 from ...bulk.row import BadRow, Row
 from ...bulk.settings import BulkSettings
+from ...bulk.shared.local_workers import NoServer
 from ...bulk.spending import BudgetRoom
 from ...bulk.watching.event_log import EventLog
 from ...bulk.watching.panel import held_by_budget
@@ -47,6 +48,7 @@ from ...runtime import RestartIntensityExceeded
 from ...wording import dollars, printable
 from ..signals import STOP_SIGNALS, open_signals
 from .options import cannot_serve
+from .sharing import open_local_sharing, open_workers
 
 BUILT_IN = "the built-in provider"
 """The stable name of the built-in provider."""
@@ -75,6 +77,7 @@ class BulkJob:
         is_verbose: whether every call is logged.
         console: where the display is drawn.
         unwritten: gets what could not be written to the ledger.
+        workers: how many processes of this machine send rows, this one included.
         series: the sums and samples for the report.
         run: the run, once it has started.
         progress: the progress at the end.
@@ -102,6 +105,7 @@ class BulkJob:
     is_verbose: bool
     console: Console
     unwritten: list[UnwrittenCosts]
+    workers: int = 1
     series: Series = attrs.field(factory=lambda: Series(0.0))
     run: BulkRun | None = None
     progress: Progress | None = None
@@ -117,7 +121,7 @@ class BulkJob:
 
 async def run_job(job: BulkJob) -> None:
     """Run until every row has an outcome, or time, money or disk space runs out."""
-    refusals: tuple[type[Exception], ...] = (InspectionUnavailable, *cannot_serve())
+    refusals: tuple[type[Exception], ...] = (InspectionUnavailable, NoServer, *cannot_serve())
     with rare_collections(), trio.CancelScope() as scope:
         try:
             await _with_provider(job, scope)
@@ -146,15 +150,19 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
         job.series = series = Series(trio.current_time())
         with _event_log(job) as log:
             logs = [] if log is None else [log]
-            async with bulk(
-                job.rows,
-                job.output,
-                troupe,
-                job.settings,
-                provider=name,
-                reading=job.reading,
-                observers=[series.observe, *(one.observe for one in logs)],
-            ) as run:
+            async with (
+                open_local_sharing(job.settings, job.workers) as (settings, url),
+                bulk(
+                    job.rows,
+                    job.output,
+                    troupe,
+                    settings,
+                    provider=name,
+                    reading=job.reading,
+                    observers=[series.observe, *(one.observe for one in logs)],
+                ) as run,
+                open_workers(run, url, job.workers, partial(_print, job)),
+            ):
                 job.run = run
                 if run.remark:
                     _print(job, run.remark)
