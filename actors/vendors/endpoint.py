@@ -80,6 +80,8 @@ class Endpoint:
         key_name: the name of the key in logs, statistics and ledgers, where the key never appears.
         weight: its part of the calls of a pool, relative to the other members.
         members: the members of a pool; `pool` sets them. Empty for a single endpoint.
+        key_variable: the environment variable that `api_key` is from, so that the workers of a
+            shared run on other machines can take it from there; "" if it is from none.
 
     Raises:
         ValueError: a value is invalid, such as a `base_url` that is not an HTTP URL, or an
@@ -127,6 +129,9 @@ class Endpoint:
     weight: float = attrs.field(default=1.0, validator=[gt(0.0), lt(inf)], kw_only=True)
     members: "tuple[Endpoint, ...]" = attrs.field(
         default=(), converter=tuple["Endpoint", ...], kw_only=True
+    )
+    key_variable: str = attrs.field(
+        default="", validator=instance_of(str), repr=False, eq=False, kw_only=True
     )
     _handed_out: dict[str, None] = attrs.field(
         factory=dict[str, None], init=False, repr=False, eq=False

@@ -172,7 +172,8 @@ def _opened(
     if vendor.name == "openai" or source == "OPENAI_BASE_URL":
         headers = _openai_headers(environ)
     try:
-        return EndpointChoice(Endpoint(url, key, vendor, headers=headers), source)
+        endpoint = Endpoint(url, key, vendor, headers=headers, key_variable=key_source)
+        return EndpointChoice(endpoint, source)
     except ValueError as error:
         name = key_source if str(error).startswith("api_key") else source
         raise ValueError(f"{name}: {error}") from None

@@ -17,6 +17,7 @@ from .reading.rows import RowLike
 from .reading.settings import ReadSettings
 from .row import BadRow, Row
 from .settings import BulkSettings, Paths
+from .shared.sharing import SharedRun
 
 __all__ = [
     "BadRow",
@@ -33,6 +34,7 @@ __all__ = [
     "RowLike",
     "RowObserver",
     "RunEnding",
+    "SharedRun",
     "bulk",
     "bulk_dataframe",
     "rare_collections",

@@ -262,7 +262,7 @@ class EndpointTables:
             if chosen is None:  # the built-in provider, which is no vendor
                 raise ValueError("the provider has no address")  # noqa: TRY301  # handled as those above
             if key is not None:
-                chosen = attrs.evolve(chosen, api_key=key)
+                chosen = attrs.evolve(chosen, api_key=key, key_variable=entry.api_key_env or "")
             return attrs.evolve(
                 chosen,
                 headers={**chosen.headers, **entry.headers, **secret},

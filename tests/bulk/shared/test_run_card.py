@@ -109,6 +109,14 @@ def test_a_pool_keeps_its_members_and_their_limits():
     assert there.member_limits == settings.member_limits
 
 
+def test_the_variable_that_a_settings_file_names_comes_first():
+    endpoint = Endpoint.of("openai", KEY)
+    card = encode_card(TroupeSettings(endpoint=attrs.evolve(endpoint, key_variable="TEAM_KEY")))
+
+    assert worker_settings(card, ENVIRON | {"TEAM_KEY": "sk-team"}).endpoint.api_key == "sk-team"
+    assert worker_settings(card, ENVIRON).endpoint.api_key == "sk-worker"
+
+
 def test_a_missing_key_names_its_variable():
     with pytest.raises(NoKey, match="OpenAI with an API key; set OPENAI_API_KEY"):
         worker_settings(encode_card(SETTINGS), {})

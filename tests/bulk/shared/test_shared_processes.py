@@ -18,6 +18,7 @@ pytestmark = pytest.mark.sockets
 
 KEEPS = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
 IN_FLIGHT = 10
+ROWS = 300
 
 
 class Party:
@@ -81,20 +82,20 @@ def names(rows):
     return [f"r-{number}" for number in range(1, rows + 1)]
 
 
-def test_two_processes_answer_each_of_300_rows_once(tmp_path, stats):
-    with party(tmp_path, 300, scale="0.05") as it:
+def test_two_processes_answer_each_row_once_over_a_server(tmp_path, stats):
+    with party(tmp_path, ROWS, scale="0.05") as it:
         worker = it.work(1)
         run = it.run()
         told, errors = run.communicate(timeout=120)
         assert run.returncode == 0, errors
         summary = json.loads(told)
-        assert (summary["result"], summary["answered"]) == ("done", 300)
+        assert (summary["result"], summary["answered"]) == ("done", ROWS)
         assert (summary["workers"], summary["given_again"]) == (2, 0)
         assert "Other machines can work on it: callsheet work unix://" in errors
         _, errors = worker.communicate(timeout=60)
         assert worker.returncode == 0, errors
-        assert stats(it.base_url)["requests"] == 300
-    assert ids_of(tmp_path / "out.jsonl") == names(300)
+        assert stats(it.base_url)["requests"] == ROWS
+    assert ids_of(tmp_path / "out.jsonl") == names(ROWS)
 
 
 @pytest.mark.slow

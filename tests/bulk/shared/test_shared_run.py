@@ -86,6 +86,22 @@ async def _dying_run(shared, output, count, task_status):
             await run.wait()
 
 
+async def test_responses_to_rows_that_input_has_no_more_are_told(autojump_clock, output):
+    async with shared_stage() as shared, workers(shared, 2, most=2):
+        async with trio.open_nursery() as nursery:
+            dead = await nursery.start(_dying_run, shared, output, 8)
+            await trio.sleep(1)
+            shared.queue.away = True
+            dead.cancel()
+        await trio.sleep(30)
+        shared.queue.away = False
+        assert len(await shared.run(rows(6), output)) == 6
+        assert shared.stage.requests == 8
+    assert shared.told[-1].startswith(
+        "2 responses on the server, which an earlier run has paid for"
+    )
+
+
 async def test_a_second_holder_is_refused_while_the_first_one_lives(autojump_clock, output):
     async with shared_stage() as shared:
         queue = shared.queue.another()

@@ -88,7 +88,14 @@ class Sharing:
         Args:
             is_done: whether every row of the input has ended.
         """
-        await self.holder.finish(forget=is_done or self.holder.pending.is_clean)
+        pending = self.holder.pending
+        if is_done and (left := pending.early):
+            responses = "1 response" if left == 1 else f"{left:,} responses"
+            self.shared.told(
+                f"{responses} on the server, which an earlier run has paid for, belong to rows "
+                "that INPUT does not have any more, and are dropped."
+            )
+        await self.holder.finish(forget=is_done or pending.is_clean)
 
 
 @asynccontextmanager
@@ -112,9 +119,7 @@ async def open_sharing(
     worker = _worker_of(plan.troupe, shared, has_budget=has_budget)
     # Packs are made of rows that wait at a worker.
     ahead = plan.ahead(worker.limits.in_flight) if settings.route == "pack" else None
-    card = encode_card(
-        worker, ahead=ahead, has_budget=has_budget, key_variables=shared.key_variables
-    )
+    card = encode_card(worker, ahead=ahead, has_budget=has_budget)
     async with open_holder(shared, name, card) as holder:
         yield Sharing(
             shared=shared,

@@ -69,7 +69,6 @@ def encode_card(
     *,
     ahead: int | None = None,
     has_budget: bool = False,
-    key_variables: Iterable[str] = (),
 ) -> bytes:
     """Return what a worker needs to make calls as the holder would.
 
@@ -77,14 +76,12 @@ def encode_card(
         troupe: the settings of the holder's troupe.
         ahead: the most rows that a worker has and that are not sent; None for few.
         has_budget: whether the holder reserves what each attempt can cost.
-        key_variables: variables of the environment for the key of the endpoint, before those of its
-            vendor.
     """
     fields: dict[str, object] = {
         "version": CARD_VERSION,
         "ahead": ahead,
         "has_budget": has_budget,
-        "endpoint": _endpoint_fields(troupe.endpoint, key_variables),
+        "endpoint": _endpoint_fields(troupe.endpoint),
         "fallbacks": [
             {"endpoint": _endpoint_fields(target.endpoint), "model": target.model}
             for target in troupe.fallbacks
@@ -154,17 +151,18 @@ def _read(card: bytes) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------- endpoints
 
 
-def _endpoint_fields(endpoint: Endpoint, key_variables: Iterable[str] = ()) -> dict[str, object]:
+def _endpoint_fields(endpoint: Endpoint) -> dict[str, object]:
     vendor = endpoint.vendor
+    variables = (endpoint.key_variable, *vendor.key_variables)
     return {
         "url": endpoint.shown_url,
         "vendor": vendor.name,
         "has_key": endpoint.api_key is not None,
-        "key_variables": list(dict.fromkeys((*key_variables, *vendor.key_variables))),
+        "key_variables": list(dict.fromkeys(filter(None, variables))),
         "headers": endpoint.shown_headers,
         "query": endpoint.shown_query,
         "shown": {name: getattr(endpoint, name) for name in _SHOWN},
-        "members": [_endpoint_fields(member, key_variables) for member in endpoint.members],
+        "members": [_endpoint_fields(member) for member in endpoint.members],
     }
 
 

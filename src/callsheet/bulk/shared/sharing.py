@@ -3,7 +3,7 @@
 import os
 import re
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -32,8 +32,6 @@ class SharedRun:
         queue: returns the queue of a run by the name of the run.
         stores: what the workers share besides: the limits.
         works: whether the process that writes OUTPUT sends rows, too.
-        key_variables: variables of the environment from which workers take the key of the endpoint,
-            before those of its vendor.
         told: called with a sentence for the user.
     """
 
@@ -41,7 +39,6 @@ class SharedRun:
     queue: Callable[[str], WorkQueue] = attrs.field(repr=False)
     stores: SharedStores | None = attrs.field(default=None, repr=False)
     works: bool = True
-    key_variables: Sequence[str] = ()
     told: Callable[[str], None] = attrs.field(default=_nothing, repr=False)
 
     @classmethod
@@ -62,14 +59,12 @@ class SharedRun:
         stores: ValkeyStores,
         *,
         told: Callable[[str], None] = _nothing,
-        key_variables: Sequence[str] = (),
     ) -> "SharedRun":
         """Return a run whose rows are on the server of stores.
 
         Args:
             stores: what the workers share besides.
             told: called with a sentence for the user.
-            key_variables: variables of the environment for the key of the endpoint.
         """
 
         def queue(name: str) -> WorkQueue:
@@ -82,7 +77,6 @@ class SharedRun:
             queue=queue,
             stores=stores,
             told=told,
-            key_variables=key_variables,
         )
 
 

@@ -293,7 +293,7 @@ def run(
         page=page,
     )
     settings = BulkSettings(
-        shared=shared_run(shared_stores(config), route, choice, console),
+        shared=shared_run(shared_stores(config), route, console),
         ordered=not unordered,
         window_rows=window,
         fsync=fsync,

@@ -14,12 +14,9 @@ from ...bulk.settings import BulkSettings, RunRoute
 from ...bulk.shared.local_workers import open_local_server, open_local_workers
 from ...bulk.shared.sharing import SharedRun
 from ...config import SHARED_URL_VARIABLE
-from ...endpoints import EndpointChoice
 from ...wording import printable
 from ..configuration import is_shared_by_option, shared_option_for
 from ..sections import option
-
-_OPENAI_URL = "OPENAI_BASE_URL"  # chooses a provider, and OPENAI_API_KEY is its key then
 
 workers_option = option(
     "--workers",
@@ -82,9 +79,7 @@ async def open_workers(
         yield
 
 
-def shared_run(
-    stores: SharedStores | None, route: RunRoute, choice: EndpointChoice, console: Console
-) -> SharedRun | None:
+def shared_run(stores: SharedStores | None, route: RunRoute, console: Console) -> SharedRun | None:
     """Return where other processes find the rows of a run; None if they do not.
 
     A settings file shares limits with other programs as well, so that a run by the Batch API, which
@@ -93,7 +88,6 @@ def shared_run(
     Args:
         stores: what processes share; None for nothing.
         route: how rows are sent.
-        choice: the provider of the run.
         console: where the user is told how other machines join.
     """
     if not isinstance(stores, ValkeyStores):
@@ -104,5 +98,4 @@ def shared_run(
     def told(text: str) -> None:
         console.print(Text(printable(text)), soft_wrap=True)
 
-    variables = ("OPENAI_API_KEY",) if choice.reason == _OPENAI_URL else ()
-    return SharedRun.of(stores, told=told, key_variables=variables)
+    return SharedRun.of(stores, told=told)
