@@ -209,7 +209,7 @@ def _limits(limiter: "LimiterSnapshot") -> Iterator[LimitReading]:
             limit=bucket.limit,
             per_s=bucket.per_s,
             used=bucket.used,
-            use=min(1.0, bucket.used / bucket.depth) if bucket.depth > 0 else 1.0,
+            use=_share(bucket.used, bucket.depth),
             source=bucket.source,
             others_per_s=bucket.others_per_s,
         )
@@ -241,6 +241,11 @@ def _of_calls(subject: str, limit: float, used: int, source: LimitSource) -> Lim
         use=None if limit == inf else min(1.0, used / limit) if limit else float(used > 0),
         source=source,
     )
+
+
+def _share(used: float, limit: float) -> float:
+    """Return a use as a share; of nothing, as of places that other processes have, it is 1."""
+    return min(1.0, used / limit) if limit > 0 else 1.0
 
 
 def _pauses(limiter: "LimiterSnapshot") -> Iterator[PauseReading]:

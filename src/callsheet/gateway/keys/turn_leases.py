@@ -43,7 +43,7 @@ class TurnLeases:
         leased: what this replica has leased; it outlives the exchange.
 
     Attributes:
-        leased: as above.
+        leased: what this replica has leased.
         poke: called when a question may be due earlier than was known.
     """
 
@@ -86,7 +86,7 @@ class TurnLeases:
 
         Args:
             tenant: the name of the tenant.
-            line: its calls.
+            line: the calls of this tenant.
         """
         self._is_used = True
         self._lines[tenant] = line
@@ -97,7 +97,7 @@ class TurnLeases:
 
         Args:
             tenant: the name of the tenant.
-            line: its calls.
+            line: the calls of this tenant.
         """
         line.most = self.leased.most(tenant, line.set_most)
 
@@ -280,7 +280,7 @@ class TurnLeases:
         """Apply the answer to the last question.
 
         Args:
-            grant: the answer.
+            grant: what the store has answered.
             now: the current time.
         """
         asked = self.leased.apply(grant, now)
