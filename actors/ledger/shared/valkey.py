@@ -20,7 +20,9 @@ _Answer = tuple[str, str, list[int], list[_Total], str, str, int]  # as the scri
 
 @cache
 def _script() -> ServerScript:
-    return ServerScript(files(__package__).joinpath("budgets.lua").read_text(encoding="utf-8"))
+    return ServerScript(
+        files(__name__.rpartition(".")[0]).joinpath("budgets.lua").read_text(encoding="utf-8")
+    )
 
 
 @final
