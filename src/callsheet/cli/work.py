@@ -1,6 +1,5 @@
 """`callsheet work`: work on a run that another process has shared on a server."""
 
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -138,8 +137,7 @@ def work(
     Ctrl-C and SIGTERM give back the rows that were not sent, and wait for the others; a second one
     stops at once.
     """
-    # A worker runs unattended: that the server is away, for example, is a warning.
-    set_up_logging(is_verbose=verbose, usual=logging.ERROR)
+    set_up_logging(is_verbose=verbose)
     try:
         if env_file is not None:
             os.environ.update(read_variables(env_file, os.environ))

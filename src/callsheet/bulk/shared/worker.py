@@ -51,8 +51,9 @@ is no holder, or no server; or an error."""
 
 _TAKE_ROWS = 64  # in one message of the server
 _TAKE_S = 5.0  # seconds that the server may let the worker wait for rows
-_AHEAD_ROWS = 8  # that wait for the limits, at least
+_AHEAD_ROWS = 16  # that wait for the limits, at least
 _AHEAD_S = 0.5  # otherwise as many as are sent in this time
+_GATHER_S = 0.02  # after an answer, for others that are written and handed in with it
 _HAND_IN = 64  # answers in one message to the server
 _HAND_IN_BYTES = 1024**2
 _AGAIN_S = (0.2, 3.0)  # until the server is asked again: at first, and at most
@@ -284,6 +285,7 @@ class RunWorker:
             answers, forgotten = hand.to_keep()
             if not answers and not forgotten:
                 await self._work.wait()
+                await trio.sleep(_GATHER_S)
                 continue
             if self._journal is not None and self._trouble is None:
                 try:
@@ -435,6 +437,8 @@ class RunWorker:
             since = trio.current_time() - self._pace_at
             pace = self._pace * exp(-since)
             ahead = min(max(_AHEAD_ROWS, round(_AHEAD_S * pace)), self._most)
+        if 2 * self._hand.unsent > ahead:  # so that each message brings several rows
+            return 0
         return min(self._most + ahead - len(self._hand.rows), ahead - self._hand.unsent)
 
     def _took(self, reply: TakeReply) -> None:
