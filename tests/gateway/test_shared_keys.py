@@ -255,3 +255,30 @@ def test_the_commands_work_with_keys_on_a_server(server, tmp_path, monkeypatch):
     assert (refused.exit_code, "not both" in refused.stderr) == (2, True)
     away = run("list", "--shared", f"unix://{tmp_path}/none")
     assert (away.exit_code, away.stderr[:6], "Traceback" in away.output) == (2, "Error:", False)
+
+
+def test_a_check_of_a_gateway_asks_the_server(server, tmp_path, monkeypatch):
+    server.clear()
+    monkeypatch.setenv("CALLSHEET_SHARED_URL", server.url)
+
+    def check(*more):
+        line = ["serve", "--check", "--provider", "builtin", "--listen", "127.0.0.1:0", *more]
+        done = CliRunner(env={"COLUMNS": "300"}).invoke(main, line)
+        return done.exit_code, " ".join(done.output.split())
+
+    status, text = check()
+    assert (status, "limits, budgets and responses are shared there" in text) == (0, True)
+    status, text = check("--keys", "shared")
+    assert (status, "there are none; create a first key" in text) == (2, True)
+    CliRunner().invoke(main, ["keys", "create", "team-a", "--store", "shared"])
+    assert "1 valid key" in check("--keys", "shared")[1]
+    status, text = check("--shared", f"unix://{tmp_path}/none")
+    assert (status, "no call is sent before that" in text) == (0, True)
+    server.cli("CONFIG", "SET", "appendonly", "no")
+    try:
+        status, text = check("--keys", "shared")
+        assert (status, "set appendonly yes" in text) == (2, True)
+    finally:
+        server.cli("CONFIG", "SET", "appendonly", "yes")
+    status, text = check("--shared", "http://word-that-is-secret@host")
+    assert (status, "word-that-is-secret" in text) == (2, False)
