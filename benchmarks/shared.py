@@ -48,7 +48,8 @@ def main(*, only: Sequence[str], check: bool, as_json: bool) -> None:
     if SERVER is None:
         notes.append(MISSING)
     for part in parts:
-        with nullcontext() if SERVER is None else open_server() as server:
+        keeps = "yes" if part == "rows" else "no"
+        with nullcontext() if SERVER is None else open_server(appendonly=keeps) as server:
             if part == "limits":
                 table, found = limits(server)
                 tables.append(table)
