@@ -6,7 +6,8 @@ All processes are real, and so is the server, which has a Unix socket of its own
 "latency" and "fair", calls pass a whole troupe whose last stage notes the instant instead of
 sending HTTP. The instants of all processes, merged, are played to a token bucket that is
 independent of Callsheet, with the limit and a burst of one second: what it refuses is a 429.
-Exchanges are counted by the server. "Late" is the time of a call beyond the best schedule of the
+Exchanges are counted by the server, without the reports for
+`callsheet top`. "Late" is the time of a call beyond the best schedule of the
 limit. The baseline is one process of the same run that shares nothing.
 
 "rows" is `callsheet run --workers 2` against `callsheet simulate`. These four take six minutes.
@@ -48,7 +49,8 @@ def main(*, only: Sequence[str], check: bool, as_json: bool) -> None:
     if SERVER is None:
         notes.append(MISSING)
     for part in parts:
-        with nullcontext() if SERVER is None else open_server() as server:
+        keeps = "yes" if part == "rows" else "no"
+        with nullcontext() if SERVER is None else open_server(appendonly=keeps) as server:
             if part == "limits":
                 table, found = limits(server)
                 tables.append(table)

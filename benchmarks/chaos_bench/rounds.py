@@ -28,6 +28,7 @@ _LOOK_S = 0.02
 _STARTS_S, _ENDS_S = 30.0, 120.0
 _AGAIN_S = 0.5
 _LEASE_S = 10.0
+_NO_RUN = 2  # the exit status of a worker that comes when the run is over
 _HELD = 2  # the exit status of a run that could not start, such as while another holds OUTPUT
 _STOPPED = 1  # the exit status of a run that was stopped before its end, and of its workers
 _SERVER = {"kill server", "hang server", "fill disk", "fill memory"}
@@ -102,21 +103,29 @@ class _Round:
         if bound is not None and not self._problems:
             self._check_bound(bound, status)
             self._problems += self._place.wait_for_workers(0, _STOPPED)
-            self._open()
+            self._open(joins=False)
             status = self._drive(())
         if status:
             self._problems.append(f"the run exited with {status}: {self._place.said('holder')}")
-        self._problems += self._place.wait_for_workers(0)
+        late = () if bound is None else (_NO_RUN,)
+        self._problems += self._place.wait_for_workers(0, *late)
         return self._compare(time.monotonic() - started)
 
-    def _open(self, *options: str) -> None:
-        """Start the holder, and the workers when there is a run to work on."""
+    def _open(self, *options: str, joins: bool = True) -> None:
+        """Start the holder, and the workers when there is a run to work on.
+
+        Args:
+            options: of the holder.
+            joins: whether to wait until all workers have joined, rather than let them come too late
+                to a short run.
+        """
         place, workers = self._place, self._plan.workers
         place.start_holder(*options)
         self._wait_until(lambda: workers_known(place.server) > 0, "no run was opened")
         for number in range(1, workers + 1):
             place.start_worker(number)
-        self._wait_until(lambda: workers_known(place.server) > workers, "workers did not join")
+        if joins:
+            self._wait_until(lambda: workers_known(place.server) > workers, "workers did not join")
 
     # ---------------------------------------------------------------- what happens
 

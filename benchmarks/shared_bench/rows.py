@@ -131,13 +131,19 @@ def _looks(
     for share in (_FIRST, _LAST):
         while _requests(base_url) < share * _ROWS:
             if run.poll() is not None:
-                break
+                raise RuntimeError(f"callsheet run ended early: {_said(run)}")
             time.sleep(_LOOK_S)
         found.append(look())
-    _, errors = run.communicate(timeout=_LATE_S)
+    said = _said(run)
     if run.returncode:
-        raise RuntimeError(f"callsheet run failed: {errors.decode()[-2_000:]}")
+        raise RuntimeError(f"callsheet run failed: {said}")
     return found[0], found[1]
+
+
+def _said(run: "subprocess.Popen[bytes]") -> str:
+    """Wait for the end of the run, and return the end of its messages."""
+    _, errors = run.communicate(timeout=_LATE_S)
+    return errors.decode()[-2_000:]
 
 
 def _requests(base_url: str) -> int:
