@@ -124,6 +124,8 @@ _ALL = (
     _gauge("calls_in_flight", "Calls that the limiter has admitted and that have not ended."),
     _gauge("calls_in_flight_limit", "The most calls in flight at a time."),
     _gauge("calls_waiting", "Calls that wait at the limiter.", "lane"),
+    _gauge("limits_processes", "Processes that share the limits, this one included."),
+    _gauge("limits_away", "1 while the server of shared limits does not answer, else 0."),
     _gauge(
         "limit_used_ratio",
         "Used part of a limit, 0 to 1; of the fullest member of a pool.",

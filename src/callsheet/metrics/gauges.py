@@ -121,6 +121,9 @@ def _of_limiter(statistics: LimiterStatistics, labels: GaugeLabels) -> Iterator[
     limiter = statistics.limiter
     yield Sample("callsheet_calls_in_flight", (), limiter.in_flight)
     yield Sample("callsheet_calls_in_flight_limit", (), limiter.max_in_flight)
+    shared = limiter.shared
+    yield Sample("callsheet_limits_processes", (), 1 if shared is None else shared.processes)
+    yield Sample("callsheet_limits_away", (), int(shared is not None and shared.is_away))
     waiting = _Merged("callsheet_calls_waiting")
     paused = _Merged("callsheet_paused_seconds", max)
     waiting.add(lane_label(labels.lanes, ""), value=0)
