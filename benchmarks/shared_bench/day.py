@@ -13,11 +13,12 @@ from collections import deque
 from functools import partial
 from math import cos, inf, pi
 from random import Random
-from typing import final
+from typing import cast, final
 
 import attrs
 
 from callsheet.actors.rate_limit.core import Limiter
+from callsheet.actors.rate_limit.lane_queue import Waiting
 from callsheet.actors.rate_limit.lease_keeper import LeaseKeeper
 from callsheet.actors.rate_limit.leased_limits import LeasedLimits, MemberLimits
 from callsheet.actors.rate_limit.limits import Cost, Limits, PermitRequest
@@ -107,7 +108,7 @@ class _Worker:
     def __init__(self, name: str, lanes: tuple[str, ...], part: float, now: float) -> None:
         self.lanes, self.part = lanes, part
         self.leased = LeasedLimits(name)
-        self.limiter: Limiter[_Call] = Limiter(_LIMITS, now, source=MemberLimits(self.leased))
+        self.limiter: Limiter[Waiting] = Limiter(_LIMITS, now, source=MemberLimits(self.leased))
         self.keeper = LeaseKeeper(self.leased, self.limiter, now)
         self.queued, self.rest = dict.fromkeys(lanes, 0), dict.fromkeys(lanes, 0)
         self.ends: deque[tuple[float, Reservation]] = deque()
@@ -240,7 +241,7 @@ class _Day:
         while isinstance(found := limiter.advance(now), Grant):
             worker.ends.append((now + _CALL_S, found.reservation))
             self._sent.append(now)
-            lane = found.waiting.lane
+            lane = cast("_Call", found.waiting).lane
             worker.sent(lane, now)
             if now >= self._start + _WARM_S:
                 self._served[lane] = self._served.get(lane, 0) + 1

@@ -150,7 +150,7 @@ async def _pace(troupe: Troupe, load: Load, sent: Sent) -> None:
     asked: list[float] = []
     while True:
         due += chance.expovariate(load.per_s)
-        await trio.sleep(due - time.monotonic())
+        await trio.sleep(max(0.0, due - time.monotonic()))
         asked.append(time.monotonic())
         await troupe.submit(request)
         # Calls of one lane are sent in order, so that the number of a call tells when it was made.
