@@ -41,8 +41,10 @@ def rows_in_hand(server: PrivateServer, pid: int) -> int:
     Raises:
         RuntimeError: the server does not say it.
     """
-    (stream,) = json.loads(server.cli("--json", "KEYS", "callsheet:run:*:rows"))
-    reply: object = json.loads(server.cli("--json", "XPENDING", stream, _GROUP))
+    streams: list[str] = json.loads(server.cli("--json", "KEYS", "callsheet:run:*:rows"))
+    if not streams:  # all rows have their answers
+        return 0
+    reply: object = json.loads(server.cli("--json", "XPENDING", streams[0], _GROUP))
     if not isinstance(reply, list):
         raise RuntimeError(  # noqa: TRY004  # no mistake of the caller
             f"the server does not say what is in hand: {reply}"
