@@ -266,12 +266,21 @@ class RunHolder:
             slot: the call that waits for the answer.
             account: what the call has reserved; None without a ledger.
         """
+        if account is not None:
+            self._accounts[slot] = account
         answer = self.pending.add(row, name, slot)
         if answer is None:
-            if account is not None:
-                self._accounts[slot] = account
             self.wake()
         return answer
+
+    def refund(self, slot: ReplySlot[Response]) -> None:
+        """Note that a call has certainly cost nothing, before it ends.
+
+        Args:
+            slot: the call that is about to end.
+        """
+        if (account := self._accounts.get(slot)) is not None:
+            account.refund()
 
     def left(self, key: str, slot: ReplySlot[Response]) -> None:
         """Note that a call has its answer, or was given up.
@@ -405,8 +414,7 @@ class RunHolder:
 
     def _take_back(self, slot: ReplySlot[Response]) -> None:
         """End a call that no worker of this run has; its account is settled by what it has then."""
-        if (account := self._accounts.get(slot)) is not None:
-            account.refund()
+        self.refund(slot)
         slot.fail(RowWithdrawn())
 
 
@@ -483,6 +491,8 @@ class SharedRunActor(Actor[Complete | Stream]):
             outcome = _not_reserved(outcome)
         if again and isinstance(outcome, CallFailed):
             outcome = outcome.after(Usage(), Decimal(0), attempts=again, maybe_billed=again)
+        if isinstance(outcome, CallFailed) and outcome.billed == "no" and not outcome.maybe_billed:
+            self._holder.refund(slot)
         slot.fail(outcome)
 
 
