@@ -5,17 +5,14 @@ from contextlib import asynccontextmanager
 import attrs
 import pytest
 import trio
-from provided import asked, house
 from rich.cells import cell_len
 from sample_readings import READINGS, busy
 from valkey_server import valkey_server
 
 from callsheet import Request, TroupeSettings, open_builtin_provider, open_troupe
 from callsheet.actors import (
-    AuthenticationFailed,
     InspectedProgram,
     LimitReading,
-    MemoryStores,
     PauseReading,
     ProgramReport,
     Reading,
@@ -26,7 +23,7 @@ from callsheet.actors import (
     read_report,
     to_report,
 )
-from callsheet.actors.inspection import Publication, PublishingActor, shortened
+from callsheet.actors.inspection import PublishingActor, shortened
 from callsheet.bulk.shared.queue import QueuedRow
 from callsheet.bulk.shared.valkey import ValkeyQueue
 from callsheet.runtime import open_runtime
@@ -264,36 +261,6 @@ async def test_a_program_reports_every_two_seconds_and_withdraws_at_its_end(auto
         assert board.found["key"].reading.done == 50
         assert [at - started for at in board.times] == pytest.approx([0, 2, 4, 6, 8, 10])
     assert board.found == {}
-
-
-def stores_with(board):
-    stores = MemoryStores()
-    stores.reports = lambda: board
-    return stores
-
-
-async def test_reports_have_costs_and_errors_without_a_ledger_and_a_socket(autojump_clock):
-    board = Board()
-    async with house("401", shared=stores_with(board)) as at:
-        with pytest.raises(AuthenticationFailed):
-            await at.troupe.complete(asked())
-        await at.troupe.complete(asked())
-        await trio.sleep(2.0)
-        (report,) = board.found.values()
-        assert [(one.kind, one.failed) for one in report.reading.errors] == [
-            ("AuthenticationFailed", 1)
-        ]
-        assert float(report.reading.spend.known_usd) > 0
-        assert report.reading.spend.source == "calls"
-
-
-@pytest.mark.parametrize(
-    ("prefix", "troupe"), [("", ""), ("main.", "main"), ("own-", ""), ("main#2.", "main#2")]
-)
-async def test_a_report_names_the_troupe_if_the_process_has_several(prefix, troupe, autojump_clock):
-    async with open_runtime() as runtime:
-        published = await Publication.begin(runtime, prefix, stores_with(Board()), "")
-    assert published.report.troupe == troupe
 
 
 # ------------------------------------------------------------------------------ a server

@@ -246,11 +246,14 @@ async def test_rows_that_no_worker_has_cost_nothing_when_a_run_ends(kind, autoju
 
 
 async def test_rows_that_the_provider_refuses_cost_nothing(autojump_clock, output):
-    prices = PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})
+    troupe = {"prices": PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})}
     bad = [row(number, "tea " * 200_000) for number in (1, 2)]  # more than the model's context
-    async with shared_stage() as shared, workers(shared, 1, troupe={"prices": prices}):
-        async with shared.open(bad, output, troupe={"prices": prices}, max_cost=Decimal(1)) as run:
-            await run.wait()
+    async with (
+        shared_stage() as shared,
+        workers(shared, 1, troupe=troupe),
+        shared.open(bad, output, troupe=troupe, max_cost=Decimal(1)) as run,
+    ):
+        await run.wait()
     assert (run.progress().failed, run.progress().maybe_usd) == (2, 0)
 
 
