@@ -223,6 +223,40 @@ async def test_the_budget_holds_for_all_workers(autojump_clock, output):
         assert run.progress().maybe_billed == 0
 
 
+@pytest.mark.parametrize("kind", ["drained", "late"])
+async def test_rows_that_no_worker_has_cost_nothing_when_a_run_ends(kind, autojump_clock, output):
+    prices = PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})  # 20 tokens are 2 cents
+    troupe = {"prices": prices}
+    async with shared_stage() as shared, workers(shared, 2, most=2, troupe=troupe):
+        more = {"deadline_s": 10} if kind == "late" else {}
+        with pytest.raises(BulkStopped) as caught:
+            async with shared.open(
+                rows(60), output, troupe=troupe, max_cost=Decimal("1.3"), **more
+            ) as run:
+                if kind == "drained":
+                    await trio.sleep(10)
+                    run.drain()
+                await run.wait()
+        assert caught.value.ending.kind == kind
+        # In a run that is late, the rows of workers may be billed: two workers had two each.
+        assert run.progress().maybe_usd <= (Decimal("0.08") if kind == "late" else 0)
+        assert run.progress().answered < 40
+        assert len(await shared.run(rows(60), output, troupe=troupe, max_cost=Decimal("1.3"))) == 60
+    assert ids_of(output) == ids(*range(1, 61))
+
+
+async def test_rows_that_the_provider_refuses_cost_nothing(autojump_clock, output):
+    troupe = {"prices": PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})}
+    bad = [row(number, "tea " * 200_000) for number in (1, 2)]  # more than the model's context
+    async with (
+        shared_stage() as shared,
+        workers(shared, 1, troupe=troupe),
+        shared.open(bad, output, troupe=troupe, max_cost=Decimal(1)) as run,
+    ):
+        await run.wait()
+    assert (run.progress().failed, run.progress().maybe_usd) == (2, 0)
+
+
 async def test_rows_whose_responses_were_cut_off_are_asked_once_more(autojump_clock, output):
     sent = []
     short = [row(number, max_tokens=2) for number in (1, 2)]

@@ -33,6 +33,8 @@ READ_AT_ONCE = 512  # rows
 _MIN_S = 0.001
 _ALONE: frozenset[Shared] = frozenset({"cache", "join", "prompt_cache"})
 _LEDGER_S = 5.0  # for an answer of the ledger, whose disk may be slow
+_TAKE_BACK_S = 0.5  # before the deadline of a shared run, for rows that no worker has; at most
+_TAKE_BACK_SHARE = 0.1  # of the time of the run
 
 
 @attrs.frozen
@@ -167,8 +169,15 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         """Go on with the state as it is."""
         self._state.wake = self._written.on_room = self._wake
         if self._state.due is not None:
-            self.send_at(self._state.due, EndAtOnce(LATE))
+            self._end_in_time(self._state.due)
         self._wake()
+
+    def _end_in_time(self, due: float) -> None:
+        self.send_at(due, EndAtOnce(LATE))
+        if self._holder is not None:
+            # Of a call that is cancelled it is not known whether a worker has its row.
+            early_s = min(_TAKE_BACK_S, (due - self._state.started_at) * _TAKE_BACK_SHARE)
+            self.send_at(due - early_s, EndRun(LATE))
 
     def _wake(self) -> None:
         if not self._is_awake:

@@ -331,6 +331,7 @@ class RunQueue:
             row = self._rows[entry]
             if row.worker not in ("", _BACK, worker):
                 self._late.add((self._entry(entry), row.worker))
+                row.deliveries += self._id(answer.entry) is None  # since a loss both have it
             self._late.discard(late)
             return self._entry(self._settle(entry, worker, answer.body))
         if (known := self._answered.get(answer.key)) is not None:

@@ -20,6 +20,7 @@ import trio
 
 from ...actors import (
     BudgetExceeded,
+    CallAccount,
     CallContext,
     CallFailed,
     Complete,
@@ -119,6 +120,7 @@ class RunHolder:
         self._settings = settings
         self.fail: Callable[[RunEnding], None] | None = None
         self._keys: dict[str, str] = {}  # {id of a call: key of its row}
+        self._accounts: dict[ReplySlot[Response], CallAccount] = {}
         self._state: RunState = "running"
         self._told: RunState = "running"  # the state that the queue has
         self._changed = trio.Event()
@@ -253,6 +255,45 @@ class RunHolder:
         context = attrs.evolve(context, allowed=None)
         return QueuedRow(key, encode_call(request, context)), name
 
+    def add(
+        self, row: QueuedRow, name: str, slot: ReplySlot[Response], account: CallAccount | None
+    ) -> QueueAnswer | None:
+        """Add a row to the queue; return its answer if that is here already.
+
+        Args:
+            row: the row, whose key no other open row has.
+            name: the name by which its answer is claimed.
+            slot: the call that waits for the answer.
+            account: what the call has reserved; None without a ledger.
+        """
+        if account is not None:
+            self._accounts[slot] = account
+        answer = self.pending.add(row, name, slot)
+        if answer is None:
+            self.wake()
+        return answer
+
+    def refund(self, slot: ReplySlot[Response]) -> None:
+        """Note that a call has certainly cost nothing, before it ends.
+
+        Args:
+            slot: the call that is about to end.
+        """
+        if (account := self._accounts.get(slot)) is not None:
+            account.refund()
+
+    def left(self, key: str, slot: ReplySlot[Response]) -> None:
+        """Note that a call has its answer, or was given up.
+
+        Args:
+            key: the key of the row of the call.
+            slot: the call that has ended.
+        """
+        self._accounts.pop(slot, None)
+        if self.pending.is_open(key):
+            self.pending.give_up(key)
+            self.wake()
+
     def wake(self) -> None:
         """Tell the queue what is new."""
         self._changed.set()
@@ -346,7 +387,7 @@ class RunHolder:
         for start in range(0, len(keys), _WITHDRAW_ROWS):
             asked = keys[start : start + _WITHDRAW_ROWS]
             for slot in pending.withdrawn(asked, await queue.withdraw(name, asked)):
-                slot.fail(RowWithdrawn())
+                self._take_back(slot)
         while entries := pending.to_drop(_DROP_ANSWERS):
             if not await queue.stored(name, entries):
                 return
@@ -369,7 +410,12 @@ class RunHolder:
         if self.fail is not None:
             self.fail(ending)
         for slot in self.pending.abandon():
-            slot.fail(RowWithdrawn())
+            self._take_back(slot)
+
+    def _take_back(self, slot: ReplySlot[Response]) -> None:
+        """End a call that no worker of this run has; its account is settled by what it has then."""
+        self.refund(slot)
+        slot.fail(RowWithdrawn())
 
 
 @final
@@ -407,27 +453,17 @@ class SharedRunActor(Actor[Complete | Stream]):
             # The answer may arrive at a later run, which takes over what this one has reserved.
             message.account.note_line(f"shared-{row.key}", is_resumed=True)
         slot.start()
-        slot.on_settled(partial(self._left, row.key, message))
+        slot.on_settled(partial(holder.left, row.key))
         if slot.done:
             return
-        answer = holder.pending.add(row, name, slot)
+        answer = holder.add(row, name, slot, message.account)
         if answer is not None:
             self._settle(slot, answer)
-            return
-        holder.wake()
 
     @defers(Stream)
     async def refuse(self, message: Stream, slot: ReplySlot[None]) -> None:  # noqa: ARG002  # a handler
         """Refuse a call whose caller wants pieces."""
         slot.fail(CallFailed("a shared run has no streamed calls; use `complete`"))
-
-    def _left(self, key: str, message: Complete, slot: ReplySlot[Response]) -> None:
-        """Note that the caller has its answer, or has given up."""
-        if isinstance(slot.error, RowWithdrawn) and message.account is not None:
-            message.account.refund()
-        elif self._holder.pending.is_open(key):
-            self._holder.pending.give_up(key)
-            self._holder.wake()
 
     def _settle(self, slot: ReplySlot[Response], answer: QueueAnswer) -> None:
         """Reply with the answer of a worker; what other workers may have paid for is in it."""
@@ -455,6 +491,8 @@ class SharedRunActor(Actor[Complete | Stream]):
             outcome = _not_reserved(outcome)
         if again and isinstance(outcome, CallFailed):
             outcome = outcome.after(Usage(), Decimal(0), attempts=again, maybe_billed=again)
+        if isinstance(outcome, CallFailed) and outcome.billed == "no" and not outcome.maybe_billed:
+            self._holder.refund(slot)
         slot.fail(outcome)
 
 

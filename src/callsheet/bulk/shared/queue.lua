@@ -402,6 +402,9 @@ function does.answer(worker)
       local other, deliveries = pending(id)
       if other and other ~= BACK and other ~= worker then
         call('SADD', late, entry_of(id) .. ' ' .. other)
+        if not id_of(entry) then
+          deliveries = deliveries + 1  -- since the queue was lost both have it
+        end
       end
       call('SREM', late, mark)
       drop_row(id)
