@@ -162,6 +162,24 @@ def test_tenants_have_service_by_weight_over_all_processes(rpm, homes):
     assert jain(tenants(rpm, homes, WEIGHTS, seconds)) >= least
 
 
+def calls_of(limits, processes, depth, seconds, **more):
+    """Return the calls that each of some processes sent in the second half of the time."""
+    world = saturated(limits, processes, seconds, depth=depth, **more)
+    assert not world.refused
+    half = seconds / 2
+    return [sum(call.sent_at > half for call in process.sent) for process in world.processes]
+
+
+@pytest.mark.parametrize(
+    ("limits", "processes", "call_s"),
+    [(Limits(rpm=1_200), 3, 0.2), (Limits(rpm=6_000, in_flight=40), 4, 1.0)],
+    ids=["few places are used", "all places are used"],
+)
+def test_processes_with_more_calls_than_places_have_equal_service(limits, processes, call_s):
+    calls = calls_of(limits, processes, 150, 20, call_s=call_s)
+    assert jain(calls) >= 0.98, calls
+
+
 # ------------------------------------------------------------------------------------ events
 
 
