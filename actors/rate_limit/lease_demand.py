@@ -18,6 +18,7 @@ from .scope import LimitScope
 
 _EPSILON = 1e-9
 _MOST_WHOLE = 256  # calls that are counted one by one
+_ROUNDED = 1.1  # of what may be leased: a call of so much more is leased for, too
 
 
 @attrs.define
@@ -118,7 +119,7 @@ class LeaseDemand:
             if missing and first:
                 if number > _MOST_WHOLE:
                     break
-                if any(amount > room[bucket] for bucket, amount in missing.items()):
+                if any(amount > _ROUNDED * room[bucket] for bucket, amount in missing.items()):
                     return first, amounts, False
             if missing:
                 amounts = {bucket.name: amount for bucket, amount in missing.items()}

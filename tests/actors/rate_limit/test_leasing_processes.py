@@ -180,6 +180,11 @@ def test_processes_with_more_calls_than_places_have_equal_service(limits, proces
     assert jain(calls) >= 0.98, calls
 
 
+def test_two_processes_have_equal_service_whose_shares_are_nearly_two_calls():
+    calls = calls_of(Limits(rpm=1_200, in_flight=MANY), 2, 150, 20)
+    assert jain(calls) >= 0.99, calls
+
+
 # ------------------------------------------------------------------------------------ events
 
 
