@@ -56,6 +56,14 @@ def test_a_limit_is_used_up_and_not_exceeded_at_any_size(rpm, processes, seconds
     check_rate(rpm, processes, seconds)
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_limit_of_a_model_below_one_of_all_models_is_used_up(processes):
+    limits = Limits(rpm=5_000, in_flight=MANY, models={"m": Limits(rpm=600)})
+    world = saturated(limits, processes, 20, depth=50)
+    assert not world.refused
+    assert use_of(world, 600, 10, 20) >= 0.9
+
+
 def tokens(low, high):
     return lambda random: Cost(tokens=float(random.randint(low, high)))
 
