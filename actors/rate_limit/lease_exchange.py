@@ -183,7 +183,7 @@ class LeaseExchange:
         """Lease again, not at the same time as all other processes."""
         keeper, leased = self.keeper, self.keeper.leased
         leased.is_away = False
-        _log.info("shared_limits_back", store=self._store.name)
+        _log.warning("shared_limits_back", store=self._store.name)
         if leased.is_divided and leased.asked is not None and not leased.asked.reports_use:
             keeper.granted(grant, trio.current_time())
             await trio.sleep(_SPREAD_S * self._random.random())

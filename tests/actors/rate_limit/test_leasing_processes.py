@@ -56,6 +56,14 @@ def test_a_limit_is_used_up_and_not_exceeded_at_any_size(rpm, processes, seconds
     check_rate(rpm, processes, seconds)
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_limit_of_a_model_below_one_of_all_models_is_used_up(processes):
+    limits = Limits(rpm=5_000, in_flight=MANY, models={"m": Limits(rpm=600)})
+    world = saturated(limits, processes, 20, depth=50)
+    assert not world.refused
+    assert use_of(world, 600, 10, 20) >= 0.9
+
+
 def tokens(low, high):
     return lambda random: Cost(tokens=float(random.randint(low, high)))
 
@@ -160,6 +168,29 @@ def test_tenants_have_service_by_weight_over_all_processes(rpm, homes):
     seconds = {600: 300, 6_000: 40, 60_000: 8}[rpm]
     least = 0.97 if rpm == 600 else 0.98  # of so few calls, only whole ones are leased
     assert jain(tenants(rpm, homes, WEIGHTS, seconds)) >= least
+
+
+def calls_of(limits, processes, depth, seconds, **more):
+    """Return the calls that each of some processes sent in the second half of the time."""
+    world = saturated(limits, processes, seconds, depth=depth, **more)
+    assert not world.refused
+    half = seconds / 2
+    return [sum(call.sent_at > half for call in process.sent) for process in world.processes]
+
+
+@pytest.mark.parametrize(
+    ("limits", "processes", "call_s"),
+    [(Limits(rpm=1_200), 3, 0.2), (Limits(rpm=6_000, in_flight=40), 4, 1.0)],
+    ids=["few places are used", "all places are used"],
+)
+def test_processes_with_more_calls_than_places_have_equal_service(limits, processes, call_s):
+    calls = calls_of(limits, processes, 150, 20, call_s=call_s)
+    assert jain(calls) >= 0.98, calls
+
+
+def test_two_processes_have_equal_service_whose_shares_are_nearly_two_calls():
+    calls = calls_of(Limits(rpm=1_200, in_flight=MANY), 2, 150, 20)
+    assert jain(calls) >= 0.99, calls
 
 
 # ------------------------------------------------------------------------------------ events
