@@ -180,8 +180,13 @@ def calls_of(limits, processes, depth, seconds, **more):
 
 @pytest.mark.parametrize(
     ("limits", "processes", "call_s"),
-    [(Limits(rpm=1_200), 3, 0.2), (Limits(rpm=6_000, in_flight=40), 4, 1.0)],
-    ids=["few places are used", "all places are used"],
+    [
+        (Limits(rpm=1_200), 3, 0.2),
+        (Limits(rpm=6_000, in_flight=40), 4, 1.0),
+        (Limits(in_flight=MANY, models={"m": Limits(in_flight=20)}), 2, 0.2),
+        (Limits(in_flight=MANY, models={"m": Limits(rpm=1_200, in_flight=100)}), 3, 0.2),
+    ],
+    ids=["few are used", "all are used", "of a model", "of a model, few are used"],
 )
 def test_processes_with_more_calls_than_places_have_equal_service(limits, processes, call_s):
     calls = calls_of(limits, processes, 150, 20, call_s=call_s)
