@@ -101,8 +101,9 @@ class LeaseDemand:
             most: the most calls to lease for, those that are covered included.
 
         Returns:
-            What the first call that is not covered needs of each limit, what all of them need, and
-            whether these are all calls that wait.
+            Of each limit, what the first call needs that is not covered by it; what all of them
+            need; and whether these are all calls that wait. The store leases at least the first, so
+            that no part of a call is leased of a slow limit while more is leased of a fast one.
         """
         needed = dict.fromkeys(self.buckets, 0.0)
         first: dict[str, float] = {}
@@ -123,7 +124,7 @@ class LeaseDemand:
                     return first, amounts, False
             if missing:
                 amounts = {bucket.name: amount for bucket, amount in missing.items()}
-                first = first or dict(amounts)
+                first = amounts | first
             needed = more
         else:
             return first, amounts, True

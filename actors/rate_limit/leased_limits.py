@@ -355,7 +355,7 @@ class LeasedLimits:
             most: how many may be in flight in all processes.
             given: how many may be in flight here at present.
         """
-        return max(1.0, most // max(1, self.processes), given)
+        return most if most == inf else max(1.0, most // max(1, self.processes), given)
 
 
 @final
