@@ -35,7 +35,16 @@ from ...runtime import Actor, AskFailed, Ref, ReplySlot, Verdict, defers
 from ..errors import RUN_AGAIN, RunEnding
 from ..progress import SharedProgress
 from .pending import AnswerEntries, PendingRows
-from .queue import BEAT_S, QueueAnswer, QueuedRow, RunCard, RunState, WorkQueue
+from .queue import (
+    BEAT_S,
+    MOST_DELIVERIES,
+    HoldReply,
+    QueueAnswer,
+    QueuedRow,
+    RunCard,
+    RunState,
+    WorkQueue,
+)
 from .wire import UnsendableRow, decode_end, encode_call
 
 HOLDER_LEASE_S = 10.0
@@ -105,6 +114,8 @@ class RunHolder:
         queue: the queue of the run, which is open.
         name: a name of this process, which no other one has.
         settings: how workers open their troupe; see `RunCard`.
+        has_budget: whether a budget holds for the calls. Then a row whose worker has ended comes
+            back, and the ledger reserves for it once more before another worker gets it.
 
     Attributes:
         fail: called with the reason if the run cannot go on, because another process writes OUTPUT.
@@ -112,12 +123,15 @@ class RunHolder:
         counts: what is known of the workers.
     """
 
-    def __init__(self, queue: WorkQueue, name: str, settings: bytes) -> None:
+    def __init__(
+        self, queue: WorkQueue, name: str, settings: bytes, *, has_budget: bool = False
+    ) -> None:
         self.queue = queue
         self.pending = PendingRows[ReplySlot[Response]]()
         self.counts = SharedCounts()
         self._name = name
         self._settings = settings
+        self._most_deliveries = 1 if has_budget else MOST_DELIVERIES
         self.fail: Callable[[RunEnding], None] | None = None
         self._keys: dict[str, str] = {}  # {id of a call: key of its row}
         self._accounts: dict[ReplySlot[Response], CallAccount] = {}
@@ -147,7 +161,7 @@ class RunHolder:
         await self.queue.check()
         until: float | None = None
         while True:
-            reply = await self.queue.hold(self._name, self._settings, lease_s=HOLDER_LEASE_S)
+            reply = await self._ask_to_hold()
             now = trio.current_time()
             if reply.is_held:
                 self.pending.begin(reply.epoch)
@@ -352,8 +366,16 @@ class RunHolder:
 
     # ---------------------------------------------------------------- messages
 
+    async def _ask_to_hold(self) -> HoldReply:
+        return await self.queue.hold(
+            self._name,
+            self._settings,
+            lease_s=HOLDER_LEASE_S,
+            most_deliveries=self._most_deliveries,
+        )
+
     async def _hold(self) -> None:
-        reply = await self.queue.hold(self._name, self._settings, lease_s=HOLDER_LEASE_S)
+        reply = await self._ask_to_hold()
         if not reply.is_held:
             self._lose(
                 RunEnding(
@@ -468,6 +490,10 @@ class SharedRunActor(Actor[Complete | Stream]):
     def _settle(self, slot: ReplySlot[Response], answer: QueueAnswer) -> None:
         """Reply with the answer of a worker; what other workers may have paid for is in it."""
         again = answer.deliveries - 1
+        if answer.is_parked and answer.deliveries < MOST_DELIVERIES:
+            self._holder.counts.again += answer.deliveries
+            slot.fail(_worker_ended(answer.deliveries))
+            return
         self._holder.counts.again += again
         if answer.is_parked:
             parked = CallFailed(f"{answer.deliveries} workers ended while they had this row")
@@ -502,6 +528,16 @@ def _not_reserved(error: BudgetExceeded) -> CallFailed:
         "an attempt failed that may have been billed", attempts=error.attempts, billed=error.billed
     ).after(error.usage, error.cost_usd)
     failed.maybe_billed = error.maybe_billed
+    failed.is_transient = True
+    return failed
+
+
+def _worker_ended(times: int) -> CallFailed:
+    """Return the end of a call whose worker has ended; the ledger reserves for a further one."""
+    failed = ConnectionFailed(
+        "a worker ended while it had this row", attempts=times, billed="maybe"
+    )
+    failed.maybe_billed = times
     failed.is_transient = True
     return failed
 
