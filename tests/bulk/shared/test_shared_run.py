@@ -200,6 +200,49 @@ async def test_what_is_in_hand_when_a_run_ends_at_once_is_there_for_the_next_one
     assert sum(line["callsheet"]["maybe_billed"] for line in lines_of(output)) == 0
 
 
+PRICES = PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})  # 20 tokens are 2 cents
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_rows_that_no_worker_has_cost_nothing_when_the_block_is_left_at_once(
+    is_away, autojump_clock, output
+):
+    """While the server is away, it is not known what became of the rows that were put."""
+    more = {"troupe": {"prices": PRICES}, "max_cost": Decimal(1)}
+    async with shared_stage() as shared:
+        with pytest.raises(KeyError):
+            async with shared.open(rows(30), output, **more) as run:
+                await trio.sleep(1)
+                shared.queue.away = is_away
+                began = trio.current_time()
+                raise KeyError
+        now = run.progress()
+        assert trio.current_time() - began < 8
+        assert now.maybe_billed == (30 if is_away else 0)
+        assert round(now.maybe_usd, 3) == Decimal("0.02") * now.maybe_billed
+
+
+async def test_rows_in_hand_when_the_block_is_left_at_once_count_until_the_next_run_has_them(
+    autojump_clock, output
+):
+    troupe = {"prices": PRICES}
+    async with shared_stage() as shared, workers(shared, 2, most=2, troupe=troupe):
+        with pytest.raises(KeyError):
+            async with shared.open(rows(30), output, troupe=troupe, max_cost=Decimal(1)) as run:
+                await trio.sleep(4)
+                raise KeyError
+        now = run.progress()
+        assert (now.maybe_billed, round(now.maybe_usd, 3)) == (4, Decimal("0.08"))
+        assert now.spent_usd == now.cost_usd + now.maybe_usd
+        await trio.sleep(60)
+        async with shared.open(rows(30), output, troupe=troupe, max_cost=Decimal(1)) as run:
+            await run.wait()
+        now = run.progress()
+        assert shared.stage.requests == 30
+        assert (now.maybe_billed, now.maybe_usd) == (0, 0)
+        assert now.spent_usd == Decimal("0.6")
+
+
 async def test_the_deadline_holds_for_the_run(autojump_clock, output):
     async with shared_stage() as shared, workers(shared, 1, most=1):
         began = trio.current_time()

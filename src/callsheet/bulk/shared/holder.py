@@ -59,6 +59,7 @@ _WAIT_S = 5.0  # for an answer, in one message to the server
 _AGAIN_S = 0.5  # after the server was away
 _TRY_S = 1.0  # between two tries to become the holder
 _FINISH_S = 5.0  # for the last messages of a run
+_TAKE_BACK_S = 2.0  # for rows that no worker has, before the other calls are given up
 
 _REPAIR = ".repair"  # ends the id of a second call for a valid result
 
@@ -137,7 +138,10 @@ class RunHolder:
         self._accounts: dict[ReplySlot[Response], CallAccount] = {}
         self._state: RunState = "running"
         self._told: RunState = "running"  # the state that the queue has
+        self._keys_in_queue: dict[str, str] = {}  # {name of a call: key of its row}
+        self._given_up: set[str] = set()  # names of calls whose rows were in the queue
         self._changed = trio.Event()
+        self._taken_back = trio.Event()  # rows that no worker has, because the run ends
         self._lock = trio.Lock()  # of what is told to the queue
         self._reading = trio.CancelScope()
         self._is_over = False
@@ -193,6 +197,26 @@ class RunHolder:
             self.pending.is_draining = state == "draining"
             self.wake()
 
+    async def take_back(self) -> None:
+        """Let workers begin no more rows, and take back those that no worker has.
+
+        It takes 2 s at most: if the server is away, rows that may be in the queue stay there.
+        """
+        self.change_state("draining")
+        with trio.move_on_after(_TAKE_BACK_S):
+            await self._taken_back.wait()
+        for slot in self.pending.keep_back():
+            self._take_back(slot)
+
+    def may_be_in_hand(self, call: str) -> bool:
+        """Return whether the row of a call that was given up may be at a worker.
+
+        Args:
+            call: the id of the call.
+        """
+        key = self._keys_in_queue.get(call)
+        return call in self._given_up or (key is not None and self.pending.is_put(key))
+
     def acknowledge(self, answers: Iterable[AnswerEntries]) -> None:
         """Note that what followed from answers is on disk.
 
@@ -229,6 +253,7 @@ class RunHolder:
         """End the tasks that talk to the server."""
         self._is_over = True
         self._reading.cancel()
+        self._taken_back.set()
         self.wake()
 
     # ---------------------------------------------------------------- from the stage
@@ -282,8 +307,10 @@ class RunHolder:
         """
         if account is not None:
             self._accounts[slot] = account
+        self._given_up.discard(name)
         answer = self.pending.add(row, name, slot)
         if answer is None:
+            self._keys_in_queue[name] = row.key
             self.wake()
         return answer
 
@@ -296,15 +323,19 @@ class RunHolder:
         if (account := self._accounts.get(slot)) is not None:
             account.refund()
 
-    def left(self, key: str, slot: ReplySlot[Response]) -> None:
+    def left(self, key: str, name: str, slot: ReplySlot[Response]) -> None:
         """Note that a call has its answer, or was given up.
 
         Args:
             key: the key of the row of the call.
+            name: the name by which its answer is claimed.
             slot: the call that has ended.
         """
         self._accounts.pop(slot, None)
+        self._keys_in_queue.pop(name, None)
         if self.pending.is_open(key):
+            if self.pending.is_put(key):
+                self._given_up.add(name)
             self.pending.give_up(key)
             self.wake()
 
@@ -410,6 +441,8 @@ class RunHolder:
             asked = keys[start : start + _WITHDRAW_ROWS]
             for slot in pending.withdrawn(asked, await queue.withdraw(name, asked)):
                 self._take_back(slot)
+        if self._told == "draining":
+            self._taken_back.set()
         while entries := pending.to_drop(_DROP_ANSWERS):
             if not await queue.stored(name, entries):
                 return
@@ -475,7 +508,7 @@ class SharedRunActor(Actor[Complete | Stream]):
             # The answer may arrive at a later run, which takes over what this one has reserved.
             message.account.note_line(f"shared-{row.key}", is_resumed=True)
         slot.start()
-        slot.on_settled(partial(holder.left, row.key))
+        slot.on_settled(partial(holder.left, row.key, name))
         if slot.done:
             return
         answer = holder.add(row, name, slot, message.account)
