@@ -207,8 +207,17 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
 
     @handles(EndAtOnce, urgent=True)
     async def end_at_once(self, message: EndAtOnce) -> None:
-        """Cancel the calls in flight."""
-        self._state.end_at_once(message.ending)
+        """Cancel the calls in flight; those of a shared run whose rows no worker has are free."""
+        if self._holder is None or message.ending is LATE:  # the end of it began before
+            self._state.end_at_once(message.ending)
+        elif not self._state.is_over:
+            self._state.close(message.ending)
+            # This goes on after a crash of this actor.
+            self._calls.start_soon(self._take_back, self._holder, message.ending)
+
+    async def _take_back(self, holder: RunHolder, ending: RunEnding | None) -> None:
+        await holder.take_back()
+        self._state.end_at_once(ending)
 
     @handles(ChangeInFlight, urgent=True)
     async def change_in_flight(self, message: ChangeInFlight) -> None:

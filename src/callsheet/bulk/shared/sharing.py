@@ -117,20 +117,23 @@ def naming_how_to_join(shared: SharedRun | None) -> Generator[None]:
 
 
 @asynccontextmanager
-async def open_holder(shared: SharedRun, name: str, settings: bytes) -> AsyncGenerator[RunHolder]:
+async def open_holder(
+    shared: SharedRun, name: str, settings: bytes, *, has_budget: bool = False
+) -> AsyncGenerator[RunHolder]:
     """Become the process that writes OUTPUT of a shared run, for the length of a block.
 
     Args:
         shared: where the run is shared.
         name: the name of the run.
         settings: how workers open their troupe.
+        has_budget: whether a budget holds for the calls of the run.
 
     Raises:
         BulkRefused: another process writes OUTPUT, or the server cannot be used.
     """
     queue = shared.queue(name)
     async with queue.open():
-        holder = RunHolder(queue, this_process(), settings)
+        holder = RunHolder(queue, this_process(), settings, has_budget=has_budget)
         try:
             other = await holder.begin(shared.told)
         except StorageError as error:
