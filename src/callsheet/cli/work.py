@@ -22,6 +22,7 @@ from ..actors import (
 )
 from ..bulk.shared.card import rows_ahead, worker_settings
 from ..bulk.shared.journal import WorkerJournal, default_journals
+from ..bulk.shared.local_workers import WORKS_ON
 from ..bulk.shared.queue import RunCard
 from ..bulk.shared.valkey import ValkeyQueue, runs_at
 from ..bulk.shared.worker import RunWorker, WorkerEnd, WorkerPolicy
@@ -238,7 +239,7 @@ async def _work_with(
                 runtime, queue, settings, name=worker_name(), policy=policy, journal=journal
             )
             close = worker.close_journal
-            _say(f"Working on {run} at {order.url} as {worker.name}.")
+            _say(f"{WORKS_ON}{run} at {order.url} as {worker.name}.")
             with rare_collections():
                 ending = await _Watch(order, worker).until_over()
     except (StorageError, ValueError) as error:  # ValueError: a proxy of the environment
