@@ -313,7 +313,9 @@ def _why_none(order: WorkOrder, cards: list[RunCard]) -> str:
 
 def _words(card: RunCard) -> str:
     holder = f"written by {card.holder}" if card.holder else "without a holder"
-    return f"{card.state}, {card.waiting:,} rows wait, {len(card.workers):,} workers, {holder}"
+    rows = "1 row waits" if card.waiting == 1 else f"{card.waiting:,} rows wait"
+    workers = "1 worker" if len(card.workers) == 1 else f"{len(card.workers):,} workers"
+    return f"{card.state}, {rows}, {workers}, {holder}"
 
 
 def _is_away(error: StorageError) -> bool:
