@@ -145,6 +145,9 @@ async def test_a_troupe_that_starts_while_the_store_is_away_waits_for_it(autojum
             await trio.sleep(2.0)
             assert house.outcomes["done"] == 1
     assert away_events(logs) == ["shared_limits_unavailable", "shared_limits_back"]
+    assert {log["limits"] for log in logs if log["event"] in away_events(logs)} == {
+        "of the provider"
+    }
     assert {log["log_level"] for log in logs if log["event"] in away_events(logs)} == {"warning"}
 
 
