@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -12,14 +13,34 @@ from shared_runs import shared_stage, workers
 
 from callsheet.actors import LedgerPolicy, Price, PriceBook, UnsuitableServer, class_of_schema
 from callsheet.bulk import BulkRefused, BulkStopped
+from callsheet.bulk.errors import OutputInUse
 from callsheet.bulk.settings import Paths
 from callsheet.bulk.shared.memory import MemoryQueue
+from callsheet.bulk.shared.sharing import SharedRun, naming_how_to_join
 from callsheet.simulator.faults import Faults
 
 INSTRUCTION = (
     "Classify the product review that follows. Answer with one label only: positive, negative or "
     "neutral."
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("My answers.jsonl", " memory (if several runs are open there, it is my-answers-...); or"),
+        ("...", " memory; or give another OUTPUT"),
+    ],
+)
+def test_the_error_that_another_process_writes_output_names_the_run(name, words):
+    shared = SharedRun(place="memory", queue=lambda _: MemoryQueue())
+    output = Path(name)
+    with (
+        pytest.raises(BulkRefused) as error,
+        naming_how_to_join(shared, output),
+    ):
+        raise OutputInUse("it is in use", "wait")
+    assert f"let this process work on it: callsheet work{words}" in str(error.value)
 
 
 async def test_two_workers_answer_each_row_once(autojump_clock, output):
