@@ -152,10 +152,12 @@ class LeaseKeeper:
             cost = head.waiting.request.cost
             if _is_short(scope, cost, now):
                 line_at = self._line_at(limiter.scopes.key(group_of(scope)))
-                at = min(at, max(scope.unleased_ready_at(cost, now), line_at))
+                leased_at = _leased_at(scope, cost, now) - self._margin_s
+                at = min(at, max(scope.unleased_ready_at(cost, now), line_at, leased_at))
             elif len(scope.queue) > 1 and not self._is_covered:
                 key = limiter.scopes.key(group_of(scope))
-                at = min(at, max(_ends_at(scope) - self._margin_s, self._line_at(key)))
+                ready_at = scope.unleased_ready_at(cost, now)  # no earlier: it may pause
+                at = min(at, max(_ends_at(scope) - self._margin_s, self._line_at(key), ready_at))
         return at
 
     def _pool_due_at(self, limiter: PoolLimiter[Waiting], now: float) -> float:
@@ -173,11 +175,14 @@ class LeaseKeeper:
                 for name, scope in short:
                     key = MemberLimits(self.leased, name).key(group_of(scope))
                     ready_at = scope.unleased_ready_at(request.cost, now)
-                    at = min(at, max(ready_at, self._line_at(key)))
+                    leased_at = _leased_at(scope, request.cost, now) - self._margin_s
+                    at = min(at, max(ready_at, leased_at, self._line_at(key)))
             elif not self._is_covered and len(queue) > 1:
                 for name, scope in open_:
                     key = MemberLimits(self.leased, name).key(group_of(scope))
-                    at = min(at, max(_ends_at(scope) - self._margin_s, self._line_at(key)))
+                    ready_at = scope.unleased_ready_at(request.cost, now)
+                    ends_at = _ends_at(scope) - self._margin_s
+                    at = min(at, max(ends_at, self._line_at(key), ready_at))
         if any(True for _ in limiter.renewals_at(now)) and not self._is_covered:
             at = min(at, max(now, self.leased.asked_at + _RETRY_S))
         return at
@@ -297,7 +302,8 @@ class LeaseKeeper:
         for bucket in list(active):
             need, there = needed.get(bucket, 0.0), bucket.leased(now)
             # Some is lost already, and the rest would be while it waits for more.
-            is_lost = _LARGE * bucket.depth < need > there and bucket.ends_at <= now
+            is_large = _LARGE * bucket.depth < need and bucket.ends_at <= now
+            is_lost = need > there and (is_large or bucket.is_losing(now))
             if is_lost:
                 need = 0.0
             if now >= bucket.idle_since + _IDLE_S or is_lost:
@@ -526,6 +532,19 @@ def _ends_at(scope: LimitScope) -> float:
     """Return when all leases of a scope can be used up."""
     ends = (limit.bucket.ends_at for limit in scope.every if isinstance(limit.bucket, LeasedBucket))
     return max(ends, default=inf)
+
+
+def _leased_at(scope: LimitScope, cost: Sequence[float], now: float) -> float:
+    """Return when a call has its turn at the limits of which enough is leased for it.
+
+    What is leased earlier of a faster limit would be lost by then.
+    """
+    at = now
+    for limit in scope.every:
+        if isinstance(limit.bucket, LeasedBucket):
+            ready_at = limit.bucket.ready_at(cost[limit.index], now)
+            at = max(at, ready_at) if ready_at < inf else at
+    return at
 
 
 def _is_short(scope: LimitScope, cost: Sequence[float], now: float) -> bool:

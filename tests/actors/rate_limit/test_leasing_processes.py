@@ -217,6 +217,27 @@ def test_two_processes_have_equal_service_whose_shares_are_nearly_two_calls():
 # ------------------------------------------------------------------------------------ events
 
 
+def test_calls_that_wait_for_a_slow_limit_do_not_lease_of_a_fast_one_again_and_again():
+    limits = Limits(rpm=500, tpm=60_000, in_flight=MANY)
+    world = saturated(limits, 1, 40, depth=30, cost=tokens(100, 1_000))
+    assert use_of(world, 60_000, 20, 40, lambda call: call.cost.tokens) >= 0.95
+    assert trips_per_call(world) <= 4
+
+
+def test_a_process_asks_seldom_while_the_provider_is_left_alone():
+    world = SharedWorld(Limits(rpm=500, in_flight=MANY), call_s=0.2)
+    world.pause_s = 5.0
+    process = world.process()
+    keep_waiting(process, 30)
+    world.run(5)
+    world.provider[0].level = -4.0
+    world.run(6)
+    assert world.refused
+    trips = process.trips
+    world.run(10)
+    assert process.trips - trips <= 25  # what is leased ahead is returned each 0.2 s
+
+
 def test_a_refusal_in_one_process_slows_all_within_one_exchange():
     world = SharedWorld(Limits(in_flight=MANY), latency_s=0.002, call_s=0.2)
     processes = [world.process() for _ in range(3)]
