@@ -69,6 +69,7 @@ class LeaseKeeper:
         self._wanted = 0  # places that were asked for
         self._held = 0  # calls in flight that were reported
         self._peak = 0  # calls in flight or waiting since then
+        self._of_scopes: dict[str, PlacesAsk] = {}  # the places of scopes that were asked for
         self._spare_since = inf  # when more places were granted than are needed
         self._uncorrected_since = inf
         self._took_s = 0.0  # mean seconds of an exchange
@@ -194,6 +195,29 @@ class LeaseKeeper:
         return max(until, self._retry_at.get(scope, -inf))
 
     def _places_due_at(self, now: float) -> float:
+        """Return when places are needed, or to be given back."""
+        return min(self._all_places_due_at(now), self._scopes_due_at(now))
+
+    def _scopes_due_at(self, now: float) -> float:
+        """Return when places of a model, or group of models, are needed or to be given back."""
+        at, is_alone = inf, self.leased.processes <= 1
+        for source, member in self._members():
+            for scope in member.scopes.by_name.values():
+                most = scope.most
+                if scope.set_most == inf or (most >= scope.set_most and is_alone):
+                    continue
+                needed = scope.in_flight + len(scope.queue)
+                asked = self._of_scopes.get(source.key(scope.name))
+                held, wanted = (0, 0) if asked is None else (asked.held, asked.wanted)
+                if held > most and scope.in_flight <= max(most, _GIVEN_BACK * held):
+                    return now  # others wait for what has ended since
+                if scope.in_flight >= most < scope.set_most and wanted < needed and scope.queue:
+                    return now
+                if most > 2 * needed + _FEW_PLACES:
+                    at = min(at, self.leased.asked_at + _IDLE_S)
+        return at
+
+    def _all_places_due_at(self, now: float) -> float:
         limiter = self._limiter
         most = limiter.max_in_flight
         needed = limiter.in_flight + limiter.waiting
@@ -420,7 +444,9 @@ class LeaseKeeper:
                     wanted = _with_spare(scope.in_flight + calls)
                     held = max(scope.in_flight, int(min(scope.most, wanted)))
                     scope.most = min(scope.most, held)
-                    yield PlacesAsk(source.key(scope.name), scope.set_most, held, wanted)
+                    asked = PlacesAsk(source.key(scope.name), scope.set_most, held, wanted)
+                    self._of_scopes[asked.scope] = asked
+                    yield asked
 
     # ---------------------------------------------------------------- what is granted
 

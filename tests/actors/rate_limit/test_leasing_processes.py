@@ -199,7 +199,7 @@ def calls_of(limits, processes, depth, seconds, **more):
     [
         (Limits(rpm=1_200), 3, 0.2),
         (Limits(rpm=6_000, in_flight=40), 4, 1.0),
-        (Limits(in_flight=MANY, models={"m": Limits(in_flight=20)}), 2, 0.2),
+        (Limits(in_flight=MANY, models={"m": Limits(in_flight=100)}), 2, 0.2),
         (Limits(in_flight=MANY, models={"m": Limits(rpm=1_200, in_flight=100)}), 3, 0.2),
     ],
     ids=["few are used", "all are used", "of a model", "of a model, few are used"],
