@@ -209,6 +209,16 @@ def test_processes_with_more_calls_than_places_have_equal_service(limits, proces
     assert jain(calls) >= 0.98, calls
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [Limits(in_flight=100), Limits(in_flight=MANY, models={"m": Limits(in_flight=100)})],
+    ids=["of all models", "of a model"],
+)
+def test_places_are_even_within_a_second_of_the_start(limits):
+    world = saturated(limits, 2, 2, depth=150, call_s=0.2)
+    assert jain([calls_since(process, 1) for process in world.processes]) >= 0.98
+
+
 def test_two_processes_have_equal_service_whose_shares_are_nearly_two_calls():
     calls = calls_of(Limits(rpm=1_200, in_flight=MANY), 2, 150, 20)
     assert jain(calls) >= 0.99, calls
