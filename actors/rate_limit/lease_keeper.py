@@ -69,6 +69,7 @@ class LeaseKeeper:
         self._wanted = 0  # places that were asked for
         self._held = 0  # calls in flight that were reported
         self._peak = 0  # calls in flight or waiting since then
+        self._of_scopes: dict[str, PlacesAsk] = {}  # the places of scopes that were asked for
         self._spare_since = inf  # when more places were granted than are needed
         self._uncorrected_since = inf
         self._took_s = 0.0  # mean seconds of an exchange
@@ -152,10 +153,12 @@ class LeaseKeeper:
             cost = head.waiting.request.cost
             if _is_short(scope, cost, now):
                 line_at = self._line_at(limiter.scopes.key(group_of(scope)))
-                at = min(at, max(scope.unleased_ready_at(cost, now), line_at))
+                leased_at = _leased_at(scope, cost, now) - self._margin_s
+                at = min(at, max(scope.unleased_ready_at(cost, now), line_at, leased_at))
             elif len(scope.queue) > 1 and not self._is_covered:
                 key = limiter.scopes.key(group_of(scope))
-                at = min(at, max(_ends_at(scope) - self._margin_s, self._line_at(key)))
+                ready_at = scope.unleased_ready_at(cost, now)  # no earlier: it may pause
+                at = min(at, max(_ends_at(scope) - self._margin_s, self._line_at(key), ready_at))
         return at
 
     def _pool_due_at(self, limiter: PoolLimiter[Waiting], now: float) -> float:
@@ -173,11 +176,14 @@ class LeaseKeeper:
                 for name, scope in short:
                     key = MemberLimits(self.leased, name).key(group_of(scope))
                     ready_at = scope.unleased_ready_at(request.cost, now)
-                    at = min(at, max(ready_at, self._line_at(key)))
+                    leased_at = _leased_at(scope, request.cost, now) - self._margin_s
+                    at = min(at, max(ready_at, leased_at, self._line_at(key)))
             elif not self._is_covered and len(queue) > 1:
                 for name, scope in open_:
                     key = MemberLimits(self.leased, name).key(group_of(scope))
-                    at = min(at, max(_ends_at(scope) - self._margin_s, self._line_at(key)))
+                    ready_at = scope.unleased_ready_at(request.cost, now)
+                    ends_at = _ends_at(scope) - self._margin_s
+                    at = min(at, max(ends_at, self._line_at(key), ready_at))
         if any(True for _ in limiter.renewals_at(now)) and not self._is_covered:
             at = min(at, max(now, self.leased.asked_at + _RETRY_S))
         return at
@@ -189,6 +195,29 @@ class LeaseKeeper:
         return max(until, self._retry_at.get(scope, -inf))
 
     def _places_due_at(self, now: float) -> float:
+        """Return when places are needed, or to be given back."""
+        return min(self._all_places_due_at(now), self._scopes_due_at(now))
+
+    def _scopes_due_at(self, now: float) -> float:
+        """Return when places of a model, or group of models, are needed or to be given back."""
+        at, is_alone = inf, self.leased.processes <= 1
+        for source, member in self._members():
+            for scope in member.scopes.by_name.values():
+                most = scope.most
+                if scope.set_most == inf or (most >= scope.set_most and is_alone):
+                    continue
+                needed = scope.in_flight + len(scope.queue)
+                asked = self._of_scopes.get(source.key(scope.name))
+                held, wanted = (0, 0) if asked is None else (asked.held, asked.wanted)
+                if held > most and scope.in_flight <= max(most, _GIVEN_BACK * held):
+                    return now  # others wait for what has ended since
+                if scope.in_flight >= most < scope.set_most and wanted < needed and scope.queue:
+                    return now
+                if most > 2 * needed + _FEW_PLACES:
+                    at = min(at, self.leased.asked_at + _IDLE_S)
+        return at
+
+    def _all_places_due_at(self, now: float) -> float:
         limiter = self._limiter
         most = limiter.max_in_flight
         needed = limiter.in_flight + limiter.waiting
@@ -297,7 +326,8 @@ class LeaseKeeper:
         for bucket in list(active):
             need, there = needed.get(bucket, 0.0), bucket.leased(now)
             # Some is lost already, and the rest would be while it waits for more.
-            is_lost = _LARGE * bucket.depth < need > there and bucket.ends_at <= now
+            is_large = _LARGE * bucket.depth < need and bucket.ends_at <= now
+            is_lost = need > there and (is_large or bucket.is_losing(now))
             if is_lost:
                 need = 0.0
             if now >= bucket.idle_since + _IDLE_S or is_lost:
@@ -414,7 +444,9 @@ class LeaseKeeper:
                     wanted = _with_spare(scope.in_flight + calls)
                     held = max(scope.in_flight, int(min(scope.most, wanted)))
                     scope.most = min(scope.most, held)
-                    yield PlacesAsk(source.key(scope.name), scope.set_most, held, wanted)
+                    asked = PlacesAsk(source.key(scope.name), scope.set_most, held, wanted)
+                    self._of_scopes[asked.scope] = asked
+                    yield asked
 
     # ---------------------------------------------------------------- what is granted
 
@@ -526,6 +558,19 @@ def _ends_at(scope: LimitScope) -> float:
     """Return when all leases of a scope can be used up."""
     ends = (limit.bucket.ends_at for limit in scope.every if isinstance(limit.bucket, LeasedBucket))
     return max(ends, default=inf)
+
+
+def _leased_at(scope: LimitScope, cost: Sequence[float], now: float) -> float:
+    """Return when a call has its turn at the limits of which enough is leased for it.
+
+    What is leased earlier of a faster limit would be lost by then.
+    """
+    at = now
+    for limit in scope.every:
+        if isinstance(limit.bucket, LeasedBucket):
+            ready_at = limit.bucket.ready_at(cost[limit.index], now)
+            at = max(at, ready_at) if ready_at < inf else at
+    return at
 
 
 def _is_short(scope: LimitScope, cost: Sequence[float], now: float) -> bool:

@@ -218,6 +218,15 @@ class LeasedBucket(Bucket):
                 curves.pop()
         return total if curves else 0.0
 
+    def is_losing(self, now: float) -> bool:
+        """Return whether what is leased gets less, because the shared bucket is full.
+
+        Args:
+            now: the current time.
+        """
+        lasts_s = max(0.0, self._full_at + _LATE_S - now)
+        return 0.0 < self.leased(now) >= lasts_s * self.rate * (1 - _EPSILON)
+
     @property
     def ends_at(self) -> float:
         """The time at which all that is leased may be used; -infinity if nothing is."""

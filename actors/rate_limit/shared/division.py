@@ -203,7 +203,7 @@ class PlacesDivision:
 
     def __init__(self) -> None:
         self.claims: dict[str, PlaceClaim] = {}
-        self.hinted_at = 0.0
+        self.hinted_at = -_TURN_S
 
     def ask(self, worker: str, ask: PlacesAsk, weight: float, now: float) -> tuple[int, bool]:
         """Return how many places a process has now, and whether others should ask again.

@@ -488,7 +488,7 @@ local function take_places(worker, scope, most, held, wanted)
     if one[P_SCOPE] == scope then places = one end
   end
   if not places then
-    places = { scope, 0, {}, {}, {}, {}, {}, {} }
+    places = { scope, -TURN_S, {}, {}, {}, {}, {}, {} }
     list[#list + 1] = places
     state[HAS_PLACES] = 1
   end

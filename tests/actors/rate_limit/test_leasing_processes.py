@@ -199,7 +199,7 @@ def calls_of(limits, processes, depth, seconds, **more):
     [
         (Limits(rpm=1_200), 3, 0.2),
         (Limits(rpm=6_000, in_flight=40), 4, 1.0),
-        (Limits(in_flight=MANY, models={"m": Limits(in_flight=20)}), 2, 0.2),
+        (Limits(in_flight=MANY, models={"m": Limits(in_flight=100)}), 2, 0.2),
         (Limits(in_flight=MANY, models={"m": Limits(rpm=1_200, in_flight=100)}), 3, 0.2),
     ],
     ids=["few are used", "all are used", "of a model", "of a model, few are used"],
@@ -209,12 +209,43 @@ def test_processes_with_more_calls_than_places_have_equal_service(limits, proces
     assert jain(calls) >= 0.98, calls
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [Limits(in_flight=100), Limits(in_flight=MANY, models={"m": Limits(in_flight=100)})],
+    ids=["of all models", "of a model"],
+)
+def test_places_are_even_within_a_second_of_the_start(limits):
+    world = saturated(limits, 2, 2, depth=150, call_s=0.2)
+    assert jain([calls_since(process, 1) for process in world.processes]) >= 0.98
+
+
 def test_two_processes_have_equal_service_whose_shares_are_nearly_two_calls():
     calls = calls_of(Limits(rpm=1_200, in_flight=MANY), 2, 150, 20)
     assert jain(calls) >= 0.99, calls
 
 
 # ------------------------------------------------------------------------------------ events
+
+
+def test_calls_that_wait_for_a_slow_limit_do_not_lease_of_a_fast_one_again_and_again():
+    limits = Limits(rpm=500, tpm=60_000, in_flight=MANY)
+    world = saturated(limits, 1, 40, depth=30, cost=tokens(100, 1_000))
+    assert use_of(world, 60_000, 20, 40, lambda call: call.cost.tokens) >= 0.95
+    assert trips_per_call(world) <= 4
+
+
+def test_a_process_asks_seldom_while_the_provider_is_left_alone():
+    world = SharedWorld(Limits(rpm=500, in_flight=MANY), call_s=0.2)
+    world.pause_s = 5.0
+    process = world.process()
+    keep_waiting(process, 30)
+    world.run(5)
+    world.provider[0].level = -4.0
+    world.run(6)
+    assert world.refused
+    trips = process.trips
+    world.run(10)
+    assert process.trips - trips <= 25  # what is leased ahead is returned each 0.2 s
 
 
 def test_a_refusal_in_one_process_slows_all_within_one_exchange():
