@@ -10,10 +10,20 @@ import trio
 from bulk_rows import MODEL, ids, ids_of, lines_of, row, rows
 from shared_runs import shared_stage, workers
 
-from callsheet.actors import LedgerPolicy, Price, PriceBook, UnsuitableServer, class_of_schema
+from callsheet.actors import (
+    LedgerPolicy,
+    Price,
+    PriceBook,
+    Response,
+    UnsuitableServer,
+    Usage,
+    class_of_schema,
+)
 from callsheet.bulk import BulkRefused, BulkStopped
 from callsheet.bulk.settings import Paths
 from callsheet.bulk.shared.memory import MemoryQueue
+from callsheet.bulk.shared.queue import RowAnswer
+from callsheet.bulk.shared.wire import CallEnd, encode_end
 from callsheet.simulator.faults import Faults
 
 INSTRUCTION = (
@@ -201,6 +211,42 @@ async def test_what_is_in_hand_when_a_run_ends_at_once_is_there_for_the_next_one
 
 
 PRICES = PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})  # 20 tokens are 2 cents
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+async def test_what_the_worker_before_a_loss_has_paid_for_counts_when_another_was_first(
+    is_last, autojump_clock, output
+):
+    """The answer of the first one is stored already, or it is not."""
+    async with shared_stage() as shared:
+        more = {"troupe": {"prices": PRICES}, "max_cost": Decimal(1)}
+        async with shared.open(rows(2), output, **more) as run:
+            old, new = shared.queue.another(), shared.queue.another()
+            (had, _) = (await old.take("old", 2, wait_s=5)).rows
+            shared.queue.lose_data()
+            await trio.sleep(5)
+            (again, other) = (await new.take("new", 2, wait_s=5)).rows
+            assert again.row.key == had.row.key
+            response = Response(
+                text="no",
+                model=MODEL,
+                finish_reason="stop",
+                usage=Usage(5, 20),
+                cost_usd=Decimal("0.02"),
+            )
+            for name, queue, taken in (("new", new, again), ("old", old, had)):
+                body = encode_end(CallEnd(response, name))
+                for _ in range(2):  # a reply may be lost
+                    await queue.answer(name, [RowAnswer(taken.entry, taken.row.key, body)])
+                await trio.sleep(5 if is_last else 0)
+            body = encode_end(CallEnd(response, "new"))
+            await trio.sleep(5)
+            await new.answer("new", [RowAnswer(other.entry, other.row.key, body)])
+            await run.wait()
+        now = run.progress()
+    assert (now.answered, now.shared.again, now.maybe_billed) == (2, 1, 1)
+    assert (now.cost_usd, now.maybe_usd) == (Decimal("0.04"), Decimal("0.02"))
+    assert not any("responses on the server" in told for told in shared.told)
 
 
 @pytest.mark.parametrize("is_away", [False, True])

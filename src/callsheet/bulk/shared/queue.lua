@@ -270,7 +270,10 @@ function does.stored(holder)
     local id = id_of(ARGV[i])
     local found = id and call('XRANGE', answers, id, id)[1]
     if found then
-      call('HDEL', keys, found[2][2])
+      local known = call('HGET', keys, found[2][2])
+      if known and string.match(known, '^a(%d+%-%d+) ') == id then
+        call('HDEL', keys, found[2][2])
+      end
       call('XDEL', answers, id)
     end
   end
@@ -411,13 +414,13 @@ function does.answer(worker)
       call('SREM', late, mark)
       drop_row(id)
       own, is_late = entry_of(keep(key, body, worker, deliveries)), false
-    elseif known then
-      local id, other = string.match(known, '^a(%d+%-%d+) (.*)$')
+    else
+      local id, other = string.match(known or '', '^a(%d+%-%d+) (.*)$')
       if other == worker then
         own, is_late = entry_of(id), false
+      elseif not id_of(entry) then  -- no delivery tells of it
+        own, is_late = entry_of(keep(key, body, worker, 1)), false
       end
-    elseif not id_of(entry) then
-      own, is_late = entry_of(keep(key, body, worker, 1)), false
     end
     if is_late and call('SREM', late, mark) == 1 then
       call('HINCRBY', card, 'twice', 1)
