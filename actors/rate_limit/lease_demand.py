@@ -101,8 +101,9 @@ class LeaseDemand:
             most: the most calls to lease for, those that are covered included.
 
         Returns:
-            What the first call that is not covered needs of each limit, what all of them need, and
-            whether these are all calls that wait.
+            Of each limit, what the first call needs that is not covered by it; what all of them
+            need; and whether these are all calls that wait. The store leases at least the first, so
+            that no part of a call is leased of a slow limit while more is leased of a fast one.
         """
         needed = dict.fromkeys(self.buckets, 0.0)
         first: dict[str, float] = {}
@@ -123,7 +124,7 @@ class LeaseDemand:
                     return first, amounts, False
             if missing:
                 amounts = {bucket.name: amount for bucket, amount in missing.items()}
-                first = first or dict(amounts)
+                first = amounts | first
             needed = more
         else:
             return first, amounts, True
@@ -200,9 +201,9 @@ def _of_endpoint(limiter: Limiter[Waiting], now: float) -> dict[str, LeaseDemand
             if not_before <= now and not call.done:
                 group.add_renewal(call.request.cost)
         if len(scope.queue):
-            room = min(scope.max_in_flight - scope.in_flight, len(scope.queue))
-            group.room += min(free, room)
-            group.due_room += min(due, room)
+            waiting = len(scope.queue)
+            group.room += min(free, scope.max_in_flight - scope.in_flight, waiting)
+            group.due_room += min(due, scope.likely_in_flight - scope.in_flight, waiting)
         group.is_used = group.is_used or not scope.is_idle
     for scope, head in limiter.heads(now):
         group = found[group_of(scope)]
@@ -255,9 +256,8 @@ def _of_pool(limiter: PoolLimiter[Waiting], now: float) -> list[LeaseDemand]:
             group = _group(found[name], limiter.members[name], scope)
             for lane in queue.demands():
                 group.add_lane(lane, calls / count)
-            room = min(calls, scope.max_in_flight - scope.in_flight)
-            group.room += min(free, room)
-            group.due_room += min(due, room)
+            group.room += min(free, scope.max_in_flight - scope.in_flight, calls)
+            group.due_room += min(due, scope.likely_in_flight - scope.in_flight, calls)
             group.add_order(queue)
             is_open = free > 0 and scope.in_flight < scope.max_in_flight
             if (

@@ -519,8 +519,7 @@ def _places(leased: LeasedLimits, scope: str, limiter: Limiting[Waiting]) -> int
 
 def _likely(leased: LeasedLimits, limiter: Limiting[Waiting]) -> int:
     """Return the most calls in flight here when the processes have what they need."""
-    even = limiter.set_in_flight // max(1, leased.processes)
-    return max(1, even, limiter.max_in_flight)
+    return int(leased.likely_most(limiter.set_in_flight, limiter.max_in_flight))
 
 
 def _ends_at(scope: LimitScope) -> float:

@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -20,9 +21,11 @@ from callsheet.actors import (
     class_of_schema,
 )
 from callsheet.bulk import BulkRefused, BulkStopped
+from callsheet.bulk.errors import OutputInUse
 from callsheet.bulk.settings import Paths
 from callsheet.bulk.shared.memory import MemoryQueue
 from callsheet.bulk.shared.queue import RowAnswer
+from callsheet.bulk.shared.sharing import SharedRun, naming_how_to_join
 from callsheet.bulk.shared.wire import CallEnd, encode_end
 from callsheet.simulator.faults import Faults
 
@@ -30,6 +33,27 @@ INSTRUCTION = (
     "Classify the product review that follows. Answer with one label only: positive, negative or "
     "neutral."
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("My answers.jsonl", " memory (if several runs are open there, it is my-answers-...); or"),
+        ("...", " memory; or give another OUTPUT"),
+    ],
+)
+def test_the_error_that_another_process_writes_output_names_the_run(name, words):
+    shared = SharedRun(place="memory", queue=lambda _: MemoryQueue())
+    output = Path(name)
+    with (
+        pytest.raises(BulkRefused) as error,
+        naming_how_to_join(shared, output),
+    ):
+        raise OutputInUse("it is in use", "wait")
+    assert f"let this process work on it: callsheet work{words}" in str(error.value)
+
+
+PRICES = PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})  # 20 tokens are 2 cents
 
 
 async def test_two_workers_answer_each_row_once(autojump_clock, output):
@@ -90,10 +114,10 @@ async def test_the_next_holder_takes_over_what_is_answered_and_what_is_in_the_qu
         assert sum(line["callsheet"]["maybe_billed"] for line in lines_of(output)) == 0
 
 
-async def _dying_run(shared, output, count, task_status):
+async def _dying_run(shared, output, count, task_status, **more):
     with trio.CancelScope() as scope:
         task_status.started(scope)
-        async with shared.open(rows(count), output) as run:
+        async with shared.open(rows(count), output, **more) as run:
             await run.wait()
 
 
@@ -208,9 +232,6 @@ async def test_what_is_in_hand_when_a_run_ends_at_once_is_there_for_the_next_one
         assert len(await shared.run(rows(30), output)) == 30
         assert len(sent) == 30
     assert sum(line["callsheet"]["maybe_billed"] for line in lines_of(output)) == 0
-
-
-PRICES = PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})  # 20 tokens are 2 cents
 
 
 @pytest.mark.parametrize("is_last", [False, True])
