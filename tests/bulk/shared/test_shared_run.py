@@ -23,6 +23,7 @@ from callsheet.actors import (
 from callsheet.bulk import BulkRefused, BulkStopped
 from callsheet.bulk.errors import OutputInUse
 from callsheet.bulk.settings import Paths
+from callsheet.bulk.shared import sharing
 from callsheet.bulk.shared.memory import MemoryQueue
 from callsheet.bulk.shared.queue import RowAnswer
 from callsheet.bulk.shared.sharing import SharedRun, naming_how_to_join
@@ -353,6 +354,30 @@ async def test_a_row_whose_worker_has_ended_is_reserved_for_once_more_before_it_
         assert (now.shared.again, now.maybe_billed) == (4, 4)
         assert now.maybe_usd == pytest.approx(Decimal("0.08"), abs=Decimal("0.001"))
         nursery.cancel_scope.cancel()
+
+
+async def test_rows_that_a_killed_holder_has_put_are_not_sent_beyond_a_lower_budget(
+    autojump_clock, output, monkeypatch
+):
+    more = {"troupe": {"prices": PRICES}}
+    async with shared_stage() as shared:
+        async with trio.open_nursery() as nursery:
+            first = partial(_dying_run, shared, output, 30, max_cost=Decimal(1), **more)
+            dead = await nursery.start(first)
+            await trio.sleep(1)
+            shared.queue.away = True  # its last words are lost, as after a kill
+            dead.cancel()
+        await trio.sleep(15)
+        shared.queue.away = False
+        monkeypatch.setattr(sharing, "this_process", lambda: "machine-2:7")
+        async with (
+            shared.open(rows(30), output, max_cost=Decimal("0.1"), **more) as run,
+            workers(shared, 2, most=8, **more),
+        ):
+            with pytest.raises(BulkStopped):
+                await run.wait()
+            await trio.sleep(30)
+        assert 3 <= shared.stage.requests <= 5
 
 
 async def test_a_row_that_each_worker_has_ended_over_counts_as_often_in_the_ledger(

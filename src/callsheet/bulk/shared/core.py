@@ -121,6 +121,8 @@ class RunQueue:
         if self._holder != holder:
             self._holder, self._settings, self._state = holder, settings, "running"
             self._most_deliveries = most_deliveries
+            if most_deliveries == 1:
+                self._drop_unsent()
         self._held_until = self._now + lease_ms
         return HoldReply(is_held=True, holder=holder, epoch=self._epoch)
 
@@ -295,6 +297,12 @@ class RunQueue:
             part.clear()
         self._reports.clear()
         self._late.clear()
+
+    def _drop_unsent(self) -> None:
+        """Remove the rows that no worker has, or has had."""
+        for entry, row in list(self._rows.items()):
+            if row.worker in ("", _BACK) and not row.deliveries:
+                del self._open[row.key], self._rows[entry]
 
     def _tick(self, now: int) -> None:
         self._now += min(max(now - self._last, 0), _MOST_STEP_MS)

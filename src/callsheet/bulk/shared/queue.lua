@@ -121,6 +121,16 @@ local function drop_row(id)
   call('XDEL', rows, id)
 end
 
+local function drop_unsent()  -- rows that no worker has, or has had
+  for _, one in ipairs(call('XRANGE', rows, '-', '+')) do
+    local worker, deliveries = pending(one[1])
+    if deliveries == 0 and (not worker or worker == BACK) then
+      drop_row(one[1])
+      call('HDEL', keys, one[2][2])
+    end
+  end
+end
+
 local function drop_worker(worker)
   call('ZREM', leases, worker)
   call('HDEL', reports, worker)
@@ -181,6 +191,9 @@ function does.hold(holder, settings, lease_ms, fresh)
   if known[1] ~= holder then
     call('HSET', card, 'holder', holder, 'settings', settings, 'state', 'running',
       'most', ARGV[8])
+    if ARGV[8] == '1' then
+      drop_unsent()
+    end
     wake('rows')
   end
   call('HSET', card, 'until', whole(counted + lease_ms))

@@ -223,7 +223,8 @@ class WorkQueue(Protocol):
             settings: see `RunCard`; a new holder writes them.
             lease_s: seconds after which another process may take over.
             most_deliveries: how many workers may end over a row before it is given up; a new
-                holder decides.
+                holder decides. With 1, rows that an earlier holder has put and no worker has are
+                removed, because the new one has not reserved for them.
         """
         ...
 
