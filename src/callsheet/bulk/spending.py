@@ -226,7 +226,7 @@ class Spending:
         self.unknown_usd = before.unknown_usd
         self.maybe_usd = before.maybe_usd
         self.left = 0
-        self.left_usd = self._lost_usd = Decimal(0)  # of this run
+        self.left_usd = self._lost_usd = self._beside_usd = Decimal(0)  # of this run
         self._unpriced = before.unpriced
         self._each_usd = Decimal(0)
         self._each_unpriced = UnpricedTokens()
@@ -291,6 +291,17 @@ class Spending:
             self._lost_usd += attempts * usd
             self._unpriced += tokens.times(attempts)
 
+    def pay_beside(self, cost_usd: Decimal | None) -> None:
+        """Count a call whose response is not used, and which no reservation was for.
+
+        Args:
+            cost_usd: its cost in USD; None if it is not known.
+        """
+        usd = self._each_usd if cost_usd is None else cost_usd
+        self.lost += 1
+        self.maybe_usd += usd
+        self._beside_usd += usd
+
     def leave(self, request: Request) -> None:
         """Count a row that a worker may have, and whose call was given up.
 
@@ -315,7 +326,7 @@ class Spending:
             self.left_usd, open_usd = open_usd - lost_usd, lost_usd
         self.unknown_usd = before.unknown_usd + booked.unknown.usd
         unseen = booked.spent.usd - (self.cost_usd - before.cost_usd)
-        self.maybe_usd = before.maybe_usd + open_usd + max(unseen, Decimal(0))
+        self.maybe_usd = before.maybe_usd + open_usd + max(unseen, Decimal(0)) + self._beside_usd
 
     def so_far(self, *, sent: int, ended: int) -> RunSpend:
         """Return what was sent and spent.

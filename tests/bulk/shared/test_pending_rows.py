@@ -1,5 +1,6 @@
 """The holder's rows in the queue, against the queue itself, with losses and repetitions."""
 
+import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -211,3 +212,21 @@ def test_rows_that_a_lost_queue_had_are_put_again_and_those_given_up_are_not():
     pending.put(late, "epoch")  # the reply of the queue that was lost
     assert [one.key for one in pending.to_put(10, 1000)] == ["b"]
     assert not pending.to_withdraw()
+
+
+def test_an_answer_of_a_second_worker_is_paid_twice_if_both_had_the_row_over_a_loss():
+    pending = put_row()
+    assert pending.begin("next")
+    pending.put(pending.to_put(10, 1000), "next")
+    first = QueueAnswer(entry="next/1-0", key="a", body=b"x", worker="new")
+    assert pending.answered(first) == 1
+    late = QueueAnswer(entry="next/2-0", key="a", body=b"y", worker="old")
+    assert pending.answered(late) is None
+    assert pending.paid_twice == [late]
+    pending.acknowledge([pending.claim("call")])
+    again = [attrs.evolve(late, entry="next/3-0"), attrs.evolve(first, entry="next/4-0")]
+    for answer in again:  # the replies to both workers were lost
+        assert pending.answered(answer) is None
+    assert pending.paid_twice == [late]
+    assert pending.early == 0
+    assert pending.to_drop(10) == [f"next/{number}-0" for number in (1, 2, 3, 4)]

@@ -11,12 +11,23 @@ import trio
 from bulk_rows import MODEL, ids, ids_of, lines_of, row, rows
 from shared_runs import shared_stage, workers
 
-from callsheet.actors import LedgerPolicy, Price, PriceBook, UnsuitableServer, class_of_schema
+from callsheet.actors import (
+    LedgerPolicy,
+    Price,
+    PriceBook,
+    Response,
+    UnsuitableServer,
+    Usage,
+    class_of_schema,
+)
 from callsheet.bulk import BulkRefused, BulkStopped
 from callsheet.bulk.errors import OutputInUse
 from callsheet.bulk.settings import Paths
+from callsheet.bulk.shared import sharing
 from callsheet.bulk.shared.memory import MemoryQueue
+from callsheet.bulk.shared.queue import RowAnswer
 from callsheet.bulk.shared.sharing import SharedRun, naming_how_to_join
+from callsheet.bulk.shared.wire import CallEnd, encode_end
 from callsheet.simulator.faults import Faults
 
 INSTRUCTION = (
@@ -41,6 +52,9 @@ def test_the_error_that_another_process_writes_output_names_the_run(name, words)
     ):
         raise OutputInUse("it is in use", "wait")
     assert f"let this process work on it: callsheet work{words}" in str(error.value)
+
+
+PRICES = PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})  # 20 tokens are 2 cents
 
 
 async def test_two_workers_answer_each_row_once(autojump_clock, output):
@@ -101,10 +115,10 @@ async def test_the_next_holder_takes_over_what_is_answered_and_what_is_in_the_qu
         assert sum(line["callsheet"]["maybe_billed"] for line in lines_of(output)) == 0
 
 
-async def _dying_run(shared, output, count, task_status):
+async def _dying_run(shared, output, count, task_status, **more):
     with trio.CancelScope() as scope:
         task_status.started(scope)
-        async with shared.open(rows(count), output) as run:
+        async with shared.open(rows(count), output, **more) as run:
             await run.wait()
 
 
@@ -221,7 +235,40 @@ async def test_what_is_in_hand_when_a_run_ends_at_once_is_there_for_the_next_one
     assert sum(line["callsheet"]["maybe_billed"] for line in lines_of(output)) == 0
 
 
-PRICES = PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})  # 20 tokens are 2 cents
+@pytest.mark.parametrize("is_last", [False, True])
+async def test_what_the_worker_before_a_loss_has_paid_for_counts_when_another_was_first(
+    is_last, autojump_clock, output
+):
+    """The answer of the first one is stored already, or it is not."""
+    async with shared_stage() as shared:
+        more = {"troupe": {"prices": PRICES}, "max_cost": Decimal(1)}
+        async with shared.open(rows(2), output, **more) as run:
+            old, new = shared.queue.another(), shared.queue.another()
+            (had, _) = (await old.take("old", 2, wait_s=5)).rows
+            shared.queue.lose_data()
+            await trio.sleep(5)
+            (again, other) = (await new.take("new", 2, wait_s=5)).rows
+            assert again.row.key == had.row.key
+            response = Response(
+                text="no",
+                model=MODEL,
+                finish_reason="stop",
+                usage=Usage(5, 20),
+                cost_usd=Decimal("0.02"),
+            )
+            for name, queue, taken in (("new", new, again), ("old", old, had)):
+                body = encode_end(CallEnd(response, name))
+                for _ in range(2):  # a reply may be lost
+                    await queue.answer(name, [RowAnswer(taken.entry, taken.row.key, body)])
+                await trio.sleep(5 if is_last else 0)
+            body = encode_end(CallEnd(response, "new"))
+            await trio.sleep(5)
+            await new.answer("new", [RowAnswer(other.entry, other.row.key, body)])
+            await run.wait()
+        now = run.progress()
+    assert (now.answered, now.shared.again, now.maybe_billed) == (2, 1, 1)
+    assert (now.cost_usd, now.maybe_usd) == (Decimal("0.04"), Decimal("0.02"))
+    assert not any("responses on the server" in told for told in shared.told)
 
 
 @pytest.mark.parametrize("is_away", [False, True])
@@ -307,6 +354,30 @@ async def test_a_row_whose_worker_has_ended_is_reserved_for_once_more_before_it_
         assert (now.shared.again, now.maybe_billed) == (4, 4)
         assert now.maybe_usd == pytest.approx(Decimal("0.08"), abs=Decimal("0.001"))
         nursery.cancel_scope.cancel()
+
+
+async def test_rows_that_a_killed_holder_has_put_are_not_sent_beyond_a_lower_budget(
+    autojump_clock, output, monkeypatch
+):
+    more = {"troupe": {"prices": PRICES}}
+    async with shared_stage() as shared:
+        async with trio.open_nursery() as nursery:
+            first = partial(_dying_run, shared, output, 30, max_cost=Decimal(1), **more)
+            dead = await nursery.start(first)
+            await trio.sleep(1)
+            shared.queue.away = True  # its last words are lost, as after a kill
+            dead.cancel()
+        await trio.sleep(15)
+        shared.queue.away = False
+        monkeypatch.setattr(sharing, "this_process", lambda: "machine-2:7")
+        async with (
+            shared.open(rows(30), output, max_cost=Decimal("0.1"), **more) as run,
+            workers(shared, 2, most=8, **more),
+        ):
+            with pytest.raises(BulkStopped):
+                await run.wait()
+            await trio.sleep(30)
+        assert 3 <= shared.stage.requests <= 5
 
 
 async def test_a_row_that_each_worker_has_ended_over_counts_as_often_in_the_ledger(

@@ -111,8 +111,8 @@ class Both:
         after = ("", "") if again else self.after
         mine = self.core.answers(after[0], count)
         its = await self.queue.answers(after[1], count, wait_s=0)
-        assert [(a.key, a.body, a.deliveries, a.is_parked) for a in mine] == [
-            (a.key, a.body, a.deliveries, a.is_parked) for a in its
+        assert [(a.key, a.body, a.deliveries, a.worker) for a in mine] == [
+            (a.key, a.body, a.deliveries, a.worker) for a in its
         ]
         for one, other in zip(mine, its, strict=True):
             self.after = (one.entry, other.entry)

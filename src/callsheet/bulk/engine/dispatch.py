@@ -109,6 +109,8 @@ class Dispatch:
         # Near the deadline, rows are sent live; but those of a shared run stay in its queue.
         self._sends_live = deadline_s is not None and holder is None
         self._holder = holder
+        if holder is not None:
+            holder.paid_twice = self._paid_twice
         self.max_cost = max_cost
         self.room: BudgetRoom | None = None
         self._retry_on = frozenset[str](retry_on)
@@ -328,6 +330,12 @@ class Dispatch:
                 return 0
             return int(error.verdict is Verdict.MAY_HAVE_RUN)
         return self.queue.is_in_flight(call.row.custom_id) + call.maybe_billed
+
+    def _paid_twice(self, cost_usd: Decimal | None) -> None:
+        """Count a call of a row that has another response, and write that down."""
+        self.spending.pay_beside(cost_usd)
+        self._writes_account = True
+        self.wake()
 
     def _note_in_hand(self, row: Row) -> None:
         """Count a row of a shared run that a worker may have, although its call was given up."""

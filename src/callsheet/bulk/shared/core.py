@@ -7,7 +7,8 @@
 - Rows are given out in this order: those given back, those of workers whose lease has ended (the
   oldest lease first), those that no worker had yet; each kind by its age.
 - An answer belongs to the key of its row. The first one counts, whichever worker has the row; a
-  later one of another worker is counted once.
+  later one of another worker is counted once. If that had the row before a loss, no delivery tells
+  of it, and the answer is kept for the holder, who counts it.
 - A key is known from `put` to `stored`. An answer whose key is not known was stored before, or
   it is from another epoch; then it is kept until the holder has put the row, or reads it.
 """
@@ -120,6 +121,8 @@ class RunQueue:
         if self._holder != holder:
             self._holder, self._settings, self._state = holder, settings, "running"
             self._most_deliveries = most_deliveries
+            if most_deliveries == 1:
+                self._drop_unsent()
         self._held_until = self._now + lease_ms
         return HoldReply(is_held=True, holder=holder, epoch=self._epoch)
 
@@ -171,7 +174,8 @@ class RunQueue:
             return False
         for entry in entries:
             known = self._id(entry)
-            if known is not None and (answer := self._answers.pop(known, None)) is not None:
+            answer = None if known is None else self._answers.pop(known, None)
+            if answer is not None and self._answered.get(answer.key) == known:
                 del self._answered[answer.key]
         return True
 
@@ -294,6 +298,12 @@ class RunQueue:
         self._reports.clear()
         self._late.clear()
 
+    def _drop_unsent(self) -> None:
+        """Remove the rows that no worker has, or has had."""
+        for entry, row in list(self._rows.items()):
+            if row.worker in ("", _BACK) and not row.deliveries:
+                del self._open[row.key], self._rows[entry]
+
     def _tick(self, now: int) -> None:
         self._now += min(max(now - self._last, 0), _MOST_STEP_MS)
         self._last = now
@@ -346,10 +356,10 @@ class RunQueue:
                 row.deliveries += self._id(answer.entry) is None  # since a loss both have it
             self._late.discard(late)
             return self._entry(self._settle(entry, worker, answer.body))
-        if (known := self._answered.get(answer.key)) is not None:
-            if self._answers[known].worker == worker:
-                return self._entry(known)
-        elif not answer.entry.startswith(f"{self._epoch}/"):
+        known = self._answered.get(answer.key)
+        if known is not None and self._answers[known].worker == worker:
+            return self._entry(known)
+        if not answer.entry.startswith(f"{self._epoch}/"):
             return self._entry(self._keep(answer.key, answer.body, worker, 1))
         if late in self._late:
             self._late.discard(late)
@@ -376,6 +386,7 @@ class RunQueue:
             body=answer.body,
             deliveries=answer.deliveries,
             is_parked=not answer.worker,
+            worker=answer.worker,
         )
 
     def _taken(self, entries: Sequence[int]) -> TakeReply:

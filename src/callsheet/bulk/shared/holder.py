@@ -122,6 +122,8 @@ class RunHolder:
         fail: called with the reason if the run cannot go on, because another process writes OUTPUT.
         pending: the rows without an answer.
         counts: what is known of the workers.
+        paid_twice: called with the cost in USD, None if it is not known, of each call that was
+            paid for besides, because the queue was lost while a worker had its row.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class RunHolder:
         self._settings = settings
         self._most_deliveries = 1 if has_budget else MOST_DELIVERIES
         self.fail: Callable[[RunEnding], None] | None = None
+        self.paid_twice: Callable[[Decimal | None], None] | None = None
         self._keys: dict[str, str] = {}  # {id of a call: key of its row}
         self._accounts: dict[ReplySlot[Response], CallAccount] = {}
         self._state: RunState = "running"
@@ -394,6 +397,25 @@ class RunHolder:
             slot = pending.answered(answer)
             if slot is not None:
                 settle(slot, answer)
+        while pending.paid_twice:
+            self._count_twice(pending.paid_twice.pop())
+
+    def _count_twice(self, answer: QueueAnswer) -> None:
+        """Count what a second worker has paid for a row; it is in no reservation."""
+        try:
+            outcome = decode_end(answer.body).outcome
+        except ValueError:
+            cost_usd = None
+        else:
+            if isinstance(outcome, CallFailed):
+                if outcome.billed == "no" and not outcome.maybe_billed:
+                    return
+                cost_usd = None
+            else:
+                cost_usd = outcome.cost_usd if isinstance(outcome, Response) else None
+        self.counts.again += 1
+        if self.paid_twice is not None:
+            self.paid_twice(cost_usd)
 
     # ---------------------------------------------------------------- messages
 

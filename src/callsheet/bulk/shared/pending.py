@@ -57,12 +57,15 @@ class PendingRows(Generic[CallT]):
         epoch: identifies the life of the queue that these rows are in; "" before the first one.
         after: the entry of the last answer that was read in this epoch; "" for none.
         is_draining: whether every row is to be withdrawn that no worker has.
+        paid_twice: answers of rows that another worker had answered already: the queue was lost
+            meanwhile, and had the rows again.
     """
 
     def __init__(self) -> None:
         self.epoch = ""
         self.after = ""
         self.is_draining = False
+        self.paid_twice: list[QueueAnswer] = []
         self._rows: dict[str, PendingRow[CallT]] = {}  # by key
         self._new: dict[str, None] = {}  # keys of rows to put, in order
         self._early: dict[str, QueueAnswer] = {}  # by key
@@ -70,6 +73,9 @@ class PendingRows(Generic[CallT]):
         self._named: dict[str, AnswerEntries] = {}  # by the name of the call; not claimed yet
         self._stored: dict[str, None] = {}  # entries of answers that are on disk
         self._given_up: dict[str, None] = {}  # keys
+        self._workers: dict[str, str] = {}  # {key of a settled row: who answered it}
+        # {key of a row that the queue had before it was lost: who has answered it}
+        self._before_loss: dict[str, set[str]] = {}
 
     def __repr__(self) -> str:
         return (
@@ -126,7 +132,7 @@ class PendingRows(Generic[CallT]):
         """
         answer = self._early.pop(row.key, None)
         if answer is not None:
-            self._note(row.key, name, answer.entry)
+            self._note(row.key, name, answer)
             return answer
         self._given_up.pop(row.key, None)
         known = self._rows.get(row.key)
@@ -168,6 +174,11 @@ class PendingRows(Generic[CallT]):
         self.after = ""
         self._stored.clear()
         self._given_up.clear()
+        for key in self._settled:
+            self._before_loss.setdefault(key, set()).add(self._workers[key])
+        for key, row in self._rows.items():
+            if row.is_put:
+                self._before_loss.setdefault(key, set())
         for found in self._settled.values():
             found.entries.clear()
         for key, answer in self._early.items():
@@ -224,20 +235,30 @@ class PendingRows(Generic[CallT]):
         self._new.pop(key, None)
         self._given_up.pop(key, None)
         if row is not None and row.call is not None:
-            self._note(key, row.name, answer.entry)
+            self._note(key, row.name, answer)
             return row.call
         known = self._settled.get(key)
+        if workers := self._before_loss.get(key):
+            if answer.worker not in workers:
+                workers.add(answer.worker)
+                self.paid_twice.append(answer)
+            if known is None:
+                self._stored[answer.entry] = None
+                return None
         if known is None:
             self._early[key] = answer
         else:  # handed in once more, after the queue was lost
             known.entries.append(answer.entry)
         return None
 
-    def _note(self, key: str, name: str, entry: str) -> None:
+    def _note(self, key: str, name: str, answer: QueueAnswer) -> None:
+        self._workers[key] = answer.worker
+        if (workers := self._before_loss.get(key)) is not None:
+            workers.add(answer.worker)
         found = self._named.setdefault(name, AnswerEntries())
         found.keys.append(key)
-        if entry:
-            found.entries.append(entry)
+        if answer.entry:
+            found.entries.append(answer.entry)
         self._settled[key] = found
 
     def claim(self, name: str) -> AnswerEntries | None:
@@ -257,6 +278,7 @@ class PendingRows(Generic[CallT]):
         for found in answers:
             for key in found.keys:
                 self._settled.pop(key, None)
+                self._workers.pop(key, None)
             self._stored.update(dict.fromkeys(found.entries))
 
     def acknowledge_all(self) -> None:

@@ -121,6 +121,16 @@ local function drop_row(id)
   call('XDEL', rows, id)
 end
 
+local function drop_unsent()  -- rows that no worker has, or has had
+  for _, one in ipairs(call('XRANGE', rows, '-', '+')) do
+    local worker, deliveries = pending(one[1])
+    if deliveries == 0 and (not worker or worker == BACK) then
+      drop_row(one[1])
+      call('HDEL', keys, one[2][2])
+    end
+  end
+end
+
 local function drop_worker(worker)
   call('ZREM', leases, worker)
   call('HDEL', reports, worker)
@@ -181,6 +191,9 @@ function does.hold(holder, settings, lease_ms, fresh)
   if known[1] ~= holder then
     call('HSET', card, 'holder', holder, 'settings', settings, 'state', 'running',
       'most', ARGV[8])
+    if ARGV[8] == '1' then
+      drop_unsent()
+    end
     wake('rows')
   end
   call('HSET', card, 'until', whole(counted + lease_ms))
@@ -270,7 +283,10 @@ function does.stored(holder)
     local id = id_of(ARGV[i])
     local found = id and call('XRANGE', answers, id, id)[1]
     if found then
-      call('HDEL', keys, found[2][2])
+      local known = call('HGET', keys, found[2][2])
+      if known and string.match(known, '^a(%d+%-%d+) ') == id then
+        call('HDEL', keys, found[2][2])
+      end
       call('XDEL', answers, id)
     end
   end
@@ -411,13 +427,13 @@ function does.answer(worker)
       call('SREM', late, mark)
       drop_row(id)
       own, is_late = entry_of(keep(key, body, worker, deliveries)), false
-    elseif known then
-      local id, other = string.match(known, '^a(%d+%-%d+) (.*)$')
+    else
+      local id, other = string.match(known or '', '^a(%d+%-%d+) (.*)$')
       if other == worker then
         own, is_late = entry_of(id), false
+      elseif not id_of(entry) then  -- no delivery tells of it
+        own, is_late = entry_of(keep(key, body, worker, 1)), false
       end
-    elseif not id_of(entry) then
-      own, is_late = entry_of(keep(key, body, worker, 1)), false
     end
     if is_late and call('SREM', late, mark) == 1 then
       call('HINCRBY', card, 'twice', 1)

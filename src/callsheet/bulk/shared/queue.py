@@ -121,6 +121,8 @@ class QueueAnswer:
         body: the encoded response or error; empty for a row that was parked.
         deliveries: how many times the row was given to a worker. Above 1, it may be paid for twice.
         is_parked: whether the row was given up because the most workers ended over it.
+        worker: who handed it in; "" for a row that was parked. After a loss of the queue, a row may
+            have answers of two workers, which were both paid for.
     """
 
     entry: str
@@ -128,6 +130,7 @@ class QueueAnswer:
     body: bytes = attrs.field(repr=False)
     deliveries: int = 1
     is_parked: bool = False
+    worker: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -220,7 +223,8 @@ class WorkQueue(Protocol):
             settings: see `RunCard`; a new holder writes them.
             lease_s: seconds after which another process may take over.
             most_deliveries: how many workers may end over a row before it is given up; a new
-                holder decides.
+                holder decides. With 1, rows that an earlier holder has put and no worker has are
+                removed, because the new one has not reserved for them.
         """
         ...
 
@@ -311,6 +315,8 @@ class WorkQueue(Protocol):
 
     async def answer(self, worker: str, answers: Sequence[RowAnswer]) -> Sequence[str] | None:
         """Hand in answers. The first answer of a row is its answer, whoever has the row.
+
+        That of a row of an earlier epoch is kept all the same: it was paid for besides.
 
         Args:
             worker: see `take`; the process that asks.

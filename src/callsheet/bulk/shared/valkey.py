@@ -319,6 +319,7 @@ def _answer(entry: bytes, key: bytes, body: bytes, worker: bytes, deliveries: by
         body=body,
         deliveries=int(deliveries),
         is_parked=not worker,
+        worker=worker.decode(),
     )
 
 
