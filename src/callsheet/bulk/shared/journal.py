@@ -144,7 +144,7 @@ def _remove_old(paths: set[Path], now: float) -> None:
     """Remove the journals of other runs that no process has, and that are empty or a month old.
 
     Args:
-        paths: the journals.
+        paths: the files of these journals.
         now: the Unix time in seconds.
     """
     for path in paths:
