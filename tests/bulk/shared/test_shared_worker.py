@@ -208,7 +208,7 @@ async def test_max_concurrency_is_the_most_calls_of_a_worker(autojump_clock, the
     async with theatre.worker("w", max_concurrency=3) as worker:
         for _ in range(50):
             await trio.sleep(0.2)
-            assert len(worker._slots) <= 3
+            assert len(worker._calls) <= 3
         assert worker.report.answered > 5
 
 

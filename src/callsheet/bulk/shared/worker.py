@@ -1,16 +1,15 @@
-"""A worker of a shared run: takes rows from the queue, sends them, and hands in their answers.
+"""A worker of a shared run: takes rows from the queue, and hands in the answers of their calls.
 
 Four tasks work on what `RowsInHand` decides: one takes rows as far as the troupe has room, one
 writes answers to the journal, one hands them in, and one says every few seconds that the worker
-lives. Each of them goes on when the server is back. A row that was taken is called and answered
-while the server is away.
+lives. Each of them goes on when the server is back. A row that was taken is called by `RowCalls`,
+and answered, while the server is away.
 """
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from math import exp, inf
+from math import inf
 from random import Random
 from typing import Literal, TypeVar, final
 
@@ -19,13 +18,7 @@ import structlog
 import trio
 
 from ...actors import (
-    CallContext,
-    CallEvent,
-    CallStage,
-    Complete,
     InThread,
-    Request,
-    Response,
     ServerAway,
     StageObserver,
     StorageError,
@@ -33,17 +26,13 @@ from ...actors import (
     in_worker_thread,
 )
 from ...runtime import (
-    AskFailed,
-    MailboxFull,
-    Outcome,
-    ReplySlot,
     open_collapsing_nursery,
 )
 from .hand import RowsInHand
 from .journal import WorkerJournal
-from .queue import BEAT_S, RunState, TakenRow, TakeReply, WorkQueue
+from .queue import BEAT_S, RunState, TakeReply, WorkQueue
 from .reports import WorkerReport
-from .wire import CallEnd, decode_call, encode_end
+from .row_calls import CallWatch, RowCalls
 
 EndKind = Literal["ended", "stopped", "drained", "alone", "failed"]
 """Why a worker ends: the run has ended, or was stopped before that; the worker was told to; there
@@ -51,8 +40,6 @@ is no holder, or no server; or an error."""
 
 _TAKE_ROWS = 64  # in one message of the server
 _TAKE_S = 5.0  # seconds that the server may let the worker wait for rows
-_AHEAD_ROWS = 16  # that wait for the limits, at least
-_AHEAD_S = 0.5  # otherwise as many as are sent in this time
 _GATHER_S = 0.02  # after an answer, for others that are written and handed in with it
 _HAND_IN = 64  # answers in one message to the server
 _HAND_IN_BYTES = 1024**2
@@ -63,7 +50,6 @@ _FLUSH_S = 3.0  # at the end, for answers that are not in the journal, or not ha
 _ENDED_S = 10.0  # until a run that drains has ended
 _STORED_S = 5.0  # at the end, until the holder has stored the answers
 _HAND_IN_AT_END_S = 10.0
-_SENT: frozenset[CallStage] = frozenset({"sent"})
 
 _log = structlog.stdlib.get_logger()
 T = TypeVar("T")
@@ -113,7 +99,6 @@ class RunWorker:
         in_thread: runs blocking disk access.
 
     Attributes:
-        report: what it has done.
         end: why it has ended; None while it works.
         is_away: whether the server is away.
     """
@@ -129,29 +114,34 @@ class RunWorker:
         in_thread: InThread = in_worker_thread,
     ) -> None:
         self.name = name
-        self.report = WorkerReport.of_this_process()
         self.end: WorkerEnd | None = None
         self.is_away = False
         self._queue = queue
         self._policy = policy or WorkerPolicy()
         own = self._policy.max_concurrency
-        self._most = in_flight if own is None else min(own, in_flight)
         self._journal = journal
         self._trouble: StorageError | None = None  # of the journal, which is not used any more
         self._in_thread = in_thread
         self._hand = RowsInHand()
-        self._backlog: deque[TakenRow] = deque()  # rows without a call
-        self._slots: dict[str, ReplySlot[Response]] = {}  # {key: the call}
-        self._contexts: dict[int, str] = {}  # {id of the context of a call: key}
+        self._calls = RowCalls(
+            self._hand,
+            name,
+            most=in_flight if own is None else min(own, in_flight),
+            ahead=self._policy.ahead,
+            watch=CallWatch(
+                sent=self._sent,
+                answered=self._answered,
+                settled=self._settled,
+                returned=self._returned_row,
+                unreadable=self.drain,
+            ),
+        )
         self._state: RunState | None = "running"
         self._drains = False  # by a signal, or an error
         self._why = ""
         self._alone_since = inf  # no run, or no holder
         self._idle_since = inf  # the run drains, and nothing is in hand
         self._heard_at = inf  # of the server
-        self._pace = 0.0  # rows sent in the last second or so
-        self._pace_at = 0.0
-        self._cut: set[str] = set()  # entries of rows that were cancelled at the provider
         self._returned: list[str] = []  # entries of rows to give back
         self._room = trio.Event()
         self._work = trio.Event()  # for the journal
@@ -161,7 +151,6 @@ class RunWorker:
         self._done = trio.Event()
         self._moved = trio.Event()  # an answer was kept, or handed in
         self._tasks: trio.Nursery | None = None
-        self._troupe: Troupe | None = None
         self._random = Random(0)  # noqa: S311  # replaced by that of the actor
         if journal is not None:
             self._hand.recover(journal.answers)
@@ -170,9 +159,14 @@ class RunWorker:
         return f"<RunWorker {self.name} {self._hand!r}>"
 
     @property
+    def report(self) -> WorkerReport:
+        """What it has done."""
+        return self._calls.report
+
+    @property
     def observer(self) -> StageObserver:
         """What has to observe the calls of the troupe."""
-        return StageObserver(self._observe, _SENT)
+        return self._calls.observer
 
     @property
     def in_flight(self) -> int:
@@ -182,7 +176,7 @@ class RunWorker:
     @property
     def troupe(self) -> Troupe | None:
         """The troupe that makes the calls; None before the worker has started."""
-        return self._troupe
+        return self._calls.troupe
 
     @property
     def unstored(self) -> int:
@@ -199,14 +193,13 @@ class RunWorker:
         """
         if not self._drains:
             self._drains, self._why = True, why
-            self._give_up_unsent()
+            self._calls.give_up_unsent()
             self._beat_now.set()
             self._look()
 
     def stop(self) -> None:
         """Cancel the calls in flight, and end. Other workers call these rows again."""
-        for key in list(self._slots):
-            self._cancel(key)
+        self._calls.cancel_all()
         self._finish(WorkerEnd("drained", self._why))
 
     async def wait_over(self) -> WorkerEnd:
@@ -223,7 +216,7 @@ class RunWorker:
             troupe: sends the rows; its observers have `observer` among them.
             random: spreads what many workers would do at the same time.
         """
-        self._troupe, self._random = troupe, random
+        self._calls.troupe, self._random = troupe, random
         if self.end is not None:
             return
         async with open_collapsing_nursery() as self._tasks:
@@ -231,7 +224,7 @@ class RunWorker:
                 self._tasks.start_soon(task)
             self._tasks.start_soon(self._keep_handing_in)
             self._heard_at = trio.current_time()
-            self._pump()
+            self._calls.pump()
             self._look()
             await self._over.wait()
             await self._leave()
@@ -248,12 +241,12 @@ class RunWorker:
     async def _beat(self) -> None:
         """Say that the worker lives, and learn how the run goes on."""
         hand = self._hand
-        self._note_counts()
+        self._calls.note_counts()
         reply = await self._ask(
-            partial(self._queue.beat, self.name, self.report.encode(), hand.entries())
+            partial(self._queue.beat, self.name, self._calls.report.encode(), hand.entries())
         )
         for key in hand.beat(reply):
-            self._cancel(key)
+            self._calls.cancel(key)
         self._answers.set()  # a queue that was lost may want them again
         if reply.has_more:
             self._took(await self._ask(partial(self._queue.own, self.name)))
@@ -354,10 +347,9 @@ class RunWorker:
     def _note_state(self, state: RunState | None) -> None:
         before, self._state = self._state, state
         if state in ("paused", "draining") and before != state:
-            self._give_up_unsent()
+            self._calls.give_up_unsent()
         if state == "ended":
-            for key in list(self._slots):
-                self._cancel(key)
+            self._calls.cancel_all()
             self._finish(WorkerEnd("ended", "the run has ended"))
         self._look()
 
@@ -391,6 +383,7 @@ class RunWorker:
     def _finish(self, end: WorkerEnd) -> None:
         if self.end is None:
             self.end = end
+            self._calls.is_over = True
             self._over.set()
 
     async def _leave(self) -> None:
@@ -404,7 +397,7 @@ class RunWorker:
             return
         with trio.move_on_after(_STORED_S), suppress(StorageError):
             # A reply may have been lost, and the rows with it.
-            known = {row.taken.entry for row in hand.rows.values() if row.is_sent} | self._cut
+            known = {row.taken.entry for row in hand.rows.values() if row.is_sent} | self._calls.cut
             rows = (await queue.own(name)).rows
             if back := [row.entry for row in rows if row.entry not in known]:
                 await queue.give_back(name, back)
@@ -422,135 +415,35 @@ class RunWorker:
                 is_needed = self._hand.has_unclaimed
             self._journal.close(remove=not is_needed)
 
-    def _note_counts(self) -> None:
-        rows = len(self._hand.rows)
-        self.report = attrs.evolve(self.report, in_hand=rows, sent=rows - self._hand.unsent)
-
     # ---------------------------------------------------------------- rows
 
     def _count_room(self) -> int:
-        """Return how many rows to take: few more than those that are sent at once."""
+        """Return how many rows to take: none that could not be answered."""
         if self.end is not None or (self._hand.has_answers and self.is_away):
             return 0
-        ahead = self._policy.ahead
-        if ahead is None:
-            since = trio.current_time() - self._pace_at
-            pace = self._pace * exp(-since)
-            ahead = min(max(_AHEAD_ROWS, round(_AHEAD_S * pace)), self._most)
-        if 2 * self._hand.unsent > ahead:  # so that each message brings several rows
-            return 0
-        return min(self._most + ahead - len(self._hand.rows), ahead - self._hand.unsent)
+        return self._calls.count_room()
 
     def _took(self, reply: TakeReply) -> None:
-        self._backlog.extend(self._hand.take(reply))
+        self._calls.add(self._hand.take(reply))
         if self._drains:
-            self._give_up_unsent()
+            self._calls.give_up_unsent()
         self._answers.set()  # some may be answered by the journal
-        self._pump()
+        self._calls.pump()
 
-    def _pump(self) -> None:
-        """Send rows as far as there is room."""
-        troupe = self._troupe
-        if troupe is None:
-            return
-        first = troupe.first_stage
-        while self._backlog and len(self._slots) < self._most and self.end is None:
-            if not first.has_room:
-                first.when_room(self._pump)
-                return
-            self._send(troupe, self._backlog.popleft())
-
-    def _send(self, troupe: Troupe, taken: TakenRow) -> None:
-        key = taken.row.key
-        if key not in self._hand.rows or key in self._slots:
-            return  # it was given up meanwhile
-        try:
-            request, context = decode_call(taken.row.body)
-        except ValueError as error:  # perhaps another worker can
-            self._backlog.appendleft(taken)
-            self.drain(str(error))
-            return
-        try:
-            slot = _submitted(troupe, request, context)
-        except MailboxFull:
-            self._backlog.appendleft(taken)
-            troupe.first_stage.when_room(self._pump)
-            return
-        except (AskFailed, ValueError) as error:
-            self._hand.ended(key, self._encode(error), is_response=False)
-            self._counted(error)
-            return
-        self._slots[key] = slot
-        self._contexts[id(context)] = key
-        slot.on_settled(partial(self._settled, key, context))
-
-    def _observe(self, event: CallEvent) -> None:
-        """Note which rows are at the provider, in the event itself."""
-        for context in event.context.shared_by or (event.context,):
-            key = self._contexts.get(id(context))
-            if key is not None and self._hand.sent(key):
-                now = trio.current_time()
-                self._pace = self._pace * exp(self._pace_at - now) + 1
-                self._pace_at = now
-                self._room.set()
-
-    def _settled(self, key: str, context: CallContext, slot: ReplySlot[Response]) -> None:
-        """Note how a call has ended; called in the task that ends it."""
-        self._slots.pop(key, None)
-        self._contexts.pop(id(context), None)
-        row = self._hand.rows.get(key)
-        outcome = slot.value if slot.outcome is Outcome.REPLIED else slot.error
-        is_cut = row is not None and row.is_sent and outcome is None
-        if self.end is not None and isinstance(outcome, AskFailed):
-            is_cut = True  # the actors are stopped: another worker calls it
-        if is_cut and row is not None:
-            self._cut.add(row.taken.entry)
-            self._hand.not_sent(key)
-        elif isinstance(outcome, Response | Exception):
-            self._hand.ended(key, self._encode(outcome), is_response=isinstance(outcome, Response))
-            self._counted(outcome)
-        else:
-            self._back(key)
-        self._room.set()
-        self._pump()
-        self._look()
-
-    def _counted(self, outcome: Response | Exception) -> None:
-        report = self.report
-        if isinstance(outcome, Response):
-            report = attrs.evolve(
-                report,
-                answered=report.answered + 1,
-                tokens=report.tokens + outcome.usage.total_tokens,
-                cost_usd=report.cost_usd + (outcome.cost_usd or 0),
-            )
-        else:
-            report = attrs.evolve(report, failed=report.failed + 1)
-        self.report = report
+    def _answered(self) -> None:
         self._work.set()
 
-    def _encode(self, outcome: Response | Exception) -> bytes:
-        return encode_end(CallEnd(outcome, worker=self.name))
+    def _sent(self) -> None:
+        self._room.set()
 
-    def _give_up_unsent(self) -> None:
-        """Cancel the calls that are not sent, and give their rows back."""
-        for key in [key for key, row in self._hand.rows.items() if not row.is_sent]:
-            self._cancel(key)
+    def _settled(self) -> None:
+        self._room.set()
+        self._look()
 
-    def _cancel(self, key: str) -> None:
-        """Cancel a call; a row without a call goes back at once."""
-        if (slot := self._slots.get(key)) is not None:
-            slot.cancel()
-        else:
-            self._back(key)
-
-    def _back(self, key: str) -> None:
-        """Give a row back that was not sent."""
-        entry = self._hand.not_sent(key)
-        if entry is not None:
-            self._returned.append(entry)
-            if self._tasks is not None and self.end is None and len(self._returned) == 1:
-                self._tasks.start_soon(self._give_back)
+    def _returned_row(self, entry: str) -> None:
+        self._returned.append(entry)
+        if self._tasks is not None and self.end is None and len(self._returned) == 1:
+            self._tasks.start_soon(self._give_back)
 
     async def _give_back(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -558,11 +451,3 @@ class RunWorker:
         # What is not given back goes to others when the lease has ended, or when the worker leaves.
         with suppress(StorageError):
             await self._queue.give_back(self.name, returned)
-
-
-def _submitted(troupe: Troupe, request: Request, context: CallContext) -> ReplySlot[Response]:
-    """Begin the call of a row. The holder reads typed results, and asks once more if need be."""
-    if request.returns is None:
-        return troupe.submit_nowait(request, context=context)
-    due = inf if request.deadline is None else trio.current_time() + request.deadline
-    return troupe.first_stage.submit_nowait(Complete(request, context), deadline=due)
