@@ -224,6 +224,11 @@ class LeasedBucket(Bucket):
         return max((curve.ends_at for curve in self._curves), default=-inf)
 
     @property
+    def begins_at(self) -> float:
+        """The time before which nothing of what is leased may be used; -infinity if nothing is."""
+        return self._curves[0].zero_at if self._curves else -inf
+
+    @property
     def idle_since(self) -> float:
         """The time since which nothing was taken that could have been."""
         return max(self.taken_at, self.ends_at)

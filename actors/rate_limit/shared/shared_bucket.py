@@ -17,7 +17,8 @@ If nothing is given back, F is max(F, t) + A / rate after a lease, as in `Bucket
 from math import floor, inf
 from typing import final
 
-_LONG_S = 0.25  # in line
+_EARLIER_S = 0.1  # by which a lease in line could be used, and is worth a question
+_ROUNDING = 1e-9
 _SLOT_S = 0.05  # of minima
 _MOST_LOWS = 16
 _MOST_IN_LINE = 16
@@ -86,21 +87,39 @@ class SharedBucket:
         self._missing += amount
         self._project()
 
-    def lease(self, worker: str, amount: float, first: float, now: float) -> float:
+    def lease(
+        self,
+        worker: str,
+        amount: float,
+        first: float,
+        now: float,
+        place: tuple[float, float] = (inf, 0.0),
+    ) -> float:
         """Lease an amount; return how much of it can be used at once.
+
+        Who has left the line in the same question has its place there still, for as much as it
+        left with: it is not later than before, so that those behind have what they were told.
 
         Args:
             worker: the process that leases it.
             amount: how much is leased.
             first: how much of that the first call takes.
             now: the current time.
+            place: until when the process could not use what it has left the line with, and how
+                much that was.
         """
         self._advance(now)
         at_once = self.depth - self.used(now)
         self._note_low(self._missing, now)
         # The last part is needed when its call is, and a call of more than the depth is admitted
         # when as much as the depth could be used.
-        needed = min(first, self.depth) if amount <= first else amount
+        needed = self._needed(amount, first)
+        told, held = place
+        if amount <= held * (1.0 + _ROUNDING):
+            missing, at = self._flow(inf, before=told)
+            ahead = self.depth - max(0.0, missing + (at - now) * self.rate)
+            if now + (needed - ahead) / self.rate <= told + _ROUNDING:
+                at_once = ahead
         in_line = 0.0
         if at_once < needed:
             in_line = min(amount, needed - at_once + first)
@@ -108,6 +127,25 @@ class SharedBucket:
         self._missing += amount - in_line
         self._project()
         return at_once
+
+    def _needed(self, amount: float, first: float) -> float:
+        return min(first, self.depth) if amount <= first else amount
+
+    def gains(
+        self, amount: float, first: float, at_once: float, place: tuple[float, float], now: float
+    ) -> bool:
+        """Return whether a lease leaves room in line that was there before it was returned.
+
+        Args:
+            amount: how much is leased.
+            first: how much of that the first call takes.
+            at_once: how much of it can be used at once.
+            place: the place that the process has left.
+            now: the current time.
+        """
+        told, held = place
+        until = now + (self._needed(amount, first) - at_once) / self.rate
+        return held > 0.0 and (amount < held * (1.0 - _ROUNDING) or until < told - _EARLIER_S)
 
     def give_back(self, amount: float, since: float, now: float) -> None:
         """Refund an amount that was debited at `since`.
@@ -135,30 +173,43 @@ class SharedBucket:
             self._missing -= given
             self._project()
 
-    def leave_line(self, worker: str, amount: float, now: float) -> float:
-        """Return what a process leased and has in line; return how much of the amount that was."""
+    def leave_line(self, worker: str, amount: float, now: float) -> tuple[float, float, float]:
+        """Return what a process leased and has in line.
+
+        Returns:
+            How much of the amount that was; and the place that is left: until when the first of it
+            could not be used, and how much that was.
+        """
         self._advance(now)
-        left, line = amount, self.line
+        left, line, told, held = amount, self.line, inf, 0.0
         for at in range(len(line) - 1, -1, -1):
             until, leased, first, whose = line[at]
             if whose == worker and left > 0.0:
                 gone = min(left, leased)
                 left -= gone
+                told, held = until, gone
                 if gone < leased:
                     line[at] = (until, leased - gone, first, whose)
                 else:
                     del line[at]
         if left < amount:
             self._project()
-        return amount - left
+        return amount - left, told, held
 
-    def lets_wait(self, now: float) -> bool:
-        """Return whether the first in line could be used now, but for its place there."""
-        if not self.line:
-            return False
-        until, amount, first, _ = self.line[0]
-        begins = until - max(0.0, amount - first) / self.rate
-        return begins > now + _LONG_S and self.depth - self._missing >= min(first, self.depth)
+    def lets_wait(self) -> bool:
+        """Return whether one in line could be used earlier than it was told."""
+        missing, at, rate, depth = self._missing, self._at, self.rate, self.depth
+        for until, amount, first, _ in self.line:
+            last = min(first, amount)
+            part = amount - last
+            told = until - part / rate
+            if told > at + max(0.0, missing + min(first, depth) - depth) / rate + _EARLIER_S:
+                return True
+            start = max(at, told)
+            missing = max(0.0, missing - rate * (start - at))
+            missing = max(0.0, missing + part - rate * (until - start)) + last
+            at = until
+        return False
 
     def _stand(self, until: float, amount: float, first: float, worker: str) -> None:
         """Put a lease in line. Of too many, the first two become one, as late as the second."""
@@ -172,15 +223,20 @@ class SharedBucket:
             (_, one, its, _), (until, other, first, _) = line[:2]
             line[:2] = [(until, one + other, max(its, first), "")]
 
-    def _flow(self, now: float, *, notes: bool = False) -> tuple[float, float]:
+    def _flow(
+        self, now: float, *, notes: bool = False, before: float = inf
+    ) -> tuple[float, float]:
         """Return what is missing when those in line have used what they can by then, and when.
 
         Args:
             now: the time by then; infinity for the end of the line.
             notes: whether to note what is missing before each of them.
+            before: only those that can be used up before that time.
         """
         missing, at, rate = self._missing, self._at, self.rate
         for until, amount, first, _ in self.line:
+            if until >= before:
+                break
             if until <= now:
                 end, last = until, min(first, amount)
                 part = amount - last

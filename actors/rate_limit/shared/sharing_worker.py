@@ -67,6 +67,21 @@ class SharingWorker:
         self.places = dict.fromkeys(self.places, 0)
 
 
+@final
+@attrs.define
+class FreedPlaces:
+    """What one question gives back.
+
+    Args:
+        places: the places in line that it leaves, {limit: (until when nothing of it could be used,
+            how much that was)}.
+        limits: the limits of which others may have more now.
+    """
+
+    places: dict[str, tuple[float, float]] = attrs.field(factory=dict[str, tuple[float, float]])
+    limits: set[str] = attrs.field(factory=set[str])
+
+
 @attrs.frozen
 class DatedRefusal:
     """A refusal, with absolute times.
