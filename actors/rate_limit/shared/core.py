@@ -227,15 +227,15 @@ class SharedLimits:
                     worker.line = {}
             if left > 0.0:
                 bucket.give_back(left, now - correction.age_s, now)
-                freed.limits.add(correction.limit)
+                freed.refunds.add(correction.limit)
             if left < 0.0:
                 bucket.take(-left, now)
         return freed
 
     def _hint(self, freed: FreedPlaces) -> None:
         """Let those in line ask again, if what was given back lets them be earlier."""
-        for name in {*freed.limits, *freed.places}:
-            self.news += self._limits[name].lets_wait()
+        for name in {*freed.refunds, *freed.limits, *freed.places}:
+            self.news += self._limits[name].lets_wait(at_once=name in freed.refunds)
 
     def _divide(
         self, worker: SharingWorker, scope: str, ask: LeaseAsk | None, freed: FreedPlaces, now: float
@@ -284,7 +284,7 @@ class SharedLimits:
                     portion = 0.0
         for name, amount in ask.amounts.items():
             held = freed.places.get(name, (inf, 0.0))[1]
-            if held >= ask.first.get(name, 0.0) and held > 0.0:  # so much has its place there
+            if held >= ask.first.get(name, 0.0) and held > 0.0 < amount:  # as much has its place
                 portion = min(portion, held / amount)
         last, length_s = now, 0.0
         for name, amount in ask.amounts.items():
@@ -297,7 +297,7 @@ class SharedLimits:
             if bucket.gains(leased, first, at_once, place, now):
                 freed.limits.add(name)
             worker.leases.append(Lease(ask.scope, name, leased, at_once, bucket.rate))
-            until = now + (leased - at_once) / bucket.rate
+            until = now + (bucket.needed(leased, first) - at_once) / bucket.rate
             if until > last:
                 last, length_s = until, leased / bucket.rate
         if last > now:

@@ -18,6 +18,7 @@ from math import floor, inf
 from typing import final
 
 _EARLIER_S = 0.1  # by which a lease in line could be used, and is worth a question
+_HINT_S = 0.1  # between hints of places in line that were left
 _ROUNDING = 1e-9
 _SLOT_S = 0.05  # of minima
 _MOST_LOWS = 16
@@ -36,7 +37,7 @@ class SharedBucket:
     """
 
     __slots__ = (
-        "_at", "_missing", "depth", "full_at", "line", "lows", "rate", "touched", "was_full_at",
+        "_at", "_missing", "depth", "full_at", "hinted_at", "line", "lows", "rate", "touched", "was_full_at",
     )  # fmt: skip
 
     def __init__(self, rate: float, depth: float, full_at: float, now: float) -> None:
@@ -45,6 +46,7 @@ class SharedBucket:
         self.full_at = full_at
         self.was_full_at = now  # the last time at which a debit found it full
         self.touched = now
+        self.hinted_at = now  # when those in line were last told to ask again
         self._at = now  # the time of what follows
         self._missing = (full_at - now) * rate  # by use, without what is in line
         # (until, amount, first call, worker) of leases in line, by time
@@ -111,9 +113,7 @@ class SharedBucket:
         self._advance(now)
         at_once = self.depth - self.used(now)
         self._note_low(self._missing, now)
-        # The last part is needed when its call is, and a call of more than the depth is admitted
-        # when as much as the depth could be used.
-        needed = self._needed(amount, first)
+        needed = self.needed(amount, first)
         told, held = place
         if amount <= held * (1.0 + _ROUNDING):
             missing, at = self._flow(inf, before=told)
@@ -128,7 +128,16 @@ class SharedBucket:
         self._project()
         return at_once
 
-    def _needed(self, amount: float, first: float) -> float:
+    def needed(self, amount: float, first: float) -> float:
+        """Return how much must be usable before all of a lease is used.
+
+        The last part is needed when its call is, and a call of more than the depth is admitted
+        when as much as the depth could be used.
+
+        Args:
+            amount: how much is leased.
+            first: how much of that the first call takes.
+        """
         return min(first, self.depth) if amount <= first else amount
 
     def gains(
@@ -144,7 +153,7 @@ class SharedBucket:
             now: the current time.
         """
         told, held = place
-        until = now + (self._needed(amount, first) - at_once) / self.rate
+        until = now + (self.needed(amount, first) - at_once) / self.rate
         return held > 0.0 and (amount < held * (1.0 - _ROUNDING) or until < told - _EARLIER_S)
 
     def give_back(self, amount: float, since: float, now: float) -> None:
@@ -196,14 +205,21 @@ class SharedBucket:
             self._project()
         return amount - left, told, held
 
-    def lets_wait(self) -> bool:
-        """Return whether one in line could be used earlier than it was told."""
+    def lets_wait(self, *, at_once: bool) -> bool:
+        """Return whether one in line could be used earlier than it was told, and must hear that.
+
+        Args:
+            at_once: whether to say so again soon after the last time.
+        """
         missing, at, rate, depth = self._missing, self._at, self.rate, self.depth
+        if not at_once and at - self.hinted_at < _HINT_S:
+            return False
         for until, amount, first, _ in self.line:
             last = min(first, amount)
             part = amount - last
             told = until - part / rate
             if told > at + max(0.0, missing + min(first, depth) - depth) / rate + _EARLIER_S:
+                self.hinted_at = self._at
                 return True
             start = max(at, told)
             missing = max(0.0, missing - rate * (start - at))

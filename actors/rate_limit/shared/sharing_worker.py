@@ -75,11 +75,13 @@ class FreedPlaces:
     Args:
         places: the places in line that it leaves, {limit: (until when nothing of it could be used,
             how much that was)}.
-        limits: the limits of which others may have more now.
+        limits: the limits of which it has an earlier place, or a smaller one.
+        refunds: the limits of which something was refunded.
     """
 
     places: dict[str, tuple[float, float]] = attrs.field(factory=dict[str, tuple[float, float]])
     limits: set[str] = attrs.field(factory=set[str])
+    refunds: set[str] = attrs.field(factory=set[str])
 
 
 @attrs.frozen

@@ -215,7 +215,7 @@ def test_what_is_in_line_is_given_back_as_if_it_had_never_been_leased():
     bucket = SharedBucket(10.0, 10.0, 0.0, 0.0)
     assert bucket.lease("one", 10.0, 1.0, 0.0) == 10.0
     assert bucket.lease("other", 20.0, 1.0, 0.0) == 0.0
-    assert bucket.leave_line("other", 20.0, 0.0) == 20.0
+    assert bucket.leave_line("other", 20.0, 0.0) == (20.0, 2.0, 20.0)
     assert bucket.lease("other", 1.0, 1.0, 0.5) == pytest.approx(5.0)
 
 
