@@ -259,21 +259,33 @@ local function give_back(limit, amount, since)
   end
 end
 
--- Returns what a process leased and has in line; returns how much of the amount that was, and the
+-- Returns what a process leased and has in line; what it keeps of that was used. Returns how much
+-- of the amount that was, and the
 -- place that is left: until when the first of it could not be used, and how much that was.
 local function leave_line(limit, amount)
   advance(limit)
-  local left, line, told, held = amount, limit[IN_LINE], huge, 0
+  local left, told, held, used, kept = amount, huge, 0, 0, {}
+  local line = limit[IN_LINE]
   for at = #line, 1, -1 do
     local one = line[at]
-    if one[4] == name and left > 0 then
+    if one[4] ~= name then
+      kept[#kept + 1] = one
+    else
       local gone = min(left, one[2])
+      if gone > 0 then told, held = one[1], gone end
       left = left - gone
-      told, held = one[1], gone
-      if gone < one[2] then one[2] = one[2] - gone else table.remove(line, at) end
+      used = used + (one[2] - gone)
     end
   end
-  if left < amount then project(limit) end
+  if left < amount then
+    limit[IN_LINE] = {}
+    for at = #kept, 1, -1 do limit[IN_LINE][#kept - at + 1] = kept[at] end
+    if used > 0 then
+      note_low(limit, limit[MISSING], now)
+      limit[MISSING] = limit[MISSING] + used
+    end
+    project(limit)
+  end
   return amount - left, told, held
 end
 

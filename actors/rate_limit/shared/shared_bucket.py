@@ -183,25 +183,31 @@ class SharedBucket:
             self._project()
 
     def leave_line(self, worker: str, amount: float, now: float) -> tuple[float, float, float]:
-        """Return what a process leased and has in line.
+        """Return what a process leased and has in line; what it keeps of that was used.
 
         Returns:
             How much of the amount that was; and the place that is left: until when the first of it
             could not be used, and how much that was.
         """
         self._advance(now)
-        left, line, told, held = amount, self.line, inf, 0.0
-        for at in range(len(line) - 1, -1, -1):
-            until, leased, first, whose = line[at]
-            if whose == worker and left > 0.0:
-                gone = min(left, leased)
-                left -= gone
+        left, told, held = amount, inf, 0.0
+        used, kept = 0.0, list[tuple[float, float, float, str]]()
+        for at in range(len(self.line) - 1, -1, -1):
+            until, leased, _, whose = self.line[at]
+            if whose != worker:
+                kept.append(self.line[at])
+                continue
+            gone = min(left, leased)
+            if gone > 0.0:
                 told, held = until, gone
-                if gone < leased:
-                    line[at] = (until, leased - gone, first, whose)
-                else:
-                    del line[at]
+            left -= gone
+            used += leased - gone
         if left < amount:
+            kept.reverse()
+            self.line = kept
+            if used > 0.0:
+                self._note_low(self._missing, now)
+                self._missing += used
             self._project()
         return amount - left, told, held
 
