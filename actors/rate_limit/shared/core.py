@@ -238,7 +238,12 @@ class SharedLimits:
             self.news += self._limits[name].lets_wait(at_once=name in freed.refunds)
 
     def _divide(
-        self, worker: SharingWorker, scope: str, ask: LeaseAsk | None, freed: FreedPlaces, now: float
+        self,
+        worker: SharingWorker,
+        scope: str,
+        ask: LeaseAsk | None,
+        freed: FreedPlaces,
+        now: float,
     ) -> None:
         """Lease what a process may have of a scope, and note the part that is due to it."""
         demand = self._demands[scope]

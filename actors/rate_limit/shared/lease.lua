@@ -260,8 +260,8 @@ local function give_back(limit, amount, since)
 end
 
 -- Returns what a process leased and has in line; what it keeps of that was used. Returns how much
--- of the amount that was, and the
--- place that is left: until when the first of it could not be used, and how much that was.
+-- of the amount that was, and the place that is left: until when the first of it could not be used,
+-- and how much that was.
 local function leave_line(limit, amount)
   advance(limit)
   local left, told, held, used, kept = amount, huge, 0, 0, {}

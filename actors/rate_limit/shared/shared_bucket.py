@@ -245,9 +245,7 @@ class SharedBucket:
             (_, one, its, _), (until, other, first, _) = line[:2]
             line[:2] = [(until, one + other, max(its, first), "")]
 
-    def _flow(
-        self, now: float, *, notes: bool = False, before: float = inf
-    ) -> tuple[float, float]:
+    def _flow(self, now: float, *, notes: bool = False, before: float = inf) -> tuple[float, float]:
         """Return what is missing when those in line have used what they can by then, and when.
 
         Args:
