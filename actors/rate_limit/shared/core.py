@@ -271,7 +271,7 @@ class SharedLimits:
                 need_s = max(need_s, first / (bucket.rate * part))
         return need_s
 
-    def _lease(
+    def _lease(  # noqa: PLR0917  # all are needed
         self,
         worker: SharingWorker,
         ask: LeaseAsk,

@@ -13,7 +13,7 @@ local REFUSALS, REFUSAL_S, IDLE_S, LOST_S = 32, 60, 60, 10
 local MOST_IN_LINE, LEAST_PART, SLOT_S, MOST_LOWS, MOST_LEASED = 16, 0.1, 0.05, 16, 16
 local TICKS, MOST_TICKS, MOST_LANES, OVERFLOW = 1e6, 1e12, 128, "\0"
 local ROUNDS, HELD_S, TURN_S, MOST_PLACES, EPSILON = 8, 3, 1, 1e9, 1e-9
-local HINT_S = 0.1
+local HINT_S, LONG_S = 0.1, 0.25
 local KEPT_S = 3600 -- an idle state is kept as long after its limits are full
 
 local floor, max, min, huge = math.floor, math.max, math.min, math.huge
@@ -298,7 +298,8 @@ local function lets_wait(limit, at_once)
     local last = min(first, amount)
     local part = amount - last
     local told = until_s - part / rate
-    if told > at + max(0, missing + min(first, depth) - depth) / rate + EARLIER_S then
+    local full, room = at + missing / rate, max(0, depth - first)
+    if told > max(at, full - room / rate) + LONG_S or told > full + EARLIER_S then
       limit[HINTED] = limit[MISSED_AT]
       return true
     end

@@ -17,7 +17,8 @@ If nothing is given back, F is max(F, t) + A / rate after a lease, as in `Bucket
 from math import floor, inf
 from typing import final
 
-_EARLIER_S = 0.1  # by which a lease in line could be used, and is worth a question
+_LONG_S = 0.25  # by which a lease in line could be used earlier, and is worth a question
+_EARLIER_S = 0.1  # as much, if the bucket is full meanwhile
 _HINT_S = 0.1  # between hints of places in line that were left
 _ROUNDING = 1e-9
 _SLOT_S = 0.05  # of minima
@@ -37,7 +38,8 @@ class SharedBucket:
     """
 
     __slots__ = (
-        "_at", "_missing", "depth", "full_at", "hinted_at", "line", "lows", "rate", "touched", "was_full_at",
+        "_at", "_missing", "depth", "full_at", "hinted_at", "line", "lows", "rate", "touched",
+        "was_full_at",
     )  # fmt: skip
 
     def __init__(self, rate: float, depth: float, full_at: float, now: float) -> None:
@@ -224,7 +226,8 @@ class SharedBucket:
             last = min(first, amount)
             part = amount - last
             told = until - part / rate
-            if told > at + max(0.0, missing + min(first, depth) - depth) / rate + _EARLIER_S:
+            full, room = at + missing / rate, max(0.0, depth - first)
+            if told > max(at, full - room / rate) + _LONG_S or told > full + _EARLIER_S:
                 self.hinted_at = self._at
                 return True
             start = max(at, told)
