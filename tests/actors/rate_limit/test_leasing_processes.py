@@ -184,8 +184,7 @@ def test_tenants_have_equal_service_over_all_processes(homes):
 @pytest.mark.parametrize("rpm", [600, 6_000, 60_000])
 def test_tenants_have_service_by_weight_over_all_processes(rpm, homes):
     seconds = {600: 300, 6_000: 40, 60_000: 8}[rpm]
-    least = 0.97 if rpm == 600 else 0.98  # of so few calls, only whole ones are leased
-    assert jain(tenants(rpm, homes, WEIGHTS, seconds)) >= least
+    assert jain(tenants(rpm, homes, WEIGHTS, seconds)) >= 0.98
 
 
 # ------------------------------------------------------------------------------------ events
