@@ -17,6 +17,7 @@ from .pool import Limiting, PoolLimiter
 from .scope import LimitScope
 
 _EPSILON = 1e-9
+_SMALL = 0.2  # of the depth
 _MOST_WHOLE = 256  # calls that are counted one by one
 _ROUNDED = 1.1  # of what may be leased: a call of so much more is leased for, too
 
@@ -121,6 +122,8 @@ class LeaseDemand:
                 if number > _MOST_WHOLE:
                     break
                 if any(amount > _ROUNDED * room[bucket] for bucket, amount in missing.items()):
+                    if self._are_alike(missing, more, cost, number):
+                        amounts = {bucket.name: amount for bucket, amount in missing.items()}
                     return first, amounts, False
             if missing:
                 amounts = {bucket.name: amount for bucket, amount in missing.items()}
@@ -133,6 +136,26 @@ class LeaseDemand:
             if amount > amounts.get(bucket.name, 0.0):
                 amounts[bucket.name] = min(amount, max(room[bucket], first.get(bucket.name, 0.0)))
         return first, amounts, False
+
+    def _are_alike(
+        self,
+        missing: Mapping[LeasedBucket, float],
+        needed: Mapping[LeasedBucket, float],
+        cost: Sequence[float],
+        number: int,
+    ) -> bool:
+        """Return whether calls are small and take the same.
+
+        Then a part of one is worth to be leased. In whole calls only, a process that is due 1.4 of
+        them at a time would always have 1.
+        """
+        for bucket in missing:
+            amount = cost[self.buckets[bucket]]
+            if amount > _SMALL * bucket.depth:
+                return False
+            if abs(needed[bucket] - number * amount) > _EPSILON * needed[bucket]:
+                return False
+        return True
 
     def add_lane(self, lane: LaneQueue[QueuedCall], part: float) -> None:
         """Add the calls of a lane.

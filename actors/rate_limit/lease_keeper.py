@@ -39,6 +39,9 @@ _WORTH_S = 0.02  # seconds of a limit; less is not worth an exchange of its own
 _AHEAD_S = 0.2  # calls that are expected within this time are leased for
 _TOGETHER_S = 0.05  # what will be asked for so soon is asked for now
 _LEAST_MARGIN_S, _MOST_MARGIN_S = 0.01, 0.1  # before the end of a lease, at which the next is asked
+_EARLIER_S = 0.1  # by which calls may be earlier, for which their place in line is renewed
+_LARGE_S = 0.1  # seconds of a limit; more than that is given back at once
+_TURN, _MOST_TURN_S = 0.005, 0.05  # of the time in line, after which a hint is followed
 _RETRY_S = 0.02  # until a lease is asked for again that was not granted
 _USED_S = 60.0  # for which a scope without calls counts as used
 _SPARE_PLACES = 0.25  # of those in use, which are asked for besides
@@ -63,6 +66,7 @@ class LeaseKeeper:
         self._limiter = limiter
         self._refusals: list[tuple[SharedRefusal, float]] = []  # (refusal, when it was reported)
         self._has_news = False
+        self._news_at = inf  # when a hint is followed
         self._is_covered = False  # no call waits beyond what is leased
         self._retry_at: dict[str, float] = {}  # {scope: when to ask for a lease again}
         self._line_until: dict[str, float] = {}  # {scope: when all of its leases can be used}
@@ -136,9 +140,11 @@ class LeaseKeeper:
             now: the current time.
         """
         leased = self.leased
-        if leased.asked is not None or not leased.epoch or self._refusals or self._has_news:
+        if leased.asked is not None or not leased.epoch or self._refusals:
             return now
-        at = min(leased.asked_at + _HEARTBEAT_S, self._places_due_at(now))
+        if self._has_news and self._news_at == inf:
+            self._news_at = now + min(_MOST_TURN_S, _TURN * self._in_line_s(now))
+        at = min(leased.asked_at + _HEARTBEAT_S, self._places_due_at(now), self._news_at)
         if at <= now or leased.is_divided:
             return at
         at = min(at, self._leases_due_at(now))
@@ -187,6 +193,10 @@ class LeaseKeeper:
         if any(True for _ in limiter.renewals_at(now)) and not self._is_covered:
             at = min(at, max(now, self.leased.asked_at + _RETRY_S))
         return at
+
+    def _in_line_s(self, now: float) -> float:
+        """Return how long what is leased cannot be used: those in line follow a hint in turn."""
+        return max((max(0.0, one.begins_at - now) for one in self.leased.active), default=0.0)
 
     def _line_at(self, scope: str) -> float:
         """Return when a scope may lease again: shortly before the end of its place in line."""
@@ -237,11 +247,12 @@ class LeaseKeeper:
     def _rest_due_at(self, now: float) -> float:
         """Return when corrections are to be reported, and unused leases returned."""
         at = inf
-        is_corrected = False
+        is_corrected = is_large = False
         for bucket in self.leased.active:
-            worth = _WORTH_S * bucket.rate
-            if bucket.owed > worth or bucket.refunded > worth:
+            worth, refunded = _WORTH_S * bucket.rate, bucket.refunded
+            if bucket.owed > worth or refunded > worth:
                 is_corrected = True
+                is_large = is_large or refunded > _LARGE_S * bucket.rate
             if bucket.leased(now) > worth:
                 at = min(at, max(bucket.idle_since, self.leased.asked_at) + _IDLE_S)
         if not is_corrected:
@@ -250,7 +261,7 @@ class LeaseKeeper:
         if self.leased.processes <= 1 and not self._limiter.waiting:
             return at  # nobody waits for it
         self._uncorrected_since = min(self._uncorrected_since, now)
-        return min(at, self._uncorrected_since + _CORRECTED_S)
+        return min(at, self._uncorrected_since + (_RETRY_S if is_large else _CORRECTED_S))
 
     @property
     def _margin_s(self) -> float:
@@ -302,7 +313,7 @@ class LeaseKeeper:
         )
         self._refusals.clear()
         self._has_news = False
-        self._uncorrected_since = self._spare_since = inf
+        self._news_at = self._uncorrected_since = self._spare_since = inf
         return leased.record(ask, reports_use=reports_use, now=now)
 
     def leave(self, now: float) -> LimitAsk:
@@ -328,6 +339,10 @@ class LeaseKeeper:
             # Some is lost already, and the rest would be while it waits for more.
             is_large = _LARGE * bucket.depth < need and bucket.ends_at <= now
             is_lost = need > there and (is_large or bucket.is_losing(now))
+            # What was given back may let the calls in line be earlier.
+            is_news = self._has_news or bucket.refunded > _WORTH_S * bucket.rate
+            if is_news and now + _EARLIER_S < bucket.ready_at(need, now) < inf:
+                is_lost = True
             if is_lost:
                 need = 0.0
             if now >= bucket.idle_since + _IDLE_S or is_lost:

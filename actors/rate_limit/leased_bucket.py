@@ -18,11 +18,11 @@ from typing import final
 import attrs
 
 from .bucket import Bucket
-from .shared import Correction
+from .shared import UNUSED_S, Correction
 from .waits import Flow
 
 _EPSILON = 1e-9  # seconds, or of an amount
-_LATE_S = 0.1  # by which a lease may be used late without a loss, on a busy machine
+_LATE_S = UNUSED_S  # by which a lease may be used late without a loss, on a busy machine
 _MAX_LEASES = 8  # beyond it, those that are usable already become one
 
 
@@ -231,6 +231,11 @@ class LeasedBucket(Bucket):
     def ends_at(self) -> float:
         """The time at which all that is leased may be used; -infinity if nothing is."""
         return max((curve.ends_at for curve in self._curves), default=-inf)
+
+    @property
+    def begins_at(self) -> float:
+        """The time before which nothing of what is leased may be used; -infinity if nothing is."""
+        return self._curves[0].zero_at if self._curves else -inf
 
     @property
     def idle_since(self) -> float:

@@ -35,7 +35,7 @@ from .exchange import (
     SharedRefusal,
 )
 from .shared_bucket import SharedBucket
-from .sharing_worker import DatedRefusal, SharingWorker, scopes_of
+from .sharing_worker import DatedRefusal, FreedPlaces, SharingWorker, scopes_of
 
 WINDOW_S = 0.2
 MOST_WINDOW_S = 2.0
@@ -97,17 +97,19 @@ class SharedLimits:
         if worker is not None and ask.number <= worker.number:
             return self._grant(ask, worker, now)  # as it is by now
         self._set_limits(ask, now)
-        self._correct(ask, worker, now)
+        freed = self._correct(ask, worker, now)
         self._refuse(ask, now)
         worker = self._replace(ask, worker, now)
         if ask.leaves:
             self._die(ask.worker)
+            self._hint(freed)
             return self._grant(ask, worker, now)
         asks = {lease.scope: lease for lease in ask.leases}
         for scope in worker.scopes:
-            self._divide(worker, scope, asks.get(scope), now)
+            self._divide(worker, scope, asks.get(scope), freed, now)
         for places in ask.places:
             self._take_places(worker, places, now)
+        self._hint(freed)
         return self._grant(ask, worker, now)
 
     def _time(self, now: float) -> float:
@@ -208,24 +210,41 @@ class SharedLimits:
                 if max(bucket.touched, bucket.full_at) > now - _IDLE_S
             }
 
-    def _correct(self, ask: LimitAsk, worker: SharingWorker | None, now: float) -> None:
+    def _correct(self, ask: LimitAsk, worker: SharingWorker | None, now: float) -> FreedPlaces:
+        """Apply what was used other than leased."""
+        freed = FreedPlaces()
         for correction in ask.corrections:
             bucket = self._limits.get(correction.limit)
             if bucket is None:
                 continue
             left = -correction.amount
             if correction.unused and left > 0.0:
-                left -= bucket.leave_line(ask.worker, left, now)
+                gone, told, held = bucket.leave_line(ask.worker, left, now)
+                left -= gone
+                if gone > 0.0:
+                    freed.places[correction.limit] = (told, held)
                 if worker is not None:
                     worker.line = {}
             if left > 0.0:
                 bucket.give_back(left, now - correction.age_s, now)
-            if correction.amount < 0.0:
-                self.news += bucket.lets_wait(now)
-            elif left < 0.0:
+                freed.refunds.add(correction.limit)
+            if left < 0.0:
                 bucket.take(-left, now)
+        return freed
 
-    def _divide(self, worker: SharingWorker, scope: str, ask: LeaseAsk | None, now: float) -> None:
+    def _hint(self, freed: FreedPlaces) -> None:
+        """Let those in line ask again, if what was given back lets them be earlier."""
+        for name in {*freed.refunds, *freed.limits, *freed.places}:
+            self.news += self._limits[name].lets_wait(at_once=name in freed.refunds)
+
+    def _divide(
+        self,
+        worker: SharingWorker,
+        scope: str,
+        ask: LeaseAsk | None,
+        freed: FreedPlaces,
+        now: float,
+    ) -> None:
         """Lease what a process may have of a scope, and note the part that is due to it."""
         demand = self._demands[scope]
         claims = [claim for claim in worker.claims if claim.scope == scope]
@@ -239,7 +258,7 @@ class SharedLimits:
                 window_s = wider_s
                 part = _part(demand, claims, window_s) if waits else part
             if part > 0.0:
-                self._lease(worker, ask, part, window_s, now)
+                self._lease(worker, ask, part, window_s, freed, now)
         worker.parts[scope] = part if part > 0.0 else _LEAST_PART / demand.users
         worker.windows[scope] = part * window_s
 
@@ -252,8 +271,14 @@ class SharedLimits:
                 need_s = max(need_s, first / (bucket.rate * part))
         return need_s
 
-    def _lease(
-        self, worker: SharingWorker, ask: LeaseAsk, part: float, window_s: float, now: float
+    def _lease(  # noqa: PLR0917  # all are needed
+        self,
+        worker: SharingWorker,
+        ask: LeaseAsk,
+        part: float,
+        window_s: float,
+        freed: FreedPlaces,
+        now: float,
     ) -> None:
         lead_s, waiting_s = part * window_s, worker.in_line_s(ask.scope, now)
         may_be_first = waiting_s <= lead_s
@@ -262,15 +287,22 @@ class SharedLimits:
             for name, amount in ask.amounts.items():
                 if portion * amount < ask.first.get(name, 0.0):
                     portion = 0.0
+        for name, amount in ask.amounts.items():
+            held = freed.places.get(name, (inf, 0.0))[1]
+            if held >= ask.first.get(name, 0.0) and held > 0.0 < amount:  # as much has its place
+                portion = min(portion, held / amount)
         last, length_s = now, 0.0
         for name, amount in ask.amounts.items():
             bucket, first = self._limits.get(name), ask.first.get(name, 0.0)
             leased = max(first, portion * amount) if may_be_first else portion * amount
             if bucket is None or leased <= 0.0:
                 continue
-            at_once = bucket.lease(worker.name, leased, first, now)
+            place = freed.places.pop(name, (inf, 0.0))
+            at_once = bucket.lease(worker.name, leased, first, now, place)
+            if bucket.gains(leased, first, at_once, place, now):
+                freed.limits.add(name)
             worker.leases.append(Lease(ask.scope, name, leased, at_once, bucket.rate))
-            until = now + (leased - at_once) / bucket.rate
+            until = now + (bucket.needed(leased, first) - at_once) / bucket.rate
             if until > last:
                 last, length_s = until, leased / bucket.rate
         if last > now:

@@ -7,12 +7,13 @@
 -- Tables that are lists of numbers and texts are cheap to pack; so records are lists, and their
 -- fields have the numbers that are named here.
 
-local WINDOW_S, MOST_WINDOW_S, ALIVE_S, REMEMBERED_S, UNUSED_S, LONG_S =
-  0.2, 2, 10, 120, 0.25, 0.25
+local WINDOW_S, MOST_WINDOW_S, ALIVE_S, REMEMBERED_S, UNUSED_S, EARLIER_S =
+  0.2, 2, 10, 120, 0.25, 0.1
 local REFUSALS, REFUSAL_S, IDLE_S, LOST_S = 32, 60, 60, 10
 local MOST_IN_LINE, LEAST_PART, SLOT_S, MOST_LOWS, MOST_LEASED = 16, 0.1, 0.05, 16, 16
 local TICKS, MOST_TICKS, MOST_LANES, OVERFLOW = 1e6, 1e12, 128, "\0"
 local ROUNDS, HELD_S, TURN_S, MOST_PLACES, EPSILON = 8, 3, 1, 1e9, 1e-9
+local HINT_S, LONG_S = 0.1, 0.25
 local KEPT_S = 3600 -- an idle state is kept as long after its limits are full
 
 local floor, max, min, huge = math.floor, math.max, math.min, math.huge
@@ -24,6 +25,7 @@ local KEPT_UNTIL = 12 -- when the other keys expire
 -- limit; in line are (until, amount, first call, worker)
 local NAME, RATE, DEPTH, FULL_AT, WAS_FULL_AT, IN_LINE, TOUCHED, LOWS, MISSING, MISSED_AT =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local HINTED = 11 -- when those in line were last told to ask again
 -- demand of a scope; from LANE on, a list for all lanes
 local SCOPE, USERS, NEED, NEED_OWNER, NEED_AT, LANE, WEIGHT, PRIORITY, TOTAL, CLAIMS, CAME, OWNER =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
@@ -38,7 +40,7 @@ local name, number, known, seen = ask[1], ask[2], ask[3], ask[4]
 local rates, leases, corrections, lanes = ask[5], ask[6], ask[7], ask[8]
 local asked_places, refusals, leaves = ask[9], ask[10], ask[11]
 
-local news = false
+local news, from = false, name -- a process that asks ignores its own news
 local places_list, places_changed -- read when they are needed
 
 -- ------------------------------------------------------------------ the state
@@ -116,10 +118,12 @@ local function note_low(limit, low, at)
 end
 
 -- Returns what is missing when those in line have used what they can by then, and when.
-local function flow(limit, by, notes)
+-- Only those count that can be used up before the time `before`.
+local function flow(limit, by, notes, before)
   local missing, at, rate = limit[MISSING], limit[MISSED_AT], limit[RATE]
   for _, one in ipairs(limit[IN_LINE]) do
     local until_s, amount, first = one[1], one[2], one[3]
+    if before and until_s >= before then break end
     local ends, last, part
     if until_s <= by then
       ends, last = until_s, min(first, amount)
@@ -199,11 +203,20 @@ local function stand(limit, until_s, amount, first)
   end
 end
 
-local function lease(limit, amount, first)
+local function needed_of(limit, amount, first)
+  return amount <= first and min(first, limit[DEPTH]) or amount
+end
+
+local function lease(limit, amount, first, told, held)
   advance(limit)
   local at_once = limit[DEPTH] - used_of(limit)
   note_low(limit, limit[MISSING], now)
-  local needed = amount <= first and min(first, limit[DEPTH]) or amount
+  local needed = needed_of(limit, amount, first)
+  if amount <= held * (1 + EPSILON) then
+    local missing, at = flow(limit, huge, false, told)
+    local ahead = limit[DEPTH] - max(0, missing + (at - now) * limit[RATE])
+    if now + (needed - ahead) / limit[RATE] <= told + EPSILON then at_once = ahead end
+  end
   local in_line = 0
   if at_once < needed then
     in_line = min(amount, needed - at_once + first)
@@ -212,6 +225,12 @@ local function lease(limit, amount, first)
   limit[MISSING] = limit[MISSING] + (amount - in_line)
   project(limit)
   return at_once
+end
+
+-- Whether a lease leaves room in line that was there before it was returned.
+local function gains(limit, amount, first, at_once, told, held)
+  local until_s = now + (needed_of(limit, amount, first) - at_once) / limit[RATE]
+  return held > 0 and (amount < held * (1 - EPSILON) or until_s < told - EARLIER_S)
 end
 
 local function give_back(limit, amount, since)
@@ -240,28 +259,56 @@ local function give_back(limit, amount, since)
   end
 end
 
--- Returns what a process leased and has in line; returns how much of the amount that was.
+-- Returns what a process leased and has in line; what it keeps of that was used. Returns how much
+-- of the amount that was, and the place that is left: until when the first of it could not be used,
+-- and how much that was.
 local function leave_line(limit, amount)
   advance(limit)
-  local left, line = amount, limit[IN_LINE]
+  local left, told, held, used, kept = amount, huge, 0, 0, {}
+  local line = limit[IN_LINE]
   for at = #line, 1, -1 do
     local one = line[at]
-    if one[4] == name and left > 0 then
+    if one[4] ~= name then
+      kept[#kept + 1] = one
+    else
       local gone = min(left, one[2])
+      if gone > 0 then told, held = one[1], gone end
       left = left - gone
-      if gone < one[2] then one[2] = one[2] - gone else table.remove(line, at) end
+      used = used + (one[2] - gone)
     end
   end
-  if left < amount then project(limit) end
-  return amount - left
+  if left < amount then
+    limit[IN_LINE] = {}
+    for at = #kept, 1, -1 do limit[IN_LINE][#kept - at + 1] = kept[at] end
+    if used > 0 then
+      note_low(limit, limit[MISSING], now)
+      limit[MISSING] = limit[MISSING] + used
+    end
+    project(limit)
+  end
+  return amount - left, told, held
 end
 
--- Whether the first in line could be used now, but for its place there.
-local function lets_wait(limit)
-  local one = limit[IN_LINE][1]
-  if not one then return false end
-  local begins = one[1] - max(0, one[2] - one[3]) / limit[RATE]
-  return begins > now + LONG_S and limit[DEPTH] - limit[MISSING] >= min(one[3], limit[DEPTH])
+-- Whether one in line could be used earlier than it was told, and must hear that.
+local function lets_wait(limit, at_once)
+  local missing, at, rate, depth = limit[MISSING], limit[MISSED_AT], limit[RATE], limit[DEPTH]
+  if not at_once and at - limit[HINTED] < HINT_S then return false end
+  for _, one in ipairs(limit[IN_LINE]) do
+    local until_s, amount, first = one[1], one[2], one[3]
+    local last = min(first, amount)
+    local part = amount - last
+    local told = until_s - part / rate
+    local full, room = at + missing / rate, max(0, depth - first)
+    if told > max(at, full - room / rate) + LONG_S or told > full + EARLIER_S then
+      limit[HINTED] = limit[MISSED_AT]
+      return true
+    end
+    local start = max(at, told)
+    missing = max(0, missing - rate * (start - at))
+    missing = max(0, missing + part - rate * (until_s - start)) + last
+    at = until_s
+  end
+  return false
 end
 
 -- ------------------------------------------------------------------ demand by lanes
@@ -632,7 +679,7 @@ local function portion_of(amounts, part, window_s, leads)
   return portion
 end
 
-local function lease_all(worker, scope, amounts, part, window_s)
+local function lease_all(worker, scope, amounts, part, window_s, freed)
   local place, before = line_in(worker, scope)
   local line, waiting_s = {}, 0
   for at = 1, #before, 2 do
@@ -650,14 +697,23 @@ local function lease_all(worker, scope, amounts, part, window_s)
       if portion * one[2] < one[3] then portion = 0 end
     end
   end
+  for _, one in ipairs(amounts) do
+    local held = (freed.places[one[1]] or {})[2] or 0
+    if held >= one[3] and held > 0 and one[2] > 0 then portion = min(portion, held / one[2]) end
+  end
   local last, length_s = now, 0
   for _, one in ipairs(amounts) do
     local limit, leased = limits[one[1]], portion * one[2]
     if may_be_first then leased = max(one[3], leased) end
     if limit and leased > 0 then
-      local at_once = lease(limit, leased, one[3])
+      local place = freed.places[one[1]] or { huge, 0 }
+      freed.places[one[1]] = nil
+      local at_once = lease(limit, leased, one[3], place[1], place[2])
+      if gains(limit, leased, one[3], at_once, place[1], place[2]) then
+        freed.limits[one[1]] = true
+      end
       worker[LEASES][#worker[LEASES] + 1] = { scope, one[1], leased, at_once, limit[RATE] }
-      local until_s = now + (leased - at_once) / limit[RATE]
+      local until_s = now + (needed_of(limit, leased, one[3]) - at_once) / limit[RATE]
       if until_s > last then
         last, length_s = until_s, leased / limit[RATE]
       end
@@ -674,7 +730,7 @@ local function lease_all(worker, scope, amounts, part, window_s)
   worker[LINE][place] = { scope, line }
 end
 
-local function divide(worker, scope, amounts)
+local function divide(worker, scope, amounts, freed)
   local demand, claimed, waits = demands[scope], worker[CLAIMED], false
   for at = 1, #claimed, 5 do
     waits = waits or (claimed[at] == scope and claimed[at + 4] > 0)
@@ -688,7 +744,7 @@ local function divide(worker, scope, amounts)
       window_s = wider_s
       if waits then part = part_of(demand, claimed, window_s) end
     end
-    if part > 0 then lease_all(worker, scope, amounts, part, window_s) end
+    if part > 0 then lease_all(worker, scope, amounts, part, window_s, freed) end
   end
   return part > 0 and part or LEAST_PART / demand[USERS], part * window_s
 end
@@ -703,7 +759,7 @@ local function set_limits()
     if not limit then
       local full_at = now
       if now - state[LOST_AT] < LOST_S then full_at = now + rate[3] / rate[2] end
-      limit = { rate[1], rate[2], rate[3], full_at, now, {}, now, {}, (full_at - now) * rate[2], now }
+      limit = { rate[1], rate[2], rate[3], full_at, now, {}, now, {}, (full_at - now) * rate[2], now, now }
       limits[rate[1]] = limit
     else
       set(limit, rate[2], rate[3])
@@ -719,23 +775,37 @@ local function set_limits()
   end
 end
 
+-- Applies what was used other than leased; returns the places in line that are left, the limits of
+-- which it has an earlier place or a smaller one, and those of which something was refunded.
 local function correct(worker)
+  local freed = { places = {}, limits = {}, refunds = {} }
   for _, one in ipairs(corrections) do
     local limit, left = limits[one[1]], -one[2]
     if limit then
       if one[4] and left > 0 then
-        left = left - leave_line(limit, left)
+        local gone, told, held = leave_line(limit, left)
+        left = left - gone
+        if gone > 0 then freed.places[one[1]] = { told, held } end
         if worker then worker[LINE] = {} end
       end
       if left > 0 then
         give_back(limit, left, now - one[3])
+        freed.refunds[one[1]] = true
       end
-      if one[2] < 0 then
-        news = news or lets_wait(limit)
-      elseif left < 0 then
-        take(limit, -left)
-      end
+      if left < 0 then take(limit, -left) end
     end
+  end
+  return freed
+end
+
+-- Lets those in line ask again, and the process that asks as well, if what was given back lets them be earlier.
+local function hint(freed)
+  local named = {}
+  for _, list in pairs(freed) do
+    for limit in pairs(list) do named[limit] = true end
+  end
+  for limit in pairs(named) do
+    if lets_wait(limits[limit], freed.refunds[limit]) then news, from = true, "" end
   end
 end
 
@@ -848,14 +918,14 @@ local function save()
     for at = 2, 4 do redis.call("EXPIRE", KEYS[at], kept) end
   end
   redis.call("SET", KEYS[1], cmsgpack.pack(state), "EX", kept)
-  if news then redis.call("PUBLISH", ARGV[4], name) end
+  if news then redis.call("PUBLISH", ARGV[4], from) end
 end
 
 bury()
 local worker = read_worker(name)
 if not worker or number > worker[NUMBER] then
   set_limits()
-  correct(worker)
+  local freed = correct(worker)
   refuse()
   worker = replace(worker)
   if leaves then
@@ -864,13 +934,14 @@ if not worker or number > worker[NUMBER] then
     local amounts_of = {}
     for _, one in ipairs(leases) do amounts_of[one[1]] = one[2] end
     for at, scope in ipairs(worker[SCOPES]) do
-      worker[PARTS][at] = { scope, divide(worker, scope, amounts_of[scope]) }
+      worker[PARTS][at] = { scope, divide(worker, scope, amounts_of[scope], freed) }
     end
     for _, one in ipairs(asked_places) do
       take_places(worker, one[1], one[2], one[3], one[4])
     end
     write_worker(name, worker, now + ALIVE_S)
   end
+  hint(freed)
 end
 local reply = grant(worker)
 save()

@@ -17,7 +17,10 @@ If nothing is given back, F is max(F, t) + A / rate after a lease, as in `Bucket
 from math import floor, inf
 from typing import final
 
-_LONG_S = 0.25  # in line
+_LONG_S = 0.25  # by which a lease in line could be used earlier, and is worth a question
+_EARLIER_S = 0.1  # as much, if the bucket is full meanwhile
+_HINT_S = 0.1  # between hints of places in line that were left
+_ROUNDING = 1e-9
 _SLOT_S = 0.05  # of minima
 _MOST_LOWS = 16
 _MOST_IN_LINE = 16
@@ -35,7 +38,8 @@ class SharedBucket:
     """
 
     __slots__ = (
-        "_at", "_missing", "depth", "full_at", "line", "lows", "rate", "touched", "was_full_at",
+        "_at", "_missing", "depth", "full_at", "hinted_at", "line", "lows", "rate", "touched",
+        "was_full_at",
     )  # fmt: skip
 
     def __init__(self, rate: float, depth: float, full_at: float, now: float) -> None:
@@ -44,6 +48,7 @@ class SharedBucket:
         self.full_at = full_at
         self.was_full_at = now  # the last time at which a debit found it full
         self.touched = now
+        self.hinted_at = now  # when those in line were last told to ask again
         self._at = now  # the time of what follows
         self._missing = (full_at - now) * rate  # by use, without what is in line
         # (until, amount, first call, worker) of leases in line, by time
@@ -86,21 +91,37 @@ class SharedBucket:
         self._missing += amount
         self._project()
 
-    def lease(self, worker: str, amount: float, first: float, now: float) -> float:
+    def lease(
+        self,
+        worker: str,
+        amount: float,
+        first: float,
+        now: float,
+        place: tuple[float, float] = (inf, 0.0),
+    ) -> float:
         """Lease an amount; return how much of it can be used at once.
+
+        Who has left the line in the same question has its place there still, for as much as it
+        left with: it is not later than before, so that those behind have what they were told.
 
         Args:
             worker: the process that leases it.
             amount: how much is leased.
             first: how much of that the first call takes.
             now: the current time.
+            place: until when the process could not use what it has left the line with, and how
+                much that was.
         """
         self._advance(now)
         at_once = self.depth - self.used(now)
         self._note_low(self._missing, now)
-        # The last part is needed when its call is, and a call of more than the depth is admitted
-        # when as much as the depth could be used.
-        needed = min(first, self.depth) if amount <= first else amount
+        needed = self.needed(amount, first)
+        told, held = place
+        if amount <= held * (1.0 + _ROUNDING):
+            missing, at = self._flow(inf, before=told)
+            ahead = self.depth - max(0.0, missing + (at - now) * self.rate)
+            if now + (needed - ahead) / self.rate <= told + _ROUNDING:
+                at_once = ahead
         in_line = 0.0
         if at_once < needed:
             in_line = min(amount, needed - at_once + first)
@@ -108,6 +129,34 @@ class SharedBucket:
         self._missing += amount - in_line
         self._project()
         return at_once
+
+    def needed(self, amount: float, first: float) -> float:
+        """Return how much must be usable before all of a lease is used.
+
+        The last part is needed when its call is, and a call of more than the depth is admitted
+        when as much as the depth could be used.
+
+        Args:
+            amount: how much is leased.
+            first: how much of that the first call takes.
+        """
+        return min(first, self.depth) if amount <= first else amount
+
+    def gains(
+        self, amount: float, first: float, at_once: float, place: tuple[float, float], now: float
+    ) -> bool:
+        """Return whether a lease leaves room in line that was there before it was returned.
+
+        Args:
+            amount: how much is leased.
+            first: how much of that the first call takes.
+            at_once: how much of it can be used at once.
+            place: the place that the process has left.
+            now: the current time.
+        """
+        told, held = place
+        until = now + (self.needed(amount, first) - at_once) / self.rate
+        return held > 0.0 and (amount < held * (1.0 - _ROUNDING) or until < told - _EARLIER_S)
 
     def give_back(self, amount: float, since: float, now: float) -> None:
         """Refund an amount that was debited at `since`.
@@ -135,30 +184,57 @@ class SharedBucket:
             self._missing -= given
             self._project()
 
-    def leave_line(self, worker: str, amount: float, now: float) -> float:
-        """Return what a process leased and has in line; return how much of the amount that was."""
-        self._advance(now)
-        left, line = amount, self.line
-        for at in range(len(line) - 1, -1, -1):
-            until, leased, first, whose = line[at]
-            if whose == worker and left > 0.0:
-                gone = min(left, leased)
-                left -= gone
-                if gone < leased:
-                    line[at] = (until, leased - gone, first, whose)
-                else:
-                    del line[at]
-        if left < amount:
-            self._project()
-        return amount - left
+    def leave_line(self, worker: str, amount: float, now: float) -> tuple[float, float, float]:
+        """Return what a process leased and has in line; what it keeps of that was used.
 
-    def lets_wait(self, now: float) -> bool:
-        """Return whether the first in line could be used now, but for its place there."""
-        if not self.line:
+        Returns:
+            How much of the amount that was; and the place that is left: until when the first of it
+            could not be used, and how much that was.
+        """
+        self._advance(now)
+        left, told, held = amount, inf, 0.0
+        used, kept = 0.0, list[tuple[float, float, float, str]]()
+        for at in range(len(self.line) - 1, -1, -1):
+            until, leased, _, whose = self.line[at]
+            if whose != worker:
+                kept.append(self.line[at])
+                continue
+            gone = min(left, leased)
+            if gone > 0.0:
+                told, held = until, gone
+            left -= gone
+            used += leased - gone
+        if left < amount:
+            kept.reverse()
+            self.line = kept
+            if used > 0.0:
+                self._note_low(self._missing, now)
+                self._missing += used
+            self._project()
+        return amount - left, told, held
+
+    def lets_wait(self, *, at_once: bool) -> bool:
+        """Return whether one in line could be used earlier than it was told, and must hear that.
+
+        Args:
+            at_once: whether to say so again soon after the last time.
+        """
+        missing, at, rate, depth = self._missing, self._at, self.rate, self.depth
+        if not at_once and at - self.hinted_at < _HINT_S:
             return False
-        until, amount, first, _ = self.line[0]
-        begins = until - max(0.0, amount - first) / self.rate
-        return begins > now + _LONG_S and self.depth - self._missing >= min(first, self.depth)
+        for until, amount, first, _ in self.line:
+            last = min(first, amount)
+            part = amount - last
+            told = until - part / rate
+            full, room = at + missing / rate, max(0.0, depth - first)
+            if told > max(at, full - room / rate) + _LONG_S or told > full + _EARLIER_S:
+                self.hinted_at = self._at
+                return True
+            start = max(at, told)
+            missing = max(0.0, missing - rate * (start - at))
+            missing = max(0.0, missing + part - rate * (until - start)) + last
+            at = until
+        return False
 
     def _stand(self, until: float, amount: float, first: float, worker: str) -> None:
         """Put a lease in line. Of too many, the first two become one, as late as the second."""
@@ -172,15 +248,18 @@ class SharedBucket:
             (_, one, its, _), (until, other, first, _) = line[:2]
             line[:2] = [(until, one + other, max(its, first), "")]
 
-    def _flow(self, now: float, *, notes: bool = False) -> tuple[float, float]:
+    def _flow(self, now: float, *, notes: bool = False, before: float = inf) -> tuple[float, float]:
         """Return what is missing when those in line have used what they can by then, and when.
 
         Args:
             now: the time by then; infinity for the end of the line.
             notes: whether to note what is missing before each of them.
+            before: only those that can be used up before that time.
         """
         missing, at, rate = self._missing, self._at, self.rate
         for until, amount, first, _ in self.line:
+            if until >= before:
+                break
             if until <= now:
                 end, last = until, min(first, amount)
                 part = amount - last

@@ -67,6 +67,23 @@ class SharingWorker:
         self.places = dict.fromkeys(self.places, 0)
 
 
+@final
+@attrs.define
+class FreedPlaces:
+    """What one question gives back.
+
+    Args:
+        places: the places in line that it leaves, {limit: (until when nothing of it could be used,
+            how much that was)}.
+        limits: the limits of which it has an earlier place, or a smaller one.
+        refunds: the limits of which something was refunded.
+    """
+
+    places: dict[str, tuple[float, float]] = attrs.field(factory=dict[str, tuple[float, float]])
+    limits: set[str] = attrs.field(factory=set[str])
+    refunds: set[str] = attrs.field(factory=set[str])
+
+
 @attrs.frozen
 class DatedRefusal:
     """A refusal, with absolute times.

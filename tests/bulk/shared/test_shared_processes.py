@@ -85,6 +85,7 @@ def names(rows):
 def test_two_processes_answer_each_row_once_over_a_server(tmp_path, stats):
     with party(tmp_path, ROWS, scale="0.05") as it:
         worker = it.work(1)
+        assert "Waiting for a run" in worker.stderr.readline()
         run = it.run()
         told, errors = run.communicate(timeout=120)
         assert run.returncode == 0, errors

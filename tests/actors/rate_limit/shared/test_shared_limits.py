@@ -215,7 +215,7 @@ def test_what_is_in_line_is_given_back_as_if_it_had_never_been_leased():
     bucket = SharedBucket(10.0, 10.0, 0.0, 0.0)
     assert bucket.lease("one", 10.0, 1.0, 0.0) == 10.0
     assert bucket.lease("other", 20.0, 1.0, 0.0) == 0.0
-    assert bucket.leave_line("other", 20.0, 0.0) == 20.0
+    assert bucket.leave_line("other", 20.0, 0.0) == (20.0, 2.0, 20.0)
     assert bucket.lease("other", 1.0, 1.0, 0.5) == pytest.approx(5.0)
 
 
@@ -239,6 +239,37 @@ def test_a_refund_while_another_is_in_line_counts_when_that_leaves_the_line():
     bucket.leave_line("other", 4000.0, 0.5)
     assert bucket.full_at == pytest.approx(1.0)
     assert bucket.lease("other", 4000.0, 4000.0, 0.5) == pytest.approx(500.0)
+
+
+def test_those_in_line_keep_their_order_when_a_refund_lets_them_be_earlier():
+    bucket = SharedBucket(1000.0, 1000.0, 0.0, 0.0)
+    bucket.lease("one", 4000.0, 4000.0, 0.0)
+    assert bucket.lease("a", 4000.0, 4000.0, 0.0) == -3000.0  # admitted after 4 s
+    assert bucket.lease("b", 4000.0, 4000.0, 0.0) == -7000.0
+    assert not bucket.lets_wait(at_once=True)
+    bucket.give_back(3000.0, 0.0, 0.5)
+    assert bucket.lets_wait(at_once=True)
+    for name, told, at_once in (("b", 8.0, -6500.0), ("a", 4.0, 500.0), ("b", 8.0, -3500.0)):
+        _, *place = bucket.leave_line(name, 4000.0, 0.5)
+        assert place == [told, 4000.0]
+        assert bucket.lease(name, 4000.0, 4000.0, 0.5, tuple(place)) == at_once
+    assert not bucket.lets_wait(at_once=True)
+
+
+def test_a_lease_that_grows_is_the_last_in_line():
+    bucket = SharedBucket(1000.0, 1000.0, 0.0, 0.0)
+    for name in ("one", "a", "b"):
+        bucket.lease(name, 4000.0, 4000.0, 0.0)
+    _, *place = bucket.leave_line("a", 4000.0, 0.0)
+    assert bucket.lease("a", 5000.0, 5000.0, 0.0, tuple(place)) == -11000.0
+
+
+def test_what_a_process_keeps_of_its_place_in_line_was_used():
+    bucket = SharedBucket(1000.0, 1000.0, 0.0, 0.0)
+    bucket.lease("one", 1000.0, 1000.0, 0.0)
+    bucket.lease("two calls", 1000.0, 600.0, 0.0)
+    assert bucket.leave_line("two calls", 400.0, 0.6)[0] == 400.0
+    assert bucket.used(0.6) == 1000.0
 
 
 def calls_in(bucket, lease, for_s):
