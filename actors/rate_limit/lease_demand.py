@@ -302,10 +302,12 @@ def _divided(scopes: dict[str, LimitScope], cost: Cost, count: int, now: float) 
     chosen = order[:count]
     speeds = {name: _speed(scopes[name], cost) for name in chosen}
     fastest = [name for name in chosen if speeds[name] == inf]
-    if fastest:  # it has no shared limit, so that no other one is needed
-        return {fastest[0]: count}
-    total, left = sum(speeds.values()), count - len(chosen)
-    return {name: 1 + left * speed / total for name, speed in speeds.items()}
+    found = {name: count / len(fastest) for name in fastest}
+    if any(scopes[name].in_flight < scopes[name].max_in_flight for name in fastest):
+        return found  # without a shared limit, so that no other one is needed
+    slower = {name: speed for name, speed in speeds.items() if speed < inf}
+    total, left = sum(slower.values()), count - len(slower)
+    return found | {name: 1 + left * speed / total for name, speed in slower.items()}
 
 
 def _likely_at(scope: LimitScope, cost: Cost, now: float) -> float:

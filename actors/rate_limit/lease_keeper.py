@@ -73,7 +73,7 @@ class LeaseKeeper:
         self._wanted = 0  # places that were asked for
         self._held = 0  # calls in flight that were reported
         self._peak = 0  # calls in flight or waiting since then
-        self._of_scopes: dict[str, PlacesAsk] = {}  # the places of scopes that were asked for
+        self._of_scopes: dict[str, PlacesAsk] = {}  # the places that were asked for, by scope
         self._spare_since = inf  # when more places were granted than are needed
         self._uncorrected_since = inf
         self._took_s = 0.0  # mean seconds of an exchange
@@ -212,6 +212,8 @@ class LeaseKeeper:
         """Return when places of a model, or group of models, are needed or to be given back."""
         at, is_alone = inf, self.leased.processes <= 1
         for source, member in self._members():
+            if member.max_in_flight < member.set_in_flight < self._limiter.set_in_flight:
+                at = min(at, self._member_due_at(source.key(""), member, now))
             for scope in member.scopes.by_name.values():
                 most = scope.most
                 if scope.set_most == inf or (most >= scope.set_most and is_alone):
@@ -226,6 +228,16 @@ class LeaseKeeper:
                 if most > 2 * needed + _FEW_PLACES:
                     at = min(at, self.leased.asked_at + _IDLE_S)
         return at
+
+    def _member_due_at(self, key: str, member: Limiter[Waiting], now: float) -> float:
+        """Return when places of one member of a pool are needed or to be given back."""
+        asked, most = self._of_scopes.get(key), member.max_in_flight
+        held, wanted = (0, 0) if asked is None else (asked.held, asked.wanted)
+        if held > most and member.in_flight <= max(most, _GIVEN_BACK * held):
+            return now
+        waiting = self._limiter.waiting
+        is_short = member.in_flight >= most and wanted < member.set_in_flight
+        return self.leased.asked_at + _IDLE_S if waiting and is_short else inf
 
     def _all_places_due_at(self, now: float) -> float:
         limiter = self._limiter
@@ -452,7 +464,8 @@ class LeaseKeeper:
                 wanted = _with_spare(member.in_flight + calls)
                 held = max(member.in_flight, min(member.max_in_flight, wanted))
                 member.max_in_flight = min(member.max_in_flight, held)
-                yield PlacesAsk(key, member.set_in_flight, held, wanted)
+                self._of_scopes[key] = PlacesAsk(key, member.set_in_flight, held, wanted)
+                yield self._of_scopes[key]
             for scope in member.scopes.by_name.values():
                 if scope.set_most < inf:
                     calls = waiting.get(source.key(group_of(scope)), 0)
