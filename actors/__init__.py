@@ -180,6 +180,7 @@ with lazy_imports(__name__):
     from .rate_limit import SharedState as SharedState
     from .rate_limit import TokenEstimator as TokenEstimator
     from .redaction import redact_secrets as redact_secrets
+    from .redaction import shown_url as shown_url
     from .repair import ResultNotValid as ResultNotValid
     from .request import BreakerPolicy as BreakerPolicy
     from .request import BreakerStatistics as BreakerStatistics

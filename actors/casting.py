@@ -63,12 +63,12 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         for used in (settings.endpoint, *(target.endpoint for target in settings.fallbacks)):
             for endpoint in used.each:
                 http.check_environment(endpoint)
-    inspected = None
+    inspected = records = None
     if settings.inspect is not None:
         inspected = await inspection.Inspection.begin(
             runtime, prefix, settings.inspect, has_ledger=settings.ledger is not None
         )
-        settings = attrs.evolve(settings, observer=(settings.observer, inspected.records))
+        records = inspected.records
     measured, metrics = None, settings.metrics
     if metrics is not None:
         measured = await runtime.supervise(f"{prefix}metrics", restart="temporary")
@@ -79,6 +79,10 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         published = await inspection.Publication.begin(
             runtime, prefix, settings.shared, ledger="" if ledger is None else str(ledger)
         )
+        if published is not None and records is None:  # reports have costs and errors, too
+            records = inspection.CallRecords(has_ledger=settings.ledger is not None)
+    if records is not None:
+        settings = attrs.evolve(settings, observer=(settings.observer, records))
     casting = _Casting(runtime, settings, prefix)
     requester = await casting.spawn_requester()
     limiter = await casting.spawn_limiter(await casting.way_to("requester", requester))
@@ -111,7 +115,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         observer=settings.observer,
         destination=casting.destination,
         runtime=runtime,
-        records=None if inspected is None else inspected.records,
+        records=records,
         max_in_flight=casting.max_in_flight,
     )
     if inspected is not None:

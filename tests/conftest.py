@@ -25,7 +25,7 @@ from hypothesis.internal.conjecture import providers
 
 from callsheet.actors.storage.database import Database
 
-settings.register_profile("usual", max_examples=40, deadline=None, derandomize=True)
+settings.register_profile("usual", max_examples=25, deadline=None, derandomize=True)
 settings.register_profile("random", max_examples=60, deadline=None)
 settings.register_profile("thorough", max_examples=600, deadline=None)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE")

@@ -211,7 +211,7 @@ class FailOpenStore:
                     await self._give_up(error)
                     return
                 self._is_away = False
-                _log.info("cache_back", path=self._store.name)
+                _log.warning("cache_back", path=self._store.name)
 
     async def _give_up(self, error: StorageError) -> None:
         store, self._store = self._store, None

@@ -150,7 +150,8 @@ class Publication:
             host=host,
             pid=program.pid,
             program=program.program,
-            troupe=shown(prefix.rstrip(".")),
+            # A prefix without a dot is no name: no other troupe of the process shares anything.
+            troupe=shown(prefix[:-1]) if prefix.endswith(".") else "",
             ledger=ledger,
             reading=Reading(at=0.0),
         )

@@ -270,6 +270,8 @@ class LedgerActor(Actor):
         if response is None:
             may = isinstance(error, CallFailed) and error.billed == "maybe"
             maybe = max(account.taken, int(may))
+            if isinstance(error, CallFailed) and account.taken:  # workers may have sent more
+                maybe = max(maybe, error.maybe_billed)
             return CallOutcome(None, maybe, endpoint=account.endpoint or None)
         if not response.http_requests:  # another call shares it, and pays
             return CallOutcome(None, account.taken)

@@ -262,7 +262,7 @@ class LedgerLink:
 
     def _succeeded(self) -> None:
         if self._error is not None:
-            _log.info("shared_budgets_back", store=self._store.name)
+            _log.warning("shared_budgets_back", store=self._store.name)
         self._error, self._away_since, self._retry_at, self._delay_s = None, inf, -inf, 0.0
 
 

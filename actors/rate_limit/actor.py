@@ -143,7 +143,7 @@ class RateLimiterActor(Actor):
         self._prices = prices
         self._filter = HeaderFilter(self._learns)
         self._counts_usd = self._has_usd()
-        self._patient = PatientCalls(self._limiter)
+        self._patient = PatientCalls(self._limiter, shared)
         # The calls in flight: {call: (call as it waited, when it was admitted)}
         self._sent: dict[InFlightCall, tuple[PendingCall, float]] = {}
         self._ended = 0  # calls that were in flight

@@ -211,7 +211,8 @@ class Limiter(Generic[W]):
             self._in_flight >= self.max_in_flight or scope.in_flight >= scope.max_in_flight
         ):
             return inf
-        return scope.ready_at(request.cost, self._scopes.shared_ready_at(request.cost, now))
+        shared_at = self._scopes.shared_ready_at(request.cost, now)
+        return max(shared_at, scope.ready_at(request.cost, now))
 
     def bounds(self, model: str, now: float) -> Bounds:
         """Return the limits of a model and of all models, without that of all calls in flight."""
@@ -402,7 +403,7 @@ class Limiter(Generic[W]):
             scope, head = found
             cost = head.waiting.request.cost
             shared_at = self._scopes.shared_ready_at(cost, now)
-            ready_at = scope.ready_at(cost, shared_at)
+            ready_at = max(shared_at, scope.ready_at(cost, now))  # by then, leases may be lost
             if ready_at <= now:
                 return found, now
             at = min(at, ready_at)

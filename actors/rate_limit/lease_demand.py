@@ -19,6 +19,7 @@ from .scope import LimitScope
 _EPSILON = 1e-9
 _SMALL = 0.2  # of the depth
 _MOST_WHOLE = 256  # calls that are counted one by one
+_ROUNDED = 1.1  # of what may be leased: a call of so much more is leased for, too
 
 
 @attrs.define
@@ -51,6 +52,7 @@ class LeaseDemand:
         calls: the number of calls.
         room: how many of them may be in flight at present; infinity if nothing but leases holds
             any of them back.
+        due_room: how many may be in flight when this process has the places that are due to it.
         lanes: their lanes, by name.
         order: yields what they need of each dimension, in the order in which they are served.
         is_used: whether it has calls, of whatever kind.
@@ -63,6 +65,7 @@ class LeaseDemand:
     totals: Sequence[float] = (0.0,) * len(Cost())
     calls: float = 0.0
     room: float = 0.0
+    due_room: float = 0.0
     lanes: dict[str, LaneWait] = attrs.field(factory=dict[str, LaneWait])
     order: Iterator[Sequence[float]] = attrs.field(factory=lambda: iter(()))
     is_used: bool = False
@@ -99,8 +102,9 @@ class LeaseDemand:
             most: the most calls to lease for, those that are covered included.
 
         Returns:
-            What the first call that is not covered needs of each limit, what all of them need, and
-            whether these are all calls that wait.
+            Of each limit, what the first call needs that is not covered by it; what all of them
+            need; and whether these are all calls that wait. The store leases at least the first, so
+            that no part of a call is leased of a slow limit while more is leased of a fast one.
         """
         needed = dict.fromkeys(self.buckets, 0.0)
         first: dict[str, float] = {}
@@ -117,13 +121,14 @@ class LeaseDemand:
             if missing and first:
                 if number > _MOST_WHOLE:
                     break
-                if any(amount > room[bucket] for bucket, amount in missing.items()):
+                if any(amount > _ROUNDED * room[bucket] for bucket, amount in missing.items()):
                     if self._are_alike(missing, more, cost, number):
                         amounts = {bucket.name: amount for bucket, amount in missing.items()}
+                        first = amounts | first
                     return first, amounts, False
             if missing:
                 amounts = {bucket.name: amount for bucket, amount in missing.items()}
-                first = first or dict(amounts)
+                first = amounts | first
             needed = more
         else:
             return first, amounts, True
@@ -181,6 +186,7 @@ class LeaseDemand:
         """
         self.calls += 1
         self.room += 1
+        self.due_room += 1
         self.order = chain(self.order, (cost,))
         self.totals = list(map(add, self.totals, cost))
 
@@ -210,6 +216,7 @@ def _of_endpoint(limiter: Limiter[Waiting], now: float) -> dict[str, LeaseDemand
     table, found = limiter.scopes, dict[str, LeaseDemand]()
     table.purge_if_left()
     free = limiter.max_in_flight - limiter.in_flight
+    due = max(0, limiter.likely_in_flight - limiter.in_flight)
     for scope in table.by_name.values():
         group = _group(found, limiter, scope)
         for lane in scope.queue.demands():
@@ -218,7 +225,9 @@ def _of_endpoint(limiter: Limiter[Waiting], now: float) -> dict[str, LeaseDemand
             if not_before <= now and not call.done:
                 group.add_renewal(call.request.cost)
         if len(scope.queue):
-            group.room += min(free, scope.max_in_flight - scope.in_flight, len(scope.queue))
+            waiting = len(scope.queue)
+            group.room += min(free, scope.max_in_flight - scope.in_flight, waiting)
+            group.due_room += min(due, scope.likely_in_flight - scope.in_flight, waiting)
         group.is_used = group.is_used or not scope.is_idle
     for scope, head in limiter.heads(now):
         group = found[group_of(scope)]
@@ -252,6 +261,7 @@ def _of_pool(limiter: PoolLimiter[Waiting], now: float) -> list[LeaseDemand]:
     for name, member in limiter.members.items():
         found[name] = _of_endpoint(member, now)
     free = limiter.max_in_flight - limiter.in_flight
+    due = max(0, limiter.likely_in_flight - limiter.in_flight)
     for name, cost, model in limiter.renewals_at(now):
         member = limiter.members[name]
         group = _group(found[name], member, member.scopes.of(model, now))
@@ -270,7 +280,8 @@ def _of_pool(limiter: PoolLimiter[Waiting], now: float) -> list[LeaseDemand]:
             group = _group(found[name], limiter.members[name], scope)
             for lane in queue.demands():
                 group.add_lane(lane, calls / count)
-            group.room += min(calls, free, scope.max_in_flight - scope.in_flight)
+            group.room += min(free, scope.max_in_flight - scope.in_flight, calls)
+            group.due_room += min(due, scope.likely_in_flight - scope.in_flight, calls)
             group.add_order(queue)
             is_open = free > 0 and scope.in_flight < scope.max_in_flight
             if (

@@ -75,6 +75,7 @@ class LeaseExchange:
         keeper: decides what is asked, and applies what is granted.
         random: the source of random delays.
         wake: called when calls may be admitted, or wait for something else.
+        limits: which limits these are, for logs.
     """
 
     def __init__(
@@ -83,8 +84,11 @@ class LeaseExchange:
         keeper: LeaseKeeping,
         random: Random,
         wake: Callable[[], None],
+        *,
+        limits: str = "of the provider",
     ) -> None:
         self.keeper = keeper
+        self._limits = limits
         self._store = shared.store
         self._divides = shared.divides
         self._random = random
@@ -169,6 +173,7 @@ class LeaseExchange:
             waits = not (self._divides and leased.processes)
             _log.warning(
                 "shared_limits_unavailable",
+                limits=self._limits,
                 store=store,
                 reason=error.reason,
                 remedy=error.remedy,
@@ -183,7 +188,7 @@ class LeaseExchange:
         """Lease again, not at the same time as all other processes."""
         keeper, leased = self.keeper, self.keeper.leased
         leased.is_away = False
-        _log.info("shared_limits_back", store=self._store.name)
+        _log.warning("shared_limits_back", limits=self._limits, store=self._store.name)
         if leased.is_divided and leased.asked is not None and not leased.asked.reports_use:
             keeper.granted(grant, trio.current_time())
             await trio.sleep(_SPREAD_S * self._random.random())

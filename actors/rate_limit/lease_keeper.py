@@ -350,7 +350,8 @@ class LeaseKeeper:
                 (amounts_ahead.get(bucket, 0.0) / bucket.rate for bucket in demand.buckets),
                 default=0.0,
             )
-            lanes += _lanes(demand, part, ahead_s if asked else 0.0, now)
+            due = _part_due(demand, part, expected)
+            lanes += _lanes(demand, due, ahead_s if asked else 0.0, now)
         return leases, lanes
 
     def _expected(
@@ -533,8 +534,7 @@ def _places(leased: LeasedLimits, scope: str, limiter: Limiting[Waiting]) -> int
 
 def _likely(leased: LeasedLimits, limiter: Limiting[Waiting]) -> int:
     """Return the most calls in flight here when the processes have what they need."""
-    even = limiter.set_in_flight // max(1, leased.processes)
-    return max(1, even, limiter.max_in_flight)
+    return int(leased.likely_most(limiter.set_in_flight, limiter.max_in_flight))
 
 
 def _ends_at(scope: LimitScope) -> float:
@@ -562,6 +562,17 @@ def _part_to_lease(demand: LeaseDemand, expected: float) -> float:
         return 1.0
     room = 0.0 if demand.first is None else max(0.0, demand.room)
     return min(1.0, (room + expected) / demand.calls)
+
+
+def _part_due(demand: LeaseDemand, part: float, expected: float) -> float:
+    """Return the part of the calls that wait that counts when limits are divided.
+
+    Places in flight are divided by the demand for limits. So a process with few of them demands as
+    much as with those that are due to it; else it would get fewer and fewer.
+    """
+    if not demand.calls or part == 1.0:
+        return part
+    return max(part, min(1.0, (max(0.0, demand.due_room) + expected) / demand.calls))
 
 
 def _lanes(demand: LeaseDemand, part: float, ahead_s: float, now: float) -> Iterator[LaneDemand]:

@@ -348,6 +348,15 @@ class LeasedLimits:
             return most // max(1, self.processes)
         return min(most, self.places.get(scope, 0))
 
+    def likely_most(self, most: float, given: float) -> float:
+        """Return how many calls may be in flight here when the processes have what they need.
+
+        Args:
+            most: how many may be in flight in all processes.
+            given: how many may be in flight here at present.
+        """
+        return most if most == inf else max(1.0, most // max(1, self.processes), given)
+
 
 @final
 @attrs.frozen
@@ -380,5 +389,6 @@ class MemberLimits:
         """See `BucketSource`."""
         key, leased = self.key(scope.name), self.leased
         scope.most = leased.most(key, scope.set_most)
+        scope.likely_most = leased.likely_most(scope.set_most, scope.most)
         scope.parked_until = max(scope.parked_until, leased.pauses.get(key, -inf))
         scope.part = leased.part(key)

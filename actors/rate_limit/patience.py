@@ -11,6 +11,7 @@ import attrs
 from ...runtime import ReplySlot
 from ..errors import TurnTooLate
 from .lane_queue import Waiting
+from .lease_exchange import SharedLimiting
 from .limits import PermitRequest
 from .pending import PendingCall, WaitingRenewal
 from .pool import Limiting
@@ -27,10 +28,16 @@ class PatientCalls:
 
     Args:
         limiter: admits the calls, and estimates how long one would wait.
+        shared: where other processes share the limits; None shares them with none.
     """
 
-    def __init__(self, limiter: Limiting[PendingCall | WaitingRenewal]) -> None:
+    def __init__(
+        self,
+        limiter: Limiting[PendingCall | WaitingRenewal],
+        shared: SharedLimiting | None = None,
+    ) -> None:
         self._limiter = limiter
+        self._shared = shared
         self._calls: dict[ReplySlot[Any], tuple[float, PendingCall, PermitRequest]] = {}
         self._heap: list[
             tuple[float, int, ReplySlot[Any]]
@@ -117,7 +124,7 @@ class PatientCalls:
         def error(turn_by: float) -> TurnTooLate:
             found = TurnTooLate(
                 f"nothing was sent: the call would wait {wait_s:.1f} s more for "
-                f"{self._limiter.obstacle(wanted, now)}, and its patience ends in "
+                f"{self._obstacle(wanted, now)}, and its patience ends in "
                 f"{max(0.0, turn_by - now):.1f} s",
                 wait_s=wait_s,
             )
@@ -128,6 +135,16 @@ class PatientCalls:
             call.lanes.refuse_late(turn, lambda caller: error(caller.turn_by))
         elif call.turn_by < turn:
             call.slot.fail(error(call.turn_by))
+
+    def _obstacle(self, wanted: PermitRequest, now: float) -> str:
+        """Return what delays the next call: a limit, or a server that does not answer."""
+        if self._shared is not None:
+            leased, name = self._shared.leased, self._shared.store.name
+            if leased.is_away and not leased.is_divided:
+                return f"{name}, which does not answer"
+            if not leased.processes:
+                return f"the first answer of {name}"
+        return self._limiter.obstacle(wanted, now)
 
 
 def _has_slot(slot: ReplySlot[Any], waiting: Waiting) -> bool:

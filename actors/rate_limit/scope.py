@@ -75,6 +75,7 @@ class LimitScope:
         self.name = name
         self.set_most = inf if own is None else own.in_flight
         self.most = self.set_most  # less if other processes have calls in flight
+        self.likely_most = self.set_most  # when the processes have what they need
         self._make = make
         self.limits = [] if own is None else [Limit(rate, now, make) for rate in own.all_rates]
         self.every = [*shared, *self.limits]
@@ -141,7 +142,7 @@ class LimitScope:
     def change(self, limits: Limits, own: Limits | None, shared: list[Limit], now: float) -> None:
         """Replace the limits; the arguments are those of `LimitScope`."""
         self.set_most = inf if own is None else own.in_flight
-        self.most = self.set_most
+        self.most = self.likely_most = self.set_most
         rates = () if own is None else own.all_rates
         self.limits = changed(self.limits, rates, now, self._make)
         self.every = [*shared, *self.limits]
@@ -189,6 +190,11 @@ class LimitScope:
     def max_in_flight(self) -> float:
         """The most calls in flight: as set, as reported, and as found by trying."""
         return min(self.most, self.reported_most, self.finder.in_flight)
+
+    @property
+    def likely_in_flight(self) -> float:
+        """The most calls in flight when other processes have given back what is due here."""
+        return min(self.likely_most, self.reported_most, self.finder.in_flight)
 
     def is_ready(self, cost: Cost, now: float) -> bool:
         """Return whether a call can be admitted at once: no call waits and all limits allow it."""

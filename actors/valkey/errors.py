@@ -12,6 +12,10 @@ ONE_SERVER = "give the URL of a server without cluster mode"
 _CERTIFICATE = (
     "check the certificate and the host name in the URL; SSL_CERT_FILE names further authorities"
 )
+_LOG_IN = (
+    "put user:password@ (or :password@) before the host in its URL; CALLSHEET_SHARED_URL keeps "
+    "such a URL off the command line"
+)
 _CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # such as a server that ends meanwhile
 _PASSES = ("OOM", "MISCONF", "LOADING", "BUSY", "MASTERDOWN", "NOREPLICAS")
 
@@ -52,7 +56,10 @@ def translation(name: str, error: Exception) -> StorageError:
         return UnsuitableServer(name, f"there is no TLS connection: {reason}", _CERTIFICATE)
     if isinstance(error, exceptions.MovedError | exceptions.AskError):
         return UnsuitableServer(name, f"it is a cluster ({text})", ONE_SERVER)
+    if isinstance(error, exceptions.AuthenticationRequiredError):
+        text = "it wants a password, and none is given"
     for kind, remedy in (
+        (exceptions.AuthenticationRequiredError, _LOG_IN),
         (exceptions.AuthenticationError, "check the user name and password in the URL"),
         (exceptions.AuthorizationError, "give the user of the URL the right to do this"),
         (exceptions.UnknownCommandError, NEWER),
@@ -81,4 +88,4 @@ def _reason_of_system(error: BaseException) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

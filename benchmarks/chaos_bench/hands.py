@@ -2,12 +2,23 @@
 
 import json
 import re
+from typing import cast
 
 from shared_bench.server import PrivateServer
 
-__all__ = ["rows_in_hand", "workers_known"]
+__all__ = ["is_open", "rows_in_hand", "workers_known"]
 
 _GROUP = "workers"
+
+
+def is_open(server: PrivateServer) -> bool:
+    """Return whether the one run is there, and its workers take rows.
+
+    Args:
+        server: the server, which must answer.
+    """
+    keys: list[str] = json.loads(server.cli("--json", "KEYS", "callsheet:run:*:card"))
+    return bool(keys) and server.cli("HGET", keys[0], "state").strip() == "running"
 
 
 def workers_known(server: PrivateServer) -> int:
@@ -30,11 +41,13 @@ def rows_in_hand(server: PrivateServer, pid: int) -> int:
     Raises:
         RuntimeError: the server does not say it.
     """
-    (stream,) = json.loads(server.cli("--json", "KEYS", "callsheet:run:*:rows"))
-    reply = json.loads(server.cli("--json", "XPENDING", stream, _GROUP))
+    streams: list[str] = json.loads(server.cli("--json", "KEYS", "callsheet:run:*:rows"))
+    if not streams:  # all rows have their answers
+        return 0
+    reply: object = json.loads(server.cli("--json", "XPENDING", streams[0], _GROUP))
     if not isinstance(reply, list):
         raise RuntimeError(  # noqa: TRY004  # no mistake of the caller
             f"the server does not say what is in hand: {reply}"
         )
-    consumers: list[tuple[str, str]] = reply[3] or []
+    consumers = cast("list[list[tuple[str, str]]]", reply)[3] or []
     return sum(int(count) for name, count in consumers if str(pid) in re.findall(r"\d+", name))

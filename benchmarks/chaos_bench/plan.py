@@ -87,7 +87,10 @@ def make_plan(seed: int, possible: tuple[Fault, ...] = FAULTS) -> Plan:
         possible: the faults that can be made on this machine.
     """
     chance = random.Random(seed)  # noqa: S311  # no secrets
-    chosen = [possible[seed % len(possible)], *chance.choices(possible, k=chance.randint(1, 2))]
+    chosen: list[Fault] = [
+        possible[seed % len(possible)],
+        *chance.choices(possible, k=chance.randint(1, 2)),
+    ]
     times: list[float] = []
     while len(times) < len(chosen):
         at = chance.uniform(_FIRST_S, _LAST_S)

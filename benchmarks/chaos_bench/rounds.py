@@ -17,7 +17,7 @@ from typing import final
 import attrs
 
 from callsheet.actors import Usage, default_prices
-from chaos_bench.hands import rows_in_hand, workers_known
+from chaos_bench.hands import is_open, rows_in_hand, workers_known
 from chaos_bench.place import Place
 from chaos_bench.plan import Event, Plan
 from chaos_bench.provider import INPUT_TOKENS, MODEL, OUTPUT_TOKENS, answer_to
@@ -121,7 +121,7 @@ class _Round:
         """
         place, workers = self._place, self._plan.workers
         place.start_holder(*options)
-        self._wait_until(lambda: workers_known(place.server) > 0, "no run was opened")
+        self._wait_until(lambda: is_open(place.server), "no run was opened")
         for number in range(1, workers + 1):
             place.start_worker(number)
         if joins:
@@ -287,12 +287,13 @@ def _wrong_rows(place: Place) -> list[str]:
     found, wrong = Counter[str](), 0
     if not place.output.exists():
         return ["there is no OUTPUT"]
-    for text in place.output.read_text("utf-8").splitlines():
-        line = json.loads(text)
+    for row in place.output.read_text("utf-8").splitlines():
+        line = json.loads(row)
         name = line["custom_id"]
         found[name] += 1
-        message = line["response"]["body"]["choices"][0]["message"] if line["response"] else {}
-        wrong += message.get("content") != answer_to(int(name.removeprefix("r")))
+        body = line["response"]["body"] if line["response"] else None
+        text = body["choices"][0]["message"]["content"] if body else ""
+        wrong += bool(text != answer_to(int(name.removeprefix("r"))))
     missing = place.rows - len(found)
     twice = sum(times > 1 for times in found.values())
     return [

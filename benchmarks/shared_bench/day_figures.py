@@ -31,7 +31,7 @@ def day(server: PrivateServer | None) -> tuple[Table, list[Figure]]:
     mean, peak = statistics.mean(found.asks_per_s), max(found.asks_per_s)
     table = make_table([f"a day of {WORKERS} workers"], [""])
     rows = [
-        ("calls", f"{found.calls / 1e6:,.0f} million"),
+        ("calls, extrapolated from the parts", f"{found.calls / 1e6:,.0f} million"),
         ("the limit", f"{LIMIT_PER_S * 60:,.0f} a minute"),
         ("exchanges", f"{found.asks / 1e6:,.1f} million"),
         ("exchanges a second, mean and most", f"{mean:,.0f}, {peak:,.0f}"),

@@ -112,8 +112,8 @@ async def run(load: Load) -> None:
         print("ready", flush=True)
         start, end = map(float, (await trio.to_thread.run_sync(sys.stdin.readline)).split())
         await trio.sleep(start - time.monotonic())
+        cpu = time.process_time()
         with trio.move_on_after(end - time.monotonic()):
-            cpu = time.process_time()
             if load.waiting:
                 await _saturate(troupe, load)
             else:
@@ -161,10 +161,10 @@ async def _pace(troupe: Troupe, load: Load, sent: Sent) -> None:
 
 
 @click.command()
-@click.argument("load", type=lambda text: Load(**json.loads(text)))
-def main(load: Load) -> None:
+@click.argument("load")
+def main(load: str) -> None:
     """Send calls as described, and print the instants as JSON."""
-    trio.run(run, load)
+    trio.run(run, Load(**json.loads(load)))
 
 
 if __name__ == "__main__":

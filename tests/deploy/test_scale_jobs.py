@@ -104,8 +104,13 @@ def test_pods_of_kubernetes_are_workers_that_drain_and_hold_no_secret():
         volume["name"] for volume in pod["volumes"]
     }
     assert all("value" not in one or not one["value"] for one in worker["env"])
-    (rule,) = spec["podFailurePolicy"]["rules"]
-    assert rule["action"] == "Ignore"
+    assert spec["podReplacementPolicy"] == "Failed"  # others are refused with a podFailurePolicy
+    disruption, refused = spec["podFailurePolicy"]["rules"]
+    assert disruption["action"] == "Ignore"
+    assert refused == {
+        "action": "FailJob",
+        "onExitCodes": {"containerName": worker["name"], "operator": "In", "values": [2]},
+    }
 
 
 def test_the_jobs_use_options_that_the_command_has(submitted):

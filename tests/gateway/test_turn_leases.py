@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from callsheet.actors import LeasedLimits, MemoryStores, SharedLimiting, TurnTooLate
 from callsheet.gateway.keys import ApiKey, Tenants, TurnLeases
@@ -186,9 +187,12 @@ async def test_a_replica_that_starts_without_the_store_waits_for_it(autojump_clo
     stores, key = MemoryStores(), key_of(rpm=60)
     stores.limits("keys").away = True
     async with replicas(stores, 1) as (one,):
-        with trio.move_on_after(30.0):
+        with trio.move_on_after(30.0), capture_logs() as logs:
             await one.call(key)
         assert one.turns == []
+        assert [(log["event"], log["limits"]) for log in logs] == [
+            ("shared_limits_unavailable", "of keys")
+        ]
         stores.limits("keys").away = False
         with trio.fail_after(2.0):
             await one.call(key)

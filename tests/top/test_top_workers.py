@@ -27,6 +27,7 @@ from callsheet.actors.inspection import PublishingActor, shortened
 from callsheet.bulk.shared.queue import QueuedRow
 from callsheet.bulk.shared.valkey import ValkeyQueue
 from callsheet.runtime import open_runtime
+from callsheet.top import display
 from callsheet.top.display import read_once
 from callsheet.top.screen import rows_beyond, screen
 from callsheet.top.source import NoReading
@@ -298,3 +299,29 @@ async def test_a_server_that_is_none_is_refused_without_its_password(where, text
     with pytest.raises(NoReading, match=text) as caught:
         await read_once(where)
     assert "secret-word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        (
+            "redis://:hunter2@cache/0",
+            "server redis://cache:6379/0 has not given its reports",
+        ),
+        ("http://ada:hunter2@gate:4000", "the program at http://"),
+        ("app.sock", "the program at app.sock has given no reading within 10 s; it is stopped"),
+    ],
+)
+async def test_what_does_not_answer_in_time_is_named_without_its_password(
+    autojump_clock, monkeypatch, where, words
+):
+    @asynccontextmanager
+    async def open_slowly(*_):
+        await trio.sleep_forever()
+        yield
+
+    monkeypatch.setattr(display, "open_source", open_slowly)
+    with pytest.raises(NoReading, match="busy") as error:
+        await read_once(where)
+    assert words in str(error.value)
+    assert "hunter2" not in str(error.value)

@@ -246,7 +246,7 @@ class _RunTree:
         if order.observers:
             make = partial(ObserverActor, list(order.observers))
             observers = await runtime.spawn("observers", make)
-        with naming_how_to_join(self._settings.shared):
+        with naming_how_to_join(self._settings.shared, order.place.output):
             store = await runtime.spawn(
                 "store", partial(StoreActor, order.place, observers), capacity=_KEEPS
             )

@@ -213,6 +213,9 @@ class Spending:
         cost_usd: the cost in USD of all responses, as far as it is known.
         unknown_usd: the most USD that responses without a known cost can have cost.
         maybe_usd: the most USD that the requests in `lost` can have cost.
+        left: rows that workers of a shared run may have, and whose calls were given up. They are
+            not in `lost`: the next run takes their responses, and pays for them.
+        left_usd: the most USD that these rows can cost.
     """
 
     def __init__(self, before: RunSpend, bound: CostBound) -> None:
@@ -222,6 +225,8 @@ class Spending:
         self.cost_usd = before.cost_usd
         self.unknown_usd = before.unknown_usd
         self.maybe_usd = before.maybe_usd
+        self.left = 0
+        self.left_usd = self._lost_usd = Decimal(0)  # of this run
         self._unpriced = before.unpriced
         self._each_usd = Decimal(0)
         self._each_unpriced = UnpricedTokens()
@@ -230,7 +235,7 @@ class Spending:
     @property
     def at_most_usd(self) -> Decimal:
         """The most USD that everything can have cost, as far as prices are known (L13)."""
-        return self.cost_usd + self.unknown_usd + self.maybe_usd
+        return self.cost_usd + self.unknown_usd + self.maybe_usd + self.left_usd
 
     def admit(self, request: Request) -> None:
         """Note what a request that may be sent can cost.
@@ -283,7 +288,18 @@ class Spending:
         if attempts := max(count, of_packs):
             usd, tokens = self._most(request)
             self.maybe_usd += attempts * usd
+            self._lost_usd += attempts * usd
             self._unpriced += tokens.times(attempts)
+
+    def leave(self, request: Request) -> None:
+        """Count a row that a worker may have, and whose call was given up.
+
+        Args:
+            request: what was requested.
+        """
+        usd, _ = self._most(request)
+        self.left += 1
+        self.left_usd += usd
 
     def count_exactly(self, booked: CostTotals) -> None:
         """Replace the bounds of this run by what the ledger has of it.
@@ -294,6 +310,9 @@ class Spending:
             booked: the sums of the run's lane.
         """
         before, open_usd = self._before, booked.maybe_billed.usd + booked.reserved.usd
+        if self.left:
+            lost_usd = min(open_usd, self._lost_usd)
+            self.left_usd, open_usd = open_usd - lost_usd, lost_usd
         self.unknown_usd = before.unknown_usd + booked.unknown.usd
         unseen = booked.spent.usd - (self.cost_usd - before.cost_usd)
         self.maybe_usd = before.maybe_usd + open_usd + max(unseen, Decimal(0))
@@ -331,7 +350,7 @@ class Spending:
             reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
             return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
         left = f"{all_digits(error.left_usd)} of ${most} is left"
-        open_usd = self.unknown_usd + self.maybe_usd
+        open_usd = self.unknown_usd + self.maybe_usd + self.left_usd
         if open_usd := min(open_usd, max(Decimal(0), most - error.left_usd - self.cost_usd)):
             left += f" (up to {all_digits(open_usd)} may have been billed for what told no cost)"
         return RunEnding(

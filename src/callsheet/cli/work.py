@@ -22,6 +22,7 @@ from ..actors import (
 )
 from ..bulk.shared.card import rows_ahead, worker_settings
 from ..bulk.shared.journal import WorkerJournal, default_journals
+from ..bulk.shared.local_workers import WORKS_ON
 from ..bulk.shared.queue import RunCard
 from ..bulk.shared.valkey import ValkeyQueue, runs_at
 from ..bulk.shared.worker import RunWorker, WorkerEnd, WorkerPolicy
@@ -44,7 +45,15 @@ _DRAIN_S = 15.0  # for the actors, after the worker has ended
 
 
 class WorkRefused(Exception):
-    """The worker does not start; the text has the reason and the remedy."""
+    """The worker does not start; the text has the reason and the remedy.
+
+    Attributes:
+        status: the exit status: another one where the same command may work later.
+    """
+
+    def __init__(self, reason: str, error: Exception | None = None) -> None:
+        super().__init__(reason)
+        self.status = _FAILED if isinstance(error, ServerAway) else _REFUSED
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +90,7 @@ class WorkOrder:
     ),
     epilog="The run names the provider, its limits and the model; the key of the provider comes "
     "from the environment, as for callsheet run. Exit status: 0 when the run has ended, 130 after "
-    "Ctrl-C or SIGTERM, 2 if there is nothing to work on, and 1 otherwise.",
+    "Ctrl-C or SIGTERM, 2 if there is no such run or the settings are wrong, and 1 otherwise.",
 )
 @click.argument("url", metavar="[URL]", required=False)
 @click.argument("run", metavar="[RUN]", required=False)
@@ -159,7 +168,7 @@ def work(
     try:
         status = trio.run(_work, order)
     except WorkRefused as error:
-        status, problem = _REFUSED, str(error)
+        status, problem = error.status, str(error)
     except RestartIntensityExceeded as error:
         problem = f"{error}. This is a bug in Callsheet; --verbose shows the traceback."
     if problem:
@@ -238,11 +247,11 @@ async def _work_with(
                 runtime, queue, settings, name=worker_name(), policy=policy, journal=journal
             )
             close = worker.close_journal
-            _say(f"Working on {run} at {order.url} as {worker.name}.")
+            _say(f"{WORKS_ON}{run} at {order.url} as {worker.name}.")
             with rare_collections():
                 ending = await _Watch(order, worker).until_over()
     except (StorageError, ValueError) as error:  # ValueError: a proxy of the environment
-        raise WorkRefused(str(error)) from None
+        raise WorkRefused(str(error), error) from None
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(close)
@@ -268,8 +277,8 @@ async def _found(order: WorkOrder) -> RunCard:
                 reason = _why_none(order, cards)
             except StorageError as error:
                 reason = str(error)
-                if not order.waits or not _is_away(error):
-                    raise WorkRefused(reason) from None
+                if not order.waits or not isinstance(error, ServerAway):
+                    raise WorkRefused(reason, error) from None
             else:
                 if not reason:
                     return cards[0] if order.run else _open_ones(cards)[0]
@@ -312,11 +321,9 @@ def _why_none(order: WorkOrder, cards: list[RunCard]) -> str:
 
 def _words(card: RunCard) -> str:
     holder = f"written by {card.holder}" if card.holder else "without a holder"
-    return f"{card.state}, {card.waiting:,} rows wait, {len(card.workers):,} workers, {holder}"
-
-
-def _is_away(error: StorageError) -> bool:
-    return isinstance(error, ServerAway)
+    rows = "1 row waits" if card.waiting == 1 else f"{card.waiting:,} rows wait"
+    workers = "1 worker" if len(card.workers) == 1 else f"{len(card.workers):,} workers"
+    return f"{card.state}, {rows}, {workers}, {holder}"
 
 
 # -------------------------------------------------------------------------------------- progress

@@ -258,10 +258,10 @@ def _within(error: CallFailed) -> Refusal:
 
 
 def _no_ledger(_: CallFailed) -> Refusal:
-    """The error names a file of this machine, which is for those who run the gateway."""
+    """The error names a file or a server, which is for those who run the gateway."""
     text = (
-        "held back, because a budget needs the ledger of the gateway, which cannot be written now; "
-        "the log of the gateway has the reason"
+        "held back, because a budget needs the ledger of the gateway, or the server that its "
+        "replicas share, which cannot be written now; the log of the gateway has the reason"
     )
     return Refusal(status=503, message=text, kind="unavailable")
 

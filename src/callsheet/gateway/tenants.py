@@ -104,7 +104,9 @@ class SharedTurnsActor(Actor):
             StorageError: the store must not be used. One that is away is asked again.
         """
         await self.enter_async_context(self._shared.store.open())
-        exchange = LeaseExchange(self._shared, self._turns, self.random, self._turns.wake)
+        exchange = LeaseExchange(
+            self._shared, self._turns, self.random, self._turns.wake, limits="of keys"
+        )
         self._exchange, self._turns.poke = exchange, exchange.poke
         self.nursery.start_soon(exchange.run)
         self.nursery.start_soon(exchange.listen)

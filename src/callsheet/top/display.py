@@ -9,7 +9,7 @@ import trio
 from rich.console import Console, Group
 from rich.live import Live
 
-from ..actors import Reading
+from ..actors import Reading, ServerUrl, shown_url
 from ..runtime import open_collapsing_nursery
 from .keys import key_mode, read_keys
 from .screen import rows_beyond, screen
@@ -36,7 +36,22 @@ async def read_once(where: str, admin: AdminKey | None = None) -> Reading:
     with trio.move_on_after(_WITHIN_S):
         async with open_source(where, admin) as source:
             return await source.read()
-    raise NoReading(f"the program at {where} gives no reading; try again later")
+    raise NoReading(_late(where))
+
+
+def _late(where: str) -> str:
+    """Return a sentence for what does not answer in time, without secrets (L8)."""
+    within = f"within {_WITHIN_S:g} s"
+    if shows_workers(where):
+        return (
+            f"the shared server {ServerUrl.parse(where)} has not given its reports and runs "
+            f"{within}; it, the network or this machine is too busy: try again later"
+        )
+    where = shown_url(where) if "://" in where else where
+    return (
+        f"the program at {where} has given no reading {within}; it is stopped, or it or this "
+        "machine is too busy: try again later"
+    )
 
 
 async def show(

@@ -186,8 +186,11 @@ async def test_calls_fail_while_the_store_is_away_for_longer_and_nothing_is_spen
         await trio.sleep(2)
         await one.ask(asked())
         assert len(script.sent) == 2
-    events = [entry["event"] for entry in log if "shared" in entry["event"]]
-    assert events == ["shared_budgets_unavailable", "shared_budgets_back"]
+    events = [(entry["event"], entry["log_level"]) for entry in log if "shared" in entry["event"]]
+    assert events == [
+        ("shared_budgets_unavailable", "warning"),
+        ("shared_budgets_back", "warning"),
+    ]
 
 
 async def test_calls_wait_as_long_as_the_store_is_away_if_the_outage_is_to_wait(autojump_clock):

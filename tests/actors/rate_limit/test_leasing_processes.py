@@ -32,6 +32,10 @@ def use_of(world, rate, since, until, amount_of=lambda _: 1.0):
     return used / (rate / 60 * (until - since))
 
 
+def calls_since(process, since):
+    return sum(call.sent_at > since for call in process.sent)
+
+
 def jain(values):
     return sum(values) ** 2 / (len(values) * sum(value * value for value in values))
 
@@ -54,6 +58,27 @@ def test_a_limit_is_used_up_and_not_exceeded(rpm, processes, seconds):
 @pytest.mark.parametrize(("rpm", "processes", "seconds"), LONG)
 def test_a_limit_is_used_up_and_not_exceeded_at_any_size(rpm, processes, seconds):
     check_rate(rpm, processes, seconds)
+
+
+@pytest.mark.parametrize(
+    ("rpm", "of_model", "processes"),
+    [(5_000, 600, 1), (5_000, 600, 2), (5_000, 600, 3), (10_000, 6_000, 4)],
+)
+def test_a_limit_of_a_model_below_one_of_all_models_is_used_up(rpm, of_model, processes):
+    limits = Limits(rpm=rpm, in_flight=MANY, models={"m": Limits(rpm=of_model)})
+    seconds = 20 if of_model == 600 else 5
+    world = saturated(limits, processes, seconds, depth=50, call_s=0.2)
+    assert not world.refused
+    assert use_of(world, of_model, seconds / 2, seconds) >= 0.98
+    assert jain([calls_since(process, seconds / 2) for process in world.processes]) >= 0.98
+
+
+def test_whole_calls_of_a_slow_limit_are_leased_beside_a_fast_one():
+    model = Limits(rpm=600, in_flight=MANY)
+    world = saturated(Limits(rpm=5_000, in_flight=MANY, models={"m": model}), 3, 20, depth=50)
+    assert not world.refused
+    assert use_of(world, 600, 10, 20) >= 0.98
+    assert trips_per_call(world) <= 1.2
 
 
 def tokens(low, high):
@@ -185,6 +210,33 @@ def test_tenants_have_equal_service_over_all_processes(homes):
 def test_tenants_have_service_by_weight_over_all_processes(rpm, homes):
     seconds = {600: 300, 6_000: 40, 60_000: 8}[rpm]
     assert jain(tenants(rpm, homes, WEIGHTS, seconds)) >= 0.98
+
+
+def calls_of(limits, processes, depth, seconds, **more):
+    """Return the calls that each of some processes sent in the second half of the time."""
+    world = saturated(limits, processes, seconds, depth=depth, **more)
+    assert not world.refused
+    return [calls_since(process, seconds / 2) for process in world.processes]
+
+
+@pytest.mark.parametrize(
+    ("limits", "processes", "call_s"),
+    [
+        (Limits(rpm=1_200), 3, 0.2),
+        (Limits(rpm=6_000, in_flight=40), 4, 1.0),
+        (Limits(in_flight=MANY, models={"m": Limits(in_flight=20)}), 2, 0.2),
+        (Limits(in_flight=MANY, models={"m": Limits(rpm=1_200, in_flight=100)}), 3, 0.2),
+    ],
+    ids=["few are used", "all are used", "of a model", "of a model, few are used"],
+)
+def test_processes_with_more_calls_than_places_have_equal_service(limits, processes, call_s):
+    calls = calls_of(limits, processes, 150, 20, call_s=call_s)
+    assert jain(calls) >= 0.98, calls
+
+
+def test_two_processes_have_equal_service_whose_shares_are_nearly_two_calls():
+    calls = calls_of(Limits(rpm=1_200, in_flight=MANY), 2, 150, 20)
+    assert jain(calls) >= 0.99, calls
 
 
 # ------------------------------------------------------------------------------------ events

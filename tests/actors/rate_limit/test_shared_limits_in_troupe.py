@@ -12,12 +12,14 @@ from structlog.testing import capture_logs
 from valkey_server import valkey_server
 
 from callsheet.actors import (
+    CallContext,
     Endpoint,
     Explain,
     Limits,
     Rate,
     Request,
     TroupeSettings,
+    TurnTooLate,
     open_troupe,
 )
 from callsheet.actors.deriving import account_of
@@ -145,6 +147,19 @@ async def test_a_troupe_that_starts_while_the_store_is_away_waits_for_it(autojum
             await trio.sleep(2.0)
             assert house.outcomes["done"] == 1
     assert away_events(logs) == ["shared_limits_unavailable", "shared_limits_back"]
+    assert {log["limits"] for log in logs if log["event"] in away_events(logs)} == {
+        "of the provider"
+    }
+    assert {log["log_level"] for log in logs if log["event"] in away_events(logs)} == {"warning"}
+
+
+async def test_a_call_that_loses_its_patience_names_the_store_that_is_away(autojump_clock):
+    house = House()
+    house.store.away = True
+    async with house.open() as (troupe,):
+        context = CallContext("c", patience_s=5.0)
+        with pytest.raises(TurnTooLate, match="for the shared memory, which does not answer"):
+            await troupe.complete(Request.of("Hi", model=MODEL), context=context)
 
 
 async def keep_calling(house, troupe, seconds):

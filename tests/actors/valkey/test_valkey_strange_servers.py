@@ -40,7 +40,12 @@ async def error_of(kind, *answers, action=lambda valkey: valkey.command("PING"))
 @pytest.mark.parametrize(
     ("answer", "remedy"),
     [
-        (b"-NOAUTH Authentication required.\r\n", "check the user name and password"),
+        (b"-NOAUTH Authentication required.\r\n", "wants a password, and none is given; put user"),
+        (
+            b"-NOAUTH HELLO must be called with the client\r\n",
+            "wants a password, and none is given",
+        ),
+        (b"-WRONGPASS that user is disabled.\r\n", "disabled; check the user name and password"),
         (b"-WRONGPASS invalid username-password pair\r\n", "check the user name and password"),
         (b"-NOPERM this user has no permissions\r\n", "give the user of the URL the right"),
         (b"-ERR unknown command 'HELLO'\r\n", "use Valkey, or Redis 6 or later"),

@@ -79,6 +79,39 @@ async def workers_of(queue, count):
     return set(found)
 
 
+@needs_processes
+async def test_a_worker_that_still_starts_at_the_end_of_the_run_is_not_waited_for(
+    monkeypatch, tmp_path
+):
+    started = tmp_path / "started"
+    worker = tmp_path / "worker"
+    worker.write_text(f"#!/bin/sh\necho begins >&2\n: > {started}\nexec sleep 20\n")
+    worker.chmod(0o755)
+    monkeypatch.setattr(local_workers.sys, "executable", str(worker))
+    told = []
+    with trio.fail_after(10):
+        async with open_local_workers("unix:///s", "one", 1, told=told.append, leave_s=60):
+            while not started.exists():  # noqa: ASYNC110  # a process
+                await trio.sleep(0.01)
+    assert told == []
+
+
+@needs_processes
+async def test_a_worker_that_has_joined_may_see_the_end_of_the_run(monkeypatch, tmp_path):
+    joined = local_workers.WORKS_ON
+    worker = tmp_path / "worker"
+    worker.write_text(f"#!/bin/sh\necho '{joined}one' >&2\nexec sleep 0.5\n")
+    worker.chmod(0o755)
+    workers = local_workers.LocalWorkers([str(worker)], dict(os.environ), 1, lambda _: None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(workers.keep_running)
+        while "1 joined" not in repr(workers):  # noqa: ASYNC110  # a process
+            await trio.sleep(0.01)
+        began = trio.current_time()
+        workers.run_has_ended()
+    assert trio.current_time() - began > 0.2
+
+
 @pytest.mark.slow
 @needs_processes
 async def test_a_worker_that_is_killed_starts_again_and_all_end_with_the_run(monkeypatch, tmp_path):

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.sockets
 
 KEEPS = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
 IN_FLIGHT = 10
-ROWS = 300
+ROWS = 120
 
 
 class Party:

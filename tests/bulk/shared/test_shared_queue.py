@@ -215,6 +215,19 @@ async def test_after_a_loss_answers_are_kept_before_their_rows_are_put_again(ope
     assert [one.key for one in await queue.answers("", 9, wait_s=0)] == ["a", "b"]
 
 
+async def test_after_a_loss_a_row_that_two_workers_have_counts_as_given_twice(opened):
+    queue, _, lose = opened
+    await begin(queue, "a", "b", "c")
+    old = await queue.take("w1", 3, wait_s=0)
+    lose()
+    await begin(queue, "a", "b", "c")
+    assert keys_of(await queue.take("w2", 1, wait_s=0)) == ["a"]
+    assert keys_of(await queue.take("w1", 1, wait_s=0)) == ["b"]
+    assert all(await queue.answer("w1", [answer_to(one) for one in old.rows]))
+    read = await queue.answers("", 9, wait_s=0)
+    assert [(one.key, one.deliveries) for one in read] == [("a", 2), ("b", 1), ("c", 1)]
+
+
 async def test_one_process_holds_and_another_takes_over_after_its_lease(opened):
     queue, time, _ = opened
     await begin(queue, "a")

@@ -3,22 +3,44 @@
 import json
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
 from bulk_rows import MODEL, ids, ids_of, lines_of, row, rows
 from shared_runs import shared_stage, workers
 
-from callsheet.actors import Price, PriceBook, UnsuitableServer, class_of_schema
+from callsheet.actors import LedgerPolicy, Price, PriceBook, UnsuitableServer, class_of_schema
 from callsheet.bulk import BulkRefused, BulkStopped
+from callsheet.bulk.errors import OutputInUse
 from callsheet.bulk.settings import Paths
 from callsheet.bulk.shared.memory import MemoryQueue
+from callsheet.bulk.shared.sharing import SharedRun, naming_how_to_join
 from callsheet.simulator.faults import Faults
 
 INSTRUCTION = (
     "Classify the product review that follows. Answer with one label only: positive, negative or "
     "neutral."
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("My answers.jsonl", " memory (if several runs are open there, it is my-answers-...); or"),
+        ("...", " memory; or give another OUTPUT"),
+    ],
+)
+def test_the_error_that_another_process_writes_output_names_the_run(name, words):
+    shared = SharedRun(place="memory", queue=lambda _: MemoryQueue())
+    output = Path(name)
+    with (
+        pytest.raises(BulkRefused) as error,
+        naming_how_to_join(shared, output),
+    ):
+        raise OutputInUse("it is in use", "wait")
+    assert f"let this process work on it: callsheet work{words}" in str(error.value)
 
 
 async def test_two_workers_answer_each_row_once(autojump_clock, output):
@@ -53,10 +75,10 @@ async def test_the_rows_of_a_worker_that_dies_go_to_another_and_may_be_paid_twic
         nursery.cancel_scope.cancel()
 
 
-async def _mortal(shared, most, task_status):
+async def _mortal(shared, most, task_status, **more):
     with trio.CancelScope() as scope:
         task_status.started(scope)
-        await shared.work("mortal", most=most)
+        await shared.work("mortal", most=most, **more)
 
 
 async def test_the_next_holder_takes_over_what_is_answered_and_what_is_in_the_queue(
@@ -199,6 +221,49 @@ async def test_what_is_in_hand_when_a_run_ends_at_once_is_there_for_the_next_one
     assert sum(line["callsheet"]["maybe_billed"] for line in lines_of(output)) == 0
 
 
+PRICES = PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})  # 20 tokens are 2 cents
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_rows_that_no_worker_has_cost_nothing_when_the_block_is_left_at_once(
+    is_away, autojump_clock, output
+):
+    """While the server is away, it is not known what became of the rows that were put."""
+    more = {"troupe": {"prices": PRICES}, "max_cost": Decimal(1)}
+    async with shared_stage() as shared:
+        with pytest.raises(KeyError):
+            async with shared.open(rows(30), output, **more) as run:
+                await trio.sleep(1)
+                shared.queue.away = is_away
+                began = trio.current_time()
+                raise KeyError
+        now = run.progress()
+        assert trio.current_time() - began < 8
+        assert now.maybe_billed == (30 if is_away else 0)
+        assert round(now.maybe_usd, 3) == Decimal("0.02") * now.maybe_billed
+
+
+async def test_rows_in_hand_when_the_block_is_left_at_once_count_until_the_next_run_has_them(
+    autojump_clock, output
+):
+    troupe = {"prices": PRICES}
+    async with shared_stage() as shared, workers(shared, 2, most=2, troupe=troupe):
+        with pytest.raises(KeyError):
+            async with shared.open(rows(30), output, troupe=troupe, max_cost=Decimal(1)) as run:
+                await trio.sleep(4)
+                raise KeyError
+        now = run.progress()
+        assert (now.maybe_billed, round(now.maybe_usd, 3)) == (4, Decimal("0.08"))
+        assert now.spent_usd == now.cost_usd + now.maybe_usd
+        await trio.sleep(60)
+        async with shared.open(rows(30), output, troupe=troupe, max_cost=Decimal(1)) as run:
+            await run.wait()
+        now = run.progress()
+        assert shared.stage.requests == 30
+        assert (now.maybe_billed, now.maybe_usd) == (0, 0)
+        assert now.spent_usd == Decimal("0.6")
+
+
 async def test_the_deadline_holds_for_the_run(autojump_clock, output):
     async with shared_stage() as shared, workers(shared, 1, most=1):
         began = trio.current_time()
@@ -221,6 +286,77 @@ async def test_the_budget_holds_for_all_workers(autojump_clock, output):
         spent = sum(line["callsheet"]["cost_usd"] for line in lines_of(output))
         assert 0.15 < spent <= 0.2
         assert run.progress().maybe_billed == 0
+
+
+async def test_a_row_whose_worker_has_ended_is_reserved_for_once_more_before_it_is_sent_again(
+    autojump_clock, output
+):
+    """So the budget holds for what is paid twice, too."""
+    prices = PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})  # 20 tokens are 2 cents
+    troupe, budget = {"prices": prices}, Decimal("0.2")
+    async with shared_stage() as shared, trio.open_nursery() as nursery:
+        mortal = await nursery.start(partial(_mortal, shared, 4, troupe=troupe))
+        async with shared.open(rows(30), output, troupe=troupe, max_cost=budget) as run:
+            await trio.sleep(1)  # it has rows in hand
+            mortal.cancel()
+            async with workers(shared, 2, troupe=troupe):
+                with pytest.raises(BulkStopped, match="may have been billed"):
+                    await run.wait()
+        now = run.progress()
+        assert Decimal("0.02") * shared.stage.requests <= now.spent_usd <= budget
+        assert (now.shared.again, now.maybe_billed) == (4, 4)
+        assert now.maybe_usd == pytest.approx(Decimal("0.08"), abs=Decimal("0.001"))
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_row_that_each_worker_has_ended_over_counts_as_often_in_the_ledger(
+    autojump_clock, output
+):
+    prices = PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})
+    troupe = {"prices": prices, "ledger": LedgerPolicy()}
+    async with shared_stage() as shared, shared.open(rows(1), output, troupe=troupe) as run:
+        for number in range(6):
+            queue = shared.queue.another()
+            await queue.take(f"mortal-{number}", 1, wait_s=5)
+            await queue.leave(f"mortal-{number}")
+        await run.wait()
+    now = run.progress()
+    assert (now.failed, now.maybe_billed) == (1, 5)
+    assert now.maybe_usd == pytest.approx(Decimal("0.1"), abs=Decimal("0.001"))
+
+
+@pytest.mark.parametrize("kind", ["drained", "late"])
+async def test_rows_that_no_worker_has_cost_nothing_when_a_run_ends(kind, autojump_clock, output):
+    prices = PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})  # 20 tokens are 2 cents
+    troupe = {"prices": prices}
+    async with shared_stage() as shared, workers(shared, 2, most=2, troupe=troupe):
+        more = {"deadline_s": 10} if kind == "late" else {}
+        with pytest.raises(BulkStopped) as caught:
+            async with shared.open(
+                rows(60), output, troupe=troupe, max_cost=Decimal("1.3"), **more
+            ) as run:
+                if kind == "drained":
+                    await trio.sleep(10)
+                    run.drain()
+                await run.wait()
+        assert caught.value.ending.kind == kind
+        # In a run that is late, the rows of workers may be billed: two workers had two each.
+        assert run.progress().maybe_usd <= (Decimal("0.08") if kind == "late" else 0)
+        assert run.progress().answered < 40
+        assert len(await shared.run(rows(60), output, troupe=troupe, max_cost=Decimal("1.3"))) == 60
+    assert ids_of(output) == ids(*range(1, 61))
+
+
+async def test_rows_that_the_provider_refuses_cost_nothing(autojump_clock, output):
+    troupe = {"prices": PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})}
+    bad = [row(number, "tea " * 200_000) for number in (1, 2)]  # more than the model's context
+    async with (
+        shared_stage() as shared,
+        workers(shared, 1, troupe=troupe),
+        shared.open(bad, output, troupe=troupe, max_cost=Decimal(1)) as run,
+    ):
+        await run.wait()
+    assert (run.progress().failed, run.progress().maybe_usd) == (2, 0)
 
 
 async def test_rows_whose_responses_were_cut_off_are_asked_once_more(autojump_clock, output):

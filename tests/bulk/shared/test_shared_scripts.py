@@ -21,7 +21,7 @@ workers = st.sampled_from(WORKERS)
 holders = st.sampled_from(HOLDERS)
 some_keys = st.lists(st.sampled_from(KEYS), min_size=1, max_size=5, unique=True)
 steps = st.one_of(
-    st.tuples(st.just("hold"), holders),
+    st.tuples(st.just("hold"), holders, st.sampled_from([1, 5])),
     st.tuples(st.just("put"), holders, some_keys),
     st.tuples(st.just("put"), holders, some_keys),
     st.tuples(st.just("withdraw"), holders, some_keys),
@@ -90,9 +90,11 @@ class Both:
             await self.do_card()
         await self.do_take(worker, count)
 
-    async def do_hold(self, holder):
-        mine = self.core.hold(self.clock.ms, holder, holder.encode(), LEASE_MS, f"e{self.clock.ms}")
-        its = await self.queue.hold(holder, holder.encode(), lease_s=LEASE_MS / 1000)
+    async def do_hold(self, holder, most):
+        said = holder.encode()
+        epoch = f"e{self.clock.ms}"
+        mine = self.core.hold(self.clock.ms, holder, said, LEASE_MS, epoch, most_deliveries=most)
+        its = await self.queue.hold(holder, said, lease_s=LEASE_MS / 1000, most_deliveries=most)
         assert (mine.is_held, mine.holder) == (its.is_held, its.holder)
 
     async def do_put(self, holder, keys):
@@ -206,7 +208,7 @@ async def compare(server, number, taken):
     async with queue.open():
         await queue.lose()
         both = Both(queue, clock)
-        for step in [("hold", "h1"), ("put", "h1", list(KEYS)), *taken]:
+        for step in [("hold", "h1", 5), ("put", "h1", list(KEYS)), *taken]:
             await both.do(step)
         await both.do_card()
         await queue.lose()

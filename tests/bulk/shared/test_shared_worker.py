@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import trio
 from bulk_rows import MODEL, URL, on_the_spot
+from structlog.testing import capture_logs
 
 from callsheet.actors import (
     CallContext,
@@ -17,6 +18,7 @@ from callsheet.actors import (
     Response,
     TroupeSettings,
 )
+from callsheet.bulk.shared.hand import JournaledAnswer
 from callsheet.bulk.shared.journal import WorkerJournal
 from callsheet.bulk.shared.memory import MemoryQueue
 from callsheet.bulk.shared.queue import QueuedRow
@@ -439,3 +441,28 @@ async def test_a_journal_that_cannot_be_written_stops_the_worker_and_loses_nothi
     assert "the journal of a shared run" in end.text
     assert len(theatre.holder.ends) == theatre.requests
     assert math.isclose((await theatre.queue.card()).taken, 0)
+
+
+def test_journals_of_other_runs_are_removed_when_they_are_empty_or_old(tmp_path):
+    answer = JournaledAnswer("k", "1", b"paid", is_response=True)
+    left = {}
+    for run, answers in (("new", [answer]), ("empty", []), ("held", [])):
+        journal = left[run] = WorkerJournal(tmp_path, run)
+        journal.keep(answers, ())
+        if run != "held":
+            journal.close(remove=False)
+    made = left["new"].path.stat().st_mtime
+
+    def journals_after(days):
+        wall_clock = partial(float, made + 86_400 * days + 60)
+        with capture_logs() as logs:
+            WorkerJournal(tmp_path, "mine", wall_clock=wall_clock).close(remove=True)
+        found = {run for run, journal in left.items() if journal.path.exists()}
+        return found, [(log["event"], log["answers"]) for log in logs]
+
+    assert journals_after(0) == ({"new", "empty", "held"}, [])
+    assert journals_after(1) == ({"new", "held"}, [])
+    assert journals_after(29) == ({"new", "held"}, [])
+    assert journals_after(30) == ({"held"}, [("old_journal_removed", 1)])
+    left["held"].close(remove=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]

@@ -261,6 +261,7 @@ class Dispatch:
         """Record that the call of a row was cancelled; the row goes back to the queue."""
         row = self._leave(call)
         self.spending.lose(row.request, self._may_be_billed(call))
+        self._note_in_hand(row)
         self.queue.put_back(call.placed)
 
     def failed(self, call: RowCall, error: Exception) -> None:
@@ -272,7 +273,10 @@ class Dispatch:
             self.spending.lose(row.request, error.maybe_billed or int(error.billed == "maybe"))
         else:
             self._claim(row)
-            self.spending.lose(row.request, self._may_be_billed(call, error))
+            lost = self._may_be_billed(call, error)
+            self.spending.lose(row.request, lost)
+            if not lost:
+                self._note_in_hand(row)
         earlier = self._earlier.pop(row.custom_id, EarlierRounds())
         judged = self.health.judge(error, earlier.rounds, now)
         match judged.fate:
@@ -324,6 +328,11 @@ class Dispatch:
                 return 0
             return int(error.verdict is Verdict.MAY_HAVE_RUN)
         return self.queue.is_in_flight(call.row.custom_id) + call.maybe_billed
+
+    def _note_in_hand(self, row: Row) -> None:
+        """Count a row of a shared run that a worker may have, although its call was given up."""
+        if self._holder is not None and self._holder.may_be_in_hand(row.custom_id):
+            self.spending.leave(row.request)
 
     def _claim(self, row: Row, requests: int = 0) -> None:
         """Note the answers that a row of a shared run had from the queue.
@@ -488,6 +497,17 @@ class Dispatch:
             self._stops_retries = True
             self._cancel(self.queue.unsent)
             self._cancel(self.queue.retrying)
+        self.wake()
+
+    def close(self, ending: RunEnding | None = None) -> None:
+        """Start no more rows, because all calls will be cancelled soon.
+
+        Args:
+            ending: as of `end_at_once`, which follows.
+        """
+        if ending is not None:
+            self.end(ending)
+        self.queue.is_closed = True
         self.wake()
 
     def end_at_once(self, ending: RunEnding | None = None) -> None:

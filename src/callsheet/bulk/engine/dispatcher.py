@@ -33,6 +33,8 @@ READ_AT_ONCE = 512  # rows
 _MIN_S = 0.001
 _ALONE: frozenset[Shared] = frozenset({"cache", "join", "prompt_cache"})
 _LEDGER_S = 5.0  # for an answer of the ledger, whose disk may be slow
+_TAKE_BACK_S = 0.5  # before the deadline of a shared run, for rows that no worker has; at most
+_TAKE_BACK_SHARE = 0.1  # of the time of the run
 
 
 @attrs.frozen
@@ -167,8 +169,15 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
         """Go on with the state as it is."""
         self._state.wake = self._written.on_room = self._wake
         if self._state.due is not None:
-            self.send_at(self._state.due, EndAtOnce(LATE))
+            self._end_in_time(self._state.due)
         self._wake()
+
+    def _end_in_time(self, due: float) -> None:
+        self.send_at(due, EndAtOnce(LATE))
+        if self._holder is not None:
+            # Of a call that is cancelled it is not known whether a worker has its row.
+            early_s = min(_TAKE_BACK_S, (due - self._state.started_at) * _TAKE_BACK_SHARE)
+            self.send_at(due - early_s, EndRun(LATE))
 
     def _wake(self) -> None:
         if not self._is_awake:
@@ -198,8 +207,17 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
 
     @handles(EndAtOnce, urgent=True)
     async def end_at_once(self, message: EndAtOnce) -> None:
-        """Cancel the calls in flight."""
-        self._state.end_at_once(message.ending)
+        """Cancel the calls in flight; those of a shared run whose rows no worker has are free."""
+        if self._holder is None or message.ending is LATE:  # the end of it began before
+            self._state.end_at_once(message.ending)
+        elif not self._state.is_over:
+            self._state.close(message.ending)
+            # This goes on after a crash of this actor.
+            self._calls.start_soon(self._take_back, self._holder, message.ending)
+
+    async def _take_back(self, holder: RunHolder, ending: RunEnding | None) -> None:
+        await holder.take_back()
+        self._state.end_at_once(ending)
 
     @handles(ChangeInFlight, urgent=True)
     async def change_in_flight(self, message: ChangeInFlight) -> None:

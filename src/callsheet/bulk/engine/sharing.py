@@ -120,7 +120,7 @@ async def open_sharing(
     # Packs are made of rows that wait at a worker.
     ahead = plan.ahead(worker.limits.in_flight) if settings.route == "pack" else None
     card = encode_card(worker, ahead=ahead, has_budget=has_budget)
-    async with open_holder(shared, name, card) as holder:
+    async with open_holder(shared, name, card, has_budget=has_budget) as holder:
         yield Sharing(
             shared=shared,
             name=name,

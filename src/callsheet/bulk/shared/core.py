@@ -72,6 +72,7 @@ class RunQueue:
     _settings: bytes = b""
     _holder: str = ""
     _held_until: int = 0
+    _most_deliveries: int = MOST_DELIVERIES
     _put: tuple[str, int] = ("", 0)  # the last put: session and number
     _now: int = 0  # counted
     _last: int = 0  # `now` of the last call
@@ -89,7 +90,16 @@ class RunQueue:
 
     # ---------------------------------------------------------------- the holder
 
-    def hold(self, now: int, holder: str, settings: bytes, lease_ms: int, fresh: str) -> HoldReply:
+    def hold(
+        self,
+        now: int,
+        holder: str,
+        settings: bytes,
+        lease_ms: int,
+        fresh: str,
+        *,
+        most_deliveries: int = MOST_DELIVERIES,
+    ) -> HoldReply:
         """See `WorkQueue.hold`.
 
         Args:
@@ -98,6 +108,7 @@ class RunQueue:
             settings: see `RunCard`, without secrets.
             lease_ms: milliseconds after which another process may take over.
             fresh: the epoch to begin, if the run is not known.
+            most_deliveries: as in `WorkQueue.hold`.
         """
         if not self._is_known or not self._epoch:
             self._clear()
@@ -108,6 +119,7 @@ class RunQueue:
             return HoldReply(is_held=False, holder=self._holder, epoch=self._epoch)
         if self._holder != holder:
             self._holder, self._settings, self._state = holder, settings, "running"
+            self._most_deliveries = most_deliveries
         self._held_until = self._now + lease_ms
         return HoldReply(is_held=True, holder=holder, epoch=self._epoch)
 
@@ -317,7 +329,7 @@ class RunQueue:
             row = self._rows[entry]
             if other != _BACK:
                 self._late.add((self._entry(entry), other))
-            if row.deliveries >= MOST_DELIVERIES:
+            if row.deliveries >= self._most_deliveries:
                 self._parked += 1
                 self._settle(entry, "", b"")
                 continue
@@ -331,6 +343,7 @@ class RunQueue:
             row = self._rows[entry]
             if row.worker not in ("", _BACK, worker):
                 self._late.add((self._entry(entry), row.worker))
+                row.deliveries += self._id(answer.entry) is None  # since a loss both have it
             self._late.discard(late)
             return self._entry(self._settle(entry, worker, answer.body))
         if (known := self._answered.get(answer.key)) is not None:

@@ -20,6 +20,7 @@ import trio
 
 from ...actors import (
     BudgetExceeded,
+    CallAccount,
     CallContext,
     CallFailed,
     Complete,
@@ -34,7 +35,16 @@ from ...runtime import Actor, AskFailed, Ref, ReplySlot, Verdict, defers
 from ..errors import RUN_AGAIN, RunEnding
 from ..progress import SharedProgress
 from .pending import AnswerEntries, PendingRows
-from .queue import BEAT_S, QueueAnswer, QueuedRow, RunCard, RunState, WorkQueue
+from .queue import (
+    BEAT_S,
+    MOST_DELIVERIES,
+    HoldReply,
+    QueueAnswer,
+    QueuedRow,
+    RunCard,
+    RunState,
+    WorkQueue,
+)
 from .wire import UnsendableRow, decode_end, encode_call
 
 HOLDER_LEASE_S = 10.0
@@ -49,6 +59,7 @@ _WAIT_S = 5.0  # for an answer, in one message to the server
 _AGAIN_S = 0.5  # after the server was away
 _TRY_S = 1.0  # between two tries to become the holder
 _FINISH_S = 5.0  # for the last messages of a run
+_TAKE_BACK_S = 2.0  # for rows that no worker has, before the other calls are given up
 
 _REPAIR = ".repair"  # ends the id of a second call for a valid result
 
@@ -104,6 +115,8 @@ class RunHolder:
         queue: the queue of the run, which is open.
         name: a name of this process, which no other one has.
         settings: how workers open their troupe; see `RunCard`.
+        has_budget: whether a budget holds for the calls. Then a row whose worker has ended comes
+            back, and the ledger reserves for it once more before another worker gets it.
 
     Attributes:
         fail: called with the reason if the run cannot go on, because another process writes OUTPUT.
@@ -111,17 +124,24 @@ class RunHolder:
         counts: what is known of the workers.
     """
 
-    def __init__(self, queue: WorkQueue, name: str, settings: bytes) -> None:
+    def __init__(
+        self, queue: WorkQueue, name: str, settings: bytes, *, has_budget: bool = False
+    ) -> None:
         self.queue = queue
         self.pending = PendingRows[ReplySlot[Response]]()
         self.counts = SharedCounts()
         self._name = name
         self._settings = settings
+        self._most_deliveries = 1 if has_budget else MOST_DELIVERIES
         self.fail: Callable[[RunEnding], None] | None = None
         self._keys: dict[str, str] = {}  # {id of a call: key of its row}
+        self._accounts: dict[ReplySlot[Response], CallAccount] = {}
         self._state: RunState = "running"
         self._told: RunState = "running"  # the state that the queue has
+        self._keys_in_queue: dict[str, str] = {}  # {name of a call: key of its row}
+        self._given_up: set[str] = set()  # names of calls whose rows were in the queue
         self._changed = trio.Event()
+        self._taken_back = trio.Event()  # rows that no worker has, because the run ends
         self._lock = trio.Lock()  # of what is told to the queue
         self._reading = trio.CancelScope()
         self._is_over = False
@@ -145,7 +165,7 @@ class RunHolder:
         await self.queue.check()
         until: float | None = None
         while True:
-            reply = await self.queue.hold(self._name, self._settings, lease_s=HOLDER_LEASE_S)
+            reply = await self._ask_to_hold()
             now = trio.current_time()
             if reply.is_held:
                 self.pending.begin(reply.epoch)
@@ -176,6 +196,26 @@ class RunHolder:
             self._state = state
             self.pending.is_draining = state == "draining"
             self.wake()
+
+    async def take_back(self) -> None:
+        """Let workers begin no more rows, and take back those that no worker has.
+
+        It takes 2 s at most: if the server is away, rows that may be in the queue stay there.
+        """
+        self.change_state("draining")
+        with trio.move_on_after(_TAKE_BACK_S):
+            await self._taken_back.wait()
+        for slot in self.pending.keep_back():
+            self._take_back(slot)
+
+    def may_be_in_hand(self, call: str) -> bool:
+        """Return whether the row of a call that was given up may be at a worker.
+
+        Args:
+            call: the id of the call.
+        """
+        key = self._keys_in_queue.get(call)
+        return call in self._given_up or (key is not None and self.pending.is_put(key))
 
     def acknowledge(self, answers: Iterable[AnswerEntries]) -> None:
         """Note that what followed from answers is on disk.
@@ -213,6 +253,7 @@ class RunHolder:
         """End the tasks that talk to the server."""
         self._is_over = True
         self._reading.cancel()
+        self._taken_back.set()
         self.wake()
 
     # ---------------------------------------------------------------- from the stage
@@ -252,6 +293,51 @@ class RunHolder:
             request = attrs.evolve(request, idempotency_key=run_key)
         context = attrs.evolve(context, allowed=None)
         return QueuedRow(key, encode_call(request, context)), name
+
+    def add(
+        self, row: QueuedRow, name: str, slot: ReplySlot[Response], account: CallAccount | None
+    ) -> QueueAnswer | None:
+        """Add a row to the queue; return its answer if that is here already.
+
+        Args:
+            row: the row, whose key no other open row has.
+            name: the name by which its answer is claimed.
+            slot: the call that waits for the answer.
+            account: what the call has reserved; None without a ledger.
+        """
+        if account is not None:
+            self._accounts[slot] = account
+        self._given_up.discard(name)
+        answer = self.pending.add(row, name, slot)
+        if answer is None:
+            self._keys_in_queue[name] = row.key
+            self.wake()
+        return answer
+
+    def refund(self, slot: ReplySlot[Response]) -> None:
+        """Note that a call has certainly cost nothing, before it ends.
+
+        Args:
+            slot: the call that is about to end.
+        """
+        if (account := self._accounts.get(slot)) is not None:
+            account.refund()
+
+    def left(self, key: str, name: str, slot: ReplySlot[Response]) -> None:
+        """Note that a call has its answer, or was given up.
+
+        Args:
+            key: the key of the row of the call.
+            name: the name by which its answer is claimed.
+            slot: the call that has ended.
+        """
+        self._accounts.pop(slot, None)
+        self._keys_in_queue.pop(name, None)
+        if self.pending.is_open(key):
+            if self.pending.is_put(key):
+                self._given_up.add(name)
+            self.pending.give_up(key)
+            self.wake()
 
     def wake(self) -> None:
         """Tell the queue what is new."""
@@ -311,8 +397,16 @@ class RunHolder:
 
     # ---------------------------------------------------------------- messages
 
+    async def _ask_to_hold(self) -> HoldReply:
+        return await self.queue.hold(
+            self._name,
+            self._settings,
+            lease_s=HOLDER_LEASE_S,
+            most_deliveries=self._most_deliveries,
+        )
+
     async def _hold(self) -> None:
-        reply = await self.queue.hold(self._name, self._settings, lease_s=HOLDER_LEASE_S)
+        reply = await self._ask_to_hold()
         if not reply.is_held:
             self._lose(
                 RunEnding(
@@ -346,7 +440,9 @@ class RunHolder:
         for start in range(0, len(keys), _WITHDRAW_ROWS):
             asked = keys[start : start + _WITHDRAW_ROWS]
             for slot in pending.withdrawn(asked, await queue.withdraw(name, asked)):
-                slot.fail(RowWithdrawn())
+                self._take_back(slot)
+        if self._told == "draining":
+            self._taken_back.set()
         while entries := pending.to_drop(_DROP_ANSWERS):
             if not await queue.stored(name, entries):
                 return
@@ -369,7 +465,12 @@ class RunHolder:
         if self.fail is not None:
             self.fail(ending)
         for slot in self.pending.abandon():
-            slot.fail(RowWithdrawn())
+            self._take_back(slot)
+
+    def _take_back(self, slot: ReplySlot[Response]) -> None:
+        """End a call that no worker of this run has; its account is settled by what it has then."""
+        self.refund(slot)
+        slot.fail(RowWithdrawn())
 
 
 @final
@@ -407,31 +508,25 @@ class SharedRunActor(Actor[Complete | Stream]):
             # The answer may arrive at a later run, which takes over what this one has reserved.
             message.account.note_line(f"shared-{row.key}", is_resumed=True)
         slot.start()
-        slot.on_settled(partial(self._left, row.key, message))
+        slot.on_settled(partial(holder.left, row.key, name))
         if slot.done:
             return
-        answer = holder.pending.add(row, name, slot)
+        answer = holder.add(row, name, slot, message.account)
         if answer is not None:
             self._settle(slot, answer)
-            return
-        holder.wake()
 
     @defers(Stream)
     async def refuse(self, message: Stream, slot: ReplySlot[None]) -> None:  # noqa: ARG002  # a handler
         """Refuse a call whose caller wants pieces."""
         slot.fail(CallFailed("a shared run has no streamed calls; use `complete`"))
 
-    def _left(self, key: str, message: Complete, slot: ReplySlot[Response]) -> None:
-        """Note that the caller has its answer, or has given up."""
-        if isinstance(slot.error, RowWithdrawn) and message.account is not None:
-            message.account.refund()
-        elif self._holder.pending.is_open(key):
-            self._holder.pending.give_up(key)
-            self._holder.wake()
-
     def _settle(self, slot: ReplySlot[Response], answer: QueueAnswer) -> None:
         """Reply with the answer of a worker; what other workers may have paid for is in it."""
         again = answer.deliveries - 1
+        if answer.is_parked and answer.deliveries < MOST_DELIVERIES:
+            self._holder.counts.again += answer.deliveries
+            slot.fail(_worker_ended(answer.deliveries))
+            return
         self._holder.counts.again += again
         if answer.is_parked:
             parked = CallFailed(f"{answer.deliveries} workers ended while they had this row")
@@ -455,6 +550,8 @@ class SharedRunActor(Actor[Complete | Stream]):
             outcome = _not_reserved(outcome)
         if again and isinstance(outcome, CallFailed):
             outcome = outcome.after(Usage(), Decimal(0), attempts=again, maybe_billed=again)
+        if isinstance(outcome, CallFailed) and outcome.billed == "no" and not outcome.maybe_billed:
+            self._holder.refund(slot)
         slot.fail(outcome)
 
 
@@ -464,6 +561,16 @@ def _not_reserved(error: BudgetExceeded) -> CallFailed:
         "an attempt failed that may have been billed", attempts=error.attempts, billed=error.billed
     ).after(error.usage, error.cost_usd)
     failed.maybe_billed = error.maybe_billed
+    failed.is_transient = True
+    return failed
+
+
+def _worker_ended(times: int) -> CallFailed:
+    """Return the end of a call whose worker has ended; the ledger reserves for a further one."""
+    failed = ConnectionFailed(
+        "a worker ended while it had this row", attempts=times, billed="maybe"
+    )
+    failed.maybe_billed = times
     failed.is_transient = True
     return failed
 

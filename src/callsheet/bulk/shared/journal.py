@@ -2,23 +2,26 @@
 
 An answer is in it before it is handed in (L7), and stays until the holder of the run has it on its
 own disk. A worker of the same run on the same machine that starts later continues the journals of
-those that have ended.
+those that have ended. A journal that no worker of its run has used for a month is removed by those
+of other runs.
 """
 
 import contextlib
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import final
 
 import platformdirs
+import structlog
 
 from ...actors import (
     Database,
     DatabaseFormat,
     FileInUse,
     ProcessLock,
+    StorageError,
     StorageUnavailable,
     open_database,
     write_remedy,
@@ -29,6 +32,8 @@ _MOST_SLOTS = 1000  # workers of one run on one machine
 _WAIT_S = 0.2
 _TURN_S = 0.02
 _TURNS = 1500  # 30 s; a worker needs milliseconds
+_DAY_S = 86_400.0
+_OLD_DAYS = 30  # after which the answers that a worker left are removed
 _COLUMNS = "key, entry, is_response, body"
 
 _FORMAT = DatabaseFormat(
@@ -46,6 +51,8 @@ _FORMAT = DatabaseFormat(
 _KEEP = "INSERT OR REPLACE INTO answers VALUES (?1, ?2, ?3, ?4, checksum(?1, ?2, ?3, ?4))"
 _READ = f"SELECT {_COLUMNS}, verified(crc, {_COLUMNS}) FROM answers"  # noqa: S608  # constants
 
+_log = structlog.stdlib.get_logger()
+
 
 def default_journals() -> Path:
     """Return the folder of the journals, in the user's folder for state."""
@@ -62,6 +69,7 @@ class WorkerJournal:
     Args:
         folder: the folder of the journals of this machine; it is created if it does not exist.
         run: the name of the run.
+        wall_clock: returns the Unix time in seconds, by which other journals are old.
 
     Attributes:
         answers: the answers that were left behind.
@@ -70,7 +78,9 @@ class WorkerJournal:
         StorageError: the file cannot be used; the message says why.
     """
 
-    def __init__(self, folder: Path, run: str) -> None:
+    def __init__(
+        self, folder: Path, run: str, *, wall_clock: Callable[[], float] = time.time
+    ) -> None:
         digest = blake2b(run.encode(), digest_size=8).hexdigest()
         paths = [folder / f"{digest}-{slot}.sqlite3" for slot in range(_MOST_SLOTS)]
         with _only_one(folder):
@@ -80,6 +90,7 @@ class WorkerJournal:
                 for path in paths[paths.index(self.path) + 1 :]:
                     if path.exists():
                         self._take_over(path)
+                _remove_old(set(folder.glob("*-*.sqlite3")) - set(paths), wall_clock())
             except BaseException:
                 self._db.close()
                 raise
@@ -127,6 +138,32 @@ class WorkerJournal:
             self.keep(left, ())
         self.answers += left
         path.unlink()
+
+
+def _remove_old(paths: set[Path], now: float) -> None:
+    """Remove the journals of other runs that no process has, and that are empty or a month old.
+
+    Args:
+        paths: the journals.
+        now: the Unix time in seconds.
+    """
+    for path in paths:
+        with contextlib.suppress(OSError, StorageError):  # another program may have changed it
+            days = (now - path.stat().st_mtime) / _DAY_S
+            if days < 1:
+                continue
+            database = open_database(
+                path, _FORMAT, owner="one process", wait_s=_WAIT_S, create=False
+            )
+            with contextlib.closing(database):
+                answers = len(_read(database))
+            if not answers:
+                path.unlink()
+            elif days >= _OLD_DAYS:
+                path.unlink()
+                _log.warning(
+                    "old_journal_removed", path=str(path), answers=answers, days=round(days)
+                )
 
 
 @contextlib.contextmanager

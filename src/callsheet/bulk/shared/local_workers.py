@@ -35,6 +35,7 @@ _TERM_S = 5.0
 _MOST_STARTS = 5  # of one worker
 _AGAIN_S = 1.0
 _LINES = 5  # of what a worker has said last
+WORKS_ON = "Working on "  # begins the line that a worker prints once it has joined the run
 _SHORT_FOLDERS = ("/tmp",)  # noqa: S108  # the path of a socket has few bytes
 
 # Ends the server and removes its folder when stdin ends.
@@ -164,11 +165,14 @@ class LocalWorkers:
         self._count = count
         self._told = told
         self._processes: dict[int, trio.Process] = {}  # by number
-        self._is_over = False
-        self._ended = trio.Event()
+        self._joined: set[int] = set()  # numbers of those that have seen the run
+        self._over = trio.Event()  # no worker is started any more
 
     def __repr__(self) -> str:
-        return f"<LocalWorkers {len(self._processes)} of {self._count} run>"
+        return (
+            f"<LocalWorkers {len(self._processes)} of {self._count} run, "
+            f"{len(self._joined)} joined>"
+        )
 
     @property
     def pids(self) -> list[int]:
@@ -183,10 +187,10 @@ class LocalWorkers:
 
     async def _keep_one(self, number: int) -> None:
         for start in range(_MOST_STARTS):
-            if self._is_over:
+            if self._over.is_set():
                 return
             status, said = await self._run(number)
-            if self._is_over or status == 0:
+            if self._over.is_set() or status == 0:
                 return  # it has seen the end of the run
             reason = f" ({said[-1]})" if said else ""
             if status > 0 or start + 1 == _MOST_STARTS:  # it has said why, or was told to end
@@ -194,7 +198,8 @@ class LocalWorkers:
                 return
             self.restarts += 1
             self._told(f"Worker {number} has died{reason}; it is started again.")
-            await trio.sleep(_AGAIN_S * 2**start)
+            with trio.move_on_after(_AGAIN_S * 2**start):
+                await self._over.wait()
 
     async def _run(self, number: int) -> tuple[int, list[str]]:
         process = await trio.lowlevel.open_process(
@@ -207,15 +212,20 @@ class LocalWorkers:
         )
         self._processes[number] = process
         try:
+            if self._over.is_set():  # while the process was made
+                process.terminate()
             said: deque[str] = deque(maxlen=_LINES)
             if process.stderr is not None:
                 rest = b""
                 async for chunk in process.stderr:
                     *lines, rest = (rest + chunk).split(b"\n")
+                    if any(line.startswith(WORKS_ON.encode()) for line in lines):
+                        self._joined.add(number)
                     said.extend(line.decode(errors="replace") for line in lines if line.strip())
             return await process.wait(), list(said)
         finally:
             del self._processes[number]
+            self._joined.discard(number)
             if process.returncode is None:
                 process.kill()
                 with trio.CancelScope(shield=True):
@@ -225,15 +235,19 @@ class LocalWorkers:
                     await process.stdin.aclose()
 
     def run_has_ended(self) -> None:
-        """Start no worker again."""
-        self._is_over = True
+        """Start no worker again, and end those that have not joined the run: they have no rows."""
+        self._over.set()
+        self._terminate(set(self._processes) - self._joined)
 
     def drain(self) -> None:
         """Let all workers end after their calls in flight."""
-        self._is_over = True
-        for process in self._processes.values():
+        self._over.set()
+        self._terminate(set(self._processes))
+
+    def _terminate(self, numbers: set[int]) -> None:
+        for number in numbers:
             with contextlib.suppress(OSError):
-                process.terminate()
+                self._processes[number].terminate()
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ import trio
 from ...actors import ServerAway
 from .core import RunQueue
 from .queue import (
+    MOST_DELIVERIES,
     BeatReply,
     HoldReply,
     QueueAnswer,
@@ -97,12 +98,23 @@ class MemoryQueue:
 
     # ---------------------------------------------------------------- the holder
 
-    async def hold(self, holder: str, settings: bytes, *, lease_s: float) -> HoldReply:
+    async def hold(
+        self,
+        holder: str,
+        settings: bytes,
+        *,
+        lease_s: float,
+        most_deliveries: int = MOST_DELIVERIES,
+    ) -> HoldReply:
         """See `WorkQueue`."""
         self._run.epochs += 1
         fresh, lease_ms = f"epoch{self._run.epochs}", round(1000 * lease_s)
-        queue = self._run
-        return await self._do(lambda now: queue.queue.hold(now, holder, settings, lease_ms, fresh))
+        queue, most = self._run, most_deliveries
+        return await self._do(
+            lambda now: queue.queue.hold(
+                now, holder, settings, lease_ms, fresh, most_deliveries=most
+            )
+        )
 
     async def put(self, holder: str, rows: Sequence[QueuedRow]) -> bool:
         """See `WorkQueue`."""

@@ -107,6 +107,15 @@ class PendingRows(Generic[CallT]):
         row = self._rows.get(key)
         return row is not None and row.call is not None
 
+    def is_put(self, key: str) -> bool:
+        """Return whether a call waits for the answer to a row that may be in the queue.
+
+        Args:
+            key: the key of the row.
+        """
+        row = self._rows.get(key)
+        return row is not None and row.call is not None and row.is_put
+
     def add(self, row: QueuedRow, name: str, call: CallT) -> QueueAnswer | None:
         """Add a row; return its answer if that is here already.
 
@@ -298,6 +307,14 @@ class PendingRows(Generic[CallT]):
             if row.call is not None:
                 found.append(row.call)
         return found
+
+    def keep_back(self) -> list[CallT]:
+        """Forget the rows that were never put; return the calls that waited for them."""
+        kept = [(key, row) for key, row in self._rows.items() if not row.is_put]
+        for key, _ in kept:
+            del self._rows[key]
+            self._new.pop(key, None)
+        return [row.call for _, row in kept if row.call is not None]
 
     def abandon(self) -> list[CallT]:
         """Forget all rows without an answer; return the calls that waited for them."""

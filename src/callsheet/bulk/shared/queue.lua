@@ -2,7 +2,7 @@
 -- It does what core.py does, where the rules are; tests compare the two.
 --
 -- KEYS, all with the hash tag of the run:
---   card     hash    epoch, state, settings, holder and so on
+--   card     hash    epoch, state, settings, holder, most (deliveries of a row) and so on
 --   rows     stream  k, b: key and body of a row, until it is answered; group "workers"
 --   answers  stream  k, b, w, d: key, body, worker and deliveries, until it is stored
 --   keys     hash    key of a row: "r" and the id of its row, or "a", the id of its answer,
@@ -17,7 +17,7 @@ local card, rows, answers, keys = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local leases, reports, late = KEYS[5], KEYS[6], KEYS[7]
 local operation, keep_ms = ARGV[1], ARGV[3]
 local GROUP, BACK = 'workers', '-'
-local LEASE_MS, MOST_STEP_MS, MOST_DELIVERIES = 10000, 5000, 5
+local LEASE_MS, MOST_STEP_MS, MOST_DELIVERIES = 10000, 5000, 5  -- the last one by default
 
 local call = redis.call
 local epoch = call('HGET', card, 'epoch')  -- false: not known; '': forgotten
@@ -134,6 +134,7 @@ local function clear()
 end
 
 local function claim(other, worker, room, given)
+  local most = tonumber(call('HGET', card, 'most') or MOST_DELIVERIES)
   while #given < room do
     local found = pending_of(other, room - #given)
     if #found == 0 then
@@ -144,7 +145,7 @@ local function claim(other, worker, room, given)
       if other ~= BACK then
         call('SADD', late, entry_of(id) .. ' ' .. other)
       end
-      if deliveries >= MOST_DELIVERIES then
+      if deliveries >= most then
         local fields = call('XRANGE', rows, id, id)[1][2]
         call('HINCRBY', card, 'parked', 1)
         drop_row(id)
@@ -163,7 +164,7 @@ end
 
 local does = {}
 
--- holder, settings, lease in ms, epoch to begin
+-- holder, settings, lease in ms, epoch to begin, most deliveries of a row
 function does.hold(holder, settings, lease_ms, fresh)
   if not epoch or epoch == '' then
     clear()
@@ -178,7 +179,8 @@ function does.hold(holder, settings, lease_ms, fresh)
     return {0, known[1], epoch}
   end
   if known[1] ~= holder then
-    call('HSET', card, 'holder', holder, 'settings', settings, 'state', 'running')
+    call('HSET', card, 'holder', holder, 'settings', settings, 'state', 'running',
+      'most', ARGV[8])
     wake('rows')
   end
   call('HSET', card, 'until', whole(counted + lease_ms))
@@ -402,6 +404,9 @@ function does.answer(worker)
       local other, deliveries = pending(id)
       if other and other ~= BACK and other ~= worker then
         call('SADD', late, entry_of(id) .. ' ' .. other)
+        if not id_of(entry) then
+          deliveries = deliveries + 1  -- since the queue was lost both have it
+        end
       end
       call('SREM', late, mark)
       drop_row(id)

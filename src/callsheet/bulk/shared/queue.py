@@ -24,7 +24,8 @@ BEAT_S = 3.0
 """Seconds between two signs of life of a worker, and of a holder."""
 
 MOST_DELIVERIES = 5
-"""How many workers a row is given to, if each of them ends before it has answered."""
+"""How many workers a row is given to, if each of them ends before it has answered. The holder of a
+run with a budget lets it be 1, because each of them may have to be paid for."""
 
 
 @attrs.frozen
@@ -119,7 +120,7 @@ class QueueAnswer:
         key: the key of the row, which an earlier holder may have put.
         body: the encoded response or error; empty for a row that was parked.
         deliveries: how many times the row was given to a worker. Above 1, it may be paid for twice.
-        is_parked: whether the row was given up because `MOST_DELIVERIES` workers ended over it.
+        is_parked: whether the row was given up because the most workers ended over it.
     """
 
     entry: str
@@ -160,7 +161,7 @@ class RunCard:
         answered: how many answers the holder has not stored.
         taken_over: how many times a row went from a worker that ended to another one.
         answered_twice: how many answers came too late: another worker had answered the row.
-        parked: how many rows were given up because `MOST_DELIVERIES` workers ended over them.
+        parked: how many rows were given up because the most workers ended over them.
         workers: {worker: its latest report}; those whose lease has ended are left out.
     """
 
@@ -204,13 +205,22 @@ class WorkQueue(Protocol):
 
     # ---------------------------------------------------------------- the holder of OUTPUT
 
-    async def hold(self, holder: str, settings: bytes, *, lease_s: float) -> HoldReply:
+    async def hold(
+        self,
+        holder: str,
+        settings: bytes,
+        *,
+        lease_s: float,
+        most_deliveries: int = MOST_DELIVERIES,
+    ) -> HoldReply:
         """Become, or stay, the one process that writes OUTPUT. A new holder sets the run going.
 
         Args:
             holder: a name of the process, which no other one has.
             settings: see `RunCard`; a new holder writes them.
             lease_s: seconds after which another process may take over.
+            most_deliveries: how many workers may end over a row before it is given up; a new
+                holder decides.
         """
         ...
 

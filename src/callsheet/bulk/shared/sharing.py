@@ -87,9 +87,13 @@ def run_name(output: Path, owner: str) -> str:
         output: the path of OUTPUT.
         owner: the name that the run has in its store.
     """
+    return _name_begins(output) + blake2b(owner.encode(), digest_size=4).hexdigest()
+
+
+def _name_begins(output: Path) -> str:
+    """Return the first part of the name of a run, which its OUTPUT gives."""
     stem = _NOT_IN_NAMES.sub("-", output.stem)[:_MOST_OF_STEM].strip("-").lower()
-    digest = blake2b(owner.encode(), digest_size=4).hexdigest()
-    return f"{stem}-{digest}" if stem else digest
+    return f"{stem}-" if stem else ""
 
 
 def this_process() -> str:
@@ -98,11 +102,14 @@ def this_process() -> str:
 
 
 @contextmanager
-def naming_how_to_join(shared: SharedRun | None) -> Generator[None]:
+def naming_how_to_join(shared: SharedRun | None, output: Path) -> Generator[None]:
     """Name, in the error that another process writes OUTPUT, how this machine can work on the run.
+
+    The whole name of the run is in a file that the other process has locked.
 
     Args:
         shared: where the run is shared; None for a run of one process.
+        output: the path of OUTPUT.
 
     Raises:
         BulkRefused: another process writes OUTPUT.
@@ -113,24 +120,29 @@ def naming_how_to_join(shared: SharedRun | None) -> Generator[None]:
         if shared is None:
             raise
         remedy = f"let this process work on it: callsheet work {shared.place}"
+        if begins := _name_begins(output):
+            remedy += f" (if several runs are open there, it is {begins}...)"
         raise BulkRefused(error.reason, f"{remedy}; or give another OUTPUT") from None
 
 
 @asynccontextmanager
-async def open_holder(shared: SharedRun, name: str, settings: bytes) -> AsyncGenerator[RunHolder]:
+async def open_holder(
+    shared: SharedRun, name: str, settings: bytes, *, has_budget: bool = False
+) -> AsyncGenerator[RunHolder]:
     """Become the process that writes OUTPUT of a shared run, for the length of a block.
 
     Args:
         shared: where the run is shared.
         name: the name of the run.
         settings: how workers open their troupe.
+        has_budget: whether a budget holds for the calls of the run.
 
     Raises:
         BulkRefused: another process writes OUTPUT, or the server cannot be used.
     """
     queue = shared.queue(name)
     async with queue.open():
-        holder = RunHolder(queue, this_process(), settings)
+        holder = RunHolder(queue, this_process(), settings, has_budget=has_budget)
         try:
             other = await holder.begin(shared.told)
         except StorageError as error:

@@ -17,6 +17,7 @@ from ...actors import (
 )
 from ...runtime import open_collapsing_nursery
 from .queue import (
+    MOST_DELIVERIES,
     BeatReply,
     HoldReply,
     QueueAnswer,
@@ -94,10 +95,18 @@ class ValkeyQueue:
 
     # ---------------------------------------------------------------- the holder
 
-    async def hold(self, holder: str, settings: bytes, *, lease_s: float) -> HoldReply:
+    async def hold(
+        self,
+        holder: str,
+        settings: bytes,
+        *,
+        lease_s: float,
+        most_deliveries: int = MOST_DELIVERIES,
+    ) -> HoldReply:
         """See `WorkQueue`."""
         fresh = uuid4().hex[:12]
-        reply = await self._run("hold", holder, settings, round(1000 * lease_s), fresh)
+        lease_ms = round(1000 * lease_s)
+        reply = await self._run("hold", holder, settings, lease_ms, fresh, most_deliveries)
         is_held, who, epoch = cast("tuple[int, bytes, bytes]", reply)
         if epoch == fresh.encode():
             # Another key, which need not be in the same script: it only helps to find runs.

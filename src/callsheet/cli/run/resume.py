@@ -71,7 +71,7 @@ class ResumeCheck:
         if not Paths(self.output).store.exists():
             return None
         shared = self.settings.shared
-        with naming_how_to_join(shared), open_known(Paths(self.output).store) as known:
+        with naming_how_to_join(shared, self.output), open_known(Paths(self.output).store) as known:
             if not self._has_responses(known):
                 return None
             if state is not None and state.was.st_size >= _LARGE_BYTES:
@@ -103,7 +103,7 @@ class ResumeCheck:
             return
         retry_on = self.settings.retry_on
         shared = self.settings.shared
-        with naming_how_to_join(shared), open_known(Paths(self.output).store) as known:
+        with naming_how_to_join(shared, self.output), open_known(Paths(self.output).store) as known:
             if not self._has_responses(known):
                 return
             looked_at, again = rows.look(_LOOKED_AT, _PATIENCE_S), 0
