@@ -124,6 +124,7 @@ class LeaseDemand:
                 if any(amount > _ROUNDED * room[bucket] for bucket, amount in missing.items()):
                     if self._are_alike(missing, more, cost, number):
                         amounts = {bucket.name: amount for bucket, amount in missing.items()}
+                        first = amounts | first
                     return first, amounts, False
             if missing:
                 amounts = {bucket.name: amount for bucket, amount in missing.items()}
