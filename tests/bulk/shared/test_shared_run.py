@@ -12,6 +12,8 @@ from bulk_rows import MODEL, ids, ids_of, lines_of, row, rows
 from shared_runs import shared_stage, workers
 
 from callsheet.actors import (
+    CallContext,
+    Complete,
     LedgerPolicy,
     Price,
     PriceBook,
@@ -24,10 +26,11 @@ from callsheet.bulk import BulkRefused, BulkStopped
 from callsheet.bulk.errors import OutputInUse
 from callsheet.bulk.settings import Paths
 from callsheet.bulk.shared import sharing
+from callsheet.bulk.shared.holder import RunHolder
 from callsheet.bulk.shared.memory import MemoryQueue
 from callsheet.bulk.shared.queue import RowAnswer
 from callsheet.bulk.shared.sharing import SharedRun, naming_how_to_join
-from callsheet.bulk.shared.wire import CallEnd, encode_end
+from callsheet.bulk.shared.wire import CallEnd, decode_call, encode_end
 from callsheet.simulator.faults import Faults
 
 INSTRUCTION = (
@@ -233,6 +236,17 @@ async def test_what_is_in_hand_when_a_run_ends_at_once_is_there_for_the_next_one
         assert len(await shared.run(rows(30), output)) == 30
         assert len(sent) == 30
     assert sum(line["callsheet"]["maybe_billed"] for line in lines_of(output)) == 0
+
+
+def test_a_row_has_one_idempotency_key_however_often_it_comes_back():
+    holder = RunHolder(MemoryQueue(), "h", b"")
+    found = []
+    for key in ("abc", "abc.1", "abc.2", "other"):
+        holder.name_call("call", key)
+        made, _ = holder.row_of(Complete(row(1).request, CallContext("call", lane="run")))
+        assert made.key == key
+        found.append(decode_call(made.body)[0].idempotency_key)
+    assert found[0] == found[1] == found[2] != found[3]
 
 
 @pytest.mark.parametrize("is_last", [False, True])

@@ -206,7 +206,10 @@ class RunQueue:
         given: list[int] = []
         if self._state == "running":
             for other in self._without_lease(worker):
-                given += self._claim(other, count - len(given))
+                claimed = self._claim(other, count - len(given))
+                for entry in claimed:
+                    self._rows[entry].worker = worker
+                given += claimed
                 if other != _BACK and not any(self._of(other)):
                     del self._leases[other]
                     self._reports.pop(other, None)

@@ -292,7 +292,10 @@ class RunHolder:
             key += "+"
         if request.task == "chat" and not (request.packable or request.idempotency_key):
             # One for all workers that send the row in this run, if it is sent alone.
-            run_key = _digest(f"{context.lane}/{key}".encode())
+            # Also if it comes back because its worker has ended: that may have sent it.
+            first, _, rounds = key.partition(".")
+            sent_as = first if rounds.isdigit() else key
+            run_key = _digest(f"{context.lane}/{sent_as}".encode())
             request = attrs.evolve(request, idempotency_key=run_key)
         context = attrs.evolve(context, allowed=None)
         return QueuedRow(key, encode_call(request, context)), name
