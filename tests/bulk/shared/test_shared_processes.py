@@ -83,7 +83,7 @@ def names(rows):
 
 
 def test_two_processes_answer_each_row_once_over_a_server(tmp_path, stats):
-    with party(tmp_path, ROWS, scale="0.05") as it:
+    with party(tmp_path, ROWS, scale="0.2") as it:
         worker = it.work(1)
         assert "Waiting for a run" in worker.stderr.readline()
         run = it.run()
