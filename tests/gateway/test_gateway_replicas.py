@@ -90,9 +90,8 @@ async def test_replicas_share_the_own_limit_of_a_key(autojump_clock):
     assert statuses.count(429) == 20 - statuses.count(200)
 
 
-async def test_replicas_share_the_budget_of_a_key(autojump_clock, tmp_path):
-    policy = LedgerPolicy(path=tmp_path / "ledger.sqlite3")
-    async with replicas(MemoryStores(), ledger=policy) as (kits, keys):
+async def test_replicas_share_the_budget_of_a_key(autojump_clock):
+    async with replicas(MemoryStores(), ledger=LedgerPolicy()) as (kits, keys):
         issued = await keys.create(KeyTerms(name="team-a", budgets=("0.0004",)))
         await trio.sleep(1.5)
         answers = [
