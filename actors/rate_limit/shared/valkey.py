@@ -126,7 +126,7 @@ class ValkeyLimitStore:
 @cache
 def lease_script() -> ServerScript:
     """Return the script that answers a question."""
-    text = files(__package__).joinpath("lease.lua").read_text(encoding="utf-8")
+    text = files(__name__.rpartition(".")[0]).joinpath("lease.lua").read_text(encoding="utf-8")
     return ServerScript(text)
 
 
