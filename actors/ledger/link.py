@@ -118,7 +118,7 @@ class LedgerLink:
         """Report for the last time, if the store answers.
 
         Args:
-            is_last: whether nobody uses the ledger after this.
+            is_last: whether no other process uses the ledger now.
         """
         if not self.is_needed or self._error is not None:
             return

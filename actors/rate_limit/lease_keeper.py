@@ -271,7 +271,7 @@ class LeaseKeeper:
             self._uncorrected_since = inf
             return at
         if self.leased.processes <= 1 and not self._limiter.waiting:
-            return at  # nobody waits for it
+            return at  # no call waits for it
         self._uncorrected_since = min(self._uncorrected_since, now)
         return min(at, self._uncorrected_since + (_RETRY_S if is_large else _CORRECTED_S))
 

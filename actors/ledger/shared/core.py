@@ -109,7 +109,7 @@ class SharedBudgets:
             if ask.leaves:
                 self._leave(ask, owner)
         else:
-            opens_in_s = opens_in_s or REBUILD_S  # a late question: nobody waits for the answer
+            opens_in_s = opens_in_s or REBUILD_S  # a late question: no call waits for it
         return LedgerAnswer(
             epoch=self.epoch,
             opens_in_s=opens_in_s,

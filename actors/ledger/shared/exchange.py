@@ -66,7 +66,7 @@ class LedgerAsk:
         wants: what each attempt needs that waits for its verdict, in their order.
         watched: further cells whose totals are asked for.
         leaves: whether the process ends.
-        is_last: whether nobody uses the ledger after it, so that its uses can be summed up.
+        is_last: whether no process uses the ledger after it, so that its uses are summed up.
     """
 
     process: str

@@ -127,7 +127,7 @@ class BudgetShare:
         Args:
             watched: further cells whose totals are needed.
             leaves: whether the process ends.
-            is_last: whether nobody uses the ledger after it.
+            is_last: whether no process uses the ledger after it.
         """
         self._number += 1
         wants = [needs for found in self._wants.values() for needs in found.values()]

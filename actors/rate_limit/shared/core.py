@@ -7,7 +7,7 @@ same operations in the same order.
   all processes together use at most depth + rate (t + `UNUSED_S`) of a limit.
 - A process with the part p of a scope leases at most p max(rate W, what is there / 2) of each limit
   at a time, but enough for its first call. The window W is 0.2 s, and up to 2 s where a process
-  needs that for one call. It has at most twice p W in line; so nobody is fast by asking often.
+  needs that for one call. It has at most twice p W in line; so asking often gains nothing.
 - p is the part of W that is filled by its lanes, each by its part of the lane: see `division`.
 - A process that has not asked for 10 s is dead: its demand and its places are free. What it leased
   stays used.

@@ -314,7 +314,7 @@ class WorkQueue(Protocol):
         ...
 
     async def answer(self, worker: str, answers: Sequence[RowAnswer]) -> Sequence[str] | None:
-        """Hand in answers. The first answer of a row is its answer, whoever has the row.
+        """Hand in answers. The first answer of a row counts, also if another worker has the row.
 
         That of a row of an earlier epoch is kept all the same: it was paid for besides.
 
