@@ -9,7 +9,7 @@ import attrs
 from .leased_bucket import LeasedBucket
 from .limits import Rate
 from .scope import LimitScope
-from .shared import Correction, LimitAsk, LimitGrant, SharedRate
+from .shared import UNUSED_S, Correction, LimitAsk, LimitGrant, SharedRate
 
 _MOST_BUCKETS = 1024  # beyond it, those of which nothing is leased or to be reported are forgotten
 
@@ -138,6 +138,10 @@ class LeasedLimits:
     ) -> LeasedBucket:
         """Return the bucket of a limit, with what is leased of it.
 
+        The processes together keep to the depth, although each may use a lease `UNUSED_S` late: the
+        provider's bucket may be full meanwhile, while the store counts on its refill. So the store
+        has a smaller depth: by as much, but at least half of it.
+
         Args:
             scope: the name of the scope, with that of the member.
             limit: the limit, as it is set.
@@ -145,6 +149,7 @@ class LeasedLimits:
             depth: how much it holds.
             now: the current time, in seconds.
         """
+        depth = max(depth / 2, depth - UNUSED_S * rate)
         name = f"{scope} {limit.dimension}/{limit.per_s:g}".lstrip()
         found = self._buckets.get(name)
         if found is None:

@@ -14,6 +14,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import islice
+from math import inf
 from typing import Any
 
 import attrs
@@ -22,6 +24,7 @@ import trio
 
 from callsheet import Endpoint, Limits, Request, TroupeSettings, insert, open_troupe
 from callsheet.actors import Complete, Lane, Response, Stream, Troupe, Usage
+from callsheet.actors.rate_limit.leased_bucket import LeasedBucket
 from callsheet.runtime import Actor, ReplySlot, defers, handles
 
 __all__ = ["Load", "Sent"]
@@ -64,12 +67,15 @@ class Sent:
         instants: when each call was sent, in seconds of the monotonic clock.
         lanes: the lane of each.
         waited: seconds from the submission of each until it was sent, if calls were paced.
+        beyond: seconds from the instant that the store gave to a call until its turn; from the
+            arrival of the store's answer, if that was later.
         cpu_s: CPU seconds of the process from the first instant to the last.
     """
 
     instants: list[float]
     lanes: list[str]
     waited: list[float]
+    beyond: list[float]
     cpu_s: float
 
 
@@ -98,7 +104,8 @@ async def run(load: Load) -> None:
     Args:
         load: what it sends.
     """
-    sent = Sent([], [], [], 0.0)
+    sent = Sent([], [], [], [], 0.0)
+    _note_instants(sent.beyond)
     lanes = {name: Lane(weight=weight) for name, weight in load.weights.items()}
     settings = TroupeSettings(
         endpoint=Endpoint("http://127.0.0.1:9/v1", "sk-benchmark"),
@@ -120,6 +127,20 @@ async def run(load: Load) -> None:
                 await _pace(troupe, load, sent)
         found = attrs.evolve(sent, cpu_s=time.process_time() - cpu)
         print(json.dumps(attrs.asdict(found)), flush=True)
+
+
+def _note_instants(beyond: list[float]) -> None:
+    """Note, whenever a call is admitted by a lease, how long after its instant that is."""
+    take = LeasedBucket.take
+
+    def noting(self: LeasedBucket, amount: float, now: float) -> None:
+        instant = self.ready_at(amount, -inf)
+        if instant < inf:
+            arrived = max(curve.since for curve in islice(self._curves, 2))  # it takes 2 at most
+            beyond.append(now - max(instant, arrived))
+        take(self, amount, now)
+
+    LeasedBucket.take = noting  # type: ignore[method-assign]  # of this process only
 
 
 async def _saturate(troupe: Troupe, load: Load) -> None:

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from callsheet.actors.rate_limit import LeasedBucket
 from callsheet.actors.rate_limit.bucket import Bucket
+from callsheet.actors.rate_limit.leased_limits import LeasedLimits
+from callsheet.actors.rate_limit.limits import Rate
 from callsheet.actors.rate_limit.shared import UNUSED_S
+from callsheet.actors.rate_limit.shared.shared_bucket import SharedBucket
 
 RATE, DEPTH = 10.0, 9.0
 
@@ -155,3 +158,32 @@ def test_no_more_is_used_than_leased_and_reported_and_never_before_its_time(step
         assert bucket.owed <= 1e-6
         assert taken + returned + bucket.leased(now) <= leased + 1e-6
         assert bucket.leased(now) <= max(0.0, exact.used(now) + UNUSED_S * RATE) + 1e-6
+
+
+@given(
+    rate=st.floats(4.0, 200.0),
+    burst_s=st.floats(0.5, 5.0),
+    gaps=st.lists(st.floats(0.0, 0.5), max_size=30),
+    late=st.lists(st.floats(0.0, UNUSED_S), min_size=31, max_size=31),
+)
+def test_leases_that_are_used_late_keep_to_the_limit_of_the_provider(rate, burst_s, gaps, late):
+    depth = rate * burst_s
+    own = LeasedLimits("a").bucket("", Rate("requests", 60 * rate), rate, depth, 0.0)
+    shared = SharedBucket(own.rate, own.depth, 0.0, 0.0)
+    now, sent = 0.0, []
+    for gap, later in zip([0.0, *gaps], late, strict=False):
+        now += gap
+        at_once = shared.lease("a", 1.0, 1.0, now)
+        turn = now + max(0.0, min(1.0, shared.depth) - at_once) / rate
+        sent.append(turn + later)
+    sent.sort()
+    provider, refused = Bucket(rate, depth, sent[0]), 0
+    for at in sent:
+        refused += provider.ready_at(1.0, at) > at + 1e-6
+        provider.take(1.0, at)
+    assert not refused
+
+
+def test_at_least_half_of_the_depth_is_shared():
+    own = LeasedLimits("a").bucket("", Rate("requests", 60.0), 1.0, 0.1, 0.0)
+    assert own.depth == 0.05
