@@ -412,12 +412,12 @@ def test_memory_does_not_grow_over_restarts(log):
         found = []
         async with open_runtime(restarts=NO_LIMIT) as runtime:
             ref = await runtime.spawn("a", Program)
-            for number in range(400):
+            for number in range(200):
                 await ref.tell(Fail(KeyError("bug")))
                 await ref.ask(Add(1))
                 log.clear()
                 await trio.sleep(10)  # Trio keeps a cancel scope until its deadline
-                if number % 100 == 99:
+                if number % 50 == 49:
                     gc.collect()
                     found.append(len(gc.get_objects()))
         return found

@@ -29,7 +29,7 @@ callers = st.lists(
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *MORE_KINDS])
-@settings(max_examples=settings.default.max_examples // 3)  # one is a storm of seconds
+@settings(max_examples=settings.default.max_examples // 6)  # one is a storm of seconds
 @given(
     callers=callers,
     finals=st.lists(

@@ -183,7 +183,13 @@ def test_what_the_user_set_is_not_lowered_by_a_guess(kind, limit, period_s, spel
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("kind", [RefillingLimit, WindowLimit])
-@pytest.mark.parametrize("pauses", [True, False], ids=["retry-after", "a second"])
+@pytest.mark.parametrize(
+    "pauses",
+    [
+        pytest.param(True, id="retry-after"),
+        pytest.param(False, id="a second", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     ("limit", "period_s"),
     [pytest.param(20, 1.0, marks=MANY_CALLS), (20, 2.0), (100, 10.0), (60, 60.0), (20, 60.0)],
