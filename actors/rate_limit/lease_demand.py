@@ -12,6 +12,7 @@ from .core import Limiter
 from .lane_queue import LaneQueue, Waiting
 from .lanes import FairQueue
 from .leased_bucket import LeasedBucket
+from .leased_limits import LeasedLimits, MemberLimits
 from .limits import Cost, QueuedCall
 from .pool import Limiting, PoolLimiter
 from .scope import LimitScope
@@ -201,6 +202,22 @@ def demands_of(limiter: Limiting[Waiting], now: float) -> list[LeaseDemand]:
     if isinstance(limiter, PoolLimiter):
         return _of_pool(limiter, now)
     return list(_of_endpoint(limiter, now).values())
+
+
+def members_of(
+    leased: LeasedLimits, limiter: Limiting[Waiting]
+) -> Iterator[tuple[MemberLimits, Limiter[Waiting]]]:
+    """Yield the limiter of each endpoint, with the names of its scopes in the store.
+
+    Args:
+        leased: what this process has leased.
+        limiter: the limiter of one endpoint, or of a pool.
+    """
+    if isinstance(limiter, PoolLimiter):
+        for name, member in limiter.members.items():
+            yield MemberLimits(leased, name), member
+    else:
+        yield MemberLimits(leased), limiter
 
 
 def group_of(scope: LimitScope) -> str:
