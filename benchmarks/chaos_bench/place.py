@@ -182,8 +182,8 @@ class Place:
                 os.kill(process.pid, signal.SIGCONT)
             process.kill()
             process.wait()
-        self.provider.kill()
-        self.provider.wait()
+        with self.provider:  # closes its pipes, and waits for it
+            self.provider.kill()
         self.server.close()
         if self._is_mounted:
             _unmount(self.disk)
