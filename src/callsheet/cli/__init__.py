@@ -4,32 +4,70 @@ Exit status: 0 on success, 1 if a run failed, 2 for wrong usage or a run that ca
 after Ctrl-C. `entry` runs the command line as a process.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
 from .._version import __version__
 from ..interrupts import INTERRUPTED
+from .sections import HelpfulGroup
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["INTERRUPTED", "main"]
 
-_COMMANDS = (
-    *("compose", "run", "export", "costs", "prices", "compare", "simulate", "top"),
-    *("work", "serve", "keys"),
-)
+# Each command is a module, which is imported when the command is used: each needs libraries of its
+# own. So that `--help` and completion import none, their summaries are here.
+_COMMANDS: Mapping[str, Mapping[str, str]] = {
+    "Make calls": {
+        "compose": "Write a blog post about each topic.",
+        "run": "Send every request of a file, and write the responses to a file.",
+        "export": "Write the results of a run as a table.",
+        "work": "Work on a run that another process shares.",
+    },
+    "Serve": {
+        "serve": "Serve the providers' APIs to others, who wait their fair turns.",
+        "keys": "Create, list and revoke the keys of a gateway.",
+        "simulate": "Serve the built-in provider on a local port.",
+    },
+    "Look": {
+        "top": "Look into a running program.",
+        "costs": "Show what calls have cost.",
+        "prices": "Show the prices of models.",
+        "compare": "Measure Callsheet against three usual ways of making calls.",
+    },
+}
+_SUMMARIES = {name: text for section in _COMMANDS.values() for name, text in section.items()}
 
 
-class _Commands(click.Group):
-    """Commands that are imported when they are used, because each needs libraries of its own."""
+class _Commands(HelpfulGroup):
+    """The commands of `callsheet`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        return list(_COMMANDS)
+        return list(_SUMMARIES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in _SUMMARIES:
             return None
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
         return command
+
+    def summaries(self, ctx: click.Context) -> Mapping[str, Mapping[str, str]]:  # noqa: ARG002  # of groups
+        return _COMMANDS
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Complete the names of commands without importing them, and the options."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415  # rarely used
+
+        names = [
+            CompletionItem(name, help=summary)
+            for name, summary in _SUMMARIES.items()
+            if name.startswith(incomplete)
+        ]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command. Ctrl-C before the command handles it itself ends the process quietly."""
@@ -48,11 +86,9 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="""\b
-Example:
-  callsheet compose "Why backpressure matters" --provider builtin
-
-'callsheet COMMAND --help' describes a command and its options.""",
+    examples=('compose "Why backpressure matters" --provider builtin',),
+    epilog="'callsheet COMMAND --help' describes a command and its options.",
+    page="docs/command-line.md",
 )
 @click.version_option(__version__, prog_name="callsheet")
 def main() -> None:

@@ -31,6 +31,7 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 @click.command(
     cls=ConfiguredCommand,
     short_help="Show what calls have cost.",
+    page="docs/costs.md",
     examples=("costs --by day --since 2026-11-01",),
 )
 @option(

@@ -16,6 +16,7 @@ _REFUSED = 2
 @click.command(
     cls=SectionedCommand,
     short_help="Write the results of a run as a table.",
+    page="docs/bulk.md",
     examples=(
         "export labels.csv labels.xlsx",
         "export answers.jsonl.callsheet answers.parquet",

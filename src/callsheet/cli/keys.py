@@ -34,7 +34,7 @@ from ..gateway.keys import (
 from ..gateway.keys.report import key_json, keys_table, moment
 from ..wording import printable
 from .parameters import ABOVE_ZERO
-from .sections import SectionedCommand, SectionedGroup, option
+from .sections import HelpfulGroup, SectionedCommand, option
 
 _REFUSED = 2
 _SPAN = re.compile(r"([0-9]{1,6})\s*([smhdw])|0")
@@ -140,8 +140,9 @@ json_option: Callable[[Callable[..., object]], Callable[..., object]] = option(
 
 
 @click.group(
-    cls=SectionedGroup,
+    cls=HelpfulGroup,
     short_help="Create, list and revoke the keys of a gateway.",
+    page="docs/gateway.md",
     examples=("keys create team-a --weight 2 --budget 25/day", "keys list", "keys revoke team-a"),
 )
 def keys() -> None:
@@ -154,6 +155,7 @@ def keys() -> None:
 @keys.command(
     cls=SectionedCommand,
     short_help="Create a key, and print it.",
+    page="docs/gateway.md",
     examples=(
         'keys create team-a --weight 2 --budget 25/day --models "gpt-5*"',
         "keys create team-a --replace",
@@ -192,7 +194,7 @@ def keys() -> None:
     "--budget",
     "budgets",
     section="Limits",
-    metavar="USD[/PERIOD]",
+    metavar="USD/PERIOD",
     multiple=True,
     help="What may be spent: 25/day, 100/month, or 500 in total; may be repeated.",
 )
@@ -313,6 +315,7 @@ def create(
     "list",
     cls=SectionedCommand,
     short_help="List the keys.",
+    page="docs/gateway.md",
     examples=("keys list", "keys list --all --json"),
 )
 @option(
@@ -352,6 +355,7 @@ def list_keys(
 @keys.command(
     cls=SectionedCommand,
     short_help="Revoke keys.",
+    page="docs/gateway.md",
     examples=("keys revoke team-a", "keys revoke k_3f9a1c0b77de"),
 )
 @click.argument("which", nargs=-1, required=True, metavar="NAME|ID...")

@@ -30,6 +30,7 @@ _REFUSED = 2
 @click.command(
     cls=ConfiguredCommand,
     short_help="Show the prices of models.",
+    page="docs/costs.md",
     examples=("prices gpt-5.6-sol", "prices --provider groq --format csv"),
 )
 @click.argument("model", required=False, default="")

@@ -1,5 +1,7 @@
-"""Help in sections: options under titles, then examples."""
+"""Help in sections: options under titles, then examples and the page of the documentation."""
 
+from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -8,6 +10,7 @@ import click
 from ..interrupts import raise_on_interrupt
 
 _LAST = "Other"  # the title of the last section
+_ALIKE = 0.7  # how much a name must resemble one that is known to be taken for a mistake
 
 
 class SectionedOption(click.Option):
@@ -24,34 +27,64 @@ class SectionedOption(click.Option):
         self.section = section
 
 
-class SectionedCommand(click.Command):
-    """A command whose `--help` lists options by section, then examples.
+class HelpfulCommand(click.Command):
+    """A command whose `--help` lists options by section, examples and a page of documentation.
 
     Args:
         examples: command lines, without the name of the program.
+        page: the page of the documentation that describes the command, such as "docs/bulk.md".
         args: what `click.Command` takes.
         attributes: what `click.Command` takes.
     """
 
-    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **attributes: Any) -> None:  # noqa: ANN401  # click's
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401  # click's
+        examples: tuple[str, ...] = (),
+        page: str = "",
+        **attributes: Any,  # noqa: ANN401  # click's
+    ) -> None:
         super().__init__(*args, **attributes)
         self.examples = examples
+        self.page = page
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments. An error about an unknown option suggests no hidden option."""
+        """Parse the arguments. An error about an unknown option suggests those that are alike."""
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            hidden = {
+            shown = [
                 name
-                for each in self.params
-                if isinstance(each, click.Option) and each.hidden
-                for name in each.opts
-            }
-            shown = [one for one in error.possibilities or () if one not in hidden]
+                for each in self.get_params(ctx)
+                if isinstance(each, click.Option) and not each.hidden
+                for name in (*each.opts, *each.secondary_opts)
+            ]
+            alike = get_close_matches(error.option_name, shown, n=2, cutoff=_ALIKE)
             raise click.NoSuchOption(
-                error.option_name, possibilities=shown, ctx=error.ctx
+                error.option_name, possibilities=alike, ctx=error.ctx
             ) from None
+
+    def get_help(self, ctx: click.Context) -> str:
+        """Return the page of `--help`."""
+        from .help_page import HelpContents, draw_help  # noqa: PLC0415  # takes long to load
+
+        sections: dict[str, list[click.Option]] = {}
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option) and not parameter.hidden:
+                title = getattr(parameter, "section", _LAST)  # --help has none
+                sections.setdefault(title, []).append(parameter)
+        if _LAST in sections:  # the others are in the order of their first options
+            sections[_LAST] = sections.pop(_LAST)
+        contents = HelpContents(sections, self.summaries(ctx), self.examples, self.page)
+        return draw_help(self, ctx, contents)
+
+    def summaries(self, ctx: click.Context) -> Mapping[str, Mapping[str, str]]:  # noqa: ARG002  # of groups
+        """Return the summaries of the commands of a group, by section and name."""
+        return {}
+
+
+class SectionedCommand(HelpfulCommand):
+    """A command that does something, and can clean up after Ctrl-C."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command, which can clean up after Ctrl-C."""
@@ -59,33 +92,28 @@ class SectionedCommand(click.Command):
         result: object = super().invoke(ctx)
         return result
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options by section. Sections are in the order of their first options."""
-        sections: dict[str, list[tuple[str, str]]] = {}  # {title: [(names, help)]}
-        for parameter in self.get_params(ctx):
-            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
-                title = getattr(parameter, "section", _LAST)  # --help has none
-                sections.setdefault(title, []).append(record)
-        for title in sorted(sections, key=lambda title: title == _LAST):
-            with formatter.section(title):
-                formatter.write_dl(sections[title])
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples, then the epilog."""
-        if self.examples:
-            with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
-                for example in self.examples:
-                    formatter.write(f"{'':{formatter.current_indent}}callsheet {example}\n")
-        super().format_epilog(ctx, formatter)
+class HelpfulGroup(HelpfulCommand, click.Group):
+    """A command with commands of its own, which `--help` lists before the options."""
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of a name. An error about an unknown name suggests one that is alike."""
+        name = args[0]
+        names = self.list_commands(ctx)
+        if name not in names and not name.startswith("-") and not ctx.resilient_parsing:
+            alike = get_close_matches(name, names, n=1, cutoff=_ALIKE)
+            hint = f"Did you mean '{alike[0]}'?" if alike else f"Choose one of {', '.join(names)}."
+            ctx.fail(f"No such command '{name}'. {hint}")
+        return super().resolve_command(ctx, args)
 
-class SectionedGroup(SectionedCommand, click.Group):
-    """A command with commands of its own, which `--help` lists after the options."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options by section, then the commands."""
-        super().format_options(ctx, formatter)
-        self.format_commands(ctx, formatter)
+    def summaries(self, ctx: click.Context) -> Mapping[str, Mapping[str, str]]:
+        """Return the summaries of the commands, by section and name."""
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        return {
+            "Commands": {name: each.short_help or "" for name, each in found if each is not None}
+        }
 
 
 option = partial(click.option, cls=SectionedOption)

@@ -106,6 +106,7 @@ class ServedFile:
 @click.command(
     cls=SectionedCommand,
     short_help="Serve the providers' APIs to others, who wait their fair turns.",
+    page="docs/gateway.md",
     examples=(
         "serve --provider builtin",
         "serve callsheet.toml --check",

@@ -52,6 +52,7 @@ _share = FiniteRange(0, 1)
 @click.command(
     cls=SectionedCommand,
     short_help="Serve the built-in provider on a local port.",
+    page="docs/simulator.md",
     examples=("simulate --port 8080 --rpm 600 --faults 429=0.05,500=0.02",),
     epilog="The request header x-callsheet-fault selects the fault of one request, such as "
     "'x-callsheet-fault: 500' or '429; retry-after=2'. GET /callsheet/stats returns the counts; "

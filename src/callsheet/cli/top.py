@@ -25,6 +25,7 @@ T = TypeVar("T")
 @click.command(
     cls=ConfiguredCommand,
     short_help="Look into a running program.",
+    page="docs/top.md",
     examples=(
         "top /run/user/1000/service.sock",
         "top service.sock --json",
@@ -32,7 +33,7 @@ T = TypeVar("T")
         "top valkey://host:6379",
     ),
 )
-@click.argument("inspect", metavar="[PATH]", required=False)
+@click.argument("inspect", metavar="[PATH]", required=False, type=click.Path(readable=False))
 @option(
     "--admin-key-env",
     "admin_key_env",

@@ -84,6 +84,7 @@ class WorkOrder:
 @click.command(
     cls=SectionedCommand,
     short_help="Work on a run that another process shares.",
+    page="docs/scale.md",
     examples=(
         "work valkey://queue.internal:6379",
         "work valkey://queue.internal:6379 responses-1f2e3d4c --max-concurrency 50",

@@ -47,6 +47,7 @@ __all__ = ["compose"]
 @click.command(
     cls=ConfiguredCommand,
     short_help="Write a blog post about each topic.",
+    page="docs/recipes.md",
     examples=(
         'compose "Why backpressure matters" --provider builtin',
         'compose "Tea" "Coffee" --provider openai --output posts/',

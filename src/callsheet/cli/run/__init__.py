@@ -106,12 +106,13 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
 @click.command(
     cls=JsonCommand,
     short_help="Send every request of a file, and write the responses to a file.",
+    page="docs/bulk.md",
     examples=(
         "run requests.jsonl responses.jsonl --provider openai --max-cost 25",
         "run reviews.csv labels.csv --template '{{ text }}' --schema 'label: good|bad'",
     ),
 )
-@click.argument("source", metavar="INPUT")
+@click.argument("source", metavar="INPUT", type=click.Path(readable=False, allow_dash=True))
 @click.argument("output", metavar="OUTPUT", type=click.Path(readable=False, path_type=Path))
 @provider_options
 @option(
