@@ -91,5 +91,6 @@ def test_the_list_of_faults_fits_into_80_columns():
     result = CliRunner().invoke(main, ["simulate", "--help"], env={"COLUMNS": "80"})
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    first = lines.index("Faults:", lines.index("Faults:") + 1) + 1  # the options have that title, too
+    # The options have that title, too.
+    first = lines.index("Faults:", lines.index("Faults:") + 1) + 1
     assert lines.index("", first) - first == len(FAULT_KINDS)
