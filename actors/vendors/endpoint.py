@@ -372,7 +372,7 @@ class Endpoint:
         return self._secrets.held_back(text)
 
     def scrub(self, text: str) -> str:
-        """Return a text with "***" for every key that was sent, and every other secret (L8).
+        """Return a text with ``***`` for every key that was sent, and every other secret (L8).
 
         Args:
             text: a text that may quote a key, such as a provider's error.

@@ -68,7 +68,7 @@ class PriceBook:
 
     A name in the table is the vendor's name of the model, such as "my-model". It may have the name
     of a vendor and a colon in front, such as "groq:llama-3.1-8b-instant", and is the price at that
-    vendor only then. A "*" after its last hyphen stands for any date: "claude-opus-4-5-*".
+    vendor only then. A ``*`` after its last hyphen stands for any date: ``claude-opus-4-5-*``.
 
     Args:
         models: the prices of each model, by name.

@@ -39,6 +39,8 @@ T = TypeVar("T")
 class Actor(Generic[M_contra]):
     """Base class of actors: objects whose state is used by their own handlers only.
 
+    For example::
+
         class Greeter(Actor):
             def __init__(self, greeting: str) -> None:
                 self.greeting = greeting

@@ -36,7 +36,7 @@ class Message(Generic[R_co]):
     """Base class of messages; the type argument is the type of the reply.
 
     Subclasses are frozen attrs classes, so that several actors can read a message, and it can be
-    delivered again after a restart, without any of them having changed it:
+    delivered again after a restart, without any of them having changed it::
 
         @attrs.frozen
         class Greet(Message[str]):

@@ -1,0 +1,181 @@
+"""Directives of the reference, whose tables are made from the code: settings, metrics, events.
+
+A field that a class gets later is in the table of the next build.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from types import NoneType, UnionType
+from typing import ClassVar, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+import attrs
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.typing import ExtensionMetadata
+
+from callsheet.actors import CallEvent
+from callsheet.config.settings import SECTIONS
+from callsheet.config.tables import settable_fields
+from callsheet.metrics.families import FAMILIES
+
+_ARGUMENT = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
+
+
+def notes_of(kind: type[object]) -> dict[str, str]:
+    """Return what the docstring of a class says of each argument, in one line each."""
+    text = inspect.cleandoc(kind.__doc__ or "")
+    _, _, arguments = text.partition("\nArgs:\n")
+    arguments = re.split(r"\n\w+:\n", arguments)[0]
+    return {name: " ".join(note.split()) for name, note in _ARGUMENT.findall(arguments)}
+
+
+def kind_of(hint: object) -> str:
+    """Return the values that an annotation allows, as the author of a TOML file needs them."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(kind_of(one) for one in arguments if one is not NoneType)
+    if origin is Literal:
+        return ", ".join(f'`"{one}"`' for one in arguments)
+    if origin is tuple:
+        return f"array: {kind_of(arguments[0])}"
+    if origin is not None:
+        return f"table: {kind_of(arguments[1])}"
+    names = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
+    if isinstance(hint, type) and attrs.has(hint):
+        return f"table (`{hint.__name__}`)"
+    return names.get(cast("type", hint), getattr(hint, "__name__", str(hint)).lower())
+
+
+def default_of(field: "attrs.Attribute[object]") -> str:
+    """Return the default of a field as a file would spell it; "" for none, or for a computed one."""
+    value = field.default
+    if value is attrs.NOTHING:
+        return "required"
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, int | float):
+        return f"`{value:g}`"
+    return f'`"{value}"`' if isinstance(value, str) and value else ""
+
+
+def classes_of(hint: object) -> Iterable[type[object]]:
+    """Yield the attrs classes that an annotation names."""
+    if isinstance(hint, type) and attrs.has(hint):
+        yield hint
+    for one in get_args(hint):
+        yield from classes_of(one)
+
+
+class _Table(SphinxDirective):
+    """A directive whose content is Markdown."""
+
+    has_content: ClassVar[bool] = False
+
+    def lines(self) -> Iterable[str]:
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        lines = StringList(list(self.lines()), source=self.get_source_info()[0])
+        section = nodes.section()
+        section.document = self.state.document
+        self.state.nested_parse(lines, 0, section)
+        return list(section.children)
+
+
+class SettingsTables(_Table):
+    """The sections of a settings file, each with its fields."""
+
+    def lines(self) -> Iterable[str]:
+        shown = set[type[object]]()
+        for name, hint in SECTIONS.items():
+            classes = list(classes_of(hint))
+            if not classes:
+                continue
+            yield f"**`[{name}]`**"
+            yield ""
+            for kind in classes:
+                yield from self._fields(kind)
+                shown.add(kind)
+                for inner in self._inner(kind, shown):
+                    shown.add(inner)
+                    yield f"Each table of `{inner.__name__}` has:"
+                    yield ""
+                    yield from self._fields(inner)
+        yield "**Single settings**"
+        yield ""
+        yield "| setting | values |"
+        yield "| --- | --- |"
+        for name, hint in SECTIONS.items():
+            if not list(classes_of(hint)):
+                yield f"| `{name}` | {kind_of(hint)} |"
+        yield ""
+
+    def _inner(self, kind: type[object], shown: set[type[object]]) -> list[type[object]]:
+        found = dict[type[object], None]()
+        for hint in settable_fields(kind).values():
+            found.update(dict.fromkeys(classes_of(hint)))
+        return [one for one in found if one not in shown]
+
+    def _fields(self, kind: type[object]) -> Iterable[str]:
+        notes = notes_of(kind)
+        fields = attrs.fields_dict(cast("type[attrs.AttrsInstance]", kind))
+        yield "| field | values | default | meaning |"
+        yield "| --- | --- | --- | --- |"
+        for name, hint in settable_fields(kind).items():
+            note = notes.get(name, "").replace("|", "\\|").replace("``", "`")
+            default = default_of(fields[name])
+            yield f"| `{name}` | {kind_of(hint)} | {default} | {note} |"
+        yield ""
+
+
+class MetricTable(_Table):
+    """Every metric that Prometheus scrapes."""
+
+    def lines(self) -> Iterable[str]:
+        yield "| metric | kind | labels | meaning |"
+        yield "| --- | --- | --- | --- |"
+        for one in FAMILIES.values():
+            labels = ", ".join(f"`{label}`" for label in one.labels)
+            yield f"| `{one.exported_name}` | {one.kind} | {labels} | {one.help} |"
+        yield ""
+
+
+class EventTable(_Table):
+    """The fields of the event of a call."""
+
+    def lines(self) -> Iterable[str]:
+        notes, hints = notes_of(CallEvent), get_type_hints(CallEvent)
+        yield "| field | type | meaning |"
+        yield "| --- | --- | --- |"
+        for name, note in notes.items():
+            hint = inspect.formatannotation(hints[name]).replace("|", "\\|")
+            yield f"| `{name}` | `{hint}` | {note.replace('|', chr(92) + '|')} |"
+        yield ""
+
+
+_ELSEWHERE = {"](../deploy/README.md": "](reference/deploy.md", "](../README.md": "](index.md"}
+
+
+def lead_inside(_: Sphinx, page: str, source: list[str]) -> None:
+    """Let links to pages outside the folder lead to their copies on the site."""
+    if "/" not in page:
+        for link, inside in _ELSEWHERE.items():
+            source[0] = source[0].replace(link, inside)
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Register the directives with Sphinx."""
+    directives: Mapping[str, type[_Table]] = {
+        "settings-tables": SettingsTables,
+        "event-table": EventTable,
+        "metric-table": MetricTable,
+    }
+    for name, directive in directives.items():
+        app.add_directive(name, directive)
+    app.connect("source-read", lead_inside)
+    return {"parallel_read_safe": True}
