@@ -563,6 +563,8 @@ class SharedRunActor(Actor[Complete | Stream]):
             slot.fail(CallFailed(str(error), billed="maybe"))
             return
         if isinstance(outcome, Response):
+            if not outcome.http_requests:  # its worker sent another row's request for both
+                self._holder.refund(slot)
             if again:
                 outcome = attrs.evolve(
                     outcome,
