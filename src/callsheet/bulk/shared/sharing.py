@@ -2,9 +2,11 @@
 
 import os
 import re
+import secrets
 import socket
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -97,8 +99,14 @@ def _name_begins(output: Path) -> str:
 
 
 def this_process() -> str:
-    """Return a name of this process, which no other one has at the same time."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """Return a name of this process, which no other one has, or has had."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_token()}"
+
+
+@cache
+def _token() -> str:
+    """Return what tells a process from an earlier one with its pid, which is 1 in a container."""
+    return secrets.token_hex(4)  # unique, whatever the seed is
 
 
 @contextmanager
