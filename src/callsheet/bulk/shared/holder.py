@@ -25,6 +25,7 @@ from ...actors import (
     CallFailed,
     Complete,
     ConnectionFailed,
+    CostBound,
     Response,
     StorageError,
     Stream,
@@ -34,6 +35,7 @@ from ...actors import (
 from ...runtime import Actor, AskFailed, Ref, ReplySlot, Verdict, defers
 from ..errors import RUN_AGAIN, RunEnding
 from ..progress import SharedProgress
+from .inherited import InheritedRows
 from .pending import AnswerEntries, PendingRows
 from .queue import (
     BEAT_S,
@@ -117,21 +119,31 @@ class RunHolder:
         settings: how workers open their troupe; see `RunCard`.
         has_budget: whether a budget holds for the calls. Then a row whose worker has ended comes
             back, and the ledger reserves for it once more before another worker gets it.
+        bound: bounds what a row can cost, for the rows of an earlier holder; None if the run itself
+            has no limit of costs.
 
     Attributes:
         fail: called with the reason if the run cannot go on, because another process writes OUTPUT.
         pending: the rows without an answer.
         counts: what is known of the workers.
+        inherited: what is set aside for the rows of an earlier holder; None without a limit.
         paid_twice: called with the cost in USD, None if it is not known, of each call that was
             paid for besides, because the queue was lost while a worker had its row.
     """
 
     def __init__(
-        self, queue: WorkQueue, name: str, settings: bytes, *, has_budget: bool = False
+        self,
+        queue: WorkQueue,
+        name: str,
+        settings: bytes,
+        *,
+        has_budget: bool = False,
+        bound: CostBound | None = None,
     ) -> None:
         self.queue = queue
         self.pending = PendingRows[ReplySlot[Response]]()
         self.counts = SharedCounts()
+        self.inherited = None if bound is None else InheritedRows(bound)
         self._name = name
         self._settings = settings
         self._most_deliveries = 1 if has_budget else MOST_DELIVERIES
@@ -172,6 +184,8 @@ class RunHolder:
             now = trio.current_time()
             if reply.is_held:
                 self.pending.begin(reply.epoch)
+                if self.inherited is not None:
+                    await self.inherited.read(self.queue)
                 return ""
             if until is None:
                 until = now + HOLDER_LEASE_S + BEAT_S
@@ -188,6 +202,8 @@ class RunHolder:
             key: what identifies its row in this run and in later ones.
         """
         self._keys[call] = key
+        if self.inherited is not None:
+            self.inherited.aside.name(key, call)
 
     def change_state(self, state: RunState) -> None:
         """Tell workers what to do. With "draining", rows without a worker are withdrawn.
@@ -400,6 +416,8 @@ class RunHolder:
             slot = pending.answered(answer)
             if slot is not None:
                 settle(slot, answer)
+            elif self.inherited is not None:
+                self.inherited.note(answer)
         while pending.paid_twice:
             self._count_twice(pending.paid_twice.pop())
 
