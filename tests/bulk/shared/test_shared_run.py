@@ -261,7 +261,7 @@ async def test_what_the_worker_before_a_loss_has_paid_for_counts_when_another_wa
             old, new = shared.queue.another(), shared.queue.another()
             (had, _) = (await old.take("old", 2, wait_s=5)).rows
             shared.queue.lose_data()
-            await trio.sleep(5)
+            await trio.sleep(20)  # nothing is heard of "old"
             (again, other) = (await new.take("new", 2, wait_s=5)).rows
             assert again.row.key == had.row.key
             response = Response(

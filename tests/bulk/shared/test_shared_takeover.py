@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import attrs
 import pytest
 import trio
 from bulk_rows import MODEL, ids, ids_of, rows
@@ -10,7 +11,9 @@ from shared_runs import shared_stage, workers
 from callsheet.actors import Price, PriceBook, Response, Usage
 from callsheet.bulk import BulkStopped
 from callsheet.bulk.shared import sharing
+from callsheet.bulk.shared.old_calls import OldCalls
 from callsheet.bulk.shared.queue import BEAT_S, RowAnswer
+from callsheet.bulk.shared.reports import WorkerReport
 from callsheet.bulk.shared.wire import CallEnd, encode_end
 
 TROUPE = {"troupe": {"prices": PriceBook({MODEL: Price(Decimal(0), Decimal(1000))})}}
@@ -105,3 +108,34 @@ async def test_rows_in_hand_take_over_what_is_set_aside_for_them(is_early, autoj
     now = run.progress()
     assert (now.maybe_billed, now.maybe_usd) == (0, 0)
     assert now.cost_usd == pytest.approx(10 * ROW, rel=Decimal("0.01"))
+
+
+async def test_rows_in_hand_when_the_queue_is_lost_are_not_sent_again_within_a_budget(
+    autojump_clock, output
+):
+    """Their workers live, and hand them in later: the holder waits for their calls."""
+    async with shared_stage(latency_s=(20, 20)) as shared:
+        shared.works = True
+        async with shared.open(rows(30), output, max_cost=Decimal(2), **TROUPE) as run:
+            await trio.sleep(10)  # calls are in flight
+            shared.queue.lose_data()
+            async with workers(shared, 1, **TROUPE):
+                await run.wait()
+    assert shared.stage.requests == 30
+    now = run.progress()
+    assert (now.answered, now.maybe_billed, now.shared.again) == (30, 0, 0)
+
+
+def test_a_lost_queue_has_no_rows_before_every_worker_was_heard_of_or_its_lease_has_ended():
+    calls = OldCalls()
+    busy = attrs.evolve(WorkerReport.of_this_process(), in_hand=1).encode()
+    calm = WorkerReport.of_this_process().encode()
+    assert calls.is_over
+    calls.begin(0.0, {"living": busy, "dead": busy})
+    ends = [calls.hear(3.0 * at, {"living": busy if at < 4 else calm}) for at in range(9)]
+    assert ends.index(True) == 6  # the third look at which "living" is calm
+    calls.begin(0.0, {"living": calm, "dead": busy})
+    ends = [calls.hear(3.0 * at, {"living": calm}) for at in range(9)]
+    assert ends.index(True) == 5  # after 13 s
+    calls.begin(0.0, {})
+    assert [calls.hear(3.0 * at, {}) for at in range(5)].index(True) == 3

@@ -36,6 +36,7 @@ from ...runtime import Actor, AskFailed, Ref, ReplySlot, Verdict, defers
 from ..errors import RUN_AGAIN, RunEnding
 from ..progress import SharedProgress
 from .inherited import InheritedRows
+from .old_calls import OldCalls
 from .pending import AnswerEntries, PendingRows
 from .queue import (
     BEAT_S,
@@ -160,6 +161,7 @@ class RunHolder:
         self._lock = trio.Lock()  # of what is told to the queue
         self._reading = trio.CancelScope()
         self._is_over = False
+        self._old_calls = OldCalls()
 
     def __repr__(self) -> str:
         return f"<RunHolder {self._state} {self.pending!r}>"
@@ -462,6 +464,9 @@ class RunHolder:
             return
         if self.pending.begin(reply.epoch):
             self._told = "running"  # as a queue begins
+            if self._most_deliveries == 1:
+                known = self.counts.card
+                self._old_calls.begin(trio.current_time(), {} if known is None else known.workers)
             _log.warning("shared_run_put_again", rows=self.pending.open)
 
     async def _look(self) -> None:
@@ -470,6 +475,8 @@ class RunHolder:
         if card is not None:
             self.counts.card = card
             self.counts.workers = max(self.counts.workers, len(card.workers))
+            if self._old_calls.hear(trio.current_time(), card.workers):
+                _log.warning("shared_run_goes_on", rows=self.pending.open)
 
     async def _tell_queue(self) -> None:
         """Tell the queue everything that is new; what the queue does not hear is told again."""
@@ -490,7 +497,7 @@ class RunHolder:
             if not await queue.stored(name, entries):
                 return
             pending.dropped(entries)
-        while rows := pending.to_put(_PUT_ROWS, _PUT_BYTES):
+        while self._old_calls.is_over and (rows := pending.to_put(_PUT_ROWS, _PUT_BYTES)):
             epoch = pending.epoch
             if not await queue.put(name, rows):
                 return  # the queue was lost; the next sign of life begins it again
