@@ -131,6 +131,7 @@ with lazy_imports(__name__):
     from .ledger import GetCosts as GetCosts
     from .ledger import LedgerActor as LedgerActor
     from .ledger import LedgerPolicy as LedgerPolicy
+    from .ledger import SetAside as SetAside
     from .ledger import UnwrittenCosts as UnwrittenCosts
     from .ledger import read_sums as read_sums
     from .ledger import take_unwritten as take_unwritten

@@ -7,6 +7,7 @@ with lazy_imports(__name__):
     from .actor import ChangeBudgets as ChangeBudgets
     from .actor import GetCosts as GetCosts
     from .actor import LedgerActor as LedgerActor
+    from .aside import SetAside as SetAside
     from .book import CostStatistics as CostStatistics
     from .book import CostTotals as CostTotals
     from .bound import CostBound as CostBound

@@ -273,10 +273,11 @@ class LedgerActor(Actor):
             if isinstance(error, CallFailed) and account.taken:  # workers may have sent more
                 maybe = max(maybe, error.maybe_billed)
             return CallOutcome(None, maybe, endpoint=account.endpoint or None)
-        if not response.http_requests:  # another call shares it, and pays
-            return CallOutcome(None, account.taken)
-        others = max(account.taken - 1, response.maybe_billed)
         usage, cost = response.usage, response.cost_usd
+        if response.http_requests <= response.maybe_billed and not usage.total_tokens:
+            # No request of this call was answered: another call shares its response, and pays.
+            return CallOutcome(None, max(account.taken, response.maybe_billed))
+        others = max(account.taken - 1, response.maybe_billed)
         bound = sum((payer.bound for payer in call.payers), NOTHING)
         if not usage.total_tokens:  # not reported, and certainly not 0
             spent, is_unknown = None, True

@@ -340,6 +340,7 @@ class Book:
         self, kind: TransactionKind, key: str, reservation: _Open, at: float, *, calls: int
     ) -> Transaction:
         self._counters.check(reservation.payers, key)
+        self._counters.reserved(reservation.payers)
         entries: list[LedgerEntry] = []
         for payer in reservation.payers:
             bound = payer.bound.of_calls(calls)

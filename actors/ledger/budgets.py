@@ -15,6 +15,7 @@ import attrs
 from attrs.validators import deep_iterable, gt, in_, instance_of
 
 from ..money import AMOUNT, is_amount
+from .aside import SetAside
 from .entries import CostLabel, LedgerEntry, Payer, add_usd, dollars, subtract_usd
 from .unwritten import UnwrittenCosts
 
@@ -53,6 +54,7 @@ class Budget:
         period: when the limit is available again: each UTC "day" or "month", or never ("ever",
             which counts as far back as the ledger goes).
         allow_unknown: whether calls without a known price are sent; they count as 0 USD.
+        aside: what is set aside for calls that an earlier process has sent; None for nothing.
 
     Raises:
         ValueError, TypeError: a value is out of range, or does not fit the other values.
@@ -63,6 +65,7 @@ class Budget:
     match: str = attrs.field(default="*", validator=instance_of(str))
     period: Period = attrs.field(default="ever", validator=in_(("ever", "month", "day")))
     allow_unknown: bool = False
+    aside: SetAside | None = attrs.field(default=None, eq=False, repr=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.match != "*" and self.per not in _NAMED:
@@ -159,7 +162,7 @@ class BudgetState:
     Args:
         budget: the budget as it was set.
         name: what it is for, such as "team-a 2026-11-26"; "" for a total.
-        used: USD that are spent, reserved or possibly billed.
+        used: USD that are spent, reserved, set aside or possibly billed.
         left: USD that are left; below 0 if calls have cost more than was reserved.
         is_shared: whether `used` and `left` are those of all processes that share the budget.
         maybe: the part of `used`, in USD, that was reserved by processes which have not been heard
@@ -246,10 +249,22 @@ class BudgetCounter:
         Raises:
             Excess: it has not.
         """
+        aside = self.budget.aside
+        own = Decimal(0)
+        if aside is not None:
+            own = sum((aside.of(call) for call in {one.label.call for one in payers}), own)
         for place, usd in self._needs(payers, reservation).items():
             state = self._state(*place)
+            if own:
+                state = attrs.evolve(state, left=add_usd(state.left, own))
             if usd > state.left:
                 raise Excess(state, usd, payers[0].label.model)
+
+    def reserved(self, payers: Sequence[Payer]) -> None:
+        """Note that an attempt is reserved for: what is set aside for its call is free."""
+        if (aside := self.budget.aside) is not None:
+            for payer in payers:
+                aside.take(payer.label.call, payer.bound.usd)
 
     def needs(self, payers: Sequence[Payer]) -> Iterator[BudgetNeed]:
         """Yield what one attempt needs of it, if the budget is shared."""
@@ -337,6 +352,8 @@ class BudgetCounter:
 
     def _state(self, period: str, key: str) -> BudgetState:
         used = self._used.get(period, {}).get(key, Decimal(0))
+        if self.budget.aside is not None:
+            used = add_usd(used, self.budget.aside.usd)
         return BudgetState(self.budget, key, used, subtract_usd(self.budget.usd, used))
 
 
@@ -382,6 +399,11 @@ class BudgetCounters:
         """
         for counter in self._of([payer.label for payer in payers]):
             counter.check(payers, reservation)
+
+    def reserved(self, payers: Sequence[Payer]) -> None:
+        """Note that an attempt is reserved for; see `BudgetCounter.reserved`."""
+        for counter in self._of([payer.label for payer in payers]):
+            counter.reserved(payers)
 
     def post(self, entry: LedgerEntry, reservation: str) -> None:
         """Count an entry."""

@@ -274,7 +274,12 @@ class _RunTree:
         order, settings, plan = self._order, self._settings, self._plan
         if settings.shared is not None:
             opened = open_sharing(
-                settings.shared, settings, plan, order.place.output, self._info.owner.name
+                settings.shared,
+                settings,
+                plan,
+                order.place.output,
+                self._info.owner.name,
+                bound=self._bound,
             )
             self._shared = await shared.enter_async_context(opened)
             plan = self._plan = self._shared.plan

@@ -7,7 +7,16 @@ from typing import final
 
 import attrs
 
-from ..actors import BudgetExceeded, CallFailed, CostBound, CostTotals, Request, Spent, Usage
+from ..actors import (
+    BudgetExceeded,
+    CallFailed,
+    CostBound,
+    CostTotals,
+    Request,
+    SetAside,
+    Spent,
+    Usage,
+)
 from ..wording import all_digits
 from .answer_schema import answer_tokens
 from .errors import RUN_AGAIN, RunEnding
@@ -216,6 +225,7 @@ class Spending:
         left: rows that workers of a shared run may have, and whose calls were given up. They are
             not in `lost`: the next run takes their responses, and pays for them.
         left_usd: the most USD that these rows can cost.
+        aside: what is set aside for rows of an earlier holder, whose calls did not begin here.
     """
 
     def __init__(self, before: RunSpend, bound: CostBound) -> None:
@@ -227,6 +237,7 @@ class Spending:
         self.maybe_usd = before.maybe_usd
         self.left = 0
         self.left_usd = self._lost_usd = self._beside_usd = Decimal(0)  # of this run
+        self.aside = SetAside()
         self._unpriced = before.unpriced
         self._each_usd = Decimal(0)
         self._each_unpriced = UnpricedTokens()
@@ -235,7 +246,17 @@ class Spending:
     @property
     def at_most_usd(self) -> Decimal:
         """The most USD that everything can have cost, as far as prices are known (L13)."""
-        return self.cost_usd + self.unknown_usd + self.maybe_usd + self.left_usd
+        return self.cost_usd + self.unknown_usd + self.all_maybe_usd
+
+    @property
+    def maybe_billed(self) -> int:
+        """The number of HTTP requests and rows that may have been billed without a response."""
+        return self.lost + self.left + len(self.aside)
+
+    @property
+    def all_maybe_usd(self) -> Decimal:
+        """The most USD that these can have cost."""
+        return self.maybe_usd + self.left_usd + self.aside.usd
 
     def admit(self, request: Request) -> None:
         """Note what a request that may be sent can cost.
@@ -361,7 +382,7 @@ class Spending:
             reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
             return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
         left = f"{all_digits(error.left_usd)} of ${most} is left"
-        open_usd = self.unknown_usd + self.maybe_usd + self.left_usd
+        open_usd = self.unknown_usd + self.all_maybe_usd
         if open_usd := min(open_usd, max(Decimal(0), most - error.left_usd - self.cost_usd)):
             left += f" (up to {all_digits(open_usd)} may have been billed for what told no cost)"
         return RunEnding(

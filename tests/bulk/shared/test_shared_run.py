@@ -21,6 +21,7 @@ from callsheet.actors import (
     UnsuitableServer,
     Usage,
     class_of_schema,
+    read_sums,
 )
 from callsheet.bulk import BulkRefused, BulkStopped
 from callsheet.bulk.errors import OutputInUse
@@ -260,7 +261,7 @@ async def test_what_the_worker_before_a_loss_has_paid_for_counts_when_another_wa
             old, new = shared.queue.another(), shared.queue.another()
             (had, _) = (await old.take("old", 2, wait_s=5)).rows
             shared.queue.lose_data()
-            await trio.sleep(5)
+            await trio.sleep(20)  # nothing is heard of "old"
             (again, other) = (await new.take("new", 2, wait_s=5)).rows
             assert again.row.key == had.row.key
             response = Response(
@@ -371,7 +372,7 @@ async def test_a_row_whose_worker_has_ended_is_reserved_for_once_more_before_it_
 
 
 async def test_rows_that_a_killed_holder_has_put_are_not_sent_beyond_a_lower_budget(
-    autojump_clock, output, monkeypatch
+    autojump_clock, output
 ):
     more = {"troupe": {"prices": PRICES}}
     async with shared_stage() as shared:
@@ -383,7 +384,7 @@ async def test_rows_that_a_killed_holder_has_put_are_not_sent_beyond_a_lower_bud
             dead.cancel()
         await trio.sleep(15)
         shared.queue.away = False
-        monkeypatch.setattr(sharing, "this_process", lambda: "machine-2:7")
+        sharing._token.cache_clear()  # another process with the same host and pid
         async with (
             shared.open(rows(30), output, max_cost=Decimal("0.1"), **more) as run,
             workers(shared, 2, most=8, **more),
@@ -489,6 +490,48 @@ async def test_packs_are_made_by_the_workers(autojump_clock, output):
         await shared.run(many, output, route="pack")
     assert len(sent) == 20
     assert shared.stage.requests < 20
+
+
+async def test_rows_in_packs_cost_their_shares_and_no_more(autojump_clock, output):
+    more = {"system": INSTRUCTION, "max_tokens": 5, "temperature": 0}
+    many = [row(at, f"Came in two days. I love it. (order {at})", **more) for at in range(1, 21)]
+    troupe = {"prices": PRICES}
+    path = output.with_suffix(".db")
+    async with shared_stage() as shared, workers(shared, 1, most=20, troupe=troupe):
+        ledger = {"ledger": LedgerPolicy(path=path)}
+        async with shared.open(many, output, troupe=troupe | ledger, route="pack") as run:
+            await run.wait()
+    booked = [
+        amount.usd
+        for _, account, amount in read_sums(path, "route", now=0.0)
+        if account not in {"available", "reserved"}
+    ]
+    assert shared.stage.requests < 20
+    now = run.progress()
+    assert (now.maybe_billed, now.maybe_usd, now.unknown_usd) == (0, 0, 0)
+    assert sum(booked) == now.cost_usd > 0
+
+
+async def test_a_row_that_shares_the_call_of_another_one_at_its_worker_costs_nothing(
+    autojump_clock, output
+):
+    troupe = {"prices": PRICES, "ledger": LedgerPolicy()}
+    async with shared_stage() as shared, shared.open(rows(1), output, troupe=troupe) as run:
+        queue = shared.queue.another()
+        (taken,) = (await queue.take("worker", 1, wait_s=5)).rows
+        response = Response(
+            text="yes",
+            model=MODEL,
+            finish_reason="stop",
+            usage=Usage(),
+            cost_usd=Decimal(0),
+            http_requests=0,
+        )
+        body = encode_end(CallEnd(response))
+        await queue.answer("worker", [RowAnswer(taken.entry, taken.row.key, body)])
+        await run.wait()
+    now = run.progress()
+    assert (now.answered, now.maybe_usd, now.unknown_usd) == (1, 0, 0)
 
 
 async def test_identical_rows_share_a_call_of_one_worker(autojump_clock, output):

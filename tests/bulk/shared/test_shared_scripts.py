@@ -42,6 +42,7 @@ steps = st.one_of(
     st.tuples(st.just("silence"), st.sampled_from(WORKERS[:2]), st.integers(1, 4)),
     st.tuples(st.just("silence"), st.sampled_from(WORKERS[:2]), st.integers(1, 4)),
     st.just(("card",)),
+    st.tuples(st.just("left"), st.integers(1, 4)),
     st.just(("lose",)),
 )
 
@@ -102,6 +103,16 @@ class Both:
         rows = [QueuedRow(key, key.encode() + b"\xff\0") for key in keys]
         mine = self.core.put(self.clock.ms, holder, "s", self.puts, rows)
         assert mine == await self.queue.put(holder, rows)
+
+    async def do_left(self, count):
+        after = "", ""
+        while True:
+            mine = self.core.left(after[0], count)
+            its = await self.queue.left(after[1], count)
+            assert [(r.row, r.deliveries) for r in mine] == [(r.row, r.deliveries) for r in its]
+            if not mine:
+                return
+            after = mine[-1].entry, its[-1].entry
 
     async def do_withdraw(self, holder, keys):
         mine = self.core.withdraw(self.clock.ms, holder, keys)

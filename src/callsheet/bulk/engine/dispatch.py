@@ -111,6 +111,8 @@ class Dispatch:
         self._holder = holder
         if holder is not None:
             holder.paid_twice = self._paid_twice
+            if holder.inherited is not None:
+                self.spending.aside = holder.inherited.aside
         self.max_cost = max_cost
         self.room: BudgetRoom | None = None
         self._retry_on = frozenset[str](retry_on)

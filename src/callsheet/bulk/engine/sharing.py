@@ -10,6 +10,7 @@ import attrs
 
 from ...actors import (
     CallStage,
+    CostBound,
     InThread,
     Limits,
     Routing,
@@ -100,7 +101,13 @@ class Sharing:
 
 @asynccontextmanager
 async def open_sharing(
-    shared: SharedRun, settings: BulkSettings, plan: RunPlan, output: Path, owner: str
+    shared: SharedRun,
+    settings: BulkSettings,
+    plan: RunPlan,
+    output: Path,
+    owner: str,
+    *,
+    bound: CostBound,
 ) -> AsyncGenerator[Sharing]:
     """Become the holder of a shared run, for the length of a block.
 
@@ -110,6 +117,7 @@ async def open_sharing(
         plan: how a run of one process would send its rows.
         output: the path of OUTPUT.
         owner: the name of the run in its store.
+        bound: bounds what one attempt of a request can cost.
 
     Raises:
         BulkRefused: another process writes OUTPUT, or the server cannot be used.
@@ -120,7 +128,8 @@ async def open_sharing(
     # Packs are made of rows that wait at a worker.
     ahead = plan.ahead(worker.limits.in_flight) if settings.route == "pack" else None
     card = encode_card(worker, ahead=ahead, has_budget=has_budget)
-    async with open_holder(shared, name, card, has_budget=has_budget) as holder:
+    own = None if settings.max_cost is None else bound
+    async with open_holder(shared, name, card, has_budget=has_budget, bound=own) as holder:
         yield Sharing(
             shared=shared,
             name=name,
@@ -139,9 +148,15 @@ def _holder_of(plan: RunPlan, settings: BulkSettings, holder: RunHolder) -> RunP
     window = settings.window_rows
     budgets = () if plan.troupe.ledger is None else plan.troupe.ledger.budgets
     own = int(settings.max_cost is not None)
+    ledger = plan.troupe.ledger
+    if ledger is not None and holder.inherited is not None:  # the run's own budget is the last one
+        *others, limit = budgets
+        limit = attrs.evolve(limit, aside=holder.inherited.aside)
+        ledger = attrs.evolve(ledger, budgets=(*others, limit))
     stage = insert(partial(SharedRunActor, holder=holder), instead_of="limiter", name="queue")
     troupe = attrs.evolve(
         plan.troupe,
+        ledger=ledger,
         limits=Limits(in_flight=window),
         member_limits={},
         max_in_flight=None,

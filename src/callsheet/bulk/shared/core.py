@@ -149,6 +149,12 @@ class RunQueue:
                 self._rows[entry] = _Row(row.key, row.body)
         return True
 
+    def left(self, after: str, count: int) -> list[TakenRow]:
+        """See `WorkQueue.left`."""
+        begin = self._id(after) or 0
+        found = [entry for entry in sorted(self._rows) if entry > begin]
+        return list(self._taken(found[:count]).rows)
+
     def withdraw(self, now: int, holder: str, keys: Sequence[str]) -> list[str]:
         """See `WorkQueue.withdraw`."""
         if not self._is_held_by(now, holder):

@@ -25,6 +25,7 @@ from ...actors import (
     CallFailed,
     Complete,
     ConnectionFailed,
+    CostBound,
     Response,
     StorageError,
     Stream,
@@ -34,6 +35,8 @@ from ...actors import (
 from ...runtime import Actor, AskFailed, Ref, ReplySlot, Verdict, defers
 from ..errors import RUN_AGAIN, RunEnding
 from ..progress import SharedProgress
+from .inherited import InheritedRows
+from .old_calls import OldCalls
 from .pending import AnswerEntries, PendingRows
 from .queue import (
     BEAT_S,
@@ -117,21 +120,31 @@ class RunHolder:
         settings: how workers open their troupe; see `RunCard`.
         has_budget: whether a budget holds for the calls. Then a row whose worker has ended comes
             back, and the ledger reserves for it once more before another worker gets it.
+        bound: bounds what a row can cost, for the rows of an earlier holder; None if the run itself
+            has no limit of costs.
 
     Attributes:
         fail: called with the reason if the run cannot go on, because another process writes OUTPUT.
         pending: the rows without an answer.
         counts: what is known of the workers.
+        inherited: what is set aside for the rows of an earlier holder; None without a limit.
         paid_twice: called with the cost in USD, None if it is not known, of each call that was
             paid for besides, because the queue was lost while a worker had its row.
     """
 
     def __init__(
-        self, queue: WorkQueue, name: str, settings: bytes, *, has_budget: bool = False
+        self,
+        queue: WorkQueue,
+        name: str,
+        settings: bytes,
+        *,
+        has_budget: bool = False,
+        bound: CostBound | None = None,
     ) -> None:
         self.queue = queue
         self.pending = PendingRows[ReplySlot[Response]]()
         self.counts = SharedCounts()
+        self.inherited = None if bound is None else InheritedRows(bound)
         self._name = name
         self._settings = settings
         self._most_deliveries = 1 if has_budget else MOST_DELIVERIES
@@ -148,6 +161,7 @@ class RunHolder:
         self._lock = trio.Lock()  # of what is told to the queue
         self._reading = trio.CancelScope()
         self._is_over = False
+        self._old_calls = OldCalls()
 
     def __repr__(self) -> str:
         return f"<RunHolder {self._state} {self.pending!r}>"
@@ -172,6 +186,8 @@ class RunHolder:
             now = trio.current_time()
             if reply.is_held:
                 self.pending.begin(reply.epoch)
+                if self.inherited is not None:
+                    await self.inherited.read(self.queue)
                 return ""
             if until is None:
                 until = now + HOLDER_LEASE_S + BEAT_S
@@ -188,6 +204,8 @@ class RunHolder:
             key: what identifies its row in this run and in later ones.
         """
         self._keys[call] = key
+        if self.inherited is not None:
+            self.inherited.aside.name(key, call)
 
     def change_state(self, state: RunState) -> None:
         """Tell workers what to do. With "draining", rows without a worker are withdrawn.
@@ -400,6 +418,8 @@ class RunHolder:
             slot = pending.answered(answer)
             if slot is not None:
                 settle(slot, answer)
+            elif self.inherited is not None:
+                self.inherited.note(answer)
         while pending.paid_twice:
             self._count_twice(pending.paid_twice.pop())
 
@@ -444,6 +464,9 @@ class RunHolder:
             return
         if self.pending.begin(reply.epoch):
             self._told = "running"  # as a queue begins
+            if self._most_deliveries == 1:
+                known = self.counts.card
+                self._old_calls.begin(trio.current_time(), {} if known is None else known.workers)
             _log.warning("shared_run_put_again", rows=self.pending.open)
 
     async def _look(self) -> None:
@@ -452,6 +475,8 @@ class RunHolder:
         if card is not None:
             self.counts.card = card
             self.counts.workers = max(self.counts.workers, len(card.workers))
+            if self._old_calls.hear(trio.current_time(), card.workers):
+                _log.warning("shared_run_goes_on", rows=self.pending.open)
 
     async def _tell_queue(self) -> None:
         """Tell the queue everything that is new; what the queue does not hear is told again."""
@@ -472,7 +497,7 @@ class RunHolder:
             if not await queue.stored(name, entries):
                 return
             pending.dropped(entries)
-        while rows := pending.to_put(_PUT_ROWS, _PUT_BYTES):
+        while self._old_calls.is_over and (rows := pending.to_put(_PUT_ROWS, _PUT_BYTES)):
             epoch = pending.epoch
             if not await queue.put(name, rows):
                 return  # the queue was lost; the next sign of life begins it again
@@ -563,6 +588,8 @@ class SharedRunActor(Actor[Complete | Stream]):
             slot.fail(CallFailed(str(error), billed="maybe"))
             return
         if isinstance(outcome, Response):
+            if not outcome.http_requests:  # its worker sent another row's request for both
+                self._holder.refund(slot)
             if again:
                 outcome = attrs.evolve(
                     outcome,

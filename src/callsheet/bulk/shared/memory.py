@@ -17,6 +17,7 @@ from .queue import (
     RowAnswer,
     RunCard,
     RunState,
+    TakenRow,
     TakeReply,
 )
 
@@ -124,6 +125,10 @@ class MemoryQueue:
             return await self._do(
                 lambda now: self._run.queue.put(now, holder, session, number, rows)
             )
+
+    async def left(self, after: str, count: int) -> Sequence[TakenRow]:
+        """See `WorkQueue`."""
+        return await self._do(lambda _: self._run.queue.left(after, count), changes=False)
 
     async def withdraw(self, holder: str, keys: Sequence[str]) -> Sequence[str]:
         """See `WorkQueue`."""

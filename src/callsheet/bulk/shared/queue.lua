@@ -232,6 +232,20 @@ function does.put(holder, session, number)
   return 1
 end
 
+-- entry of the last row that was read, count
+function does.left(after, count)
+  if not epoch or epoch == '' then
+    return taken({})
+  end
+  local found = {}
+  local id = after ~= '' and id_of(after) or '0-0'
+  for _, one in ipairs(call('XRANGE', rows, '(' .. id, '+', 'COUNT', count)) do
+    local _, deliveries = pending(one[1])
+    found[#found + 1] = {one[1], one[2], deliveries}
+  end
+  return taken(found)
+end
+
 -- holder, then keys
 function does.withdraw(holder)
   if not is_held_by(holder) then

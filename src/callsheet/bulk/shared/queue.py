@@ -237,6 +237,17 @@ class WorkQueue(Protocol):
         """
         ...
 
+    async def left(self, after: str, count: int) -> Sequence[TakenRow]:
+        """Return rows without an answer, the oldest first: workers may have sent them.
+
+        A new holder with a budget reads them before it puts rows of its own; see `hold`.
+
+        Args:
+            after: the entry of the last row that was read; "" for the first.
+            count: the most rows.
+        """
+        ...
+
     async def withdraw(self, holder: str, keys: Sequence[str]) -> Sequence[str]:
         """Remove rows that no worker has, and return the keys that are not in the queue then.
 

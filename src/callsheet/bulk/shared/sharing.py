@@ -2,15 +2,17 @@
 
 import os
 import re
+import secrets
 import socket
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
 import attrs
 
-from ...actors import SharedStores, StorageError, ValkeyStores
+from ...actors import CostBound, SharedStores, StorageError, ValkeyStores
 from ..errors import BulkRefused, OutputInUse
 from .holder import RunHolder
 from .queue import WorkQueue
@@ -97,8 +99,14 @@ def _name_begins(output: Path) -> str:
 
 
 def this_process() -> str:
-    """Return a name of this process, which no other one has at the same time."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """Return a name of this process, which no other one has, or has had."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_token()}"
+
+
+@cache
+def _token() -> str:
+    """Return what tells a process from an earlier one with its pid, which is 1 in a container."""
+    return secrets.token_hex(4)  # unique, whatever the seed is
 
 
 @contextmanager
@@ -127,7 +135,12 @@ def naming_how_to_join(shared: SharedRun | None, output: Path) -> Generator[None
 
 @asynccontextmanager
 async def open_holder(
-    shared: SharedRun, name: str, settings: bytes, *, has_budget: bool = False
+    shared: SharedRun,
+    name: str,
+    settings: bytes,
+    *,
+    has_budget: bool = False,
+    bound: CostBound | None = None,
 ) -> AsyncGenerator[RunHolder]:
     """Become the process that writes OUTPUT of a shared run, for the length of a block.
 
@@ -136,13 +149,14 @@ async def open_holder(
         name: the name of the run.
         settings: how workers open their troupe.
         has_budget: whether a budget holds for the calls of the run.
+        bound: bounds what a row can cost; None if the run itself has no limit of costs.
 
     Raises:
         BulkRefused: another process writes OUTPUT, or the server cannot be used.
     """
     queue = shared.queue(name)
     async with queue.open():
-        holder = RunHolder(queue, this_process(), settings, has_budget=has_budget)
+        holder = RunHolder(queue, this_process(), settings, has_budget=has_budget, bound=bound)
         try:
             other = await holder.begin(shared.told)
         except StorageError as error:

@@ -124,6 +124,10 @@ class ValkeyQueue:
                     return False
         return True
 
+    async def left(self, after: str, count: int) -> Sequence[TakenRow]:
+        """See `WorkQueue`."""
+        return _taken(await self._run("left", after, count)).rows
+
     async def withdraw(self, holder: str, keys: Sequence[str]) -> Sequence[str]:
         """See `WorkQueue`."""
         removed: list[str] = []

@@ -1,8 +1,8 @@
 """The actor that runs a worker of a shared run, and the start of a worker with its troupe."""
 
+import secrets
 from functools import partial
 from typing import final
-from uuid import uuid4
 
 import attrs
 
@@ -58,9 +58,9 @@ class WorkerActor(Actor[DrainWorker]):
 
 
 def worker_name() -> str:
-    """Return a name for a worker of this process, which no other one has."""
+    """Return a name for a worker of this process, which no other one has, or has had."""
     report = WorkerReport.of_this_process()
-    return f"{report.host}:{report.pid}:{uuid4().hex[:4]}"
+    return f"{report.host}:{report.pid}:{secrets.token_hex(4)}"
 
 
 async def spawn_worker(
