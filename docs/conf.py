@@ -1,6 +1,5 @@
 """How Sphinx builds the documentation: Markdown by MyST, and the reference by autodoc.
-
-    uv run --group docs sphinx-build -W -b html docs build/site
+`uv run --group docs sphinx-build -W -b html docs build/site` writes the pages.
 """
 
 import sys
@@ -35,7 +34,6 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "groupwise"
 autodoc_preserve_defaults = True
-autodoc_class_signature = "separated"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_attr_annotations = True

@@ -6,14 +6,15 @@ A field that a class gets later is in the table of the next build.
 import inspect
 import re
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from types import NoneType, UnionType
 from typing import ClassVar, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import attrs
 from docutils import nodes
-from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.parsing import nested_parse_to_nodes
 from sphinx.util.typing import ExtensionMetadata
 
 from callsheet.actors import CallEvent
@@ -50,7 +51,7 @@ def kind_of(hint: object) -> str:
 
 
 def default_of(field: "attrs.Attribute[object]") -> str:
-    """Return the default of a field as a file would spell it; "" for none, or for a computed one."""
+    """Return the default of a field as a file spells it; "" for none, or a computed one."""
     value = field.default
     if value is attrs.NOTHING:
         return "required"
@@ -77,26 +78,25 @@ class _Table(SphinxDirective):
     has_content: ClassVar[bool] = False
 
     def lines(self) -> Iterable[str]:
+        """Yield the lines of the Markdown."""
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
-        lines = StringList(list(self.lines()), source=self.get_source_info()[0])
-        section = nodes.section()
-        section.document = self.state.document
-        self.state.nested_parse(lines, 0, section)
-        return list(section.children)
+        text = "\n".join(self.lines())
+        return nested_parse_to_nodes(self.state, text, allow_section_headings=True)
 
 
 class SettingsTables(_Table):
     """The sections of a settings file, each with its fields."""
 
     def lines(self) -> Iterable[str]:
+        """Yield the lines of the Markdown."""
         shown = set[type[object]]()
         for name, hint in SECTIONS.items():
             classes = list(classes_of(hint))
             if not classes:
                 continue
-            yield f"**`[{name}]`**"
+            yield f"## `[{name}]`"
             yield ""
             for kind in classes:
                 yield from self._fields(kind)
@@ -106,7 +106,7 @@ class SettingsTables(_Table):
                     yield f"Each table of `{inner.__name__}` has:"
                     yield ""
                     yield from self._fields(inner)
-        yield "**Single settings**"
+        yield "## Single settings"
         yield ""
         yield "| setting | values |"
         yield "| --- | --- |"
@@ -137,6 +137,7 @@ class MetricTable(_Table):
     """Every metric that Prometheus scrapes."""
 
     def lines(self) -> Iterable[str]:
+        """Yield the lines of the Markdown."""
         yield "| metric | kind | labels | meaning |"
         yield "| --- | --- | --- | --- |"
         for one in FAMILIES.values():
@@ -145,10 +146,32 @@ class MetricTable(_Table):
         yield ""
 
 
+class NamesTable(_Table):
+    """The names that a package exports from others, each with the first sentence about it."""
+
+    required_arguments: ClassVar[int] = 1
+
+    def lines(self) -> Iterable[str]:
+        """Yield the lines of the Markdown."""
+        package = import_module(self.arguments[0])
+        yield "| name | |"
+        yield "| --- | --- |"
+        for name in package.__all__:
+            value = getattr(package, name)
+            for other in ("callsheet.actors", "callsheet.runtime"):
+                if name in import_module(other).__all__:
+                    about = inspect.getdoc(value) or ""
+                    first = " ".join(about.split("\n\n")[0].split()).replace("|", "\\|")
+                    yield f"| {{py:obj}}`{name} <{other}.{name}>` | {first} |"
+                    break
+        yield ""
+
+
 class EventTable(_Table):
     """The fields of the event of a call."""
 
     def lines(self) -> Iterable[str]:
+        """Yield the lines of the Markdown."""
         notes, hints = notes_of(CallEvent), get_type_hints(CallEvent)
         yield "| field | type | meaning |"
         yield "| --- | --- | --- |"
@@ -174,6 +197,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
         "settings-tables": SettingsTables,
         "event-table": EventTable,
         "metric-table": MetricTable,
+        "names-table": NamesTable,
     }
     for name, directive in directives.items():
         app.add_directive(name, directive)

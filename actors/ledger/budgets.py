@@ -75,7 +75,7 @@ class Budget:
 
     @property
     def name(self) -> str:
-        """The budget in words, such as "$5 per tenant (team-*) and day"."""
+        """The budget in words, such as ``$5 per tenant (team-*) and day``."""
         return self._words(self.match)
 
     @property
