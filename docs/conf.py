@@ -1,4 +1,5 @@
 """How Sphinx builds the documentation: Markdown by MyST, and the reference by autodoc.
+
 `uv run --group docs sphinx-build -W -b html docs build/site` writes the pages.
 """
 
