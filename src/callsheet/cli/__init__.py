@@ -39,6 +39,9 @@ _COMMANDS: Mapping[str, Mapping[str, str]] = {
         "prices": "Show the prices of models.",
         "compare": "Measure Callsheet against three usual ways of making calls.",
     },
+    "Set up": {
+        "completion": "Print or install the completion of a shell.",
+    },
 }
 _SUMMARIES = {name: text for section in _COMMANDS.values() for name, text in section.items()}
 

@@ -175,7 +175,9 @@ def _watch(items: int) -> ProgressCallback:
         if done == 0:
             click.echo(f"Running {mode}", err=True)
 
-    return redraw if sys.stderr.isatty() else print_start
+    console = Console(stderr=True)
+    is_redrawn = console.is_terminal and not console.is_dumb_terminal
+    return redraw if is_redrawn else print_start
 
 
 def _print(comparison: Comparison) -> None:
