@@ -40,6 +40,7 @@ BLOCK = re.compile(
     r"^## |^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL
 )
 GROWING = "runtime.md"
+GUIDES = ("tutorial.md",)  # with docs/howto/, they are run by test_guides.py
 
 
 @attrs.frozen
@@ -75,9 +76,13 @@ class Block:
         return str(path)
 
 
+def pages_of_programs() -> list[Path]:
+    return [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in GUIDES]
+
+
 def blocks() -> list[Block]:
     found = []
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in [ROOT / "README.md", *pages_of_programs()]:
         text = path.read_text()
         before = ""
         for match in BLOCK.finditer(text):
@@ -167,7 +172,8 @@ def test_every_field_of_a_request_and_the_formats_that_express_it_are_documented
 
 def documents():
     others = (ROOT / name for name in ("README.md", "CHANGELOG.md", "deploy/README.md"))
-    return [*others, *sorted((ROOT / "docs").glob("*.md"))]
+    guides = sorted((ROOT / "docs" / "howto").glob("*.md"))
+    return [*others, *sorted((ROOT / "docs").glob("*.md")), *guides]
 
 
 def sources():
