@@ -139,9 +139,7 @@ class LeaseKeeper:
         demands = demands_of(limiter, now)
         named: dict[str, LeasedBucket] = {}
         is_needed = leased.asked_at + _HEARTBEAT_S <= now or self._amounts.rest_due_at(now) <= now
-        corrections = list(
-            self._amounts.corrections(demands, named, now, has_news=self._has_news)
-        )
+        corrections = list(self._amounts.corrections(demands, named, now, has_news=self._has_news))
         leases, lanes = self._amounts.leases(demands, named, now, self._timing.margin_s)
         is_needed = is_needed or bool(
             leases or self._refusals or self._has_news or reports_use or not leased.epoch
