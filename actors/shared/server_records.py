@@ -1,12 +1,12 @@
 """Records on a Valkey or Redis server: one hash, which has no expiry, and a channel for hints."""
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import cast, final
 
 import trio
 
-from ..valkey import Hints, ServerScript, ServerUrl, ValkeyClient, open_valkey
+from ..valkey import Hints, ServerAway, ServerScript, ServerUrl, ValkeyClient, open_valkey
 from .records import LOOK_S, Records
 
 _STATE = b""  # the field of the hash that has the state; ids are never empty
@@ -46,6 +46,7 @@ class ServerRecords:
         self._channel = f"{self._key}:changed"
         self._client: ValkeyClient | None = None
         self._hints: Hints | None = None
+        self._is_checked = False
 
     def __repr__(self) -> str:
         return f"<ServerRecords {self._key} at {self._url}>"
@@ -57,9 +58,10 @@ class ServerRecords:
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
-        """See `RecordStore`."""
+        """See `RecordStore`. The server may be away, now and later."""
         async with open_valkey(self._url) as client:
-            await client.check(keeps=True)
+            with suppress(ServerAway):  # it is asked again before the first use
+                await self._check(client)
             async with client.hints(self._channel) as hints:
                 self._client, self._hints = client, hints
                 try:
@@ -69,7 +71,7 @@ class ServerRecords:
 
     async def read(self, known: str = "") -> Records | None:
         """See `RecordStore`."""
-        found = await self._open.run(_READ, [self._key], [known])
+        found = await (await self._checked()).run(_READ, [self._key], [known])
         if found is None or found is False:
             return None
         fields = _pairs(found)
@@ -80,7 +82,7 @@ class ServerRecords:
         """See `RecordStore`."""
         written = [part for pair in records.items() for part in pair]
         arguments = [self._channel, known, state, *written]
-        return bool(await self._open.run(_WRITE, [self._key], arguments))
+        return bool(await (await self._checked()).run(_WRITE, [self._key], arguments))
 
     async def wait_for_news(self) -> None:
         """See `RecordStore`."""
@@ -90,11 +92,17 @@ class ServerRecords:
         else:
             await hints.wait()
 
-    @property
-    def _open(self) -> ValkeyClient:
+    async def _checked(self) -> ValkeyClient:
+        """Return the client of a server that keeps what it gets."""
         if self._client is None:
             raise RuntimeError(f"{self!r} is not open; use it inside `async with store.open()`")
+        if not self._is_checked:
+            await self._check(self._client)
         return self._client
+
+    async def _check(self, client: ValkeyClient) -> None:
+        await client.check(keeps=True)
+        self._is_checked = True
 
 
 def _pairs(reply: object) -> dict[bytes, bytes]:

@@ -5,6 +5,7 @@ import socket
 import attrs
 import pytest
 
+from callsheet.actors import MemoryStores
 from callsheet.gateway import TlsFiles, read_gateway
 from callsheet.gateway.check import check_gateway
 from callsheet.gateway.keys import KeyFile, KeyTerms
@@ -101,6 +102,15 @@ async def test_a_certificate_that_cannot_be_used_is_an_error(read, tmp_path):
     parts = await found(attrs.evolve(read(), tls=files))
     assert parts["tls", str(files.certificate)][0] == "error"
     assert "cannot read the certificate" in parts["tls", str(files.certificate)][1]
+
+
+async def test_keys_on_a_server_that_is_away_are_read_later(read):
+    stores = MemoryStores()
+    stores.records("keys").is_away = True
+    parts = await found(attrs.evolve(read(), keys="shared", shared=stores))
+    (part,) = [part for name, part in parts.items() if name[0] == "keys"]
+    assert part[0] == "note"
+    assert "no call is accepted before the keys are read" in part[1]
 
 
 async def test_keys_are_counted_and_checked_with_the_models_and_the_ledger(read, tmp_path):

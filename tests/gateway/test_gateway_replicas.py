@@ -150,6 +150,22 @@ async def test_without_the_server_known_keys_are_valid_for_a_while(autojump_cloc
     assert sorted(events) == sorted(2 * once)
 
 
+async def test_a_replica_that_starts_without_the_server_reads_the_keys_when_it_is_back(
+    autojump_clock,
+):
+    stores = MemoryStores()
+    async with replicas(stores, 0) as (_, keys):
+        issued = await keys.create(KeyTerms(name="team-a"))
+        stores.records("keys").is_away = True
+        async with open_kit(QUICK, troupe={"shared": stores}, keys="shared", shared=stores) as kit:
+            ((_, answer),) = await ask_all([kit], bearer(issued), 1)
+            assert (answer.status, answer.json["error"]["code"]) == (503, "keys_unavailable")
+            await trio.sleep(30.0)
+            stores.records("keys").is_away = False
+            await trio.sleep(1.5)
+            assert [one.status for _, one in await ask_all([kit], bearer(issued), 1)] == [200]
+
+
 # ------------------------------------------------------------------------------ processes
 
 
@@ -214,3 +230,26 @@ def test_two_processes_are_one_gateway(tmp_path, monkeypatch):
         assert "Revoked" in run(tmp_path, "keys", "revoke", "team-a", *config)
         time.sleep(1.5)
         assert [client.post(f"{url}{CHAT}", json=chat()).status_code for url in urls] == [401, 401]
+
+
+@pytest.mark.slow
+@pytest.mark.sockets
+def test_a_process_serves_when_the_server_that_was_away_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROVIDER_KEY", "sk-provider-0123456789")
+    builtin = ("--provider", "builtin", "--listen", "127.0.0.1:0")
+    with valkey_server(appendonly="yes") as server, ExitStack() as stack:
+        provider = stack.enter_context(served(tmp_path, *builtin))
+        text = CONFIG.format(server=server.url, provider=provider, name="one")
+        (tmp_path / "one.toml").write_text(text)
+        secret = run(tmp_path, "keys", "create", "team-a", "--config", "one.toml").strip()
+        server.kill()
+        url = stack.enter_context(served(tmp_path, "one.toml"))
+        headers = {"authorization": f"Bearer {secret}"}
+        client = stack.enter_context(httpx.Client(headers=headers, timeout=60))
+        assert client.post(f"{url}{CHAT}", json=chat()).status_code == 503
+        server.start()
+        until = time.monotonic() + 10
+        while (status := client.post(f"{url}{CHAT}", json=chat()).status_code) == 503:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        assert status == 200

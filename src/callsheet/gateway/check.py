@@ -185,13 +185,16 @@ async def _keys(settings: GatewaySettings, clock: Callable[[], float]) -> list[C
     if settings.keys is None:
         text = "none are needed, because only this machine can connect"
         return [CheckedPart("keys", "", "ok", text)]
-    store = key_store(settings.keys, settings.shared, clock=clock)
+    store = key_store(settings.keys, settings.shared, waits=True, clock=clock)
     option = "--shared URL" if settings.keys == SHARED_KEYS else f"--store {settings.keys}"
     try:
         async with store.open():
             keys = store.known.valid()
     except StorageError as error:
         return [CheckedPart("keys", store.name, "error", str(error))]
+    if not store.known.is_current:
+        text = "the server does not answer; no call is accepted before the keys are read"
+        return [CheckedPart("keys", store.name, "note", text)]
     count = f"{len(keys):,} valid key{'' if len(keys) == 1 else 's'}"
     if keys:
         checked = CheckedPart("keys", store.name, "ok", count)

@@ -60,7 +60,7 @@ async def cast_gateway(
     """
     store, turns, recorder = None, None, CallRecorder(keeps_text=settings.shows_text)
     if settings.keys is not None:
-        store = key_store(settings.keys, settings.shared)
+        store = key_store(settings.keys, settings.shared, waits=True)
         if settings.shared is not None:
             turns = TurnLeases(LeasedLimits(secrets.token_hex(8)))
     keys, tenants = None if store is None else store.known, Tenants(turns)

@@ -38,10 +38,16 @@ class KeysActor(Actor):
         """Open the store, apply the keys, and look for changes from now on.
 
         Raises:
-            StorageError: the store cannot be used.
+            StorageError: the store cannot be used. The keys of a server that is away are read when
+                it answers; no call is accepted before that.
         """
-        await self.enter_async_context(self._store.open())
-        await self._apply()
+        store = self._store
+        await self.enter_async_context(store.open())
+        if store.known.is_current:
+            await self._apply()
+        else:
+            _log.warning("keys_not_read", store=store.name, until="the server answers")
+            self._is_readable = False
         self.nursery.start_soon(self._watch)
 
     async def _watch(self) -> None:

@@ -38,6 +38,7 @@ class SharedKeyStore:
     Args:
         shared: the stores that processes share.
         create: whether a first key may be created where there is none.
+        waits: whether it opens without keys while the server is away, and reads them later.
         clock: Unix time in seconds.
     """
 
@@ -49,11 +50,13 @@ class SharedKeyStore:
         shared: "SharedStores",
         *,
         create: bool = False,
+        waits: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.known = ValidKeys(clock=clock)
         self._records = shared.records(_KIND)
         self._create = create
+        self._waits = waits
         self._clock = clock
         self._state = ""
 
@@ -69,12 +72,21 @@ class SharedKeyStore:
     async def open(self) -> AsyncGenerator[None]:
         """See `KeyStore`."""
         async with self._records.open():
-            await self.refresh()
+            try:
+                found = await self._records.read()
+            except (ServerAway, StorageUnavailable):
+                if not self._waits:
+                    raise
+                self.known.is_current = False
+            else:
+                self._apply(found)
             yield
 
     async def refresh(self) -> None:
         """See `KeyStore`."""
-        found = await self._records.read(self._state)
+        self._apply(await self._records.read(self._state))
+
+    def _apply(self, found: Records | None) -> None:
         if found is None:
             return
         if not found.state and not self._create:  # it has lost them, or never had any

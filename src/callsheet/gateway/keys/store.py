@@ -105,6 +105,7 @@ def key_store(
     shared: "SharedStores | None",
     *,
     create: bool = False,
+    waits: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> KeyStore:
     """Return the store at a place. It is not opened yet.
@@ -113,6 +114,7 @@ def key_store(
         place: the file, or "shared" for the server.
         shared: the stores that processes share, which have the keys if they are on the server.
         create: whether to create what is missing when a first key is created.
+        waits: whether keys on a server that is away are read later; until then none is known.
         clock: Unix time in seconds.
 
     Raises:
@@ -126,7 +128,7 @@ def key_store(
         raise ValueError(NO_SERVER)
     from .shared import SharedKeyStore  # noqa: PLC0415
 
-    return SharedKeyStore(shared, create=create, clock=clock)
+    return SharedKeyStore(shared, create=create, waits=waits, clock=clock)
 
 
 NO_SERVER = (
