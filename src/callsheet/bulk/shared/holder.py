@@ -57,6 +57,7 @@ _PUT_ROWS = 256  # in one message to the server
 _PUT_BYTES = 1024**2
 _DROP_ANSWERS = 1000
 _WITHDRAW_ROWS = 1000
+_GATHER_S = 0.02  # after a message of the server, for what is told or read with the next one
 _READ_ANSWERS = 64
 _WAIT_S = 5.0  # for an answer, in one message to the server
 _AGAIN_S = 0.5  # after the server was away
@@ -308,15 +309,15 @@ class RunHolder:
             key = _digest(said)
         while self.pending.is_open(key):
             key += "+"
+        run_key: str | None = None
         if request.task == "chat" and not (request.packable or request.idempotency_key):
             # One for all workers that send the row in this run, if it is sent alone.
             # Also if it comes back because its worker has ended: that may have sent it.
             first, _, rounds = key.partition(".")
             sent_as = first if rounds.isdigit() else key
             run_key = _digest(f"{context.lane}/{sent_as}".encode())
-            request = attrs.evolve(request, idempotency_key=run_key)
-        context = attrs.evolve(context, allowed=None)
-        return QueuedRow(key, encode_call(request, context)), name
+        body = encode_call(request, context, idempotency_key=run_key, is_restricted=False)
+        return QueuedRow(key, body), name
 
     def add(
         self, row: QueuedRow, name: str, slot: ReplySlot[Response], account: CallAccount | None
@@ -391,6 +392,7 @@ class RunHolder:
                 continue
             with trio.move_on_at(beat_at):
                 await self._changed.wait()
+                await trio.sleep(_GATHER_S)
 
     async def keep_reading(
         self, settle: Callable[[ReplySlot[Response], QueueAnswer], None]
@@ -422,6 +424,8 @@ class RunHolder:
                 self.inherited.note(answer)
         while pending.paid_twice:
             self._count_twice(pending.paid_twice.pop())
+        if len(found) < _READ_ANSWERS:
+            await trio.sleep(_GATHER_S)
 
     def _count_twice(self, answer: QueueAnswer) -> None:
         """Count what a second worker has paid for a row; it is in no reservation."""

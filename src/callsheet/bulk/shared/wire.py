@@ -76,7 +76,13 @@ class UnsendableRow(ValueError):
 # ------------------------------------------------------------------------------------------- rows
 
 
-def encode_call(request: Request, context: CallContext) -> bytes:
+def encode_call(
+    request: Request,
+    context: CallContext,
+    *,
+    idempotency_key: str | None = None,
+    is_restricted: bool = True,
+) -> bytes:
     """Encode the request of a row, with the ids of its call.
 
     Times on the clock of this process are left out: `CallContext.asked_at` and `came`.
@@ -84,18 +90,22 @@ def encode_call(request: Request, context: CallContext) -> bytes:
     Args:
         request: the request to send.
         context: the ids of the call, which is not a shared one.
+        idempotency_key: the key to send instead of that of the request; None for its own.
+        is_restricted: whether `CallContext.allowed` holds for workers, too.
 
     Raises:
         UnsendableRow: a part of the request is not JSON.
     """
     fields = _changed(request, _PLAIN_FIELDS)
+    if idempotency_key is not None:
+        fields["idempotency_key"] = idempotency_key
     fields["messages"] = [_message_fields(message) for message in request.messages]
     if request.tools:
         fields["tools"] = [_tool_fields(tool) for tool in request.tools]
     if request.returns is not None and (output := request.output_schema) is not None:
         fields["returns"] = _output_fields(output)
     ids = _changed(context, _ID_FIELDS)
-    if context.allowed is not None:
+    if is_restricted and context.allowed is not None:
         ids["allowed"] = sorted(context.allowed)
     try:
         return _packed({"request": fields, "call": ids})
@@ -425,8 +435,7 @@ def _changed(given: object, fields: Iterable[tuple[str, object]]) -> dict[str, o
 def _packed(fields: dict[str, object], vectors: Iterable[tuple[float, ...]] = ()) -> bytes:
     # The standard library's JSON: a text may contain half a surrogate pair, and a number may be
     # infinite or longer than 64 bits.
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), default=_plain)
-    document = text.encode("utf-8", "surrogatepass")
+    document = _ENCODER.encode(fields).encode("utf-8", "surrogatepass")
     binary = (struct.pack(f"<{len(vector)}d", *vector) for vector in vectors)
     return b"".join((_HEAD.pack(WIRE_VERSION, len(document)), document, *binary))
 
@@ -435,6 +444,9 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(cast("Mapping[str, Json]", value))
     raise TypeError(f"{type(value).__name__} is not a JSON value")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
 def _decoded(
