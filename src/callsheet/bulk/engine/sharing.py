@@ -22,7 +22,8 @@ from ...actors import (
 from ...runtime import Runtime
 from ..settings import BulkSettings
 from ..shared.card import encode_card
-from ..shared.holder import RunHolder, SharedRunActor
+from ..shared.holder import RunHolder
+from ..shared.holder_stage import SharedRunActor
 from ..shared.reserved import ReservedAttempts
 from ..shared.sharing import SharedRun, open_holder, run_name
 from ..shared.worker import WorkerPolicy
