@@ -1,6 +1,6 @@
 """The holder of a shared run: the process that writes OUTPUT, and gives rows to the queue.
 
-One task says that the holder lives, and tells the queue what is new; `AnswerReader` reads answers
+One task says that the holder lives, and tells the queue what is new; `RunAnswers` reads answers
 in another one. Both go on when the server is back. `SharedRunActor` is how calls arrive.
 """
 
@@ -20,7 +20,6 @@ from ...actors import (
 )
 from ...runtime import AskFailed, ReplySlot, Verdict
 from ..errors import RUN_AGAIN, RunEnding
-from .answer_reader import AnswerReader
 from .counts import SharedCounts
 from .inherited import InheritedRows
 from .old_calls import OldCalls
@@ -35,6 +34,7 @@ from .queue import (
     WorkQueue,
 )
 from .row_keys import RowKeys
+from .run_answers import RunAnswers
 
 HOLDER_LEASE_S = 10.0
 """Seconds without a sign of life after which another process may write OUTPUT."""
@@ -97,7 +97,7 @@ class RunHolder:
         self._settings = settings
         self._most_deliveries = 1 if has_budget else MOST_DELIVERIES
         self.fail: Callable[[RunEnding], None] | None = None
-        self.reader = AnswerReader(queue, self.pending, self.counts, self.inherited)
+        self.reader = RunAnswers(queue, self.pending, self.counts, self.inherited)
         self._keys = RowKeys()
         self._accounts: dict[ReplySlot[Response], CallAccount] = {}
         self._state: RunState = "running"

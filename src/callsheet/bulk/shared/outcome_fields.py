@@ -120,7 +120,7 @@ def response_of(fields: dict[str, Any], rest: memoryview) -> Response:
     """Return the response that `response_fields` has made JSON of.
 
     Args:
-        fields: that JSON.
+        fields: the JSON of the object, which is used up.
         rest: the numbers of the vectors, as doubles with the lowest byte first.
     """
     vectors: list[tuple[float, ...]] = []
@@ -202,7 +202,7 @@ def error_of(fields: dict[str, Any]) -> Exception:
     """Return the error that `error_fields` has made JSON of.
 
     Args:
-        fields: that JSON.
+        fields: the JSON of the object, which is used up.
     """
     name, *bases = fields["kinds"]
     kind = _known_errors().get(name) or _unknown_error(name, tuple(bases))

@@ -21,7 +21,7 @@ _GATHER_S = 0.02  # after a message of the server, for what is read with the nex
 
 
 @final
-class AnswerReader:
+class RunAnswers:
     """Gives each answer to the call that waits for it, and counts what was paid for besides.
 
     Args:
@@ -51,7 +51,7 @@ class AnswerReader:
         self._is_over = False
 
     def __repr__(self) -> str:
-        return f"<AnswerReader of {self._queue.name} after {self._pending.after!r}>"
+        return f"<RunAnswers of {self._queue.name} after {self._pending.after!r}>"
 
     def stop(self) -> None:
         """Read no more."""
