@@ -19,8 +19,7 @@ from callsheet.doctor import (
     examine_places,
     examine_provider,
     examine_server,
-    installation,
-    places,
+    machine,
     provider,
 )
 
@@ -48,7 +47,7 @@ def install(monkeypatch, required, versions, extras=()):
         requires=lambda _: required,
         metadata=lambda _: said,
     )
-    monkeypatch.setattr(installation, "metadata", found)
+    monkeypatch.setattr(machine, "metadata", found)
 
 
 def test_packages_and_extras_have_their_versions_or_the_way_to_install_them(monkeypatch):
@@ -130,7 +129,7 @@ def test_addresses_are_shown_once_and_without_passwords():
 
 def test_places_that_can_be_written_show_the_room_that_is_there(tmp_path, monkeypatch):
     room = SimpleNamespace(free=5_000_000_000)
-    monkeypatch.setattr(places.shutil, "disk_usage", lambda _: room)
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: room)
     new = WrittenPlace("ledger", tmp_path / "a" / "ledger.sqlite3")
     here, there = examine_places([WrittenPlace("this folder", tmp_path), new])
     assert (here.state, here.text) == ("ok", f"{tmp_path}, 5 GB free")
@@ -149,7 +148,7 @@ def test_places_that_cannot_be_written_are_problems_with_a_remedy(tmp_path, monk
     file.touch()
     (found,) = examine_places([WrittenPlace("cache", file / "x", "[cache] path")])
     assert (found.state, found.remedy) == ("problem", "give another place: [cache] path")
-    monkeypatch.setattr(places.os, "access", lambda *_: False)
+    monkeypatch.setattr(machine.os, "access", lambda *_: False)
     (found,) = examine_places([WrittenPlace("journals", tmp_path / "new")])
     assert found.text == f"{tmp_path / 'new'}: {tmp_path} cannot be written"
     assert found.remedy == "change its permissions, or its owner"

@@ -1,8 +1,7 @@
 """Examine an installation and its environment: what is there, what is missing, what is wrong."""
 
 from .finding import Finding, FindingState
-from .installation import examine_installation
-from .places import WrittenPlace, examine_places
+from .machine import WrittenPlace, examine_installation, examine_places
 from .provider import examine_environment, examine_provider
 from .server import examine_server
 
