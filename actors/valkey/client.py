@@ -173,6 +173,15 @@ class ValkeyClient:
                             connection.invalidate()  # or else other commands would get it
                 await trio.sleep(_HINT_S)
 
+    async def info(self) -> dict[str, str]:
+        """Return what the server reports of itself (INFO), by name.
+
+        Raises:
+            ServerAway: there is no answer.
+            UnsuitableServer: the server cannot do this.
+        """
+        return _info(await self.command("INFO"))
+
     async def check(self, *, keeps: bool) -> None:
         """Check that the server is one that may be used.
 
@@ -185,7 +194,7 @@ class ValkeyClient:
             UnsuitableServer: it is too old, may forget keys when its memory is full, or keeps
                 nothing on disk although it must.
         """
-        found = _info(await self.command("INFO"))
+        found = await self.info()
         version = found.get("valkey_version") or found.get("redis_version", "0")
         major = version.partition(".")[0]
         if not major.isdecimal() or int(major) < _OLDEST:
