@@ -42,12 +42,12 @@ from callsheet.simulator.settings import ProviderSettings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
-INSTALL = ("pip", "uv", "git", ".")  # the words that begin a command which is not run
+INSTALL = ("pip", "uv", ".", "mkdir", "cd")  # the words that begin a command which is not run
 BACKGROUND = re.compile(r"^(callsheet (simulate|serve|work)|uvicorn|valkey-server)\b(?!.*--check)")
 CONFIGURED = re.compile(r"^CALLSHEET_|_API_KEY$|_BASE_URL$")
-PORTS = re.compile(r"127\.0\.0\.1:(\d+)|--port (\d+)")
+PORTS = re.compile(r"127\.0\.0\.1:(\d+)|--port (\d{4,})")
 GATEWAY = "4000"
-VALKEY = "unix:///run/valkey.sock"
+VALKEY = "unix:///tmp/valkey.sock"
 LIMIT_S = 120
 QUIET = ("-p", "no:cacheprovider", "-p", "no:faulthandler", "-c", os.devnull)
 
