@@ -85,6 +85,8 @@ with lazy_imports(__name__):
     from .events import ignore as ignore
     from .events import log_call as log_call
     from .events import stages_of as stages_of
+    from .extras import ExtraName as ExtraName
+    from .extras import how_to_install as how_to_install
     from .http import LeanTransport as LeanTransport
     from .http import check_environment as check_environment
     from .identity import sharing_key as sharing_key

@@ -7,9 +7,8 @@ import attrs
 import trio
 from starlette.requests import Request as HttpRequest
 
-from ..actors import CostStatistics, Reading, combined_reading
+from ..actors import CostStatistics, Reading, combined_reading, how_to_install
 from ..runtime import State
-from ..wording import how_to_install
 from .gateway import Gateway
 from .keys import OwnLimit, Tenant, Tenants
 from .page import CallRecorder, PageAccess, TenantReading
@@ -95,9 +94,7 @@ class GatewayViews:
             ImportError: what writes them is not installed; the message says how to install it.
         """
         if self._metrics is None:
-            raise ImportError(
-                f"metrics need prometheus-client; {how_to_install('prometheus-client', 'metrics')}"
-            )
+            raise ImportError(f"metrics need prometheus-client; {how_to_install('metrics')}")
         return await self._metrics.exposition(accept)
 
     async def reading(self) -> Reading:
