@@ -1,4 +1,4 @@
-"""What pyproject.toml offers: the extras, and how the texts of the project name them."""
+"""What pyproject.toml offers, how texts name it, and that CONTRIBUTING.md names what is there."""
 
 import re
 import tomllib
@@ -53,3 +53,11 @@ def test_the_remedy_for_a_missing_extra_works_with_uv_and_with_pip():
         "install the extra 'tables': in the clone, run uv sync --extra tables, "
         "or pip install '.[tables]'"
     )
+
+
+def test_contributing_names_paths_that_are_there():
+    text = (REPO / "CONTRIBUTING.md").read_text()
+    words = re.findall(r"(?<![\w./])(?:actors|src|tests|docs|\.ci)/[\w./]+", text)
+    paths = {word.rstrip(".") for word in words if not re.search("NAME|COMMAND", word)}
+    assert len(paths) > 20
+    assert {path for path in paths if not (REPO / path).exists()} == set()
