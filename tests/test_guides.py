@@ -1,4 +1,4 @@
-"""The tutorial and the how-to guides are right: each page works when it is followed literally.
+"""The README, the tutorial and the how-to guides work when they are followed literally.
 
 A page is a session in one empty folder. A block below a line that ends with the name of a file, as
 in "Save this as `hello.py`:", is that file. A block of `sh` is typed. A block of `text` below it is
@@ -41,8 +41,10 @@ from callsheet.cli import main as callsheet
 from callsheet.simulator.settings import ProviderSettings
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
-INSTALL = ("pip", "uv", ".", "mkdir", "cd")  # the words that begin a command which is not run
+GUIDES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
+PAGES = [ROOT / "README.md", *GUIDES]
+# The words that begin a command which is not run.
+INSTALL = ("pip", "uv", "git", ".", "mkdir", "cd")
 BACKGROUND = re.compile(r"^(callsheet (simulate|serve|work)|uvicorn|valkey-server)\b(?!.*--check)")
 CONFIGURED = re.compile(r"^CALLSHEET_|_API_KEY$|_BASE_URL$")
 PORTS = re.compile(r"127\.0\.0\.1:(\d+)|--port (\d{4,})")
@@ -125,7 +127,7 @@ def expect(step, printed, where):
 
 
 def test_there_are_pages_and_most_of_them_run_in_the_usual_run():
-    assert len(PAGES) == 14
+    assert len(PAGES) == 15
     assert len(LONG) < 7
 
 
