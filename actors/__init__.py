@@ -85,8 +85,14 @@ with lazy_imports(__name__):
     from .events import ignore as ignore
     from .events import log_call as log_call
     from .events import stages_of as stages_of
+    from .extras import ExtraName as ExtraName
+    from .extras import how_to_install as how_to_install
     from .http import LeanTransport as LeanTransport
     from .http import check_environment as check_environment
+    from .http import named_authorities as named_authorities
+    from .http import proxy_in as proxy_in
+    from .http import proxy_of as proxy_of
+    from .http import transport_for as transport_for
     from .identity import sharing_key as sharing_key
     from .inspection import FORMAT as FORMAT
     from .inspection import ActorReading as ActorReading

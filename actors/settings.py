@@ -108,7 +108,7 @@ class TroupeSettings:
             are held back.
         shared: what this troupe shares with those of other processes: limits, budgets and cached
             responses. The URL of a Valkey or Redis server, such as "valkey://host:6379/0", which
-            needs `callsheet[valkey]`, or a `SharedStores`; None shares nothing.
+            needs the extra `valkey`, or a `SharedStores`; None shares nothing.
         observer: called with a `CallEvent` at each stage of each call; one observer or several.
         inspect: the path of a socket through which `callsheet top` looks at the running troupe,
             which only this user may connect to; None for no socket.

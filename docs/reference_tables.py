@@ -181,14 +181,14 @@ class EventTable(_Table):
         yield ""
 
 
-_ELSEWHERE = {"](../deploy/README.md": "](reference/deploy.md", "](../README.md": "](index.md"}
+_ELSEWHERE = {"deploy/README.md": "reference/deploy.md", "README.md": "index.md"}
 
 
 def lead_inside(_: Sphinx, page: str, source: list[str]) -> None:
     """Let links to pages outside the folder lead to their copies on the site."""
-    if "/" not in page:
-        for link, inside in _ELSEWHERE.items():
-            source[0] = source[0].replace(link, inside)
+    up = "../" * page.count("/")
+    for outside, inside in _ELSEWHERE.items():
+        source[0] = source[0].replace(f"](../{up}{outside}", f"]({up}{inside}")
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

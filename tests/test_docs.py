@@ -171,7 +171,16 @@ def test_every_field_of_a_request_and_the_formats_that_express_it_are_documented
 
 
 def documents():
-    others = (ROOT / name for name in ("README.md", "CHANGELOG.md", "deploy/README.md"))
+    others = (
+        ROOT / name
+        for name in (
+            "README.md",
+            "CHANGELOG.md",
+            "CONTRIBUTING.md",
+            "SECURITY.md",
+            "deploy/README.md",
+        )
+    )
     guides = sorted((ROOT / "docs" / "howto").glob("*.md"))
     return [*others, *sorted((ROOT / "docs").glob("*.md")), *guides]
 

@@ -13,6 +13,7 @@ run.
 import ast
 import contextlib
 import io
+import math
 import os
 import re
 import runpy
@@ -42,12 +43,12 @@ from callsheet.simulator.settings import ProviderSettings
 ROOT = Path(__file__).parent.parent
 GUIDES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
 PAGES = [ROOT / "README.md", *GUIDES]
-INSTALL = ("pip", "uv", "git", ".")  # the words that begin a command which is not run
+INSTALL = ("pip", "uv", ".", "mkdir", "cd")  # the words that begin a command which is not run
 BACKGROUND = re.compile(r"^(callsheet (simulate|serve|work)|uvicorn|valkey-server)\b(?!.*--check)")
 CONFIGURED = re.compile(r"^CALLSHEET_|_API_KEY$|_BASE_URL$")
-PORTS = re.compile(r"127\.0\.0\.1:(\d+)|--port (\d+)")
+PORTS = re.compile(r"127\.0\.0\.1:(\d+)|--port (\d{4,})")
 GATEWAY = "4000"
-VALKEY = "unix:///run/valkey.sock"
+VALKEY = "unix:///tmp/valkey.sock"
 LIMIT_S = 120
 QUIET = ("-p", "no:cacheprovider", "-p", "no:faulthandler", "-c", os.devnull)
 
@@ -165,6 +166,26 @@ def parse(command, called, arguments, parent=None):
 # ---------------------------------------------------------------------------------- in this process
 
 
+class JumpingClock:
+    """A clock that jumps when nothing happens, neither on a socket nor in a thread."""
+
+    idle_s = 0.004  # longer than loopback takes
+
+    def __init__(self, run_in_thread):
+        self.trio = MockClock(autojump_threshold=self.idle_s)
+        self._run_in_thread = run_in_thread
+        self._busy = 0
+
+    async def run_in_thread(self, *args, **options):
+        self._busy += 1
+        self.trio.autojump_threshold = math.inf
+        try:
+            return await self._run_in_thread(*args, **options)
+        finally:
+            self._busy -= 1
+            self.trio.autojump_threshold = math.inf if self._busy else self.idle_s
+
+
 @pytest.fixture
 def session(tmp_path, monkeypatch):
     """A session in an empty folder: a function that runs a command and returns what it prints."""
@@ -174,11 +195,12 @@ def session(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
-    run = trio.run
+    run, run_in_thread = trio.run, trio.to_thread.run_sync
 
     def run_jumping(main, *args, **options):
-        clock = MockClock(autojump_threshold=0.004)  # longer than loopback takes
-        return run(main, *args, **{"clock": clock} | options)
+        clock = JumpingClock(run_in_thread)
+        monkeypatch.setattr(trio.to_thread, "run_sync", clock.run_in_thread)
+        return run(main, *args, **{"clock": clock.trio} | options)
 
     def type_line(line):
         words = shlex.split(line, comments=True)

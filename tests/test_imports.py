@@ -173,7 +173,7 @@ def test_without_its_package_the_metrics_name_the_extra():
 try:
     import callsheet.metrics
 except ImportError as error:
-    assert str(error).startswith("callsheet.metrics needs prometheus-client; install it"), error
+    assert str(error).startswith("callsheet.metrics needs prometheus-client; install the"), error
     assert "--extra metrics" in str(error), error
 else:
     raise AssertionError("it was imported")

@@ -11,6 +11,8 @@ with lazy_imports(__name__):
     from .carrier import transport_for as transport_for
     from .connection import may_have_run as may_have_run
     from .environment import check_environment as check_environment
+    from .environment import named_authorities as named_authorities
+    from .environment import proxy_of as proxy_of
     from .pool import PoolStatistics as PoolStatistics
     from .response_reader import ResponseReader as ResponseReader
     from .response_reader import TooLarge as TooLarge

@@ -314,7 +314,11 @@ class ProxiedTransport(httpx.AsyncHTTPTransport):
 
 
 def proxy_in(error: BaseException) -> str:
-    """Return the proxy that a note of an error names; "" without one."""
+    """Return the proxy that a note of an error names; "" without one.
+
+    Args:
+        error: what a transport of `transport_for` raised.
+    """
     notes: list[str] = getattr(error, "__notes__", [])
     return next((note.removeprefix(_THROUGH) for note in notes if note.startswith(_THROUGH)), "")
 

@@ -189,7 +189,7 @@ def _authorities(environ: Mapping[str, str]) -> ssl.SSLContext | None:
         ValueError: see `default_tls_context`.
     """
     context = None
-    for name, path in _named_authorities(environ):
+    for name, path in named_authorities(environ):
         _check_authorities(name, path)
         file, folder = (None, path) if path.is_dir() else (path, None)
         try:
@@ -203,7 +203,15 @@ def _authorities(environ: Mapping[str, str]) -> ssl.SSLContext | None:
     return context
 
 
-def _named_authorities(environ: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+def named_authorities(environ: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    """Yield the files and folders of certificate authorities that variables name.
+
+    Args:
+        environ: the variables of the process.
+
+    Yields:
+        The variable, and the file or folder.
+    """
     file = environ.get("SSL_CERT_FILE", "").strip()
     folders = environ.get("SSL_CERT_DIR", "").strip()
     if file or folders:

@@ -70,6 +70,7 @@ class _TakenSoFar:
 
 
 _AVERAGED_S = 0.5
+_REJOIN_S = 2.0  # within which all processes have asked a store that is back
 _WINDOW_S = 0.2  # of its limits that is leased at a time, of all processes together
 
 
@@ -116,6 +117,8 @@ class LeasedLimits:
         self.is_away = False
         self._buckets: dict[str, LeasedBucket] = {}
         self._uses: dict[str, _TakenSoFar] = {}
+        self._divided_by, self._kept_places = 1, dict[str, int]()
+        self._rejoined_at, self._is_rejoining = -inf, False
 
     def __repr__(self) -> str:
         return f"<LeasedLimits {self.worker}, one of {self.processes} processes>"
@@ -228,14 +231,9 @@ class LeasedLimits:
             now: the current time, in seconds.
         """
         return tuple(
-            SharedRate(
-                one.name,
-                one.rate,
-                one.depth,
-                one.full_s(now),
-                one.full_s(now) if one.is_divided else 0.0,
-            )
+            SharedRate(one.name, one.rate, one.depth, full_s, full_s if one.is_divided else 0.0)
             for one in buckets
+            for full_s in (one.full_s(now),)
         )
 
     def leaving(self, now: float) -> LimitAsk:
@@ -276,10 +274,11 @@ class LeasedLimits:
         self.exchanges += 1
         self.epoch, self.seen = grant.epoch, grant.seen
         if self.is_divided and asked.reports_use:
-            self.is_divided = False
+            self.is_divided, self._rejoined_at = False, now
             for bucket in self.buckets:
                 bucket.rejoin()
         self.processes = grant.workers
+        self._is_rejoining = now < self._rejoined_at + _REJOIN_S
         self.parts |= grant.parts
         self.windows |= grant.windows
         self.places |= grant.places
@@ -333,6 +332,10 @@ class LeasedLimits:
             return False
         self.is_divided = True
         self.parts.clear()
+        self._divided_by, self._kept_places = self.processes, dict(self.places)
+        for one in () if self.asked is None else self.asked.ask.places:
+            # The store may have heard that the others are free, and have given them away.
+            self._kept_places[one.scope] = min(self.places.get(one.scope, 0), one.held)
         for bucket in self.buckets:
             bucket.part = 1.0 / self.processes
             bucket.divide(phase, now)
@@ -349,9 +352,12 @@ class LeasedLimits:
         """
         if most == inf:
             return inf
-        if self.is_divided:
-            return most // max(1, self.processes)
-        return min(most, self.places.get(scope, 0))
+        given = min(most, self.places.get(scope, 0))
+        if not (self.is_divided or self._is_rejoining):
+            return given
+        # Of fewer places than processes, each has those that it was given: no other one has them.
+        kept = most // self._divided_by or min(most, self._kept_places.get(scope, 0))
+        return kept if self.is_divided else min(given, kept)
 
     def likely_most(self, most: float, given: float) -> float:
         """Return how many calls may be in flight here when the processes have what they need.

@@ -1,7 +1,7 @@
 """The one way to a Valkey or Redis server: its URL, its errors, scripts, and hints of changes.
 
 The stores that processes share are on it: limits, budgets, cached responses and the rows of runs.
-It needs coredis, which comes with `callsheet[valkey]`, and is loaded when a server is first used.
+It needs coredis, which comes with the extra `valkey`, and is loaded when a server is first used.
 """
 
 from ..lazy import lazy_imports

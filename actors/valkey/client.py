@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast, final
 import attrs
 import trio
 
+from ..extras import how_to_install
 from ..storage import StorageError
 from .errors import NEWER, ONE_SERVER, ServerAway, UnsuitableServer, translation
 from .url import ServerUrl
@@ -32,7 +33,6 @@ _HINT_S = 1.0
 _PING_S = 15.0  # a connection that is dead without an error is noticed after that
 _HINTS_HELD = 64  # that wait to be taken
 _OLDEST = 6  # the major version from which there is RESP3
-_EXTRA = "install it with the extra: pip install 'callsheet[valkey]', or uv sync --extra valkey"
 
 
 @final
@@ -173,6 +173,15 @@ class ValkeyClient:
                             connection.invalidate()  # or else other commands would get it
                 await trio.sleep(_HINT_S)
 
+    async def info(self) -> dict[str, str]:
+        """Return what the server reports of itself (INFO), by name.
+
+        Raises:
+            ServerAway: there is no answer.
+            UnsuitableServer: the server cannot do this.
+        """
+        return _info(await self.command("INFO"))
+
     async def check(self, *, keeps: bool) -> None:
         """Check that the server is one that may be used.
 
@@ -185,7 +194,7 @@ class ValkeyClient:
             UnsuitableServer: it is too old, may forget keys when its memory is full, or keeps
                 nothing on disk although it must.
         """
-        found = _info(await self.command("INFO"))
+        found = await self.info()
         version = found.get("valkey_version") or found.get("redis_version", "0")
         major = version.partition(".")[0]
         if not major.isdecimal() or int(major) < _OLDEST:
@@ -299,9 +308,8 @@ def _pool(url: ServerUrl) -> "SteadyPool[BaseConnection]":
 
         from .pool import SteadyPool  # noqa: PLC0415
     except ModuleNotFoundError:
-        raise UnsuitableServer(
-            f"the shared server {url}", "coredis is not installed", _EXTRA
-        ) from None
+        where, how = f"the shared server {url}", how_to_install("valkey")
+        raise UnsuitableServer(where, "coredis is not installed", how) from None
     # What it logs, with tracebacks, is raised as well.
     if (logger := logging.getLogger("coredis")).level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)

@@ -85,6 +85,7 @@ class _Round:
         self._order = itertools.count()
         self._server_until = 0.0  # when the server is well again
         self._in_hand = 0
+        self._returned = False  # whether a worker was started again, perhaps after the end
         self._stopped: dict[int, tuple[float, int]] = {}  # {worker: since when, rows in hand}
         self._problems: list[str] = []
         self._total = rows_usd(place.rows)
@@ -107,7 +108,7 @@ class _Round:
             status = self._drive(())
         if status:
             self._problems.append(f"the run exited with {status}: {self._place.said('holder')}")
-        late = () if bound is None else (_NO_RUN,)
+        late = (_NO_RUN,) if self._returned or bound is not None else ()
         self._problems += self._place.wait_for_workers(0, *late)
         return self._compare(time.monotonic() - started)
 
@@ -125,7 +126,10 @@ class _Round:
         for number in range(1, workers + 1):
             place.start_worker(number)
         if joins:
-            self._wait_until(lambda: workers_known(place.server) > workers, "workers did not join")
+            self._wait_until(  # a run that may spend little may be over before
+                lambda: self._is_over or workers_known(place.server) > workers,
+                "workers did not join",
+            )
 
     # ---------------------------------------------------------------- what happens
 
@@ -226,6 +230,7 @@ class _Round:
         if time.monotonic() < self._server_until:
             self._at(self._server_until + 0.1, partial(self._return, number))
         elif not self._is_over:
+            self._returned = True
             self._place.start_worker(number)
 
     def _go_on(self, number: int) -> None:

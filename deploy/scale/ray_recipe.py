@@ -1,6 +1,6 @@
 """Ask a model about each row of a data set with Ray Data, at one limit for all actors.
 
-    pip install 'callsheet[valkey]' 'ray[data]'
+    pip install '.[valkey]' 'ray[data]'   # in a clone
     export CALLSHEET_SHARED_URL=valkey://cache.internal:6379 CALLSHEET_LIMITS_RPM=6000
     python deploy/scale/ray_recipe.py prompts.jsonl answers/ --actors 8
 

@@ -101,16 +101,6 @@ def dollars(value: Decimal | None) -> str:
     return f"${value:.4f}" if value < 1 else f"${value:,.2f}"
 
 
-def how_to_install(package: str, extra: str) -> str:
-    """Describe how to install an optional dependency, for an error message.
-
-    Args:
-        package: its name on the package index.
-        extra: the extra of this project that needs it, for those who work in a clone.
-    """
-    return f"install it with 'pip install {package}', or in a clone with 'uv sync --extra {extra}'"
-
-
 def all_digits(usd: Decimal) -> str:
     """Format an amount in USD with all its digits and no exponent: "$0", and not "$0E-7".
 

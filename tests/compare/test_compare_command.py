@@ -39,8 +39,8 @@ def test_a_plot_without_matplotlib_is_refused_with_the_remedy(monkeypatch):
     found = CliRunner().invoke(command, ["--plot", "figures.png"])
     assert found.exit_code == 1
     assert found.stderr == (
-        "Error: --plot needs Matplotlib; install it with 'pip install matplotlib', "
-        "or in a clone with 'uv sync --extra plot'\n"
+        "Error: --plot needs Matplotlib; install the extra 'plot': in the clone, run "
+        "uv sync --extra plot, or pip install '.[plot]'\n"
     )
 
 

@@ -38,7 +38,7 @@ class FakeGateway:
     has_extra: bool = True
     wait_s: float = 0.0
 
-    def not_ready(self):
+    async def not_ready(self):
         return self.missing
 
     def may_look(self, request):

@@ -163,6 +163,34 @@ async def test_a_key_without_limits_of_its_own_asks_nothing(autojump_clock):
         assert stores.limits("keys").asked == pytest.approx(11, abs=1)
 
 
+async def test_few_places_are_not_exceeded_without_the_store_and_when_it_is_back(autojump_clock):
+    stores, running, most, turns = MemoryStores(), [0], [0], []
+    key = key_of(in_flight=2)
+    async with replicas(stores, 3) as them, trio.open_nursery() as nursery:
+
+        async def work(one):
+            while True:
+                async with one.tenants.of(key).turn(1.0):
+                    turns.append(trio.current_time())
+                    running[0] += 1
+                    most[0] = max(most[0], running[0])
+                    await trio.sleep(0.5)
+                    running[0] -= 1
+
+        for one in them:
+            nursery.start_soon(work, one)
+            nursery.start_soon(work, one)
+        await trio.sleep(5.25)  # while calls are in flight
+        stores.limits("keys").away = True
+        await trio.sleep(2.0)
+        await trio.sleep(8.0)  # the store takes all replicas for dead
+        stores.limits("keys").away = False
+        await trio.sleep(5.0)
+        nursery.cancel_scope.cancel()
+    assert most[0] == 2
+    assert max(turns) > 19.0  # they have gone on
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("outage", ["divide", "wait"])
 async def test_without_the_store_the_limit_is_divided_or_calls_wait(autojump_clock, outage):

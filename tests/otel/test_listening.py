@@ -92,8 +92,8 @@ def test_a_missing_package_is_named_with_the_remedy():
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )
     assert done.stdout == (
-        "callsheet.otel needs opentelemetry-api; install it with 'pip install opentelemetry-api', "
-        "or in a clone with 'uv sync --extra otel'\n"
+        "callsheet.otel needs opentelemetry-api; install the extra 'otel': in the clone, run "
+        "uv sync --extra otel, or pip install '.[otel]'\n"
     )
 
 

@@ -40,6 +40,7 @@ _COMMANDS: Mapping[str, Mapping[str, str]] = {
         "compare": "Measure Callsheet against three usual ways of making calls.",
     },
     "Set up": {
+        "doctor": "Check the installation, keys, provider, disk and shared server.",
         "completion": "Print or install the completion of a shell.",
     },
 }

@@ -25,8 +25,9 @@ from ..bulk.shared.journal import WorkerJournal, default_journals
 from ..bulk.shared.local_workers import WORKS_ON
 from ..bulk.shared.queue import RunCard
 from ..bulk.shared.valkey import ValkeyQueue, runs_at
-from ..bulk.shared.worker import RunWorker, WorkerEnd, WorkerPolicy
+from ..bulk.shared.worker import RunWorker
 from ..bulk.shared.worker_actor import spawn_worker, worker_name
+from ..bulk.shared.worker_end import WorkerEnd, WorkerPolicy
 from ..collecting import rare_collections
 from ..config import SHARED_URL_VARIABLE, ConfigError, read_variables
 from ..interrupts import INTERRUPTED

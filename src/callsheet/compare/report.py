@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from ..wording import dollars, how_to_install, seconds
+from ..actors import how_to_install
+from ..wording import dollars, seconds
 from .comparison import Comparison
 from .run import ModeResult
 
@@ -127,7 +128,7 @@ def load_matplotlib() -> None:
     try:
         importlib.import_module("matplotlib.figure")
     except ImportError:
-        how = how_to_install("matplotlib", "plot")
+        how = how_to_install("plot")
         raise PlotMissing(f"needs Matplotlib; {how}") from None
 
 

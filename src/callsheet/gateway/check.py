@@ -10,10 +10,17 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from ..actors import Endpoint, StorageError, TroupeSettings, UnsuitableServer, read_sums
+from ..actors import (
+    Endpoint,
+    StorageError,
+    TroupeSettings,
+    UnsuitableServer,
+    how_to_install,
+    read_sums,
+)
 from ..serving import CannotServe, Listen, Tls
 from ..serving.address import bind
-from ..wording import amount, how_to_install
+from ..wording import amount
 from .keys import SHARED_KEYS, ApiKey, key_store
 from .settings import GatewaySettings, ModelRoute
 
@@ -254,6 +261,6 @@ def _metrics() -> CheckedPart:
     try:
         import prometheus_client as _  # noqa: F401, PLC0415  # an optional package
     except ImportError:
-        text = f"/metrics is not served; {how_to_install('prometheus-client', 'metrics')}"
+        text = f"/metrics is not served; {how_to_install('metrics')}"
         return CheckedPart("metrics", "", "note", text)
     return CheckedPart("metrics", "", "ok", "at /metrics")

@@ -24,7 +24,7 @@ _LINES = "application/x-ndjson"
 class OperatedGateway(Protocol):
     """A running gateway, as those who run it see it."""
 
-    def not_ready(self) -> Mapping[str, str]:
+    async def not_ready(self) -> Mapping[str, str]:
         """Return each part that cannot take calls now, with the reason; empty if all can."""
         ...
 
@@ -73,7 +73,7 @@ def operation_routes(gateway: OperatedGateway) -> list[Route]:
         return PlainTextResponse("ok\n", headers=_NO_STORE)
 
     async def readiness(_: HttpRequest) -> HttpResponse:
-        missing = dict(gateway.not_ready())
+        missing = dict(await gateway.not_ready())
         body = {"ready": not missing, "not_ready": missing}
         return JSONResponse(body, 503 if missing else 200, headers=_NO_STORE)
 

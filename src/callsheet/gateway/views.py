@@ -1,21 +1,26 @@
 """What those who run a gateway see of it: readiness, metrics, readings and costs."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, final
 
 import attrs
 import trio
 from starlette.requests import Request as HttpRequest
 
-from ..actors import CostStatistics, Reading, combined_reading
-from ..runtime import State
-from ..wording import how_to_install
+from ..actors import CostStatistics, Reading, combined_reading, how_to_install
+from ..runtime import AskFailed, State
 from .gateway import Gateway
 from .keys import OwnLimit, Tenant, Tenants
 from .page import CallRecorder, PageAccess, TenantReading
 
 if TYPE_CHECKING:
     from ..metrics import Exposition, Metrics
+
+_LOOK_S = 1.0  # all who can connect may ask whether a gateway is ready
+_PATIENCE_S = 1.0
+_NOT_WRITTEN = "it cannot be written, so calls that count against budgets are refused; see the log"
 
 
 @final
@@ -50,13 +55,14 @@ class GatewayViews:
         self._metrics = metrics
         self._access = access
         self._tenants = tenants
+        self._ledger_trouble, self._look_again_at = "", -inf
 
     @property
     def exposes_metrics(self) -> bool:
         """Whether the metrics need no admin key."""
         return self._gateway.settings.public_metrics
 
-    def not_ready(self) -> Mapping[str, str]:
+    async def not_ready(self) -> Mapping[str, str]:
         """Return each part that cannot take calls now, with the reason; empty if all can."""
         missing: dict[str, str] = {}
         if self.draining.is_set():
@@ -65,7 +71,26 @@ class GatewayViews:
         down = sum(actor.state is not State.RUNNING for actor in actors)
         if down:
             missing["actors"] = f"{down} of {len(actors)} do not run now"
+        if not missing and (why := await self._why_no_budget()):
+            missing["ledger"] = why
         return missing
+
+    async def _why_no_budget(self) -> str:
+        """Return why calls that count against budgets are refused now; "" if they are not.
+
+        A ledger tries to write what it could not write whenever it is asked for its sums, so that
+        a gateway which gets no calls becomes ready again.
+        """
+        if trio.current_time() >= self._look_again_at:
+            self._look_again_at = trio.current_time() + _LOOK_S
+            is_refusing = False
+            with suppress(AskFailed), trio.move_on_after(_PATIENCE_S):  # the next look tells more
+                for troupe in (one.troupe for one in self._gateway.endpoints.served):
+                    found = None if troupe.ledger is None else await troupe.costs()
+                    if found is not None and found.unwritten and found.budgets:
+                        is_refusing = True
+            self._ledger_trouble = _NOT_WRITTEN if is_refusing else ""
+        return self._ledger_trouble
 
     def may_look(self, request: HttpRequest) -> bool:
         """Return whether a client may see figures: it is on this machine, or has the admin key.
@@ -95,9 +120,7 @@ class GatewayViews:
             ImportError: what writes them is not installed; the message says how to install it.
         """
         if self._metrics is None:
-            raise ImportError(
-                f"metrics need prometheus-client; {how_to_install('prometheus-client', 'metrics')}"
-            )
+            raise ImportError(f"metrics need prometheus-client; {how_to_install('metrics')}")
         return await self._metrics.exposition(accept)
 
     async def reading(self) -> Reading:

@@ -3,12 +3,12 @@
 `Metrics` is what `TroupeSettings(metrics=...)` takes; docs/observability.md lists every metric.
 """
 
-from ..wording import how_to_install
+from ..actors import how_to_install
 
 try:
     import prometheus_client as _  # noqa: F401  # the modules below need it
 except ImportError as error:
-    how = how_to_install("prometheus-client", "metrics")
+    how = how_to_install("metrics")
     raise ImportError(f"callsheet.metrics needs prometheus-client; {how}") from error
 
 from ..serving import CannotServe

@@ -4,7 +4,7 @@ It needs the package `opentelemetry-api` (the extra `otel`). What is recorded, a
 configured with the SDK by the program, as for any other library.
 """
 
-from ..wording import how_to_install
+from ..actors import how_to_install
 
 try:
     from .names import Naming
@@ -12,7 +12,7 @@ try:
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("opentelemetry"):
         raise
-    remedy = how_to_install("opentelemetry-api", "otel")
+    remedy = how_to_install("otel")
     raise ModuleNotFoundError(f"callsheet.otel needs opentelemetry-api; {remedy}") from error
 
 __all__ = ["Naming", "OpenTelemetry"]

@@ -6,7 +6,8 @@ from itertools import permutations
 import pytest
 
 from callsheet.actors import CostBound, Request, default_prices
-from callsheet.bulk.spending import RunSpend, Spending, UnpricedTokens
+from callsheet.bulk.spending import RunSpend, Spending
+from callsheet.bulk.unpriced import UnpricedTokens
 
 _BOUND = CostBound(default_prices())
 _REQUESTS = (

@@ -25,7 +25,8 @@ from callsheet.bulk.errors import BulkRefused
 from callsheet.bulk.files.known import open_known
 from callsheet.bulk.files.store import RunStore
 from callsheet.bulk.settings import BulkSettings
-from callsheet.bulk.spending import RunSpend, UnpricedTokens
+from callsheet.bulk.spending import RunSpend
+from callsheet.bulk.unpriced import UnpricedTokens
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def test_a_packed_input_that_is_cut_ends_with_a_bad_row(put, pack):
 def test_zstd_without_its_library_is_an_error_with_the_remedy(put, monkeypatch):
     monkeypatch.setitem(sys.modules, "backports.zstd", None)
     monkeypatch.setitem(sys.modules, "compression.zstd", None)
-    with pytest.raises(InputError, match="needs a library; install it with 'pip install backpo"):
+    with pytest.raises(InputError, match=r"needs backports\.zstd; install the extra 'tables'"):
         read(put(b"\x28\xb5\x2f\xfd....", "input.jsonl.zst"))
 
 

@@ -131,7 +131,7 @@ def test_a_damaged_workbook_is_an_error_or_ends_with_a_bad_row(put):
 def test_a_workbook_without_the_extra_is_an_error_with_the_remedy(put, monkeypatch):
     path = put(["prompt"], ["Hi"])
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(InputError, match="needs openpyxl; install it with 'pip install openpyxl'"):
+    with pytest.raises(InputError, match="needs openpyxl; install the extra 'tables'"):
         read(path)
 
 

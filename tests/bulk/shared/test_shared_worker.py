@@ -24,8 +24,8 @@ from callsheet.bulk.shared.memory import MemoryQueue
 from callsheet.bulk.shared.queue import QueuedRow
 from callsheet.bulk.shared.reports import WorkerReport
 from callsheet.bulk.shared.wire import decode_end, encode_call
-from callsheet.bulk.shared.worker import WorkerPolicy
 from callsheet.bulk.shared.worker_actor import spawn_worker
+from callsheet.bulk.shared.worker_end import WorkerPolicy
 from callsheet.runtime import open_runtime
 from callsheet.simulator.app import Provider
 from callsheet.simulator.inprocess import ProviderTransport

@@ -110,7 +110,7 @@ class Dispatch:
         self._sends_live = deadline_s is not None and holder is None
         self._holder = holder
         if holder is not None:
-            holder.paid_twice = self._paid_twice
+            holder.reader.paid_twice = self._paid_twice
             if holder.inherited is not None:
                 self.spending.aside = holder.inherited.aside
         self.max_cost = max_cost

@@ -11,7 +11,7 @@ from ...runtime import AskFailed, Ref
 from ..errors import DRAINED, BulkRefused, BulkStopped, RunEnding
 from ..files.lines import Result
 from ..progress import Progress
-from ..shared.holder import SharedCounts
+from ..shared.counts import SharedCounts
 from .dispatch import Dispatch
 from .dispatcher import ChangeInFlight, Control, EndAtOnce, EndRun, PauseRows
 from .reporting import SampleLimits, SeenLimits

@@ -22,11 +22,12 @@ from ...actors import (
 from ...runtime import Runtime
 from ..settings import BulkSettings
 from ..shared.card import encode_card
-from ..shared.holder import RunHolder, SharedRunActor
+from ..shared.holder import RunHolder
+from ..shared.holder_stage import SharedRunActor
 from ..shared.reserved import ReservedAttempts
 from ..shared.sharing import SharedRun, open_holder, run_name
-from ..shared.worker import WorkerPolicy
 from ..shared.worker_actor import spawn_worker, worker_name
+from ..shared.worker_end import WorkerPolicy
 from .dispatch import Dispatch
 from .routing import RunPlan
 

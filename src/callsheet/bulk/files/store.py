@@ -26,7 +26,8 @@ from ...actors import (
 )
 from ..errors import ANOTHER_OUTPUT, BulkRefused, OutputInUse
 from ..settings import Fsync
-from ..spending import RunSpend, UnpricedTokens
+from ..spending import RunSpend
+from ..unpriced import UnpricedTokens
 
 _CACHE_KIB = 2 * 1024
 _MAX_KEY_BYTES = 32

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from ...wording import how_to_install
+from ...actors import how_to_install
 from ..row import unique_names
 from .errors import BadLine, InputError
 from .identity import USUAL_IDS
@@ -46,7 +46,7 @@ def open_parquet(source: Path | BinaryIO, name: str) -> AbstractContextManager[P
     try:
         library = parquet_library()
     except ImportError:
-        how = how_to_install("pyarrow", "parquet")
+        how = how_to_install("tables")
         raise InputError(f"{name} is Parquet, which needs PyArrow; {how}") from None
     try:
         file = library.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
@@ -232,7 +232,7 @@ def open_xlsx(source: Path | BinaryIO, name: str, sheet: str | None) -> Generato
     try:
         library: Any = importlib.import_module("openpyxl")
     except ImportError:
-        how = how_to_install("openpyxl", "xlsx")
+        how = how_to_install("tables")
         raise InputError(f"{name} is a workbook, which needs openpyxl; {how}") from None
     # It warns of styles and of rules for input that it does not keep.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"openpyxl\.")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast, final
 
 import attrs
 
-from ...wording import how_to_install
+from ...actors import how_to_install
 from .errors import BROKEN, InputChanged, InputError, cannot_read
 from .text import UTF_8, encoding_of, in_order, read_some, recoded
 
@@ -413,8 +413,8 @@ def _unzstd(stream: BinaryIO, name: str) -> BinaryIO:
             return io.BufferedReader(_Zstd(importlib.import_module(module), stream), _BUFFER_BYTES)
         except ImportError:
             continue
-    how = how_to_install("backports.zstd", "zstd")
-    raise InputError(f"{name} is packed with zstd, which needs a library; {how}")
+    how = how_to_install("tables")
+    raise InputError(f"{name} is packed with zstd, which needs backports.zstd; {how}")
 
 
 class _Zstd(io.RawIOBase):

@@ -10,6 +10,7 @@ import attrs
 from markupsafe import Markup
 
 from ..._version import __version__
+from ...actors import how_to_install
 from ...templates import PageFigure, page_template
 from ...wording import amount, dollars, duration, printable, rate, retries, seconds
 from ..progress import Progress
@@ -70,6 +71,7 @@ def report_page(series: Series, progress: Progress, meta: ReportMeta) -> str:
         title=printable(meta.title),
         figures=list(_figures(series, progress)),
         has_plots=has_plots,
+        how_to_plot=how_to_install("plot"),
         plots=[_shown(plot) for plot in draw_plots(series)] if has_plots else [],
         percentiles=list(_percentiles(series)),
         within=f"{100 * RELATIVE_ERROR:.0f} %",

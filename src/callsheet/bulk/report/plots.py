@@ -87,7 +87,7 @@ def draw_plots(series: Series) -> Iterator[Plot]:
     """Draw the plots that the run has data for.
 
     Raises:
-        ImportError: Matplotlib is not installed; see `picture.has_matplotlib`.
+        ImportError: Matplotlib is not installed; see `has_matplotlib`.
     """
     buckets = series.buckets.coarser(_POINTS)
     if series.answered or series.failed:

@@ -2,8 +2,7 @@
 
 `queue.lua` does the same on a server, step by step, and tests compare the two. What both keep to:
 
-- Time is counted by `now` of the calls, but at most `_MOST_STEP_MS` from one call to the next one.
-  While a server was stopped, or when its clock jumps, no lease ends: those who live say so first.
+- Time is counted by `now` of the calls, see `WorkerLeases`.
 - Rows are given out in this order: those given back, those of workers whose lease has ended (the
   oldest lease first), those that no worker had yet; each kind by its age.
 - An answer belongs to the key of its row. The first one counts, whichever worker has the row; a
@@ -18,9 +17,9 @@ from typing import final
 
 import attrs
 
+from .leases import WorkerLeases
 from .queue import (
     MOST_DELIVERIES,
-    WORKER_LEASE_S,
     BeatReply,
     HoldReply,
     QueueAnswer,
@@ -32,8 +31,6 @@ from .queue import (
     TakeReply,
 )
 
-_MOST_STEP_MS = 5_000
-_LEASE_MS = round(1000 * WORKER_LEASE_S)
 _BACK = "-"  # has the rows that were given back
 
 
@@ -45,16 +42,6 @@ class _Row:
     body: bytes
     worker: str = ""
     deliveries: int = 0
-
-
-@attrs.define
-class _Answer:
-    """An answer that is not stored; `worker` is "" for a row that was parked."""
-
-    key: str
-    body: bytes
-    worker: str
-    deliveries: int
 
 
 @final
@@ -75,15 +62,12 @@ class RunQueue:
     _held_until: int = 0
     _most_deliveries: int = MOST_DELIVERIES
     _put: tuple[str, int] = ("", 0)  # the last put: session and number
-    _now: int = 0  # counted
-    _last: int = 0  # `now` of the last call
     _ids: int = 0
     _rows: dict[int, _Row] = attrs.field(factory=dict[int, _Row])  # by id
-    _answers: dict[int, _Answer] = attrs.field(factory=dict[int, _Answer])  # by id
+    _answers: dict[int, QueueAnswer] = attrs.field(factory=dict[int, QueueAnswer])  # by id
     _open: dict[str, int] = attrs.field(factory=dict[str, int])  # {key: id of its row}
     _answered: dict[str, int] = attrs.field(factory=dict[str, int])  # {key: id of its answer}
-    _leases: dict[str, int] = attrs.field(factory=dict[str, int])  # {worker: end of its lease}
-    _reports: dict[str, bytes] = attrs.field(factory=dict[str, bytes])  # {worker: report}
+    _leases: WorkerLeases = attrs.field(factory=WorkerLeases)
     _late: set[tuple[str, str]] = attrs.field(factory=set[tuple[str, str]])  # (entry, worker)
     _taken_over: int = 0
     _answered_twice: int = 0
@@ -114,16 +98,16 @@ class RunQueue:
         if not self._is_known or not self._epoch:
             self._clear()
             self._is_known, self._state, self._epoch = True, "ended", fresh
-            self._now, self._last = 0, now
-        self._tick(now)
-        if self._holder not in ("", holder) and self._held_until > self._now:
+            self._leases.begin(now)
+        self._leases.tick(now)
+        if self._holder not in ("", holder) and self._held_until > self._leases.now:
             return HoldReply(is_held=False, holder=self._holder, epoch=self._epoch)
         if self._holder != holder:
             self._holder, self._settings, self._state = holder, settings, "running"
             self._most_deliveries = most_deliveries
             if most_deliveries == 1:
                 self._drop_unsent()
-        self._held_until = self._now + lease_ms
+        self._held_until = self._leases.now + lease_ms
         return HoldReply(is_held=True, holder=holder, epoch=self._epoch)
 
     def put(
@@ -172,7 +156,7 @@ class RunQueue:
         """See `WorkQueue.answers`."""
         begin = self._id(after) or 0
         found = [entry for entry in sorted(self._answers) if entry > begin]
-        return [self._answer(entry) for entry in found[:count]]
+        return [self._answers[entry] for entry in found[:count]]
 
     def stored(self, now: int, holder: str, entries: Sequence[str]) -> bool:
         """See `WorkQueue.stored`."""
@@ -211,14 +195,13 @@ class RunQueue:
             return self._taken([])
         given: list[int] = []
         if self._state == "running":
-            for other in self._without_lease(worker):
+            for other in (_BACK, *self._leases.ended(worker)):
                 claimed = self._claim(other, count - len(given))
                 for entry in claimed:
                     self._rows[entry].worker = worker
                 given += claimed
                 if other != _BACK and not any(self._of(other)):
-                    del self._leases[other]
-                    self._reports.pop(other, None)
+                    self._leases.forget(other)
             fresh = [entry for entry, row in self._rows.items() if not row.worker]
             given += fresh[: max(count - len(given), 0)]
             for entry in given:
@@ -236,7 +219,7 @@ class RunQueue:
         if not self._lives(now, worker):
             state = self._state if self._is_known else None
             return BeatReply(state=state, lost=list(entries))
-        self._reports[worker] = report
+        self._leases.reports[worker] = report
         lost = [entry for entry in entries if not self._has(worker, entry)]
         first = min(self._answers, default=self._ids + 1)
         return BeatReply(
@@ -245,7 +228,7 @@ class RunQueue:
             lost=lost,
             has_more=len(entries) - len(lost) < sum(1 for _ in self._of(worker)),
             stored_before=self._entry(first),
-            has_holder=bool(self._holder) and self._held_until > self._now,
+            has_holder=bool(self._holder) and self._held_until > self._leases.now,
         )
 
     def answer(self, now: int, worker: str, answers: Sequence[RowAnswer]) -> list[str] | None:
@@ -269,8 +252,7 @@ class RunQueue:
             for entry in self._of(worker):
                 self._rows[entry].worker = _BACK
                 self._late.add((self._entry(entry), worker))
-            del self._leases[worker]
-            self._reports.pop(worker, None)
+            self._leases.forget(worker)
 
     # ---------------------------------------------------------------- anyone
 
@@ -278,22 +260,21 @@ class RunQueue:
         """See `WorkQueue.card`."""
         if not self._is_known:
             return None
-        self._tick(now)
+        self._leases.tick(now)
         taken = sum(row.worker not in ("", _BACK) for row in self._rows.values())
-        live = sorted(name for name, until in self._leases.items() if until > self._now)
         return RunCard(
             name=self.name,
             state=self._state,
             settings=self._settings,
             epoch=self._epoch,
-            holder=self._holder if self._held_until > self._now else "",
+            holder=self._holder if self._held_until > self._leases.now else "",
             waiting=len(self._rows) - taken,
             taken=taken,
             answered=len(self._answers),
             taken_over=self._taken_over,
             answered_twice=self._answered_twice,
             parked=self._parked,
-            workers={name: self._reports.get(name, b"") for name in live},
+            workers=self._leases.live,
         )
 
     # ---------------------------------------------------------------- parts
@@ -302,9 +283,9 @@ class RunQueue:
         """Remove everything but the time and the ids."""
         self._holder, self._held_until, self._settings, self._put = "", 0, b"", ("", 0)
         self._taken_over = self._answered_twice = self._parked = 0
-        for part in (self._rows, self._answers, self._open, self._answered, self._leases):
+        for part in (self._rows, self._answers, self._open, self._answered):
             part.clear()
-        self._reports.clear()
+        self._leases.clear()
         self._late.clear()
 
     def _drop_unsent(self) -> None:
@@ -313,31 +294,19 @@ class RunQueue:
             if row.worker in ("", _BACK) and not row.deliveries:
                 del self._open[row.key], self._rows[entry]
 
-    def _tick(self, now: int) -> None:
-        self._now += min(max(now - self._last, 0), _MOST_STEP_MS)
-        self._last = now
-
     def _is_held_by(self, now: int, holder: str) -> bool:
         if not self._is_known or not self._epoch:
             return False
-        self._tick(now)
+        self._leases.tick(now)
         return self._holder == holder
 
     def _lives(self, now: int, worker: str) -> bool:
         """Renew the lease of a worker; return whether there is a run to work on."""
         if not self._is_known or not self._epoch:
             return False
-        self._tick(now)
-        self._leases[worker] = self._now + _LEASE_MS
+        self._leases.tick(now)
+        self._leases.renew(worker)
         return True
-
-    def _without_lease(self, worker: str) -> list[str]:
-        ended = [
-            (until, name)
-            for name, until in self._leases.items()
-            if until <= self._now and name != worker
-        ]
-        return [_BACK, *(name for _, name in sorted(ended))]
 
     def _claim(self, other: str, room: int) -> list[int]:
         """Take rows from a worker that has ended; park those that too many workers have had."""
@@ -383,20 +352,16 @@ class RunQueue:
 
     def _keep(self, key: str, body: bytes, worker: str, deliveries: int) -> int:
         entry = self._next_id()
-        self._answers[entry] = _Answer(key, body, worker, deliveries)
+        self._answers[entry] = QueueAnswer(
+            entry=self._entry(entry),
+            key=key,
+            body=body,
+            deliveries=deliveries,
+            is_parked=not worker,
+            worker=worker,
+        )
         self._answered[key] = entry
         return entry
-
-    def _answer(self, entry: int) -> QueueAnswer:
-        answer = self._answers[entry]
-        return QueueAnswer(
-            entry=self._entry(entry),
-            key=answer.key,
-            body=answer.body,
-            deliveries=answer.deliveries,
-            is_parked=not answer.worker,
-            worker=answer.worker,
-        )
 
     def _taken(self, entries: Sequence[int]) -> TakeReply:
         rows = [

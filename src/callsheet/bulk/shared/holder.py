@@ -1,40 +1,26 @@
-"""The holder of a shared run: the last stage of its troupe gives calls to workers by the queue.
+"""The holder of a shared run: the process that writes OUTPUT, and gives rows to the queue.
 
-It stands instead of the rate limiter, and passes no call on. So the stages before it work as in a
-run of one process: the cache, identical requests that share a call, and the ledger with the budget
-of the run, which reserves the most that a row can cost before the row is in the queue.
-
-Two tasks talk to the server. One says that the holder lives, and tells the queue what is new; the
-other one reads answers. Both go on when the server is back.
+One task says that the holder lives, and tells the queue what is new; `RunAnswers` reads answers
+in another one. Both go on when the server is back. `SharedRunActor` is how calls arrive.
 """
 
 from collections.abc import Callable, Iterable
-from decimal import Decimal
-from functools import partial
-from hashlib import blake2b
 from typing import final
 
-import attrs
 import structlog
 import trio
 
 from ...actors import (
-    BudgetExceeded,
     CallAccount,
-    CallContext,
-    CallFailed,
     Complete,
-    ConnectionFailed,
     CostBound,
     Response,
     StorageError,
-    Stream,
     UnsuitableServer,
-    Usage,
 )
-from ...runtime import Actor, AskFailed, Ref, ReplySlot, Verdict, defers
+from ...runtime import AskFailed, ReplySlot, Verdict
 from ..errors import RUN_AGAIN, RunEnding
-from ..progress import SharedProgress
+from .counts import SharedCounts
 from .inherited import InheritedRows
 from .old_calls import OldCalls
 from .pending import AnswerEntries, PendingRows
@@ -44,11 +30,11 @@ from .queue import (
     HoldReply,
     QueueAnswer,
     QueuedRow,
-    RunCard,
     RunState,
     WorkQueue,
 )
-from .wire import UnsendableRow, decode_end, encode_call
+from .row_keys import RowKeys
+from .run_answers import RunAnswers
 
 HOLDER_LEASE_S = 10.0
 """Seconds without a sign of life after which another process may write OUTPUT."""
@@ -57,14 +43,11 @@ _PUT_ROWS = 256  # in one message to the server
 _PUT_BYTES = 1024**2
 _DROP_ANSWERS = 1000
 _WITHDRAW_ROWS = 1000
-_READ_ANSWERS = 64
-_WAIT_S = 5.0  # for an answer, in one message to the server
+_GATHER_S = 0.02  # after a message of the server, for what is told with the next one
 _AGAIN_S = 0.5  # after the server was away
 _TRY_S = 1.0  # between two tries to become the holder
 _FINISH_S = 5.0  # for the last messages of a run
 _TAKE_BACK_S = 2.0  # for rows that no worker has, before the other calls are given up
-
-_REPAIR = ".repair"  # ends the id of a second call for a valid result
 
 _log = structlog.stdlib.get_logger()
 
@@ -74,40 +57,6 @@ class RowWithdrawn(AskFailed):
 
     def __init__(self) -> None:
         super().__init__("the shared run", Verdict.NOT_STARTED, "took the row back")
-
-
-@attrs.define
-class SharedCounts:
-    """What is known of the workers of a run.
-
-    Args:
-        card: what the queue said last; None before that.
-        workers: the most workers that there were at the same time.
-        again: how many times a row was given to a further worker, because one had ended over it.
-            Each may have been paid for.
-        is_away: whether the server was away when it was asked last.
-    """
-
-    card: RunCard | None = None
-    workers: int = 0
-    again: int = 0
-    is_away: bool = False
-
-    @property
-    def taken(self) -> int:
-        """The number of rows that workers have."""
-        return 0 if self.card is None else self.card.taken
-
-    def progress(self) -> SharedProgress:
-        """Return this for displays and reports."""
-        card = self.card
-        return SharedProgress(
-            workers=0 if card is None else len(card.workers),
-            most_workers=self.workers,
-            waiting=0 if card is None else card.waiting,
-            again=self.again,
-            is_away=self.is_away,
-        )
 
 
 @final
@@ -128,8 +77,7 @@ class RunHolder:
         pending: the rows without an answer.
         counts: what is known of the workers.
         inherited: what is set aside for the rows of an earlier holder; None without a limit.
-        paid_twice: called with the cost in USD, None if it is not known, of each call that was
-            paid for besides, because the queue was lost while a worker had its row.
+        reader: reads the answers.
     """
 
     def __init__(
@@ -149,8 +97,8 @@ class RunHolder:
         self._settings = settings
         self._most_deliveries = 1 if has_budget else MOST_DELIVERIES
         self.fail: Callable[[RunEnding], None] | None = None
-        self.paid_twice: Callable[[Decimal | None], None] | None = None
-        self._keys: dict[str, str] = {}  # {id of a call: key of its row}
+        self.reader = RunAnswers(queue, self.pending, self.counts, self.inherited)
+        self._keys = RowKeys()
         self._accounts: dict[ReplySlot[Response], CallAccount] = {}
         self._state: RunState = "running"
         self._told: RunState = "running"  # the state that the queue has
@@ -159,7 +107,6 @@ class RunHolder:
         self._changed = trio.Event()
         self._taken_back = trio.Event()  # rows that no worker has, because the run ends
         self._lock = trio.Lock()  # of what is told to the queue
-        self._reading = trio.CancelScope()
         self._is_over = False
         self._old_calls = OldCalls()
 
@@ -203,7 +150,7 @@ class RunHolder:
             call: the id of the call.
             key: what identifies its row in this run and in later ones.
         """
-        self._keys[call] = key
+        self._keys.name(call, key)
         if self.inherited is not None:
             self.inherited.aside.name(key, call)
 
@@ -273,7 +220,7 @@ class RunHolder:
     def stop(self) -> None:
         """End the tasks that talk to the server."""
         self._is_over = True
-        self._reading.cancel()
+        self.reader.stop()
         self._taken_back.set()
         self.wake()
 
@@ -285,13 +232,11 @@ class RunHolder:
         Args:
             call: the id of the call.
         """
-        self._keys.pop(call, None)  # a response from the cache needs none
+        self._keys.forget(call)
         return self.pending.claim(call)
 
     def row_of(self, message: Complete) -> tuple[QueuedRow, str]:
         """Return a call as a row of the queue, and the name by which its answer is claimed.
-
-        The second request for a valid result has no key of its own: it is known by what it says.
 
         Args:
             message: the call, as it arrives at the stage.
@@ -299,24 +244,7 @@ class RunHolder:
         Raises:
             UnsendableRow: a part of the request is not JSON.
         """
-        request, context = message.request, message.context
-        name = context.call
-        key = self._keys.pop(name, None)
-        if key is None:
-            name = name.removesuffix(_REPAIR)
-            said = encode_call(attrs.evolve(request, deadline=None), CallContext(name))
-            key = _digest(said)
-        while self.pending.is_open(key):
-            key += "+"
-        if request.task == "chat" and not (request.packable or request.idempotency_key):
-            # One for all workers that send the row in this run, if it is sent alone.
-            # Also if it comes back because its worker has ended: that may have sent it.
-            first, _, rounds = key.partition(".")
-            sent_as = first if rounds.isdigit() else key
-            run_key = _digest(f"{context.lane}/{sent_as}".encode())
-            request = attrs.evolve(request, idempotency_key=run_key)
-        context = attrs.evolve(context, allowed=None)
-        return QueuedRow(key, encode_call(request, context)), name
+        return self._keys.row_of(message, self.pending.is_open)
 
     def add(
         self, row: QueuedRow, name: str, slot: ReplySlot[Response], account: CallAccount | None
@@ -381,64 +309,17 @@ class RunHolder:
                         await self._hold()
                         await self._look()
                     await self._tell_queue()
-                self._seen(is_away=False)
+                self.counts.note_there(self.queue.name)
             except UnsuitableServer as error:
                 self._lose(RunEnding("server", error.reason, f"{error.remedy}; {RUN_AGAIN}"))
             except StorageError as error:
-                self._seen(is_away=True, why=error.reason)
+                self.counts.note_away(self.queue.name, error.reason)
                 beat_at = trio.current_time()
                 await trio.sleep(_AGAIN_S)
                 continue
             with trio.move_on_at(beat_at):
                 await self._changed.wait()
-
-    async def keep_reading(
-        self, settle: Callable[[ReplySlot[Response], QueueAnswer], None]
-    ) -> None:
-        """Read answers, until the run is over.
-
-        Args:
-            settle: ends a call with its answer.
-        """
-        self._reading = trio.CancelScope()
-        with self._reading:
-            while not self._is_over:
-                await self._read(settle)
-
-    async def _read(self, settle: Callable[[ReplySlot[Response], QueueAnswer], None]) -> None:
-        pending, epoch = self.pending, self.pending.epoch
-        try:
-            found = await self.queue.answers(pending.after, _READ_ANSWERS, wait_s=_WAIT_S)
-        except StorageError:
-            await trio.sleep(_AGAIN_S)
-            return
-        for answer in found:
-            if pending.epoch != epoch:
-                return  # what this life of the queue has is read from its beginning
-            slot = pending.answered(answer)
-            if slot is not None:
-                settle(slot, answer)
-            elif self.inherited is not None:
-                self.inherited.note(answer)
-        while pending.paid_twice:
-            self._count_twice(pending.paid_twice.pop())
-
-    def _count_twice(self, answer: QueueAnswer) -> None:
-        """Count what a second worker has paid for a row; it is in no reservation."""
-        try:
-            outcome = decode_end(answer.body).outcome
-        except ValueError:
-            cost_usd = None
-        else:
-            if isinstance(outcome, CallFailed):
-                if outcome.billed == "no" and not outcome.maybe_billed:
-                    return
-                cost_usd = None
-            else:
-                cost_usd = outcome.cost_usd if isinstance(outcome, Response) else None
-        self.counts.again += 1
-        if self.paid_twice is not None:
-            self.paid_twice(cost_usd)
+                await trio.sleep(_GATHER_S)
 
     # ---------------------------------------------------------------- messages
 
@@ -473,8 +354,7 @@ class RunHolder:
         """Learn which workers there are."""
         card = await self.queue.card()
         if card is not None:
-            self.counts.card = card
-            self.counts.workers = max(self.counts.workers, len(card.workers))
+            self.counts.note_card(card)
             if self._old_calls.hear(trio.current_time(), card.workers):
                 _log.warning("shared_run_goes_on", rows=self.pending.open)
 
@@ -503,15 +383,9 @@ class RunHolder:
                 return  # the queue was lost; the next sign of life begins it again
             pending.put(rows, epoch)
 
-    def _seen(self, *, is_away: bool, why: str = "") -> None:
-        if is_away and not self.counts.is_away:
-            _log.warning("shared_run_unavailable", server=self.queue.name, reason=why)
-        elif self.counts.is_away and not is_away:
-            _log.warning("shared_run_back", server=self.queue.name)
-        self.counts.is_away = is_away
-
     def _lose(self, ending: RunEnding) -> None:
         self._is_over = True
+        self.reader.stop()
         if self.fail is not None:
             self.fail(ending)
         for slot in self.pending.abandon():
@@ -521,111 +395,3 @@ class RunHolder:
         """End a call that no worker of this run has; its account is settled by what it has then."""
         self.refund(slot)
         slot.fail(RowWithdrawn())
-
-
-@final
-class SharedRunActor(Actor[Complete | Stream]):
-    """Gives each call to the workers of a run, and replies with what a worker has received.
-
-    Args:
-        to: the stage that would send calls from this process.
-        holder: the rows in the queue; they outlive an incarnation.
-    """
-
-    def __init__(self, to: Ref, *, holder: RunHolder) -> None:  # noqa: ARG002  # it sends nothing
-        self._holder = holder
-
-    async def started(self) -> None:
-        """Start to talk to the server."""
-        self.nursery.start_soon(self._holder.keep_telling)
-        self.nursery.start_soon(self._holder.keep_reading, self._settle)
-
-    @defers(Complete)
-    async def give(self, message: Complete, slot: ReplySlot[Response]) -> None:
-        """Give a call to the workers."""
-        holder = self._holder
-        try:
-            row, name = holder.row_of(message)
-        except UnsendableRow as error:
-            slot.fail(error)
-            return
-        if message.account is not None:
-            try:
-                await message.account.take()
-            except CallFailed as error:
-                slot.fail(error)
-                return
-            # The answer may arrive at a later run, which takes over what this one has reserved.
-            message.account.note_line(f"shared-{row.key}", is_resumed=True)
-        slot.start()
-        slot.on_settled(partial(holder.left, row.key, name))
-        if slot.done:
-            return
-        answer = holder.add(row, name, slot, message.account)
-        if answer is not None:
-            self._settle(slot, answer)
-
-    @defers(Stream)
-    async def refuse(self, message: Stream, slot: ReplySlot[None]) -> None:  # noqa: ARG002  # a handler
-        """Refuse a call whose caller wants pieces."""
-        slot.fail(CallFailed("a shared run has no streamed calls; use `complete`"))
-
-    def _settle(self, slot: ReplySlot[Response], answer: QueueAnswer) -> None:
-        """Reply with the answer of a worker; what other workers may have paid for is in it."""
-        again = answer.deliveries - 1
-        if answer.is_parked and answer.deliveries < MOST_DELIVERIES:
-            self._holder.counts.again += answer.deliveries
-            slot.fail(_worker_ended(answer.deliveries))
-            return
-        self._holder.counts.again += again
-        if answer.is_parked:
-            parked = CallFailed(f"{answer.deliveries} workers ended while they had this row")
-            slot.fail(parked.after(Usage(), Decimal(0), maybe_billed=answer.deliveries))
-            return
-        try:
-            outcome = decode_end(answer.body).outcome
-        except ValueError as error:
-            slot.fail(CallFailed(str(error), billed="maybe"))
-            return
-        if isinstance(outcome, Response):
-            if not outcome.http_requests:  # its worker sent another row's request for both
-                self._holder.refund(slot)
-            if again:
-                outcome = attrs.evolve(
-                    outcome,
-                    http_requests=outcome.http_requests + again,
-                    maybe_billed=outcome.maybe_billed + again,
-                )
-            slot.reply(outcome)
-            return
-        if isinstance(outcome, BudgetExceeded):  # the ledger reserves for a further attempt
-            outcome = _not_reserved(outcome)
-        if again and isinstance(outcome, CallFailed):
-            outcome = outcome.after(Usage(), Decimal(0), attempts=again, maybe_billed=again)
-        if isinstance(outcome, CallFailed) and outcome.billed == "no" and not outcome.maybe_billed:
-            self._holder.refund(slot)
-        slot.fail(outcome)
-
-
-def _not_reserved(error: BudgetExceeded) -> CallFailed:
-    """Return the end of a call whose worker had no reservation for a further attempt."""
-    failed = ConnectionFailed(
-        "an attempt failed that may have been billed", attempts=error.attempts, billed=error.billed
-    ).after(error.usage, error.cost_usd)
-    failed.maybe_billed = error.maybe_billed
-    failed.is_transient = True
-    return failed
-
-
-def _worker_ended(times: int) -> CallFailed:
-    """Return the end of a call whose worker has ended; the ledger reserves for a further one."""
-    failed = ConnectionFailed(
-        "a worker ended while it had this row", attempts=times, billed="maybe"
-    )
-    failed.maybe_billed = times
-    failed.is_transient = True
-    return failed
-
-
-def _digest(value: bytes) -> str:
-    return blake2b(value, digest_size=16).hexdigest()

@@ -12,38 +12,29 @@ vectors of embeddings in binary. They contain no key: a `Request` refuses header
 import json
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
 from functools import lru_cache
-from typing import Any, TypeVar, cast, final
+from typing import Any, TypeVar, final
 
 import attrs
 
-from ... import actors
 from ...actors import (
     CallContext,
-    CallFailed,
     ChatMessage,
-    Choice,
     Json,
     OutputSchema,
     Request,
     Response,
-    TokenLogprob,
     Tool,
-    ToolCall,
-    Usage,
     class_of_output,
 )
-from ...runtime import (
-    ActorCrashed,
-    ActorStopped,
-    AskFailed,
-    AskTimedOut,
-    Deadlock,
-    Dropped,
-    MailboxFull,
-    MailboxFunctionFailed,
-    Verdict,
+from .outcome_fields import (
+    changed_fields,
+    default_fields,
+    error_fields,
+    error_of,
+    plain_value,
+    response_fields,
+    response_of,
 )
 
 WIRE_VERSION = 1
@@ -76,7 +67,13 @@ class UnsendableRow(ValueError):
 # ------------------------------------------------------------------------------------------- rows
 
 
-def encode_call(request: Request, context: CallContext) -> bytes:
+def encode_call(
+    request: Request,
+    context: CallContext,
+    *,
+    idempotency_key: str | None = None,
+    is_restricted: bool = True,
+) -> bytes:
     """Encode the request of a row, with the ids of its call.
 
     Times on the clock of this process are left out: `CallContext.asked_at` and `came`.
@@ -84,18 +81,22 @@ def encode_call(request: Request, context: CallContext) -> bytes:
     Args:
         request: the request to send.
         context: the ids of the call, which is not a shared one.
+        idempotency_key: the key to send instead of that of the request; None for its own.
+        is_restricted: whether `CallContext.allowed` holds for workers, too.
 
     Raises:
         UnsendableRow: a part of the request is not JSON.
     """
-    fields = _changed(request, _PLAIN_FIELDS)
+    fields = changed_fields(request, _PLAIN_FIELDS)
+    if idempotency_key is not None:
+        fields["idempotency_key"] = idempotency_key
     fields["messages"] = [_message_fields(message) for message in request.messages]
     if request.tools:
         fields["tools"] = [_tool_fields(tool) for tool in request.tools]
     if request.returns is not None and (output := request.output_schema) is not None:
         fields["returns"] = _output_fields(output)
-    ids = _changed(context, _ID_FIELDS)
-    if context.allowed is not None:
+    ids = changed_fields(context, _ID_FIELDS)
+    if is_restricted and context.allowed is not None:
         ids["allowed"] = sorted(context.allowed)
     try:
         return _packed({"request": fields, "call": ids})
@@ -200,7 +201,7 @@ def _tool(
 
 def _output_fields(output: OutputSchema) -> tuple[object, ...]:
     # The schema as a text, by which the other side finds the class that it has made for it.
-    schema = json.dumps(output.schema, default=_plain, separators=(",", ":"))
+    schema = json.dumps(output.schema, default=plain_value, separators=(",", ":"))
     return (output.name, schema, output.not_strict, output.is_recursive)
 
 
@@ -222,10 +223,10 @@ def encode_end(end: CallEnd) -> bytes:
     fields: dict[str, object] = {"worker": end.worker, "earlier": end.earlier}
     vectors: tuple[tuple[float, ...], ...] = ()
     if isinstance(end.outcome, Response):
-        fields["response"] = _response_fields(end.outcome)
+        fields["response"] = response_fields(end.outcome)
         vectors = end.outcome.embeddings
     else:
-        fields["error"] = _error_fields(end.outcome)
+        fields["error"] = error_fields(end.outcome)
     try:
         return _packed(fields, vectors)
     except RecursionError:  # the body is nested too deeply, also for OUTPUT
@@ -249,192 +250,27 @@ def decode_end(value: bytes) -> CallEnd:
 def _end_of(fields: dict[str, Any], rest: memoryview) -> CallEnd:
     outcome: Response | Exception
     if "response" in fields:
-        outcome = _response(fields["response"], rest)
+        outcome = response_of(fields["response"], rest)
     else:
-        outcome = _error(fields["error"])
+        outcome = error_of(fields["error"])
     return CallEnd(outcome, fields["worker"], fields["earlier"])
-
-
-def _response_fields(response: Response) -> dict[str, object]:
-    fields = _changed(response, _RESPONSE_FIELDS)
-    fields["usage"] = attrs.astuple(response.usage)
-    for name in _COSTS:
-        cost = getattr(response, name)
-        fields[name] = None if cost is None else str(cost)
-    if response.choices:
-        fields["choices"] = [_choice_fields(choice) for choice in response.choices]
-    if response.embeddings:
-        fields["vectors"] = [len(vector) for vector in response.embeddings]
-    return fields
-
-
-def _response(fields: dict[str, Any], rest: memoryview) -> Response:
-    vectors: list[tuple[float, ...]] = []
-    at = 0
-    for count in fields.pop("vectors", ()):
-        vectors.append(struct.unpack_from(f"<{count}d", rest, at))
-        at += 8 * count
-    for name in _COSTS:
-        cost = fields[name]
-        fields[name] = None if cost is None else Decimal(cost)
-    fields["usage"] = Usage(*fields["usage"])
-    fields["choices"] = tuple(_choice(*one) for one in fields.pop("choices", ()))
-    return Response(embeddings=tuple(vectors), **fields)
-
-
-def _choice_fields(choice: Choice) -> tuple[object, ...]:
-    """Return text and finish reason, and the other fields if there are any."""
-    more = _changed(choice, _CHOICE_FIELDS)
-    if choice.tool_calls:
-        more["tool_calls"] = [attrs.astuple(call) for call in choice.tool_calls]
-    if choice.logprobs:
-        more["logprobs"] = [attrs.astuple(token) for token in choice.logprobs]
-    return (choice.text, choice.finish_reason, *([more] if more else []))
-
-
-def _choice(text: str, reason: str | None, more: dict[str, Any] | None = None) -> Choice:
-    more = more or {}
-    more["tool_calls"] = tuple(ToolCall(*one) for one in more.get("tool_calls", ()))
-    more["logprobs"] = tuple(_token(*one) for one in more.get("logprobs", ()))
-    more["annotations"] = tuple(more.get("annotations", ()))
-    return Choice(text, reason, **more)
-
-
-def _token(token: str, logprob: float | None, top: Iterable[tuple[str, float]]) -> TokenLogprob:
-    return TokenLogprob(token, logprob, tuple((name, value) for name, value in top))
-
-
-# ------------------------------------------------------------------------------------------ errors
-
-_CALL_ERRORS = (
-    *("AuthenticationFailed", "BadRequest", "BatchUnavailable", "BudgetExceeded", "CallFailed"),
-    *("ConnectionFailed", "ContentFiltered", "DeadlineTooShort", "LedgerUnavailable"),
-    *("MalformedResponse", "ProviderUnavailable", "QuotaExhausted", "RateLimited"),
-    *("RequestTooLarge", "ResultNotValid", "SendTimedOut", "TurnTooLate", "UnreadableEndpoint"),
-)
-_ASK_ERRORS: tuple[type[Exception], ...] = (
-    *(ActorCrashed, ActorStopped, AskFailed, AskTimedOut, Deadlock, Dropped, MailboxFull),
-    *(MailboxFunctionFailed, TypeError, ValueError),
-)
-
-
-@lru_cache(maxsize=1)
-def _known_errors() -> dict[str, type[Exception]]:
-    found = {kind.__name__: kind for kind in _ASK_ERRORS}
-    return found | {name: getattr(actors, name) for name in _CALL_ERRORS}
-
-
-def _error_fields(error: Exception) -> dict[str, object]:
-    """Return the names of an error's classes, the most special first, its text and its values."""
-    known = _known_errors()
-    names: list[str] = []
-    for kind in type(error).__mro__:
-        names.append(kind.__name__)
-        if known.get(kind.__name__) is kind:
-            break
-    else:  # the error of a bug
-        names = [type(error).__name__, "CallFailed"]
-    values = [
-        (name, *found) for name, value in vars(error).items() if (found := _value_fields(value))
-    ]
-    return {"kinds": names, "text": str(error), "values": values}
-
-
-def _error(fields: dict[str, Any]) -> Exception:
-    name, *bases = fields["kinds"]
-    kind = _known_errors().get(name) or _unknown_error(name, tuple(bases))
-    error = kind.__new__(kind, fields["text"])
-    error.args = (fields["text"],)
-    if isinstance(error, CallFailed):
-        CallFailed.__init__(error, fields["text"])  # a value may be missing
-    for attribute, form, value in fields["values"]:
-        setattr(error, attribute, _VALUES[form](value))
-    return error
-
-
-@lru_cache(maxsize=64)
-def _unknown_error(name: str, bases: tuple[str, ...]) -> type[Exception]:
-    """Return a class for an error of a stage of the worker's own."""
-    known = _known_errors()
-    base = next((known[one] for one in bases if one in known), CallFailed)
-    return cast("type[Exception]", type(name, (base,), {"__doc__": "An error of a worker."}))
-
-
-def _value_fields(value: object) -> tuple[str, object] | None:
-    """Return how a value of an error is read and its JSON; None if it cannot travel."""
-    if isinstance(value, Decimal):
-        return "decimal", str(value)
-    if isinstance(value, Usage):
-        return "usage", attrs.astuple(value)
-    if isinstance(value, Verdict):
-        return "verdict", value.value
-    if isinstance(value, Response):  # its text tells what it is about
-        response = cast("Response", value)
-        return "response", _response_fields(attrs.evolve(response, embeddings=(), body=None))
-    try:
-        json.dumps(value, default=_plain)
-    except (TypeError, ValueError, RecursionError):
-        return None
-    return "json", value
-
-
-_VALUES: Mapping[str, Callable[[Any], object]] = {
-    "decimal": Decimal,
-    "usage": lambda fields: Usage(*fields),
-    "verdict": Verdict,
-    "response": lambda fields: _response(fields, memoryview(b"")),
-    "json": lambda value: value,
-}
 
 
 # ------------------------------------------------------------------------------------------- bytes
 
-
-def _defaults(kind: type[attrs.AttrsInstance], *left_out: str) -> tuple[tuple[str, object], ...]:
-    """Return the fields of a class with their default values."""
-    return tuple(
-        (field.name, _default_of(field.default))
-        for field in attrs.fields(kind)
-        if field.name not in left_out
-    )
-
-
-def _default_of(default: object) -> object:
-    """Return a default value; for a field without one, a value that no field has."""
-    factory: Callable[[], object] | None = getattr(default, "factory", None)
-    return default if factory is None else factory()
-
-
-_COSTS = ("cost_usd", "reported_cost_usd", "listed_cost_usd")
-_PLAIN_FIELDS = _defaults(Request, "messages", "tools", "returns")
-_ID_FIELDS = _defaults(CallContext, "allowed", "came", "asked_at", "shared_by", "shared_as")
-_RESPONSE_FIELDS = _defaults(Response, *_COSTS, "usage", "choices", "embeddings", "parsed")
-_CHOICE_FIELDS = _defaults(Choice, "text", "finish_reason", "tool_calls", "logprobs", "parsed")
-
-
-def _changed(given: object, fields: Iterable[tuple[str, object]]) -> dict[str, object]:
-    """Return the fields that do not have their default value."""
-    found: dict[str, object] = {}
-    for name, default in fields:
-        value = getattr(given, name)
-        if value is not default and value != default:
-            found[name] = value
-    return found
+_PLAIN_FIELDS = default_fields(Request, "messages", "tools", "returns")
+_ID_FIELDS = default_fields(CallContext, "allowed", "came", "asked_at", "shared_by", "shared_as")
 
 
 def _packed(fields: dict[str, object], vectors: Iterable[tuple[float, ...]] = ()) -> bytes:
     # The standard library's JSON: a text may contain half a surrogate pair, and a number may be
     # infinite or longer than 64 bits.
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), default=_plain)
-    document = text.encode("utf-8", "surrogatepass")
+    document = _ENCODER.encode(fields).encode("utf-8", "surrogatepass")
     binary = (struct.pack(f"<{len(vector)}d", *vector) for vector in vectors)
     return b"".join((_HEAD.pack(WIRE_VERSION, len(document)), document, *binary))
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(cast("Mapping[str, Json]", value))
-    raise TypeError(f"{type(value).__name__} is not a JSON value")
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=plain_value)
 
 
 def _decoded(

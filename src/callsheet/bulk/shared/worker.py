@@ -9,11 +9,9 @@ and answered, while the server is away.
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from math import inf
 from random import Random
-from typing import Literal, TypeVar, final
+from typing import TypeVar, final
 
-import attrs
 import structlog
 import trio
 
@@ -33,10 +31,7 @@ from .journal import WorkerJournal
 from .queue import BEAT_S, RunState, TakeReply, WorkQueue
 from .reports import WorkerReport
 from .row_calls import CallWatch, RowCalls
-
-EndKind = Literal["ended", "stopped", "drained", "alone", "failed"]
-"""Why a worker ends: the run has ended, or was stopped before that; the worker was told to; there
-is no holder, or no server; or an error."""
+from .worker_end import EndWatch, WorkerEnd, WorkerPolicy
 
 _TAKE_ROWS = 64  # in one message of the server
 _TAKE_S = 5.0  # seconds that the server may let the worker wait for rows
@@ -44,45 +39,11 @@ _GATHER_S = 0.02  # after an answer, for others that are written and handed in w
 _HAND_IN = 64  # answers in one message to the server
 _HAND_IN_BYTES = 1024**2
 _AGAIN_S = (0.2, 3.0)  # until the server is asked again: at first, and at most
-_IDLE_S = 60.0  # without a holder or a run
-_AWAY_S = 600.0  # without the server, and with nothing in hand
 _FLUSH_S = 3.0  # at the end, for answers that are not in the journal, or not handed in
-_ENDED_S = 10.0  # until a run that drains has ended
 _STORED_S = 5.0  # at the end, until the holder has stored the answers
-_HAND_IN_AT_END_S = 10.0
 
 _log = structlog.stdlib.get_logger()
 T = TypeVar("T")
-
-
-@attrs.frozen
-class WorkerEnd:
-    """Why a worker has ended.
-
-    Args:
-        kind: the kind of end.
-        text: the reason for the user, with the remedy if there is one.
-    """
-
-    kind: EndKind
-    text: str
-
-
-@attrs.frozen(kw_only=True)
-class WorkerPolicy:
-    """How a worker works.
-
-    Args:
-        max_concurrency: the most calls of this worker at the same time; None for those of the run.
-        ahead: the most rows that it has and that are not sent; None for as many as are sent in
-            half a second. Packs are formed of these rows.
-        waits: whether it waits for rows for ever. Otherwise it ends when there has been no holder
-            and no row for a minute.
-    """
-
-    max_concurrency: int | None = None
-    ahead: int | None = None
-    waits: bool = False
 
 
 @final
@@ -100,7 +61,6 @@ class RunWorker:
 
     Attributes:
         end: why it has ended; None while it works.
-        is_away: whether the server is away.
     """
 
     def __init__(
@@ -115,12 +75,10 @@ class RunWorker:
     ) -> None:
         self.name = name
         self.end: WorkerEnd | None = None
-        self.is_away = False
         self._queue = queue
         self._policy = policy or WorkerPolicy()
         own = self._policy.max_concurrency
         self._journal = journal
-        self._trouble: StorageError | None = None  # of the journal, which is not used any more
         self._in_thread = in_thread
         self._hand = RowsInHand()
         self._calls = RowCalls(
@@ -136,12 +94,7 @@ class RunWorker:
                 unreadable=self.drain,
             ),
         )
-        self._state: RunState | None = "running"
-        self._drains = False  # by a signal, or an error
-        self._why = ""
-        self._alone_since = inf  # no run, or no holder
-        self._idle_since = inf  # the run drains, and nothing is in hand
-        self._heard_at = inf  # of the server
+        self._watch = EndWatch(queue.name, waits=self._policy.waits)
         self._returned: list[str] = []  # entries of rows to give back
         self._room = trio.Event()
         self._work = trio.Event()  # for the journal
@@ -157,6 +110,11 @@ class RunWorker:
 
     def __repr__(self) -> str:
         return f"<RunWorker {self.name} {self._hand!r}>"
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the server is away."""
+        return self._watch.is_away
 
     @property
     def report(self) -> WorkerReport:
@@ -191,8 +149,8 @@ class RunWorker:
         Args:
             why: the reason for the user; "" if that asked for it.
         """
-        if not self._drains:
-            self._drains, self._why = True, why
+        if not self._watch.drains:
+            self._watch.drains, self._watch.why = True, why
             self._calls.give_up_unsent()
             self._beat_now.set()
             self._look()
@@ -200,12 +158,12 @@ class RunWorker:
     def stop(self) -> None:
         """Cancel the calls in flight, and end. Other workers call these rows again."""
         self._calls.cancel_all()
-        self._finish(WorkerEnd("drained", self._why))
+        self._finish(WorkerEnd("drained", self._watch.why))
 
     async def wait_over(self) -> WorkerEnd:
         """Wait until the worker has ended, and return why."""
         await self._done.wait()
-        return self.end or WorkerEnd("drained", self._why)
+        return self.end or WorkerEnd("drained", self._watch.why)
 
     # ---------------------------------------------------------------- tasks
 
@@ -223,7 +181,7 @@ class RunWorker:
             for task in (self._keep_beating, self._keep_taking, self._keep_writing):
                 self._tasks.start_soon(task)
             self._tasks.start_soon(self._keep_handing_in)
-            self._heard_at = trio.current_time()
+            self._watch.heard(trio.current_time())
             self._calls.pump()
             self._look()
             await self._over.wait()
@@ -250,15 +208,12 @@ class RunWorker:
         self._answers.set()  # a queue that was lost may want them again
         if reply.has_more:
             self._took(await self._ask(partial(self._queue.own, self.name)))
-        now = trio.current_time()
-        if reply.state is None or not reply.has_holder:
-            self._alone_since = min(self._alone_since, now)
-        else:
-            self._alone_since = inf
+        has_holder = reply.state is not None and reply.has_holder
+        self._watch.note_holder(trio.current_time(), is_there=has_holder)
         self._note_state(reply.state)
 
     async def _keep_taking(self) -> None:
-        while not self._drains:
+        while not self._watch.drains:
             if (room := self._count_room()) <= 0:
                 self._room = trio.Event()
                 await self._room.wait()
@@ -280,12 +235,12 @@ class RunWorker:
                 await self._work.wait()
                 await trio.sleep(_GATHER_S)
                 continue
-            if self._journal is not None and self._trouble is None:
+            if self._journal is not None and not self._watch.has_trouble:
                 try:
                     await self._in_thread(partial(self._journal.keep, answers, forgotten))
                 except StorageError as error:
                     # What is paid for is handed in all the same: the server keeps it on its disk.
-                    self._trouble = error
+                    self._watch.has_trouble = True  # the journal is not used any more
                     _log.error("journal_failed", reason=str(error))
                     self.drain(str(error))
             hand.kept(answers)
@@ -332,20 +287,18 @@ class RunWorker:
 
     def _hear(self, error: ServerAway | None) -> None:
         if error is None:
-            self._heard_at = trio.current_time()
-            if self.is_away:
-                self.is_away = False
+            if self._watch.heard(trio.current_time()):
                 _log.warning("shared_run_back", server=self._queue.name)
             return
         if not self.is_away:
-            self.is_away = True
+            self._watch.is_away = True
             _log.warning("shared_run_unavailable", server=self._queue.name, reason=error.reason)
         self._look()
 
     # ---------------------------------------------------------------- the run
 
     def _note_state(self, state: RunState | None) -> None:
-        before, self._state = self._state, state
+        before, self._watch.state = self._watch.state, state
         if state in ("paused", "draining") and before != state:
             self._calls.give_up_unsent()
         if state == "ended":
@@ -356,29 +309,14 @@ class RunWorker:
     def _look(self) -> None:
         """End the worker if there is nothing more to do."""
         self._moved.set()
-        hand, now = self._hand, trio.current_time()
-        if self.end is not None or hand.rows or self._state != "draining":
-            self._idle_since = inf
-        if self.end is not None or hand.rows:
-            return
-        is_away_long = self.is_away and now - self._heard_at >= (
-            _HAND_IN_AT_END_S if self._drains else inf if self._policy.waits else _AWAY_S
-        )
-        if is_away_long:
-            text = self._why or f"{self._queue.name} does not answer"
-            self._finish(WorkerEnd("drained" if self._drains else "alone", text))
-        elif hand.has_answers:
-            return
-        elif self._drains:
-            self._finish(WorkerEnd("failed" if self._trouble else "drained", self._why))
-        elif self._state == "draining":
-            # Also a run that is complete drains first, and ends a moment later.
-            self._idle_since = min(self._idle_since, now)
-            if self._alone_since < inf or now - self._idle_since >= _ENDED_S:
-                self._finish(WorkerEnd("stopped", "the run was stopped before its end"))
-        elif now - self._alone_since >= _IDLE_S and not self._policy.waits:
-            why = "the run is not there any more" if self._state is None else "no process holds it"
-            self._finish(WorkerEnd("alone", why))
+        if self.end is None:
+            end = self._watch.decide(
+                trio.current_time(),
+                has_rows=bool(self._hand.rows),
+                has_answers=self._hand.has_answers,
+            )
+            if end is not None:
+                self._finish(end)
 
     def _finish(self, end: WorkerEnd) -> None:
         if self.end is None:
@@ -393,7 +331,12 @@ class RunWorker:
             while hand.has_unkept or (hand.has_answers and not self.is_away):
                 self._moved = trio.Event()
                 await self._moved.wait()
-        if self.is_away or self.end is None or self.end.kind == "failed" or self._state is None:
+        if (
+            self.is_away
+            or self.end is None
+            or self.end.kind == "failed"
+            or self._watch.state is None
+        ):
             return
         with trio.move_on_after(_STORED_S), suppress(StorageError):
             # A reply may have been lost, and the rows with it.
@@ -401,7 +344,7 @@ class RunWorker:
             rows = (await queue.own(name)).rows
             if back := [row.entry for row in rows if row.entry not in known]:
                 await queue.give_back(name, back)
-            while hand.unstored and self._journal is not None and self._state != "ended":
+            while hand.unstored and self._journal is not None and self._watch.state != "ended":
                 await self._beat()
                 await trio.sleep(_AGAIN_S[0])
         with trio.move_on_after(_STORED_S), suppress(StorageError):
@@ -411,7 +354,7 @@ class RunWorker:
         """Close the journal, and remove it if the holder has everything. It blocks."""
         if self._journal is not None:
             is_needed = self._hand.unstored > 0
-            if self.end is not None and self.end.kind == "ended" and self._state == "ended":
+            if self.end is not None and self.end.kind == "ended" and self._watch.state == "ended":
                 is_needed = self._hand.has_unclaimed
             self._journal.close(remove=not is_needed)
 
@@ -425,7 +368,7 @@ class RunWorker:
 
     def _took(self, reply: TakeReply) -> None:
         self._calls.add(self._hand.take(reply))
-        if self._drains:
+        if self._watch.drains:
             self._calls.give_up_unsent()
         self._answers.set()  # some may be answered by the journal
         self._calls.pump()

@@ -11,7 +11,8 @@ from ...runtime import Actor, Message, Runtime, handles
 from .journal import WorkerJournal
 from .queue import WorkQueue
 from .reports import WorkerReport
-from .worker import RunWorker, WorkerPolicy
+from .worker import RunWorker
+from .worker_end import WorkerPolicy
 
 
 @attrs.frozen

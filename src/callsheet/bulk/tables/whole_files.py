@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 from xml.sax.saxutils import escape
 
-from ...wording import how_to_install
+from ...actors import how_to_install
 from ..errors import BulkRefused
 from ..reading.binary_tables import parquet_library
 from ..row import unique_names
@@ -128,7 +128,7 @@ def check_parquet(name: str) -> None:
     try:
         parquet_library()
     except ImportError:
-        how = how_to_install("pyarrow", "parquet")
+        how = how_to_install("tables")
         raise BulkRefused(f"{name} is Parquet, which needs PyArrow", how) from None
 
 

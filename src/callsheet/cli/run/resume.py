@@ -158,8 +158,8 @@ class ResumeCheck:
 
 def _is_yes(question: str) -> bool:
     """Ask on the terminal; the end of its input is a no."""
-    click.echo(question, nl=False, err=True)
-    try:
+    try:  # Ctrl-C may come as soon as the question is shown
+        click.echo(question, nl=False, err=True)
         line = sys.stdin.readline()
     except KeyboardInterrupt:
         click.echo("\nNothing was sent.", err=True)

@@ -28,17 +28,21 @@ class Field:
     risks: list[str]
     measures: list[str]
     places: list[str]
+    _whole: frozenset[str] = attrs.field(init=False)
+    _begins: tuple[str, ...] = attrs.field(init=False)
+
+    @_whole.default
+    def _default_whole(self) -> frozenset[str]:
+        return frozenset(self.marks)
+
+    @_begins.default
+    def _default_begins(self) -> tuple[str, ...]:
+        return tuple(mark for mark in self.marks if len(mark) >= SHORTEST_BEGINNING)
 
     def matches(self, words: list[str]) -> int:
         """Return how many of the words belong to this field."""
         # Short marks match whole words only: "ai" does not match "aid".
-        return sum(
-            any(
-                word == mark or (len(mark) >= SHORTEST_BEGINNING and word.startswith(mark))
-                for mark in self.marks
-            )
-            for word in words
-        )
+        return sum(word in self._whole or word.startswith(self._begins) for word in words)
 
 
 _PHRASES = cast("dict[str, list[str]]", _read("phrases.toml"))

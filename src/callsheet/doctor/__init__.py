@@ -1,0 +1,17 @@
+"""Examine an installation and its environment: what is there, what is missing, what is wrong."""
+
+from .finding import Finding, FindingState
+from .machine import WrittenPlace, examine_installation, examine_places
+from .provider import examine_environment, examine_provider
+from .server import examine_server
+
+__all__ = [
+    "Finding",
+    "FindingState",
+    "WrittenPlace",
+    "examine_environment",
+    "examine_installation",
+    "examine_places",
+    "examine_provider",
+    "examine_server",
+]
