@@ -31,8 +31,8 @@ def ignore_interrupts() -> None:
     """Ignore SIGINT, unless the process handles it itself, and keep the exit status."""
     if signal.getsignal(signal.SIGINT) in (_exit, signal.default_int_handler):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Python ends by SIGINT if a KeyboardInterrupt has ever left the `exec` of a text, such as that of
-    # a named tuple of a module which was being imported. The next `exec` of a text clears that.
+    # Python ends by SIGINT if a KeyboardInterrupt has left the `exec` of a text, such as that of a
+    # named tuple in a module that was being imported. The next `exec` of a text clears that.
     exec("")  # noqa: S102  # see above
 
 
