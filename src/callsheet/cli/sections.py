@@ -60,8 +60,9 @@ class HelpfulCommand(click.Command):
                 for name in (*each.opts, *each.secondary_opts)
             ]
             alike = get_close_matches(error.option_name, shown, n=2, cutoff=_ALIKE)
-            raise click.NoSuchOption(
-                error.option_name, possibilities=alike, ctx=error.ctx
+            hint = f" Did you mean {' or '.join(map(repr, alike))}?" if alike else ""
+            raise click.UsageError(
+                f"No such option '{error.option_name}'.{hint}", error.ctx
             ) from None
 
     def get_help(self, ctx: click.Context) -> str:
