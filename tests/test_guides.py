@@ -44,7 +44,7 @@ ROOT = Path(__file__).parent.parent
 GUIDES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
 PAGES = [ROOT / "README.md", *GUIDES]
 # The words that begin a command which is not run.
-INSTALL = ("pip", "uv", "git", ".", "mkdir", "cd")
+INSTALL = ("pip", "uv", ".", "mkdir", "cd")
 BACKGROUND = re.compile(r"^(callsheet (simulate|serve|work)|uvicorn|valkey-server)\b(?!.*--check)")
 CONFIGURED = re.compile(r"^CALLSHEET_|_API_KEY$|_BASE_URL$")
 PORTS = re.compile(r"127\.0\.0\.1:(\d+)|--port (\d{4,})")
