@@ -365,3 +365,24 @@ def test_a_page_with_servers_works_as_it_is_typed(page, tmp_path):
                 (tmp_path / step.file).write_text(shell.translated(step.text))
             elif step.language == "sh":
                 expect(step, shell.type_block(step), f"{page.name}:{step.line}")
+
+
+# ------------------------------------------------------------------------------------------ types
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_programs_of_a_page_have_types(page, tmp_path, tmp_path_factory):
+    cache = tmp_path_factory.getbasetemp() / "mypy"  # of all pages
+    programs = [step for step in steps(page) if step.file.endswith(".py")]
+    for step in programs:
+        (tmp_path / step.file).write_text(step.text)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", cache, "."],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": f"{ROOT / 'src'}:{ROOT / 'typings'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
