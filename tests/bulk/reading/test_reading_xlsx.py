@@ -65,7 +65,7 @@ def test_a_title_above_the_names_of_the_columns_is_to_be_removed(put, tmp_path, 
 
 
 def test_a_table_of_one_column_has_no_title(put):
-    with pytest.raises(InputError, match='it has txt; write txt'):
+    with pytest.raises(InputError, match="it has txt; write txt"):
         read(put(["txt"], ["Hi"]), template="{{ text }}")
 
 
