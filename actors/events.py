@@ -214,7 +214,7 @@ def all_of(observers: Observer | Iterable[Observer]) -> Observer:
     """Return one observer that passes each event to those that want it, in their order.
 
     Args:
-        observers: one observer or several.
+        observers: one observer or several. One that is given twice gets each event once.
 
     Raises:
         TypeError: one of them is no function.
@@ -228,7 +228,8 @@ def all_of(observers: Observer | Iterable[Observer]) -> Observer:
     for one in cast("tuple[object, ...]", observers):
         if not callable(one):
             raise _no_observer(one)
-    each = [(one, stages_of(one)) for one in observers if stages_of(one)]
+    different = {id(one): one for one in observers}.values()
+    each = [(one, stages_of(one)) for one in different if stages_of(one)]
     if len(each) <= 1:
         return each[0][0] if each else ignore
     by_stage: dict[CallStage, tuple[Observer, ...]] = {

@@ -208,7 +208,8 @@ def nothing_configured(monkeypatch, tmp_path_factory):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path_factory.getbasetemp()
     monkeypatch.setenv("CALLSHEET_LEDGER", str(folder / "ledger.db"))
-    monkeypatch.setenv("CALLSHEET_PRICES", str(folder / "no-prices.json"))
+    monkeypatch.delenv("CALLSHEET_PRICES", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder / "no-data"))
 
 
 @pytest.fixture(autouse=True)

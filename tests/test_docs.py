@@ -246,6 +246,7 @@ def test_every_path_in_a_document_exists():
             path.read_text(),
         )
         found += len(named)
+        named = [each for each in named if not re.search("NAME|COMMAND", each)]  # of the reader
         wrong += [f"{path.name}: {each}" for each in set(named) if not (ROOT / each).exists()]
     assert found > len(RULES)
     assert not wrong, "documents name paths that do not exist:\n" + "\n".join(sorted(wrong))

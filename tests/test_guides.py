@@ -43,7 +43,8 @@ from callsheet.simulator.settings import ProviderSettings
 ROOT = Path(__file__).parent.parent
 GUIDES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
 PAGES = [ROOT / "README.md", *GUIDES]
-INSTALL = ("pip", "uv", ".", "mkdir", "cd")  # the words that begin a command which is not run
+# The words that begin a command which is not run.
+INSTALL = ("pip", "uv", ".", "mkdir", "cd")
 BACKGROUND = re.compile(r"^(callsheet (simulate|serve|work)|uvicorn|valkey-server)\b(?!.*--check)")
 CONFIGURED = re.compile(r"^CALLSHEET_|_API_KEY$|_BASE_URL$")
 PORTS = re.compile(r"127\.0\.0\.1:(\d+)|--port (\d{4,})")
@@ -364,3 +365,24 @@ def test_a_page_with_servers_works_as_it_is_typed(page, tmp_path):
                 (tmp_path / step.file).write_text(shell.translated(step.text))
             elif step.language == "sh":
                 expect(step, shell.type_block(step), f"{page.name}:{step.line}")
+
+
+# ------------------------------------------------------------------------------------------ types
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_programs_of_a_page_have_types(page, tmp_path, tmp_path_factory):
+    cache = tmp_path_factory.getbasetemp() / "mypy"  # of all pages
+    programs = [step for step in steps(page) if step.file.endswith(".py")]
+    for step in programs:
+        (tmp_path / step.file).write_text(step.text)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", cache, "."],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": f"{ROOT / 'src'}:{ROOT / 'typings'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

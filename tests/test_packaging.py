@@ -1,7 +1,9 @@
 """What pyproject.toml offers, how texts name it, and that CONTRIBUTING.md names what is there."""
 
 import re
+import runpy
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import get_args
 
@@ -61,3 +63,21 @@ def test_contributing_names_paths_that_are_there():
     paths = {word.rstrip(".") for word in words if not re.search("NAME|COMMAND", word)}
     assert len(paths) > 20
     assert {path for path in paths if not (REPO / path).exists()} == set()
+
+
+def test_a_wheel_that_lacks_a_file_or_has_another_one_is_found(tmp_path):
+    faults = runpy.run_path(str(REPO / "release" / "check_wheel.py"))["faults"]
+    wheel = tmp_path / "callsheet-1.whl"
+    files = [path for path in (REPO / "runtime").rglob("*") if path.is_file()]
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path in files:
+            if "__pycache__" not in path.parts and path.name != "py.typed":
+                archive.write(path, f"callsheet/{path.relative_to(REPO)}")
+        archive.writestr("callsheet/left.bak", "")
+        archive.writestr("callsheet-1.dist-info/licenses/LICENSE", "")
+    found = [fault for fault in faults(wheel) if "callsheet/actors" not in fault]
+    assert "callsheet/runtime/py.typed is missing" in found
+    assert "callsheet/left.bak is no file of the package" in found
+    assert "the licence actors/data/LICENSE.genai-prices is missing" in found
+    assert not any("runtime" in fault for fault in found if "py.typed" not in fault)
+    assert not any(fault == "the licence LICENSE is missing" for fault in found)

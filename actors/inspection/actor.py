@@ -97,7 +97,8 @@ class InspectorActor(Actor):
         Raises:
             InspectionUnavailable: it cannot be opened; the message says why.
         """
-        self._file = SocketFile(self._path)
+        # In a thread, because it waits for a process that opens a socket in the same folder.
+        self._file = await trio.to_thread.run_sync(SocketFile, self._path)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._file.socket))
         self.nursery.start_soon(trio.serve_listeners, self._serve, [listener])
 

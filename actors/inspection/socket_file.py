@@ -23,7 +23,7 @@ from ..storage import write_remedy
 _MODE = 0o600
 _MAX_BYTES = 107 if sys.platform == "linux" else 103  # of a path; the system's limit less a zero
 _MAX_TRIES, _TRY_S = 200, 0.001  # to get a lock that is held for a moment
-_BACKLOG = 16
+_BACKLOG = 128  # readers that connect in one instant, most of which are then told that they may not
 
 
 class _Detachable(Protocol):
@@ -62,7 +62,7 @@ class InspectionUnavailable(Exception):
 
 @final
 class SocketFile:
-    """A listening Unix socket with mode 0600.
+    """A listening Unix socket with mode 0600. To open it may block the thread for 0.2 s.
 
     Args:
         path: the path of the socket.

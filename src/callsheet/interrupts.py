@@ -28,9 +28,12 @@ def raise_on_interrupt() -> None:
 
 
 def ignore_interrupts() -> None:
-    """Ignore SIGINT, unless the process handles it itself."""
+    """Ignore SIGINT, unless the process handles it itself, and keep the exit status."""
     if signal.getsignal(signal.SIGINT) in (_exit, signal.default_int_handler):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Python ends by SIGINT if a KeyboardInterrupt has left the `exec` of a text, such as that of a
+    # named tuple in a module that was being imported. The next `exec` of a text clears that.
+    exec("")  # noqa: S102  # see above
 
 
 def _exit(_: int, __: FrameType | None) -> None:

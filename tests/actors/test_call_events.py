@@ -81,6 +81,7 @@ def test_several_observers_are_one_that_wants_what_they_want():
     )
     assert stages_of(both) == stages_of(first.append) | {"ended"}
     assert all_of([ignore]) is ignore
+    assert all_of([seen.append, ignore]) == seen.append
     assert all_of([seen.append]) == seen.append == all_of(seen.append)
 
 
@@ -216,3 +217,11 @@ async def test_the_end_of_a_post_says_how_it_ended(
     end = next(one for one in seen if one.stage == "composed")
     found = None if end.failure is None else type(end.failure).__name__
     assert (found, end.is_cancelled) == (kind, is_cancelled)
+
+
+def test_an_observer_that_is_given_twice_gets_each_event_once():
+    def observe(event):
+        pass
+
+    assert all_of([observe, observe]) is observe
+    assert all_of([observe, all_of([ignore, observe])]) is observe

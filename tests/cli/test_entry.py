@@ -157,6 +157,21 @@ def test_a_handler_that_is_set_already_is_kept(handler):
         signal.signal(signal.SIGINT, before)
 
 
+def test_an_interrupt_that_was_handled_does_not_replace_the_exit_status(tmp_path):
+    """With `-m`, Python would end by SIGINT, because the interrupt has left an `exec`."""
+    (tmp_path / "program.py").write_text("""
+from callsheet.interrupts import ignore_interrupts
+try:
+    exec("raise KeyboardInterrupt")
+except KeyboardInterrupt:
+    pass
+ignore_interrupts()
+raise SystemExit(130)
+""")
+    run = [sys.executable, "-m", "program"]
+    assert subprocess.run(run, cwd=tmp_path, timeout=60, check=False).returncode == 130
+
+
 @pytest.mark.parametrize("arguments", ["export {} new.csv", "export old.jsonl {}.csv"])
 def test_a_path_that_cannot_be_followed_is_no_internal_error(arguments, tmp_path):
     (tmp_path / "old.jsonl").touch()

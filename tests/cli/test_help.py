@@ -163,8 +163,7 @@ def on_terminal(arguments, variables):
 def test_a_mistyped_name_gets_the_name_that_was_meant(arguments, remedy):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
-    text = result.stderr.replace("(", "").replace("?)", "?")
-    assert f"Error: {remedy}\n" in text
+    assert f"Error: {remedy}\n" in result.stderr
 
 
 def test_no_hidden_option_is_suggested():

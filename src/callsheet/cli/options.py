@@ -12,9 +12,10 @@ import click
 import structlog
 
 from ..actors import VENDORS, PriceBook, PriceError, Timeouts, UnwrittenCosts, redact_secrets
-from ..costs.price_table import current_prices, remark_on_age
+from ..costs.price_table import current_prices, remark_on_age, remark_on_no_table
 from ..costs.report import LEDGER_VARIABLE, default_ledger
 from ..endpoints import BUILTIN, EndpointChoice, ExtraHeaders, choose_endpoint
+from ..wording import printable
 from .parameters import ABOVE_ZERO, Header
 from .sections import option
 
@@ -193,7 +194,8 @@ def default_model(choice: EndpointChoice) -> str | None:
 def chosen_prices(file: str | None, choice: EndpointChoice) -> PriceBook:
     """Load the published prices, and those of a file over them, as they are at a provider.
 
-    A remark on stderr says that the published prices are old, unless the provider is built in.
+    Remarks on stderr say that the published prices are old, or that their file is missing, unless
+    the provider is built in.
 
     Args:
         file: the price file; None for no other prices.
@@ -209,8 +211,9 @@ def chosen_prices(file: str | None, choice: EndpointChoice) -> PriceBook:
         raise click.UsageError(str(error)) from None
     if choice.endpoint is None:
         return prices
-    if remark := remark_on_age(published):
-        click.echo(remark, err=True)
+    for remark in (remark_on_no_table(), remark_on_age(published)):
+        if remark:
+            click.echo(printable(remark), err=True)
     return prices.at_vendor(choice.endpoint.vendor.price_list)
 
 

@@ -17,6 +17,7 @@ from ..costs.price_table import (
     prices_json,
     prices_table,
     remark_on_age,
+    remark_on_no_table,
     update_table,
 )
 from ..wording import printable
@@ -82,6 +83,8 @@ def prices(
             book = PriceBook.load(own, book)
     except PriceError as error:
         _refuse(str(error))
+    if remark := remark_on_no_table():
+        click.echo(printable(remark), err=True)
     rows = price_rows(book, model, provider or "")
     first = next(rows, None)
     if first is None:

@@ -1,7 +1,6 @@
 """Help in sections: options under titles, then examples and the page of the documentation."""
 
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -59,9 +58,10 @@ class HelpfulCommand(click.Command):
                 if isinstance(each, click.Option) and not each.hidden
                 for name in (*each.opts, *each.secondary_opts)
             ]
-            alike = get_close_matches(error.option_name, shown, n=2, cutoff=_ALIKE)
-            raise click.NoSuchOption(
-                error.option_name, possibilities=alike, ctx=error.ctx
+            alike = _alike(error.option_name, shown, 2)
+            hint = f" Did you mean {' or '.join(map(repr, alike))}?" if alike else ""
+            raise click.UsageError(
+                f"No such option '{error.option_name}'.{hint}", error.ctx
             ) from None
 
     def get_help(self, ctx: click.Context) -> str:
@@ -103,7 +103,7 @@ class HelpfulGroup(HelpfulCommand, click.Group):
         name = args[0]
         names = self.list_commands(ctx)
         if name not in names and not name.startswith("-") and not ctx.resilient_parsing:
-            alike = get_close_matches(name, names, n=1, cutoff=_ALIKE)
+            alike = _alike(name, names, 1)
             hint = f"Did you mean '{alike[0]}'?" if alike else f"Choose one of {', '.join(names)}."
             ctx.fail(f"No such command '{name}'. {hint}")
         return super().resolve_command(ctx, args)
@@ -114,6 +114,12 @@ class HelpfulGroup(HelpfulCommand, click.Group):
         return {
             "Commands": {name: each.short_help or "" for name, each in found if each is not None}
         }
+
+
+def _alike(name: str, known: Iterable[str], most: int) -> list[str]:
+    from difflib import get_close_matches  # noqa: PLC0415  # only for an error
+
+    return get_close_matches(name, list(known), n=most, cutoff=_ALIKE)
 
 
 option = partial(click.option, cls=SectionedOption)

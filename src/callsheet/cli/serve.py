@@ -18,7 +18,7 @@ from rich.table import Table
 from ..actors import Endpoint, InspectionUnavailable, PriceError, StorageError
 from ..collecting import rare_collections
 from ..config import CONFIG_VARIABLE, SHARED_URL_VARIABLE, ConfigError, read_variables
-from ..costs.price_table import current_prices
+from ..costs.price_table import current_prices, remark_on_no_table
 from ..costs.report import default_ledger
 from ..endpoints import EndpointChoice, open_endpoint
 from ..gateway import Gateway, GatewaySettings, open_gateway, read_gateway
@@ -319,6 +319,8 @@ def _say_how_to_use(file: ServedFile, gateway: Gateway, settings: GatewaySetting
             f"or ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY={key}"
         )
         _say(f"To look at it, open {url}/ui, or run callsheet top {url}")
+    if not file.is_builtin and (remark := remark_on_no_table()):
+        _say(printable(remark))
     _say("Press Ctrl-C to stop.")
 
 

@@ -102,6 +102,23 @@ def remark_on_age(book: PriceBook) -> str | None:
     )
 
 
+def remark_on_no_table(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return a remark if the variable names a file that does not exist; else None.
+
+    That is no error: the variable may name where `callsheet prices --update` will write.
+
+    Args:
+        environment: the environment variables of the process.
+    """
+    path = updated_table(environment)
+    if not environment.get(PRICES_VARIABLE) or path.exists():
+        return None
+    return (
+        f"{PRICES_VARIABLE} names {path}, which does not exist, so the prices are those of this "
+        "release. Correct the variable, or write the file with callsheet prices --update FILE."
+    )
+
+
 @attrs.frozen
 class PriceRow:
     """The prices of one model at one tier, for one size of prompts and one time.

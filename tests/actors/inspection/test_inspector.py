@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,27 @@ async def inspected(latency_s=0.3, **more):
         settings = TroupeSettings(endpoint=Endpoint(URL), transport=transport, inspect=PATH)
         async with open_troupe(settings, **more) as troupe:
             yield troupe
+
+
+async def test_the_loop_goes_on_while_another_process_opens_a_socket_in_the_folder():
+    fcntl = pytest.importorskip("fcntl")
+    folder = os.open(".", os.O_RDONLY)
+    opened, turns = trio.Event(), 0
+
+    async def open_it():
+        async with inspected():
+            opened.set()
+
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_it)
+            while not opened.is_set():
+                await trio.sleep(0.005)
+                turns += PATH.name not in os.listdir()  # noqa: PTH208  # names suffice
+    finally:
+        os.close(folder)
+    assert turns > 5
 
 
 class Reader:

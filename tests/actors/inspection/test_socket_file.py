@@ -42,6 +42,19 @@ def mode_of(path):
     return stat.S_IMODE(path.lstat().st_mode)
 
 
+def test_many_may_connect_in_one_instant(path):
+    opened = SocketFile(path)
+    readers = [socket.socket(socket.AF_UNIX) for _ in range(64)]
+    try:
+        for reader in readers:
+            reader.settimeout(0)
+            reader.connect(str(path))  # EAGAIN if the backlog is full
+    finally:
+        for reader in readers:
+            reader.close()
+        opened.close()
+
+
 @pytest.mark.parametrize("mask", [0, 0o022, 0o777])
 def test_only_the_user_can_connect_whatever_the_mask_is(path, mask):
     before = os.umask(mask)

@@ -182,3 +182,21 @@ def test_no_bytes_make_it_raise_or_hang(data):
     for begin in (b"[", b"{\n"):
         for _, value in json_values(io.BytesIO(begin + data), begin, 100):
             assert isinstance(value, bytes | BadLine)
+
+
+def test_an_integer_of_more_than_64_bits_is_exact_in_columns_and_refused_in_bodies(put):
+    large, most = 2**64, 2**64 - 1
+    lines = [{"id": large, "n": [-large, most, 1e30]}, {"id": large + 1, "n": [most]}]
+    path = put("\n".join(map(json.dumps, lines)), "input.jsonl")
+    rows = read(path, template="{{ n[0] }}", carries_columns=True)
+    assert [row.custom_id for row in rows] == [str(large), str(large + 1)]
+    assert prompts(rows) == [str(-large), str(most)]
+    assert rows[0].columns["n"] == [str(-large), most, 1e30]
+
+    body = {"model": "m", "messages": [{"role": "user", "content": f"{large}"}], "seed": most}
+    good, bad = read(
+        put("\n".join(json.dumps({**body, "seed": seed}) for seed in (most, large)), "b.jsonl")
+    )
+    assert good.request.seed == most
+    assert isinstance(bad, BadRow)
+    assert f"the integer {large} has more than 64 bits; write it as a text" in bad.reason

@@ -339,7 +339,7 @@ def test_a_long_prompt_is_read(put):
     ("header", "said"),
     [
         ("a,a", 'two columns "a"'),
-        ("b,,", 'no column "a" for the prompt, it has b$'),
+        ("b,,", 'no column "a" for the prompt, it has b; if that is a title'),
         ("\udc80\udce9\udc80\xe9\n\xe9,b", "not UTF-8"),
         ('"a"b,c', "not valid CSV"),
         ("x" * 200, "max_line_bytes"),

@@ -54,6 +54,21 @@ def test_empty_rows_and_columns_are_skipped(put):
     assert count_rows(path) == 2
 
 
+@pytest.mark.parametrize("carries", [False, True])
+@pytest.mark.parametrize("end", [",,", ""])
+def test_a_title_above_the_names_of_the_columns_is_to_be_removed(put, tmp_path, end, carries):
+    csv = tmp_path / "titled.csv"
+    csv.write_text(f"Report{end}\n\nid,text,score\n1,Hi,3\n2,Ho,4\n")
+    for path in (csv, put(["Report"], [], ["id", "text", "score"], [1, "Hi", 3])):
+        with pytest.raises(InputError, match="has Report; if that is a title, remove the rows"):
+            read(path, template="{{ text }}", carries_columns=carries)
+
+
+def test_a_table_of_one_column_has_no_title(put):
+    with pytest.raises(InputError, match="it has txt; write txt"):
+        read(put(["txt"], ["Hi"]), template="{{ text }}")
+
+
 def test_a_row_may_end_before_its_last_column_or_go_on_beyond_it(put):
     path = put(["prompt", "note"], ["Hi"], ["Ho", "x", "a remark beside the table"])
     assert prompts(read(path, template="{{ prompt }}{{ note }}")) == ["Hi", "Hox"]

@@ -9,7 +9,7 @@ import sys
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import datetime, time
 from itertools import islice
@@ -173,10 +173,12 @@ class XlsxTable:
 
     Attributes:
         columns: the names of the columns; "" for one that has none.
+        latest: the cells of the latest record.
     """
 
     def __init__(self, sheet: Any, name: str) -> None:  # noqa: ANN401  # openpyxl has no types
         self._size: int | None = sheet.max_row
+        self.latest: Sequence[object] = ()
         self._rows = _rows(sheet)
         try:
             header = next(self._rows, ())
@@ -198,6 +200,7 @@ class XlsxTable:
         try:
             for cells in self._rows:
                 number += 1
+                self.latest = cells
                 row = (*cells, *(None,) * (width - len(cells)))
                 yield number, {name: row[at] for at, name in self._named.items()}
         except Exception as error:  # noqa: BLE001  # see `__init__`

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import attrs
@@ -111,6 +111,7 @@ class CsvTable:
 
     Attributes:
         columns: the names of the columns; "" for one that has none.
+        latest: the fields of the latest record, also of one with too many or too few.
 
     Raises:
         InputError: the header line is missing or invalid.
@@ -124,6 +125,7 @@ class CsvTable:
         if dialect.is_stated:
             self._next()
         self.columns = self._header(name)
+        self.latest: Sequence[object] = ()
         if self.columns and dialect.has_row_names:
             self.columns.insert(0, "")
         times = Counter(self.columns)
@@ -150,6 +152,7 @@ class CsvTable:
             if isinstance(fields, BadLine):
                 yield number, fields
                 continue
+            self.latest = fields
             if len(fields) > width and not any(fields[width:]):
                 del fields[width:]  # a spreadsheet's empty cells
             if len(fields) != width:

@@ -167,8 +167,21 @@ def _rows_of(table: CsvTable | XlsxTable, reader: RowReader, name: str) -> Itera
     records = table.records()
     first = next(records, None)
     record = None if first is None or isinstance(first[1], BadLine) else first[1]
-    reader.columns.check(table.columns, name, record)
+    try:
+        reader.columns.check(table.columns, name, record)
+    except InputError as error:
+        if not _may_have_title(table):
+            raise
+        fault, _, _ = str(error).partition("; ")
+        remedy = "if that is a title, remove the rows above the names of the columns"
+        raise InputError(f"{fault}; {remedy}") from None
     return table_rows(chain(() if first is None else (first,), records), reader)
+
+
+def _may_have_title(table: CsvTable | XlsxTable) -> bool:
+    """Return whether the first row has one cell and the next one more, as below a title."""
+    below = [cell for cell in table.latest if cell not in (None, "")]
+    return sum(map(bool, table.columns)) == 1 < len(below)
 
 
 def _fitting(rows: Iterator[Row | BadRow], reader: RowReader, name: str) -> Iterator[Row | BadRow]:

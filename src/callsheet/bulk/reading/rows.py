@@ -3,6 +3,7 @@
 A JSON object is a line of a batch file, a plain body, or a row of columns.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from math import isnan
@@ -22,6 +23,7 @@ from .settings import ReadSettings
 from .text import not_utf8, shown
 
 _NAMES_SHOWN = 8
+_BEYOND_64_BITS = 2.0**63  # what no negative integer of 64 bits is below, and few others reach
 
 
 class RowReader:
@@ -120,7 +122,7 @@ def json_rows(
             continue
         record: dict[str, Json] | None = None
         try:
-            record = _object(text)
+            record = _object(text, is_of_columns=is_of_columns)
             if is_of_columns:
                 url, request = url_of("chat"), reader.columns.request_of_line(record)
             else:
@@ -131,11 +133,14 @@ def json_rows(
             yield reader.bad(number, error.reason, shown(text), named, is_misfit=error.is_misfit)
 
 
-def _object(line: bytes) -> dict[str, Json]:
+def _object(line: bytes, *, is_of_columns: bool) -> dict[str, Json]:
     try:
         value: Json = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         value = _forgiven(line, error)
+    else:
+        if _has_large(value):  # orjson makes floats of integers that it cannot hold
+            value = _exact(line, is_of_columns=is_of_columns)
     if isinstance(value, dict):
         return value
     raise BadRecord(f"it must be a JSON object, not {kind_of(value)}", is_misfit=True)
@@ -156,6 +161,40 @@ def _forgiven(line: bytes, error: orjson.JSONDecodeError) -> Json:
     except ValueError:
         reason = "the line is not JSON: it has an infinite number; write null"
         raise BadRecord(reason, is_misfit=True) from None
+    return value
+
+
+def _has_large(value: Json) -> bool:
+    """Return whether a float may have been an integer of more than 64 bits."""
+    left = [value]
+    while left:  # and no recursion, because a value may be nested deeply
+        one = left.pop()
+        if isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+        elif isinstance(one, float) and abs(one) >= _BEYOND_64_BITS:
+            return True
+    return False
+
+
+def _exact(line: bytes, *, is_of_columns: bool) -> Json:
+    """Read JSON whose integers may have more than 64 bits: in columns, these become texts."""
+
+    def read(digits: str) -> int | str:
+        number = int(digits)
+        if -(2**63) <= number < 2**64:
+            return number
+        if is_of_columns:
+            return digits
+        text = f"the integer {digits:.40} has more than 64 bits; write it as a text, in quotes"
+        raise BadRecord(text, is_misfit=True)
+
+    try:
+        value: Json = json.loads(line, parse_int=read)
+    except (ValueError, RecursionError):  # Python reads no integer of more than 4,300 digits
+        text = "an integer has too many digits, or lies too deep; write it as a text, in quotes"
+        raise BadRecord(text) from None
     return value
 
 
