@@ -150,8 +150,8 @@ def _holder_of(plan: RunPlan, settings: BulkSettings, holder: RunHolder) -> RunP
     budgets = () if plan.troupe.ledger is None else plan.troupe.ledger.budgets
     own = int(settings.max_cost is not None)
     ledger = plan.troupe.ledger
-    if ledger is not None and holder.inherited is not None:  # the run's own budget is the last one
-        *others, limit = budgets
+    if ledger is not None and own and holder.inherited is not None:
+        *others, limit = ledger.budgets  # the run's own is the last one
         limit = attrs.evolve(limit, aside=holder.inherited.aside)
         ledger = attrs.evolve(ledger, budgets=(*others, limit))
     stage = insert(partial(SharedRunActor, holder=holder), instead_of="limiter", name="queue")

@@ -18,6 +18,10 @@ def _read(name: str) -> dict[str, object]:
     return tomllib.loads((files("callsheet.simulator.text") / "data" / name).read_text("utf-8"))
 
 
+def _beginnings(marks: list[str]) -> tuple[str, ...]:
+    return tuple(mark for mark in marks if len(mark) >= SHORTEST_BEGINNING)
+
+
 @attrs.frozen
 class Field:
     """The vocabulary of one field; each list has words for the same gaps."""
@@ -28,16 +32,12 @@ class Field:
     risks: list[str]
     measures: list[str]
     places: list[str]
-    _whole: frozenset[str] = attrs.field(init=False)
-    _begins: tuple[str, ...] = attrs.field(init=False)
-
-    @_whole.default
-    def _default_whole(self) -> frozenset[str]:
-        return frozenset(self.marks)
-
-    @_begins.default
-    def _default_begins(self) -> tuple[str, ...]:
-        return tuple(mark for mark in self.marks if len(mark) >= SHORTEST_BEGINNING)
+    _whole: frozenset[str] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: frozenset(self.marks), takes_self=True)
+    )
+    _begins: tuple[str, ...] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _beginnings(self.marks), takes_self=True)
+    )
 
     def matches(self, words: list[str]) -> int:
         """Return how many of the words belong to this field."""
