@@ -11,6 +11,7 @@ from callsheet.bulk.answer_schema import schema_class
 from callsheet.bulk.errors import BulkStopped
 from callsheet.bulk.row import BadRow
 from callsheet.bulk.settings import Paths
+from callsheet.bulk.tables.table_file import CsvRecords
 
 SUFFIXES = pytest.mark.parametrize("suffix", [".csv", ".parquet", ".xlsx"])
 MEASURED = ["cost_usd", "input_tokens", "output_tokens", "error"]
@@ -51,6 +52,20 @@ async def test_a_record_has_the_input_the_answer_and_what_it_took(tmp_path, auto
     assert int(first["output_tokens"]) == results[0].response.usage.output_tokens
     assert (first["error"], second["text"]) == ("", "")
     assert second["error"] == "BadRow: the prompt is empty"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (2.4e-05, "0.000024"),
+        (-3e-07, "-0.0000003"),
+        (1e-300, "1e-300"),
+        (1e22, "1e+22"),
+        (0.0, "0.0"),
+    ],
+)
+def test_small_amounts_are_written_as_decimals(number, text):
+    assert CsvRecords(",").record([number]) == f"{text}\n".encode()
 
 
 async def test_fields_of_a_schema_are_columns(tmp_path, autojump_clock):

@@ -15,6 +15,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import cast, final
@@ -36,6 +37,7 @@ from .whole_files import (
     write_workbook,
 )
 
+_LEAST_DECIMAL = 1e-15  # smaller fractions are written with an exponent
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _LIMITS = {
     **{suffix: TableLimits(suffix) for suffix in DELIMITERS},
@@ -228,12 +230,19 @@ class CsvRecords:
 
     def record(self, values: Sequence[object]) -> bytes:
         """Return a record with its line end."""
-        cells = (str(it).lower() if isinstance(it, bool) else it for it in map(plain, values))
-        self._writer.writerow(list(cells))
+        self._writer.writerow([_csv_cell(plain(value)) for value in values])
         text = self._buffer.getvalue()
         self._buffer.seek(0)
         self._buffer.truncate()
         return text[:-2].encode(errors="replace") + b"\n"
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and _LEAST_DECIMAL < abs(value) < 1:
+        return f"{Decimal(repr(value)):f}"  # 0.00002 rather than 2e-05
+    return value
 
 
 def csv_fields(lines: Iterable[bytes], delimiter: str) -> Iterator[list[str]]:
