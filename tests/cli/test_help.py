@@ -166,6 +166,13 @@ def test_a_mistyped_name_gets_the_name_that_was_meant(arguments, remedy):
     assert f"Error: {remedy}\n" in result.stderr
 
 
+def test_a_mistyped_choice_gets_the_choice_that_was_meant():
+    result = CliRunner().invoke(main, ["compose", "Tea", "--provider", "OpnAI"])
+    assert "'--provider': Did you mean 'openai'? 'OpnAI' is not one of 'builtin'," in result.stderr
+    result = CliRunner().invoke(main, ["compose", "Tea", "--provider", "zzz"])
+    assert "'--provider': 'zzz' is not one of 'builtin'," in result.stderr
+
+
 def test_no_hidden_option_is_suggested():
     result = CliRunner().invoke(main, ["work", "--until-stdin-end"])
     assert "--until" not in result.stderr.partition("No such option")[2].partition("'.")[2]

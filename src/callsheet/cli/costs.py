@@ -22,6 +22,7 @@ from ..costs.report import (
 )
 from ..wording import printable
 from .configuration import ConfiguredCommand, config_options
+from .parameters import Choice
 from .sections import option
 
 _REFUSED = 2
@@ -45,7 +46,7 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 @option(
     "--by",
     section="Rows",
-    type=click.Choice(BY),
+    type=Choice(BY),
     default="model",
     show_default=True,
     help="The property of calls by which they are grouped: one row per value.",
@@ -64,7 +65,7 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
     "--format",
     "form",
     section="Output",
-    type=click.Choice(["table", "csv", "json"]),
+    type=Choice(["table", "csv", "json"]),
     default="table",
     show_default=True,
     help="table rounds its figures; csv and json have every figure in full precision.",

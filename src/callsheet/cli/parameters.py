@@ -1,5 +1,6 @@
-"""The types of option values that click lacks: finite numbers, names, and headers."""
+"""The types of option values that click lacks: choices that suggest, finite numbers, names."""
 
+from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
@@ -8,7 +9,17 @@ from click.types import StringParamType
 
 from ..actors import Endpoint
 
-__all__ = ["ABOVE_ZERO", "FiniteRange", "Header", "Name"]
+__all__ = ["ABOVE_ZERO", "Choice", "FiniteRange", "Header", "Name"]
+
+
+class Choice(click.Choice[str]):
+    """One of several texts. The error of another one suggests the most similar one."""
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        """Return the message of click, with a suggestion in front of it."""
+        message = super().get_invalid_choice_message(value, ctx)
+        near = get_close_matches(str(value).lower(), self.choices, 1)
+        return f"Did you mean {near[0]!r}? {message}" if near else message
 
 
 class FiniteRange(click.FloatRange):

@@ -22,6 +22,7 @@ from ..costs.price_table import (
 )
 from ..wording import printable
 from .configuration import ConfiguredCommand, config_options, configured
+from .parameters import Choice
 from .sections import option
 
 _UNKNOWN = 1
@@ -38,7 +39,7 @@ _REFUSED = 2
 @option(
     "--provider",
     section="Rows",
-    type=click.Choice(sorted({it.price_list for it in VENDORS.values()} - {""})),
+    type=Choice(sorted({it.price_list for it in VENDORS.values()} - {""})),
     metavar="NAME",
     help="Only the models of this provider.",
 )
@@ -46,7 +47,7 @@ _REFUSED = 2
     "--format",
     "form",
     section="Output",
-    type=click.Choice(["table", "csv", "json"]),
+    type=Choice(["table", "csv", "json"]),
     default="table",
     show_default=True,
     help="The form of the output.",

@@ -26,7 +26,7 @@ from ..files import (
     check_path,
     is_stream,
 )
-from ..parameters import FiniteRange
+from ..parameters import Choice, FiniteRange
 from ..sections import option
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -152,7 +152,7 @@ _OPTIONS = (
     _in(
         "--format",
         "form",
-        type=click.Choice(["auto", "jsonl", "csv", "parquet", "xlsx"]),
+        type=Choice(["auto", "jsonl", "csv", "parquet", "xlsx"]),
         default="auto",
         show_default=True,
         help="The format of INPUT. jsonl: JSON Lines, or JSON over several lines. auto: by its "
@@ -246,7 +246,7 @@ _OUTPUT_OPTIONS = (
     ),
     _out(
         "--fsync",
-        type=click.Choice(["full", "normal", "off"]),
+        type=Choice(["full", "normal", "off"]),
         default="full",
         show_default=True,
         help="full: responses survive a power failure. normal: a power failure may lose the latest "
