@@ -4,6 +4,7 @@ A field that a class gets later is in the table of the next build.
 """
 
 import inspect
+import json
 import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
@@ -18,10 +19,13 @@ from sphinx.util.parsing import nested_parse_to_nodes
 from sphinx.util.typing import ExtensionMetadata
 
 from callsheet.actors import CallEvent
+from callsheet.config.endpoints import EndpointTable
 from callsheet.config.settings import SECTIONS
 from callsheet.config.tables import settable_fields
+from callsheet.gateway.file import GATEWAY_TABLES, ModelTable
 from callsheet.metrics.families import FAMILIES
 
+_READ_LATER = "see the meaning"  # of a member that takes several kinds of values
 _ARGUMENT = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 
 
@@ -44,7 +48,13 @@ def kind_of(hint: object) -> str:
         return f"array: {kind_of(arguments[0])}"
     if origin is not None:
         return f"table: {kind_of(arguments[1])}"
-    names = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
+    names = {
+        object: _READ_LATER,
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "`true` or `false`",
+    }
     if isinstance(hint, type) and attrs.has(hint):
         return f"table (`{hint.__name__}`)"
     return names.get(cast("type", hint), getattr(hint, "__name__", str(hint)).lower())
@@ -55,13 +65,18 @@ def default_of(field: "attrs.Attribute[object]") -> str:
     value = field.default
     if value is attrs.NOTHING:
         return "required"
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, int | float):
-        return f"`{value:g}`"
-    return f'`"{value}"`' if isinstance(value, str) and value else ""
+    match value:
+        case bool():
+            spelled = str(value).lower()
+        case int():
+            spelled = f"{value:_}"
+        case float():
+            spelled = f"{value:g}"
+        case str() | tuple():
+            spelled = json.dumps(value) if value else ""
+        case _:
+            spelled = ""
+    return spelled and f"`{spelled}`"
 
 
 def classes_of(hint: object) -> Iterable[type[object]]:
@@ -96,16 +111,9 @@ class SettingsTables(_Table):
             classes = list(classes_of(hint))
             if not classes:
                 continue
-            yield f"## `[{name}]`"
-            yield ""
             for kind in classes:
-                yield from self._fields(kind)
-                shown.add(kind)
-                for inner in self._inner(kind, shown):
-                    shown.add(inner)
-                    yield f"Each table of `{inner.__name__}` has:"
-                    yield ""
-                    yield from self._fields(inner)
+                yield from self._section(name, kind, shown)
+        yield from self._section("endpoints.NAME", EndpointTable, shown)
         yield "## Single settings"
         yield ""
         yield "| setting | values |"
@@ -114,6 +122,27 @@ class SettingsTables(_Table):
             if not list(classes_of(hint)):
                 yield f"| `{name}` | {kind_of(hint)} |"
         yield ""
+        yield "## Of a gateway"
+        yield ""
+        yield "Only `callsheet serve` and `callsheet keys` read these sections."
+        yield ""
+        for name, kind in GATEWAY_TABLES.items():
+            yield from self._section(name, kind, shown, level="###")
+        yield from self._section("models.NAME", ModelTable, shown, level="###")
+
+    def _section(
+        self, name: str, kind: type[object], shown: set[type[object]], *, level: str = "##"
+    ) -> Iterable[str]:
+        """Yield a section, with the tables inside it that are not shown yet."""
+        yield f"{level} `[{name}]`"
+        yield ""
+        yield from self._fields(kind)
+        shown.add(kind)
+        for inner in self._inner(kind, shown):
+            shown.add(inner)
+            yield f"Each table of `{inner.__name__}` has:"
+            yield ""
+            yield from self._fields(inner)
 
     def _inner(self, kind: type[object], shown: set[type[object]]) -> list[type[object]]:
         found = dict[type[object], None]()

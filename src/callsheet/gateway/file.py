@@ -101,7 +101,8 @@ class ModelTable:
     fallback: str | None = None
 
 
-_SECTIONS: Mapping[str, object] = {"gateway": GatewayTable, "keys": KeysTable}
+GATEWAY_TABLES: Mapping[str, type[object]] = {"gateway": GatewayTable, "keys": KeysTable}
+"""The sections of a file that only a gateway reads, besides ``[models]``."""
 
 
 def read_gateway(
@@ -134,7 +135,7 @@ def read_gateway(
         ValueError: the URL that is given names no server.
     """
     environ = os.environ if environ is None else environ
-    config = read_config(path, environ, with_endpoint=False, further=_SECTIONS)
+    config = read_config(path, environ, with_endpoint=False, further=GATEWAY_TABLES)
     if shared is not None:
         stores = config.shared.stores(environ, shared)
         config = attrs.evolve(config, values={**config.values, SHARED: stores})
@@ -182,7 +183,7 @@ def read_key_settings(
         ValueError: the URL that is given names no server.
     """
     environ = os.environ if environ is None else environ
-    config = read_config(path, environ, with_endpoint=False, further=_SECTIONS)
+    config = read_config(path, environ, with_endpoint=False, further=GATEWAY_TABLES)
     stores = config.stores if shared is None else config.shared.stores(environ, shared)
     return KeySettings(_key_place(config, environ), stores)
 
