@@ -1,6 +1,6 @@
 """Hurt a shared run in every way, again and again, and check that no row and no money is lost.
 
-    python benchmarks/chaos.py [--rounds 50] [--seed 0] [--rows 3000] [--json]
+    python benchmarks/chaos.py [--rounds 50] [--seed 0] [--rows 3000] [--keep FOLDER] [--json]
 
 Each round is `callsheet run` with two or three `callsheet work` over a private server, against a
 provider that has a limit and counts what it is asked for each row. A few seconds after the start,
@@ -47,8 +47,13 @@ def _possible(*, small_disk: bool) -> tuple[Fault, ...]:
 @click.option("--rounds", type=click.IntRange(1), default=50, show_default=True)
 @click.option("--seed", type=int, default=0, help="The seed of the first round.")
 @click.option("--rows", type=click.IntRange(1), default=3_000, show_default=True)
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Copy the files of rounds with a problem to this folder.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print each round as a line of JSON.")
-def main(*, rounds: int, seed: int, rows: int, as_json: bool) -> None:
+def main(*, rounds: int, seed: int, rows: int, keep: Path | None, as_json: bool) -> None:
     """Hurt shared runs, and exit with 1 if anything was lost."""
     if SERVER is None:
         raise click.ClickException(MISSING)
@@ -60,7 +65,7 @@ def main(*, rounds: int, seed: int, rows: int, as_json: bool) -> None:
         plan = make_plan(number, possible)
         click.echo(f"round {number}: {plan}", err=True)
         with tempfile.TemporaryDirectory(prefix="ch", dir="/tmp") as place:  # short
-            outcome = run_round(plan, rows, Path(place), small_disk=small_disk)
+            outcome = run_round(plan, rows, Path(place), small_disk=small_disk, keep=keep)
         outcomes.append(outcome)
         for problem in outcome.problems:
             click.echo(f"  {problem}", err=True)

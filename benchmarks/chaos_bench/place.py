@@ -174,6 +174,20 @@ class Place:
                 failed.append(f"worker {number} exited with {status}: {said}")
         return failed
 
+    def keep(self, target: Path) -> None:
+        """Copy the files of the round, with what its processes said and the provider counted.
+
+        Args:
+            target: a folder, which is replaced.
+        """
+        shutil.rmtree(target, ignore_errors=True)
+        for file in self.folder.rglob("*"):
+            if file.is_file():
+                copy = target / file.relative_to(self.folder)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+        (target / "counts.json").write_text(json.dumps(self.counts()), "utf-8")
+
     def close(self) -> None:
         """End every process, and remove the disk."""
         started = [*self.workers.values()] + ([] if self.holder is None else [self.holder])

@@ -57,7 +57,9 @@ class Outcome:
     problems: tuple[str, ...]
 
 
-def run_round(plan: Plan, rows: int, folder: Path, *, small_disk: bool) -> Outcome:
+def run_round(
+    plan: Plan, rows: int, folder: Path, *, small_disk: bool, keep: Path | None = None
+) -> Outcome:
     """Run a round in an empty folder.
 
     Args:
@@ -65,11 +67,15 @@ def run_round(plan: Plan, rows: int, folder: Path, *, small_disk: bool) -> Outco
         rows: number of rows.
         folder: for all files; its path must be short.
         small_disk: whether the server's disk can be filled.
+        keep: where the files of a round with a problem are copied to; None for nowhere.
     """
     moves = any(one.fault == "jump clock" for one in plan.events)
     place = Place(folder, rows, plan.fsync, small_disk=small_disk, moves_clocks=moves)
     try:
-        return _Round(plan, place).run()
+        outcome = _Round(plan, place).run()
+        if outcome.problems and keep is not None:
+            place.keep(keep / f"round-{plan.seed}")
+        return outcome
     finally:
         place.close()
 
