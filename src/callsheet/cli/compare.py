@@ -26,7 +26,7 @@ from ..compare.report import (
 from ..compare.run import RunFailed
 from ..compare.workloads import WORKLOADS, WorkloadName, make_workload
 from . import INTERRUPTED
-from .parameters import Choice, FiniteRange
+from .parameters import FiniteRange, SuggestingChoice
 from .sections import SectionedCommand, option
 from .signals import open_signals
 
@@ -64,7 +64,7 @@ def _parse_modes(_: click.Context, __: click.Parameter, value: str) -> tuple[Mod
     "--workload",
     "workload_name",
     section="Workload",
-    type=Choice(WORKLOADS),
+    type=SuggestingChoice(WORKLOADS),
     default="post",
     show_default=True,
     help="post: one blog post, 11 calls. posts: 50 posts. headlines: 12 calls. reviews: 1,000 "

@@ -12,7 +12,7 @@ from click.shell_completion import get_completion_class
 from ..actors import why_not_written
 from ..wording import printable
 from . import main
-from .parameters import Choice
+from .parameters import SuggestingChoice
 from .sections import SectionedCommand, option
 
 Shell = Literal["bash", "zsh", "fish"]
@@ -71,7 +71,7 @@ _SHELLS: Mapping[str, ShellFolder] = {
     page="docs/command-line.md",
     examples=("completion bash --install", "completion zsh"),
 )
-@click.argument("shell", type=Choice(list(_SHELLS)), required=False)
+@click.argument("shell", type=SuggestingChoice(list(_SHELLS)), required=False)
 @option(
     "--install",
     section="Output",

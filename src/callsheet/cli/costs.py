@@ -22,7 +22,7 @@ from ..costs.report import (
 )
 from ..wording import printable
 from .configuration import ConfiguredCommand, config_options
-from .parameters import Choice
+from .parameters import SuggestingChoice
 from .sections import option
 
 _REFUSED = 2
@@ -46,7 +46,7 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 @option(
     "--by",
     section="Rows",
-    type=Choice(BY),
+    type=SuggestingChoice(BY),
     default="model",
     show_default=True,
     help="The property of calls by which they are grouped: one row per value.",
@@ -65,7 +65,7 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
     "--format",
     "form",
     section="Output",
-    type=Choice(["table", "csv", "json"]),
+    type=SuggestingChoice(["table", "csv", "json"]),
     default="table",
     show_default=True,
     help="table rounds its figures; csv and json have every figure in full precision.",

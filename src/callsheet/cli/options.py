@@ -16,7 +16,7 @@ from ..costs.price_table import current_prices, remark_on_age, remark_on_no_tabl
 from ..costs.report import LEDGER_VARIABLE, default_ledger
 from ..endpoints import BUILTIN, EndpointChoice, ExtraHeaders, choose_endpoint
 from ..wording import printable
-from .parameters import ABOVE_ZERO, Choice, Header
+from .parameters import ABOVE_ZERO, Header, SuggestingChoice
 from .sections import option
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -54,7 +54,7 @@ provider_options: Callable[[Callable[..., object]], Callable[..., object]] = _al
         "--provider",
         section="Provider",
         metavar="NAME",
-        type=Choice([BUILTIN, *VENDORS]),
+        type=SuggestingChoice([BUILTIN, *VENDORS]),
         help=f'The provider: {", ".join((BUILTIN, *VENDORS))}. "{BUILTIN}" runs in this process '
         "and needs no key. The others take key and URL from their own variables, such as "
         "ANTHROPIC_API_KEY. Default: OPENAI_BASE_URL or OPENAI_API_KEY decides; without them, "
@@ -116,7 +116,7 @@ timeout_option = option(
 prompt_caching_option = option(
     "--prompt-caching",
     section="Cost",
-    type=Choice(["off", "order", "auto"]),
+    type=SuggestingChoice(["off", "order", "auto"]),
     default="order",
     show_default=True,
     help="How calls that begin alike use the provider's prompt cache. order: the first one goes "

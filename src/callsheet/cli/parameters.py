@@ -9,10 +9,10 @@ from click.types import StringParamType
 
 from ..actors import Endpoint
 
-__all__ = ["ABOVE_ZERO", "Choice", "FiniteRange", "Header", "Name"]
+__all__ = ["ABOVE_ZERO", "FiniteRange", "Header", "Name", "SuggestingChoice"]
 
 
-class Choice(click.Choice[str]):
+class SuggestingChoice(click.Choice[str]):
     """One of several texts. The error of another one suggests the most similar one."""
 
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:

@@ -22,7 +22,7 @@ from ..costs.price_table import (
 )
 from ..wording import printable
 from .configuration import ConfiguredCommand, config_options, configured
-from .parameters import Choice
+from .parameters import SuggestingChoice
 from .sections import option
 
 _UNKNOWN = 1
@@ -39,7 +39,7 @@ _REFUSED = 2
 @option(
     "--provider",
     section="Rows",
-    type=Choice(sorted({it.price_list for it in VENDORS.values()} - {""})),
+    type=SuggestingChoice(sorted({it.price_list for it in VENDORS.values()} - {""})),
     metavar="NAME",
     help="Only the models of this provider.",
 )
@@ -47,7 +47,7 @@ _REFUSED = 2
     "--format",
     "form",
     section="Output",
-    type=Choice(["table", "csv", "json"]),
+    type=SuggestingChoice(["table", "csv", "json"]),
     default="table",
     show_default=True,
     help="The form of the output.",

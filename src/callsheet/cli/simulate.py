@@ -14,7 +14,7 @@ from ..simulator.faults import FAULT_KINDS, Faults
 from ..simulator.server import CannotListen, serve
 from ..simulator.settings import HEADERS_ON_429, BatchSettings, CacheSettings, ProviderSettings
 from ..simulator.stats import ProviderStats
-from .parameters import ABOVE_ZERO, Choice, FiniteRange
+from .parameters import ABOVE_ZERO, FiniteRange, SuggestingChoice
 from .sections import SectionedCommand, option
 from .signals import open_signals
 
@@ -175,7 +175,7 @@ _share = FiniteRange(0, 1)
 @option(
     "--token-charge",
     section="Limits",
-    type=Choice(["max", "sum"]),
+    type=SuggestingChoice(["max", "sum"]),
     default="max",
     show_default=True,
     help="What --tpm charges for a request: the larger of prompt and max_tokens, or their sum.",
@@ -216,7 +216,7 @@ _share = FiniteRange(0, 1)
 @option(
     "--cache-readable",
     section="Models",
-    type=Choice(["begun", "ended"]),
+    type=SuggestingChoice(["begun", "ended"]),
     default="begun",
     show_default=True,
     help="When a prompt cache can be read: when the response that wrote it has begun, or ended.",
@@ -284,7 +284,7 @@ _share = FiniteRange(0, 1)
 )
 @option(
     "--choice-order",
-    type=Choice(["prompt", "choice"]),
+    type=SuggestingChoice(["prompt", "choice"]),
     default="prompt",
     show_default=True,
     help="What the indices of n choices for several prompts count first.",

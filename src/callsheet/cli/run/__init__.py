@@ -61,7 +61,7 @@ from ..options import (
     timeout_option,
     verbose_option,
 )
-from ..parameters import ABOVE_ZERO, Choice, Name
+from ..parameters import ABOVE_ZERO, Name, SuggestingChoice
 from ..sections import option
 from .job import BUILT_IN, BulkJob, run_job
 from .json_summary import JsonCommand, estimate_of, note_comparison, summary_of, write_summary
@@ -167,7 +167,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
 @option(
     "--route",
     section="Cost",
-    type=Choice(["auto", "live", "batch", "pack"]),
+    type=SuggestingChoice(["auto", "live", "batch", "pack"]),
     default="auto",
     show_default=True,
     help="How rows are sent. live: one call per row. batch: the provider's Batch API. pack: many "

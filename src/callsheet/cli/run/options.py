@@ -26,7 +26,7 @@ from ..files import (
     check_path,
     is_stream,
 )
-from ..parameters import Choice, FiniteRange
+from ..parameters import FiniteRange, SuggestingChoice
 from ..sections import option
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -152,7 +152,7 @@ _OPTIONS = (
     _in(
         "--format",
         "form",
-        type=Choice(["auto", "jsonl", "csv", "parquet", "xlsx"]),
+        type=SuggestingChoice(["auto", "jsonl", "csv", "parquet", "xlsx"]),
         default="auto",
         show_default=True,
         help="The format of INPUT. jsonl: JSON Lines, or JSON over several lines. auto: by its "
@@ -246,7 +246,7 @@ _OUTPUT_OPTIONS = (
     ),
     _out(
         "--fsync",
-        type=Choice(["full", "normal", "off"]),
+        type=SuggestingChoice(["full", "normal", "off"]),
         default="full",
         show_default=True,
         help="full: responses survive a power failure. normal: a power failure may lose the latest "
