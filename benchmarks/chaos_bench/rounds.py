@@ -249,8 +249,11 @@ class _Round:
 
     def _wait_until(self, is_so: Callable[[], bool], otherwise: str) -> None:
         ends = time.monotonic() + _STARTS_S
-        while not is_so():
-            if time.monotonic() > ends or self._is_over:
+        while True:
+            is_over = self._is_over  # before the look, which may say that the end is right
+            if is_so():
+                return
+            if is_over or time.monotonic() > ends:
                 raise RuntimeError(f"{otherwise}: {self._place.said('holder')}")
             time.sleep(_LOOK_S)
 
