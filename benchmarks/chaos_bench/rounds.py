@@ -30,6 +30,7 @@ _AGAIN_S = 0.5
 _LEASE_S = 10.0
 _NO_RUN = 2  # the exit status of a worker that comes when the run is over
 _HELD = 2  # the exit status of a run that could not start, such as while another holds OUTPUT
+_SPENT = "unpaid"  # the reason of a run that may not spend more
 _STOPPED = 1  # the exit status of a run that was stopped before its end, and of its workers
 _SERVER = {"kill server", "hang server", "fill disk", "fill memory"}
 
@@ -147,6 +148,8 @@ class _Round:
                 heapq.heappop(self._due)[2]()
             holder = self._place.holder
             status = None if holder is None else holder.poll()
+            if status == _HELD and self._place.summary().get("reason") == _SPENT:
+                status = _STOPPED  # it took over when all was spent, and sent nothing
             if status in (-signal.SIGKILL, _HELD):  # the same command takes OUTPUT over
                 time.sleep(_AGAIN_S if status == _HELD else 0.0)
                 self._place.start_holder(*options)
