@@ -13,7 +13,8 @@ from callsheet.runtime import get_logger
 from ..errors import CallFailed
 from ..storage import GroupCommit, InThread, StorageError, in_worker_thread
 from .book import Book, CallOutcome, CostStatistics
-from .budgets import Budget, Excess, LedgerPolicy
+from .budget_counters import Excess
+from .budgets import Budget, LedgerPolicy
 from .entries import Payer, Transaction
 from .refusals import exceeded, unavailable
 from .unwritten import UnwrittenCosts

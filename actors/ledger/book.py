@@ -6,7 +6,8 @@ from typing import final
 
 import attrs
 
-from .budgets import Budget, BudgetCounters, BudgetNeed, BudgetState, BudgetUse
+from .budget_counters import BudgetCounters
+from .budgets import Budget, BudgetNeed, BudgetState, BudgetUse
 from .entries import (
     COST_DIMENSIONS,
     NOTHING,
