@@ -197,9 +197,11 @@ def run(folder, *arguments):
 def served(folder, *arguments):
     """Serve; yield the URL."""
     with CallsheetProcess("serve", *arguments, cwd=folder, **PIPES) as process:
-        yield process.stdout.readline().strip()
-        process.kill()
-        process.communicate()
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+            process.communicate()
 
 
 @pytest.mark.slow
