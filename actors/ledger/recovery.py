@@ -24,8 +24,8 @@ def end_dead_runs(
     What such a run could not write is written first: it tells how its calls have ended.
 
     Args:
-        database: the ledger.
-        path: its file.
+        database: the ledger, in a transaction.
+        path: the file of the ledger.
         now: Unix time in seconds.
         more: what runs could not write and have kept elsewhere, by their ids.
 
@@ -60,7 +60,7 @@ def change_run(database: Database, run: int, change: str, value: float) -> None:
     """Change the row of a run, unless it is damaged; inside a transaction.
 
     Args:
-        database: the ledger.
+        database: the ledger, in a transaction.
         run: the id of the run.
         change: the column and its placeholder, such as "ended_at = ?".
         value: the new value.

@@ -119,7 +119,7 @@ class CallersLanes:
         """Let a call wait; return whether the next admission may differ now.
 
         Args:
-            call: the call.
+            call: the call, without places.
             wanted: what it needs, in the lane of its first caller.
             now: the current time, in seconds on Trio's clock.
 

@@ -67,7 +67,7 @@ class RowOutcomes:
         """Add the outcome of a row with a response.
 
         Args:
-            placed: the row.
+            placed: the row, whose call has ended.
             response: the response to its last call.
             now: the current time, in seconds on Trio's clock.
             is_final: False if the row is asked again.
@@ -188,7 +188,7 @@ class RowOutcomes:
         """Record that the rows of one message could not be kept.
 
         Args:
-            ended: the rows.
+            ended: the rows of the message.
             is_crash: True to hand them to the store again at once; False to do so with the next row
                 that ends.
         """
