@@ -76,7 +76,7 @@ class LimitScope:
         self.limits = [] if own is None else [Limit(rate, now, make) for rate in own.all_rates]
         self.every = [*shared, *self.limits]
         self.reported = ReportedLimits(limits)
-        self.learned = self.reported.by_source
+        self.learned = self.reported.by_source  # the same dict: each call looks at it
         self.finder = Finder(now, starts_slowly=limits.find)
         self.pace: Bucket | None = None  # a bucket at the rate of the finder
         self._burst_s = limits.burst_s
