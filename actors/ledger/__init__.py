@@ -9,12 +9,12 @@ with lazy_imports(__name__):
     from .actor import LedgerActor as LedgerActor
     from .aside import SetAside as SetAside
     from .book import CostStatistics as CostStatistics
-    from .book import CostTotals as CostTotals
     from .bound import CostBound as CostBound
     from .bound import asked_tier as asked_tier
     from .bound import listed_usd as listed_usd
     from .budgets import Budget as Budget
     from .budgets import LedgerPolicy as LedgerPolicy
+    from .cost_sums import CostTotals as CostTotals
     from .entries import NOTHING as NOTHING
     from .entries import Amount as Amount
     from .file import read_sums as read_sums

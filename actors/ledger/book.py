@@ -1,12 +1,13 @@
 """The book: what is reserved, spent and possibly billed, by payer and model. Pure (R14)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from typing import final
 
 import attrs
 
-from .budgets import Budget, BudgetCounters, BudgetNeed, BudgetState, BudgetUse
+from .budget_counters import BudgetCounters
+from .budgets import Budget, BudgetNeed, BudgetState, BudgetUse
+from .cost_sums import CostSums, CostTotals
 from .entries import (
     COST_DIMENSIONS,
     NOTHING,
@@ -20,58 +21,6 @@ from .entries import (
     TransactionKind,
 )
 from .lines import HELD, LINE, LineDebts
-
-
-@attrs.frozen
-class CostTotals:
-    """The sums of a model, a tenant, or of everything.
-
-    Args:
-        spent: what the provider has charged.
-        reserved: the most that calls in flight can cost.
-        maybe_billed: the most that may have been charged for attempts without a response.
-        unknown: the most that was charged for responses that do not tell their tokens.
-    """
-
-    spent: Amount = NOTHING
-    reserved: Amount = NOTHING
-    maybe_billed: Amount = NOTHING
-    unknown: Amount = NOTHING
-
-    def __add__(self, other: "CostTotals") -> "CostTotals":
-        return CostTotals(
-            self.spent + other.spent,
-            self.reserved + other.reserved,
-            self.maybe_billed + other.maybe_billed,
-            self.unknown + other.unknown,
-        )
-
-    def __sub__(self, other: "CostTotals") -> "CostTotals":
-        return CostTotals(
-            self.spent - other.spent,
-            self.reserved - other.reserved,
-            self.maybe_billed - other.maybe_billed,
-            self.unknown - other.unknown,
-        )
-
-    @property
-    def at_most(self) -> Amount:
-        """The most that everything can cost in the end."""
-        return self.spent + self.unknown + self.maybe_billed + self.reserved
-
-    def plus(self, account: Account, amount: Amount) -> "CostTotals":
-        """Return the sums after one more entry."""
-        if account == "available":
-            return self
-        spent, reserved = self.spent, self.reserved
-        maybe, unknown = self.maybe_billed, self.unknown
-        if account == "spent":
-            return CostTotals(spent + amount, reserved, maybe, unknown)
-        if account == "reserved":
-            return CostTotals(spent, reserved + amount, maybe, unknown)
-        if account == "unknown":
-            return CostTotals(spent, reserved, maybe, unknown + amount)
-        return CostTotals(spent, reserved, maybe + amount, unknown)
 
 
 @attrs.frozen(kw_only=True)
@@ -146,10 +95,7 @@ class Book:
 
     def __init__(self, budgets: Sequence[Budget] = (), *, is_shared: bool = False) -> None:
         self._open: dict[str, _Open] = {}  # {key of the reservation: it}
-        # One sum for each combination of dimensions: an entry changes one of them.
-        # {values, in the order of COST_DIMENSIONS: sum}
-        self._sums: dict[tuple[str, ...], CostTotals] = {}
-        self._summary = _Summary()
+        self._sums = CostSums()
         self._counters = BudgetCounters(budgets, is_shared=is_shared)
         self.lines = LineDebts()
 
@@ -285,7 +231,7 @@ class Book:
         """Take in an entry that another run has written."""
         if entry.account == "available":
             return
-        self._add(entry)
+        self._sums.add(entry)
         self._counters.post(entry, reservation)
 
     def change_budgets(self, budgets: Sequence[Budget]) -> None:
@@ -313,18 +259,17 @@ class Book:
         Args:
             entries: the sum of everything that was posted, with entries for each post.
         """
-        self._sums.clear()
-        self._summary = _Summary()
+        self._sums = CostSums()
         for entry in entries:
             if entry.account != "available":
-                self._add(entry)
+                self._sums.add(entry)
 
     def statistics(self) -> CostStatistics:
         """Return the sums and the state of the budgets."""
-        self._summary.update(self._sums)
+        totals, by = self._sums.read()
         return CostStatistics(
-            totals=self._summary.totals,
-            by={dimension: dict(names) for dimension, names in self._summary.by.items()},
+            totals=totals,
+            by=by,
             budgets=tuple(self._counters.states()),
             open_calls=len(self._open),
         )
@@ -348,47 +293,10 @@ class Book:
             entries.append(LedgerEntry("reserved", payer.label, bound))
         return self._post(Transaction(kind, reservation.name, at, tuple(entries)), key)
 
-    def _add(self, entry: LedgerEntry) -> None:
-        names = _names(entry.label)
-        self._sums[names] = self._sums.get(names, _NONE).plus(entry.account, entry.amount)
-        self._summary.changed[names] = None
-
     def _post(self, transaction: Transaction, key: str) -> Transaction:
         for entry in transaction.entries:
             self.post(entry, key)
         return transaction
-
-
-class _Summary:
-    """The sums by each dimension. A reading adds what has changed since the one before it.
-
-    A ledger of a month has a hundred thousand sums, and a gateway is read each second.
-    """
-
-    def __init__(self) -> None:
-        self.totals = _NONE
-        self.by: dict[CostDimension, dict[str, CostTotals]] = {
-            dimension: {} for dimension in COST_DIMENSIONS
-        }
-        # {names of a sum that differs from the one below, the first to change first: nothing}
-        self.changed: dict[tuple[str, ...], None] = {}
-        self._counted: dict[tuple[str, ...], CostTotals] = {}
-
-    def update(self, sums: Mapping[tuple[str, ...], CostTotals]) -> None:
-        """Take in the sums that have changed."""
-        for names in self.changed:
-            counted = self._counted.get(names)
-            more = sums[names] if counted is None else sums[names] - counted
-            self._counted[names] = sums[names]
-            self.totals += more
-            for dimension, name in zip(COST_DIMENSIONS, names, strict=True):
-                group = self.by[dimension]
-                group[name] = group.get(name, _NONE) + more
-        self.changed.clear()
-
-
-_NONE = CostTotals()
-_names = attrgetter(*COST_DIMENSIONS)
 
 
 def _endings(

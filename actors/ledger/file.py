@@ -10,46 +10,40 @@ All of it blocks: run it in a worker thread, one at a time.
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import final
 
 from ..storage import (
-    DamagedFile,
     Database,
     FileInUse,
     FileTurn,
     ProcessLock,
     StorageError,
-    StorageUnavailable,
     open_database,
-    read_remedy,
 )
 from .entries import Account, Amount, CostDimension, LedgerEntry, Transaction
-from .format import CHECKED, LEDGER_FORMAT
+from .format import LEDGER_FORMAT
+from .recovery import SEAL_RUN, change_run, end_dead_runs, lock_path, remove_lock
 from .tables import (
     LedgerWriter,
     check_dimension,
     last_entry,
     line_debts,
-    open_reservations,
     standing,
     sums,
     written_since,
 )
 from .unwritten import (
-    RunMark,
     SpaceBeside,
     UnwrittenCosts,
     UnwrittenRun,
     decode,
     encode,
-    kept_beside,
     remove,
     reserved_beside,
 )
 
-_SEAL_RUN = f"UPDATE runs SET crc = checksum({CHECKED['runs']}) WHERE id = ?"  # noqa: S608
 _CHECKED_BYTES = 16 * 1024**2  # in some 20 ms: each command opens the ledger
 _ALWAYS_CHECKED = ("labels", "reservations", "sums")  # small, and budgets depend on them
 _WAIT_S = 10.0  # for another process that writes, which takes milliseconds
@@ -115,15 +109,15 @@ class LedgerFile:
         self._turn = FileTurn(path, _WAIT_S)  # the troupes of a gateway write one ledger
         try:
             with self._database.decoding(), self._database.transaction():
-                taken = _end_dead_runs(self._database, path, now)
+                taken = end_dead_runs(self._database, path, now)
                 cursor = self._database.execute(
                     "INSERT INTO runs (pid, began_at, has_all, crc) VALUES (?, ?, 0, 0)",
                     (os.getpid(), now),
                 )
                 self.run: int = cursor.lastrowid or 0
-                self._database.execute(_SEAL_RUN, (self.run,))
+                self._database.execute(SEAL_RUN, (self.run,))
                 # Locked before the commit, when other processes see the run.
-                self._lock = ProcessLock(_lock_path(path, self.run))
+                self._lock = ProcessLock(lock_path(path, self.run))
         except BaseException:
             self._release()
             raise
@@ -229,7 +223,7 @@ class LedgerFile:
                     "VALUES (0, ?, 0, 0, 1, 0)",
                     (secrets.randbits(62),),
                 )
-                self._database.execute(_SEAL_RUN, (0,))
+                self._database.execute(SEAL_RUN, (0,))
                 row = self._database.row("SELECT pid FROM runs WHERE id = 0")
         return "" if row is None else f"{row[0]:x}"
 
@@ -266,10 +260,10 @@ class LedgerFile:
         """Mark the run as ended, and close the file. Nothing must be reserved any more."""
         # If it fails, the next process finds no open reservation.
         with contextlib.suppress(StorageError), self._database.transaction():
-            _change_run(self._database, self.run, "ended_at = ?", now)
+            change_run(self._database, self.run, "ended_at = ?", now)
         self._release()
         self.give_back()
-        _remove_lock(self.path, self.run)
+        remove_lock(self.path, self.run)
 
     def abandon(self) -> None:
         """Close the file as the end of the process does: the next process ends the run."""
@@ -347,119 +341,15 @@ def take_unwritten(path: Path, content: bytes, now: float) -> None:
         ValueError: the content is damaged.
     """
     found = decode(content)
-    if ProcessLock.is_held(_lock_path(path, found.run)):
+    if ProcessLock.is_held(lock_path(path, found.run)):
         raise FileInUse(f"the ledger {path}", f"run {found.run} has not ended")
     with contextlib.closing(open_ledger(path)) as database:
         with database.decoding(), database.transaction():
-            taken = _end_dead_runs(database, path, now, {found.run: found})
+            taken = end_dead_runs(database, path, now, {found.run: found})
         remove(taken)
 
 
 def _recover(database: Database, path: Path, now: float) -> None:
     with database.decoding(), database.transaction():
-        taken = _end_dead_runs(database, path, now)
+        taken = end_dead_runs(database, path, now)
     remove(taken)
-
-
-def _end_dead_runs(
-    database: Database, path: Path, now: float, more: Mapping[int, UnwrittenRun] | None = None
-) -> list[Path]:
-    """End what is open of runs whose process has ended; inside a transaction.
-
-    What such a run could not write is written first: it tells how its calls have ended.
-
-    Returns:
-        The files that are to be removed once the transaction is committed.
-    """
-    kept, files = dict(more or {}), list[Path]()
-    for run, file in reserved_beside(path):
-        if not ProcessLock.is_held(_lock_path(path, run)):
-            _check_has_all(database, run, file)
-            files.append(file)
-    for run, file in kept_beside(path):
-        if not ProcessLock.is_held(_lock_path(path, run)):
-            kept[run] = _read_unwritten(file)
-            files.append(file)
-    for run, found in kept.items():
-        _add_unwritten(database, path, run, found)
-    runs = list(database.rows("SELECT id FROM runs WHERE ended_at IS NULL"))
-    for (run,) in runs:
-        if ProcessLock.is_held(_lock_path(path, run)):
-            continue
-        LedgerWriter(database).write(run, open_reservations(database, run, now))
-        _change_run(database, run, "ended_at = ?", now)
-        _remove_lock(path, run)
-    return files
-
-
-def _change_run(database: Database, run: int, change: str, value: float) -> None:
-    """Change the row of a run, unless it is damaged; inside a transaction."""
-    whole = f"verified(crc, {CHECKED['runs']})"
-    database.execute(f"UPDATE runs SET {change} WHERE id = ? AND {whole}", (value, run))  # noqa: S608  # constants
-    database.execute(_SEAL_RUN, (run,))
-
-
-def _check_has_all(database: Database, run: int, space: Path) -> None:
-    """Check that a ledger has what a run has written that did not end.
-
-    Raises:
-        DamagedFile: it has not.
-    """
-    mark = RunMark.read(space)
-    if mark is None:
-        return
-    known = database.row("SELECT 1 FROM runs WHERE id = ? AND began_at = ?", (run, mark.began_at))
-    if known is None or last_entry(database) < mark.last_entry:
-        raise DamagedFile(
-            database.name,
-            f"it lacks what the run of {space.name} has written: its log is lost, or it is an "
-            "earlier copy or another ledger",
-            f"restore it, or move {space.name} away and do without these costs",
-        )
-
-
-def _add_unwritten(database: Database, path: Path, run: int, found: UnwrittenRun) -> None:
-    """Write what a run could not write, unless an earlier process has.
-
-    Raises:
-        DamagedFile: this is the ledger of other runs, or an earlier copy.
-    """
-    known = (run, found.began_at)
-    row = database.row("SELECT has_all FROM runs WHERE id = ? AND began_at = ?", known)
-    if row is None:
-        kept = f"{path.name}.unwritten-{run}"
-        raise DamagedFile(
-            database.name,
-            f"it is not the ledger of the run whose costs wait in {kept}",
-            f"restore the ledger, or move {kept} away",
-        )
-    if not row[0]:
-        LedgerWriter(database).write(run, found.transactions)
-        _change_run(database, run, "has_all = ?", 1)
-
-
-def _read_unwritten(file: Path) -> UnwrittenRun:
-    """Read the transactions of a run that wait beside a ledger.
-
-    Raises:
-        StorageError: they cannot be read.
-    """
-    name = f"the file of unwritten costs {file}"
-    try:
-        return decode(file.read_bytes())
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise StorageUnavailable(name, why, read_remedy(error)) from None
-    except ValueError as error:
-        raise DamagedFile(
-            name, f"the file is damaged ({error})", "move it away; its costs are lost then"
-        ) from None
-
-
-def _lock_path(path: Path, run: int) -> Path:
-    return path.with_name(f"{path.name}.run-{run}")
-
-
-def _remove_lock(path: Path, run: int) -> None:
-    with contextlib.suppress(OSError):
-        _lock_path(path, run).unlink(missing_ok=True)

@@ -7,7 +7,8 @@ import attrs
 
 from ..errors import BudgetExceeded, LedgerUnavailable
 from ..storage import StorageError
-from .budgets import BudgetNeed, BudgetState, Excess
+from .budget_counters import Excess
+from .budgets import BudgetNeed, BudgetState
 from .entries import dollars, subtract_usd
 
 

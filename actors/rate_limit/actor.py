@@ -9,7 +9,6 @@ import attrs
 import trio
 
 from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, handles
-from ..call_lanes import CallLanes
 from ..calls import CallContext, Complete, Stream
 from ..errors import DeadlineTooShort, RequestTooLarge
 from ..events import CallEvent, CallStage, Observer, ignore, stages_of
@@ -27,7 +26,7 @@ from .lease_keeper import LeaseKeeper
 from .leased_limits import MemberLimits
 from .limits import Impossible, Limits, PermitRequest, TooLate
 from .patience import PatientCalls
-from .pending import LanePlaces, PendingCall, WaitingRenewal
+from .pending import CallersLanes, PendingCall, WaitingRenewal
 from .permits import CallPermit, HeaderFilter, InFlightCall, ParkCalls, RenewPermit, ReportLimits
 from .pool import Limiting, PoolLimiter
 from .scope import Reservation
@@ -143,6 +142,7 @@ class RateLimiterActor(Actor):
         self._prices = prices
         self._filter = HeaderFilter(self._learns)
         self._counts_usd = self._has_usd()
+        self._lanes = CallersLanes(self._limiter, self._callers_changed)
         self._patient = PatientCalls(self._limiter, shared)
         # The calls in flight: {call: (call as it waited, when it was admitted)}
         self._sent: dict[InFlightCall, tuple[PendingCall, float]] = {}
@@ -207,7 +207,7 @@ class RateLimiterActor(Actor):
                 self._patient.check(call, wanted, now)
                 if slot.done:
                     return
-            is_new = self._push(call, wanted, now)
+            is_new = self._lanes.push(call, wanted, now)
             if patience_ends < inf:
                 self._watch_patience(call, wanted)
         except Impossible as error:
@@ -228,56 +228,10 @@ class RateLimiterActor(Actor):
         self._patient.watch(call, wanted)
         self._wake_by(call.patience_ends)
 
-    def _push(self, call: PendingCall, wanted: PermitRequest, now: float) -> bool:
-        """Let a call wait in its lane, or in the lanes of all callers that wait for it.
-
-        Raises:
-            Impossible: the call exceeds a limit, so that it could never be admitted.
-            TooLate: it could not be admitted before its deadline by any of its lanes.
-        """
-        lanes = call.lanes
-        if lanes is None:
-            return self._limiter.push(call, wanted, now)
-        places = LanePlaces(lanes, wanted)
-        call = attrs.evolve(call, places=places)
-        is_new, too_late = False, None
-        for lane in lanes:
-            try:
-                is_new |= self._enter(call, places, lane, wanted.deadline, now)
-            except TooLate as error:
-                too_late = error
-        if too_late is not None and not places.entered:
-            raise too_late
-        lanes.listener = partial(self._lanes_changed, call, places)
-        call.slot.on_settled(partial(_stop_listening, lanes))
-        return is_new
-
-    def _enter(
-        self, call: PendingCall, places: LanePlaces, lane: str, deadline: float, now: float
-    ) -> bool:
-        wanted = places.wanted
-        came = wanted.came if lane == wanted.lane else None  # of the first caller alone
-        wanted = attrs.evolve(wanted, lane=lane, deadline=deadline, came=came)
-        is_new = self._limiter.push(attrs.evolve(call, lane=lane), wanted, now)
-        places.entered.add(lane)
-        return is_new
-
-    def _lanes_changed(self, call: PendingCall, places: LanePlaces) -> None:
-        """Apply that a caller has joined a call that waits, or has left it."""
-        if call.slot.done or places.is_admitted:
-            return
-        now = trio.current_time()
-        places.entered.intersection_update(places.lanes)
-        for lane in places.lanes:
-            if lane not in places.entered:
-                try:  # the other lanes may be faster: only the call's own deadline ends its wait
-                    self._enter(call, places, lane, inf, now)
-                except Impossible as error:  # by limits that have changed
-                    call.slot.fail(RequestTooLarge(str(error)))
-        self._limiter.left()  # of the lanes that are left
+    def _callers_changed(self, call: PendingCall, wanted: PermitRequest) -> None:
         if call.patience_ends < inf:
-            self._watch_patience(call, places.wanted)
-        self._wake_by(now)
+            self._watch_patience(call, wanted)
+        self._wake_by(trio.current_time())
 
     def _wait_settled(self, slot: ReplySlot[Any]) -> None:
         """Check for the next call when one that may have waited was cancelled or expired."""
@@ -483,8 +437,3 @@ class RateLimiterActor(Actor):
                 model=message.request.model,
             )
         )
-
-
-def _stop_listening(lanes: CallLanes, _: ReplySlot[Any]) -> None:
-    """Break the cycle of a call and its lanes: without this it stays until garbage is collected."""
-    lanes.listener = None

@@ -335,13 +335,12 @@ class Limiter(Generic[W]):
         reservation.cost = Cost(reservation.cost.requests)
         scope.parked_until = max(scope.parked_until, now + pause_s)
         if report is None:
-            scope.return_refused(reservation, now)
+            scope.reported.return_request(reservation.cost, since, now)
         elif self._limits.learn:
             scope.learn(reservation, report, now, resumes_at=scope.parked_until)
         if why == "too_fast" and scope.knows_pace:
             if report is None:
-                for learned in scope.learned.values():
-                    learned.refused(scope.parked_until, now)
+                scope.reported.refused(scope.parked_until, now)
             return
         scope.finder.refused(why, since, scope.in_flight, now)
 
@@ -468,7 +467,7 @@ class Limiter(Generic[W]):
         scope = self._scopes.of(request.model, now)
         most = min(self._limits.in_flight, scope.max_in_flight)
         if self._in_flight >= self.max_in_flight or scope.in_flight >= most:
-            if most == scope.reported_most:
+            if most == scope.reported.most_in_flight:
                 return f"the provider's limit of calls in flight ({most:g})"
             return f"the limit of calls in flight ({most:g})"
         return scope.obstacle(request.cost, now)

@@ -63,7 +63,7 @@ class LeaseKeeper:
         for source, member in members_of(self.leased, self._limiter):
             for scope in member.scopes.by_name.values():
                 source.attach(scope)
-                scope.set_part(self.leased.part(source.key(group_of(scope))), now)
+                scope.reported.set_part(self.leased.part(source.key(group_of(scope))), now)
 
     def pushed(self) -> None:
         """Record that a call waits that did not before."""

@@ -402,4 +402,4 @@ class MemberLimits:
         scope.most = leased.most(key, scope.set_most)
         scope.likely_most = leased.likely_most(scope.set_most, scope.most)
         scope.parked_until = max(scope.parked_until, leased.pauses.get(key, -inf))
-        scope.part = leased.part(key)
+        scope.reported.part = leased.part(key)

@@ -1,8 +1,7 @@
-"""Decides which call is admitted next, and to which member of a pool of endpoints. Pure (R14).
+"""Decides which call is admitted next to a pool of endpoints. Pure (R14).
 
-Each member has limits of its own, in a `Limiter` that has no calls waiting. The calls wait here, in
-lanes for each model, and the first one goes to the member that can serve it first. If several can
-serve it now, `Spread` chooses one of them.
+The calls wait here, in lanes for each model, and the first one goes to the member that can serve it
+first; see `PoolMembers`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -22,35 +21,17 @@ from .finder import FinderStatistics
 from .lane_order import LaneOrder
 from .lane_queue import Place, Waiting
 from .lanes import FairQueue, FirstCall
-from .limits import Cost, Impossible, Limits, PermitRequest, QueuedCall, TooLate
+from .limits import Cost, Impossible, Limits, PermitRequest, QueuedCall
+from .pool_members import MovableRenewal, PoolMembers
 from .scope import Reservation
 from .scope_table import BucketSource, before_in
 from .simulation import Grant, simulate
-from .spread import PoolMember, Spread
+from .spread import PoolMember
 from .waits import Places, Wait, bounds_together, wait_for
 
 W = TypeVar("W", bound=Waiting)
 _MAX_QUEUES = 256  # beyond it, those of models without calls are forgotten
 _FOUND_NONE = FinderStatistics(inf, inf, 0, 0)
-
-
-@attrs.frozen(eq=False)
-class _MovableRenewal:
-    """A call in flight that waits for one more attempt.
-
-    Args:
-        call: what waits, and what it needs.
-        reservation: what it has taken so far, and of which member.
-        not_before: when other members than those in `moves` may serve it, in seconds.
-        moves: the members that may serve it at once; None keeps it at its member.
-        was_sent: whether the last attempt was sent; otherwise its reservation is refunded.
-    """
-
-    call: QueuedCall
-    reservation: Reservation
-    not_before: float
-    moves: Collection[str] | None
-    was_sent: bool
 
 
 @final
@@ -81,32 +62,25 @@ class PoolLimiter(Generic[W]):
         source_of: Callable[[str], BucketSource] | None = None,
     ) -> None:
         self.max_in_flight = self.likely_in_flight = limits.in_flight
-        self._own = {member.name: member.limits for member in members}
-        self._health = health
         self._limits = limits
-        self._members: dict[str, Limiter[Waiting]] = {
-            name: Limiter(own or limits, now, name, source_of(name) if source_of else None)
-            for name, own in self._own.items()
-        }
-        self._spread = Spread({member.name: member.weight for member in members})
+        self._members = PoolMembers(members, health, limits, now, source_of)
         self._queues: dict[str, FairQueue[QueuedCall]] = {}
-        self._renewals: list[_MovableRenewal] = []
+        self._renewals: list[MovableRenewal] = []
         self._lane_order = LaneOrder()  # of all queues together
         self._may_have_left = False  # whether calls that wait may have been given up
-        self._probes: dict[str, Reservation] = {}  # {member on probation: the call that tries it}
 
     def __repr__(self) -> str:
-        return f"<PoolLimiter of {len(self._members)}, {self.in_flight} in flight>"
+        return f"<PoolLimiter of {len(self.members)}, {self.in_flight} in flight>"
 
     @property
     def members(self) -> Mapping[str, Limiter[Waiting]]:
         """The limits of each member."""
-        return self._members
+        return self._members.limiters
 
     @property
     def health(self) -> PoolHealth:
         """Which members are left out."""
-        return self._health
+        return self._members.health
 
     @property
     def queues(self) -> Mapping[str, FairQueue[QueuedCall]]:
@@ -121,7 +95,7 @@ class PoolLimiter(Generic[W]):
     @property
     def in_flight(self) -> int:
         """Number of calls that were admitted and have not ended."""
-        return sum(member.in_flight for member in self._members.values())
+        return self._members.in_flight
 
     @property
     def waiting(self) -> int:
@@ -137,7 +111,7 @@ class PoolLimiter(Generic[W]):
             Impossible: the call exceeds a limit of each member.
             TooLate: no member could admit it before its deadline.
         """
-        self._check(request, now)
+        self._members.check(request, now)
         came = request.came_at(now)
         return self._enqueue(QueuedCall(waiting, request), request, now, came=came)
 
@@ -147,11 +121,11 @@ class PoolLimiter(Generic[W]):
         Raises:
             Impossible: the call exceeds a limit of each member.
         """
-        self._check(attrs.evolve(request, deadline=inf), now)
+        self._members.check(attrs.evolve(request, deadline=inf), now)
         if self.waiting or self.in_flight >= self.max_in_flight:
             return None
-        member, _ = self._member_for(request, now)
-        return None if member is None else self._admit(member, request, now)
+        member, _ = self._members.choose(request, now)
+        return None if member is None else self._members.admit(member, request, now)
 
     def push_renewal(
         self,
@@ -171,9 +145,9 @@ class PoolLimiter(Generic[W]):
             moves: the members that may serve it at once; None keeps it at its member.
             was_sent: whether the last attempt was sent.
         """
-        self._end_probe(reservation)
+        self._members.end_probe(reservation)
         call = QueuedCall(waiting, PermitRequest(reservation.model, reservation.cost))
-        self._renewals.append(_MovableRenewal(call, reservation, not_before, moves, was_sent))
+        self._renewals.append(MovableRenewal(call, reservation, not_before, moves, was_sent))
 
     def advance(self, now: float, *, only_renewals: bool = False) -> Grant[W] | float:
         """Admit the next call, if the limits of a member allow one now; see `Limiter.advance`."""
@@ -181,14 +155,14 @@ class PoolLimiter(Generic[W]):
         if not isinstance(found, tuple):
             return found
         member, entry = found
-        if isinstance(entry, _MovableRenewal):
+        if isinstance(entry, MovableRenewal):
             self._renewals.remove(entry)
-            return Grant(cast("W", entry.call.waiting), self._renew(member, entry, now))
+            return Grant(cast("W", entry.call.waiting), self._members.renew(member, entry, now))
         call = entry.waiting
         self._queues[self._queue_name(call.request)].pop()
         if len(self._queues) > 1:
-            self._lane_order.take(entry, self._size(call.request, now))
-        return Grant(cast("W", call.waiting), self._admit(member, call.request, now))
+            self._lane_order.take(entry, self._members.size(call.request, now))
+        return Grant(cast("W", call.waiting), self._members.admit(member, call.request, now))
 
     def wait(
         self, request: PermitRequest, now: float, is_it: Callable[[Waiting], bool] | None = None
@@ -201,11 +175,11 @@ class PoolLimiter(Generic[W]):
         Raises:
             Impossible: the call exceeds a limit of each member.
         """
-        self._check(attrs.evolve(request, deadline=inf), now)
+        self._members.check(attrs.evolve(request, deadline=inf), now)
         self.purge_if_left()
         queue = self._queues.get(self._queue_name(request)) or self._new_queue()
         before = before_in(queue, request, now, is_it)
-        members = [member.bounds(request.model, now) for member in self._members.values()]
+        members = [member.bounds(request.model, now) for member in self.members.values()]
         bounds = bounds_together(members)
         bounds.places.append(Places(self.in_flight, self.likely_in_flight))
         return wait_for(bounds, before, request.cost, self.mean_s)
@@ -235,8 +209,8 @@ class PoolLimiter(Generic[W]):
 
     def release(self, reservation: Reservation, now: float, *, happened: bool = True) -> None:
         """Record the end of an admitted call; see `Limiter.release`."""
-        self._end_probe(reservation)
-        self._members[reservation.member].release(reservation, now, happened=happened)
+        self._members.end_probe(reservation)
+        self._members.of(reservation).release(reservation, now, happened=happened)
 
     def settle(
         self,
@@ -248,18 +222,16 @@ class PoolLimiter(Generic[W]):
         uncounted: int = 0,
     ) -> None:
         """Correct a reservation by the actual usage; see `Limiter.settle`."""
-        member = self._members[reservation.member]
+        member = self._members.of(reservation)
         member.settle(reservation, usage, usd, now, uncounted=uncounted)
 
     def succeeded(self, reservation: Reservation, seconds: float, now: float) -> None:
         """Record a call that the provider did not refuse; see `Limiter.succeeded`."""
-        self._members[reservation.member].succeeded(reservation, seconds, now)
-        if seconds > 0:  # otherwise it was not measured
-            self._spread.answered(reservation.member, seconds)
+        self._members.succeeded(reservation, seconds, now)
 
     def report(self, reservation: Reservation, reports: Iterable[Report], now: float) -> None:
         """Apply the limits that the headers of a response report; see `Limiter.report`."""
-        self._members[reservation.member].report(reservation, reports, now)
+        self._members.of(reservation).report(reservation, reports, now)
 
     def refused(
         self,
@@ -271,30 +243,28 @@ class PoolLimiter(Generic[W]):
         now: float,
     ) -> None:
         """Record a call that the provider refused, so that its member pauses."""
-        member = self._members[reservation.member]
+        member = self._members.of(reservation)
         member.refused(reservation, why, report, pause_s=pause_s, now=now)
 
     def change(self, limits: Limits, now: float) -> list[tuple[W, Impossible]]:
         """Replace the limits of all members without limits of their own; see `Limiter.change`."""
         before, self._limits = self._limits, limits
         self.max_in_flight = self.likely_in_flight = limits.in_flight
-        for name, own in self._own.items():
-            if own is None:
-                self._members[name].change(limits, now)
+        self._members.change(limits, now)
         impossible: list[tuple[W, Impossible]] = []
         moved: list[Place[QueuedCall]] = []
 
         def size_in(name: str, place: Place[QueuedCall]) -> float | None:
             request = attrs.evolve(place.waiting.request, deadline=inf)
             try:
-                self._check(request, now)
+                self._members.check(request, now)
             except Impossible as error:
                 impossible.append((cast("W", place.waiting.waiting), error))
                 return None
             if self._queue_name(request) != name:
                 moved.append(place)
                 return None
-            return self._size(request, now)
+            return self._members.size(request, now)
 
         for name, queue in self._queues.items():
             queue.use(limits.lane, limits.ageing_s)
@@ -310,7 +280,7 @@ class PoolLimiter(Generic[W]):
         """Return the state of all limits, lanes and calls in flight, by member."""
         buckets: list[BucketState] = []
         scopes: list[ScopeState] = []
-        for name, member in self._members.items():
+        for name, member in self.members.items():
             state = member.snapshot(now)
             buckets += (attrs.evolve(bucket, member=name) for bucket in state.buckets)
             scopes += (attrs.evolve(scope, member=name) for scope in state.scopes)
@@ -343,7 +313,7 @@ class PoolLimiter(Generic[W]):
     def explain(self, request: PermitRequest, now: float) -> Explanation:
         """Return how long a call would wait, for what, and which member would serve it."""
         try:
-            self._check(attrs.evolve(request, deadline=inf), now)
+            self._members.check(attrs.evolve(request, deadline=inf), now)
         except Impossible as error:
             return Explanation(inf, str(error), 0, request.cost)
         return simulate(self.copy(now), request, now)
@@ -351,52 +321,19 @@ class PoolLimiter(Generic[W]):
     @property
     def mean_s(self) -> float:
         """The mean duration of a call in flight, in seconds."""
-        means = [member.mean_s for member in self._members.values() if member.mean_s]
-        return sum(means) / len(means) if means else 0.0
+        return self._members.mean_s
 
     def places(self, now: float) -> list[Reservation]:
         """Return a reservation of nothing for each call in flight, to release in a copy."""
-        return [place for member in self._members.values() for place in member.places(now)]
+        return [place for member in self.members.values() for place in member.places(now)]
 
     def obstacle(self, request: PermitRequest, now: float) -> str:
         """Return what delays the next call of a model at the member that can serve it first."""
         if self.in_flight >= self.max_in_flight:
             return f"the limit of calls in flight ({self._limits.in_flight:g})"
-        names, _ = self._health.may_serve(request.model, now)
-        if not names:
-            return "a member of the pool that works"
-        first = min(names, key=lambda name: self._members[name].ready_at(request, now))
-        if not self._is_free(first, request.model):
-            return f"a call that tries whether {first} works again"
-        return f"{self._members[first].obstacle(request, now)} of {first}"
+        return self._members.obstacle(request, now)
 
     # ----------------------------------------------------------------
-
-    def _check(self, request: PermitRequest, now: float) -> None:
-        """Check that a member can admit a call.
-
-        Raises:
-            Impossible: it exceeds a limit of each member.
-            TooLate: no member could admit it before its deadline.
-        """
-        names, back_at = self._health.may_serve(request.model, now)
-        if not names and request.deadline < back_at < inf:
-            wait_s = back_at - now
-            raise TooLate(f"all members of the pool fail; one is tried in {wait_s:.1f} s", wait_s)
-        late: TooLate | None = None
-        impossible: Impossible | None = None
-        for member in self._members.values():
-            try:
-                member.check(request, now)
-            except TooLate as error:
-                late = error
-            except Impossible as error:
-                impossible = error
-            else:
-                return
-        reason = late or impossible
-        if reason is not None:
-            raise reason
 
     def _enqueue(
         self, call: QueuedCall, request: PermitRequest, now: float, *, came: float
@@ -407,22 +344,19 @@ class PoolLimiter(Generic[W]):
             if len(self._queues) >= _MAX_QUEUES:
                 self._queues = {key: one for key, one in self._queues.items() if len(one)}
             queue = self._queues[name] = self._new_queue()
-        return queue.push(call, request.lane, self._size(request, now), came, request.cost)
-
-    def _size(self, request: PermitRequest, now: float) -> float:
-        return min(member.size(request, now) for member in self._members.values())
+        return queue.push(call, request.lane, self._members.size(request, now), came, request.cost)
 
     def _new_queue(self) -> FairQueue[QueuedCall]:
         return FairQueue(self._limits.lane, self._limits.ageing_s)
 
     def _look(
         self, now: float, *, only_renewals: bool
-    ) -> tuple[str, FirstCall[QueuedCall] | _MovableRenewal] | float:
+    ) -> tuple[str, FirstCall[QueuedCall] | MovableRenewal] | float:
         """Return the next call and its member; or the time at which there may be one."""
         at = inf
         self._renewals = [renewal for renewal in self._renewals if not renewal.call.done]
         for renewal in self._renewals:
-            member, ready_at = self._member_again(renewal, now)
+            member, ready_at = self._members.choose_again(renewal, now)
             if member is not None:
                 return member, renewal
             at = min(at, ready_at)
@@ -431,12 +365,12 @@ class PoolLimiter(Generic[W]):
         blocked: set[str] = set()  # members that an earlier call waits for
         for head in self._heads():
             request = head.waiting.request
-            member, ready_at = self._member_for(request, now, blocked)
+            member, ready_at = self._members.choose(request, now, blocked)
             if member is not None:
                 return member, head
             at = min(at, ready_at)
             blocked |= {
-                name for name, limiter in self._members.items() if limiter.is_blocked(request, now)
+                name for name, limiter in self.members.items() if limiter.is_blocked(request, now)
             }
         return at
 
@@ -450,99 +384,13 @@ class PoolLimiter(Generic[W]):
         """Return the name of a queue: the model, or the pattern of its group."""
         return self._limits.group_of(request.model)[0]
 
-    def _member_for(
-        self, request: PermitRequest, now: float, blocked: Iterable[str] = ()
-    ) -> tuple[str | None, float]:
-        """Return the member that serves a call now; or None, and when one may do."""
-        names, at = self._health.may_serve(request.model, now)
-        ready: list[str] = []
-        for name in names:
-            if name in blocked or not self._is_free(name, request.model):
-                continue
-            ready_at = self._ready_at(name, request, now)
-            if ready_at <= now:
-                ready.append(name)
-            at = min(at, ready_at)
-        return (self._spread.choose(ready), now) if ready else (None, at)
-
-    def _member_again(self, renewal: _MovableRenewal, now: float) -> tuple[str | None, float]:
-        """Return the member that serves a renewal now; or None, and when one may do."""
-        request, own = renewal.call.request, renewal.reservation.member
-        names, at = self._health.may_serve(request.model, now)
-        ready: list[str] = []
-        for name in (own,) if renewal.moves is None else names:
-            if not self._is_free(name, request.model):
-                continue
-            if name == own:
-                ready_at = self._members[name].ready_at(request, now, is_renewal=True)
-            else:
-                ready_at = self._ready_at(name, request, now)
-            if not renewal.moves or name not in renewal.moves:
-                ready_at = max(renewal.not_before, ready_at)
-            if ready_at <= now:
-                ready.append(name)
-            at = min(at, ready_at)
-        return (self._spread.choose(ready), now) if ready else (None, at)
-
-    def _ready_at(self, name: str, request: PermitRequest, now: float) -> float:
-        """Return when a member can admit a call; infinity if only another one can ever do."""
-        ready_at = self._members[name].ready_at(request, now)
-        if ready_at <= now and not self._can_admit(name, request, now):
-            others = (other for other in self._members if other != name)
-            if any(self._can_admit(other, request, now) for other in others):
-                return inf
-        return ready_at
-
-    def _can_admit(self, name: str, request: PermitRequest, now: float) -> bool:
-        try:
-            self._members[name].check(attrs.evolve(request, deadline=inf), now)
-        except Impossible:
-            return False
-        return True
-
-    def _is_free(self, name: str, model: str) -> bool:
-        """Whether no call is trying a member that is on probation."""
-        return name not in self._probes or not self._health.is_on_probation(name, model)
-
-    def _admit(self, name: str, request: PermitRequest, now: float) -> Reservation:
-        reservation = self._members[name].admit(request, now)
-        return self._given(name, request.model, reservation)
-
-    def _renew(self, name: str, renewal: _MovableRenewal, now: float) -> Reservation:
-        request, old = renewal.call.request, renewal.reservation
-        if name == old.member or not self._members[old.member].owns(old):
-            reservation = self._members[name].renew(request, now)
-        else:
-            if renewal.was_sent:
-                self._members[old.member].leave(old)
-            else:
-                self._members[old.member].release(old, now, happened=False)
-            reservation = self._members[name].admit(request, now)
-        reservation.is_first = False
-        return self._given(name, request.model, reservation)
-
-    def _given(self, name: str, model: str, reservation: Reservation) -> Reservation:
-        reservation.model = model
-        self._spread.take(name)
-        if self._health.is_on_probation(name, model):
-            self._probes[name] = reservation
-        return reservation
-
-    def _end_probe(self, reservation: Reservation) -> None:
-        probe = self._probes.get(reservation.member)
-        if probe is not None and probe.since == reservation.since:  # it may be a copy
-            del self._probes[reservation.member]
-
     def copy(self, now: float) -> "PoolLimiter[Waiting]":
         """Return an independent copy, to simulate with; the health stays as it is."""
-        members = [PoolMember(name=name, limits=own) for name, own in self._own.items()]
-        other: PoolLimiter[Waiting] = PoolLimiter(members, self._health, self._limits, now)
+        other: PoolLimiter[Waiting] = PoolLimiter((), self.health, self._limits, now)
         other.max_in_flight = other.likely_in_flight = self.likely_in_flight
-        other._members = {name: member.copy(now) for name, member in self._members.items()}
-        other._spread = self._spread.copy()
+        other._members = self._members.copy(now)
         other._queues = {name: queue.copy() for name, queue in self._queues.items()}
         other._renewals = list(self._renewals)
-        other._probes = dict(self._probes)
         other._lane_order = self._lane_order.copy()
         return other
 

@@ -2,10 +2,8 @@
 
 import copy
 import heapq
-from collections import deque
 from collections.abc import Sequence
 from math import inf
-from operator import add
 from typing import final
 
 import attrs
@@ -17,12 +15,10 @@ from .finder import Finder
 from .lanes import FairQueue, FirstCall
 from .learned import Learned
 from .limits import Cost, Impossible, Limits, PermitRequest, QueuedCall, TooLate
-from .reports import REFUSAL
+from .reported_limits import ReportedLimits
 from .waits import Bounds, Pause, Places
 
-_REFUSED_REMEMBERED = 256  # calls
 _REQUESTS = DIMENSIONS.index("requests")
-_MAX_LEARNED = 32  # limits of one scope; no provider has so many
 
 
 @final
@@ -79,20 +75,16 @@ class LimitScope:
         self._make = make
         self.limits = [] if own is None else [Limit(rate, now, make) for rate in own.all_rates]
         self.every = [*shared, *self.limits]
-        self.learned: dict[tuple[str, str], Learned] = {}  # {(dimension, header): ...}
-        self.reported_most = inf  # calls in flight, by the provider's reports
+        self.reported = ReportedLimits(limits)
+        self.learned = self.reported.by_source  # the same dict: each call looks at it
         self.finder = Finder(now, starts_slowly=limits.find)
         self.pace: Bucket | None = None  # a bucket at the rate of the finder
         self._burst_s = limits.burst_s
-        self._learns = limits.learn
-        self.taken: Sequence[float] = (0.0,) * len(DIMENSIONS)
-        self.refused: deque[tuple[Sequence[float], Cost]] = deque(maxlen=_REFUSED_REMEMBERED)
         self.set_pace(now)
         self.queue: FairQueue[QueuedCall] = FairQueue(limits.lane, limits.ageing_s)
         self.renewals: list[tuple[float, int, QueuedCall]] = []  # a heap: (not before, order, call)
         self.in_flight = 0
         self.parked_until = -inf
-        self.part = 1.0  # of learned limits that is due to this process
 
     @property
     def is_idle(self) -> bool:
@@ -113,7 +105,7 @@ class LimitScope:
     @property
     def knows_pace(self) -> bool:
         """Whether the provider reports a limit for up to a minute, so that none need be found."""
-        return any(learned.is_short for learned in self.learned.values())
+        return self.reported.knows_pace
 
     def set_pace(self, now: float) -> None:
         """Set the pace to the rate of the finder, unless the provider reports its limits."""
@@ -147,10 +139,7 @@ class LimitScope:
         self.limits = changed(self.limits, rates, now, self._make)
         self.every = [*shared, *self.limits]
         self._burst_s = limits.burst_s
-        self._learns = limits.learn
-        if not limits.learn:
-            self.learned.clear()
-            self.reported_most = inf
+        self.reported.change(limits)
         for learned in self.learned.values():
             learned.may_guess = self._may_guess(learned.index)
         self.queue.use(limits.lane, limits.ageing_s)
@@ -166,12 +155,12 @@ class LimitScope:
         other.limits = [limit.copy(now) for limit in self.limits]
         other.most = max(1, self.most)  # other processes will give places back
         other.every = [*shared, *other.limits]
-        other.learned = copy.deepcopy(self.learned)
+        other.reported = self.reported.copy()
+        other.learned = other.reported.by_source
         other.pace = copy.deepcopy(self.pace)
         other.finder = copy.deepcopy(self.finder)
         other.queue = self.queue.copy()
         other.renewals = list(self.renewals)
-        other.refused = self.refused.copy()
         return other
 
     def head(self, now: float, *, only_renewals: bool) -> "FirstCall[QueuedCall] | None":
@@ -189,12 +178,12 @@ class LimitScope:
     @property
     def max_in_flight(self) -> float:
         """The most calls in flight: as set, as reported, and as found by trying."""
-        return min(self.most, self.reported_most, self.finder.in_flight)
+        return min(self.most, self.reported.most_in_flight, self.finder.in_flight)
 
     @property
     def likely_in_flight(self) -> float:
         """The most calls in flight when other processes have given back what is due here."""
-        return min(self.likely_most, self.reported_most, self.finder.in_flight)
+        return min(self.likely_most, self.reported.most_in_flight, self.finder.in_flight)
 
     def is_ready(self, cost: Cost, now: float) -> bool:
         """Return whether a call can be admitted at once: no call waits and all limits allow it."""
@@ -203,7 +192,7 @@ class LimitScope:
             self.renewals
             or len(self.queue)
             or self.in_flight >= self.most
-            or self.in_flight >= self.reported_most
+            or self.in_flight >= self.reported.most_in_flight
             or self.in_flight >= finder.in_flight
             or self.parked_until > now
             or finder.is_undecided
@@ -244,10 +233,7 @@ class LimitScope:
             self.pace.take(1.0, now)
         for learned in self.learned.values():
             learned.take(cost[learned.index], now)
-        if not self._learns:
-            return ()
-        self.taken = tuple(map(add, self.taken, cost))
-        return self.taken
+        return self.reported.take(cost)
 
     def learn(
         self,
@@ -258,45 +244,19 @@ class LimitScope:
         resumes_at: float | None = None,
     ) -> None:
         """Apply a report of the provider; see `Learned.report`."""
-        if report.dimension == "in_flight":
-            self._learn_in_flight(report)
-            return
-        index = DIMENSIONS.index(report.dimension)
-        mark, since = reservation.mark, 0.0
-        if mark and reservation.scope is self:  # else it was admitted before a restart
-            since = self.taken[index] - mark[index]
-            # Where the provider counts the calls that it refuses, its next reports show it.
-            since -= sum(cost[index] for at, cost in self.refused if at[index] > mark[index])
-        learned = self._learned_for(report)
-        sent_at = reservation.since
+        learned = self.reported.apply(
+            report,
+            self._mark(reservation),
+            reservation.since,
+            now,
+            in_flight=self.in_flight,
+            may_guess=self._may_guess,
+            resumes_at=resumes_at,
+        )
         if learned is not None:
-            learned.report(report, since, sent_at, now, resumes_at=resumes_at)
-        else:
-            if len(self.learned) >= _MAX_LEARNED:
-                return
-            learned = self.learned[report.dimension, report.source] = Learned(
-                report,
-                self._burst_s,
-                since,
-                sent_at,
-                now,
-                may_guess=self._may_guess(index),
-                part=self.part,
-            )
-        if learned.is_short:
-            self.finder.stop_seeking()
-        self.set_pace(now)
-
-    def set_part(self, part: float, now: float) -> None:
-        """Set the part of learned limits that is due to this process.
-
-        Args:
-            part: the part, above 0 and up to 1.
-            now: the current time.
-        """
-        self.part = part
-        for learned in self.learned.values():
-            learned.set_part(part, now)
+            if learned.is_short:
+                self.finder.stop_seeking()
+            self.set_pace(now)
 
     def refused_elsewhere(
         self, why: ThrottleReason, sent_at: float, parked_until: float, now: float
@@ -311,8 +271,7 @@ class LimitScope:
         """
         self.parked_until = max(self.parked_until, parked_until)
         if why == "too_fast" and self.knows_pace:
-            for learned in self.learned.values():
-                learned.refused(self.parked_until, now)
+            self.reported.refused(self.parked_until, now)
             return
         self.finder.refused_elsewhere(why, sent_at, self.in_flight, now)
 
@@ -323,44 +282,15 @@ class LimitScope:
             reservation: what it had taken.
             cost: the same, before it was corrected.
         """
-        if reservation.mark and reservation.scope is self:
-            self.refused.append((reservation.mark, cost))
+        self.reported.note_refused(self._mark(reservation), cost)
 
-    def return_refused(self, reservation: Reservation, now: float) -> None:
-        """Return the request of a refused call to the learned limits, which no report corrects.
-
-        Where the provider counts the calls that it refuses, its next reports show it.
-
-        Args:
-            reservation: what the call had taken.
-            now: the current time.
-        """
-        for learned in self.learned.values():
-            if learned.dimension == "requests":
-                learned.give_back(reservation.cost.requests, reservation.since, now)
+    def _mark(self, reservation: Reservation) -> Sequence[float]:
+        """Return the totals at the start of a call; none if it was admitted before a restart."""
+        return reservation.mark if reservation.scope is self else ()
 
     def _may_guess(self, index: int) -> bool:
         """Whether a period may be assumed: a guess lowers no limit that the user has set."""
         return all(limit.index != index for limit in self.every)
-
-    def _learned_for(self, report: Report) -> Learned | None:
-        """Return the limit of a report; a refusal's text has the amount, but not the header."""
-        found = self.learned.get((report.dimension, report.source))
-        if found is None and report.source == REFUSAL:
-            found = next(
-                (
-                    one
-                    for one in self.learned.values()
-                    if (one.dimension, one.limit) == (report.dimension, report.limit)
-                ),
-                None,
-            )
-        return found
-
-    def _learn_in_flight(self, report: Report) -> None:
-        """Apply a limit of calls in flight, which other clients may use, too."""
-        left = max(0.0, report.limit - report.used)
-        self.reported_most = max(1.0, min(report.limit, self.in_flight + left))
 
     def correct(self, index: int, more: float, since: float, now: float) -> None:
         """Correct what a call took of one dimension.
@@ -472,7 +402,7 @@ class LimitScope:
             renewals=len(self.renewals),
             parked_s=max(0.0, self.parked_until - now),
             found=self.finder.statistics(),
-            max_in_flight=self.reported_most,
+            max_in_flight=self.reported.most_in_flight,
         )
 
     def bucket_states(self, now: float) -> list[BucketState]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from .outage import Outage
+from .stores import Outage
 
 if TYPE_CHECKING:
     from ..cache import CachePolicy, SharedCache, SharedMemory

@@ -1,8 +1,6 @@
-"""The stores that processes share, as a protocol, and the one that a URL names."""
+"""The stores that processes share, as a protocol."""
 
-from typing import TYPE_CHECKING, Protocol
-
-from .outage import Outage
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from ..cache import CachePolicy, SharedCache
@@ -10,6 +8,10 @@ if TYPE_CHECKING:
     from ..rate_limit import LimitStore
     from .records import RecordStore
     from .reports import ReportBoard
+
+Outage = Literal["divide", "wait"]
+"""While the server is away, go on with a part of each limit, as many as there were processes; or
+wait for the server."""
 
 
 class SharedStores(Protocol):
@@ -70,18 +72,3 @@ class SharedStores(Protocol):
     def reports(self) -> "ReportBoard | None":
         """Return the board for reports of programs; None if nothing can look at it."""
         ...
-
-
-def stores_at(url: str, *, outage: Outage = "divide") -> SharedStores:
-    """Return the stores on a server. Nothing is connected yet.
-
-    Args:
-        url: the URL of a Valkey or Redis server; see `ServerUrl.parse`.
-        outage: what a process does while the server is away.
-
-    Raises:
-        ValueError: the URL names no server.
-    """
-    from .valkey import ValkeyStores  # noqa: PLC0415  # most programs share nothing
-
-    return ValkeyStores(url, outage=outage)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, final
 
 from ..valkey import ServerUrl, open_valkey
-from .outage import Outage
+from .stores import Outage, SharedStores
 
 if TYPE_CHECKING:
     from ..cache import CachePolicy, SharedCache
@@ -80,3 +80,16 @@ class ValkeyStores:
         from ..cache import ValkeyCache  # noqa: PLC0415  # if there is a cache
 
         return ValkeyCache(self.url, policy)
+
+
+def stores_at(url: str, *, outage: Outage = "divide") -> SharedStores:
+    """Return the stores on a server. Nothing is connected yet.
+
+    Args:
+        url: the URL of a Valkey or Redis server; see `ServerUrl.parse`.
+        outage: what a process does while the server is away.
+
+    Raises:
+        ValueError: the URL names no server.
+    """
+    return ValkeyStores(url, outage=outage)

@@ -1,6 +1,5 @@
 """Supervision: start actors, restart them after a crash, and stop them (R7)."""
 
-from .owned import OwnedChildren
-from .supervisor import SupervisorNode
+from .supervisor import OwnedChildren, SupervisorNode
 
 __all__ = ["OwnedChildren", "SupervisorNode"]

@@ -1,4 +1,4 @@
-"""Supervisors: the nodes of the tree that keep their children running (R7).
+"""Supervisors: the nodes of the tree, or of one actor (R15), that keep their children running (R7).
 
 The children of a supervisor are actors and further supervisors. A child that crashes loses the
 messages in progress and nothing else: its mailbox and all refs to it stay (R2). Beyond its restart
@@ -20,9 +20,11 @@ from .._core import (
     Ref,
     Restart,
     RestartPolicy,
+    Snapshot,
     Spec,
     State,
     States,
+    Supervisor,
     SupervisorSnapshot,
     SupervisorSpec,
     TreeContext,
@@ -267,3 +269,51 @@ class SupervisorNode:
 
 def _waiting_for_stop(node: Node) -> AbstractContextManager[None]:
     return waiting(lambda: node.working, node.stop_s)
+
+
+@final
+class OwnedChildren:
+    """A supervisor that belongs to one incarnation of an actor, and has the actor's path.
+
+    It restarts one child for one that has crashed. Beyond its restart intensity the actor crashes.
+
+    Args:
+        name: name of the actor.
+        parent: path of the supervisor of the actor.
+        shared: what all nodes of the tree share.
+    """
+
+    def __init__(self, name: str, parent: str, shared: TreeContext) -> None:
+        self._node = SupervisorNode(SupervisorSpec(name=name), parent, shared, is_owned=True)
+        self.supervisor = Supervisor(self._node)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """See `ChildGroup`."""
+        return tuple(child.node for child in self._node.children.by_name.values())
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """See `ChildGroup`."""
+        await self._node.run(started)
+
+    async def stop(self, node: Node, *, drain: bool) -> None:
+        """See `ChildGroup`."""
+        children = self._node.children
+        child = children.by_name.get(node.name)
+        if child is None or child.node is not node or node.states.value is State.STOPPED:
+            return
+        await children.stop(child, drain=drain)
+        child.life.give_up()
+        node.close()
+
+    def end(self) -> None:
+        """See `ChildGroup`."""
+        self._node.halt()
+
+    def close(self) -> None:
+        """See `ChildGroup`."""
+        self._node.close()
+
+    def snapshot(self, now: float) -> tuple[Snapshot, ...]:
+        """See `ChildGroup`."""
+        return self._node.snapshot(now).children

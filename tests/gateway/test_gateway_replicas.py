@@ -197,27 +197,38 @@ def run(folder, *arguments):
 def served(folder, *arguments):
     """Serve; yield the URL."""
     with CallsheetProcess("serve", *arguments, cwd=folder, **PIPES) as process:
-        yield process.stdout.readline().strip()
-        process.kill()
-        process.communicate()
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """The server that two gateways share by their settings; a provider for them runs as well."""
+    monkeypatch.setenv("PROVIDER_KEY", "sk-provider-0123456789")
+    builtin = ("--provider", "builtin", "--listen", "127.0.0.1:0")
+    with valkey_server(appendonly="yes") as server, served(tmp_path, *builtin) as provider:
+        for name in ("one", "two"):
+            text = CONFIG.format(server=server.url, provider=provider, name=name)
+            (tmp_path / f"{name}.toml").write_text(text)
+        yield server
+
+
+def client_of_team_a(folder, *terms):
+    """Create a key; return a client that sends it."""
+    secret = run(folder, "keys", "create", "team-a", *terms, "--config", "one.toml").strip()
+    return httpx.Client(headers={"authorization": f"Bearer {secret}"}, timeout=60)
 
 
 @pytest.mark.slow
 @pytest.mark.sockets
-def test_two_processes_are_one_gateway(tmp_path, monkeypatch):
+def test_two_processes_are_one_gateway(tmp_path, server):
     """A client takes one after the other, as a balancer does; the server is a real one."""
-    monkeypatch.setenv("PROVIDER_KEY", "sk-provider-0123456789")
-    builtin = ("--provider", "builtin", "--listen", "127.0.0.1:0")
-    with valkey_server(appendonly="yes") as server, ExitStack() as stack:
-        provider = stack.enter_context(served(tmp_path, *builtin))
-        for name in ("one", "two"):
-            text = CONFIG.format(server=server.url, provider=provider, name=name)
-            (tmp_path / f"{name}.toml").write_text(text)
-        config = ("--config", "one.toml")
-        secret = run(tmp_path, "keys", "create", "team-a", "--budget", "0.5", *config).strip()
+    with ExitStack() as stack:
+        client = stack.enter_context(client_of_team_a(tmp_path, "--budget", "0.5"))
         urls = [stack.enter_context(served(tmp_path, f"{name}.toml")) for name in ("one", "two")]
-        headers = {"authorization": f"Bearer {secret}"}
-        client = stack.enter_context(httpx.Client(headers=headers, timeout=60))
         started, statuses = time.monotonic(), []
         for number in range(40):
             body = chat(f"Say {number}.", max_tokens=20)
@@ -227,29 +238,21 @@ def test_two_processes_are_one_gateway(tmp_path, monkeypatch):
         assert took_s > (40 - 6) / 5 - 1.0  # 5 a second, for both together
         reading = json.loads(run(tmp_path, "top", server.url, "--json"))
         assert len({worker["pid"] for worker in reading["workers"]}) == 2
-        assert "Revoked" in run(tmp_path, "keys", "revoke", "team-a", *config)
+        assert "Revoked" in run(tmp_path, "keys", "revoke", "team-a", "--config", "one.toml")
         time.sleep(1.5)
         assert [client.post(f"{url}{CHAT}", json=chat()).status_code for url in urls] == [401, 401]
 
 
 @pytest.mark.slow
 @pytest.mark.sockets
-def test_a_process_serves_when_the_server_that_was_away_is_there(tmp_path, monkeypatch):
-    monkeypatch.setenv("PROVIDER_KEY", "sk-provider-0123456789")
-    builtin = ("--provider", "builtin", "--listen", "127.0.0.1:0")
-    with valkey_server(appendonly="yes") as server, ExitStack() as stack:
-        provider = stack.enter_context(served(tmp_path, *builtin))
-        text = CONFIG.format(server=server.url, provider=provider, name="one")
-        (tmp_path / "one.toml").write_text(text)
-        secret = run(tmp_path, "keys", "create", "team-a", "--config", "one.toml").strip()
+def test_a_process_serves_when_the_server_that_was_away_is_there(tmp_path, server):
+    with client_of_team_a(tmp_path) as client:
         server.kill()
-        url = stack.enter_context(served(tmp_path, "one.toml"))
-        headers = {"authorization": f"Bearer {secret}"}
-        client = stack.enter_context(httpx.Client(headers=headers, timeout=60))
-        assert client.post(f"{url}{CHAT}", json=chat()).status_code == 503
-        server.start()
-        until = time.monotonic() + 10
-        while (status := client.post(f"{url}{CHAT}", json=chat()).status_code) == 503:
-            assert time.monotonic() < until
-            time.sleep(0.2)
-        assert status == 200
+        with served(tmp_path, "one.toml") as url:
+            assert client.post(f"{url}{CHAT}", json=chat()).status_code == 503
+            server.start()
+            until = time.monotonic() + 10
+            while (status := client.post(f"{url}{CHAT}", json=chat()).status_code) == 503:
+                assert time.monotonic() < until
+                time.sleep(0.2)
+            assert status == 200

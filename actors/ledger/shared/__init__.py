@@ -13,9 +13,9 @@ with lazy_imports(__name__):
     from .exchange import CellUse as CellUse
     from .exchange import LedgerAnswer as LedgerAnswer
     from .exchange import LedgerAsk as LedgerAsk
+    from .exchange import LedgerStore as LedgerStore
     from .memory import MemoryLedgerStore as MemoryLedgerStore
     from .share import Attempt as Attempt
     from .share import BudgetShare as BudgetShare
     from .share import LedgerReport as LedgerReport
-    from .store import LedgerStore as LedgerStore
     from .valkey import ValkeyLedgerStore as ValkeyLedgerStore

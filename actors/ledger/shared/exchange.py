@@ -1,4 +1,4 @@
-"""What a process and the store of shared budgets say to each other.
+"""The store of shared budgets as a protocol, and what a process and it say to each other.
 
 Money is a whole number of picodollars (1e-12 USD), so that sums are exact. A *cell* is what a
 budget limits: a tenant, a model, a day or everything, in one period. A *contributor* is one ledger:
@@ -6,6 +6,9 @@ a file, which several processes may share, or the memory of one process. It repo
 what it has used of a cell, never a difference, so that no repetition counts twice, and a store that
 was lost is filled again.
 """
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 import attrs
 
@@ -127,3 +130,39 @@ class LedgerAnswer:
     version: int
     stamp: float
     processes: int
+
+
+class LedgerStore(Protocol):
+    """The budgets that the ledgers of several processes share.
+
+    Its errors are those of `StorageError`. After one it is unknown whether the question arrived.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is and where, for logs, without secrets (L8)."""
+        ...
+
+    def open(self) -> AbstractAsyncContextManager[None]:
+        """Open the store for the length of a block, also while it is away."""
+        ...
+
+    async def check(self) -> None:
+        """Check that money can be trusted to the store.
+
+        Raises:
+            UnsuitableServer: what it may lose would be spent twice.
+            StorageError: there is no answer.
+        """
+        ...
+
+    async def ask(self, ask: LedgerAsk) -> LedgerAnswer:
+        """Report, and reserve for calls, in one exchange.
+
+        Args:
+            ask: what the process reports and needs.
+
+        Raises:
+            StorageError: there is no answer.
+        """
+        ...

@@ -14,9 +14,9 @@ with lazy_imports(__name__):
     from .exchange import LeaseAsk as LeaseAsk
     from .exchange import LimitAsk as LimitAsk
     from .exchange import LimitGrant as LimitGrant
+    from .exchange import LimitStore as LimitStore
     from .exchange import PlacesAsk as PlacesAsk
     from .exchange import SharedRate as SharedRate
     from .exchange import SharedRefusal as SharedRefusal
     from .memory import MemoryLimitStore as MemoryLimitStore
-    from .store import LimitStore as LimitStore
     from .valkey import ValkeyLimitStore as ValkeyLimitStore

@@ -1,4 +1,4 @@
-"""What a process and the store of shared limits say to each other.
+"""The store of shared limits as a protocol, and what a process and it say to each other.
 
 All times are spans, in seconds, so that the clocks of machines need not agree: those of an ask are
 seconds before it was sent, and those of a grant seconds after it arrived.
@@ -7,7 +7,9 @@ A *scope* is a model, or a group of models, of one member; "" stands for all of 
 named by a text that is the same in each process: member, scope, dimension and period.
 """
 
+from contextlib import AbstractAsyncContextManager
 from operator import attrgetter
+from typing import Protocol
 
 import attrs
 
@@ -241,3 +243,41 @@ def trimmed(ask: LimitAsk) -> LimitAsk:
             priority=one.priority if one else lane.priority,
         )
     return attrs.evolve(ask, lanes=(*order[: LANES_ASKED - 1], *rest.values()))
+
+
+class LimitStore(Protocol):
+    """The limits of one endpoint, or pool of endpoints, that processes share.
+
+    Its errors are those of `StorageError`. After one it is unknown whether the question arrived:
+    the process asks the same question again, with the same number.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is and where, for logs, without secrets (L8)."""
+        ...
+
+    def open(self) -> AbstractAsyncContextManager[None]:
+        """Open the store for the length of a block."""
+        ...
+
+    async def ask(self, ask: LimitAsk) -> LimitGrant:
+        """Lease, report and correct, in one exchange.
+
+        Args:
+            ask: what the process needs and reports.
+
+        Raises:
+            StorageError: there is no answer.
+        """
+        ...
+
+    async def wait_for_news(self) -> bool:
+        """Return when another process has reported a refusal or given places back, or after 1 s.
+
+        Returns early without a reason at times, and may miss one: the next grant has it.
+
+        Returns:
+            Whether there is news; False after 1 s without any.
+        """
+        ...

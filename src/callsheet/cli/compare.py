@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from ..compare.workloads import WORKLOADS, WorkloadName, make_workload
 from . import INTERRUPTED
 from .parameters import FiniteRange, SuggestingChoice
 from .sections import SectionedCommand, option
-from .signals import open_signals
+from .signals import run_until_signal
 
 
 def _check_plot(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
@@ -122,7 +121,10 @@ def compare(
     workload = make_workload(workload_name, seed)
     watch = _watch(len(workload.items))
     run = partial(run_ways, workload, seed=seed, time_scale=time_scale, modes=modes, watch=watch)
-    comparison = trio.run(_run_until_signal, run)
+    try:
+        comparison = trio.run(run_until_signal, run)
+    except (ProviderNotStarted, RunFailed, AnswerMismatch) as error:
+        raise click.ClickException(str(error)) from None
     if comparison is None:
         click.echo("\nInterrupted.", err=True)
         sys.exit(INTERRUPTED)
@@ -136,26 +138,6 @@ def compare(
         except OSError as error:
             why = why_not_written(error)
             raise click.ClickException(f"--plot: cannot write {plot}: {why}") from None
-
-
-async def _run_until_signal(run: Callable[[], Awaitable[Comparison]]) -> Comparison | None:
-    """Return the comparison, or None if a signal stopped it.
-
-    Raises:
-        click.ClickException: the comparison failed; the message has the reason.
-    """
-    found: Comparison | None = None
-    failure: str | None = None
-    scope = trio.CancelScope()
-    async with open_signals(scope.cancel):
-        with scope:
-            try:
-                found = await run()
-            except (ProviderNotStarted, RunFailed, AnswerMismatch) as error:
-                failure = str(error)
-    if failure is not None:
-        raise click.ClickException(failure)
-    return found
 
 
 def _watch(items: int) -> ProgressCallback:

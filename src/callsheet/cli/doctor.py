@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -43,7 +44,7 @@ from .configuration import ConfiguredCommand, config_options, shared_option_for,
 from .options import chosen_endpoint, provider_options
 from .parameters import ABOVE_ZERO
 from .sections import option
-from .signals import open_signals
+from .signals import run_until_signal
 
 _PROBLEM = 1
 _CONFIG_ERROR = "callsheet.doctor.config"
@@ -131,7 +132,7 @@ def doctor(
     stores = shared_stores(config)
     server = stores.url if isinstance(stores, ValkeyStores) else None
     examination = Examination(choice, server, not offline, timeout)
-    asked = trio.run(_examined, examination)
+    asked = trio.run(run_until_signal, partial(_examined, examination))
     if asked is None:
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
@@ -197,16 +198,12 @@ def _places(config: Config) -> Iterator[WrittenPlace]:
     yield WrittenPlace("this folder", Path.cwd())
 
 
-async def _examined(examination: Examination) -> Sequence[Finding] | None:
-    """Ask the provider and the server; return None if a signal stopped it."""
-    found: Sequence[Finding] | None = None
-    with trio.CancelScope() as scope:
-        async with open_signals(scope.cancel):
-            found = [
-                *await _of_provider(examination),
-                *await examine_server(examination.server, sends=examination.sends),
-            ]
-    return found
+async def _examined(examination: Examination) -> Sequence[Finding]:
+    """Ask the provider and the server."""
+    return [
+        *await _of_provider(examination),
+        *await examine_server(examination.server, sends=examination.sends),
+    ]
 
 
 async def _of_provider(examination: Examination) -> list[Finding]:

@@ -8,13 +8,15 @@ import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from math import inf
-from typing import final
+from typing import TypeVar, final
 
 import trio
 
 from ..runtime import open_collapsing_nursery
 
-__all__ = ["STOP_SIGNALS", "SignalBurst", "open_signals"]
+__all__ = ["STOP_SIGNALS", "SignalBurst", "open_signals", "run_until_signal"]
+
+T = TypeVar("T")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """The signals that end a command."""
@@ -82,3 +84,19 @@ async def open_signals(
             with trio.CancelScope(shield=True):
                 await trio.sleep_until(max(burst.ends_at, trio.current_time()))
             handling.cancel()
+
+
+async def run_until_signal(run: Callable[[], Awaitable[T]]) -> T | None:
+    """Run a function, which the first signal cancels.
+
+    Args:
+        run: the function, which does not return None.
+
+    Returns:
+        What the function returns; None if a signal stopped it.
+    """
+    found: T | None = None
+    with trio.CancelScope() as scope:
+        async with open_signals(scope.cancel):
+            found = await run()
+    return found

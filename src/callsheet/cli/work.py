@@ -35,7 +35,7 @@ from ..runtime import RestartIntensityExceeded, open_collapsing_nursery, open_ru
 from ..wording import dollars, printable
 from .options import set_up_logging, verbose_option
 from .sections import SectionedCommand, option
-from .signals import STOP_SIGNALS, open_signals
+from .signals import STOP_SIGNALS, open_signals, run_until_signal
 
 _REFUSED = 2
 _FAILED = 1
@@ -201,10 +201,7 @@ async def _work(order: WorkOrder) -> int:
     Raises:
         WorkRefused: there is none, or it cannot be worked on.
     """
-    card: RunCard | None = None
-    with trio.CancelScope() as scope:
-        async with open_signals(scope.cancel):
-            card = await _found(order)
+    card = await run_until_signal(partial(_found, order))
     if card is None:
         return INTERRUPTED
     if card.state == "ended":

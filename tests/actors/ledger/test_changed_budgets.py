@@ -12,8 +12,10 @@ from ledger_stage import BOUND, NOON, PAID, PRICES, books, ledger, ledger_to
 
 from callsheet.actors import CallContext, ChangeBudgets, Complete, LedgerPolicy, Request
 from callsheet.actors.errors import BudgetExceeded
-from callsheet.actors.ledger.book import Book, CallOutcome, CostTotals
-from callsheet.actors.ledger.budgets import Budget, BudgetCounter, Excess
+from callsheet.actors.ledger.book import Book, CallOutcome
+from callsheet.actors.ledger.budget_counters import BudgetCounter, Excess
+from callsheet.actors.ledger.budgets import Budget
+from callsheet.actors.ledger.cost_sums import CostTotals
 from callsheet.actors.ledger.entries import (
     Amount,
     CostLabel,

@@ -18,9 +18,11 @@ from hypothesis.stateful import (
 )
 
 from callsheet.actors import CallContext, ChatMessage, Request, Usage
-from callsheet.actors.ledger.book import Book, CallOutcome, CostTotals
+from callsheet.actors.ledger.book import Book, CallOutcome
 from callsheet.actors.ledger.bound import most_usage, most_usd
-from callsheet.actors.ledger.budgets import Budget, Excess
+from callsheet.actors.ledger.budget_counters import Excess
+from callsheet.actors.ledger.budgets import Budget
+from callsheet.actors.ledger.cost_sums import CostTotals
 from callsheet.actors.ledger.entries import (
     ACCOUNTS,
     COST_DIMENSIONS,

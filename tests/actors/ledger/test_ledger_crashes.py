@@ -38,6 +38,7 @@ from callsheet.actors.errors import LedgerUnavailable
 from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.actor import GetCosts, LedgerActor
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
+from callsheet.actors.ledger.file import LedgerFile
 from callsheet.actors.storage import StorageError, in_place
 from callsheet.runtime import AskFailed, open_runtime
 from callsheet.runtime.testing.faults import Faulty
@@ -139,35 +140,27 @@ async def test_a_file_that_cannot_be_used_stops_the_ledger_from_starting(tmp_pat
             await ledger_to(runtime, stage, books(path=tmp_path / "notes.txt"))
 
 
-class Failing(Accounts):
-    """Accounts whose disk is full for a while."""
-
-    is_full = False
-
-    def _begin(self, store):
-        if self.is_full:
-            return StorageError("the ledger", "the disk is full")
-        return super()._begin(store)
-
-
 @pytest.mark.parametrize("budgets", [(), (Budget(100),)])
 async def test_with_budgets_nothing_is_spent_that_cannot_be_written(
-    autojump_clock, tmp_path, budgets, log
+    autojump_clock, tmp_path, budgets, log, monkeypatch
 ):
+    def begin(*_, **__):
+        raise StorageError("the ledger", "the disk is full")
+
     policy = LedgerPolicy(budgets=budgets, path=tmp_path / "ledger.sqlite3")
-    accounts = Failing(policy, clock=lambda: NOON, in_thread=in_place)
+    accounts = Accounts(policy, clock=lambda: NOON, in_thread=in_place)
     script = Script()
     async with ledger(script, accounts=accounts) as (ref, _, _):
         await ref.ask(asked())
-        accounts.is_full = True
-        if budgets:
-            with pytest.raises(LedgerUnavailable, match=r"held back.*the disk is full"):
+        with monkeypatch.context() as full:
+            full.setattr(LedgerFile, "begin", begin)
+            if budgets:
+                with pytest.raises(LedgerUnavailable, match=r"held back.*the disk is full"):
+                    await ref.ask(asked())
+            else:
                 await ref.ask(asked())
-        else:
-            await ref.ask(asked())
         assert len(script.sent) == (1 if budgets else 2)
         assert any(event["event"] == "ledger_not_written" for event in log)
-        accounts.is_full = False
         await ref.ask(asked())
         statistics = await ref.ask(GetCosts())
         assert usd(statistics.totals) == (len(script.sent) * PAID, 0, 0)

@@ -57,7 +57,7 @@ async def call(accounts, line, *, is_resumed=False, unrun=(), payers=None):
 
 def die(accounts):
     """What the operating system does with a process that is killed."""
-    accounts._file._release()
+    accounts._written.file._release()
 
 
 def found(path, by="model"):

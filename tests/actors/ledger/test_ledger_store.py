@@ -175,8 +175,8 @@ async def test_what_a_run_leaves_open_may_have_been_billed(tmp_path):
     await accounts.reserve([("1", [line()]), ("2", [line("0.5", call="d")])])
     accounts.settle("1", paid())
     await accounts.leave()  # it keeps the file, because the second call is in flight
-    assert accounts._file is not None
-    accounts._file._release()  # as when its process ends
+    assert accounts._written.file is not None
+    accounts._written.file._release()  # as when its process ends
     for _ in range(2):  # once is enough
         recover(path, NOON)
         assert on_disk(path)["maybe_billed"] == Decimal("0.5")
@@ -207,7 +207,7 @@ async def test_what_could_not_be_written_is_written_later_or_by_the_next_run(tmp
         assert (await accounts.statistics()).unwritten == 0
         await accounts.leave()
     else:
-        accounts._file._release()  # as when its process ends
+        accounts._written.file._release()  # as when its process ends
     recover(path, NOON)
     found = await total(path)
     assert found.reserved.usd == 0

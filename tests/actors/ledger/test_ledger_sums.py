@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from callsheet.actors import Usage
 from callsheet.actors.errors import BudgetExceeded
 from callsheet.actors.ledger.accounts import Accounts
-from callsheet.actors.ledger.book import Book, CallOutcome, CostTotals
+from callsheet.actors.ledger.book import Book, CallOutcome
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
+from callsheet.actors.ledger.cost_sums import CostTotals
 from callsheet.actors.ledger.entries import COST_DIMENSIONS, NOTHING, Amount, CostLabel, Payer
 from callsheet.actors.ledger.file import LedgerFile, open_ledger
 from callsheet.actors.ledger.tables import standing, sums

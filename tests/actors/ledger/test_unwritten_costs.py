@@ -56,7 +56,7 @@ async def spent_on_a_full_disk(path, full, *, before=1, after=3):
         await accounts.reserve([(f"a{number}", [line(call=f"a{number}")])])
         accounts.settle(f"a{number}", paid("0.2"))
     await accounts.leave()
-    accounts._file._release()
+    accounts._written.file._release()
     make_room()
     (report,) = reports
     return report
@@ -190,7 +190,7 @@ async def test_the_costs_of_another_ledger_are_not_taken_in(path, full, tmp_path
 
 def test_what_is_encoded_is_decoded_with_all_it_has():
     payer = line("0.1234567890123456789", call="c\ud800")
-    book = books(None)._book
+    book = books(None)._written.book
     saved = CallOutcome(Amount.of(Usage(7, 3), Decimal("0.1"), Decimal("0.2")), 0)
     reserved = book.reserve("1", [payer], 1.5)
     (attached,) = book.attach("1", "x-1", 2.0)
@@ -215,7 +215,7 @@ async def test_a_line_that_gets_another_name_on_a_full_disk_is_booked_once(path,
         accounts.settle(key, CallOutcome(None, 1))
     await accounts.written()
     await accounts.leave()
-    accounts._file._release()
+    accounts._written.file._release()
     make_room()
     accounts = books(path)
     await accounts.open(lambda: None)

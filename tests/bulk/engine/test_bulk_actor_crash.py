@@ -6,7 +6,7 @@ import trio
 from bulk_rows import ids, ids_of, row, rows, stage
 
 from callsheet.actors import Limits, Troupe
-from callsheet.bulk.engine import dispatch, reader
+from callsheet.bulk.engine import outcomes, reader
 from callsheet.bulk.engine.dispatch import Dispatch
 from callsheet.bulk.errors import BulkStopped
 from callsheet.bulk.files.archive import Archive
@@ -97,7 +97,7 @@ async def test_a_bug_where_a_response_arrives_costs_this_row_only(
     """The error of a callback is no mere log record: it crashes the dispatcher."""
     async with stage() as it:
         with monkeypatch.context() as patch:
-            crash_at(patch, dispatch, "answer_line", 20)
+            crash_at(patch, outcomes, "answer_line", 20)
             with pytest.raises(BulkStopped, match="run/dispatcher crashed with ZeroDivisionError"):
                 await it.run(rows(ROWS), output, troupe=FEW)
         assert it.requests < ROWS

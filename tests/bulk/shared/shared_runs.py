@@ -5,7 +5,7 @@ from functools import partial
 
 import attrs
 import trio
-from bulk_rows import URL, stage
+from bulk_rows import URL, row, rows, stage
 
 from callsheet.actors import CallFailed, Endpoint, TroupeSettings, open_troupe
 from callsheet.bulk.shared.memory import MemoryQueue
@@ -13,6 +13,11 @@ from callsheet.bulk.shared.queue import BEAT_S, RowAnswer
 from callsheet.bulk.shared.sharing import SharedRun
 from callsheet.bulk.shared.wire import CallEnd, decode_call, encode_end
 from callsheet.runtime import AskFailed
+
+INSTRUCTION = (
+    "Classify the product review that follows. Answer with one label only: positive, negative or "
+    "neutral."
+)
 
 
 @attrs.define(eq=False)
@@ -104,3 +109,25 @@ async def workers(shared, count=2, **more):
             nursery.start_soon(partial(shared.work, f"worker-{number}", **more))
         yield nursery
         nursery.cancel_scope.cancel()
+
+
+async def mortal_worker(shared, most, task_status, **more):
+    """Work as `SharedStage.work` does, until the scope is cancelled that `start` returns."""
+    with trio.CancelScope() as scope:
+        task_status.started(scope)
+        await shared.work("mortal", most=most, **more)
+
+
+async def dying_run(shared, output, count, task_status, **more):
+    """Run until the scope is cancelled that `start` returns, and leave rows in the queue."""
+    with trio.CancelScope() as scope:
+        task_status.started(scope)
+        async with shared.open(rows(count), output, **more) as run:
+            await run.wait()
+
+
+def reviews(count):
+    """Rows with one short instruction, which a call can have many of."""
+    more = {"system": INSTRUCTION, "max_tokens": 5, "temperature": 0}
+    words = "Came in two days. I love it. (order {})"
+    return [row(at, words.format(at), **more) for at in range(1, count + 1)]

@@ -11,32 +11,20 @@ from typing import final
 
 import trio
 
-from ...actors import (
-    BudgetExceeded,
-    CallEvent,
-    CallFailed,
-    CallStage,
-    CostBound,
-    Response,
-    Spent,
-)
+from ...actors import BudgetExceeded, CallEvent, CallFailed, CallStage, CostBound, Response
 from ...runtime import AskFailed, AskTimedOut, Verdict
 from ..errors import DRAINED, LATE, RunEnding
-from ..files.lines import RowOutcome, answer_line, failure_line, with_spent
-from ..progress import RowEnded
-from ..row import EarlierAnswer, Placed, Row, ended_by, with_earlier
+from ..row import Placed, Row, ended_by
 from ..settings import RetriedReason
 from ..shared.holder import RunHolder
-from ..shared.pending import AnswerEntries
-from ..spending import BudgetRoom, EarlierRounds, RunSpend, Spending
+from ..spending import BudgetRoom, RunSpend, Spending
 from .health import ProviderHealth
+from .outcomes import RowOutcomes
 from .queue import RowCall, RowQueue
-from .reporting import row_answered
 from .store import Keep
 
 OBSERVED: frozenset[CallStage] = frozenset({"sent", "rerouted", "retrying"})
 """The stages of calls that change the state."""
-_NOTHING = Spent()
 
 
 @final
@@ -63,7 +51,7 @@ class Dispatch:
         calls: {custom id: the call of a dispatched row}
         spending: what was spent.
         health: what is known of the provider.
-        unkept_bytes: the bytes of the lines of rows that have ended and are not on disk.
+        outcomes: the rows that have ended and are not on disk.
         unacknowledged: custom ids of stored responses that the batch journal may drop.
         requests: the number of HTTP requests sent.
         rerouted: the number of rows that were sent live, and not in a batch.
@@ -99,7 +87,8 @@ class Dispatch:
         self.started_at = clock()
         self.due = None if deadline_s is None else self.started_at + deadline_s
         self.health = ProviderHealth(self.started_at, is_timed=self.due is not None)
-        self.unkept_bytes = self.requests = self.rerouted = 0
+        self.outcomes = RowOutcomes(wall_clock)
+        self.requests = self.rerouted = 0
         self.unacknowledged: list[str] = []
         self.is_read = self.is_counted = self.is_over = False
         self.ending: RunEnding | None = None
@@ -116,13 +105,7 @@ class Dispatch:
         self.max_cost = max_cost
         self.room: BudgetRoom | None = None
         self._retry_on = frozenset[str](retry_on)
-        self._wall_clock = wall_clock
         self._clock = clock
-        self._earlier: dict[str, EarlierRounds] = {}  # by custom id
-        self._answers: dict[str, tuple[AnswerEntries, ...]] = {}  # by custom id, of a shared run
-        self._ended: list[RowOutcome] = []  # not handed to the store yet
-        self._unkept: list[RowOutcome] = []  # that the store could not keep
-        self._keeping = 0  # messages to the store without a reply
         self._writes_account = self._stops_retries = self._is_last = False
 
     def __repr__(self) -> str:
@@ -131,8 +114,8 @@ class Dispatch:
     @property
     def is_done(self) -> bool:
         """Whether every row of the input has ended and is on disk."""
-        rest = self.queue.waiting or self.queue.dispatched or self._ended or self._unkept
-        return self.is_read and not (rest or self._keeping)
+        rest = self.queue.waiting or self.queue.dispatched or self.outcomes.has_unkept
+        return self.is_read and not rest
 
     # ---------------------------------------------------------------- rows and calls
 
@@ -204,24 +187,12 @@ class Dispatch:
         self.health.note_response(now)
         self.spending.pay(row.request, response.cost_usd)
         self.spending.lose(row.request, response.maybe_billed, call.maybe_billed)
-        if earlier := self._earlier.pop(row.custom_id, None):
-            response = earlier.spent.on(response)
-        before = call.placed.earlier
-        in_run = with_earlier(response, None if before is None else before.in_run)
-        response = with_earlier(response, None if before is None else before.response)
-        line = answer_line(row, response, int(self._wall_clock()))
-        is_final = before is not None or not self._is_unwanted(response)
-        event = row_answered(row, in_run, now)
-        place, columns = call.placed.place, row.columns
-        answers = self._answers.pop(row.custom_id, ())
-        outcome = RowOutcome(
-            place, line, event, row.key, columns, is_final=is_final, answers=answers
-        )
+        is_final = call.placed.earlier is not None or not self._is_unwanted(response)
+        found = self.outcomes.answered(call.placed, response, now, is_final=is_final)
         if is_final:
-            self._over(call, outcome)
-            return
-        self._add_ended(outcome)
-        self.queue.ask_again(call.placed, EarlierAnswer(line, response, in_run))
+            self.queue.end(call.placed)
+        else:
+            self.queue.ask_again(call.placed, found)
 
     def _is_unwanted(self, response: Response) -> bool:
         """Return whether a row is asked again because of how its response ended.
@@ -232,34 +203,6 @@ class Dispatch:
         return bool(self._retry_on) and not (
             is_in_journal or self.queue.is_closed or ended_by(response) not in self._retry_on
         )
-
-    def _keep_earlier(self, placed: Placed, earlier: EarlierAnswer, took: Spent = _NOTHING) -> None:
-        """Let a row end with the response that it has, which is stored.
-
-        Args:
-            placed: the row that was to be asked again.
-            earlier: the response that it has.
-            took: what the calls without a response took, which were made for it since.
-        """
-        row, now = placed.row, self._clock()
-        if earlier.in_run is not None:
-            event = row_answered(row, took.on(earlier.in_run), now)
-        else:
-            event = RowEnded(
-                at=now,
-                number=row.number,
-                custom_id=row.custom_id,
-                attempts=took.http_requests,
-                usage=took.usage,
-                cost_usd=took.cost_usd,
-                is_reused=True,
-            )
-        line, key = earlier.line, None
-        if took != _NOTHING:  # the line has what all calls took
-            line, key = with_spent(line, took.on(earlier.response)), row.key
-        answers = self._answers.pop(row.custom_id, ())
-        outcome = RowOutcome(placed.place, line, event, key, columns=row.columns, answers=answers)
-        self._add_ended(outcome)
 
     def cancelled(self, call: RowCall) -> None:
         """Record that the call of a row was cancelled; the row goes back to the queue."""
@@ -281,46 +224,23 @@ class Dispatch:
             self.spending.lose(row.request, lost)
             if not lost:
                 self._note_in_hand(row)
-        earlier = self._earlier.pop(row.custom_id, EarlierRounds())
-        judged = self.health.judge(error, earlier.rounds, now)
+        judged = self.health.judge(error, self.outcomes.rounds_of(row.custom_id), now)
         match judged.fate:
             case "is over the budget":
-                self._earlier[row.custom_id] = earlier.plus(error)
+                self.outcomes.note_failure(row.custom_id, error)
                 self.queue.put_back_over_budget(call.placed)
                 if isinstance(error, BudgetExceeded):
                     self.room = self.spending.room(error, self.max_cost, row.request)
                     if self.queue.is_spent:
                         self.end(self.spending.unpaid(error, self.max_cost, row.request.model))
             case "waits":
-                self._earlier[row.custom_id] = earlier.plus(error, rounds=1)
+                self.outcomes.note_failure(row.custom_id, error, rounds=1)
                 self.queue.defer(call.placed)
             case "goes back":
                 self.queue.put_back(call.placed)
-            case "fails" if call.placed.earlier is not None:
-                self.queue.end(call.placed)
-                took = earlier.plus(error).spent
-                self._keep_earlier(call.placed, call.placed.earlier, took)
             case "fails":
-                took = earlier.plus(error).spent
-                event = RowEnded(
-                    at=now,
-                    number=row.number,
-                    custom_id=row.custom_id,
-                    seconds=now - call.began_at,
-                    attempts=took.http_requests,
-                    usage=took.usage,
-                    cost_usd=took.cost_usd,
-                    error=type(error).__name__,
-                    message=str(error),
-                )
-                line = failure_line(row, error, took)
-                answers = self._answers.pop(row.custom_id, ())
-                self._over(
-                    call,
-                    RowOutcome(
-                        call.placed.place, line, event, columns=row.columns, answers=answers
-                    ),
-                )
+                self.outcomes.failed(call, error, now)
+                self.queue.end(call.placed)
         if judged.ending is not None:
             # Rows that wait in the limiter still run before the deadline.
             self.end(judged.ending, cancels_unsent=judged.ending is not LATE)
@@ -355,7 +275,7 @@ class Dispatch:
             return
         self.requests += requests
         if (found := self._holder.claim(row.custom_id)) is not None:
-            self._answers[row.custom_id] = (*self._answers.get(row.custom_id, ()), found)
+            self.outcomes.note_answers(row.custom_id, found)
 
     def key_of(self, placed: Placed) -> str:
         """Return what identifies the next call of a row in the queue of a shared run.
@@ -365,7 +285,7 @@ class Dispatch:
         Args:
             placed: the row that is to be sent.
         """
-        rounds = self._earlier.get(placed.row.custom_id, EarlierRounds()).rounds
+        rounds = self.outcomes.rounds_of(placed.row.custom_id)
         earlier = b"" if placed.earlier is None else placed.earlier.line
         digest = blake2b(placed.row.key, digest_size=16, key=blake2b(earlier).digest())
         return f"{digest.hexdigest()}.{rounds}" if rounds else digest.hexdigest()
@@ -374,14 +294,6 @@ class Dispatch:
         self.calls.pop(call.row.custom_id, None)
         self.wake()
         return call.row
-
-    def _over(self, call: RowCall, ended: RowOutcome) -> None:
-        self.queue.end(call.placed)
-        self._add_ended(ended)
-
-    def _add_ended(self, ended: RowOutcome) -> None:
-        self._ended.append(ended)
-        self.unkept_bytes += ended.size
 
     # ---------------------------------------------------------------- what the store keeps
 
@@ -395,20 +307,18 @@ class Dispatch:
         if queue.is_closed and not self.calls:
             for placed in queue.take_answered():
                 if placed.earlier is not None:
-                    self._keep_earlier(placed, placed.earlier)
-        if self._ended or self._writes_account or queue.needs_bound:
+                    self.outcomes.keep_earlier(placed, placed.earlier, self._clock())
+        if self.outcomes.has_new or self._writes_account or queue.needs_bound:
             bound = queue.take_bound()
             sent = queue.finished + self._at_risk(bound) if self._is_recovered else bound
-        elif self.is_counted and not (self._keeping or self._is_last):
+        elif self.is_counted and not (self.outcomes.is_keeping or self._is_last):
             self._is_last = True
             bound = queue.take_bound()
             sent = queue.finished
         else:
             return None
         self._writes_account = False
-        ended = (*self._unkept, *self._ended)
-        self._unkept, self._ended = [], []
-        self._keeping += 1
+        ended = self.outcomes.take()
         return Keep(ended, self.spending.so_far(sent=sent, ended=queue.finished), bound)
 
     def kept(self, keep: Keep, ending: RunEnding | None) -> None:
@@ -424,7 +334,7 @@ class Dispatch:
         elif self._is_recovered:
             ids = (one.event.custom_id for one in keep.ended if one.key is not None)
             self.unacknowledged.extend(ids)
-        self.unkept_bytes -= sum(one.size for one in keep.ended)
+        self.outcomes.kept(keep.ended)
         self._replied(ending)
 
     def not_kept(self, keep: Keep, ending: RunEnding, *, is_crash: bool = False) -> None:
@@ -437,18 +347,15 @@ class Dispatch:
                 Otherwise they are tried again with the next row that ends.
         """
         self.queue.bound_lost(keep.bound)
+        self.outcomes.not_kept(keep.ended, is_crash=is_crash)
         if is_crash:
-            self._ended = [*keep.ended, *self._ended]
             self._is_last, self._writes_account = False, True
-        else:
-            self._unkept = [*keep.ended, *self._unkept]
         self._replied(ending)
 
     def _replied(self, ending: RunEnding | None) -> None:
-        self._keeping -= 1
         if ending is not None:
             self.end(ending)
-        if self._is_last and not self._keeping:
+        if self._is_last and not self.outcomes.is_keeping:
             self.is_over = True
         self.wake()
 

@@ -281,7 +281,7 @@ class DispatcherActor(Actor[Control | AddRows | GetRoom | WaitClosed | WaitOver 
     def _room(self) -> int:
         """Return how many rows may be read."""
         state, queue = self._state, self._state.queue
-        held = queue.held + state.unkept_bytes
+        held = queue.held + state.outcomes.unkept_bytes
         if queue.waiting >= READ_AT_ONCE or held >= self._window_bytes:
             return 0
         return max(0, min(self._written.room, READ_AT_ONCE))

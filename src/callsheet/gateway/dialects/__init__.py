@@ -5,14 +5,14 @@ from types import MappingProxyType
 
 from .chat import ChatDialect
 from .completions import CompletionsDialect
-from .counting import count_body as count_body
-from .counting import estimate_tokens as estimate_tokens
 from .dialect import Dialect as Dialect
 from .dialect import DialectName as DialectName
 from .dialect import InboundCall as InboundCall
 from .dialect import StreamWriter as StreamWriter
 from .embeddings import EmbeddingsDialect
 from .messages import MessagesDialect
+from .messages import count_body as count_body
+from .messages import estimate_tokens as estimate_tokens
 from .models import model_entry as model_entry
 from .models import model_list as model_list
 from .responses import ResponsesDialect

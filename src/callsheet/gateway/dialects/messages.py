@@ -1,11 +1,12 @@
-"""Anthropic's messages."""
+"""Anthropic's messages, and the count of their tokens."""
 
+import math
 from collections.abc import Mapping
 from typing import Final, Literal, cast, final
 
 import attrs
 
-from ...actors import ChatMessage, Json, Response, Tool
+from ...actors import ChatMessage, Json, Response, TokenEstimator, Tool
 from ...bodies import (
     MESSAGES,
     InvalidBody,
@@ -26,6 +27,9 @@ from .tools import take_tools
 
 _MEMBERS = {"json_schema": "output_config.format.schema", "stop": "stop_sequences"}
 _CHOICES = {"auto": "auto", "none": "none", "any": "required"}
+
+ESTIMATED = "callsheet_estimated"
+"""The member that says that the count is an estimate."""
 
 
 @final
@@ -183,3 +187,26 @@ def _take_choice(fields: dict[str, object], extra: dict[str, Json]) -> None:
         extra["tool_choice"] = rest
     else:
         del extra["tool_choice"]
+
+
+def count_body(input_tokens: int) -> bytes:
+    """Return the body with the number of tokens.
+
+    Args:
+        input_tokens: the tokens of the prompt.
+    """
+    return to_json({"input_tokens": input_tokens})
+
+
+def estimate_tokens(call: InboundCall, estimator: TokenEstimator) -> bytes:
+    """Return the body with an estimate of the tokens, which says that it is one.
+
+    Args:
+        call: the call whose tokens are estimated.
+        estimator: estimates tokens, and learns from what providers report.
+    """
+    members: dict[str, Json] = {
+        "input_tokens": math.ceil(estimator.estimate(call.request).input_tokens),
+        ESTIMATED: True,
+    }
+    return to_json(members)

@@ -1,6 +1,7 @@
 """A process of a test: it uses what it leased as the rules of `exchange` say, and no more."""
 
 import attrs
+from hypothesis import strategies as st
 
 from callsheet.actors.rate_limit.shared import (
     UNUSED_S,
@@ -12,6 +13,11 @@ from callsheet.actors.rate_limit.shared import (
 )
 
 ROUNDING = 1e-6
+SOON = st.sampled_from([0.0, 0.001, 0.01, 0.1, 0.2, 0.5, 1.0, 3.0, 11.0])
+"""Seconds from one step of a test to the next."""
+
+WORKER = st.integers(0, 3)
+"""Which of four processes does a step."""
 
 
 @attrs.define
