@@ -30,6 +30,7 @@ suppress_warnings = [
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4  # as GitHub makes them
 exclude_patterns = ["*.schema.json"]
+smartquotes = False  # or else `--help` in a help text has a dash, and "stop" curly quotes
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
@@ -42,5 +43,8 @@ napoleon_use_ivar = True  # or else attributes are described twice
 
 html_theme = "furo"
 html_title = "Callsheet"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_search_scorer = str(Path(__file__).parent / "_static" / "scorer.js")
 html_copy_source = False
 html_show_sphinx = False

@@ -26,18 +26,18 @@ _COMMANDS: Mapping[str, Mapping[str, str]] = {
         "compose": "Write a blog post about each topic.",
         "run": "Send every request of a file, and write the responses to a file.",
         "export": "Write the results of a run as a table.",
-        "work": "Work on a run that another process shares.",
+        "work": "Send rows of a run that another process shares.",
     },
     "Serve": {
-        "serve": "Serve the providers' APIs to others, who wait their fair turns.",
+        "serve": "Serve the APIs of OpenAI and Anthropic to other programs.",
         "keys": "Create, list and revoke the keys of a gateway.",
         "simulate": "Serve the built-in provider on a local port.",
     },
-    "Look": {
-        "top": "Look into a running program.",
+    "Inspect": {
+        "top": "Show a running program or gateway.",
         "costs": "Show what calls have cost.",
         "prices": "Show the prices of models.",
-        "compare": "Measure Callsheet against three usual ways of making calls.",
+        "compare": "Compare Callsheet with three usual ways of making calls.",
     },
     "Set up": {
         "doctor": "Check the installation, keys, provider, disk and shared server.",

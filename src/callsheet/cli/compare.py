@@ -55,7 +55,7 @@ def _parse_modes(_: click.Context, __: click.Parameter, value: str) -> tuple[Mod
 
 @click.command(
     cls=SectionedCommand,
-    short_help="Measure Callsheet against three usual ways of making calls.",
+    short_help="Compare Callsheet with three usual ways of making calls.",
     page="docs/command-line.md",
     examples=("compare --workload posts --time-scale 1 --plot posts.png",),
 )

@@ -76,13 +76,13 @@ _SHELLS: Mapping[str, ShellFolder] = {
     "--install",
     section="Output",
     is_flag=True,
-    help="Write the script to the folder where the shell looks for it, and print what is left to "
-    "do. No other file is changed.",
+    help="Write the script to the folder where the shell looks for it, and print any remaining "
+    "step. No other file is changed.",
 )
 def completion(*, shell: Shell | None, install: bool) -> None:
     """Print the script by which SHELL completes commands, options, their values and files.
 
-    Without SHELL it is the one that $SHELL names.
+    Default: the shell that $SHELL names.
     """
     name = shell or Path(os.environ.get("SHELL", "")).name
     if name not in _SHELLS:

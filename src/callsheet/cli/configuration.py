@@ -108,7 +108,7 @@ def shared_option_for(help: str) -> _Decorator:  # noqa: A002  # click's
 shared_option = shared_option_for(
     "A Valkey or Redis server through which processes share limits, budgets and cached "
     "responses, such as valkey://host:6379. Default: that of the settings file, or "
-    f"${SHARED_URL_VARIABLE}, which keeps a password out of sight."
+    f"${SHARED_URL_VARIABLE}, which hides a password from other users."
 )
 """Adds `--shared`, whose value `shared_stores` returns."""
 

@@ -117,8 +117,8 @@ def store_options(command: Callable[..., object]) -> Callable[..., object]:
             section="Store",
             metavar="URL",
             help="The keys on this Valkey or Redis server, which the replicas of a gateway share, "
-            f"such as valkey://host:6379. ${SHARED_URL_VARIABLE} with --store shared keeps a "
-            "password out of sight.",
+            f"such as valkey://host:6379. ${SHARED_URL_VARIABLE} with --store shared hides "
+            "a password from other users.",
         ),
         option(
             "--store",
@@ -180,15 +180,17 @@ def keys() -> None:
     section="Limits",
     metavar="N",
     type=ABOVE_ZERO,
-    help="Requests a minute of its own; calls beyond it wait. Default: the provider's limit.",
+    help="Requests a minute for this key; calls beyond it wait. Default: the provider's limit.",
 )
-@option("--tpm", section="Limits", metavar="N", type=ABOVE_ZERO, help="Tokens a minute of its own.")
+@option(
+    "--tpm", section="Limits", metavar="N", type=ABOVE_ZERO, help="Tokens a minute for this key."
+)
 @option(
     "--in-flight",
     section="Limits",
     metavar="N",
     type=click.IntRange(1),
-    help="The most calls that it may have in flight at a time.",
+    help="The maximum number of calls of this key in flight.",
 )
 @option(
     "--budget",
@@ -212,8 +214,8 @@ def keys() -> None:
     metavar="NAMES",
     type=CommaTexts(),
     multiple=True,
-    help=f"What its calls use without asking for it: {', '.join(ALLOWABLE)}, or {_NOTHING}. "
-    "Default: what the settings file of the gateway says.",
+    help="What calls of the key may use without asking for it: "
+    f"{', '.join(ALLOWABLE)}, or {_NOTHING}. Default: what the settings file of the gateway says.",
 )
 @option(
     "--admin",
@@ -221,7 +223,7 @@ def keys() -> None:
     section="Limits",
     is_flag=True,
     default=None,
-    help="Let it also open the page, the metrics and `callsheet top` of the gateway.",
+    help="Let the key also open the page, the metrics and `callsheet top` of the gateway.",
 )
 @option(
     "--expires",
@@ -229,15 +231,15 @@ def keys() -> None:
     section="Validity",
     metavar="SPAN|DAY",
     type=TimeAhead(),
-    help="When it ends: after 12h, 30d or 8w, or at the beginning of a UTC day, such as "
+    help="When the key expires: after 12h, 30d or 8w, or at the beginning of a UTC day, such as "
     "2027-01-31. Default: never.",
 )
 @option(
     "--replace",
     section="Validity",
     is_flag=True,
-    help="Issue a new key for NAME. It has the terms of the former one, except for options that "
-    "are given; the former one ends after --grace.",
+    help="Issue a new key for NAME. It has the settings of the old key, except for the options "
+    "given; the old key expires after --grace.",
 )
 @option(
     "--grace",
@@ -247,7 +249,7 @@ def keys() -> None:
     type=TimeAhead(),
     default="1d",
     show_default=True,
-    help="How long a replaced key stays valid; 0 ends it at once.",
+    help="How long a replaced key stays valid; 0 revokes it at once.",
 )
 @store_options
 @json_option

@@ -67,7 +67,8 @@ provider_options: Callable[[Callable[..., object]], Callable[..., object]] = _al
         help="The URL of the API, version included, such as http://127.0.0.1:8080/v1.",
     ),
     _header_option(
-        "--header", help="A further header of every request; may be repeated. It replaces ours."
+        "--header",
+        help="A further header of every request; may be repeated. It replaces a default header.",
     ),
     _header_option(
         "--secret-header", help="Like --header; the value is hidden in errors and logs."
@@ -119,8 +120,8 @@ prompt_caching_option = option(
     type=SuggestingChoice(["off", "order", "auto"]),
     default="order",
     show_default=True,
-    help="How calls that begin alike use the provider's prompt cache. order: the first one goes "
-    "ahead, and the others follow at its first token. auto: also add marks and keys where a "
+    help="How calls with the same beginning use the provider's prompt cache. order: the first one "
+    "is sent, and the others follow at its first token. auto: also add marks and keys where a "
     "request has none.",
 )
 

@@ -50,7 +50,7 @@ _REFUSED = 2
     type=SuggestingChoice(["table", "csv", "json"]),
     default="table",
     show_default=True,
-    help="The form of the output.",
+    help="The format of the output.",
 )
 @option(
     "--update",
@@ -70,7 +70,7 @@ def prices(
     """Show what models cost, in USD per million tokens.
 
     MODEL is the name of a model, or a part of names. Where a price depends on the tier, the size of
-    the prompt or the date, each case is a row. Prices of your own are those of the file that the
+    the prompt or the date, each case is a row. Your own prices come from the file that the
     settings file names.
     """
     if update is not None:

@@ -1,4 +1,4 @@
-"""`callsheet serve`: serve the providers' APIs to others, who wait their fair turns."""
+"""`callsheet serve`: serve the APIs of OpenAI and Anthropic to other programs."""
 
 import logging
 import os
@@ -105,7 +105,7 @@ class ServedFile:
 
 @click.command(
     cls=SectionedCommand,
-    short_help="Serve the providers' APIs to others, who wait their fair turns.",
+    short_help="Serve the APIs of OpenAI and Anthropic to other programs.",
     page="docs/gateway.md",
     examples=(
         "serve --provider builtin",
@@ -141,7 +141,7 @@ class ServedFile:
     metavar="URL",
     help="The Valkey or Redis server through which replicas share limits, budgets, keys and cached "
     "responses, such as valkey://host:6379. Default: that of FILE, or "
-    f"${SHARED_URL_VARIABLE}, which keeps a password out of sight.",
+    f"${SHARED_URL_VARIABLE}, which hides a password from other users.",
 )
 @option(
     "--check",
@@ -172,10 +172,10 @@ def serve(
 ) -> None:
     """Serve the APIs of OpenAI and Anthropic, with the endpoints, models and keys of FILE.
 
-    Programs use it by its URL alone: OPENAI_BASE_URL or ANTHROPIC_BASE_URL. Their calls wait their
-    fair turns at the limits of the providers. FILE is a settings file (docs/settings.md). Without
-    FILE it is the one that $CALLSHEET_CONFIG names, and without that the provider of the
-    environment serves all models.
+    Programs only have to set its URL, as OPENAI_BASE_URL or ANTHROPIC_BASE_URL. At the limits of
+    the providers, their calls wait for fair turns. FILE is a settings file (docs/settings.md).
+    Default: the file that $CALLSHEET_CONFIG names; without that, the provider of the environment
+    serves all models.
     """
     # A gateway runs unattended: a key store that cannot be read, for example, is a warning.
     set_up_logging(is_verbose=verbose, usual=logging.WARNING)

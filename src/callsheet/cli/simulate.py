@@ -74,7 +74,7 @@ _share = FiniteRange(0, 1)
     type=click.IntRange(0, 65535),
     default=8080,
     show_default=True,
-    help="The port to listen on; 0 takes a free one.",
+    help="The port to listen on; 0 chooses a free one.",
 )
 @option(
     "--api-key",

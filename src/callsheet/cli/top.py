@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @click.command(
     cls=ConfiguredCommand,
-    short_help="Look into a running program.",
+    short_help="Show a running program or gateway.",
     page="docs/top.md",
     examples=(
         "top /run/user/1000/service.sock",
@@ -51,13 +51,13 @@ T = TypeVar("T")
 )
 @config_options
 def top(*, inspect: str | None, admin_key_env: str, as_json: bool) -> None:
-    """Look into the program that has opened the inspection socket PATH, or into a gateway.
+    """Show the calls, lanes, limits, actors, costs and errors of a running program.
 
-    PATH may be the URL of a gateway (callsheet serve), such as http://127.0.0.1:4000, or the one of
-    a Valkey or Redis server: that shows all programs which share it (--shared). Another program
-    opens it with TroupeSettings(inspect=PATH), or `callsheet run --inspect PATH`. The
-    screen shows its calls, lanes, limits, actors, costs and errors once a second; ? lists the keys.
-    Without PATH it is the socket that the settings file names (inspect), or $CALLSHEET_INSPECT.
+    PATH is the inspection socket of a program, which opens it with TroupeSettings(inspect=PATH), or
+    of `callsheet run --inspect PATH`. It may also be the URL of a gateway (callsheet serve), such
+    as http://127.0.0.1:4000, or that of a Valkey or Redis server, which shows all programs that
+    share the server (--shared). The screen is updated once a second; ? lists the keys. Default:
+    the socket that the settings file names (inspect), or $CALLSHEET_INSPECT.
     """
     if inspect is None:
         raise click.UsageError(

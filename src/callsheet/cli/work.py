@@ -84,7 +84,7 @@ class WorkOrder:
 
 @click.command(
     cls=SectionedCommand,
-    short_help="Work on a run that another process shares.",
+    short_help="Send rows of a run that another process shares.",
     page="docs/scale.md",
     examples=(
         "work valkey://queue.internal:6379",
@@ -108,7 +108,7 @@ class WorkOrder:
     "--wait",
     "waits",
     is_flag=True,
-    help="Wait for a run, for its rows, and for the server, and do not end for want of them.",
+    help="Wait for a run, for its rows, and for the server, instead of ending without them.",
 )
 @option(
     "--journal",
@@ -139,14 +139,14 @@ def work(
 ) -> None:
     """Send rows of the run RUN, which callsheet run --shared URL has put on the server URL.
 
-    Without URL it is the server that $CALLSHEET_SHARED_URL names, which keeps a password out of
-    sight. Without RUN it is the one run that is open there.
+    Default for URL: $CALLSHEET_SHARED_URL, which hides a password from other users. Default for
+    RUN: the only run that is open there.
 
     Any number of workers may join, leave and die at any time. All of them together keep the limits
-    of the run. Each response is on the disk of the worker before it is handed in.
+    of the run. A worker writes each response to its disk before it hands it in.
 
-    Ctrl-C and SIGTERM give back the rows that were not sent, and wait for the others; a second one
-    stops at once.
+    Ctrl-C and SIGTERM give back the rows that were not sent, and wait for the others; a second
+    signal stops at once.
     """
     set_up_logging(is_verbose=verbose)
     try:

@@ -75,8 +75,8 @@ __all__ = ["compose"]
     section="Post",
     metavar="N",
     type=click.IntRange(min=1),
-    help="The most tokens of each response. Default: as the recipe has it for each step; for "
-    "another model than the built-in recipe's, its largest limit.",
+    help="The maximum number of tokens of each response. Default: the limit of each step in the "
+    "recipe; with another model than the built-in recipe's, its largest limit.",
 )
 @option(
     "--output",

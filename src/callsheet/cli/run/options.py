@@ -134,8 +134,8 @@ metrics_option = option(
     metavar="ADDRESS",
     callback=_address,
     expose_value=False,
-    help="Answer Prometheus at this address while the run lasts, such as 127.0.0.1:9464. The "
-    "metrics of Callsheet are listed in docs/observability.md.",
+    help="Serve metrics for Prometheus at this address during the run, such as 127.0.0.1:9464. "
+    "docs/observability.md lists them.",
 )
 
 retry_on_option = option(
@@ -184,12 +184,12 @@ _OPTIONS = (
         "--delimiter",
         metavar="CHAR",
         callback=_delimiter,
-        help="The character between the fields of CSV; tab for a tab. Default: found by itself.",
+        help="The character between the fields of CSV; tab for a tab. Default: detected.",
     ),
     _in(
         "--encoding",
         metavar="NAME",
-        help="The encoding of CSV or JSON, such as windows-1252. Default: found by itself.",
+        help="The encoding of CSV or JSON, such as windows-1252. Default: detected.",
     ),
     _in("--sheet", metavar="NAME", help="The sheet of a workbook. Default: the first one."),
     _in(
@@ -209,7 +209,8 @@ _OPTIONS = (
         metavar="FIELDS",
         callback=_schema,
         help="The fields of each answer, such as 'label: positive|negative|neutral, score: 0..1'; "
-        "or a JSON schema, as text or as FILE.json. Answers that do not match are asked for again.",
+        "or a JSON schema, as text or as FILE.json. If an answer does not match, the request is "
+        "sent once more.",
     ),
     _in(
         "--cacheable",
@@ -278,7 +279,7 @@ _OUTPUT_OPTIONS = (
         "--inspect",
         metavar="PATH",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Open a socket at PATH, through which 'callsheet top PATH' looks into the run.",
+        help="Open a socket at PATH, through which 'callsheet top PATH' shows the run.",
     ),
     _out(
         "--json",

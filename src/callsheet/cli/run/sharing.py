@@ -31,9 +31,9 @@ workers_option = option(
 """Adds `--workers` to `callsheet run`."""
 
 run_shared_option = shared_option_for(
-    "A Valkey or Redis server through which other machines work on the run (callsheet work) and "
-    "share its limits, such as valkey://host:6379. Default: that of the settings file, or "
-    f"${SHARED_URL_VARIABLE}, which keeps a password out of sight."
+    "A Valkey or Redis server through which other machines send rows of the run (callsheet work) "
+    "and share its limits, such as valkey://host:6379. Default: that of the settings file, or "
+    f"${SHARED_URL_VARIABLE}, which hides a password from other users."
 )
 """Adds `--shared` to `callsheet run`."""
 
