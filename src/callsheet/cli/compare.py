@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+import attrs
 import click
 import trio
 from rich.console import Console
@@ -127,7 +128,7 @@ def compare(
         click.echo("\nInterrupted.", err=True)
         sys.exit(INTERRUPTED)
     if as_json:
-        click.echo(json.dumps(comparison.to_json()))
+        click.echo(json.dumps(attrs.asdict(comparison.document())))
     else:
         _print(comparison)
     if plot is not None:
