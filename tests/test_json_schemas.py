@@ -1,7 +1,9 @@
 """The JSON schemas in docs/schemas/: they are current, and what Callsheet writes matches them."""
 
 import json
+import re
 import runpy
+import tomllib
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -42,7 +44,7 @@ from callsheet.simulator.stats import RunningStats
 
 ROOT = Path(__file__).parent.parent
 MADE = runpy.run_path(str(ROOT / "release/json_schemas.py"))
-NAMES = sorted(MADE["SCHEMAS"])
+NAMES = sorted([*MADE["SCHEMAS"], MADE["SETTINGS"]])
 MODEL = "gpt-4o-mini"
 OPEN = {"Post"}  # classes whose JSON has members of the user's
 
@@ -249,3 +251,44 @@ def test_the_counts_of_the_simulator_match():
     counts.answer(200)
     found = json.loads(json.dumps(counts.freeze().as_json()))
     assert matches("simulator-statistics", found)
+
+
+# ----------------------------------------------------------------------------- the settings file
+
+
+def settings_files():
+    """Yield the text of each settings file that users are shown."""
+    yield (ROOT / "deploy/gateway/callsheet.toml").read_text()
+    for path in sorted((ROOT / "docs").rglob("*.md")):
+        if path.name != "recipes.md":  # whose TOML is a recipe
+            yield from re.findall(
+                r"^```toml\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE
+            )
+
+
+def test_each_settings_file_of_the_documents_matches():
+    found = [tomllib.loads(text) for text in settings_files()]
+    assert len(found) > 8
+    assert all(matches_schema(one, read("settings")) for one in found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "colour = true",
+        "[limit]\nrpm = 5",
+        "[limits]\nrpn = 5",
+        '[limits]\nrpm = "many"',
+        '[endpoints.main]\nprovide = "openai"',
+        'prompt_caching = "always"',
+        "models = { fast = 5 }",
+        "[ledger]\nbudgets = [{ period = 'day' }]",
+    ],
+)
+def test_a_wrong_setting_does_not_match(text):
+    assert not matches_schema(tomllib.loads(text), read("settings"))
+
+
+@pytest.mark.parametrize("text", ["cache = false", "ledger = true", "[limits]\nrpm = 5.5", ""])
+def test_what_a_settings_file_may_say_in_short_matches(text):
+    assert matches_schema(tomllib.loads(text), read("settings"))
