@@ -184,12 +184,14 @@ class EventTable(_Table):
 
 
 class SchemaTables(_Table):
-    """The members of everything that has a JSON schema."""
+    """The members of every output that has a JSON schema."""
 
     def lines(self) -> Iterable[str]:
         """Yield the lines of the Markdown."""
         for path in sorted((Path(__file__).parent / "schemas").iterdir()):
             self.env.note_dependency(str(path))
+            if path.name == "settings.schema.json":  # `SettingsTables` has these
+                continue
             schema = json.loads(path.read_text(encoding="utf-8"))
             yield f"## {path.name.removesuffix('.schema.json')}"
             yield ""

@@ -10,11 +10,11 @@ from typing import Literal, NotRequired, TypedDict
 JsonObject = Mapping[str, object]
 """A JSON object with members of the provider's."""
 
-Billed = Literal["yes", "no", "maybe"]
+RowBilled = Literal["yes", "no", "maybe"]
 """Whether a row without a response was paid for."""
 
 
-class TokenCounts(TypedDict):
+class RowTokens(TypedDict):
     """The tokens of a row.
 
     Args:
@@ -62,7 +62,7 @@ class AnswerDetails(TypedDict):
     attempts: int
     cost_usd: float | None
     latency_s: float
-    usage: TokenCounts
+    usage: RowTokens
     maybe_billed: int
     host: str
     tier: str
@@ -90,7 +90,7 @@ class FailureDetails(TypedDict):
     kind: str
     message: str
     attempts: int
-    billed: Billed
+    billed: RowBilled
     cost_usd: float | None
     request_id: NotRequired[str]
 
@@ -123,7 +123,7 @@ class HttpAnswer(TypedDict):
     body: JsonObject
 
 
-class LineError(TypedDict):
+class RowError(TypedDict):
     """An error without an HTTP response.
 
     Args:
@@ -144,8 +144,8 @@ class AnswerLine(TypedDict):
     Args:
         id: names the row by its content.
         custom_id: the custom id of the row.
-        response: the response.
-        error: null.
+        response: the response to the request of the row.
+        error: null, as the row has a response.
         callsheet: how the row got its response.
     """
 
@@ -161,7 +161,7 @@ class SucceededResult(TypedDict):
 
     Args:
         type: the kind of the result.
-        message: the response.
+        message: the response to the request of the row.
     """
 
     type: Literal["succeeded"]
@@ -190,7 +190,7 @@ class GeminiAnswerLine(TypedDict):
     Args:
         id: names the row by its content.
         key: the custom id of the row.
-        response: the response.
+        response: the response to the request of the row.
         callsheet: how the row got its response.
     """
 
@@ -220,7 +220,7 @@ class FailureLine(TypedDict):
     id: str
     custom_id: str
     response: HttpAnswer | None
-    error: LineError | None
+    error: RowError | None
     callsheet: FailureDetails
 
 
@@ -229,7 +229,7 @@ class ErroredResult(TypedDict):
 
     Args:
         type: the kind of the result.
-        error: the error.
+        error: why the row has no response.
     """
 
     type: Literal["errored"]
@@ -270,7 +270,7 @@ class GeminiFailureLine(TypedDict):
     Args:
         id: names the row by its content.
         key: the custom id of the row.
-        error: the error.
+        error: why the row has no response.
         callsheet: why the row has no response.
     """
 
@@ -280,13 +280,13 @@ class GeminiFailureLine(TypedDict):
     callsheet: FailureDetails
 
 
-class BadLine(TypedDict):
+class BadRowLine(TypedDict):
     """A row that is no valid request.
 
     Args:
-        id: null.
+        id: null, as the row has no content to name it by.
         custom_id: the custom id of the row; null if it has none that can be read.
-        response: null.
+        response: null, as nothing was sent.
         error: what is wrong with it.
         callsheet: what stands in its place.
     """
@@ -294,9 +294,9 @@ class BadLine(TypedDict):
     id: None
     custom_id: str | None
     response: None
-    error: LineError
+    error: RowError
     callsheet: BadRowDetails
 
 
-ErrorLine = FailureLine | AnthropicFailureLine | GeminiFailureLine | BadLine
+ErrorLine = FailureLine | AnthropicFailureLine | GeminiFailureLine | BadRowLine
 """A line of the errors file."""

@@ -31,8 +31,7 @@ from .line_members import (
     AnswerLine,
     AnthropicAnswerLine,
     AnthropicFailureLine,
-    BadLine,
-    Billed,
+    BadRowLine,
     ErroredResult,
     ErrorLine,
     FailureDetails,
@@ -41,10 +40,11 @@ from .line_members import (
     GeminiFailureLine,
     HttpAnswer,
     JsonObject,
-    LineError,
     OutputLine,
+    RowBilled,
+    RowError,
+    RowTokens,
     SucceededResult,
-    TokenCounts,
 )
 
 _LINE_ID = "batch_req_"
@@ -186,7 +186,7 @@ def _answered(row: Row, response: Response, created: int) -> OutputLine:
     return GeminiAnswerLine(id=line_id, key=custom_id, response=dict(body), callsheet=ours)
 
 
-def _counts(usage: Usage) -> TokenCounts:
+def _counts(usage: Usage) -> RowTokens:
     return {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -213,7 +213,7 @@ def with_spent(line: bytes, response: Response) -> bytes:
     return _line(answer)
 
 
-def _billed(took: Spent) -> Billed:
+def _billed(took: Spent) -> RowBilled:
     if took.maybe_billed:
         return "maybe"
     return "yes" if took.cost_usd or took.usage != Usage() else "no"
@@ -260,7 +260,7 @@ def _failed(row: Row, error: CallFailed, ours: FailureDetails) -> ErrorLine:
             "request_id": error.request_id or f"{_MADE_ID}{row.key.hex()[:24]}",
             "body": made if error.body is None else dict(error.body),
         }
-    without: LineError | None = {"code": kind, "message": text} if answer is None else None
+    without: RowError | None = {"code": kind, "message": text} if answer is None else None
     return FailureLine(
         id=line_id, custom_id=custom_id, response=answer, error=without, callsheet=ours
     )
@@ -268,7 +268,7 @@ def _failed(row: Row, error: CallFailed, ours: FailureDetails) -> ErrorLine:
 
 def bad_line(bad: BadRow) -> bytes:
     """Return the line of a bad row, with its line end."""
-    line: BadLine = {
+    line: BadRowLine = {
         "id": None,
         "custom_id": bad.custom_id,
         "response": None,
