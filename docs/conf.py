@@ -29,7 +29,7 @@ suppress_warnings = [
 ]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4  # as GitHub makes them
-exclude_patterns = ["*.schema.json"]
+exclude_patterns = ["schemas"]
 smartquotes = False  # or else `--help` in a help text has a dash, and "stop" curly quotes
 
 autodoc_typehints = "description"

@@ -1,4 +1,4 @@
-"""Directives of the reference, whose tables are made from the code: settings, metrics, events.
+"""Directives of the reference, whose tables are made from the code: settings, metrics, files.
 
 A field that a class gets later is in the table of the next build.
 """
@@ -8,8 +8,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
+from pathlib import Path
 from types import NoneType, UnionType
-from typing import ClassVar, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import attrs
 from docutils import nodes
@@ -210,6 +211,53 @@ class EventTable(_Table):
         yield ""
 
 
+class SchemaTables(_Table):
+    """The members of every output that has a JSON schema."""
+
+    def lines(self) -> Iterable[str]:
+        """Yield the lines of the Markdown."""
+        for path in sorted((Path(__file__).parent / "schemas").iterdir()):
+            self.env.note_dependency(str(path))
+            if path.name == "settings.schema.json":  # `SettingsTables` has these
+                continue
+            schema = json.loads(path.read_text(encoding="utf-8"))
+            yield f"## {path.name.removesuffix('.schema.json')}"
+            yield ""
+            for name, kind in schema["$defs"].items():
+                yield f"`{name}`: {_cell(kind['description'])}"
+                yield ""
+                yield from self._members(kind)
+
+    def _members(self, kind: Mapping[str, Any]) -> Iterable[str]:
+        yield "| member | value | meaning |"
+        yield "| --- | --- | --- |"
+        for name, member in kind["properties"].items():
+            absent = "" if name in kind["required"] else " (may be absent)"
+            yield f"| `{name}`{absent} | {value_of(member)} | {_cell(member['description'])} |"
+        yield ""
+
+
+def value_of(schema: Mapping[str, Any]) -> str:
+    """Return the values that a part of a JSON schema allows, in words."""
+    if "$ref" in schema:
+        return f"`{schema['$ref'].rpartition('/')[2]}`"
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(value_of(one) for one in schema["anyOf"]))
+    if "enum" in schema:
+        return ", ".join(f"`{json.dumps(one)}`" for one in schema["enum"])
+    if schema.get("format") == "decimal":
+        return "decimal text"
+    kind = schema.get("type", "any value")
+    for part, words in (("items", "list of"), ("additionalProperties", "object of")):
+        if part in schema:
+            return f"{words} {value_of(schema[part])}"
+    return {"string": "text", "integer": "whole number", "null": "`null`"}.get(kind, kind)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
 _ELSEWHERE = {"deploy/README.md": "reference/deploy.md", "README.md": "index.md"}
 
 
@@ -227,6 +275,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
         "event-table": EventTable,
         "metric-table": MetricTable,
         "names-table": NamesTable,
+        "schema-tables": SchemaTables,
     }
     for name, directive in directives.items():
         app.add_directive(name, directive)

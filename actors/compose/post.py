@@ -43,18 +43,10 @@ class PostStats:
     critical_path: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
-        """Return the figures as a JSON object, without the ids of the critical path."""
-        return {
-            "calls": self.calls,
-            "http_requests": self.http_requests,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "cost_usd": None if self.cost_usd is None else float(self.cost_usd),
-            "wall_s": self.wall_s,
-            "sequential_s": self.sequential_s,
-            "critical_path_s": self.critical_path_s,
-            "retries": self.retries,
-        }
+        """Return the figures as a JSON object; the cost is a text with all its digits."""
+        cost = None if self.cost_usd is None else f"{self.cost_usd.normalize():f}"
+        path: list[Json] = list(self.critical_path)
+        return {**attrs.asdict(self), "cost_usd": cost, "critical_path": path}
 
 
 def _read_only(members: Mapping[str, StepResult | None]) -> Mapping[str, StepResult | None]:
@@ -65,10 +57,13 @@ def _read_only(members: Mapping[str, StepResult | None]) -> Mapping[str, StepRes
 class Post:
     """A finished post.
 
+    As JSON, each step of the recipe is a member with the result of the step: a text; a list of
+    texts; for a step with `for_each` a list of objects with `title` and `text`; or None for an
+    optional step that failed.
+
     Args:
         topic: the topic of the post.
-        results: the result of each step, by name, in the order of the recipe; None for an optional
-            step that failed.
+        results: the result of each step, by name, in the order of the recipe.
         markdown: the whole post as Markdown.
         stats: its calls, tokens, cost and durations.
         titles: for each step with `for_each`, the item of each text in its result.
@@ -96,10 +91,7 @@ class Post:
         return cls(graph.topic, graph.results, _markdown(graph), stats, graph.items)
 
     def to_json(self) -> dict[str, Json]:
-        """Return the post as a JSON object: topic, result of each step by name, Markdown, stats.
-
-        The result of a step with `for_each` is a list of objects with `title` and `text`.
-        """
+        """Return the post as a JSON object: topic, result of each step by name, Markdown, stats."""
         results = {
             name: _json(result, self.titles.get(name)) for name, result in self.results.items()
         }

@@ -64,7 +64,7 @@ class _Fault(Protocol):
 
 
 # Other variables of a template, members of a post's JSON, and Jinja's name for the template.
-_RESERVED = frozenset({"topic", "item", "index", "markdown", "stats", "self"})
+_RESERVED = frozenset({"topic", "item", "index", "markdown", "stats", "error", "self"})
 
 
 def _is_name(value: object) -> bool:

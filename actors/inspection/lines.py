@@ -1,7 +1,7 @@
 """The lines of an inspection socket: first the program, then a reading for each request. Pure.
 
 Each line is one JSON object. A reader sends an empty line for the next reading; the first one comes
-without being asked for. `docs/reading.schema.json` is the schema of a reading.
+without being asked for. `docs/schemas/reading.schema.json` is the schema of a reading.
 """
 
 import os

@@ -107,4 +107,15 @@ def all_digits(usd: Decimal) -> str:
     Args:
         usd: the amount in USD.
     """
-    return f"${usd.normalize():f}"
+    return f"${usd_text(usd)}"
+
+
+def usd_text(usd: Decimal) -> str:
+    """Return an amount in USD as JSON and CSV have it: with all its digits and no exponent.
+
+    It is a text there, because many JSON parsers round numbers.
+
+    Args:
+        usd: the amount in USD.
+    """
+    return f"{usd.normalize():f}"

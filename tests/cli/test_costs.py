@@ -92,7 +92,7 @@ def test_json_has_every_digit(ledger):
     assert found["total"]["spent_usd"] == "1234.5105"
     assert found["total"]["saved_usd"] == "0.0035"
     assert found["total"]["unknown_usd"] == "0.25"
-    assert found["total"]["maybe_billed_usd"] == "0.50"
+    assert found["total"]["maybe_billed_usd"] == "0.5"
     assert found["total"]["reserved_usd"] == "0.25"
     assert found["total"]["spent_unpriced_tokens"] == 1500
     assert (found["by"], found["since"], found["ledger"]) == ("call", None, str(ledger))

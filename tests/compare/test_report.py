@@ -51,7 +51,7 @@ def printed(renderable):
 
 async def test_json_has_exactly_the_documented_members(autojump_clock):
     comparison = await comparison_of(posts(1), latency_s=(2, 2))
-    found = comparison.to_json()
+    found = attrs.asdict(comparison.document())
     figures = {
         "wall_s": 123.456,
         "p50_s": 2.0,
@@ -59,7 +59,7 @@ async def test_json_has_exactly_the_documented_members(autojump_clock):
         "http_requests": 1000,
         "input_tokens": 311_645,
         "output_tokens": 61_230,
-        "cost_usd": 0.000645,
+        "cost_usd": "0.000645",
         "rejected": 1000,
     }
     assert found == {
@@ -71,7 +71,7 @@ async def test_json_has_exactly_the_documented_members(autojump_clock):
 
 
 def test_an_unknown_cost_is_null_and_not_zero():
-    assert attrs.evolve(RESULT, cost_usd=None).to_json()["cost_usd"] is None
+    assert attrs.evolve(RESULT, cost_usd=None).figures().cost_usd is None
 
 
 async def test_the_table_fits_into_80_columns_with_every_figure_whole(autojump_clock):

@@ -139,7 +139,7 @@ def run(folder, *arguments):
 def test_one_reading_is_printed_as_json(program, tmp_path):
     result = run(tmp_path, "app.sock", "--json")
     assert (result.returncode, result.stderr) == (0, "")
-    schema = json.loads((ROOT / "docs/reading.schema.json").read_text())
+    schema = json.loads((ROOT / "docs/schemas/reading.schema.json").read_text())
     assert matches_schema(json.loads(result.stdout), schema)
     assert result.stdout.count("\n") == 1
 

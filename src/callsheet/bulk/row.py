@@ -1,13 +1,14 @@
 """The rows of an input: valid requests, and invalid rows."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import attrs
 
 from ..actors import Json, Request, Response, Spent
 from .settings import RETRIED_REASONS
 
-BAD_ROW = "BadRow"
+BAD_ROW: Final = "BadRow"
 """The kind of error of a line that is not a valid request."""
 
 _DIMENSIONS = 3072  # the longest vector of current embedding models

@@ -5,6 +5,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import attrs
 import click
 import trio
 from rich.console import Console
@@ -129,7 +130,7 @@ def compare(
         click.echo("\nInterrupted.", err=True)
         sys.exit(INTERRUPTED)
     if as_json:
-        click.echo(json.dumps(comparison.to_json()))
+        click.echo(json.dumps(attrs.asdict(comparison.document())))
     else:
         _print(comparison)
     if plot is not None:

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 from rich.console import Console
 
+from ..costs.export import to_csv, to_json
 from ..costs.report import (
     BY,
     LEDGER_VARIABLE,
@@ -17,8 +18,6 @@ from ..costs.report import (
     default_ledger,
     read_costs,
     remarks,
-    to_csv,
-    to_json,
 )
 from ..wording import printable
 from .configuration import ConfiguredCommand, config_options

@@ -27,6 +27,7 @@ from ..config import Config
 from ..costs.price_table import current_prices, remark_on_age
 from ..costs.report import LEDGER_VARIABLE, default_ledger
 from ..doctor import (
+    DoctorReport,
     Finding,
     FindingState,
     WrittenPlace,
@@ -231,8 +232,8 @@ async def _of_provider(examination: Examination) -> list[Finding]:
 
 
 def _json(found: Sequence[Finding]) -> str:
-    is_ok = all(one.state != "problem" for one in found)
-    return json.dumps({"ok": is_ok, "findings": [attrs.asdict(one) for one in found]}, indent=2)
+    report = DoctorReport(ok=all(one.state != "problem" for one in found), findings=found)
+    return json.dumps(attrs.asdict(report), indent=2)
 
 
 def _print(found: Sequence[Finding]) -> None:

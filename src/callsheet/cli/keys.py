@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+import attrs
 import click
 import trio
 from click.types import StringParamType
@@ -31,7 +32,7 @@ from ..gateway.keys import (
     default_key_store,
     key_store,
 )
-from ..gateway.keys.report import key_json, keys_table, moment
+from ..gateway.keys.report import CreatedKey, KeyList, ListedKey, keys_table, moment
 from ..wording import printable
 from .parameters import ABOVE_ZERO
 from .sections import HelpfulGroup, SectionedCommand, option
@@ -450,15 +451,13 @@ def _words(issued: IssuedKey, store: KeyStore) -> Iterator[str]:
 
 
 def _created_json(issued: IssuedKey, store: KeyStore) -> str:
-    found = {
-        "store": store.name,
-        "secret": issued.secret,
-        "key": key_json(issued.key, _now()),
-        "replaced": [key_json(key, _now()) for key in issued.replaced],
-    }
-    return json.dumps(found, indent=2)
+    now = _now()
+    former = [ListedKey.of(key, now) for key in issued.replaced]
+    created = CreatedKey(store.name, issued.secret, ListedKey.of(issued.key, now), former)
+    return json.dumps(attrs.asdict(created), indent=2)
 
 
 def _print_json(store: KeyStore, found: Sequence[ApiKey]) -> None:
-    rows = [key_json(key, _now()) for key in found]
-    click.echo(json.dumps({"store": store.name, "keys": rows}, indent=2))
+    now = _now()
+    keys = KeyList(store.name, [ListedKey.of(key, now) for key in found])
+    click.echo(json.dumps(attrs.asdict(keys), indent=2))

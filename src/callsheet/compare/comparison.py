@@ -13,11 +13,10 @@ from typing import IO
 import attrs
 import trio
 
-from ..actors import Json
 from ..simulator.settings import ProviderSettings
 from .lower_bound import LowerBound, compute_lower_bound
 from .modes import MODES, Mode
-from .run import ModeResult, run_mode
+from .run import ModeFigures, ModeResult, run_mode
 from .workloads import Workload
 
 _START_S = 60.0  # imports on a slow machine; it takes one second on a usual one
@@ -132,13 +131,29 @@ class Comparison:
         """
         return self.lower_bound.slowest.critical_path[0]
 
-    def to_json(self) -> dict[str, Json]:
-        """Return the figures as a JSON object."""
-        return {
-            "workload": self.workload.name,
-            "critical_path_s": self.critical_path_s,
-            "modes": {mode: result.to_json() for mode, result in self.modes.items()},
-        }
+    def document(self) -> "ComparisonDocument":
+        """Return the figures, without the results."""
+        return ComparisonDocument(
+            workload=self.workload.name,
+            critical_path_s=self.critical_path_s,
+            modes={mode: result.figures() for mode, result in self.modes.items()},
+        )
+
+
+@attrs.frozen(kw_only=True)
+class ComparisonDocument:
+    """What `callsheet compare --json` writes. Amounts of USD are texts with all their digits.
+
+    Args:
+        workload: the name of the workload.
+        critical_path_s: seconds of the slowest item's critical path, counting the provider's
+            latencies only: no way can be faster.
+        modes: the figures by mode, in the order in which the modes ran.
+    """
+
+    workload: str
+    critical_path_s: float
+    modes: Mapping[Mode, ModeFigures]
 
 
 def _ignore(mode: Mode, done: int) -> None:

@@ -8,8 +8,9 @@ import attrs
 import httpx
 import trio
 
-from ..actors import CallFailed, Json, StepFailed, Usage
+from ..actors import CallFailed, StepFailed, Usage
 from ..runtime import AskFailed
+from ..wording import usd_text
 from .environment import Environment
 from .execution import BadAnswer, Item, ItemOutcome, StepResults
 from .modes import OPEN_MODE, Mode
@@ -39,6 +40,31 @@ def nearest_rank(values: Sequence[float], percent: int) -> float:
 
 class RunFailed(Exception):
     """An item failed; the text names the mode and the reason."""
+
+
+@attrs.frozen(kw_only=True)
+class ModeFigures:
+    """The figures of one mode, as `callsheet compare --json` writes them.
+
+    Args:
+        wall_s: seconds from the start of the run to the end of the last item.
+        p50_s: the median of the seconds from the start of the run to the end of an item.
+        p99_s: the 99th percentile of these seconds.
+        http_requests: the number of model calls that reached the provider.
+        input_tokens: the tokens of the prompts, as the responses report them.
+        output_tokens: the tokens of the responses, as these report them.
+        cost_usd: the cost in USD; null if the price of a model is not known.
+        rejected: the number of responses with status 429.
+    """
+
+    wall_s: float
+    p50_s: float
+    p99_s: float
+    http_requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: str | None
+    rejected: int
 
 
 @attrs.frozen(kw_only=True)
@@ -73,18 +99,18 @@ class ModeResult:
         """The 99th percentile of an item's time, by nearest rank."""
         return nearest_rank(self.seconds, 99)
 
-    def to_json(self) -> dict[str, Json]:
-        """Return the figures, without the results, as a JSON object."""
-        return {
-            "wall_s": self.wall_s,
-            "p50_s": self.p50_s,
-            "p99_s": self.p99_s,
-            "http_requests": self.http_requests,
-            "input_tokens": self.usage.input_tokens,
-            "output_tokens": self.usage.output_tokens,
-            "cost_usd": None if self.cost_usd is None else float(self.cost_usd),
-            "rejected": self.rejected,
-        }
+    def figures(self) -> ModeFigures:
+        """Return the figures, without the results."""
+        return ModeFigures(
+            wall_s=self.wall_s,
+            p50_s=self.p50_s,
+            p99_s=self.p99_s,
+            http_requests=self.http_requests,
+            input_tokens=self.usage.input_tokens,
+            output_tokens=self.usage.output_tokens,
+            cost_usd=None if self.cost_usd is None else usd_text(self.cost_usd),
+            rejected=self.rejected,
+        )
 
 
 def _ignore() -> None:

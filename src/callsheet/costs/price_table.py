@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from rich import box
 from rich.table import Table
 
 from ..actors import OLD_DAYS, Price, PriceBook, PriceError, TierPrice, default_prices
+from ..wording import usd_text
 
 PRICES_VARIABLE = "CALLSHEET_PRICES"
 """The environment variable that names the file of `updated_table`."""
@@ -218,21 +219,73 @@ def prices_csv(rows: Iterable[PriceRow]) -> str:
     return text.getvalue()
 
 
+@attrs.frozen(kw_only=True)
+class ListedPrice:
+    """The prices of a model in one case, in USD per million tokens; null if not published.
+
+    Args:
+        model: the name of the model.
+        tier: the tier, and the size of the prompt or the day from which the prices apply.
+        input: the price of tokens of a prompt.
+        cached: the price of tokens of a prompt that are read from the provider's cache.
+        cache_write: the price of tokens of a prompt that are written to the cache.
+        cache_write_1h: the price of those that are kept there for an hour.
+        output: the price of tokens of a response.
+        note: what else is to be known of these prices; "" for nothing.
+    """
+
+    model: str
+    tier: str
+    input: str | None
+    cached: str | None
+    cache_write: str | None
+    cache_write_1h: str | None
+    output: str | None
+    note: str
+
+
+@attrs.frozen(kw_only=True)
+class PriceList:
+    """What `callsheet prices --format json` writes. Prices are texts with all their digits.
+
+    Args:
+        as_of: the day of the table that the prices are from, such as "2026-11-30".
+        source: where the table is from.
+        prices: the prices by model, and by tier, size of prompts and time.
+    """
+
+    as_of: str
+    source: str
+    prices: Sequence[ListedPrice]
+
+
 def prices_json(rows: Iterable[PriceRow], book: PriceBook) -> str:
-    """Return the prices as a JSON object; prices are texts, or null if they are not published.
+    """Return the prices as a JSON object, a `PriceList`.
 
     Args:
         rows: the prices to write.
         book: the table that they are from.
     """
     found = [
-        {"model": row.model, "tier": row.when}
-        | {name: _digits(getattr(row.prices, name)) or None for name in _COLUMNS}
-        | {"note": row.note}
+        ListedPrice(
+            model=row.model,
+            tier=row.when,
+            input=_text(row.prices.input),
+            cached=_text(row.prices.cached),
+            cache_write=_text(row.prices.cache_write),
+            cache_write_1h=_text(row.prices.cache_write_1h),
+            output=_text(row.prices.output),
+            note=row.note,
+        )
         for row in rows
     ]
-    return json.dumps({"as_of": book.as_of, "source": book.source, "prices": found}, indent=2)
+    document = PriceList(as_of=book.as_of, source=book.source, prices=found)
+    return json.dumps(attrs.asdict(document), indent=2)
+
+
+def _text(price: Decimal | None) -> str | None:
+    return None if price is None else usd_text(price)
 
 
 def _digits(price: Decimal | None) -> str:
-    return "" if price is None else f"{price.normalize():f}"
+    return _text(price) or ""

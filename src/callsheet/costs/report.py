@@ -1,8 +1,5 @@
-"""Cost reports of a ledger: read, and written as a table, as CSV and as JSON."""
+"""Cost reports of a ledger: read, and shown as a table."""
 
-import csv
-import io
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -135,67 +132,6 @@ def read_costs(
         )
     except StorageError as error:
         raise NoLedger(ledger_words(error)) from None
-
-
-def _figures(row: CostRow) -> dict[str, str | int]:
-    """USD are texts, because many JSON parsers round numbers."""
-    totals = row.totals
-    return {
-        "calls": row.calls,
-        "saved_usd": f"{totals.spent.saved_usd:f}",
-        **_amount("spent", totals.spent),
-        **_amount("unknown", totals.unknown),
-        **_amount("maybe_billed", totals.maybe_billed),
-        **_amount("reserved", totals.reserved),
-    }
-
-
-def _amount(account: str, amount: Amount) -> dict[str, str | int]:
-    return {
-        f"{account}_usd": f"{amount.usd:f}",
-        f"{account}_input_tokens": amount.input_tokens,
-        f"{account}_cached_tokens": amount.cached_tokens,
-        f"{account}_output_tokens": amount.output_tokens,
-        f"{account}_unpriced_tokens": amount.unpriced_tokens,
-        f"{account}_unpriced_calls": amount.unpriced_calls,
-    }
-
-
-def to_csv(report: CostReport) -> str:
-    """Return the rows as CSV, with a header line and without the totals.
-
-    Args:
-        report: the costs to write.
-    """
-    text = io.StringIO()
-    columns = [report.by, "simulated", *_figures(report.total)]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for rows, simulated in ((report.rows, "no"), (report.simulated, "yes")):
-        for row in rows:
-            writer.writerow({report.by: row.name, "simulated": simulated, **_figures(row)})
-    return text.getvalue()
-
-
-def to_json(report: CostReport) -> str:
-    """Return the report as one JSON object.
-
-    Args:
-        report: the costs to write.
-    """
-    return json.dumps(
-        {
-            "ledger": str(report.ledger),
-            "by": report.by,
-            "since": report.since or None,
-            "until": report.until or None,
-            "rows": [{report.by: row.name, **_figures(row)} for row in report.rows],
-            "total": _figures(report.total),
-            "simulated_rows": [{report.by: row.name, **_figures(row)} for row in report.simulated],
-            "simulated_total": _figures(report.simulated_total),
-        },
-        indent=2,
-    )
 
 
 _MILLION, _HUNDRED = 1_000_000, 100

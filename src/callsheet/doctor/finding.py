@@ -1,5 +1,6 @@
-"""What was found out about one thing."""
+"""What was found out about one thing, and about all of them."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
@@ -25,3 +26,16 @@ class Finding:
     state: FindingState
     text: str
     remedy: str = ""
+
+
+@attrs.frozen
+class DoctorReport:
+    """What `callsheet doctor --json` writes.
+
+    Args:
+        ok: whether there is no problem.
+        findings: what was found, in the order of the table.
+    """
+
+    ok: bool
+    findings: Sequence[Finding]

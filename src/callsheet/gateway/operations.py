@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+import attrs
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.responses import Response as HttpResponse
@@ -19,6 +20,19 @@ HEALTH, READINESS, METRICS, TOP = "/healthz", "/readyz", "/metrics", "/api/top"
 
 _NO_STORE = {"Cache-Control": "no-store"}
 _LINES = "application/x-ndjson"
+
+
+@attrs.frozen
+class Readiness:
+    """Whether a gateway accepts calls, as `/readyz` reports it.
+
+    Args:
+        ready: whether calls are accepted.
+        not_ready: {part that cannot take calls now: the reason}; empty if all can.
+    """
+
+    ready: bool
+    not_ready: Mapping[str, str]
 
 
 class OperatedGateway(Protocol):
@@ -74,8 +88,8 @@ def operation_routes(gateway: OperatedGateway) -> list[Route]:
 
     async def readiness(_: HttpRequest) -> HttpResponse:
         missing = dict(await gateway.not_ready())
-        body = {"ready": not missing, "not_ready": missing}
-        return JSONResponse(body, 503 if missing else 200, headers=_NO_STORE)
+        body = Readiness(ready=not missing, not_ready=missing)
+        return JSONResponse(attrs.asdict(body), 503 if missing else 200, headers=_NO_STORE)
 
     async def metrics(request: HttpRequest) -> HttpResponse:
         if not gateway.exposes_metrics and (refusal := _refusal(gateway, request)) is not None:

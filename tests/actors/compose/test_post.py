@@ -83,11 +83,12 @@ def test_the_default_post_is_handed_to_programs_with_exactly_these_members():
         "http_requests": 12,
         "input_tokens": 1000,
         "output_tokens": 2000,
-        "cost_usd": 0.0035,
+        "cost_usd": "0.0035",
         "wall_s": 8.1,
         "sequential_s": 22.0,
         "critical_path_s": 8.0,
         "retries": 1,
+        "critical_path": ["headline", "intro", "outline", "sections[2]"],
     }
 
 
@@ -186,7 +187,7 @@ def test_a_post_that_is_not_done_is_none():
 
 def test_an_unknown_cost_is_null_and_never_nothing():
     assert attrs.evolve(STATS, cost_usd=None).to_json()["cost_usd"] is None
-    assert attrs.evolve(STATS, cost_usd=Decimal(0)).to_json()["cost_usd"] == 0.0
+    assert attrs.evolve(STATS, cost_usd=Decimal("0E-7")).to_json()["cost_usd"] == "0"
 
 
 @pytest.mark.parametrize("field", ["calls", "cost_usd", "wall_s", "retries"])

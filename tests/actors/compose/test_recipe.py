@@ -87,6 +87,7 @@ def test_a_step_waits_once_for_a_list_that_it_also_reads():
         ((Step("2a", "x"),), ("#1", "name"), "letters, digits"),
         ((Step("", "x"),), ("#1", "name"), "letters, digits"),
         ((Step("topic", "x"),), ("#1", "name"), "topic"),
+        ((Step("error", "x"),), ("#1", "name"), "error"),  # only a post that failed has it as JSON
         ((Step("true", "x"),), ("#1", "name"), "Jinja"),
         ((Step("not", "x"),), ("#1", "name"), "Jinja"),
         ((Step("range", "x"),), ("#1", "name"), "Jinja"),

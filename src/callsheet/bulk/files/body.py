@@ -38,6 +38,7 @@ from ...bodies import (
     response_usage,
 )
 from ..row import ANTHROPIC_URL, Row, is_gemini_url
+from .line_members import GeminiError
 
 _RESPONSES = "/v1/responses"
 _ID_PREFIXES = {_RESPONSES: "resp_", "/v1/completions": "cmpl-"}
@@ -205,33 +206,26 @@ def read_vendor_body(body: dict[str, Json]) -> DecodedResponse | None:
     return found
 
 
-def answered_members(url: str, body: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the members of a line with a response, as the batches of the provider have them.
+def anthropic_error(error: CallFailed) -> dict[str, Json]:
+    """Return an error as Anthropic's batches have it: its own, or one that is made.
 
     Args:
-        url: the path of the row.
-        body: the body of the response.
-    """
-    if url == ANTHROPIC_URL:
-        return {"result": {"type": "succeeded", "message": dict(body)}}
-    return {"response": dict(body)}
-
-
-def failed_members(url: str, error: CallFailed) -> dict[str, Json]:
-    """Return the members of a line with an error, as the batches of the provider have them.
-
-    Args:
-        url: the path of the row.
         error: why the row has no response.
     """
-    text, status = str(error), error.status or 0
-    if url != ANTHROPIC_URL:
-        return {"error": {"code": _CODES.get(status, 2), "message": text}}
     own = error.body
-    kind = ERROR_TYPES.get(status, "api_error")
-    made: dict[str, Json] = {"type": "error", "error": {"type": kind, "message": text}}
-    is_own = own is not None and own.get("type") == "error"
-    return {"result": {"type": "errored", "error": dict(own) if is_own and own else made}}
+    if own is not None and own.get("type") == "error":
+        return dict(own)
+    kind = ERROR_TYPES.get(error.status or 0, "api_error")
+    return {"type": "error", "error": {"type": kind, "message": str(error)}}
+
+
+def gemini_error(error: CallFailed) -> GeminiError:
+    """Return an error as Gemini's batches have it.
+
+    Args:
+        error: why the row has no response.
+    """
+    return {"code": _CODES.get(error.status or 0, 2), "message": str(error)}
 
 
 def _parts(choice: Choice) -> list[Json]:

@@ -15,24 +15,41 @@ import orjson
 
 from ...actors import CallFailed, Json, Response, Spent, Usage, dumps, loads
 from ..progress import RowEnded
-from ..row import BAD_ROW, BadRow, Row, chars_of
+from ..row import ANTHROPIC_URL, BAD_ROW, BadRow, Row, chars_of
 from ..shared.pending import AnswerEntries
 from .body import (
-    answered_members,
-    failed_members,
+    anthropic_error,
+    gemini_error,
     id_member,
     is_vendors,
     made_body,
     own_body,
     read_body,
 )
+from .line_members import (
+    AnswerDetails,
+    AnswerLine,
+    AnthropicAnswerLine,
+    AnthropicFailureLine,
+    BadRowLine,
+    ErroredResult,
+    ErrorLine,
+    FailureDetails,
+    FailureLine,
+    GeminiAnswerLine,
+    GeminiFailureLine,
+    HttpAnswer,
+    JsonObject,
+    OutputLine,
+    RowBilled,
+    RowError,
+    RowTokens,
+    SucceededResult,
+)
 
 _LINE_ID = "batch_req_"
 _MADE_ID = "callsheet-"
 """The prefix of request ids that Callsheet makes because the provider gave none."""
-
-_PROVIDERS_OWN = "provider_body"
-"""The member with the provider's own body, if the body of the line was made from it."""
 
 
 @attrs.frozen
@@ -128,68 +145,55 @@ def answer_line(row: Row, response: Response, created: int) -> bytes:
         created: the time of the response, in seconds of Unix time.
     """
     try:
-        return _line(_answer_members(row, response, created))
+        return _line(_answered(row, response, created))
     except ValueError:  # the provider's body is nested too deeply to write
-        return _line(_answer_members(row, attrs.evolve(response, body=None), created))
+        return _line(_answered(row, attrs.evolve(response, body=None), created))
 
 
-def _answer_members(row: Row, response: Response, created: int) -> dict[str, Json]:
-    spent = _spent_members(response)
-    ours: dict[str, Json] = {
+def _answered(row: Row, response: Response, created: int) -> OutputLine:
+    ours: AnswerDetails = {
         "route": response.route,
         "model": response.model,
-        "attempts": spent["attempts"],
-        "cost_usd": spent["cost_usd"],
+        "attempts": response.http_requests,
+        "cost_usd": _number(response.cost_usd),
         "latency_s": round(response.seconds, 4),
-        "usage": spent["usage"],
-        "maybe_billed": spent["maybe_billed"],
+        "usage": _counts(response.usage),
+        "maybe_billed": response.maybe_billed,
         "host": response.host,
         "tier": response.tier,
     }
     if response.reported_cost_usd is not None:
         ours["reported_cost_usd"] = float(response.reported_cost_usd)
-        listed = response.listed_cost_usd
-        ours["listed_cost_usd"] = None if listed is None else float(listed)
+        ours["listed_cost_usd"] = _number(response.listed_cost_usd)
     if response.usage_doubt:
         ours["usage_doubt"] = response.usage_doubt
     name = row.key.hex()[:24]
     body = own_body(row, response)
     if body is None:
         body = made_body(row, response, name, created)
-        ours[_PROVIDERS_OWN] = None if response.body is None else dict(response.body)
+        ours["provider_body"] = None if response.body is None else dict(response.body)
+    line_id, custom_id = f"{_LINE_ID}{name}", row.custom_id
     request_id = response.request_id or f"{_MADE_ID}{name}"
-    if is_vendors(row.url):
-        ours["request_id"] = request_id
-        return {**_ids(row), **answered_members(row.url, body), "callsheet": ours}
-    answered: dict[str, Json] = {
-        "status_code": 200,
-        "request_id": request_id,
-        "body": dict(body),
-    }
-    return {
-        "id": f"{_LINE_ID}{name}",
-        "custom_id": row.custom_id,
-        "response": answered,
-        "error": None,
-        "callsheet": ours,
-    }
+    if not is_vendors(row.url):
+        answer: HttpAnswer = {"status_code": 200, "request_id": request_id, "body": dict(body)}
+        return AnswerLine(
+            id=line_id, custom_id=custom_id, response=answer, error=None, callsheet=ours
+        )
+    ours["request_id"] = request_id
+    if row.url == ANTHROPIC_URL:
+        result: SucceededResult = {"type": "succeeded", "message": dict(body)}
+        return AnthropicAnswerLine(id=line_id, custom_id=custom_id, result=result, callsheet=ours)
+    return GeminiAnswerLine(id=line_id, key=custom_id, response=dict(body), callsheet=ours)
 
 
-def _spent_members(response: Response) -> dict[str, Json]:
-    """Return the members of a line that say what the calls for a row took."""
-    usage, cost = response.usage, response.cost_usd
+def _counts(usage: Usage) -> RowTokens:
     return {
-        "attempts": response.http_requests,
-        "cost_usd": None if cost is None else float(cost),
-        "usage": {
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
-            "cached_tokens": usage.cached_tokens,
-            "cache_write_tokens": usage.cache_write_tokens,
-            "reasoning_tokens": usage.reasoning_tokens,
-            "cache_write_1h_tokens": usage.cache_write_1h_tokens,
-        },
-        "maybe_billed": response.maybe_billed,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cache_write_1h_tokens": usage.cache_write_1h_tokens,
     }
 
 
@@ -200,12 +204,16 @@ def with_spent(line: bytes, response: Response) -> bytes:
         line: a line of `answer_line`.
         response: the response, with the tokens, cost and requests of all calls.
     """
-    answer = cast("dict[str, dict[str, Json]]", loads(line))
-    answer["callsheet"] |= _spent_members(response)
+    answer = cast("OutputLine", loads(line))
+    ours = answer["callsheet"]
+    ours["attempts"] = response.http_requests
+    ours["cost_usd"] = _number(response.cost_usd)
+    ours["usage"] = _counts(response.usage)
+    ours["maybe_billed"] = response.maybe_billed
     return _line(answer)
 
 
-def _billed(took: Spent) -> str:
+def _billed(took: Spent) -> RowBilled:
     if took.maybe_billed:
         return "maybe"
     return "yes" if took.cost_usd or took.usage != Usage() else "no"
@@ -219,49 +227,59 @@ def failure_line(row: Row, error: Exception, took: Spent | None = None) -> bytes
         error: why it has no response.
         took: what all calls for the row took; by default what the error has.
     """
-    name = row.key.hex()[:24]
-    kind, text = type(error).__name__, str(error)
+    text = str(error)
     call = error if isinstance(error, CallFailed) else CallFailed(text)
     took = took or Spent().plus_failure(call)
-    ours: dict[str, Json] = {
+    ours: FailureDetails = {
         "row": row.number,
-        "kind": kind,
+        "kind": type(error).__name__,
         "message": text,
         "attempts": took.http_requests,
         "billed": _billed(took),
-        "cost_usd": None if took.cost_usd is None else float(took.cost_usd),
+        "cost_usd": _number(took.cost_usd),
     }
+    return _line(_failed(row, call, ours))
+
+
+def _failed(row: Row, error: CallFailed, ours: FailureDetails) -> ErrorLine:
+    line_id, custom_id = _line_id(row), row.custom_id
     if is_vendors(row.url):
-        ours["request_id"] = call.request_id
-        return _line({**_ids(row), **failed_members(row.url, call), "callsheet": ours})
-    made: dict[str, Json] = {"error": {"message": text, "type": kind, "param": None, "code": None}}
-    answered: dict[str, Json] = {
-        "status_code": call.status,
-        "request_id": call.request_id or f"{_MADE_ID}{name}",
-        "body": made if call.body is None else dict(call.body),
-    }
-    return _line(
-        {
-            "id": _line_id(row),
-            "custom_id": row.custom_id,
-            "response": None if call.status is None else answered,
-            "error": {"code": kind, "message": text} if call.status is None else None,
-            "callsheet": ours,
+        ours["request_id"] = error.request_id
+    if row.url == ANTHROPIC_URL:
+        result: ErroredResult = {"type": "errored", "error": anthropic_error(error)}
+        return AnthropicFailureLine(id=line_id, custom_id=custom_id, result=result, callsheet=ours)
+    if is_vendors(row.url):
+        failure = gemini_error(error)
+        return GeminiFailureLine(id=line_id, key=custom_id, error=failure, callsheet=ours)
+    kind, text = ours["kind"], ours["message"]
+    answer: HttpAnswer | None = None
+    if error.status is not None:
+        made: JsonObject = {"error": {"message": text, "type": kind, "param": None, "code": None}}
+        answer = {
+            "status_code": error.status,
+            "request_id": error.request_id or f"{_MADE_ID}{row.key.hex()[:24]}",
+            "body": made if error.body is None else dict(error.body),
         }
+    without: RowError | None = {"code": kind, "message": text} if answer is None else None
+    return FailureLine(
+        id=line_id, custom_id=custom_id, response=answer, error=without, callsheet=ours
     )
 
 
 def bad_line(bad: BadRow) -> bytes:
     """Return the line of a bad row, with its line end."""
-    return _line(
-        {
-            "id": None,
-            "custom_id": bad.custom_id,
-            "response": None,
-            "error": {"code": BAD_ROW, "message": bad.reason},
-            "callsheet": {"row": bad.number, "kind": BAD_ROW, "text": bad.text},
-        }
-    )
+    line: BadRowLine = {
+        "id": None,
+        "custom_id": bad.custom_id,
+        "response": None,
+        "error": {"code": BAD_ROW, "message": bad.reason},
+        "callsheet": {"row": bad.number, "kind": BAD_ROW, "text": bad.text},
+    }
+    return _line(line)
+
+
+def _number(usd: Decimal | None) -> float | None:
+    return None if usd is None else float(usd)
 
 
 def with_id(line: object, row: Row) -> bytes:
@@ -340,11 +358,11 @@ def _ids(row: Row) -> dict[str, Json]:
     return {"id": _line_id(row), id_member(row.url): row.custom_id}
 
 
-def _line(value: Mapping[str, Json]) -> bytes:
+def _line(value: OutputLine | ErrorLine | Mapping[str, Json]) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # a lone surrogate, which orjson rejects
-        return dumps(value) + b"\n"
+        return dumps(cast("Mapping[str, Json]", value)) + b"\n"
 
 
 def _answer(line: Any) -> Response:  # noqa: ANN401  # JSON; a missing member raises LookupError
@@ -372,6 +390,6 @@ def _answer(line: Any) -> Response:  # noqa: ANN401  # JSON; a missing member ra
         route=ours["route"],
         tier=ours["tier"],
         usage_doubt=ours.get("usage_doubt", ""),
-        body=ours.get(_PROVIDERS_OWN, body),
+        body=ours.get("provider_body", body),
         request_id="" if request_id.startswith(_MADE_ID) else request_id,
     )

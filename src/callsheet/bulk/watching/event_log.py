@@ -13,6 +13,16 @@ from typing import BinaryIO, Self, final
 
 from ...actors import LimiterSnapshot, why_not_written
 from ..progress import Progress, RowEnded
+from .events import (
+    ControlEvent,
+    KnownLimit,
+    LimitsEvent,
+    RunEvent,
+    StartEvent,
+    end_event,
+    known_limit,
+    row_event,
+)
 
 _FLUSH_S = 1.0
 _BUFFER = 1 << 16  # bytes
@@ -29,10 +39,9 @@ def _utc_now() -> datetime:
 class EventLog:
     """Writes the events of a run; its `observe` is a `RowObserver`.
 
-    Each line has `event` and `at`, the seconds since the start of the run. The events are `start`,
-    `limits`, `row`, `pause`, `resume`, `drain` and `end`. They contain no prompt, no response, no
-    key and no error text, because a provider's error may quote any of these (L8). Events are
-    appended to the file; each run begins with a `start`.
+    Each line is a `RunEvent`. Events contain no prompt, no response, no key and no error text,
+    because a provider's error may quote any of these (L8). They are appended to the file; each run
+    begins with a `start`.
 
     An event can be read within a second, if `sample` is called as often, and after `close`. A full
     disk does not stop the run: the error is reported once, and no more events are written. The
@@ -67,7 +76,7 @@ class EventLog:
         self._started_at: float | None = None
         self._flushed_at = 0.0
         self._last: Progress | None = None
-        self._known: list[dict[str, object]] = []  # the limits that were written last
+        self._known: list[KnownLimit] = []  # the limits that were written last
         self._end_torn_line()
 
     def __repr__(self) -> str:
@@ -86,57 +95,50 @@ class EventLog:
 
     def observe(self, row: RowEnded) -> None:
         """Write a `row` event; this method is a `RowObserver`."""
-        self._write(
-            "row",
-            row.at,
-            number=row.number,
-            custom_id=row.custom_id,
-            seconds=round(row.seconds, 6),
-            attempts=row.attempts,
-            route=row.route,
-            input_tokens=row.usage.input_tokens,
-            output_tokens=row.usage.output_tokens,
-            cost_usd=None if row.cost_usd is None else str(row.cost_usd),
-            error=row.error,
-            is_reused=row.is_reused,
-        )
+        self._write(row_event(row, self._since_start(row.at)), row.at)
 
     def sample(self, progress: Progress) -> None:
         """Write what has changed since the last call; this method is a `ProgressObserver`."""
         before, self._last = self._last, progress
         if before is None:
             self._started_at = progress.started_at
+        now, at = progress.now, self._since_start(progress.now)
+        if before is None:
             time = self._clock().isoformat()
-            self._write("start", progress.now, time=time, total=progress.total)
+            self._write(StartEvent(event="start", at=at, time=time, total=progress.total), now)
         limits = _limits(progress.limits)
         if limits != self._known:
             self._known = limits
-            self._write("limits", progress.now, limits=limits)
+            self._write(LimitsEvent(event="limits", at=at, limits=limits), now)
         if progress.is_paused != (before is not None and before.is_paused):
-            self._write("pause" if progress.is_paused else "resume", progress.now)
+            change = ControlEvent(event="pause" if progress.is_paused else "resume", at=at)
+            self._write(change, now)
         if progress.is_draining and not (before is not None and before.is_draining):
-            self._write("drain", progress.now)
-        self._flush_if_due(progress.now)
+            self._write(ControlEvent(event="drain", at=at), now)
+        self._flush_if_due(now)
 
     def close(self) -> None:
         """Write the `end` event and close the file."""
         if self._file.closed:
             return
-        if self._last is not None:
-            self._write("end", self._last.now, time=self._clock().isoformat(), **_sums(self._last))
+        if (last := self._last) is not None:
+            time = self._clock().isoformat()
+            self._write(end_event(last, self._since_start(last.now), time), last.now)
         try:
             self._file.close()
         except OSError as error:
             self._break(error)
 
-    def _write(self, event: str, at: float, **members: object) -> None:
-        if self.trouble is not None:
-            return
+    def _since_start(self, at: float) -> float:
         if self._started_at is None:
             self._started_at = at
-        line = {"event": event, "at": round(at - self._started_at, 6), **members}
+        return round(at - self._started_at, 6)
+
+    def _write(self, event: RunEvent, at: float) -> None:
+        if self.trouble is not None:
+            return
         try:
-            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.write(json.dumps(event).encode() + b"\n")
         except OSError as error:
             self._break(error)
         self._flush_if_due(at)
@@ -173,37 +175,8 @@ def is_event_log(head: bytes) -> bool:
     return head.startswith(_BEGIN[: len(head)])
 
 
-def _limits(snapshot: LimiterSnapshot | None) -> list[dict[str, object]]:
-    return [
-        {
-            "scope": bucket.scope,
-            "dimension": bucket.dimension,
-            "limit": bucket.limit,
-            "per_s": bucket.per_s,
-            "source": bucket.source,
-            **({"member": bucket.member} if bucket.member else {}),
-        }
-        for bucket in (() if snapshot is None else snapshot.buckets)
-    ]
-
-
-def _sums(progress: Progress) -> dict[str, object]:
-    return {
-        "total": progress.total,
-        "answered": progress.answered,
-        "reused": progress.reused,
-        "failed": progress.failed,
-        "bad": progress.bad,
-        "in_flight": progress.in_flight,
-        "input_tokens": progress.usage.input_tokens,
-        "output_tokens": progress.usage.output_tokens,
-        "cost_usd": str(progress.cost_usd),
-        "unpriced": progress.unpriced,
-        "unknown_usd": str(progress.unknown_usd),
-        "maybe_usd": str(progress.maybe_usd),
-        "maybe_billed": progress.maybe_billed,
-        "errors": dict(progress.errors),
-    }
+def _limits(snapshot: LimiterSnapshot | None) -> list[KnownLimit]:
+    return [known_limit(bucket) for bucket in (() if snapshot is None else snapshot.buckets)]
 
 
 @final

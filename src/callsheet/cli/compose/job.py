@@ -51,6 +51,19 @@ _BREAKER = BreakerPolicy(max_pause_s=5.0)
 
 
 @attrs.frozen
+class FailedPost:
+    """A post that has failed, as `--json` writes it in the place of the post.
+
+    Args:
+        topic: the topic of the post.
+        error: why there is no post.
+    """
+
+    topic: str
+    error: str
+
+
+@attrs.frozen
 class TopicJob:
     """One topic, and the id of its post, which its calls carry."""
 
@@ -223,7 +236,7 @@ def _write(run: Composition, job: TopicJob) -> None:
         line: Mapping[str, object] = (
             ended.to_json()
             if isinstance(ended, Post)
-            else {"topic": job.topic, "error": printable(ended)}
+            else attrs.asdict(FailedPost(job.topic, printable(ended)))
         )
         run.output.write(job.topic, json.dumps(line, ensure_ascii=False) + "\n")
     elif isinstance(ended, Post):

@@ -17,6 +17,7 @@ from ...bulk.forecast import Forecast, ModelForecast, OutputBasis, PricedRoute
 from ...bulk.reading.errors import InputError
 from ...bulk.settings import BulkSettings, Paths, RunRoute
 from ...bulk.tables.shape import TableTooLarge
+from ...wording import usd_text
 from .. import INTERRUPTED
 from ..configuration import ConfiguredCommand
 from .job import BulkJob
@@ -257,12 +258,12 @@ def summary_of(job: BulkJob, status: int) -> RunSummary:
         requests=max(job.series.attempts, now.requests),
         input_tokens=now.usage.input_tokens,
         output_tokens=now.usage.output_tokens,
-        cost_usd=_digits(now.cost_usd),
+        cost_usd=usd_text(now.cost_usd),
         unpriced=now.unpriced,
         maybe_billed=now.maybe_billed,
-        unknown_usd=_digits(now.unknown_usd),
-        maybe_usd=_digits(now.maybe_usd),
-        spent_usd=_digits(now.spent_usd),
+        unknown_usd=usd_text(now.unknown_usd),
+        maybe_usd=usd_text(now.maybe_usd),
+        spent_usd=usd_text(now.spent_usd),
         workers=None if now.shared is None else now.shared.most_workers,
         given_again=0 if now.shared is None else now.shared.again,
         latency_s=_latency(job),
@@ -311,9 +312,9 @@ def estimate_of(
         new=found.comparison.new,
         in_batches=in_batches,
         maybe_billed=spent.lost,
-        unknown_usd=_digits(spent.unknown_usd),
-        maybe_usd=_digits(spent.maybe_usd),
-        spent_usd=_digits(spent.at_most_usd),
+        unknown_usd=usd_text(spent.unknown_usd),
+        maybe_usd=usd_text(spent.maybe_usd),
+        spent_usd=usd_text(spent.at_most_usd),
         max_cost_usd=_usd(settings.max_cost),
         estimate=estimate,
     )
@@ -450,9 +451,4 @@ def _time(at: datetime) -> str:
 
 
 def _usd(value: Decimal | None) -> str | None:
-    return None if value is None else _digits(value)
-
-
-def _digits(value: Decimal) -> str:
-    """Return an amount with all its digits and no exponent."""
-    return f"{value.normalize():f}"
+    return None if value is None else usd_text(value)

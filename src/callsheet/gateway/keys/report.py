@@ -1,8 +1,10 @@
 """Keys as a table for people, and as JSON for programs; a secret is in neither."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Literal
 
+import attrs
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -10,11 +12,14 @@ from rich.text import Text
 from ...wording import printable
 from .key import ApiKey
 
+KeyState = Literal["valid", "expired", "revoked"]
+"""Whether calls with a key are accepted, or why not."""
+
 _USUAL = frozenset({"", "1", "*"})  # cells of a column that need not be shown
 
 
-def state_of(key: ApiKey, at: float) -> str:
-    """Return "valid", "expired" or "revoked".
+def state_of(key: ApiKey, at: float) -> KeyState:
+    """Return whether calls with a key are accepted.
 
     Args:
         key: the key to describe.
@@ -85,20 +90,95 @@ def _end(key: ApiKey, at: float) -> str:
     return moment(key.expires_at) if key.is_valid(at) else f"expired {moment(key.expires_at)}"
 
 
-def key_json(key: ApiKey, at: float) -> Mapping[str, object]:
-    """Return what a key has, for JSON; times are texts of ISO 8601 in UTC.
+@attrs.frozen(kw_only=True)
+class ListedKey:
+    """A key without its secret.
 
     Args:
-        key: the key to describe.
-        at: Unix time in seconds.
+        id: the id of the key, such as "k_3f9a1c0b77de".
+        state: whether calls with the key are accepted.
+        prefix: the beginning of its secret, by which people recognize it.
+        name: the name of the key; the tenant that budgets and costs are for.
+        lane: the lane in which its calls wait.
+        weight: the share of its lane in the provider's limits, relative to those of other lanes.
+        rpm: requests a minute of the key's own; null for no limit.
+        tpm: tokens a minute of the key's own; null for no limit.
+        in_flight: the most calls that it may have in flight at a time; null for no limit.
+        models: patterns of the models that it may use, such as "gpt-5*".
+        budgets: what may be spent in USD, such as "25/day", "100/month" or "500" in total.
+        allow: what its calls use without asking for it; null for what the settings file of the
+            gateway allows every key.
+        is_admin: whether the key may also see the page, the metrics and the readings.
+        created_at: when it was created, ISO 8601 in UTC.
+        expires_at: when it ends, ISO 8601 in UTC; null for never.
+        revoked_at: when it was revoked, ISO 8601 in UTC; null if it was not.
     """
-    times = {
-        name: None if when is None else datetime.fromtimestamp(when, UTC).isoformat()
-        for name, when in (
-            ("created_at", key.created_at),
-            ("expires_at", key.expires_at),
-            ("revoked_at", key.revoked_at),
+
+    id: str
+    state: KeyState
+    prefix: str
+    name: str
+    lane: str
+    weight: float
+    rpm: float | None
+    tpm: float | None
+    in_flight: int | None
+    models: Sequence[str]
+    budgets: Sequence[str]
+    allow: Sequence[str] | None
+    is_admin: bool
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+
+    @classmethod
+    def of(cls, key: ApiKey, at: float) -> "ListedKey":
+        """Return what a key has.
+
+        Args:
+            key: the key to describe.
+            at: Unix time in seconds.
+        """
+        return cls(
+            id=key.id,
+            state=state_of(key, at),
+            prefix=key.prefix,
+            **key.values(),
+            created_at=_iso(key.created_at),
+            expires_at=None if key.expires_at is None else _iso(key.expires_at),
+            revoked_at=None if key.revoked_at is None else _iso(key.revoked_at),
         )
-    }
-    state = state_of(key, at)
-    return {"id": key.id, "state": state, "prefix": key.prefix, **key.values(), **times}
+
+
+@attrs.frozen
+class KeyList:
+    """What `callsheet keys list --json` and `callsheet keys revoke --json` write.
+
+    Args:
+        store: the name of the key store.
+        keys: the keys, the oldest first; those that were revoked.
+    """
+
+    store: str
+    keys: Sequence[ListedKey]
+
+
+@attrs.frozen
+class CreatedKey:
+    """What `callsheet keys create --json` writes.
+
+    Args:
+        store: the name of the key store.
+        secret: the key itself, which cannot be shown again.
+        key: what the key has besides.
+        replaced: the former keys of the same name, which end soon (`--replace`).
+    """
+
+    store: str
+    secret: str
+    key: ListedKey
+    replaced: Sequence[ListedKey]
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
