@@ -14,8 +14,11 @@ import trio
 from callsheet_process import CallsheetProcess
 from click.testing import CliRunner
 from provider_process import provider_process
+from rich.console import Console
 
 from callsheet.cli import main
+from callsheet.cli.serve import _table
+from callsheet.gateway.check import CheckedPart
 from callsheet.gateway.keys import KeyFile, KeyTerms
 
 MAIN = '[endpoints.main]\nprovider = "openai"\n'
@@ -106,6 +109,14 @@ def test_an_error_of_a_part_ends_the_check_with_2(run, tmp_path):
     assert result.exit_code == 2
     assert "create a first key" in " ".join(result.stdout.split())
     assert "The gateway cannot start" in result.stderr
+
+
+def test_a_check_prints_brackets_as_they_are(capsys):
+    text = "install the extra 'metrics': pip install '.[metrics]'"
+    Console(width=200).print(_table((CheckedPart("metrics", "a[b]", "note", text),)))
+    printed = capsys.readouterr().out
+    assert "a[b]" in printed
+    assert text in printed
 
 
 @pytest.mark.parametrize(
