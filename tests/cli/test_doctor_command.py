@@ -84,6 +84,15 @@ def test_settings_are_named(doctor, tmp_path):
     assert "costs.sqlite3 (not there yet)" in of(result, "Disk", "ledger")["text"]
 
 
+def test_the_key_store_of_the_gateway_is_the_one_that_the_file_names(doctor, tmp_path):
+    file = tmp_path / "callsheet.toml"
+    file.write_text("[keys]\nstore = 'team.sqlite3'\n")
+    line = ("--json", "--offline", "--config", "callsheet.toml")
+    assert "team.sqlite3 (not there yet)" in of(doctor(*line), "Disk", "gateway keys")["text"]
+    file.write_text("[keys]\nstore = 'shared'\n")
+    assert "gateway keys" not in doctor(*line).stdout, "a server has them"
+
+
 def test_the_server_of_the_environment_is_examined(doctor, tmp_path):
     result = doctor("--json", CALLSHEET_SHARED_URL=f"unix://{tmp_path}/none")
     assert result.exit_code == 1

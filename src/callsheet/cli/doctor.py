@@ -22,7 +22,7 @@ from ..actors import (
     ValkeyStores,
 )
 from ..bulk.shared.journal import default_journals
-from ..config import Config
+from ..config import Config, ConfigError
 from ..costs.price_table import current_prices, remark_on_age
 from ..costs.report import LEDGER_VARIABLE, default_ledger
 from ..doctor import (
@@ -36,7 +36,8 @@ from ..doctor import (
     examine_server,
 )
 from ..endpoints import EndpointChoice
-from ..gateway.keys import default_key_store
+from ..gateway.file import read_key_settings
+from ..gateway.keys import SHARED_KEYS, default_key_store
 from ..interrupts import INTERRUPTED
 from ..wording import printable
 from .configuration import ConfiguredCommand, config_options, shared_option_for, shared_stores
@@ -193,8 +194,18 @@ def _places(config: Config) -> Iterator[WrittenPlace]:
     if policy.path is not None:
         yield WrittenPlace("cache", policy.path, "[cache] path in the settings file")
     yield WrittenPlace("journals", default_journals(), "callsheet work --journal DIR")
-    yield WrittenPlace("gateway keys", default_key_store(), "--store FILE")
+    if (keys := _key_file(config)) is not None:
+        yield WrittenPlace("gateway keys", keys, "--store FILE")
     yield WrittenPlace("this folder", Path.cwd())
+
+
+def _key_file(config: Config) -> Path | None:
+    """Return the file of the keys of a gateway; None if a shared server has them."""
+    try:
+        place = read_key_settings(config.source or None).place
+    except ConfigError:  # among the settings
+        place = None
+    return None if place == SHARED_KEYS else Path(place or default_key_store())
 
 
 async def _examined(examination: Examination) -> Sequence[Finding] | None:
