@@ -1,6 +1,7 @@
 """`callsheet serve`: what it checks and refuses, and its life from the first line to the drain."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,7 +75,8 @@ def test_a_gateway_logs_its_warnings_without_verbose(monkeypatch):
     monkeypatch.setattr(trio, "run", warn)
     result = CliRunner().invoke(main, ["serve", "--provider", "builtin"])
     structlog.reset_defaults()
-    assert "event='key_store_unreadable'" in result.stderr
+    begin = r"timestamp='\d{4}-\d\d-\d\dT[\d:.]+Z' event='key_store_unreadable' "
+    assert re.search(f"^{begin}", result.stderr, re.MULTILINE), "as the lines of requests begin"
 
 
 # -------------------------------------------------------------------------------------- check

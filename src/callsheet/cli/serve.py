@@ -179,7 +179,7 @@ def serve(
     environment serves all models.
     """
     # A gateway runs unattended: a key store that cannot be read, for example, is a warning.
-    set_up_logging(is_verbose=verbose, usual=logging.WARNING)
+    set_up_logging(is_verbose=verbose, usual=logging.WARNING, is_stamped=True)
     choice = None
     if provider is not None or base_url is not None:
         choice = chosen_endpoint(base_url, provider)
