@@ -31,7 +31,7 @@ def exceeded(excess: Excess, at: float, shared_used: Decimal | None = None) -> B
         text = (
             f"held back: no price is known for {excess.model} at its tier, or for another model "
             f"that may answer, and {budget} allows only calls with a known price; add the price "
-            "(PriceBook.load), or set allow_unknown on the budget"
+            "(PriceBook.load, or prices = FILE in the settings), or set allow_unknown on the budget"
         )
     else:
         left = dollars(max(state.left, Decimal(0)))

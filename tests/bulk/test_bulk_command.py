@@ -69,6 +69,12 @@ def dry(source, output, *options):
     return " ".join(result.stdout.split())
 
 
+def test_a_dry_run_prints_the_brackets_of_a_model(source, output):
+    source.write_text('{"prompt": "Say it.", "model": "mine[/pro]"}\n')
+    words = dry(source, output)
+    assert "mine[/pro] 1 " in words
+
+
 def test_a_dry_run_reports_an_insufficient_budget_and_time(source, output):
     words = dry(source, output, "--max-cost", "5", "--deadline", "3600", "--rpm", "60")
     assert "Cost: about $0.000400." in words

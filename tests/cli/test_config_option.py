@@ -168,6 +168,20 @@ def test_top_looks_at_the_socket_of_the_file_unless_it_is_given_another(tmp_path
     assert refused("top", "--json").startswith("PATH is missing: ")
 
 
+def test_top_without_a_socket_looks_at_the_shared_server(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    server = "redis://:pass-1@127.0.0.1:1"
+    words = "the shared server redis://127.0.0.1:1/0 cannot be used"
+    monkeypatch.setenv("CALLSHEET_SHARED_URL", server)
+    assert words in (text := refused("top", "--json"))
+    assert "pass-1" not in text
+    monkeypatch.delenv("CALLSHEET_SHARED_URL")
+    monkeypatch.setenv("TEAM_SERVER", server)
+    text = "[shared]\nurl_env = 'TEAM_SERVER'"
+    (tmp_path / "callsheet.toml").write_text(text, encoding="utf-8")
+    assert words in refused("top", "--config", "callsheet.toml", "--json")
+
+
 @both
 def test_a_file_turns_the_ledger_off_unless_an_option_names_one(settings_of, command, tmp_path):
     text = "ledger = false\nendpoints.main.base_url = 'http://127.0.0.1:1/v1'"

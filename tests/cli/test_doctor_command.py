@@ -84,6 +84,43 @@ def test_settings_are_named(doctor, tmp_path):
     assert "costs.sqlite3 (not there yet)" in of(result, "Disk", "ledger")["text"]
 
 
+GATEWAY = """
+[models]
+"gpt-*" = "first"
+"claude-*" = "second"
+[endpoints.first]
+base_url = "http://127.0.0.1:1/v1"
+[endpoints.second]
+base_url = "http://127.0.0.1:2/v1"
+api_key_env = "SECOND_KEY"
+"""
+
+
+def test_each_endpoint_of_a_gateway_is_examined(doctor, tmp_path):
+    (tmp_path / "callsheet.toml").write_text(GATEWAY)
+    result = doctor("--json", "--config", "callsheet.toml", SECOND_KEY=KEY)
+    assert of(result, "Settings", "file")["state"] == "ok"
+    found = [one for one in json.loads(result.stdout)["findings"] if one["section"] == "Provider"]
+    assert [one["text"] for one in found if one["name"] == "chosen"] == [
+        f"an OpenAI-compatible API at http://127.0.0.1:{port}/v1, by callsheet.toml: {name}"
+        for port, name in ((1, "endpoints.first"), (2, "endpoints.second"))
+    ]
+    assert [one["state"] for one in found if one["name"] == "reachable"] == ["problem", "problem"]
+    without = doctor("--json", "--config", "callsheet.toml", SECOND_KEY=None)
+    assert "the variable SECOND_KEY is not set" in of(without, "Settings", "file")["text"]
+    builtin = doctor("--json", "--config", "callsheet.toml", "--provider", "builtin")
+    assert builtin.exit_code == 0
+
+
+def test_the_key_store_of_the_gateway_is_the_one_that_the_file_names(doctor, tmp_path):
+    file = tmp_path / "callsheet.toml"
+    file.write_text("[keys]\nstore = 'team.sqlite3'\n")
+    line = ("--json", "--offline", "--config", "callsheet.toml")
+    assert "team.sqlite3 (not there yet)" in of(doctor(*line), "Disk", "gateway keys")["text"]
+    file.write_text("[keys]\nstore = 'shared'\n")
+    assert "gateway keys" not in doctor(*line).stdout, "a server has them"
+
+
 def test_the_server_of_the_environment_is_examined(doctor, tmp_path):
     result = doctor("--json", CALLSHEET_SHARED_URL=f"unix://{tmp_path}/none")
     assert result.exit_code == 1

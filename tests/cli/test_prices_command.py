@@ -71,6 +71,14 @@ def test_a_whole_name_precedes_a_part_of_names():
     assert len({row.model for row in price_rows(PRICES, "luna", "openai")}) > 1
 
 
+def test_brackets_of_a_name_are_printed(tmp_path, monkeypatch):
+    own = '{"models": {"mine[/pro]": {"input": 1.25, "output": 2}}}'
+    (tmp_path / "prices.json").write_text(own, encoding="utf-8")
+    (tmp_path / "callsheet.toml").write_text("prices = 'prices.json'", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert "mine[/pro]" in run("mine", "--config", "callsheet.toml").stdout
+
+
 def test_all_prices_are_shown_without_a_name():
     found = json.loads(run("--format", "json").stdout)
     assert found["as_of"] == PRICES.as_of

@@ -1,6 +1,7 @@
 """`callsheet serve`: what it checks and refuses, and its life from the first line to the drain."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +15,11 @@ import trio
 from callsheet_process import CallsheetProcess
 from click.testing import CliRunner
 from provider_process import provider_process
+from rich.console import Console
 
 from callsheet.cli import main
+from callsheet.cli.serve import _table
+from callsheet.gateway.check import CheckedPart
 from callsheet.gateway.keys import KeyFile, KeyTerms
 
 MAIN = '[endpoints.main]\nprovider = "openai"\n'
@@ -71,7 +75,8 @@ def test_a_gateway_logs_its_warnings_without_verbose(monkeypatch):
     monkeypatch.setattr(trio, "run", warn)
     result = CliRunner().invoke(main, ["serve", "--provider", "builtin"])
     structlog.reset_defaults()
-    assert "event='key_store_unreadable'" in result.stderr
+    begin = r"timestamp='\d{4}-\d\d-\d\dT[\d:.]+Z' event='key_store_unreadable' "
+    assert re.search(f"^{begin}", result.stderr, re.MULTILINE), "as the lines of requests begin"
 
 
 # -------------------------------------------------------------------------------------- check
@@ -106,6 +111,14 @@ def test_an_error_of_a_part_ends_the_check_with_2(run, tmp_path):
     assert result.exit_code == 2
     assert "create a first key" in " ".join(result.stdout.split())
     assert "The gateway cannot start" in result.stderr
+
+
+def test_a_check_prints_brackets_as_they_are(capsys):
+    text = "install the extra 'metrics': pip install '.[metrics]'"
+    Console(width=200).print(_table((CheckedPart("metrics", "a[b]", "note", text),)))
+    printed = capsys.readouterr().out
+    assert "a[b]" in printed
+    assert text in printed
 
 
 @pytest.mark.parametrize(

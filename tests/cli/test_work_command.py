@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -105,6 +106,13 @@ def test_a_server_that_is_away_is_an_error(tmp_path):
     text = work(f"unix://{tmp_path}/s", status=1)  # the same command may work later
     assert f"Error: the shared server unix://{tmp_path}/s cannot be used" in text
     assert "start the server, or check the URL and the network" in text
+
+
+def test_without_the_extra_there_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "coredis.connection", None)
+    text = work(f"unix://{tmp_path}/s", "--wait", status=2)
+    assert "coredis is not installed; install the extra 'valkey'" in text
+    assert "internal error" not in text
 
 
 def test_a_server_that_keeps_nothing_is_refused():

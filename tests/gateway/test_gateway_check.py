@@ -4,6 +4,7 @@ import socket
 
 import attrs
 import pytest
+from valkey_server import valkey_server
 
 from callsheet.actors import MemoryStores
 from callsheet.gateway import TlsFiles, read_gateway
@@ -111,6 +112,23 @@ async def test_keys_on_a_server_that_is_away_are_read_later(read):
     (part,) = [part for name, part in parts.items() if name[0] == "keys"]
     assert part[0] == "note"
     assert "no call is accepted before the keys are read" in part[1]
+
+
+async def test_a_server_that_keeps_nothing_is_an_error_for_budgets_alone(read, tmp_path):
+    budgets = f"{FILE}[ledger]\nbudgets = [{{ usd = 200, period = 'day' }}]\n"
+    keys = tmp_path / "keys.sqlite3"
+    with KeyFile(keys, create=True) as store:
+        store.create(KeyTerms(name="team", budgets=("5/day",)))
+    with valkey_server() as server:
+        for text, more, state in (
+            (FILE, {}, "ok"),
+            (budgets, {}, "error"),
+            (FILE, {"keys": keys}, "error"),
+        ):
+            parts = await found(read(text, shared=server.url, **more))
+            (part,) = [part for name, part in parts.items() if name[0] == "shared"]
+            assert part[0] == state
+            assert ("set appendonly yes" in part[1]) == (state == "error")
 
 
 async def test_keys_are_counted_and_checked_with_the_models_and_the_ledger(read, tmp_path):

@@ -118,6 +118,7 @@ async def test_a_path_without_a_program_is_told():
     remove().write_text("notes")
     assert "app.sock is no socket" in await problem()
     assert "cannot connect to" in await problem("x" * 300)
+    assert "the URL of a gateway is http://box:4000" in await problem("box:4000")
 
 
 async def test_another_user_is_told_who_may_look(monkeypatch):

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from ..actors import (
     ValkeyStores,
 )
 from ..bulk.shared.journal import default_journals
-from ..config import Config
+from ..config import Config, ConfigError, read_config
 from ..costs.price_table import current_prices, remark_on_age
 from ..costs.report import LEDGER_VARIABLE, default_ledger
 from ..doctor import (
@@ -38,7 +39,8 @@ from ..doctor import (
     examine_server,
 )
 from ..endpoints import EndpointChoice
-from ..gateway.keys import default_key_store
+from ..gateway.file import read_gateway, read_key_settings
+from ..gateway.keys import SHARED_KEYS, default_key_store
 from ..interrupts import INTERRUPTED
 from ..wording import printable
 from .configuration import ConfiguredCommand, config_options, shared_option_for, shared_stores
@@ -62,8 +64,19 @@ class ExaminedCommand(ConfiguredCommand):
         try:
             return super()._config(ctx, args)
         except click.UsageError as error:
+            given, _, _ = self.make_parser(ctx).parse_args(list(args))
+            with suppress(ConfigError):  # a gateway has all of its endpoints, and chooses none
+                config = read_config(given.get("config"), with_endpoint=False)
+                if _is_of_gateway(config):
+                    return config
             ctx.meta[_CONFIG_ERROR] = error.message
             return Config()
+
+
+def _is_of_gateway(config: Config) -> bool:
+    """Return whether a file has endpoints that a gateway serves."""
+    serves = "gateway" in config.members and bool(config.endpoints.tables)
+    return serves or "models" in config.members
 
 
 @attrs.frozen
@@ -71,13 +84,16 @@ class Examination:
     """What is examined with requests.
 
     Args:
-        choice: the provider that calls would use; None if it cannot be chosen.
+        choices: the provider that calls would use, or those of a gateway; none if it cannot be
+            chosen.
+        has_default_model: whether calls without a model take the default one of the provider.
         server: the server that processes share; None for none.
         sends: whether requests are sent.
         timeout_s: the longest time for the response of the provider, in seconds.
     """
 
-    choice: EndpointChoice | None
+    choices: Sequence[EndpointChoice]
+    has_default_model: bool
     server: ServerUrl | None
     sends: bool
     timeout_s: float
@@ -122,17 +138,20 @@ def doctor(
     It shows versions, the variables for keys (never their values), which provider calls would use
     and why, proxies, certificates, the disk, and the server that processes share. One request, for
     the list of models, shows whether the provider answers and accepts the key. It costs nothing.
+    With the settings file of a gateway, each of its endpoints is examined.
     """
     config: Config = click.get_current_context().meta["callsheet.config"]
     found = [*examine_installation(), *_prices(), *examine_environment(os.environ)]
-    choice: EndpointChoice | None = None
+    is_given = base_url is not None or provider is not None
+    of_gateway = not is_given and _is_of_gateway(config)
+    choices: Sequence[EndpointChoice] = ()
     try:
-        choice = chosen_endpoint(base_url, provider)
+        choices = _of_gateway(config) if of_gateway else (chosen_endpoint(base_url, provider),)
     except click.UsageError as error:
         found.append(_not_chosen(printable(error.message)))
     stores = shared_stores(config)
     server = stores.url if isinstance(stores, ValkeyStores) else None
-    examination = Examination(choice, server, not offline, timeout)
+    examination = Examination(choices, not of_gateway, server, not offline, timeout)
     asked = trio.run(run_until_signal, partial(_examined, examination))
     if asked is None:
         click.echo("Interrupted.", err=True)
@@ -148,6 +167,21 @@ def doctor(
 
 
 _SECTIONS = ("Installation", "Settings", "Keys", _PROVIDER, "Shared server", "Disk")
+
+
+def _of_gateway(config: Config) -> Sequence[EndpointChoice]:
+    """Return the endpoints that the gateway of a settings file serves."""
+    try:
+        troupes = read_gateway(config.source or None).troupes
+    except ConfigError as error:
+        click.get_current_context().meta[_CONFIG_ERROR] = str(error)
+        return ()
+    choices: list[EndpointChoice] = []
+    for name, troupe in troupes.items():
+        is_table = name in config.endpoints.tables  # the name of a vendor needs none
+        where = f"endpoints.{name}" if is_table else "models"
+        choices.append(EndpointChoice(troupe.endpoint, f"{config.source}: {where}"))
+    return choices
 
 
 def _not_chosen(message: str) -> Finding:
@@ -195,22 +229,29 @@ def _places(config: Config) -> Iterator[WrittenPlace]:
     if policy.path is not None:
         yield WrittenPlace("cache", policy.path, "[cache] path in the settings file")
     yield WrittenPlace("journals", default_journals(), "callsheet work --journal DIR")
-    yield WrittenPlace("gateway keys", default_key_store(), "--store FILE")
+    if (keys := _key_file(config)) is not None:
+        yield WrittenPlace("gateway keys", keys, "--store FILE")
     yield WrittenPlace("this folder", Path.cwd())
+
+
+def _key_file(config: Config) -> Path | None:
+    """Return the file of the keys of a gateway; None if a shared server has them."""
+    try:
+        place = read_key_settings(config.source or None).place
+    except ConfigError:  # among the settings
+        place = None
+    return None if place == SHARED_KEYS else Path(place or default_key_store())
 
 
 async def _examined(examination: Examination) -> Sequence[Finding]:
     """Ask the provider and the server."""
     return [
-        *await _of_provider(examination),
+        *[one for choice in examination.choices for one in await _of_provider(choice, examination)],
         *await examine_server(examination.server, sends=examination.sends),
     ]
 
 
-async def _of_provider(examination: Examination) -> list[Finding]:
-    choice = examination.choice
-    if choice is None:
-        return []
+async def _of_provider(choice: EndpointChoice, examination: Examination) -> list[Finding]:
     if choice.endpoint is None:
         text = f"builtin, because {choice.reason}{choice.hint}"
         return [
@@ -219,8 +260,9 @@ async def _of_provider(examination: Examination) -> list[Finding]:
         ]
     where = ", ".join(f"{one.vendor.title} at {one.shown_url}" for one in choice.endpoint.each)
     model = choice.endpoint.vendor.model
-    usual = f"default model {model}" if model else "no default model: give --model"
-    text = printable(f"{where}, by {choice.reason or '--base-url'}; {usual}")
+    usual = f"; default model {model}" if model else "; no default model: give --model"
+    usual = usual if examination.has_default_model else ""
+    text = printable(f"{where}, by {choice.reason or '--base-url'}{usual}")
     asked = await examine_provider(
         choice.endpoint,
         os.environ,

@@ -233,7 +233,11 @@ def chosen_ledger(path: Path | None, choice: EndpointChoice) -> Path | None:
 
 
 def set_up_logging(
-    *, is_verbose: bool, file: TextIO | None = None, usual: int = logging.ERROR
+    *,
+    is_verbose: bool,
+    file: TextIO | None = None,
+    usual: int = logging.ERROR,
+    is_stamped: bool = False,
 ) -> None:
     """Log errors; with `--verbose` every call and Trio's task statistics as well.
 
@@ -241,6 +245,7 @@ def set_up_logging(
         is_verbose: whether `--verbose` is set.
         file: where the log is written; by default stderr.
         usual: the least level of what is logged without `--verbose`.
+        is_stamped: whether each line begins with the time, as those of a service do.
     """
     file = sys.stderr if file is None else file
     level = logging.INFO if is_verbose else usual
@@ -251,7 +256,10 @@ def set_up_logging(
             structlog.processors.add_log_level,
             *([] if is_verbose else [_without_traceback]),
             redact_secrets,
-            structlog.processors.KeyValueRenderer(key_order=["event"]),
+            *([structlog.processors.TimeStamper(fmt="iso")] if is_stamped else []),
+            structlog.processors.KeyValueRenderer(
+                key_order=["timestamp", "event"] if is_stamped else ["event"]
+            ),
         ],
     )
     if is_verbose:

@@ -14,6 +14,7 @@ import trio
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..actors import Endpoint, InspectionUnavailable, PriceError, StorageError
 from ..collecting import rare_collections
@@ -178,7 +179,7 @@ def serve(
     serves all models.
     """
     # A gateway runs unattended: a key store that cannot be read, for example, is a warning.
-    set_up_logging(is_verbose=verbose, usual=logging.WARNING)
+    set_up_logging(is_verbose=verbose, usual=logging.WARNING, is_stamped=True)
     choice = None
     if provider is not None or base_url is not None:
         choice = chosen_endpoint(base_url, provider)
@@ -213,7 +214,8 @@ def _table(parts: tuple[CheckedPart, ...]) -> Table:
     table = Table("part", "name", "", "result", box=box.SIMPLE, pad_edge=False)
     for part in parts:
         style = _STYLES[part.state]
-        table.add_row(part.part, part.name, f"[{style}]{part.state}[/]", printable(part.text))
+        cells = Text(part.name), Text(part.state, style), Text(printable(part.text))
+        table.add_row(part.part, *cells)  # as Text, because '[...]' in a str is markup
     return table
 
 

@@ -14,7 +14,7 @@ from ..config import ADMIN_KEY_VARIABLE
 from ..top.display import read_once, show
 from ..top.source import AdminKey, NoReading
 from ..wording import printable
-from .configuration import ConfiguredCommand, config_options
+from .configuration import ConfiguredCommand, config_options, configured
 from .sections import option
 
 _REFUSED = 2
@@ -57,13 +57,16 @@ def top(*, inspect: str | None, admin_key_env: str, as_json: bool) -> None:
     of `callsheet run --inspect PATH`. It may also be the URL of a gateway (callsheet serve), such
     as http://127.0.0.1:4000, or that of a Valkey or Redis server, which shows all programs that
     share the server (--shared). The screen is updated once a second; ? lists the keys. Default:
-    the socket that the settings file names (inspect), or $CALLSHEET_INSPECT.
+    the socket that the settings file names (inspect), or $CALLSHEET_INSPECT; without one, the
+    server of the settings file ([shared]), or $CALLSHEET_SHARED_URL.
     """
-    if inspect is None:
+    path = inspect or configured().shared.location(os.environ)
+    if path is None:
         raise click.UsageError(
-            "PATH is missing: give the inspection socket, or a settings file that names it"
+            "PATH is missing: give the inspection socket, the URL of a gateway or of a shared "
+            "server, or a settings file that names a socket or a server"
         )
-    path, admin = inspect, AdminKey(admin_key_env, os.environ.get(admin_key_env, "").strip())
+    admin = AdminKey(admin_key_env, os.environ.get(admin_key_env, "").strip())
     if as_json:
         reading = _run(lambda: read_once(path, admin))
         click.echo(to_line(reading), nl=False)

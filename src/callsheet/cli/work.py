@@ -16,6 +16,7 @@ from ..actors import (
     ServerUrl,
     StorageError,
     TroupeSettings,
+    ValkeyClient,
     log_call,
     open_valkey,
     stores_at,
@@ -266,27 +267,40 @@ async def _found(order: WorkOrder) -> RunCard:
     Raises:
         WorkRefused: there is none, or there are several, or the server cannot be used.
     """
+    try:
+        async with open_valkey(order.url) as client:
+            return await _found_at(client, order)
+    except StorageError as error:  # the extra is not installed, for example
+        raise WorkRefused(str(error), error) from None
+
+
+async def _found_at(client: ValkeyClient, order: WorkOrder) -> RunCard:
+    """Do the same as `_found` with a client of the server.
+
+    Raises:
+        StorageError: the server cannot be used.
+        WorkRefused: there is no run, or there are several.
+    """
     is_told = False
-    async with open_valkey(order.url) as client:
-        while True:
-            try:
-                await client.check(keeps=True)
-                names = [order.run] if order.run else await runs_at(client)
-                cards = [card for name in names if (card := await _card(order.url, name))]
-                reason = _why_none(order, cards)
-            except StorageError as error:
-                reason = str(error)
-                if not order.waits or not isinstance(error, ServerAway):
-                    raise WorkRefused(reason, error) from None
-            else:
-                if not reason:
-                    return cards[0] if order.run else _open_ones(cards)[0]
-                if not order.waits or len(_open_ones(cards)) > 1:
-                    raise WorkRefused(reason)
-            if not is_told:
-                is_told = True
-                _say(f"Waiting for a run: {printable(reason)}")
-            await trio.sleep(_WAIT_S)
+    while True:
+        try:
+            await client.check(keeps=True)
+            names = [order.run] if order.run else await runs_at(client)
+            cards = [card for name in names if (card := await _card(order.url, name))]
+            reason = _why_none(order, cards)
+        except ServerAway as error:
+            if not order.waits:
+                raise
+            reason = str(error)
+        else:
+            if not reason:
+                return cards[0] if order.run else _open_ones(cards)[0]
+            if not order.waits or len(_open_ones(cards)) > 1:
+                raise WorkRefused(reason)
+        if not is_told:
+            is_told = True
+            _say(f"Waiting for a run: {printable(reason)}")
+        await trio.sleep(_WAIT_S)
 
 
 async def _card(url: ServerUrl, name: str) -> RunCard | None:
@@ -308,9 +322,10 @@ def _why_none(order: WorkOrder, cards: list[RunCard]) -> str:
         return f"the run {order.run} on {order.url} has ended" if is_over else ""
     found = _open_ones(cards)
     if not found:
+        waiting = "" if order.waits else ", or wait for one with --wait"
         return (
             f"no run is open on {order.url}; start one with callsheet run INPUT OUTPUT --shared "
-            "URL, or wait for one with --wait"
+            f"URL{waiting}"
         )
     if len(found) > 1:
         listed = "".join(f"\n{card.name}: {_words(card)}" for card in found)

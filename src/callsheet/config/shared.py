@@ -46,6 +46,15 @@ class SharedTable:
             return attrs.evolve(self, url_env=None)
         return attrs.evolve(self, url=None)
 
+    def location(self, environ: Mapping[str, str]) -> str | None:
+        """Return the URL of the server, with its password; None if nothing is shared.
+
+        Args:
+            environ: the environment, which has the variable of `url_env`.
+        """
+        named = self.url if self.url_env is None else environ.get(self.url_env, "").strip()
+        return named or None
+
     def stores(self, environ: Mapping[str, str], given: str | None = None) -> "SharedStores | None":
         """Return the stores on the server; None if nothing is shared. Nothing is connected yet.
 

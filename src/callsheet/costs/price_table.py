@@ -12,6 +12,7 @@ import attrs
 import platformdirs
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from ..actors import OLD_DAYS, Price, PriceBook, PriceError, TierPrice, default_prices
 from ..wording import usd_text
@@ -199,7 +200,8 @@ def prices_table(rows: Iterable[PriceRow]) -> Table:
     last = ""
     for row in rows:
         cells = (_digits(getattr(row.prices, name)) or "-" for name in _COLUMNS)
-        table.add_row("" if row.model == last else row.model, row.when, *cells, row.note)
+        model = Text("" if row.model == last else row.model)  # '[...]' in a str is markup
+        table.add_row(model, row.when, *cells, Text(row.note))
         last = row.model
     return table
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -67,9 +67,10 @@ async def check_gateway(
     found += _circles(settings)
     found += _shared(settings)
     found += [_model(settings, route) for route in settings.routes]
+    keys, of_keys = await _keys(settings, clock)
     if settings.shared is not None:
-        found.append(await _server(settings.shared))
-    found += await _keys(settings, clock)
+        found.append(await _server(settings.shared, has_budgets=_has_budgets(settings, keys)))
+    found += of_keys
     found.append(await trio.to_thread.run_sync(_ledger, settings, clock))
     if "cache" in settings.allow and all(one.cache is None for one in settings.troupes.values()):
         text = 'has "cache", but there is no section [cache], so no response is stored'
@@ -176,11 +177,22 @@ def _model(settings: GatewaySettings, route: ModelRoute) -> CheckedPart:
     return CheckedPart("model", route.name, "ok", text)
 
 
-async def _server(shared: "SharedStores") -> CheckedPart:
+def _has_budgets(settings: GatewaySettings, keys: Iterable[ApiKey]) -> bool:
+    """Return whether there are budgets which replicas share."""
+    ledgers = (troupe.ledger for troupe in settings.troupes.values())
+    of_gateway = any(ledger is not None and ledger.budgets for ledger in ledgers)
+    return of_gateway or any(key.budgets for key in keys)
+
+
+async def _server(shared: "SharedStores", *, has_budgets: bool) -> CheckedPart:
     """Ask the server that replicas share whether it can be used."""
     part, name = "shared", shared.name.removeprefix("the shared server ")
     try:
         await shared.check()
+        if has_budgets:  # which must not be forgotten
+            store = shared.ledger()
+            async with store.open():
+                await store.check()
     except UnsuitableServer as error:
         return CheckedPart(part, name, "error", str(error))
     except StorageError as error:  # it may come back, and the gateway waits for it
@@ -188,27 +200,30 @@ async def _server(shared: "SharedStores") -> CheckedPart:
     return CheckedPart(part, name, "ok", "limits, budgets and responses are shared there")
 
 
-async def _keys(settings: GatewaySettings, clock: Callable[[], float]) -> list[CheckedPart]:
+async def _keys(
+    settings: GatewaySettings, clock: Callable[[], float]
+) -> tuple[Sequence[ApiKey], list[CheckedPart]]:
+    """Return the valid keys as far as they can be read, and what is found about them."""
     if settings.keys is None:
         text = "none are needed, because only this machine can connect"
-        return [CheckedPart("keys", "", "ok", text)]
+        return (), [CheckedPart("keys", "", "ok", text)]
     store = key_store(settings.keys, settings.shared, waits=True, clock=clock)
     option = "--shared URL" if settings.keys == SHARED_KEYS else f"--store {settings.keys}"
     try:
         async with store.open():
             keys = store.known.valid()
     except StorageError as error:
-        return [CheckedPart("keys", store.name, "error", str(error))]
+        return (), [CheckedPart("keys", store.name, "error", str(error))]
     if not store.known.is_current:
         text = "the server does not answer; no call is accepted before the keys are read"
-        return [CheckedPart("keys", store.name, "note", text)]
+        return (), [CheckedPart("keys", store.name, "note", text)]
     count = f"{len(keys):,} valid key{'' if len(keys) == 1 else 's'}"
     if keys:
         checked = CheckedPart("keys", store.name, "ok", count)
     else:
         text = f"{count}, so no call is accepted: callsheet keys create NAME {option}"
         checked = CheckedPart("keys", store.name, "note", text)
-    return [checked, *(part for key in keys for part in _key(settings, key))]
+    return keys, [checked, *(part for key in keys for part in _key(settings, key))]
 
 
 def _key(settings: GatewaySettings, key: ApiKey) -> Iterator[CheckedPart]:

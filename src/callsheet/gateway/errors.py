@@ -263,7 +263,7 @@ def _no_ledger(_: CallFailed) -> Refusal:
         "held back, because a budget needs the ledger of the gateway, or the server that its "
         "replicas share, which cannot be written now; the log of the gateway has the reason"
     )
-    return Refusal(status=503, message=text, kind="unavailable")
+    return Refusal(status=503, message=text, kind="unavailable", code="budgets_unavailable")
 
 
 def _connection(error: CallFailed) -> Refusal:

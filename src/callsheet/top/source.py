@@ -32,6 +32,7 @@ _MAX_LINE = 64 * 1024**2  # bytes; a reading of 1,000 actors and 200 calls has 0
 _CONNECT_S = 5.0
 _READ_S = 10.0  # a gateway asks all its stages, each of which has a second
 _PAGES = ("/v1", "/ui")  # of a gateway, whose URLs are at hand
+_HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+:[0-9]+")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
@@ -262,10 +263,10 @@ def _why_not_connected(where: str, error: Exception) -> str:
     """Return why no connection can be made, and what to do."""
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENOENT:
-        return (
-            f"there is no socket at {where}: the program does not run, or has no "
-            "TroupeSettings(inspect=...)"
-        )
+        is_address = _HOST_AND_PORT.fullmatch(where) is not None
+        why = "the program does not run, or has no TroupeSettings(inspect=...)"
+        remedy = f"; the URL of a gateway is http://{where}" if is_address else f": {why}"
+        return f"there is no socket at {where}{remedy}"
     if number == errno.ECONNREFUSED:
         if stat.S_ISSOCK(Path(where).lstat().st_mode):
             return f"the program at {where} has ended; its socket is left over"

@@ -16,7 +16,9 @@ from callsheet.actors import (
     Limits,
     Request,
     Response,
+    StageObserver,
     TroupeSettings,
+    class_of_schema,
 )
 from callsheet.bulk.shared.hand import JournaledAnswer
 from callsheet.bulk.shared.journal import WorkerJournal
@@ -46,12 +48,12 @@ class Holder:
         self.is_over = False
         self.ended = trio.Event()
 
-    async def put(self, count, first=1):
+    async def put(self, count, first=1, *, returns=None):
         self.rows += [
             QueuedRow(
                 f"k{number}",
                 encode_call(
-                    Request.of(f"Say {number}.", model=MODEL, max_tokens=20),
+                    Request.of(f"Say {number}.", model=MODEL, max_tokens=20, returns=returns),
                     CallContext(f"r-{number}", lane="run"),
                 ),
             )
@@ -109,12 +111,15 @@ class Theatre:
         return self.provider.stats.requests
 
     @asynccontextmanager
-    async def worker(self, name, *, queue=None, limits=None, has_journal=True, **policy):
+    async def worker(
+        self, name, *, queue=None, limits=None, has_journal=True, observer=(), **policy
+    ):
         journal = WorkerJournal(self.folder, "r") if has_journal else None
         settings = TroupeSettings(
             endpoint=Endpoint(URL, None, "openai"),
             transport=self.transport,
             limits=limits or Limits(in_flight=20),
+            observer=observer,
         )
         worker = None
         try:
@@ -174,6 +179,21 @@ async def test_a_worker_answers_every_row_once_and_leaves_nothing(autojump_clock
     assert (worker.report.answered, worker.report.failed) == (30, 0)
     assert worker.report.tokens > 50
     assert [path.name for path in theatre.folder.iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize(
+    "returns",
+    [None, class_of_schema({"type": "object", "properties": {"label": {"type": "string"}}})],
+    ids=["text", "class"],
+)
+async def test_observers_of_a_worker_learn_what_each_row_costs(autojump_clock, theatre, returns):
+    ends = []
+    observer = StageObserver(ends.append, frozenset({"answered"}))
+    await theatre.holder.put(3, returns=returns)
+    async with theatre.worker("w", observer=observer):
+        await theatre.holder.wait_for(3)
+    assert sorted(event.context.call for event in ends) == ["r-1", "r-2", "r-3"]
+    assert all(event.usage.output_tokens for event in ends)
 
 
 async def test_two_workers_share_the_rows_and_report(autojump_clock, theatre):

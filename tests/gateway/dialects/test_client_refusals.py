@@ -251,5 +251,6 @@ def test_the_response_to_another_call_is_not_quoted():
 def test_a_ledger_that_cannot_be_written_is_not_named_by_its_path():
     refusal = refusal_of(LedgerUnavailable("the ledger /var/lib/gateway/ledger.sqlite3 is full"))
     assert (refusal.status, refusal.should_retry) == (503, None)
+    assert refusal.code == "budgets_unavailable"
     assert "/var" not in refusal.message
     assert "the ledger of the gateway, or the server that its replicas share" in refusal.message

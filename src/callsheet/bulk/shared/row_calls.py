@@ -8,7 +8,7 @@ back as if it were not.
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from math import exp, inf
+from math import exp
 from typing import final
 
 import attrs
@@ -18,8 +18,6 @@ from ...actors import (
     CallContext,
     CallEvent,
     CallStage,
-    Complete,
-    Request,
     Response,
     StageObserver,
     Troupe,
@@ -153,7 +151,8 @@ class RowCalls:
             self._watch.unreadable(str(error))
             return
         try:
-            slot = _submitted(troupe, request, context)
+            # The holder reads typed results, and asks once more if need be.
+            slot = troupe.submit_nowait(request, context=context)
         except MailboxFull:
             self._backlog.appendleft(taken)
             troupe.first_stage.when_room(self.pump)
@@ -234,11 +233,3 @@ class RowCalls:
         entry = self._hand.not_sent(key)
         if entry is not None:
             self._watch.returned(entry)
-
-
-def _submitted(troupe: Troupe, request: Request, context: CallContext) -> ReplySlot[Response]:
-    """Begin the call of a row. The holder reads typed results, and asks once more if need be."""
-    if request.returns is None:
-        return troupe.submit_nowait(request, context=context)
-    due = inf if request.deadline is None else trio.current_time() + request.deadline
-    return troupe.first_stage.submit_nowait(Complete(request, context), deadline=due)

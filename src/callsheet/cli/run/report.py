@@ -9,6 +9,7 @@ import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ...actors import (
     BatchingStatistics,
@@ -232,7 +233,7 @@ def print_forecast(
         table.add_column(name, justify="right")
     for name, model in sorted(found.models.items()):
         table.add_row(
-            printable(name),
+            Text(printable(name)),  # '[...]' in a str is markup
             f"{model.rows:,}",
             f"{model.usage.input_tokens:,}",
             f"{model.usage.output_tokens:,}",
