@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..doors import DoorClosed
+from .connection import while_connected
 from .endpoints import open_builtin_provider, open_endpoint
 from .stream import AsyncioStream
 from .troupe import AsyncioTroupe, open_troupe
@@ -35,4 +36,5 @@ __all__ = [
     "open_builtin_provider",
     "open_endpoint",
     "open_troupe",
+    "while_connected",
 ]
