@@ -5,18 +5,7 @@ from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar, cast, get_args, overload
 
 import attrs
-from attrs.validators import (
-    and_,
-    deep_iterable,
-    ge,
-    gt,
-    in_,
-    instance_of,
-    le,
-    matches_re,
-    min_len,
-    optional,
-)
+from attrs.validators import and_, deep_iterable, matches_re, min_len, optional
 
 from .chat_message import ChatMessage, chat_messages
 from .extra_headers import check_extra_headers, header_names
@@ -24,6 +13,7 @@ from .json_value import Json, is_json_object, kind_of
 from .responses import ResultT_co
 from .tools import Tool, ToolLike, tools_of
 from .typed import OutputSchema
+from .validation import ge, gt, in_, instance_of, le
 
 Task = Literal["chat", "completion", "embedding", "moderation"]
 """Continue a chat, continue prompts, compute the vectors of texts, or classify texts as harmful."""
@@ -315,7 +305,13 @@ class Request(Generic[ResultT_co]):
             cacheable: whether one response may serve every identical request.
             packable: whether the request may be combined with others into one prompt.
             deadline: seconds within which the response is needed.
+
+        Raises:
+            ValueError, TypeError: as for `Request`.
         """
+        if not isinstance(cast("object", prompt), str):
+            instead = "Request(messages=...) takes several messages"
+            raise TypeError(f"prompt must be a string, not {kind_of(prompt)}; {instead}")
         user = ChatMessage("user", prompt)
         return Request(
             model=model,
