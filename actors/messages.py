@@ -76,6 +76,7 @@ def _has_a_schema(request: "Request", _: object, returns: type[_T] | None) -> No
 
 
 _NO_MEMBERS: Mapping[str, Json] = MappingProxyType({})
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 _MOST = 10**9  # tokens, choices and dimensions; more is a mistake
 
@@ -241,6 +242,7 @@ class Request(Generic[ResultT_co]):
         seed: int | None = None,
         api: Api | None = None,
         extra_body: Mapping[str, Json] = ...,
+        extra_headers: Mapping[str, str] = ...,
         cacheable: bool = False,
         packable: bool = False,
         deadline: float | None = None,
@@ -262,6 +264,7 @@ class Request(Generic[ResultT_co]):
         seed: int | None = None,
         api: Api | None = None,
         extra_body: Mapping[str, Json] = ...,
+        extra_headers: Mapping[str, str] = ...,
         cacheable: bool = False,
         packable: bool = False,
         deadline: float | None = None,
@@ -283,6 +286,7 @@ class Request(Generic[ResultT_co]):
         seed: int | None = None,
         api: Api | None = None,
         extra_body: Mapping[str, Json] = _NO_MEMBERS,
+        extra_headers: Mapping[str, str] = _NO_HEADERS,
         cacheable: bool = False,
         packable: bool = False,
         deadline: float | None = None,
@@ -302,6 +306,7 @@ class Request(Generic[ResultT_co]):
             seed: a seed for repeatable sampling.
             api: the API to use, where the vendor has two.
             extra_body: further members of the JSON body.
+            extra_headers: further headers of the HTTP request.
             cacheable: whether one response may serve every identical request.
             packable: whether the request may be combined with others into one prompt.
             deadline: seconds within which the response is needed.
@@ -325,6 +330,7 @@ class Request(Generic[ResultT_co]):
             seed=seed,
             api=api,
             extra_body=extra_body,
+            extra_headers=extra_headers,
             cacheable=cacheable,
             packable=packable,
             deadline=deadline,
