@@ -32,7 +32,7 @@ def instance_of(types: type[Any] | tuple[type, ...]) -> Validator[Any]:
     """Return a validator that accepts the instances of a class, or of one of several.
 
     Args:
-        types: the class or the classes.
+        types: the class or the classes to accept.
     """
     several = types if isinstance(types, tuple) else (types,)
     named = [one for one in several if one is not int or float not in several]
@@ -53,7 +53,7 @@ def in_(options: Collection[ValueT]) -> Validator[ValueT]:
     """Return a validator that accepts some values.
 
     Args:
-        options: the values.
+        options: the values that are accepted.
     """
 
     def check(_: object, field: "attrs.Attribute[ValueT]", value: ValueT) -> None:
@@ -72,7 +72,7 @@ def gt(bound: ValueT) -> Validator[ValueT]:
     """Return a validator that accepts what is above a number.
 
     Args:
-        bound: the number.
+        bound: the number to compare with.
     """
     return _compared(">", operator.gt, bound)
 
@@ -81,7 +81,7 @@ def ge(bound: ValueT) -> Validator[ValueT]:
     """Return a validator that accepts a number and what is above it.
 
     Args:
-        bound: the number.
+        bound: the number to compare with.
     """
     return _compared(">=", operator.ge, bound)
 
@@ -90,7 +90,7 @@ def lt(bound: ValueT) -> Validator[ValueT]:
     """Return a validator that accepts what is below a number.
 
     Args:
-        bound: the number.
+        bound: the number to compare with.
     """
     return _compared("<", operator.lt, bound)
 
@@ -99,7 +99,7 @@ def le(bound: ValueT) -> Validator[ValueT]:
     """Return a validator that accepts a number and what is below it.
 
     Args:
-        bound: the number.
+        bound: the number to compare with.
     """
     return _compared("<=", operator.le, bound)
 

@@ -12,7 +12,7 @@ def no_name(name: str, package: str) -> Exception:
     that another package has is an `ImportError`, whose text arrives.
 
     Args:
-        name: the name.
+        name: the name that the package lacks.
         package: the package that a program has looked in.
     """
     if name[:1].isupper():  # a class; a probe for anything else loads nothing
