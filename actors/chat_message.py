@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 import attrs
-from attrs.validators import instance_of, optional
+from attrs.validators import optional
 
 from .chat_members import Role, calls_in, is_texts, members_of_response, read_message
 from .json_value import Json, is_json_object
 from .responses import Response, ToolCall
+from .validation import instance_of
 
 
 @attrs.frozen

@@ -5,18 +5,7 @@ from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar, cast, get_args, overload
 
 import attrs
-from attrs.validators import (
-    and_,
-    deep_iterable,
-    ge,
-    gt,
-    in_,
-    instance_of,
-    le,
-    matches_re,
-    min_len,
-    optional,
-)
+from attrs.validators import and_, deep_iterable, matches_re, min_len, optional
 
 from .chat_message import ChatMessage, chat_messages
 from .extra_headers import check_extra_headers, header_names
@@ -24,6 +13,7 @@ from .json_value import Json, is_json_object, kind_of
 from .responses import ResultT_co
 from .tools import Tool, ToolLike, tools_of
 from .typed import OutputSchema
+from .validation import ge, gt, in_, instance_of, le
 
 Task = Literal["chat", "completion", "embedding", "moderation"]
 """Continue a chat, continue prompts, compute the vectors of texts, or classify texts as harmful."""
@@ -86,6 +76,7 @@ def _has_a_schema(request: "Request", _: object, returns: type[_T] | None) -> No
 
 
 _NO_MEMBERS: Mapping[str, Json] = MappingProxyType({})
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 _MOST = 10**9  # tokens, choices and dimensions; more is a mistake
 
@@ -251,6 +242,7 @@ class Request(Generic[ResultT_co]):
         seed: int | None = None,
         api: Api | None = None,
         extra_body: Mapping[str, Json] = ...,
+        extra_headers: Mapping[str, str] = ...,
         cacheable: bool = False,
         packable: bool = False,
         deadline: float | None = None,
@@ -272,6 +264,7 @@ class Request(Generic[ResultT_co]):
         seed: int | None = None,
         api: Api | None = None,
         extra_body: Mapping[str, Json] = ...,
+        extra_headers: Mapping[str, str] = ...,
         cacheable: bool = False,
         packable: bool = False,
         deadline: float | None = None,
@@ -293,6 +286,7 @@ class Request(Generic[ResultT_co]):
         seed: int | None = None,
         api: Api | None = None,
         extra_body: Mapping[str, Json] = _NO_MEMBERS,
+        extra_headers: Mapping[str, str] = _NO_HEADERS,
         cacheable: bool = False,
         packable: bool = False,
         deadline: float | None = None,
@@ -312,10 +306,17 @@ class Request(Generic[ResultT_co]):
             seed: a seed for repeatable sampling.
             api: the API to use, where the vendor has two.
             extra_body: further members of the JSON body.
+            extra_headers: further headers of the HTTP request.
             cacheable: whether one response may serve every identical request.
             packable: whether the request may be combined with others into one prompt.
             deadline: seconds within which the response is needed.
+
+        Raises:
+            ValueError, TypeError: as for `Request`.
         """
+        if not isinstance(cast("object", prompt), str):
+            instead = "Request(messages=...) takes several messages"
+            raise TypeError(f"prompt must be a string, not {kind_of(prompt)}; {instead}")
         user = ChatMessage("user", prompt)
         return Request(
             model=model,
@@ -329,6 +330,7 @@ class Request(Generic[ResultT_co]):
             seed=seed,
             api=api,
             extra_body=extra_body,
+            extra_headers=extra_headers,
             cacheable=cacheable,
             packable=packable,
             deadline=deadline,

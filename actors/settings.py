@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 import httpx
-from attrs.validators import deep_iterable, ge, in_, instance_of, optional
+from attrs.validators import deep_iterable, optional
 
 from .batching import Batching, BatchStrategy, Packing
 from .events import Observer, all_of, ignore
@@ -16,6 +16,7 @@ from .rate_limit import Limits
 from .request import BreakerPolicy, RetryPolicy, Target
 from .routing import Route, Routing
 from .stages import STAGE_NAMES, Insertion, StageChain, StageName
+from .validation import ge, in_, instance_of
 from .vendors import Endpoint, PriceBook, Timeouts, default_prices
 
 if TYPE_CHECKING:  # what the default settings do not use is loaded by the program that makes it

@@ -11,6 +11,7 @@ so that a tutorial can grow, and a block with a fixture of pytest is a module of
 
 import ast
 import difflib
+import inspect
 import logging
 import re
 import runpy
@@ -168,6 +169,16 @@ def test_every_field_of_a_request_and_the_formats_that_express_it_are_documented
         marks = ["x" if name in form.supports else "" for form in formats.values()]
         row = re.sub(" +", " ", f"| `{name}` | {' | '.join(marks)} |")
         assert row in text, f"docs/requests.md should have this row:\n{row}"
+
+
+def test_the_fields_that_are_marked_are_those_that_of_takes():
+    """A row names one field, or two alternatives that are marked together."""
+    text = (ROOT / "docs" / "requests.md").read_text()
+    table = text.split("| field | `of` | what it does |\n")[1].split("\n\n")[0]
+    rows = [row.split("|")[1:3] for row in table.splitlines()[1:]]
+    fields = {field.name for field in attrs.fields(Request)}
+    marked = {name for names, mark in rows if "x" in mark for name in re.findall(r"`(\w+)`", names)}
+    assert marked == fields & set(inspect.signature(Request.of).parameters)
 
 
 def documents():

@@ -54,6 +54,20 @@ async def test_an_endpoint_is_opened_by_the_name_of_its_provider(monkeypatch):
             pass
 
 
+@pytest.mark.parametrize("provider", [None, "builtin"])
+async def test_a_program_without_a_key_is_warned_of_made_up_texts(provider, monkeypatch, log):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    async with open_endpoint(provider):
+        pass
+    found = [event for event in log if event["event"] == "builtin_provider"]
+    if provider is None:
+        assert found[0]["reason"] == "neither OPENAI_API_KEY nor OPENAI_BASE_URL is set"
+        assert "open_endpoint('openai')" in found[0]["remedy"]
+    else:
+        assert not found
+
+
 def test_openais_variables_choose_as_ever():
     assert chosen(OPENAI_API_KEY=KEY) == ("openai", OPENAI, KEY)
     assert chosen(OPENAI_BASE_URL=LOCAL) == ("compatible", LOCAL, None)

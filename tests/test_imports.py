@@ -278,3 +278,28 @@ def test_a_star_import_brings_every_public_name():
 def test_the_packages_are_attributes_of_callsheet():
     program = "import callsheet\ncallsheet.runtime.Actor, callsheet.actors.Request"
     assert "callsheet.actors.messages" in modules_after(program)
+
+
+# ------------------------------------------------------------------------- names that are elsewhere
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "home"),
+    [
+        ("callsheet", "BudgetExceeded", "callsheet.actors"),
+        ("callsheet", "Supervisor", "callsheet.runtime"),
+        ("callsheet.aio", "Request", "callsheet"),
+        ("callsheet.aio", "LedgerPolicy", "callsheet.actors"),
+        ("callsheet.sync", "TroupeSettings", "callsheet"),
+    ],
+)
+def test_an_import_from_the_wrong_package_names_the_right_one(package, name, home):
+    with pytest.raises(ImportError, match=rf"has no {name}; .*: from {home} import {name}$"):
+        exec(f"from {package} import {name}")  # as a program has it
+    exec(f"from {home} import {name}")
+
+
+@pytest.mark.parametrize("package", ["callsheet", "callsheet.aio", "callsheet.sync"])
+@pytest.mark.parametrize("name", ["Nowhere", "log_call", "__wrapped__"])
+def test_a_name_that_no_package_has_is_an_ordinary_missing_attribute(package, name):
+    assert not hasattr(import_module(package), name)

@@ -5,8 +5,9 @@ from math import inf
 from pathlib import Path
 
 import attrs
-from attrs.validators import and_, deep_mapping, ge, gt, instance_of, lt, optional
+from attrs.validators import and_, deep_mapping, optional
 
+from ..validation import ge, gt, instance_of, lt
 from ..vendors import BatchDialect, dialect_named
 
 

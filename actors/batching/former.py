@@ -9,8 +9,8 @@ from math import inf
 from typing import Generic, Literal, TypeVar, final
 
 import attrs
-from attrs.validators import ge
 
+from ..validation import ge
 from ..vendors import BatchLimits, BatchWeight, Full
 
 _LEAST_S = 0.0002

@@ -10,13 +10,14 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from math import ceil
 
 import attrs
-from attrs.validators import ge, gt, instance_of, le, optional
+from attrs.validators import optional
 
 from ..chat_message import ChatMessage
 from ..json_value import Json
 from ..messages import Request
 from ..responses import Choice, Response
 from ..typed import OutputSchema
+from ..validation import ge, gt, instance_of, le
 from ..vendors import BatchLimits, BatchWeight
 from .pack_form import form_for, has_own_root, has_short_answer, write_items
 from .strategy import common_key

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import attrs
 import platformdirs
-from attrs.validators import ge, gt, instance_of, optional
+from attrs.validators import optional
+
+from ..validation import ge, gt, instance_of
 
 _MONTH_S: float | None = 30 * 86_400.0
 _MIB = 2**20

@@ -5,9 +5,10 @@ from decimal import Decimal
 from types import MappingProxyType
 
 import attrs
-from attrs.validators import ge, optional
+from attrs.validators import optional
 
 from ..json_value import Json
+from ..validation import ge
 from .graph import PostGraph
 from .shape import StepResult
 from .template import TemplateError, render

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 import attrs
-from attrs.validators import deep_iterable, gt, in_, instance_of
+from attrs.validators import deep_iterable
 
 from ..money import AMOUNT, is_amount
+from ..validation import gt, in_, instance_of
 from .aside import SetAside
 from .entries import CostLabel, dollars
 from .unwritten import UnwrittenCosts

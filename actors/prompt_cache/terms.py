@@ -14,7 +14,9 @@ from types import MappingProxyType
 from typing import Literal
 
 import attrs
-from attrs.validators import ge, gt, in_, optional
+from attrs.validators import optional
+
+from ..validation import ge, gt, in_
 
 CacheMark = Literal["cache_control", "prompt_cache_breakpoint"]
 """The member that marks the end of a beginning: Anthropic's and OpenAI's."""

@@ -8,7 +8,8 @@ from operator import attrgetter
 from typing import Generic, NamedTuple, Protocol, TypeVar, final
 
 import attrs
-from attrs.validators import gt, instance_of
+
+from ..validation import gt, instance_of
 
 PURGE_AT = 256
 """Calls in a lane; beyond it, calls that were given up are removed."""

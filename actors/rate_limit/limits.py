@@ -6,11 +6,12 @@ from math import inf
 from typing import Literal, NamedTuple, final
 
 import attrs
-from attrs.validators import deep_iterable, deep_mapping, ge, gt, in_, instance_of, optional
+from attrs.validators import deep_iterable, deep_mapping, optional
 
 from ..messages import Request
 from ..permit import DIMENSIONS, Dimension
 from ..responses import Usage
+from ..validation import ge, gt, in_, instance_of
 from .estimator import Estimate, tokens_besides, tokens_of_tools
 from .lane_queue import Lane, Waiting
 

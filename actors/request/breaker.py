@@ -20,11 +20,12 @@ from typing import Literal
 
 import attrs
 import trio
-from attrs.validators import and_, ge, gt, instance_of, le, lt, optional
+from attrs.validators import and_, optional
 
 from callsheet.runtime import get_logger
 
 from ..errors import CallFailed, ConnectionFailed, ProviderUnavailable
+from ..validation import ge, gt, instance_of, le, lt
 
 BreakerState = Literal["closed", "open", "half_open"]
 

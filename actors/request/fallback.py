@@ -5,7 +5,7 @@ from math import inf
 from typing import Generic, Literal, TypeVar
 
 import attrs
-from attrs.validators import and_, instance_of, min_len, optional
+from attrs.validators import and_, min_len, optional
 
 from ..errors import (
     AuthenticationFailed,
@@ -17,6 +17,7 @@ from ..errors import (
     RateLimited,
     UnreadableEndpoint,
 )
+from ..validation import instance_of
 from ..vendors import Endpoint
 
 TargetOutcome = type[CallFailed] | Literal["breaker_open"]

@@ -16,10 +16,10 @@ from typing import Generic, TypeVar, final
 
 import attrs
 import trio
-from attrs.validators import ge, gt, instance_of, le, lt
 
 from ...runtime import AskFailed, open_collapsing_nursery
 from ..errors import BudgetExceeded, LedgerUnavailable
+from ..validation import ge, gt, instance_of, le, lt
 from .attempt import AttemptLayer
 from .breaker import EndpointBreaker, Ticket
 from .context import CallProgress

@@ -10,7 +10,8 @@ from random import Random
 from typing import Literal
 
 import attrs
-from attrs.validators import ge, instance_of, lt
+
+from ..validation import ge, instance_of, lt
 
 
 @attrs.frozen(kw_only=True)

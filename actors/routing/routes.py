@@ -6,11 +6,11 @@ from math import inf
 from typing import Protocol
 
 import attrs
-from attrs.validators import ge, instance_of
 
 from ...runtime import Ref
 from ..messages import Request
 from ..responses import Usage
+from ..validation import ge, instance_of
 from ..vendors import PriceBook
 
 

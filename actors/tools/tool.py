@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
-from attrs.validators import instance_of, is_callable, optional
+from attrs.validators import is_callable, optional
 
-from ..json_value import Json, check_json
+from ..json_value import Json, check_json, kind_of
+from ..validation import instance_of
 
 if TYPE_CHECKING:
     from .signature import ToolSignature
@@ -233,6 +234,8 @@ def tools_of(tools: Iterable[ToolLike]) -> tuple[Tool, ...]:
     """
     if tools == ():  # the usual case
         return ()
+    if not isinstance(cast("object", tools), Iterable) or isinstance(tools, Mapping):
+        raise TypeError(f"tools must be a list, such as tools=[function], not {kind_of(tools)}")
     found: dict[str, Tool] = {}
     for at, given in enumerate(tools):
         try:

@@ -6,11 +6,11 @@ from operator import itemgetter
 from typing import ClassVar, final
 
 import attrs
-from attrs.validators import gt
 
 from ..json_value import Json
 from ..messages import Request
 from ..responses import Choice, Delta, ToolCall, ToolCallDelta, Usage
+from ..validation import gt
 from .anthropic_input import anthropic_chat
 from .decoding import (
     count_of,

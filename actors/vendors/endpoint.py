@@ -11,10 +11,11 @@ from typing import cast
 
 import attrs
 import httpx
-from attrs.validators import and_, gt, in_, instance_of, lt, min_len, optional
+from attrs.validators import and_, min_len, optional
 
 from ..messages import Api, Request
 from ..redaction import keys_in, looks_like_key, shown_url
+from ..validation import gt, in_, instance_of, lt
 from .catalog import vendor_at, vendor_named
 from .endpoint_identity import identity_of
 from .endpoint_values import (

@@ -9,11 +9,12 @@ from decimal import Decimal
 from typing import Literal, NamedTuple, Protocol
 
 import attrs
-from attrs.validators import ge, instance_of, optional
+from attrs.validators import optional
 
 from ..json_value import Json
 from ..messages import Request
 from ..responses import Choice, Delta, Usage
+from ..validation import ge, instance_of
 from .sse import ServerSentEvent
 
 

@@ -63,7 +63,7 @@ else:
         if name in ("actors", "runtime"):
             return import_module(f".{name}", __name__)
         if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            raise import_module(".other_homes", __name__).no_name(name, __name__)
         value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
         return value
 

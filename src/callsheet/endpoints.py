@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .actors import VENDORS, Endpoint, Vendor, check_environment, trio_block, vendor_at
-from .runtime import open_collapsing_nursery
+from .runtime import get_logger, open_collapsing_nursery
 
 if TYPE_CHECKING:
     from .simulator import ProviderSettings
@@ -22,6 +22,8 @@ _OPENAI_HEADERS = {  # {header: variables, the usual one first}
 
 BUILTIN = "builtin"
 """The name of the built-in provider, for `--provider` and `open_endpoint`."""
+
+_log = get_logger("callsheet.endpoints")
 
 
 @attrs.frozen
@@ -223,13 +225,24 @@ async def open_endpoint(provider: EndpointChoice | str | None = None) -> AsyncGe
 
     Args:
         provider: "builtin", the name of a vendor, such as "openai", or what `choose_endpoint`
-            returned. By default the environment decides, as `choose_endpoint` describes.
+            returned. By default the environment decides, as `choose_endpoint` describes. If that
+            comes to the built-in provider, the log has a warning, because its texts are made up:
+            name the provider in a program that must not run without its key.
 
     Raises:
         ValueError: see `choose_endpoint`.
         RuntimeError: the current thread does not run Trio; the message says what to use.
     """
-    if provider is None or isinstance(provider, str):
+    if provider is None:
+        provider = choose_endpoint()
+        if provider.endpoint is None:
+            _log.warning(
+                "builtin_provider",
+                reason="neither OPENAI_API_KEY nor OPENAI_BASE_URL is set",
+                effect="its texts are made up",
+                remedy="set one of them, or name the provider: open_endpoint('openai')",
+            )
+    elif isinstance(provider, str):
         provider = choose_endpoint(provider=provider)
     if provider.endpoint is not None:
         yield provider.endpoint

@@ -122,6 +122,30 @@ def test_fastapi_under_uvicorn(provider, tmp_path):
 
 
 @pytest.mark.sockets
+@needs("fastapi", "uvicorn")
+def test_a_client_that_goes_away_ends_the_call_of_an_endpoint(tmp_path):
+    command = ("uvicorn", "--port", "PORT", "--log-level", "warning")
+    with (
+        provider_process("--latency", "60-60") as slow,
+        served("FastAPI under uvicorn", slow, tmp_path, *command) as url,
+        httpx.Client(base_url=url, trust_env=False, timeout=3) as client,
+    ):
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/titles", params={"topic": "tea"})
+        ends_at = time.monotonic() + 30
+        while (seen := statistics_of(slow))["in_flight"] or not seen["requests"]:
+            assert time.monotonic() < ends_at, seen
+            time.sleep(0.1)
+        assert (seen["requests"], seen["answered"]) == (1, 0)
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def statistics_of(provider):
+    address = provider.removesuffix("/v1") + "/callsheet/stats"
+    return httpx.get(address, trust_env=False).json()
+
+
+@pytest.mark.sockets
 def test_starlette_under_hypercorn_on_trio(provider, tmp_path):
     command = ("hypercorn", "--worker-class", "trio", "--bind", "127.0.0.1:PORT")
     title = "Starlette under Hypercorn on Trio"

@@ -75,3 +75,17 @@ def test_what_blocks_names_the_others(opening):
         under_trio(opening)
     with pytest.raises(RuntimeError, match=r"from callsheet under Trio, or from callsheet.aio"):
         under_asyncio(opening)
+
+
+@pytest.mark.parametrize(("module", "block"), [(aio, "async with"), (sync, "with")])
+def test_what_is_used_without_its_block_names_the_block(module, block):
+    troupe, provider = openings(module)
+    with pytest.raises(
+        AttributeError, match=rf"'complete': the troupe is what `{block} \.\.\. as`"
+    ):
+        _ = troupe.complete
+    with pytest.raises(
+        AttributeError, match=rf"'base_url': the provider is what `{block} \.\.\. as`"
+    ):
+        _ = provider.base_url
+    assert not hasattr(troupe, "_repr_html_")

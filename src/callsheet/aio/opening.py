@@ -83,6 +83,12 @@ class AsyncioOpening(AbstractAsyncContextManager[HandleT], Generic[ResourceT, Ha
         def __exit__(self, *_: object) -> None:
             """Do nothing: the block is never entered."""
 
+        def __getattr__(self, name: str) -> NoReturn:
+            lacks = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if not name.startswith("_"):  # an SDK's client is used without a block
+                lacks += f": the {self._name} is what `async with ... as` provides"
+            raise AttributeError(lacks, name=name, obj=self)
+
 
 async def _close(thread: TrioThread[Any], *, at_once: bool) -> None:
     """Stop a thread and wait for its end. The first cancellation makes it stop at once."""

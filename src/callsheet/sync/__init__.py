@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..doors import DoorClosed
+from ..other_homes import no_name
 from .endpoints import open_builtin_provider, open_endpoint
 from .stream import BlockingStream
 from .troupe import BlockingTroupe, open_troupe
@@ -19,7 +20,7 @@ else:
     def __getattr__(name: str) -> object:
         """Load what bulk runs need with the first of their names (PEP 562)."""
         if name not in ("BlockingBulkRun", "bulk", "bulk_dataframe"):
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            raise no_name(name, __name__)
         bulk_run = import_module(".bulk_run", __name__)
         value = globals()[name] = getattr(bulk_run, name)
         return value

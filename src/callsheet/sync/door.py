@@ -153,6 +153,12 @@ class BlockingOpening(AbstractContextManager[HandleT], Generic[ResourceT, Handle
         async def __aexit__(self, *_: object) -> None:
             """Do nothing: the block is never entered."""
 
+        def __getattr__(self, name: str) -> NoReturn:
+            lacks = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if not name.startswith("_"):  # an SDK's client is used without a block
+                lacks += f": the {self._name} is what `with ... as` provides"
+            raise AttributeError(lacks, name=name, obj=self)
+
 
 def refuse_trio(name: str) -> None:
     """Refuse to block a thread that runs Trio.

@@ -19,7 +19,8 @@ def open_endpoint(
 
     Args:
         provider: "builtin", the name of a vendor, such as "openai", or what `choose_endpoint`
-            returned. By default the environment decides, as `choose_endpoint` describes.
+            returned. By default the environment decides, as `choose_endpoint` describes. If that
+            comes to the built-in provider, the log has a warning, because its texts are made up.
 
     Raises:
         ValueError: see `choose_endpoint`.

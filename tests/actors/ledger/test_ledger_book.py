@@ -310,7 +310,7 @@ def test_more_than_was_reserved_is_booked_as_it_was_and_ends_the_budget():
         ({"usd": "1e-999"}, ValueError, "at most 40 places"),
         ({"usd": "five"}, ValueError, "usd must be US dollars, such as .2.50., not .five."),
         ({"usd": "1e99999999999999999999"}, ValueError, "usd must be US dollars, such as"),
-        ({"usd": 1, "per": "week"}, ValueError, "'per' must be in"),
+        ({"usd": 1, "per": "week"}, ValueError, "per must be one of"),
         ({"usd": 1, "match": "a*"}, ValueError, "match needs per="),
         (
             {"usd": 1, "per": "day", "period": "day"},

@@ -205,7 +205,7 @@ def test_a_server_that_ignores_the_choice_of_a_tool_is_not_asked_for_it():
         ([{"name": "f", "input_schema": "x"}], "the schema of the tool 'f' must be an object"),
         ([{"functionDeclarations": {}}], '"functionDeclarations" of a tool must be a list'),
         ([{}], r'tools\[0\]: a tool has no "name"'),
-        ({"type": "function"}, r"tools\[0\]: a tool must be"),
+        ({"type": "function"}, "tools must be a list, .* not an object"),
     ],
 )
 def test_what_is_no_tool_is_refused_in_words(tools, words):
@@ -217,7 +217,7 @@ def test_what_is_no_tool_is_refused_in_words(tools, words):
 def test_a_name_that_some_provider_refuses_is_refused_at_once(name):
     with pytest.raises(ValueError, match="name of a tool must be"):
         Tool(name=name)
-    with pytest.raises(TypeError, match="'name' must be"):
+    with pytest.raises(TypeError, match="name must be a string, not 5"):
         Tool(name=5)
 
 

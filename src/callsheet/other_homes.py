@@ -1,0 +1,25 @@
+"""Say where a name is that a program imports from the wrong package of Callsheet."""
+
+from importlib import import_module
+
+HOMES = ("callsheet", "callsheet.actors", "callsheet.runtime")
+
+
+def no_name(name: str, package: str) -> Exception:
+    """Return the error of a package that lacks a name.
+
+    Python replaces the text of an `AttributeError` in `from package import name`. So a public class
+    that another package has is an `ImportError`, whose text arrives.
+
+    Args:
+        name: the name that the package lacks.
+        package: the package that a program has looked in.
+    """
+    if name[:1].isupper():  # a class; a probe for anything else loads nothing
+        for home in HOMES:
+            if home != package and name in import_module(home).__all__:
+                return ImportError(
+                    f"{package} has no {name}; it is in {home}: from {home} import {name}",
+                    name=name,
+                )
+    return AttributeError(f"module {package!r} has no attribute {name!r}")
