@@ -33,8 +33,10 @@ from ._core import (
     SupervisorSnapshot,
     SupervisorSpec,
     TreeContext,
+    cell_of,
     check_seconds,
     check_thread,
+    check_trio,
     is_cancellation,
     open_collapsing_nursery,
 )
@@ -196,7 +198,7 @@ class Runtime:
         Args:
             ref: the actor to stop.
         """
-        cell = ref._cell  # noqa: SLF001  # the runtime's own
+        cell = cell_of(ref)
         check_thread(cell)
         await cell.stopper.stop_and_remove(cell)
 
@@ -294,9 +296,11 @@ async def open_runtime(
 
     Raises:
         ValueError: an argument is out of its range; the message names it.
+        RuntimeError: the current thread does not run Trio.
         RestartIntensityExceeded: children of the root crashed more often than `restarts` allows. If
             the block raised an exception too, a note names it.
     """
+    check_trio("open_runtime")
     check_seconds("drain_s", drain_s, at_least=0)
     shared = TreeContext(
         secrets.token_hex(8) if seed is None else seed,

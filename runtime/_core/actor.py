@@ -10,6 +10,7 @@ import trio
 
 from .checks import check_seconds, check_thread
 from .handlers import Handler, check_declared, check_hooks, handlers_of
+from .ref import cell_of
 from .reply import Message, current_slot
 
 if TYPE_CHECKING:
@@ -316,7 +317,7 @@ class Actor(Generic[M_contra]):
             The watch; ``watch.cancel()`` takes it back.
         """
         await trio.lowlevel.checkpoint()
-        return self._current.timers.watch(ref._cell, on)  # noqa: SLF001  # the runtime's own
+        return self._current.timers.watch(cell_of(ref), on)
 
     def stop(self) -> None:
         """End this incarnation after the messages in progress.
