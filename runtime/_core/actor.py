@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar, Unpack
 import trio
 
 from .checks import check_seconds, check_thread
-from .handlers import Handler, check_declared, check_hooks, handlers_of
+from .handlers import Handler, HandlerTable, check_declared, check_hooks, handlers_of
 from .ref import cell_of
 from .reply import Message, current_slot
 
@@ -67,7 +67,8 @@ class Actor(Generic[M_contra]):
 
     def __init_subclass__(cls, **arguments: object) -> None:
         super().__init_subclass__(**arguments)
-        if "handlers" in vars(cls):
+        # `attrs.define` makes a class anew for its slots, with a copy of the table.
+        if not isinstance(vars(cls).get("handlers", HandlerTable()), HandlerTable):
             raise TypeError(f"{cls.__name__}.handlers: actors use this name for their handlers")
         check_hooks(cls, ("started", "draining", "stopped"))
         cls.handlers = handlers_of(cls)

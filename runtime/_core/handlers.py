@@ -49,6 +49,10 @@ class Handler:
     takes_slot: bool = False
 
 
+class HandlerTable(dict[type["Message[object]"], Handler]):
+    """The handlers of a class by type of message."""
+
+
 def handles(
     kind: type[Message[R]],
     *,
@@ -145,7 +149,7 @@ def streams(
     return mark
 
 
-def handlers_of(cls: type) -> Mapping[type[Message[object]], Handler]:
+def handlers_of(cls: type) -> HandlerTable:
     """Return the handlers of a class by type of message, those of its bases included.
 
     Args:
@@ -169,7 +173,7 @@ def handlers_of(cls: type) -> Mapping[type[Message[object]], Handler]:
                 own.add(handler.kind)
                 table[handler.kind] = name, handler
     found = ((kind, _resolve(cls, *entry)) for kind, entry in table.items())
-    return {kind: handler for kind, handler in found if handler is not None}
+    return HandlerTable((kind, handler) for kind, handler in found if handler is not None)
 
 
 def check_declared(cls: type, actor: type, table: Mapping[type[Message[object]], Handler]) -> None:
