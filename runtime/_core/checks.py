@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Collection
 from math import inf, isnan
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import attrs
 from trio.lowlevel import TrioToken, current_trio_token
+
+T = TypeVar("T", bound=str)
 
 
 class OfRun(Protocol):
@@ -72,10 +74,10 @@ def check_name(name: object) -> None:
         raise ValueError(f"name must be a text without '/' that is not empty, not {name!r}")
 
 
-def is_one_of(known: Collection[str]) -> Callable[[object, "attrs.Attribute[str]", object], None]:
+def is_one_of(known: Collection[T]) -> Callable[[object, "attrs.Attribute[T]", T], None]:
     """Return a validator of a field that has one of several texts; its error names them."""
 
-    def validate(_: object, field: "attrs.Attribute[str]", value: object) -> None:
+    def validate(_: object, field: "attrs.Attribute[T]", value: T) -> None:
         if value not in known:
             raise ValueError(f"{field.name} must be one of {', '.join(known)}, not {value!r}")
 

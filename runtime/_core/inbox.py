@@ -33,19 +33,20 @@ from .tracing import Trace, outcome_of
 from .worker import Worker
 
 
-def _is_name(_: object, __: object, value: object) -> None:
+def _is_name(_: object, __: object, value: str) -> None:
     check_name(value)
 
 
-def _is_factory(_: object, __: object, value: object) -> None:
-    if isinstance(value, Actor):
-        kind = type(value).__name__
+def _is_factory(_: object, __: object, value: Callable[[], Actor[Never]]) -> None:
+    given = cast("object", value)
+    if isinstance(given, Actor):
+        kind = type(cast("object", given)).__name__
         raise TypeError(
             f"factory must make an actor at each start, so it cannot be an object of {kind}: "
             f"give {kind}, or functools.partial({kind}, ...) with its arguments"
         )
-    if not callable(value):
-        raise TypeError(f"factory must be the class of an actor, or a function, not {value!r}")
+    if not callable(given):
+        raise TypeError(f"factory must be the class of an actor, or a function, not {given!r}")
 
 
 def _is_overflow(_: object, __: object, value: object) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Message[object])
 
 
-def _is_name(_: object, __: object, value: object) -> None:
+def _is_name(_: object, __: object, value: str) -> None:
     check_name(value)
 
 
