@@ -123,10 +123,13 @@ def _format_children(node: Snapshot, indent: str) -> Iterator[str]:
 def _format_node(node: Snapshot) -> str:
     name = node.path.rpartition("/")[2]
     if isinstance(node, SupervisorSnapshot):
-        return f"{name}  {node.state.value}, {node.strategy}, {node.restarts_left} restarts left"
+        left = _counted(node.restarts_left, "restart")
+        return f"{name}  {node.state.value}, {node.strategy}, {left} left"
     parts = [node.state.value]
     if node.size is not None:
-        parts.append(f"{node.size} members")
+        parts.append(_counted(node.size, "member"))
+        if node.member_restarts:
+            parts.append(_counted(node.member_restarts, "restart"))
     if node.incarnation > 1:
         parts.append(f"incarnation {node.incarnation}")
     parts.append(_format_in_progress(node))
@@ -134,7 +137,7 @@ def _format_node(node: Snapshot) -> str:
         oldest = "" if node.oldest_s is None else f" for up to {node.oldest_s:.1f} s"
         parts.append(f"{node.mailbox.depth} of {node.mailbox.capacity} waiting{oldest}")
     if node.mailbox.senders_waiting:
-        parts.append(f"{node.mailbox.senders_waiting} senders waiting for room")
+        parts.append(f"{_counted(node.mailbox.senders_waiting, 'sender')} waiting for room")
     if node.deferred:
         parts.append(f"{node.deferred} deferred")
     counts = node.counts
@@ -148,6 +151,10 @@ def _format_node(node: Snapshot) -> str:
     }
     parts += [f"{count} {word}" for word, count in shown.items() if count]
     return f"{name}  {', '.join(parts)}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _format_in_progress(node: ActorSnapshot) -> str:
