@@ -96,8 +96,9 @@ def escalation_error(
         also_crashed: path and exception of other children that crashed at the same time.
     """
     what = "ended" if crash is None else f"crashed with {type(crash).__name__}: {text_of(crash)}"
+    restarts = "restart" if policy.max_restarts == 1 else "restarts"
     error = RestartIntensityExceeded(
-        f"{child} {what}; {supervisor} allows {policy.max_restarts} restarts in "
+        f"{child} {what}; {supervisor} allows {policy.max_restarts} {restarts} in "
         f"{policy.period_s:g} s"
     )
     error.__cause__ = crash
