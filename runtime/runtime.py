@@ -40,7 +40,7 @@ from ._core import (
     is_cancellation,
     open_collapsing_nursery,
 )
-from .errors import ChildNotFound, RestartIntensityExceeded, text_of
+from .errors import ChildNotFound, RestartIntensityExceeded, described
 from .portal import Portal
 from .shutdown import ShutdownPlan, ShutdownRecord, ShutdownReport, plan_shutdown
 from .supervision import OwnedChildren, SupervisorNode
@@ -346,7 +346,7 @@ async def open_runtime(
         if not failures or not (isinstance(error, Exception) or is_cancellation(error)):
             raise
         if isinstance(error, Exception):
-            failures[0].add_note(f"the block also raised {type(error).__name__}: {text_of(error)}")
+            failures[0].add_note(f"the block also raised {described(error)}")
     finally:
         for runtime in runtimes:
             open_runtimes().remove(runtime)
