@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar, Unpack
 import trio
 
 from .checks import check_seconds, check_thread
-from .handlers import Handler, HandlerTable, check_declared, check_hooks, handlers_of
+from .handlers import Handler, HandlerTable, check_declared, check_hooks, check_names, handlers_of
 from .ref import cell_of
 from .reply import Message, current_slot
 
@@ -63,6 +63,7 @@ class Actor(Generic[M_contra]):
     """
 
     handlers: ClassVar[Mapping[type[Message[object]], Handler]] = {}
+    _overridable: ClassVar[tuple[str, ...]] = ("started", "draining", "stopped")
     _cell: "Cell"
 
     def __init_subclass__(cls, **arguments: object) -> None:
@@ -71,6 +72,7 @@ class Actor(Generic[M_contra]):
         if not isinstance(vars(cls).get("handlers", HandlerTable()), HandlerTable):
             raise TypeError(f"{cls.__name__}.handlers: actors use this name for their handlers")
         check_hooks(cls, ("started", "draining", "stopped"))
+        check_names(cls, cls._overridable)
         cls.handlers = handlers_of(cls)
         check_declared(cls, Actor, cls.handlers)
 
