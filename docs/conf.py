@@ -31,6 +31,7 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4  # as GitHub makes them
 exclude_patterns = ["*.schema.json"]
 
+default_role = "py:obj"  # in docstrings: a link where the name is documented, else code
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "groupwise"
