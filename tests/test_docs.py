@@ -170,6 +170,23 @@ def test_every_field_of_a_request_and_the_formats_that_express_it_are_documented
         assert row in text, f"docs/requests.md should have this row:\n{row}"
 
 
+def test_every_package_that_documents_and_examples_import_is_in_the_reference_of_the_api():
+    """Its page says that what is not listed may change."""
+    pages = (ROOT / "docs" / "reference").glob("*.md")
+    text = "\n".join(page.read_text() for page in pages)
+    listed = set(re.findall(r"^\.\. automodule:: ([\w.]+)$", text, re.MULTILINE))
+    for path in [*documents(), *(ROOT / "examples").glob("*.py")]:
+        used = set(re.findall(r"^from (callsheet[\w.]*) import", path.read_text(), re.MULTILINE))
+        assert used <= listed, path
+
+
+def test_the_reference_of_the_runtime_has_each_name_once_by_what_it_is_for():
+    text = (ROOT / "docs" / "reference" / "runtime.md").read_text()
+    names = re.findall(r"{py:obj}`(\w+) <callsheet\.runtime\.(\w+)>`", text)
+    assert all(name == target for name, target in names)
+    assert sorted(name for name, _ in names) == sorted(import_module("callsheet.runtime").__all__)
+
+
 def documents():
     others = (
         ROOT / name
