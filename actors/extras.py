@@ -14,5 +14,5 @@ def how_to_install(extra: ExtraName) -> str:
     """
     return (
         f"install the extra {extra!r}: in the clone, run "
-        f"uv sync --extra {extra}, or pip install '.[{extra}]'"
+        f"uv sync --inexact --extra {extra}, or pip install '.[{extra}]'"
     )

@@ -32,6 +32,7 @@ myst_heading_anchors = 4  # as GitHub makes them
 exclude_patterns = ["schemas"]
 smartquotes = False  # or else `--help` in a help text has a dash, and "stop" curly quotes
 
+default_role = "py:obj"  # in docstrings: a link where the name is documented, else code
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "groupwise"

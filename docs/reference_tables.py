@@ -268,6 +268,50 @@ def lead_inside(_: Sphinx, page: str, source: list[str]) -> None:
         source[0] = source[0].replace(f"](../{up}{outside}", f"]({up}{inside}")
 
 
+_PATH = re.compile(r"~[\w.]+\.(\w+)")
+
+
+def shorten_types(_: Sphinx, document: nodes.document) -> None:
+    """Write the name of a class alone where Sphinx leaves its path, as after a `Literal`."""
+    for text in list(document.findall(nodes.Text)):
+        if _PATH.search(text):
+            text.parent.replace(text, nodes.Text(_PATH.sub(r"\1", text)))
+
+
+def mark_programs(
+    _: Sphinx, _what: str, _name: str, _value: object, _options: object, lines: list[str]
+) -> None:
+    """Let what a docstring indents after a paragraph be a program."""
+    for number in reversed(range(1, len(lines))):
+        before = next((line for line in reversed(lines[:number]) if line.strip()), "")
+        if (
+            lines[number].startswith("    ")
+            and not lines[number - 1].strip()
+            and before
+            and not before.startswith((" ", "- ", "* ", ".. "))
+            and not before.endswith("::")
+        ):
+            lines[number:number] = ["::", ""]
+
+
+_DEFAULT = re.compile(r"attr_dict\['(\w+)'\]\.default")
+
+
+def show_defaults(
+    _: Sphinx, _what: str, _name: str, value: object, _options: object, given: str, returns: str
+) -> tuple[str, str] | None:
+    """Write the defaults of a class that attrs made, and not how attrs finds them."""
+    if not given or not isinstance(value, type) or not attrs.has(value):
+        return None
+    fields = attrs.fields_dict(value)
+
+    def shown(found: re.Match[str]) -> str:
+        default = fields[found[1]].default
+        return getattr(default, "__name__", repr(default))
+
+    return _DEFAULT.sub(shown, given).replace("=NOTHING", "=..."), returns
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the directives with Sphinx."""
     directives: Mapping[str, type[_Table]] = {
@@ -279,5 +323,9 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     }
     for name, directive in directives.items():
         app.add_directive(name, directive)
+    app.setup_extension("sphinx.ext.autodoc")  # whose event is connected below
     app.connect("source-read", lead_inside)
+    app.connect("autodoc-process-signature", show_defaults)
+    app.connect("doctree-read", shorten_types)
+    app.connect("autodoc-process-docstring", mark_programs, priority=100)  # before napoleon
     return {"parallel_read_safe": True}

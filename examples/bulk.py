@@ -18,9 +18,7 @@ from pathlib import Path
 import trio
 
 from callsheet import Limits, Request, TroupeSettings, open_endpoint
-from callsheet.bulk import bulk
-from callsheet.bulk.row import Row
-from callsheet.bulk.settings import BulkSettings
+from callsheet.bulk import BulkSettings, Row, bulk
 
 PROVIDER = sys.argv[1] if len(sys.argv) > 1 else "builtin"
 

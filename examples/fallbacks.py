@@ -17,8 +17,7 @@ from callsheet import (
     open_troupe,
 )
 from callsheet.actors import BreakerPolicy, Target
-from callsheet.simulator.faults import Faults
-from callsheet.simulator.settings import ProviderSettings
+from callsheet.simulator import Faults, ProviderSettings
 
 QUESTIONS = ["What is a mailbox?", "What is a supervisor?", "What is a nursery?"]
 

@@ -15,6 +15,12 @@ def text_of(error: BaseException) -> str:
         return "its message cannot be written"
 
 
+def described(error: BaseException) -> str:
+    """Return the class of an exception and its message, if it has one."""
+    text = text_of(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 class Verdict(enum.Enum):
     """What the runtime knows about the work of an ask that got no reply from its actor (R3)."""
 
@@ -60,7 +66,7 @@ class ActorCrashed(AskFailed):
     """
 
     def __init__(self, actor: str, verdict: Verdict, error: BaseException) -> None:
-        super().__init__(actor, verdict, f"crashed with {type(error).__name__}: {text_of(error)}")
+        super().__init__(actor, verdict, f"crashed with {described(error)}")
         self.__cause__ = error
 
 
@@ -145,7 +151,7 @@ class MailboxFunctionFailed(AskFailed):
     """
 
     def __init__(self, actor: str, message: str, error: Exception) -> None:
-        reason = f"could not order a {message}: {type(error).__name__}: {text_of(error)}"
+        reason = f"could not order a {message}: {described(error)}"
         super().__init__(actor, Verdict.NOT_STARTED, reason)
         self.__cause__ = error
 

@@ -33,12 +33,14 @@ from ._core import (
     SupervisorSnapshot,
     SupervisorSpec,
     TreeContext,
+    cell_of,
     check_seconds,
     check_thread,
+    check_trio,
     is_cancellation,
     open_collapsing_nursery,
 )
-from .errors import ChildNotFound, RestartIntensityExceeded, text_of
+from .errors import ChildNotFound, RestartIntensityExceeded, described
 from .portal import Portal
 from .shutdown import ShutdownPlan, ShutdownRecord, ShutdownReport, plan_shutdown
 from .supervision import OwnedChildren, SupervisorNode
@@ -121,10 +123,13 @@ def _format_children(node: Snapshot, indent: str) -> Iterator[str]:
 def _format_node(node: Snapshot) -> str:
     name = node.path.rpartition("/")[2]
     if isinstance(node, SupervisorSnapshot):
-        return f"{name}  {node.state.value}, {node.strategy}, {node.restarts_left} restarts left"
+        left = _counted(node.restarts_left, "restart")
+        return f"{name}  {node.state.value}, {node.strategy}, {left} left"
     parts = [node.state.value]
     if node.size is not None:
-        parts.append(f"{node.size} members")
+        parts.append(_counted(node.size, "member"))
+        if node.member_restarts:
+            parts.append(_counted(node.member_restarts, "restart"))
     if node.incarnation > 1:
         parts.append(f"incarnation {node.incarnation}")
     parts.append(_format_in_progress(node))
@@ -132,7 +137,7 @@ def _format_node(node: Snapshot) -> str:
         oldest = "" if node.oldest_s is None else f" for up to {node.oldest_s:.1f} s"
         parts.append(f"{node.mailbox.depth} of {node.mailbox.capacity} waiting{oldest}")
     if node.mailbox.senders_waiting:
-        parts.append(f"{node.mailbox.senders_waiting} senders waiting for room")
+        parts.append(f"{_counted(node.mailbox.senders_waiting, 'sender')} waiting for room")
     if node.deferred:
         parts.append(f"{node.deferred} deferred")
     counts = node.counts
@@ -146,6 +151,10 @@ def _format_node(node: Snapshot) -> str:
     }
     parts += [f"{count} {word}" for word, count in shown.items() if count]
     return f"{name}  {', '.join(parts)}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _format_in_progress(node: ActorSnapshot) -> str:
@@ -196,7 +205,7 @@ class Runtime:
         Args:
             ref: the actor to stop.
         """
-        cell = ref._cell  # noqa: SLF001  # the runtime's own
+        cell = cell_of(ref)
         check_thread(cell)
         await cell.stopper.stop_and_remove(cell)
 
@@ -294,9 +303,11 @@ async def open_runtime(
 
     Raises:
         ValueError: an argument is out of its range; the message names it.
+        RuntimeError: the current thread does not run Trio.
         RestartIntensityExceeded: children of the root crashed more often than `restarts` allows. If
             the block raised an exception too, a note names it.
     """
+    check_trio("open_runtime")
     check_seconds("drain_s", drain_s, at_least=0)
     shared = TreeContext(
         secrets.token_hex(8) if seed is None else seed,
@@ -335,7 +346,7 @@ async def open_runtime(
         if not failures or not (isinstance(error, Exception) or is_cancellation(error)):
             raise
         if isinstance(error, Exception):
-            failures[0].add_note(f"the block also raised {type(error).__name__}: {text_of(error)}")
+            failures[0].add_note(f"the block also raised {described(error)}")
     finally:
         for runtime in runtimes:
             open_runtimes().remove(runtime)

@@ -181,6 +181,23 @@ def test_the_fields_that_are_marked_are_those_that_of_takes():
     assert marked == fields & set(inspect.signature(Request.of).parameters)
 
 
+def test_every_package_that_documents_and_examples_import_is_in_the_reference_of_the_api():
+    """Its page says that what is not listed may change."""
+    pages = (ROOT / "docs" / "reference").glob("*.md")
+    text = "\n".join(page.read_text() for page in pages)
+    listed = set(re.findall(r"^\.\. automodule:: ([\w.]+)$", text, re.MULTILINE))
+    for path in [*documents(), *(ROOT / "examples").glob("*.py")]:
+        used = set(re.findall(r"^from (callsheet[\w.]*) import", path.read_text(), re.MULTILINE))
+        assert used <= listed, path
+
+
+def test_the_reference_of_the_runtime_has_each_name_once_by_what_it_is_for():
+    text = (ROOT / "docs" / "reference" / "runtime.md").read_text()
+    names = re.findall(r"{py:obj}`(\w+) <callsheet\.runtime\.(\w+)>`", text)
+    assert all(name == target for name, target in names)
+    assert sorted(name for name, _ in names) == sorted(import_module("callsheet.runtime").__all__)
+
+
 def documents():
     others = (
         ROOT / name

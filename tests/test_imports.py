@@ -300,6 +300,6 @@ def test_an_import_from_the_wrong_package_names_the_right_one(package, name, hom
 
 
 @pytest.mark.parametrize("package", ["callsheet", "callsheet.aio", "callsheet.sync"])
-@pytest.mark.parametrize("name", ["Nowhere", "log_call", "__wrapped__"])
+@pytest.mark.parametrize("name", ["Nowhere", "log_call", "__wrapped__", "BudgetExceeded"])
 def test_a_name_that_no_package_has_is_an_ordinary_missing_attribute(package, name):
     assert not hasattr(import_module(package), name)

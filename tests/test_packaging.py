@@ -52,7 +52,7 @@ def test_no_text_installs_from_an_index_what_is_not_released():
 
 def test_the_remedy_for_a_missing_extra_works_with_uv_and_with_pip():
     assert how_to_install("tables") == (
-        "install the extra 'tables': in the clone, run uv sync --extra tables, "
+        "install the extra 'tables': in the clone, run uv sync --inexact --extra tables, "
         "or pip install '.[tables]'"
     )
 

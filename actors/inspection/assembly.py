@@ -143,7 +143,7 @@ class _First:
 
 
 def _actor(node: Snapshot) -> ActorReading:
-    restarts = max(0, node.incarnation - 1)
+    restarts = node.restarts
     path, state = shown(node.path, _MAX_PATH), node.state.value
     if not isinstance(node, ActorSnapshot):
         return ActorReading(path=path, kind="supervisor", state=state, restarts=restarts)

@@ -28,7 +28,7 @@ class ActorReading:
         path: the names from the root down to it, joined with "/".
         kind: the name of its class, "supervisor", or "" if it is not known.
         state: "starting", "running", "restarting", "draining", "stopping" or "stopped".
-        restarts: how often it was started again.
+        restarts: how often it was started again, the members of a pool included.
         members: how many members a pool has; null for others.
         depth: messages that wait in the mailbox.
         capacity: messages that may wait in the mailbox; 0 for a supervisor, which has none.

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from functools import partial
 from inspect import iscoroutinefunction, unwrap
-from typing import Never, TypeVar, cast
+from typing import ClassVar, Never, TypeVar, cast
 
 import attrs
 import trio
@@ -65,6 +65,15 @@ class Stage(Actor[Complete | Stream]):
     Attributes:
         to: the next stage.
     """
+
+    _overridable: ClassVar[tuple[str, ...]] = (
+        "started",
+        "draining",
+        "stopped",
+        "outgoing",
+        "incoming",
+        "incoming_pieces",
+    )
 
     def __init_subclass__(cls, **arguments: object) -> None:
         super().__init_subclass__(**arguments)

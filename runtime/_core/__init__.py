@@ -5,7 +5,7 @@ No module outside this package imports its submodules.
 
 from .actor import Actor
 from .cell import Cell
-from .checks import check_seconds, check_size, check_thread
+from .checks import check_seconds, check_size, check_thread, check_trio
 from .child_group import ChildGroup
 from .handlers import Handler, defers, handles, streams
 from .inbox import Inbox, Spec
@@ -36,7 +36,7 @@ from .node import (
 from .nurseries import is_cancellation, open_collapsing_nursery
 from .pool import Member, PoolInbox, PoolRef
 from .queues import Coalesce, Overflow, Priority
-from .ref import AnyRef, Askable, Ref, Streamable
+from .ref import AnyRef, Askable, Ref, Streamable, cell_of
 from .reply import Message, ReplySlot
 from .snapshot import (
     STOP_ORDERS,
@@ -126,9 +126,11 @@ __all__ = [
     "Waker",
     "Watch",
     "Worker",
+    "cell_of",
     "check_seconds",
     "check_size",
     "check_thread",
+    "check_trio",
     "defers",
     "get_logger",
     "handles",

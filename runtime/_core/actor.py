@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar, Unpack
 import trio
 
 from .checks import check_seconds, check_thread
-from .handlers import Handler, check_declared, check_hooks, handlers_of
+from .handlers import Handler, HandlerTable, check_declared, check_hooks, check_names, handlers_of
+from .ref import cell_of
 from .reply import Message, current_slot
 
 if TYPE_CHECKING:
@@ -62,13 +63,16 @@ class Actor(Generic[M_contra]):
     """
 
     handlers: ClassVar[Mapping[type[Message[object]], Handler]] = {}
+    _overridable: ClassVar[tuple[str, ...]] = ("started", "draining", "stopped")
     _cell: "Cell"
 
     def __init_subclass__(cls, **arguments: object) -> None:
         super().__init_subclass__(**arguments)
-        if "handlers" in vars(cls):
+        # `attrs.define` makes a class anew for its slots, with a copy of the table.
+        if not isinstance(vars(cls).get("handlers", HandlerTable()), HandlerTable):
             raise TypeError(f"{cls.__name__}.handlers: actors use this name for their handlers")
         check_hooks(cls, ("started", "draining", "stopped"))
+        check_names(cls, cls._overridable)
         cls.handlers = handlers_of(cls)
         check_declared(cls, Actor, cls.handlers)
 
@@ -316,7 +320,7 @@ class Actor(Generic[M_contra]):
             The watch; ``watch.cancel()`` takes it back.
         """
         await trio.lowlevel.checkpoint()
-        return self._current.timers.watch(ref._cell, on)  # noqa: SLF001  # the runtime's own
+        return self._current.timers.watch(cell_of(ref), on)
 
     def stop(self) -> None:
         """End this incarnation after the messages in progress.

@@ -193,7 +193,7 @@ class Cell(Inbox):
         actor = cast("Actor[Never]", made)
         if "_cell" in vars(actor):
             raise TypeError(f"the factory of {self.path} must make a new actor at each call")
-        actor._cell = self  # noqa: SLF001  # the runtime's own
+        object.__setattr__(actor, "_cell", self)  # the class may be frozen
         self.table = actor.handlers
         return actor
 

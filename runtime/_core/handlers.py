@@ -7,7 +7,8 @@ when the class is made.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -22,6 +23,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _MARK = "__callsheet_handlers__"
+_ALMOST = 0.9  # "outgoin" for "outgoing", but not "restarted" for "started"
 
 
 @attrs.frozen
@@ -47,6 +49,10 @@ class Handler:
     uninterruptible: bool = False
     urgent: bool = False
     takes_slot: bool = False
+
+
+class HandlerTable(dict[type["Message[object]"], Handler]):
+    """The handlers of a class by type of message."""
 
 
 def handles(
@@ -145,7 +151,7 @@ def streams(
     return mark
 
 
-def handlers_of(cls: type) -> Mapping[type[Message[object]], Handler]:
+def handlers_of(cls: type) -> HandlerTable:
     """Return the handlers of a class by type of message, those of its bases included.
 
     Args:
@@ -169,7 +175,7 @@ def handlers_of(cls: type) -> Mapping[type[Message[object]], Handler]:
                 own.add(handler.kind)
                 table[handler.kind] = name, handler
     found = ((kind, _resolve(cls, *entry)) for kind, entry in table.items())
-    return {kind: handler for kind, handler in found if handler is not None}
+    return HandlerTable((kind, handler) for kind, handler in found if handler is not None)
 
 
 def check_declared(cls: type, actor: type, table: Mapping[type[Message[object]], Handler]) -> None:
@@ -291,6 +297,21 @@ def check_hooks(cls: type, names: Iterable[str]) -> None:
         hook = vars(cls).get(name)
         if hook is not None and not inspect.iscoroutinefunction(inspect.unwrap(hook)):
             raise TypeError(f"{cls.__name__}.{name} is a hook of actors, so it must be async")
+
+
+def check_names(cls: type, names: Sequence[str]) -> None:
+    """Check that a class has no method whose name is almost that of one that may be overridden.
+
+    Nothing would call it, and a stage that is to take data out, for example, would leave it in.
+
+    Raises:
+        TypeError: a method has such a name; the message names it and the other one.
+    """
+    for name, value in vars(cls).items():
+        if inspect.isfunction(value) and name not in names and not _marks(value):
+            near = get_close_matches(name, names, n=1, cutoff=_ALMOST)
+            if near and not any(name in vars(base) for base in cls.__mro__[1:]):
+                raise TypeError(f"{cls.__name__}.{name}: did you mean {near[0]}?")
 
 
 def _check_annotations(where: str, call: Callable[..., object], handler: Handler) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Never, cast
 
 import attrs
 import trio
-from attrs.validators import ge, in_, instance_of, matches_re, optional
+from attrs.validators import optional
 from trio.lowlevel import reschedule
 
 from ..errors import (
@@ -19,7 +19,7 @@ from ..errors import (
     UnhandledMessage,
 )
 from .actor import Actor
-from .checks import check_seconds
+from .checks import check_name, check_seconds, is_count, is_one_of
 from .handlers import Handler
 from .instruments import ActorEvent, MessageOutcome
 from .keyed import KeyFunction, Line
@@ -33,15 +33,26 @@ from .tracing import Trace, outcome_of
 from .worker import Worker
 
 
+def _is_name(_: object, __: object, value: str) -> None:
+    check_name(value)
+
+
+def _is_factory(_: object, __: object, value: Callable[[], Actor[Never]]) -> None:
+    given = cast("object", value)
+    if isinstance(given, Actor):
+        kind = type(cast("object", given)).__name__
+        raise TypeError(
+            f"factory must make an actor at each start, so it cannot be an object of {kind}: "
+            f"give {kind}, or functools.partial({kind}, ...) with its arguments"
+        )
+    if not callable(given):
+        raise TypeError(f"factory must be the class of an actor, or a function, not {given!r}")
+
+
 def _is_overflow(_: object, __: object, value: object) -> None:
     if value not in POLICIES and not isinstance(value, Coalesce):
         known = ", ".join(POLICIES)
         raise ValueError(f"overflow must be one of {known} or a Coalesce, not {value!r}")
-
-
-def _is_count(_: object, field: "attrs.Attribute[int]", value: object) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{field.name} must be a whole number of at least 1, not {value!r}")
 
 
 def _is_duration(_: object, field: "attrs.Attribute[float]", value: float) -> None:
@@ -56,18 +67,18 @@ class Spec:
         ValueError: a value is out of its range; the message names the field.
     """
 
-    name: str = attrs.field(validator=matches_re(r"[^/]+"))
-    factory: Callable[[], Actor[Never]]
-    capacity: int = attrs.field(default=64, validator=_is_count)
+    name: str = attrs.field(validator=_is_name)
+    factory: Callable[[], Actor[Never]] = attrs.field(validator=_is_factory)
+    capacity: int = attrs.field(default=64, validator=is_count(1))
     overflow: Overflow = attrs.field(default="block", validator=_is_overflow)
     priority: Priority | None = None
     key: KeyFunction | None = None
-    concurrency: int = attrs.field(default=1, validator=_is_count)
-    max_deferred: int | None = attrs.field(default=None, validator=optional(_is_count))
-    restart: Restart = attrs.field(default="permanent", validator=in_(RESTARTS))
+    concurrency: int = attrs.field(default=1, validator=is_count(1))
+    max_deferred: int | None = attrs.field(default=None, validator=optional(is_count(1)))
+    restart: Restart = attrs.field(default="permanent", validator=is_one_of(RESTARTS))
     stop_s: float = attrs.field(default=inf, validator=_is_duration)
     start_s: float | None = attrs.field(default=None, validator=optional(_is_duration))
-    redeliver: int = attrs.field(default=0, validator=[instance_of(int), ge(0)])
+    redeliver: int = attrs.field(default=0, validator=is_count(0))
 
     @property
     def class_name(self) -> str:
@@ -263,9 +274,10 @@ class Inbox(ABC):
             handler = next((table[base] for base in kind.__mro__ if base in table), None)
             if handler is None:
                 known = ", ".join(sorted(kind.__name__ for kind in table)) or "nothing"
-                raise UnhandledMessage(
-                    f"{self.path} has no handler for {kind.__name__}; it handles {known}"
-                )
+                sent = kind.__name__
+                if isinstance(message, type):
+                    sent = f"the class {message.__name__}, only for objects of a class"
+                raise UnhandledMessage(f"{self.path} has no handler for {sent}; it handles {known}")
             self.table = {**table, kind: handler}
         return handler
 

@@ -10,7 +10,7 @@ import trio
 from attrs.validators import ge, gt
 from trio_util import AsyncValue
 
-from .checks import check_seconds
+from .checks import check_seconds, is_count
 from .child_group import ChildGroupFactory
 from .deadlines import Deadlines
 from .instruments import Guarded, LostMessage
@@ -28,11 +28,6 @@ RESTARTS: tuple[Restart, ...] = ("permanent", "transient", "temporary")
 
 def _is_time(_: object, field: "attrs.Attribute[float]", value: float) -> None:
     check_seconds(field.name, value)
-
-
-def _is_count(_: object, field: "attrs.Attribute[int]", value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{field.name} must be a whole number of at least 0, not {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +48,7 @@ class RestartPolicy:
         ValueError: a value is out of its range; the message names the argument.
     """
 
-    max_restarts: int = attrs.field(default=5, validator=_is_count)
+    max_restarts: int = attrs.field(default=5, validator=is_count(0))
     period_s: float = attrs.field(default=30.0, validator=[_is_time, gt(0)])
     base_s: float = attrs.field(default=0.1, validator=[_is_time, ge(0)])
     cap_s: float = attrs.field(default=10.0, validator=[_is_time, ge(0)])

@@ -73,11 +73,19 @@ class PoolInbox(Inbox):
         stopper: stops the pool when `Runtime.stop` is called.
     """
 
-    __slots__ = ("_has_woken_all", "_start_after", "dozing", "full", "size")
+    __slots__ = (
+        "_has_woken_all",
+        "_start_after",
+        "dozing",
+        "full",
+        "member_restarts",
+        "size",
+    )
 
     def __init__(self, spec: Spec, parent: str, shared: TreeContext, stopper: Stopper) -> None:
         super().__init__(spec, parent, shared, stopper)
         self.size = 0  # how many members it is to have
+        self.member_restarts = 0
         self.full: list[trio.lowlevel.Task] = []  # see `Cell.full`
         self.dozing: list[Member] = []  # started, but without a task until a message arrives
         self._has_woken_all = False  # since the mailbox was drained
@@ -224,6 +232,7 @@ class PoolInbox(Inbox):
             counts=attrs.evolve(self.counts, accepted=self.counts.accepted + mailbox.accepted),
             size=size,
             class_name=next((one.class_name for one in self.members), self.spec.class_name),
+            member_restarts=self.member_restarts,
         )
 
 

@@ -414,6 +414,19 @@ class Ref(Generic[M_contra]):
 AnyRef: TypeAlias = Ref[Never]
 
 
+def cell_of(ref: AnyRef) -> "Inbox":
+    """Return where the messages for an actor arrive.
+
+    Raises:
+        TypeError: `ref` is no ref, such as the name of an actor.
+    """
+    if not isinstance(ref, Ref):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(
+            f"a ref is needed, as `spawn` returns it or `runtime.ref(path)` finds it, not {ref!r}"
+        )
+    return ref._cell  # noqa: SLF001  # its own module
+
+
 def _is_of_run(cause: ReplySlot[Any], cell: "Inbox") -> bool:
     """Return whether the slot that a task works for belongs to the Trio run of an actor.
 

@@ -174,6 +174,7 @@ class ActorSnapshot:
         size: how many members a pool has; None for an actor.
         class_name: name of the actor's class, or of that of a pool's members; "" if it is not known
             because no incarnation runs and the factory is a function.
+        member_restarts: how often members of a pool were started again; 0 for an actor.
     """
 
     path: str
@@ -189,6 +190,12 @@ class ActorSnapshot:
     children: tuple["Snapshot", ...] = ()
     size: int | None = None
     class_name: str = ""
+    member_restarts: int = 0
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again, the members of a pool included."""
+        return max(0, self.incarnation - 1) + self.member_restarts
 
     @property
     def pending(self) -> int:
@@ -224,6 +231,11 @@ class SupervisorSnapshot:
     stop_s: float
     children: tuple["Snapshot", ...]
     stop_order: StopOrder
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+        return max(0, self.incarnation - 1)
 
 
 Snapshot = ActorSnapshot | SupervisorSnapshot

@@ -5,10 +5,10 @@ from math import inf
 from typing import TYPE_CHECKING, Protocol, TypeVar, final
 
 import attrs
-from attrs.validators import in_, optional
+from attrs.validators import optional
 
 from .actor import Actor
-from .checks import check_seconds, check_thread
+from .checks import check_name, check_seconds, check_thread, is_one_of
 from .inbox import Spec
 from .keyed import KeyFunction
 from .node import RESTARTS, Node, Restart, RestartPolicy, TreeContext
@@ -24,8 +24,7 @@ M = TypeVar("M", bound=Message[object])
 
 
 def _is_name(_: object, __: object, value: str) -> None:
-    if not value or "/" in value:
-        raise ValueError(f"name must be a text without '/' that is not empty, not {value!r}")
+    check_name(value)
 
 
 def _is_duration(_: object, field: "attrs.Attribute[float]", value: float) -> None:
@@ -39,8 +38,14 @@ def _is_bound(_: object, field: "attrs.Attribute[int]", value: object) -> None:
         )
 
 
-def _or_default(policy: RestartPolicy | None) -> RestartPolicy:
-    return policy or RestartPolicy()
+def _policy_of(policy: object) -> RestartPolicy:
+    if policy is None:
+        return RestartPolicy()
+    if not isinstance(policy, RestartPolicy):
+        raise TypeError(
+            f"restarts must be a RestartPolicy, as RestartPolicy(max_restarts=5), not {policy!r}"
+        )
+    return policy
 
 
 @attrs.frozen(kw_only=True)
@@ -52,12 +57,12 @@ class SupervisorSpec:
     """
 
     name: str = attrs.field(validator=_is_name)
-    strategy: Strategy = attrs.field(default="one_for_one", validator=in_(STRATEGIES))
-    restarts: RestartPolicy = attrs.field(default=None, converter=_or_default)
-    restart: Restart = attrs.field(default="permanent", validator=in_(RESTARTS))
+    strategy: Strategy = attrs.field(default="one_for_one", validator=is_one_of(STRATEGIES))
+    restarts: RestartPolicy = attrs.field(default=None, converter=_policy_of)
+    restart: Restart = attrs.field(default="permanent", validator=is_one_of(RESTARTS))
     stop_s: float = attrs.field(default=inf, validator=_is_duration)
     start_s: float | None = attrs.field(default=None, validator=optional(_is_duration))
-    stop_order: StopOrder = attrs.field(default="reverse", validator=in_(STOP_ORDERS))
+    stop_order: StopOrder = attrs.field(default="reverse", validator=is_one_of(STOP_ORDERS))
     max_children: int | None = attrs.field(default=None, validator=optional(_is_bound))
 
 
@@ -264,7 +269,7 @@ class Supervisor:
             stop_s=stop_s,
             redeliver=redeliver,
         )
-        return await self._node.spawn_pool(spec, size, restarts or RestartPolicy())
+        return await self._node.spawn_pool(spec, size, _policy_of(restarts))
 
     async def supervise(
         self,

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import trio
 
 from .._core import ActorCrash, CrashSnapshot, Node, RestartPolicy, TreeContext, get_logger
-from ..errors import RestartIntensityExceeded, text_of
+from ..errors import RestartIntensityExceeded, described, text_of
 
 _log = get_logger("callsheet.runtime")
 
@@ -95,20 +95,19 @@ def escalation_error(
         crash: the child's exception; None if the child ended by itself.
         also_crashed: path and exception of other children that crashed at the same time.
     """
-    what = "ended" if crash is None else f"crashed with {type(crash).__name__}: {text_of(crash)}"
+    what = "ended" if crash is None else f"crashed with {described(crash)}"
+    restarts = "restart" if policy.max_restarts == 1 else "restarts"
     error = RestartIntensityExceeded(
-        f"{child} {what}; {supervisor} allows {policy.max_restarts} restarts in "
+        f"{child} {what}; {supervisor} allows {policy.max_restarts} {restarts} in "
         f"{policy.period_s:g} s"
     )
     error.__cause__ = crash
     for note in getattr(crash, "__notes__", ()):
         error.add_note(note)
     error.add_note(
-        f"{child} ended by itself"
-        if crash is None
-        else f"{child} crashed: {type(crash).__name__}: {text_of(crash)}"
+        f"{child} ended by itself" if crash is None else f"{child} crashed: {described(crash)}"
     )
     for path, other in also_crashed:
-        error.add_note(f"{path} also crashed: {type(other).__name__}: {text_of(other)}")
+        error.add_note(f"{path} also crashed: {described(other)}")
     error.add_note(f"{supervisor} gave up")
     return error

@@ -370,6 +370,7 @@ class Pool(PoolInbox):
             goes_on = place.has_started and tries_left < place.tries_left
             place.tries_left = tries_left
             self._report(place, crash, "restart" if goes_on else "leave", 0.0)
+            self.member_restarts += goes_on
             return 0.0 if goes_on else None
         if not is_restarted(self.restart, crashed=crash is not None):
             self._report(place, crash, "leave")
@@ -380,6 +381,7 @@ class Pool(PoolInbox):
         if self._window.allows(now):
             place.node.states.value = State.RESTARTING
             self._report(place, crash, "restart", pause)
+            self.member_restarts += 1
             return pause
         self._report(place, crash, "fail upward")
         self._escalation = escalation_error(self.path, self._policy, place.node.path, crash, ())

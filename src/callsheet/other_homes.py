@@ -1,5 +1,6 @@
 """Say where a name is that a program imports from the wrong package of Callsheet."""
 
+import inspect
 from importlib import import_module
 
 HOMES = ("callsheet", "callsheet.actors", "callsheet.runtime")
@@ -8,14 +9,16 @@ HOMES = ("callsheet", "callsheet.actors", "callsheet.runtime")
 def no_name(name: str, package: str) -> Exception:
     """Return the error of a package that lacks a name.
 
-    Python replaces the text of an `AttributeError` in `from package import name`. So a public class
-    that another package has is an `ImportError`, whose text arrives.
+    Python replaces the text of an `AttributeError` in `from package import name`. So in an import,
+    a public class that another package has is an `ImportError`, whose text arrives. Anything else,
+    such as `hasattr`, gets the `AttributeError` that it expects.
 
     Args:
         name: the name that the package lacks.
         package: the package that a program has looked in.
     """
-    if name[:1].isupper():  # a class; a probe for anything else loads nothing
+    asks = inspect.stack(0)[2].frame.f_globals["__name__"]  # what called __getattr__
+    if name[:1].isupper() and asks == "importlib._bootstrap":  # a class, in an import
         for home in HOMES:
             if home != package and name in import_module(home).__all__:
                 return ImportError(

@@ -40,7 +40,7 @@ def test_a_plot_without_matplotlib_is_refused_with_the_remedy(monkeypatch):
     assert found.exit_code == 1
     assert found.stderr == (
         "Error: --plot needs Matplotlib; install the extra 'plot': in the clone, run "
-        "uv sync --extra plot, or pip install '.[plot]'\n"
+        "uv sync --inexact --extra plot, or pip install '.[plot]'\n"
     )
 
 

@@ -123,5 +123,7 @@ async def test_a_picture_is_drawn_even_where_no_cost_is_known(autojump_clock, tm
 
 def test_without_matplotlib_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(PlotMissing, match=r"install the extra 'plot': .* uv sync --extra plot"):
+    with pytest.raises(
+        PlotMissing, match=r"install the extra 'plot': .* uv sync --inexact --extra plot"
+    ):
         load_matplotlib()

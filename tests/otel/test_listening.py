@@ -93,7 +93,7 @@ def test_a_missing_package_is_named_with_the_remedy():
     )
     assert done.stdout == (
         "callsheet.otel needs opentelemetry-api; install the extra 'otel': in the clone, run "
-        "uv sync --extra otel, or pip install '.[otel]'\n"
+        "uv sync --inexact --extra otel, or pip install '.[otel]'\n"
     )
 
 

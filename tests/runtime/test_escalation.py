@@ -18,6 +18,7 @@ from sample_actors import Add, Counter, Declared, Fail, Work
 
 from callsheet.runtime import (
     Actor,
+    ActorCrashed,
     ActorStopped,
     Message,
     RestartIntensityExceeded,
@@ -208,6 +209,18 @@ async def test_two_failures_at_once_are_both_in_the_log_and_in_the_notes(autojum
     assert "first bug" in notes
     assert "second bug" in notes
     assert sorted(crashes_in(log)) == [("app/one", "fail upward"), ("app/two", "fail upward")]
+
+
+async def test_an_error_without_a_message_is_named_by_its_class():
+    with pytest.raises(
+        RestartIntensityExceeded, match=r"^app/counter crashed with OSError; app allows 0 restarts"
+    ) as caught:
+        async with open_runtime("app", restarts=NO_RESTARTS) as runtime:
+            counter = await runtime.spawn("counter", Counter)
+            with pytest.raises(ActorCrashed, match=r"crashed with OSError \(the work may have run"):
+                await counter.ask(Fail(OSError()))
+            await trio.sleep_forever()
+    assert caught.value.__notes__[0] == "app/counter crashed: OSError"
 
 
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])

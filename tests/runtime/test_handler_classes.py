@@ -2,9 +2,12 @@
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from dataclasses import dataclass
+from functools import partial, wraps
 from typing import TypeVar
 
+import attrs
+import pytest
 from handled_messages import Base, Count, Declared, Get, GetMore, Put
 
 from callsheet.runtime import Actor, Askable, Message, Ref, handles, open_runtime
@@ -182,3 +185,19 @@ async def test_a_declared_message_may_be_handled_as_one_of_its_base() -> None:
             return "right"
 
     assert await reply_of(Right, GetMore()) == "right"
+
+
+@pytest.mark.parametrize("decorate", [attrs.define, attrs.frozen, dataclass, dataclass(slots=True)])
+async def test_a_class_may_be_made_by_attrs_or_dataclass(decorate):
+    @decorate
+    class Named(Base):
+        name: str
+
+        async def get(self, message: Get) -> str:
+            return f"{self.name}, {await Base.get(self, message)}"
+
+    async with open_runtime("app") as runtime:
+        for place in ("first", "second"):
+            named = await runtime.spawn(place, partial(Named, place))
+            assert await named.ask(Get(), timeout=1) == f"{place}, base"
+        assert [one.class_name for one in runtime.snapshot().actors] == ["Named", "Named"]

@@ -33,7 +33,7 @@ async def test_a_pool_can_grow_and_shrink(autojump_clock):
         pool.resize(1)  # four end after their messages in progress
         await trio.sleep(1)
         assert len(runtime.snapshot()[pool.path].in_progress) == 1
-        assert "1 members" in format_tree(runtime.snapshot())
+        assert "1 member," in format_tree(runtime.snapshot())
         pool.resize(3)
         await trio.sleep(10)
         assert all(slot.done for slot in slots)
@@ -185,6 +185,8 @@ async def test_how_a_member_is_restarted(autojump_clock, restart, left):
         await ask_all(pool, [Job(-1), Job(-1)])
         await trio.sleep(5)
         assert len(runtime.snapshot().actors) == (1 if left else 0)
+        assert sum(one.restarts for one in runtime.snapshot().actors) == left
+        assert ("2 members, 2 restarts" in format_tree(runtime.snapshot())) == bool(left)
         if left:
             await ask_all(pool, [Leave(), Leave()])
             await trio.sleep(1)

@@ -224,6 +224,11 @@ def test_more_that_cannot_work_fails_when_the_class_is_made():
         class Sync(Actor):
             def started(self) -> None: ...
 
+    with pytest.raises(TypeError, match=r"Typo\.stoped: did you mean stopped\?"):
+
+        class Typo(Actor):
+            async def stoped(self) -> None: ...
+
     for raises in (("KeyError",), (BaseException,), KeyError):
         with pytest.raises(TypeError, match=r"Junk\.add, the handler of Get, (declares|needs)"):
 

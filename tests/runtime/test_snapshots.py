@@ -52,7 +52,7 @@ async def test_the_text_shows_a_tree_in_several_states_a_line_each(autojump_cloc
             "├── branch  running, one_for_all, 5 restarts left",
             (
                 f"│   ├── busy  running, handling {in_progress} and 2 more, "
-                "2 of 2 waiting for up to 1.5 s, 1 senders waiting for room"
+                "2 of 2 waiting for up to 1.5 s, 1 sender waiting for room"
             ),
             "│   └── twig  running, rest_for_one, 0 restarts left",
             "│       └── holder  running, idle, 1 deferred, 1 handled",

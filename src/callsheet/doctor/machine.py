@@ -81,7 +81,7 @@ def _extra(extra: str, names: list[str]) -> Finding:
     versions = {name: _version(name) for name in names}
     if missing := [name for name, version in versions.items() if not version]:
         text = f"not installed: {', '.join(missing)}"
-        return Finding(_INSTALLATION, extra, "absent", text, f"uv sync --extra {extra}")
+        return Finding(_INSTALLATION, extra, "absent", text, f"uv sync --inexact --extra {extra}")
     text = ", ".join(f"{name} {version}" for name, version in versions.items())
     return Finding(_INSTALLATION, extra, "ok", text)
 

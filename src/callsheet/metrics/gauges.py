@@ -101,7 +101,7 @@ def samples_of_tree(tree: RuntimeSnapshot, labels: GaugeLabels) -> Iterator[Samp
         depth.add(name, value=actor.mailbox.depth)
         capacity.add(name, value=actor.mailbox.capacity)
         oldest.add(name, value=actor.oldest_s or 0.0)
-        restarts.add(name, value=max(0, actor.incarnation - 1))
+        restarts.add(name, value=actor.restarts)
         counts = actor.counts
         for outcome, count in (
             ("handled", counts.handled),

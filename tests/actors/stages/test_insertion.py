@@ -241,6 +241,8 @@ def test_methods_of_a_stage_that_cannot_work_are_refused_where_it_is_defined():
         TypeError, match=r"Mute\.incoming_pieces must `yield`, or return the pieces"
     ):
         type("Mute", (Stage,), {"incoming_pieces": pieces})
+    with pytest.raises(TypeError, match=r"Typo\.outgoin: did you mean outgoing\?"):
+        type("Typo", (Stage,), {"outgoin": pieces})
 
 
 def test_every_stage_has_a_name():

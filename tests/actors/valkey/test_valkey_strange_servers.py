@@ -141,7 +141,7 @@ async def fails(valkey):
 
 async def test_without_coredis_the_error_names_the_extra_and_no_password(monkeypatch):
     monkeypatch.setitem(sys.modules, "coredis.connection", None)
-    with pytest.raises(UnsuitableServer, match="uv sync --extra valkey") as caught:
+    with pytest.raises(UnsuitableServer, match="uv sync --inexact --extra valkey") as caught:
         async with open_valkey(ServerUrl.parse("redis://:hunter2@localhost")):
             pass
     assert "hunter2" not in str(caught.value)

@@ -287,7 +287,7 @@ def test_without_matplotlib_the_page_explains_how_to_get_the_plots(monkeypatch):
     monkeypatch.setattr(page, "has_matplotlib", lambda: False)
     parsed = Page(paged(*run()))
     assert "svg" not in parsed.tags
-    assert any("uv sync --extra plot" in text for text in parsed.texts)
+    assert any("uv sync --inexact --extra plot" in text for text in parsed.texts)
     assert "Over time" in parsed.texts
 
 
