@@ -103,6 +103,24 @@ async def test_a_run_that_is_stopped_resumes_its_batches(autojump_clock, output,
     assert set(routes(output)) == {"batch"}
 
 
+@pytest.mark.parametrize("way", [leave, drain, cancel])
+@pytest.mark.parametrize("seconds", [1.5, 170.0])
+async def test_rows_left_in_batches_count_once_against_the_budget(
+    autojump_clock, output, way, seconds
+):
+    """The run that takes their results knows what they have cost (L13)."""
+    settings = by_batches(output, max_cost="1")
+    async with stage() as it:
+        run = await way(it, output, settings, seconds)
+        left = run.progress()
+        async with it.open(rows(), output, **settings) as again:
+            await again.wait()
+        now = again.progress()
+        assert now.maybe_usd == now.unknown_usd == 0
+        assert now.spent_usd == left.cost_usd + now.cost_usd > 0
+    check_all_are_answered(output)
+
+
 async def test_a_run_that_is_stopped_repeatedly_sends_nothing_twice(autojump_clock, output):
     settings = by_batches(output)
     async with stage() as it:

@@ -166,6 +166,7 @@ class Dispatch:
         if event.stage == "sent":
             self.requests += 1
             if self._is_recovered:
+                self._note_batch(event)
                 if event.route == "batch":  # the journal recovers it
                     return
                 if not self._sends_live:
@@ -180,6 +181,11 @@ class Dispatch:
                 self.end(ending)
             for context in event.context.shared_by or (event.context,):
                 self._retries(context.call, event)
+
+    def _note_batch(self, event: CallEvent) -> None:
+        for context in event.context.shared_by or (event.context,):
+            if (call := self.calls.get(context.call)) is not None:
+                call.is_in_batch = event.route == "batch"
 
     def health_noted(self, event: CallEvent) -> None:
         """Record that an attempt of the worker in this process failed; for "retrying" alone."""
@@ -265,7 +271,7 @@ class Dispatch:
         """Record that the call of a row was cancelled; the row goes back to the queue."""
         row = self._leave(call)
         self.spending.lose(row.request, self._may_be_billed(call))
-        self._note_in_hand(row)
+        self._note_left(call)
         self.queue.put_back(call.placed)
 
     def failed(self, call: RowCall, error: Exception) -> None:
@@ -280,7 +286,7 @@ class Dispatch:
             lost = self._may_be_billed(call, error)
             self.spending.lose(row.request, lost)
             if not lost:
-                self._note_in_hand(row)
+                self._note_left(call)
         earlier = self._earlier.pop(row.custom_id, EarlierRounds())
         judged = self.health.judge(error, earlier.rounds, now)
         match judged.fate:
@@ -339,10 +345,12 @@ class Dispatch:
         self._writes_account = True
         self.wake()
 
-    def _note_in_hand(self, row: Row) -> None:
-        """Count a row of a shared run that a worker may have, although its call was given up."""
-        if self._holder is not None and self._holder.may_be_in_hand(row.custom_id):
-            self.spending.leave(row.request)
+    def _note_left(self, call: RowCall) -> None:
+        """Count a row whose call was given up, and whose response the next run takes."""
+        if call.is_in_batch:
+            self.spending.leave_in_batch(call.row.request)
+        elif self._holder is not None and self._holder.may_be_in_hand(call.row.custom_id):
+            self.spending.leave(call.row.request)
 
     def _claim(self, row: Row, requests: int = 0) -> None:
         """Note the answers that a row of a shared run had from the queue.
