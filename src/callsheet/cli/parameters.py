@@ -1,5 +1,6 @@
 """The types of option values that click lacks: finite numbers, names, and headers."""
 
+import re
 from math import isfinite
 from typing import Any
 
@@ -9,6 +10,15 @@ from click.types import StringParamType
 from ..actors import Endpoint
 
 __all__ = ["ABOVE_ZERO", "FiniteRange", "Header", "Name"]
+
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)")
+_UNITS_S = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
+    **dict.fromkeys(("d", "day", "days"), 86_400),
+}
 
 
 class FiniteRange(click.FloatRange):
@@ -25,10 +35,29 @@ class FiniteRange(click.FloatRange):
         Raises:
             click.BadParameter: the value is no number, not finite, or out of the range.
         """
+        if isinstance(value, str) and (fault := _fault(value, param)):
+            self.fail(fault, param, ctx)
         number: float = super().convert(value, param, ctx)
         if not isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
+
+
+def _fault(value: str, param: click.Parameter | None) -> str:
+    """Return why a text is no number, with the number if it is a duration; "" if it is one."""
+    try:
+        float(value)
+    except ValueError:
+        pass
+    else:
+        return ""
+    if param is None or param.metavar != "SECONDS":
+        return f"{value!r} is not a number."
+    found = _DURATION.fullmatch(value.strip().lower())
+    unit_s = None if found is None else _UNITS_S.get(found[2])
+    if found is None or unit_s is None:
+        return f"{value!r} is not a number of seconds."
+    return f"{value!r} is not a number of seconds; write {float(found[1]) * unit_s:.15g}."
 
 
 class Name(StringParamType):
