@@ -34,7 +34,7 @@ from .queue import RowCall, RowQueue
 from .reporting import row_answered
 from .store import Keep
 
-OBSERVED: frozenset[CallStage] = frozenset({"sent", "rerouted", "retrying"})
+OBSERVED: frozenset[CallStage] = frozenset({"sent", "resumed", "rerouted", "retrying"})
 """The stages of calls that change the state."""
 _NOTHING = Spent()
 
@@ -67,6 +67,7 @@ class Dispatch:
         unacknowledged: custom ids of stored responses that the batch journal may drop.
         requests: the number of HTTP requests sent.
         rerouted: the number of rows that were sent live, and not in a batch.
+        in_batches: the number of rows that the provider has in batches now.
         is_read: True if the input has ended.
         is_counted: True if no row is in flight, none will be, and the account is exact.
         is_over: True if nothing is in flight, nothing will be, and what could be kept is kept.
@@ -99,7 +100,7 @@ class Dispatch:
         self.started_at = clock()
         self.due = None if deadline_s is None else self.started_at + deadline_s
         self.health = ProviderHealth(self.started_at, is_timed=self.due is not None)
-        self.unkept_bytes = self.requests = self.rerouted = 0
+        self.unkept_bytes = self.requests = self.rerouted = self.in_batches = 0
         self.unacknowledged: list[str] = []
         self.is_read = self.is_counted = self.is_over = False
         self.ending: RunEnding | None = None
@@ -166,7 +167,7 @@ class Dispatch:
         if event.stage == "sent":
             self.requests += 1
             if self._is_recovered:
-                self._note_batch(event)
+                self._note_batch(event, is_in_batch=event.route == "batch")
                 if event.route == "batch":  # the journal recovers it
                     return
                 if not self._sends_live:
@@ -174,6 +175,8 @@ class Dispatch:
                     self.wake()
             for context in event.context.shared_by or (event.context,):
                 self.queue.mark_sent(context.call)
+        elif event.stage == "resumed":
+            self._note_batch(event, is_in_batch=True)
         elif event.stage == "rerouted":
             self.rerouted += len(event.context.shared_by) or 1
         elif event.stage == "retrying":
@@ -182,10 +185,11 @@ class Dispatch:
             for context in event.context.shared_by or (event.context,):
                 self._retries(context.call, event)
 
-    def _note_batch(self, event: CallEvent) -> None:
+    def _note_batch(self, event: CallEvent, *, is_in_batch: bool) -> None:
         for context in event.context.shared_by or (event.context,):
             if (call := self.calls.get(context.call)) is not None:
-                call.is_in_batch = event.route == "batch"
+                self.in_batches += is_in_batch - call.is_in_batch
+                call.is_in_batch = is_in_batch
 
     def health_noted(self, event: CallEvent) -> None:
         """Record that an attempt of the worker in this process failed; for "retrying" alone."""
@@ -379,7 +383,8 @@ class Dispatch:
         return f"{digest.hexdigest()}.{rounds}" if rounds else digest.hexdigest()
 
     def _leave(self, call: RowCall) -> Row:
-        self.calls.pop(call.row.custom_id, None)
+        if self.calls.pop(call.row.custom_id, None) is not None:
+            self.in_batches -= call.is_in_batch
         self.wake()
         return call.row
 
