@@ -262,7 +262,7 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
     known = f"{found.answered:,} have a response already, and {found.bad:,} cannot be read"
     lines = [
         f"Rows: {found.read:,}, of which {found.to_send:,} would be sent{again}, {known}.",
-        f"Duplicates: {found.duplicates:,} (the same request as an earlier row).",
+        f"Duplicates: {found.duplicates:,} (the same request as an earlier row).{_sharing(found)}",
     ]
     if found.first_bad is not None:
         reason = printable(found.first_bad.reason)
@@ -282,6 +282,10 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
         lines.append(_misfits(found.misfits))
     lines.append(f"Tokens and cost are estimates.{_lengths(found)} Nothing was sent.")
     return lines
+
+
+def _sharing(found: Forecast) -> str:
+    return " With --cacheable they would share its response." if found.unshared else ""
 
 
 _BASES: dict[OutputBasis, str] = {
