@@ -21,6 +21,7 @@ from ...actors import (
     lines_in,
     why_not_written,
 )
+from ...bulk.engine.routing import batches_hint
 from ...bulk.engine.run import BulkRun
 from ...bulk.errors import ANOTHER_OUTPUT, BulkRefused
 from ...bulk.forecast import Forecast, OutputBasis, PricedRoute
@@ -364,5 +365,6 @@ def _route(settings: BulkSettings, route: PricedRoute, vendor: Vendor) -> str:
     if settings.deadline_s is None or settings.deadline_s < Routing().batch_from_s:
         return f"{route}; with a --deadline of an hour or more, the cheapest route that meets it."
     if vendor.batches is None:
-        return f"{route}, because Callsheet supports no Batch API of {vendor.title}."
+        why = f"because Callsheet supports no Batch API of {vendor.title}"
+        return f"{route}, {why}.{batches_hint(vendor)}"
     return f"{route}, the cheapest that meets the deadline."
