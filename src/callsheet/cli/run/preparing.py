@@ -73,7 +73,13 @@ def limits_of_run(file: Path | None, defaults: Limits) -> Limits:
         raise click.UsageError(f"--limits: {error}") from None
 
 
-def check_table(source: str, output: Path, reading: ReadSettings, state: FileState | None) -> None:
+def check_table(
+    source: str,
+    output: Path,
+    reading: ReadSettings,
+    state: FileState | None,
+    remark: Callable[[str], None],
+) -> None:
     """Check that the input fits into OUTPUT, as far as it can be read twice.
 
     Args:
@@ -81,6 +87,7 @@ def check_table(source: str, output: Path, reading: ReadSettings, state: FileSta
         output: the path of OUTPUT.
         reading: how INPUT is read.
         state: the file that INPUT is; None for another kind of input.
+        remark: is called with remarks on the input.
 
     Raises:
         InputError: the input cannot be read.
@@ -88,7 +95,7 @@ def check_table(source: str, output: Path, reading: ReadSettings, state: FileSta
     """
     limits = limits_of(output) if is_table(output) else None
     if limits is not None and limits.rows is not None and Path(source).is_file():
-        with open_rows(source, reading, state=state) as rows:
+        with open_rows(source, reading, remark, state=state) as rows:
             check_fits(rows, limits)
 
 
