@@ -18,6 +18,8 @@ from .combined_cost import CombinedCost
 from .former import BatchFormer, BatchWindow
 from .strategy import BatchStrategy
 
+_MOST_SLACK_S, _SLACK_SHARE = 1.0, 0.01  # between deadlines that are the same
+
 BudgetHolder = tuple[str, str | None]
 """Who pays for a call: its tenant and its post. Calls of one payer have the same budgets."""
 
@@ -164,7 +166,12 @@ class BatchMember:
             return False
         if self.request.deadline is None:
             return True
-        return waiter.message.request.deadline is not None and waiter.slot.deadline >= self.deadline
+        if waiter.message.request.deadline is None:
+            return False
+        # Callers that count down to one instant are apart by the time that they took to ask.
+        due = waiter.slot.deadline
+        slack_s = min(_MOST_SLACK_S, _SLACK_SHARE * (due - trio.current_time()))
+        return due + slack_s >= self.deadline
 
     def check_response(self) -> Response | None:
         """Return the response of the check, if it has one."""

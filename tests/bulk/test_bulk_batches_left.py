@@ -3,6 +3,8 @@
 The tests use the virtual clock. It does not wait for threads, so the journal is written without.
 """
 
+from decimal import Decimal
+
 import pytest
 import trio
 from bulk_rows import ids_of, lines_of, row, stage
@@ -91,7 +93,7 @@ async def test_a_run_that_is_stopped_resumes_its_batches(autojump_clock, output,
     async with stage() as it:
         run = await way(it, output, settings, seconds)
         assert len(ids_of(output)) < ROWS
-        assert run.progress().maybe_billed == 0
+        assert run.progress().maybe_billed == run.progress().in_batches == 0
         async with it.open(rows(), output, **settings) as again:
             assert again.lost_before == 0
             await again.wait()
@@ -101,6 +103,37 @@ async def test_a_run_that_is_stopped_resumes_its_batches(autojump_clock, output,
         assert it.requests == 0
     check_all_are_answered(output)
     assert set(routes(output)) == {"batch"}
+
+
+@pytest.mark.parametrize("way", [leave, drain, cancel])
+@pytest.mark.parametrize("seconds", [1.5, 170.0])
+async def test_rows_left_in_batches_count_once_against_the_budget(
+    autojump_clock, output, way, seconds
+):
+    """The run that takes their results knows what they have cost (L13)."""
+    settings, spent = by_batches(output, max_cost="1"), Decimal(0)
+    async with stage() as it:
+        for _ in range(2):  # the second one finds the batch of the first
+            run = await way(it, output, settings, seconds)
+            spent += run.progress().cost_usd
+        async with it.open(rows(), output, **settings) as again:
+            await again.wait()
+        now = again.progress()
+        assert now.in_batches == now.maybe_usd == now.unknown_usd == 0
+        assert now.spent_usd == spent + now.cost_usd > 0
+    check_all_are_answered(output)
+
+
+async def test_a_run_says_how_many_rows_are_in_batches_also_if_it_found_them(
+    autojump_clock, output
+):
+    settings = by_batches(output)
+    async with stage() as it:
+        for _ in range(2):
+            async with it.open(rows(), output, **settings) as run:
+                await trio.sleep(30)
+                assert run.progress().in_batches == WINDOW
+            assert run.progress().in_batches == 0
 
 
 async def test_a_run_that_is_stopped_repeatedly_sends_nothing_twice(autojump_clock, output):

@@ -55,7 +55,7 @@ def test_a_dry_run_estimates_the_run_and_sends_nothing(quick_provider, source, o
     words = " ".join(result.stdout.split())
     assert "gpt-4o-mini 31 " in words
     assert "Rows: 32, of which 31 would be sent, 0 have a response already, and 1 cannot" in words
-    assert "Duplicates: 1 (" in words
+    assert "Duplicates: 1 (the same request as an earlier row). With --cacheable" in words
     assert "The first row that cannot be read is row 32" in words
     assert "Time: at least 31.00 s" in words
     assert "Route: live" in words

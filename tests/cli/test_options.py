@@ -18,6 +18,21 @@ def refused(*arguments):
 COMPOSE, RUN = ("compose", "Tea"), ("run", "in.jsonl", "out.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--deadline", "24h", "'24h' is not a number of seconds; write 86400."),
+        ("--deadline", "1.5 days", "'1.5 days' is not a number of seconds; write 129600."),
+        ("--timeout", "90 Min", "'90 Min' is not a number of seconds; write 5400."),
+        ("--timeout", "5ms", "'5ms' is not a number of seconds."),
+        ("--deadline", "tomorrow", "'tomorrow' is not a number of seconds."),
+        ("--rpm", "5,000", "'5,000' is not a number."),
+    ],
+)
+def test_the_error_of_a_number_says_what_to_write(option, value, reason):
+    assert refused(*RUN, option, value).endswith(f"'{option}': {reason}")
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
 @pytest.mark.parametrize(
     ("command", "option"),

@@ -124,7 +124,10 @@ class _Parser:
             if not self._takes(","):
                 break
         if self._at < len(self._tokens):
-            raise self._wrong(self._place(), "a comma is missing before this")
+            hint = (
+                "; fields are separated by commas" if ";" in self._tokens[self._at - 1][2] else ""
+            )
+            raise self._wrong(self._place(), f"a comma is missing before this{hint}")
         return {
             "type": "object",
             "properties": properties,
@@ -138,7 +141,9 @@ class _Parser:
         is_optional = kind == "text" and name.endswith("?")
         name = name.removesuffix("?").strip() if is_optional else name
         if kind not in ("text", "quoted") or (kind == "text" and not _NAME.fullmatch(name)):
-            raise self._wrong(place, "the name of a field is letters, digits, _ and -")
+            rule = "the name of a field is letters, digits, _ and -"
+            hint = '; a colon follows it, as in "label: a|b"' if "=" in name else ""
+            raise self._wrong(place, f"{rule}{hint}")
         part: dict[str, Json] = self._kind() if self._takes(":") else {"type": "string"}
         return name, {"anyOf": [part, {"type": "null"}]} if is_optional else part
 

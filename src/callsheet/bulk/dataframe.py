@@ -15,6 +15,9 @@ from ..actors import Json, TroupeSettings, class_of_schema, default_recipe
 from ..endpoints import choose_endpoint, open_endpoint
 from .answer_schema import schema_class
 from .bulk import bulk
+from .reading.bodies import RequestBuilder
+from .reading.columns import ColumnReader
+from .reading.errors import InputError
 from .reading.rows import rows_of
 from .reading.settings import ReadSettings
 from .settings import BulkSettings
@@ -93,6 +96,7 @@ async def bulk_dataframe(
             model=model or named or _usual_model(chosen, is_chosen=troupe is not None),
             carries_columns=True,
         )
+        _check_template(reading, columns, next(_records(frame, columns), None))
         rows = shape.fitted(rows_of(_records(frame, columns), reading))
         found: dict[int, list[object]] = {}
         async with bulk(rows, output, chosen, settings, provider=name) as results:
@@ -158,6 +162,23 @@ def _columns(frame: Any) -> list[str]:  # noqa: ANN401  # of either library
     if double := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f'two columns are named "{double}"; rename one of them')
     return names
+
+
+def _check_template(
+    reading: ReadSettings, columns: list[str], first: dict[str, object] | None
+) -> None:
+    """Check that the frame has the columns of the template, before each of its rows fails.
+
+    Raises:
+        ValueError: a column is missing, or the template uses none by mistake.
+    """
+    try:
+        reader = ColumnReader(RequestBuilder(reading), reading, names_options=False)
+        reader.check(columns, "the data frame", first)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    if reader.why_constant:
+        raise ValueError(reader.why_constant)
 
 
 def _records(frame: Any, columns: list[str]) -> Iterator[dict[str, object]]:  # noqa: ANN401  # of either library

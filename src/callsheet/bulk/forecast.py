@@ -141,6 +141,7 @@ class Forecast:
         comparison: how the rows compare with the responses of earlier runs.
         again: rows to send although they have a response, because of how it ended.
         duplicates: rows with the same request as an earlier row, under another custom id.
+        unshared: of these, rows that may not share the response of the earlier one.
         misfits: why rows cannot be in a pack, with the number of them.
         spent: what earlier runs have spent.
         first_bad: the first of the invalid rows.
@@ -154,6 +155,7 @@ class Forecast:
     comparison: InputComparison = attrs.field(factory=InputComparison)
     again: int = 0
     duplicates: int = 0
+    unshared: int = 0
     misfits: Counter[str] = attrs.field(factory=Counter[str])
     spent: RunSpend = attrs.field(factory=RunSpend)
     first_bad: BadRow | None = None
@@ -325,8 +327,9 @@ def forecast(
             is_again = is_known and bool(retry_on) and known.ended_by(row.key) in retry_on
             if not is_known or is_again:
                 found.again += is_again
-                if is_detailed:
-                    found.duplicates += not _is_new(seen, row.request)
+                if is_detailed and not _is_new(seen, row.request):
+                    found.duplicates += 1
+                    found.unshared += not row.request.cacheable
                 name = row.request.model
                 model = found.models.get(name)
                 if model is None:

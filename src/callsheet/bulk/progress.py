@@ -85,6 +85,7 @@ class Progress:
         requests: HTTP requests and lines of batches sent in this run, also for rows that have not
             ended.
         rerouted: rows that were sent live in this run, and not in a batch.
+        in_batches: rows that are in batches at the provider now.
         unwritten: rows that have ended and wait for an earlier row, because OUTPUT is ordered.
         window: the maximum of rows that are read and not written.
         usage: the tokens of this run's responses.
@@ -124,6 +125,7 @@ class Progress:
     retrying: int = 0
     requests: int = 0
     rerouted: int = 0
+    in_batches: int = 0
     unwritten: int = 0
     window: int = 0
     usage: Usage = attrs.field(factory=Usage)

@@ -152,7 +152,8 @@ class Spending:
         maybe_usd: the most USD that the requests in `lost` can have cost.
         left: rows that workers of a shared run may have, and whose calls were given up. They are
             not in `lost`: the next run takes their responses, and pays for them.
-        left_usd: the most USD that these rows can cost.
+        left_usd: the most USD that these rows can cost, and those that are left in batches. The
+            next run takes the results of these, too, and pays for them.
         aside: what is set aside for rows of an earlier holder, whose calls did not begin here.
     """
 
@@ -166,6 +167,7 @@ class Spending:
         self.left = 0
         self.left_usd = self._lost_usd = self._beside_usd = Decimal(0)  # of this run
         self.aside = SetAside()
+        self._leaves = False
         self._unpriced = before.unpriced
         self._each_usd = Decimal(0)
         self._each_unpriced = UnpricedTokens()
@@ -257,9 +259,18 @@ class Spending:
         Args:
             request: what was requested.
         """
-        usd, _ = self._most(request)
         self.left += 1
+        self.leave_in_batch(request)
+
+    def leave_in_batch(self, request: Request) -> None:
+        """Count a row that the provider has in a batch, and whose call was given up.
+
+        Args:
+            request: what was requested.
+        """
+        usd, _ = self._most(request)
         self.left_usd += usd
+        self._leaves = True
 
     def count_exactly(self, booked: CostTotals) -> None:
         """Replace the bounds of this run by what the ledger has of it.
@@ -270,7 +281,7 @@ class Spending:
             booked: the sums of the run's lane.
         """
         before, open_usd = self._before, booked.maybe_billed.usd + booked.reserved.usd
-        if self.left:
+        if self._leaves:
             lost_usd = min(open_usd, self._lost_usd)
             self.left_usd, open_usd = open_usd - lost_usd, lost_usd
         self.unknown_usd = before.unknown_usd + booked.unknown.usd

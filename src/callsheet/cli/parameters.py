@@ -1,5 +1,6 @@
 """The types of option values that click lacks: choices that suggest, finite numbers, names."""
 
+import re
 from difflib import get_close_matches
 from math import isfinite
 from typing import Any
@@ -22,6 +23,15 @@ class SuggestingChoice(click.Choice[str]):
         return f"Did you mean {near[0]!r}? {message}" if near else message
 
 
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)")
+_UNITS_S = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
+    **dict.fromkeys(("d", "day", "days"), 86_400),
+}
+
+
 class FiniteRange(click.FloatRange):
     """A number in a range. NaN and infinity are refused, which `click.FloatRange` accepts."""
 
@@ -36,10 +46,29 @@ class FiniteRange(click.FloatRange):
         Raises:
             click.BadParameter: the value is no number, not finite, or out of the range.
         """
+        if isinstance(value, str) and (fault := _fault(value, param)):
+            self.fail(fault, param, ctx)
         number: float = super().convert(value, param, ctx)
         if not isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
+
+
+def _fault(value: str, param: click.Parameter | None) -> str:
+    """Return why a text is no number, with the number if it is a duration; "" if it is one."""
+    try:
+        float(value)
+    except ValueError:
+        pass
+    else:
+        return ""
+    if param is None or param.metavar != "SECONDS":
+        return f"{value!r} is not a number."
+    found = _DURATION.fullmatch(value.strip().lower())
+    unit_s = None if found is None else _UNITS_S.get(found[2])
+    if found is None or unit_s is None:
+        return f"{value!r} is not a number of seconds."
+    return f"{value!r} is not a number of seconds; write {float(found[1]) * unit_s:.15g}."
 
 
 class Name(StringParamType):

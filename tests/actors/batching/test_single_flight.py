@@ -140,6 +140,22 @@ async def test_each_caller_of_a_shared_call_keeps_its_own_deadline(autojump_cloc
     assert ends == [1, 2, 3]
 
 
+async def test_callers_that_count_down_to_one_instant_share_a_call(autojump_clock):
+    """As the rows of a bulk run: the time until each asks makes its deadline a little earlier."""
+    journal = Journal()
+    async with open_runtime() as runtime:
+        batcher = await batcher_to(runtime, journal, usual=Behaviour(5))
+
+        async def ask(seconds):
+            await batcher.ask(call("Hi", cacheable=True, deadline=seconds), timeout=seconds)
+
+        async with trio.open_nursery() as nursery:
+            for seconds in (100.0, 99.9999, 99.9998, 98.0):
+                nursery.start_soon(ask, seconds)
+                await trio.testing.wait_all_tasks_blocked()
+    assert len(journal.began) == 2, "the last one is too early for the first call"
+
+
 async def test_the_shared_call_carries_the_latest_deadline_of_its_callers(autojump_clock):
     deadlines = []
 

@@ -71,6 +71,7 @@ async def test_auto_remarks_that_a_vendor_has_no_batches(autojump_clock, output)
             await run.wait()
         assert run.remark == (
             "Callsheet supports no Batch API of an OpenAI-compatible API; rows are sent live."
+            " If the address has that of OpenAI, add --provider openai."
         )
         async with it.open(rows(6), output, troupe=troupe) as run:
             await run.wait()

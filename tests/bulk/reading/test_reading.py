@@ -189,6 +189,15 @@ def test_a_line_may_have_just_as_many_bytes_as_are_allowed(put, end):
     assert isinstance(*read(put(line + end), max_line_bytes=len(line) - 1), BadRow)
 
 
+def test_a_repeated_id_in_a_table_comes_with_a_remedy(tmp_path):
+    path = tmp_path / "reviews.csv"
+    path.write_text("id,prompt,review\n1,Hi,a\n1,Ho,b\n")
+    first, bad = read(path, model="m")
+    assert (first.custom_id, bad.custom_id) == ("1", "1")
+    assert bad.reason.endswith("unique: rename the column, or name another one (--map id=COLUMN)")
+    assert [one.custom_id for one in read(path, model="m", fields={"id": "review"})] == ["a", "b"]
+
+
 def test_a_repeated_id_is_a_bad_row_that_names_the_first(put):
     first, other, bad = read(put([LINE, dict(LINE, custom_id="b"), LINE]))
     assert (first.custom_id, other.custom_id) == ("a", "b")

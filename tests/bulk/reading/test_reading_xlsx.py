@@ -161,3 +161,26 @@ def test_the_only_file_of_an_archive_is_read(tmp_path, name, monkeypatch):
     assert count_rows(path) == 1
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
     assert prompts(read("-")) == ["Très bien"]
+
+
+def test_a_sheet_that_was_not_asked_for_is_named_with_the_others(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.title = "Notes"
+    book.active.append(["note"])
+    book.create_sheet("Reviews 2026").append(["text"])
+    book["Reviews 2026"].append(["Hi"])
+    book.create_sheet("Old").sheet_state = "hidden"
+    book.save(path := tmp_path / "book.xlsx")
+    remarks = []
+    with (
+        pytest.raises(InputError, match='has no column "text"'),
+        open_rows(path, ReadSettings(model="m", template="{{ text }}"), remarks.append),
+    ):
+        pass
+    assert remarks == [
+        f'The sheet "Notes" of {path} is read; --sheet takes another: "Reviews 2026".'
+    ]
+    settings = ReadSettings(model="m", template="{{ text }}", sheet="Reviews 2026")
+    with open_rows(path, settings, remarks.append) as rows:
+        assert prompts(rows) == ["Hi"]
+    assert len(remarks) == 1

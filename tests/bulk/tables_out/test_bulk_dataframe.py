@@ -10,7 +10,14 @@ import pytest
 from bulk_rows import MODEL, URL, on_the_spot, row, stage
 
 from callsheet.actors import Endpoint, Request, TroupeSettings
-from callsheet.bulk import BulkSettings, BulkStopped, ReadSettings, bulk, bulk_dataframe
+from callsheet.bulk import (
+    BulkRefused,
+    BulkSettings,
+    BulkStopped,
+    ReadSettings,
+    bulk,
+    bulk_dataframe,
+)
 from callsheet.bulk import dataframe as dataframe_module
 from callsheet.bulk.answer_schema import schema_class
 from callsheet.bulk.reading.rows import rows_of
@@ -252,10 +259,31 @@ async def test_what_is_no_data_frame_is_refused(tmp_path, send, autojump_clock):
         await send(PandasLike(REVIEWS), tmp_path / "out.csv", schema="a", returns=Label)
 
 
-async def test_a_column_that_is_missing_ends_no_row_in_silence(tmp_path, send, autojump_clock):
-    found = await send(PandasLike(REVIEWS), tmp_path / "out.csv", template="{{ review }}")
+async def test_a_column_that_is_missing_is_named_before_a_row_is_sent(
+    tmp_path, send, autojump_clock
+):
+    frame, output = PandasLike(REVIEWS), tmp_path / "out.csv"
+    missing = (
+        'the data frame has no column "Text" for the template, it has text, stars; write text$'
+    )
+    with pytest.raises(ValueError, match=missing):
+        await send(frame, output, template="{{ Text }}")
+    with pytest.raises(ValueError, match='no column "rules" for the system'):
+        await send(frame, output, system="{{ rules }}")
+    assert not output.exists()
+    found = await send(frame, output, template="{{ rules | default(text) }}")
+    assert found.data["error"] == [None] * 3
+
+
+async def test_a_prompt_without_a_column_is_refused(tmp_path, send, autojump_clock):
+    with pytest.raises(ValueError, match=r"uses no column, .* a column stands in two braces$"):
+        await send(PandasLike(REVIEWS), tmp_path / "out.csv", template="Label {text}")
+
+
+async def test_an_output_that_is_not_written_is_refused(tmp_path, send, autojump_clock):
+    with pytest.raises(BulkRefused, match=r"a file named \.xls is not written; name it .jsonl"):
+        await send(PandasLike(REVIEWS), tmp_path / "out.xls")
     assert send.counts == [0]
-    assert all("the template needs" in error for error in found.data["error"])
 
 
 async def test_a_run_that_ends_early_says_so(tmp_path, send, autojump_clock):

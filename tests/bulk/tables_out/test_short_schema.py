@@ -61,6 +61,8 @@ def test_the_short_form_is_a_json_schema(text, properties):
         ("a: 1..0", "a range goes from the lower to the higher number"),
         ("a: int 0.5..1", "a range of integers has integers at its ends"),
         ('a: "x', "a quote is not closed"),
+        ("a=good|bad", 'letters, digits, _ and -; a colon follows it, as in "label: a|b"'),
+        ("a: x|y; b: text", "a comma is missing before this; fields are separated by commas"),
         ("a!: text", "the name of a field is letters, digits, _ and -"),
     ],
 )

@@ -69,6 +69,14 @@ def test_a_format_that_is_not_written_is_refused(tmp_path, name):
     assert "is not written; name it .jsonl, .csv, .tsv, .parquet or .xlsx" in " ".join(told.split())
 
 
+def test_what_was_found_out_stands_before_the_error_of_an_input(tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text("id;name\n1;a\n2;b\n")
+    for name in ("labels.csv", "labels.xlsx"):
+        told = run_here(source, tmp_path / name, *TEMPLATE, status=2)
+        assert "separated by" in told.split("Error:")[0]
+
+
 def test_an_input_that_is_too_large_for_a_workbook_is_refused_at_once(tmp_path):
     source, output = tmp_path / "long.csv", tmp_path / "labels.xlsx"
     with source.open("w") as file:

@@ -14,7 +14,7 @@ from callsheet.bulk.errors import BulkRefused
 from callsheet.bulk.row import BadRow
 from callsheet.bulk.settings import Paths
 from callsheet.bulk.tables.export import export
-from callsheet.bulk.tables.shape import TableTooLarge, answer_of
+from callsheet.bulk.tables.shape import MEASURED, TableTooLarge, answer_of
 from callsheet.bulk.tables.table_file import write_table
 from callsheet.bulk.tables.whole_files import write_parquet, write_workbook
 from callsheet.cli import main
@@ -163,7 +163,8 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path):
 
 def test_what_does_not_fit_or_would_be_lost_is_refused(tmp_path, monkeypatch):
     source, there = tmp_path / "out.csv", tmp_path / "there.csv"
-    source.write_text(",".join(f"c{n}" for n in range(16_385)) + "\n")
+    columns = [f"c{n}" for n in range(16_381)]
+    source.write_text(",".join([*columns, *MEASURED]) + "\n")
     there.write_text("mine")
     with pytest.raises(TableTooLarge, match="holds 16,384 columns, and these are 16,385"):
         export(source, tmp_path / "new.xlsx")
@@ -189,3 +190,13 @@ def test_the_command_says_what_it_has_written(tmp_path):
     result = CliRunner().invoke(main, ["export", str(source), str(new)])
     assert result.exit_code == 2
     assert "exists; choose another name" in result.stderr
+
+
+def test_a_table_without_answers_is_refused(tmp_path):
+    """The INPUT of the run, for example, would be copied as if it were labelled."""
+    given, new = tmp_path / "reviews.csv", tmp_path / "new.xlsx"
+    for header in ("id,text", "", "cost_usd,input_tokens,output_tokens,error,note"):
+        given.write_text(f"{header}\n")
+        with pytest.raises(BulkRefused, match="it has no answers; give the OUTPUT of a run"):
+            export(given, new)
+        assert not new.exists()

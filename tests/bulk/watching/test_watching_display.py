@@ -108,6 +108,12 @@ def test_a_run_is_shown_with_its_speed_limits_spending_and_errors():
     assert line_of(lines, "in order").startswith("in order 12 of 10,000 rows wait")
 
 
+def test_rows_in_batches_are_shown_while_the_run_waits_for_them():
+    found = line_of(drawn(stands(in_batches=1200)), "batches")
+    assert found == "batches 1,200 rows in batches at the provider"
+    assert not any("batches" in line for line in drawn(stands(in_batches=1200), is_over=True))
+
+
 def test_without_a_total_the_bar_only_moves_and_missing_limits_are_shown():
     lines = drawn(stands(total=None, limits=None))
     assert lines[0] == "running    12,345 rows  for 2 min 05 s"

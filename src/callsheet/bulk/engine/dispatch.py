@@ -23,7 +23,7 @@ from .outcomes import RowOutcomes
 from .queue import RowCall, RowQueue
 from .store import Keep
 
-OBSERVED: frozenset[CallStage] = frozenset({"sent", "rerouted", "retrying"})
+OBSERVED: frozenset[CallStage] = frozenset({"sent", "resumed", "rerouted", "retrying"})
 """The stages of calls that change the state."""
 
 
@@ -55,6 +55,7 @@ class Dispatch:
         unacknowledged: custom ids of stored responses that the batch journal may drop.
         requests: the number of HTTP requests sent.
         rerouted: the number of rows that were sent live, and not in a batch.
+        in_batches: the number of rows that the provider has in batches now.
         is_read: True if the input has ended.
         is_counted: True if no row is in flight, none will be, and the account is exact.
         is_over: True if nothing is in flight, nothing will be, and what could be kept is kept.
@@ -88,7 +89,7 @@ class Dispatch:
         self.due = None if deadline_s is None else self.started_at + deadline_s
         self.health = ProviderHealth(self.started_at, is_timed=self.due is not None)
         self.outcomes = RowOutcomes(wall_clock)
-        self.requests = self.rerouted = 0
+        self.requests = self.rerouted = self.in_batches = 0
         self.unacknowledged: list[str] = []
         self.is_read = self.is_counted = self.is_over = False
         self.ending: RunEnding | None = None
@@ -149,6 +150,7 @@ class Dispatch:
         if event.stage == "sent":
             self.requests += 1
             if self._is_recovered:
+                self._note_batch(event, is_in_batch=event.route == "batch")
                 if event.route == "batch":  # the journal recovers it
                     return
                 if not self._sends_live:
@@ -156,6 +158,8 @@ class Dispatch:
                     self.wake()
             for context in event.context.shared_by or (event.context,):
                 self.queue.mark_sent(context.call)
+        elif event.stage == "resumed":
+            self._note_batch(event, is_in_batch=True)
         elif event.stage == "rerouted":
             self.rerouted += len(event.context.shared_by) or 1
         elif event.stage == "retrying":
@@ -163,6 +167,12 @@ class Dispatch:
                 self.end(ending)
             for context in event.context.shared_by or (event.context,):
                 self._retries(context.call, event)
+
+    def _note_batch(self, event: CallEvent, *, is_in_batch: bool) -> None:
+        for context in event.context.shared_by or (event.context,):
+            if (call := self.calls.get(context.call)) is not None:
+                self.in_batches += is_in_batch - call.is_in_batch
+                call.is_in_batch = is_in_batch
 
     def health_noted(self, event: CallEvent) -> None:
         """Record that an attempt of the worker in this process failed; for "retrying" alone."""
@@ -208,7 +218,7 @@ class Dispatch:
         """Record that the call of a row was cancelled; the row goes back to the queue."""
         row = self._leave(call)
         self.spending.lose(row.request, self._may_be_billed(call))
-        self._note_in_hand(row)
+        self._note_left(call)
         self.queue.put_back(call.placed)
 
     def failed(self, call: RowCall, error: Exception) -> None:
@@ -223,7 +233,7 @@ class Dispatch:
             lost = self._may_be_billed(call, error)
             self.spending.lose(row.request, lost)
             if not lost:
-                self._note_in_hand(row)
+                self._note_left(call)
         judged = self.health.judge(error, self.outcomes.rounds_of(row.custom_id), now)
         match judged.fate:
             case "is over the budget":
@@ -259,10 +269,12 @@ class Dispatch:
         self._writes_account = True
         self.wake()
 
-    def _note_in_hand(self, row: Row) -> None:
-        """Count a row of a shared run that a worker may have, although its call was given up."""
-        if self._holder is not None and self._holder.may_be_in_hand(row.custom_id):
-            self.spending.leave(row.request)
+    def _note_left(self, call: RowCall) -> None:
+        """Count a row whose call was given up, and whose response the next run takes."""
+        if call.is_in_batch:
+            self.spending.leave_in_batch(call.row.request)
+        elif self._holder is not None and self._holder.may_be_in_hand(call.row.custom_id):
+            self.spending.leave(call.row.request)
 
     def _claim(self, row: Row, requests: int = 0) -> None:
         """Note the answers that a row of a shared run had from the queue.
@@ -291,7 +303,8 @@ class Dispatch:
         return f"{digest.hexdigest()}.{rounds}" if rounds else digest.hexdigest()
 
     def _leave(self, call: RowCall) -> Row:
-        self.calls.pop(call.row.custom_id, None)
+        if self.calls.pop(call.row.custom_id, None) is not None:
+            self.in_batches -= call.is_in_batch
         self.wake()
         return call.row
 

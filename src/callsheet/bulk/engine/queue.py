@@ -20,6 +20,7 @@ class RowCall:
         how: cancels the call; None until it can be cancelled.
         is_cancelled: True if the call is to be cancelled.
         maybe_billed: failed attempts that may have been charged for.
+        is_in_batch: True if the provider has the row in a batch.
     """
 
     placed: Placed
@@ -27,6 +28,7 @@ class RowCall:
     how: Callable[[], object] | None = None
     is_cancelled: bool = False
     maybe_billed: int = 0
+    is_in_batch: bool = False
 
     @property
     def row(self) -> Row:

@@ -118,6 +118,7 @@ def plan_run(
         prepare = _as_it_is if settings.deadline_s is None else _in_time
         title = troupe.endpoint.vendor.title
         remark = f"Callsheet supports no Batch API of {title}; rows are sent live."
+        remark += batches_hint(troupe.endpoint.vendor)
         if is_shared:
             troupe = attrs.evolve(troupe, batches=None)
             remark = "The workers of a shared run use no Batch API; rows are sent live."
@@ -207,6 +208,16 @@ def _packed(
     if reason is not None:
         misfits[reason] += 1
     return _in_time(request, left_s or inf)
+
+
+def batches_hint(vendor: Vendor) -> str:
+    """Return a sentence on how an address without a named provider can have batches; else "".
+
+    Args:
+        vendor: the vendor of the endpoint.
+    """
+    is_named = vendor.name != "compatible"
+    return "" if is_named else " If the address has that of OpenAI, add --provider openai."
 
 
 def _in_time(request: Request, left_s: float | None) -> Request:

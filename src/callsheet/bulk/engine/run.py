@@ -176,6 +176,7 @@ class BulkRun:
             retrying=retrying,
             requests=state.requests,
             rerouted=state.rerouted,
+            in_batches=state.in_batches,
             unwritten=window.waiting,
             window=window.rows,
             usage=counts.usage,

@@ -25,6 +25,7 @@ from .reserve import Reserve
 from .store import RUN_STORE, STORE_REMEDY, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2
+_NOT_WRITTEN = (".gz", ".zst", ".xz", ".bz2", ".zip", ".xls", ".ods")  # ends of names of OUTPUT
 _LONGEST_LINE = 1024**2  # bytes of a line that show whose it is
 
 
@@ -317,13 +318,27 @@ def _failed(error: StorageError) -> ArchiveFailed:
     return ArchiveFailed(reason, remedy, is_damaged=is_damaged)
 
 
+def why_not_named(output: Path) -> tuple[str, str] | None:
+    """Return why a file of this name is not written, and the remedy; None if it is.
+
+    Args:
+        output: the path of OUTPUT.
+    """
+    if output.suffix.lower() not in _NOT_WRITTEN:
+        return None
+    reason = f"a file named {output.suffix} is not written"
+    return reason, "name it .jsonl, .csv, .tsv, .parquet or .xlsx"
+
+
 def _check_place(output: Path) -> None:
     """Check that OUTPUT can be written.
 
     Raises:
-        BulkRefused: it is not a file, or has no folder.
+        BulkRefused: it is not a file, has no folder, or has the name of another kind of file.
         OSError: the path cannot be followed, or the file may not be written.
     """
+    if refused := why_not_named(output):
+        raise BulkRefused(f"OUTPUT: {refused[0]}", refused[1])
     with contextlib.suppress(FileNotFoundError):
         output.stat()  # raises where links lead in a circle, which `resolve` has no `OSError` for
     if output.is_dir():

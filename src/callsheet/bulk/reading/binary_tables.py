@@ -174,9 +174,13 @@ class XlsxTable:
     Attributes:
         columns: the names of the columns; "" for one that has none.
         latest: the cells of the latest record.
+        title: the name of the sheet.
+        others: the names of the other visible sheets, unless this one was asked for.
     """
 
     def __init__(self, sheet: Any, name: str) -> None:  # noqa: ANN401  # openpyxl has no types
+        self.title: str = sheet.title
+        self.others: list[str] = []
         self._size: int | None = sheet.max_row
         self.latest: Sequence[object] = ()
         self._rows = _rows(sheet)
@@ -261,6 +265,7 @@ def _table(book: Any, name: str, wanted: str | None) -> XlsxTable:  # noqa: ANN4
     for sheet in shown:
         table = XlsxTable(sheet, name)
         if table.columns:
+            table.others = [it.title for it in shown if it is not sheet]
             return table
         table.close()
     return XlsxTable(shown[0], name)

@@ -66,6 +66,7 @@ class ColumnReader:
         settings: the settings of the input.
         on_remark: called with a sentence, once for each column that is data by the name of a
             parameter, and so is not sent.
+        names_options: False to leave the options of the command out of errors.
     """
 
     def __init__(
@@ -73,7 +74,10 @@ class ColumnReader:
         builder: RequestBuilder,
         settings: ReadSettings,
         on_remark: Callable[[str], None] = ignore_remark,
+        *,
+        names_options: bool = True,
     ) -> None:
+        self._whole_option = whole_option if names_options else _no_option
         self._builder = builder
         self._on_remark = on_remark
         self._carries_columns = settings.carries_columns
@@ -89,6 +93,11 @@ class ColumnReader:
         self.id_name = self._fields.pop("id", None)
         self._not_sent = self._named_like_parameters()
         self._constant: str | None = None  # why the template is not one; "" if it is
+
+    @property
+    def why_constant(self) -> str:
+        """Why the prompts of all rows are the same by mistake; "" if not, or before `check`."""
+        return self._constant or ""
 
     def needed(self) -> frozenset[str] | None:
         """Return the columns to read besides the usual ids; None for all of them."""
@@ -151,7 +160,7 @@ class ColumnReader:
             remedy = f"; {advice_for(record)}"
         elif template is not None:
             if instead := near or likely_text(record):
-                whole = whole_option(field, _renamed(template, column, instead))
+                whole = self._whole_option(field, _renamed(template, column, instead))
                 named = "" if near else f'for the column "{instead}" '
                 remedy = f"; {named}write {place_of(instead)}{whole}"
         elif near is not None:
@@ -274,7 +283,7 @@ class ColumnReader:
         whole = with_marks(self._template, columns)
         same = "the template uses no column, so all rows would have the same prompt"
         if whole is not None:
-            return f"{same}; a column stands in two braces{whole_option('template', whole)}"
+            return f"{same}; a column stands in two braces{self._whole_option('template', whole)}"
         self._on_remark("The template uses no column, so all rows have the same prompt.")
         return ""
 
@@ -290,6 +299,10 @@ class ColumnReader:
         if name not in columns:
             raise BadRecord(f'the row has no "{name}"', is_misfit=True)
         return columns[name]
+
+
+def _no_option(option: str, template: str) -> str:  # noqa: ARG001  # as `whole_option`
+    return ""
 
 
 def _rendered(field: str, template: str, values: Mapping[str, object]) -> str:

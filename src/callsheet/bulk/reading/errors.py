@@ -45,6 +45,10 @@ class BadRecord(Exception):
         self.is_misfit = is_misfit
 
 
+class RepeatedId(BadRecord):
+    """An earlier record has the same id."""
+
+
 @attrs.frozen
 class BadLine:
     """A line or a record that cannot be read.

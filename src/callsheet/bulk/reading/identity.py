@@ -26,7 +26,7 @@ import orjson
 
 from ...actors import ChatMessage, Request, kind_of
 from ..row import Row
-from .errors import BadRecord
+from .errors import BadRecord, RepeatedId
 
 USUAL_IDS = ("custom_id", "id")
 _LONGEST = 512
@@ -163,8 +163,8 @@ def _digest(custom_id: str) -> bytes:
     return hashlib.blake2b(custom_id.encode(errors="replace"), digest_size=8).digest()
 
 
-def _taken(custom_id: str, first: int) -> BadRecord:
-    return BadRecord(f"row {first} has the id {kind_of(custom_id)} already; ids must be unique")
+def _taken(custom_id: str, first: int) -> RepeatedId:
+    return RepeatedId(f"row {first} has the id {kind_of(custom_id)} already; ids must be unique")
 
 
 def row_key(name: str | int, url: str, request: Request) -> bytes:

@@ -72,6 +72,7 @@ _OTHER_KINDS = (
 )
 _TAR, _TAR_AT = b"ustar", 257
 _BEFORE_OBJECT = b"\xef\xbb\xbf \t\r\n"
+_SHEETS_SHOWN = 5
 _LOOKED_AT = 10  # rows at the beginning, of which one must be right
 
 
@@ -107,14 +108,14 @@ def open_rows(
             form := _form_of_bytes(opened, settings)
         )
         if read is not None:
-            rows = read(opened, settings, reader, stack)
+            rows = read(opened, settings, reader, stack, on_remark)
         else:
             rows = _text_rows(opened, form, settings, reader, on_remark)
         yield chain(_fitting(rows, reader, opened.name), _remarked_growth(opened, on_remark))
 
 
 def _parquet_rows(
-    opened: Source, _: ReadSettings, reader: RowReader, stack: ExitStack
+    opened: Source, _: ReadSettings, reader: RowReader, stack: ExitStack, __: Remark
 ) -> Iterator[Row | BadRow]:
     seekable = stack.enter_context(opened.seekable())
     file = stack.enter_context(open_parquet(seekable, opened.name))
@@ -124,11 +125,22 @@ def _parquet_rows(
 
 
 def _xlsx_rows(
-    opened: Source, settings: ReadSettings, reader: RowReader, stack: ExitStack
+    opened: Source,
+    settings: ReadSettings,
+    reader: RowReader,
+    stack: ExitStack,
+    on_remark: Remark,
 ) -> Iterator[Row | BadRow]:
     seekable = stack.enter_context(opened.seekable())
     sheet = stack.enter_context(open_xlsx(seekable, opened.name, settings.sheet))
     opened.check(is_end=True)  # the file was opened a second time
+    if sheet.others:
+        others = ", ".join(f'"{it}"' for it in sheet.others[:_SHEETS_SHOWN])
+        more = len(sheet.others) - _SHEETS_SHOWN
+        others += f" and {more} more" if more > 0 else ""
+        on_remark(
+            f'The sheet "{sheet.title}" of {opened.name} is read; --sheet takes another: {others}.'
+        )
     if settings.carries_columns:
         sheet.name_all()
     return _rows_of(sheet, reader, opened.name)

@@ -17,7 +17,7 @@ from .advice import advice_for, is_data
 from .batch_lines import batch_request, is_batch_line, with_key
 from .bodies import BodyReader, RequestBuilder, ignore_remark, shape_of, url_of
 from .columns import ColumnReader
-from .errors import BadLine, BadRecord
+from .errors import BadLine, BadRecord, RepeatedId
 from .identity import USUAL_IDS, Identities, given_id
 from .settings import ReadSettings
 from .text import not_utf8, shown
@@ -89,6 +89,9 @@ class RowReader:
         return BadRow(number=number, reason=reason, custom_id=custom_id, text=text, columns=carried)
 
 
+_ANOTHER_ID = ": rename the column, or name another one (--map id=COLUMN)"
+
+
 def table_rows(
     records: Iterator[tuple[int, dict[str, object] | BadLine]], reader: RowReader
 ) -> Iterator[Row | BadRow]:
@@ -101,8 +104,10 @@ def table_rows(
         try:
             yield reader.row(number, record, url, reader.columns.request(record))
         except BadRecord as error:
-            text = shown(str(record))
-            yield reader.bad(number, error.reason, text, record, is_misfit=error.is_misfit)
+            text, reason = shown(str(record)), error.reason
+            if isinstance(error, RepeatedId):
+                reason += _ANOTHER_ID
+            yield reader.bad(number, reason, text, record, is_misfit=error.is_misfit)
 
 
 def json_rows(

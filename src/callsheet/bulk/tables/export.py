@@ -5,6 +5,7 @@ is written. Nothing is locked, and no file of the run is changed.
 """
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..errors import BulkRefused
 from ..files.lines import read_answer
 from ..files.lines_file import records
 from ..settings import Paths
-from .shape import TableCell, TableTooLarge, answer_of, plain
+from .shape import MEASURED, TableCell, TableTooLarge, answer_of, plain
 from .table_file import (
     DELIMITERS,
     csv_fields,
@@ -117,6 +118,10 @@ def _read_csv(path: Path, delimiter: str, *, typed: bool) -> tuple[list[str], Ta
             yield from csv_fields(records(_first(file, size)), delimiter)
 
     columns = next(fields(), list[str]())
+    # A column of the input that has one of these names is why some of them have a prefix.
+    last = [re.sub(r"^(answer_)+", "", name) for name in columns[-len(MEASURED) :]]
+    if last != list(MEASURED):
+        raise ValueError("it has no answers")
 
     def texts() -> Iterator[Sequence[str]]:
         return itertools.islice(fields(), 1, None)

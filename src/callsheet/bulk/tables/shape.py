@@ -24,7 +24,7 @@ from ..progress import RowEnded
 from ..row import BadRow, Row, UnnamedColumn
 
 TEXT = "text"
-_MEASURED = ("cost_usd", "input_tokens", "output_tokens", "error")
+MEASURED = ("cost_usd", "input_tokens", "output_tokens", "error")
 _PREFIX = "answer_"
 _ID = "custom_id"
 _REMEDY = "write .csv or .parquet"
@@ -164,7 +164,7 @@ class TableShape:
     def columns(self) -> list[str]:
         """The names of all columns; "" for one of the input that has none."""
         names = list(self._given)
-        for name in (*self._fields, *_MEASURED):
+        for name in (*self._fields, *MEASURED):
             names.append(_free(name, names))
         return ["" if isinstance(name, UnnamedColumn) else name for name in names]
 

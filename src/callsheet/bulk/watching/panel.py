@@ -59,6 +59,7 @@ def panel(
         (1, _bar(progress, width, is_over=is_over)),
         (2, _line("speed", _speed_text(progress, look, is_over=is_over))),
         *_workers(progress, is_over=is_over),
+        *_batches(progress, is_over=is_over),
         *_limits(progress, look.limits, width, is_over=is_over),
         (3, _line("cost", cost_text(progress, look, is_over=is_over))),
         *_budget(progress, look, width, is_over=is_over),
@@ -236,6 +237,18 @@ def _workers(progress: Progress, *, is_over: bool) -> Iterator[_Line]:
         yield 4, _line("workers", workers_text(progress), style)
 
 
+def _batches(progress: Progress, *, is_over: bool) -> Iterator[_Line]:
+    if progress.in_batches and not is_over:
+        yield 4, _line("batches", batches_text(progress))
+
+
+def batches_text(progress: Progress) -> str:
+    """Format how many rows the provider has in batches; "" if it has none."""
+    count = progress.in_batches
+    rows = "1 row" if count == 1 else f"{count:,} rows"
+    return f"{rows} in batches at the provider" if count else ""
+
+
 def _limits(
     progress: Progress, uses: tuple[LimitUse, ...], width: int, *, is_over: bool
 ) -> Iterator[_Line]:
@@ -403,7 +416,7 @@ def _summary_lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
     if (shared := progress.shared) is not None:
         again = f", {shared.again:,} rows given again" if shared.again else ""
         lines.append(("workers", f"{shared.most_workers:,} at the same time{again}"))
-    if len(series.routes) > 1:
+    if series.routes.keys() - {"live"}:
         routes = (f"{printable(name)} {count:,}" for name, count in series.routes.most_common())
         lines.append(("routes", ", ".join(routes)))
     return lines

@@ -21,6 +21,7 @@ from ...wording import dollars, duration, percent, printable, rate
 from ..progress import Progress
 from .outlook import History, Outlook, limit_name, outlook
 from .panel import (
+    batches_text,
     bounds,
     budget_text,
     errors_text,
@@ -172,6 +173,8 @@ def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str
         why = ", the limit of --max-concurrency" if is_held_by_concurrency(progress, look) else ""
         calls = workers_text(progress) or f"{in_flight:,} in flight{why}"
         parts += [f"{rate(look.rate)} rows/s", calls]
+        if batches := batches_text(progress):
+            parts.append(batches)
         if progress.retrying:
             parts.append(f"{progress.retrying:,} waiting for a retry")
         parts += [

@@ -319,8 +319,8 @@ def run(
         on_compared=note_comparison,
     )
     state = None if source == STDIN else state_of(source)
-    check_table(source, output, reading, state)
     remark = partial(_print_once, console, set[str]())
+    check_table(source, output, reading, state, remark)
     total = None if dry_run else rows_to_come(source, reading, state, resume, remark)
     settings = attrs.evolve(settings, total=total)
     with open_rows(source, reading, remark, state=state) as opened:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ...actors import Limits
+from ...bulk.files.archive import why_not_named
 from ...bulk.reading.opening import count_rows, is_file, open_rows
 from ...bulk.reading.settings import ReadSettings
 from ...bulk.reading.source import FileState
@@ -18,7 +19,6 @@ from .limits_table import read_limits
 from .resume import ResumeCheck
 
 STDIN = "-"
-_NOT_WRITTEN = (".gz", ".zst", ".xz", ".bz2", ".zip", ".xls", ".ods")  # ends of names of OUTPUT
 
 
 def check_input(source: str, output: Path) -> None:
@@ -31,11 +31,8 @@ def check_input(source: str, output: Path) -> None:
     Raises:
         click.UsageError: the name of OUTPUT is that of a packed file or of an old workbook.
     """
-    if output.suffix.lower() in _NOT_WRITTEN:
-        raise click.UsageError(
-            f"OUTPUT: a file named {output.suffix} is not written; name it .jsonl, .csv, .tsv, "
-            ".parquet or .xlsx"
-        )
+    if refused := why_not_named(output):
+        raise click.UsageError(f"OUTPUT: {'; '.join(refused)}")
     if source == STDIN and sys.stdin is not None and sys.stdin.isatty():
         click.echo("Reading rows from the terminal; end them with Ctrl-D.", err=True)
 
@@ -76,7 +73,13 @@ def limits_of_run(file: Path | None, defaults: Limits) -> Limits:
         raise click.UsageError(f"--limits: {error}") from None
 
 
-def check_table(source: str, output: Path, reading: ReadSettings, state: FileState | None) -> None:
+def check_table(
+    source: str,
+    output: Path,
+    reading: ReadSettings,
+    state: FileState | None,
+    remark: Callable[[str], None],
+) -> None:
     """Check that the input fits into OUTPUT, as far as it can be read twice.
 
     Args:
@@ -84,6 +87,7 @@ def check_table(source: str, output: Path, reading: ReadSettings, state: FileSta
         output: the path of OUTPUT.
         reading: how INPUT is read.
         state: the file that INPUT is; None for another kind of input.
+        remark: is called with remarks on the input.
 
     Raises:
         InputError: the input cannot be read.
@@ -91,7 +95,7 @@ def check_table(source: str, output: Path, reading: ReadSettings, state: FileSta
     """
     limits = limits_of(output) if is_table(output) else None
     if limits is not None and limits.rows is not None and Path(source).is_file():
-        with open_rows(source, reading, state=state) as rows:
+        with open_rows(source, reading, remark, state=state) as rows:
             check_fits(rows, limits)
 
 

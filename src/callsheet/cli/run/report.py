@@ -22,6 +22,7 @@ from ...actors import (
     lines_in,
     why_not_written,
 )
+from ...bulk.engine.routing import batches_hint
 from ...bulk.engine.run import BulkRun
 from ...bulk.errors import ANOTHER_OUTPUT, BulkRefused
 from ...bulk.forecast import Forecast, OutputBasis, PricedRoute
@@ -263,7 +264,7 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
     known = f"{found.answered:,} have a response already, and {found.bad:,} cannot be read"
     lines = [
         f"Rows: {found.read:,}, of which {found.to_send:,} would be sent{again}, {known}.",
-        f"Duplicates: {found.duplicates:,} (the same request as an earlier row).",
+        f"Duplicates: {found.duplicates:,} (the same request as an earlier row).{_sharing(found)}",
     ]
     if found.first_bad is not None:
         reason = printable(found.first_bad.reason)
@@ -283,6 +284,10 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
         lines.append(_misfits(found.misfits))
     lines.append(f"Tokens and cost are estimates.{_lengths(found)} Nothing was sent.")
     return lines
+
+
+def _sharing(found: Forecast) -> str:
+    return " With --cacheable they would share its response." if found.unshared else ""
 
 
 _BASES: dict[OutputBasis, str] = {
@@ -361,5 +366,6 @@ def _route(settings: BulkSettings, route: PricedRoute, vendor: Vendor) -> str:
     if settings.deadline_s is None or settings.deadline_s < Routing().batch_from_s:
         return f"{route}; with a --deadline of an hour or more, the cheapest route that meets it."
     if vendor.batches is None:
-        return f"{route}, because Callsheet supports no Batch API of {vendor.title}."
+        why = f"because Callsheet supports no Batch API of {vendor.title}"
+        return f"{route}, {why}.{batches_hint(vendor)}"
     return f"{route}, the cheapest that meets the deadline."
