@@ -42,7 +42,7 @@ async def test_every_table_of_a_run_is_written_as_another_one(tmp_path, autojump
     assert (first["id"], first["n"], first["share"]) == ("001", 1, 0.5)
     assert first["note"] == 'a,"b"\n=c'
     assert first["text"] == results[0].response.text
-    assert first["cost_usd"] == float(results[0].response.cost_usd)
+    assert float(first["cost_usd"]) == float(results[0].response.cost_usd)
     assert (last["error"], last["n"]) == ("BadRow: the prompt is empty", None)
 
 
