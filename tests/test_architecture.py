@@ -6,6 +6,7 @@ each of them finds a fault in a small tree that is made for it.
 """
 
 import ast
+import gc
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 REPO = Path(__file__).resolve().parent.parent
 sys.path.append(str(REPO / "benchmarks"))
 
-from bench_kit.import_graph import ImportGraph, circles, read_files  # noqa: E402
+from bench_kit.import_graph import ImportGraph, circles, read_files, statements  # noqa: E402
 
 ACTORS, RUNTIME, FACE = "callsheet.actors", "callsheet.runtime", "callsheet"
 LAYERS = (RUNTIME, ACTORS, FACE)  # from the lowest up
@@ -73,7 +74,7 @@ def imports_of_asyncio(graph):
         module
         for module, tree in graph.trees.items()
         if not is_in(module, ASYNCIO)
-        and any("asyncio" in imported_packages(node) for node in ast.walk(tree))
+        and any("asyncio" in imported_packages(node) for node in statements(tree))
     ]
 
 
@@ -136,42 +137,62 @@ def is_type_variable(value):
 @pytest.fixture(scope="module")
 def graph():
     found = ImportGraph(read_files(REPO))
+    gc.freeze()  # the collector would look at a million nodes again and again
     assert {ACTORS, RUNTIME, FACE, SIMULATOR} < found.packages
     assert len(found.imports) > len(found.trees)
     return found
 
 
+def check(wrong, remedy):
+    """Fail with the remedy and all that is wrong, one in a line."""
+    lines = (" and ".join(one) if isinstance(one, tuple) else one for one in wrong)
+    assert not wrong, "\n".join([f"{remedy} (docs/architecture.md, what may import what):", *lines])
+
+
 def test_no_import_runs_upward(graph):
-    assert upward_imports(graph) == []
+    check(
+        upward_imports(graph),
+        "a lower layer imports nothing of a higher one: move the code down, or pass it in",
+    )
 
 
 def test_layers_use_each_other_through_their_public_names(graph):
-    assert imports_past_the_public_names(graph) == []
+    check(
+        imports_past_the_public_names(graph),
+        "import these from the package of the layer, whose __init__.py has the public names",
+    )
 
 
 def test_the_simulator_imports_nothing_of_ours(graph):
-    assert imports_of_the_simulator(graph) == []
+    check(imports_of_the_simulator(graph), "the simulator stands alone: it has its own code")
 
 
 def test_only_the_door_for_asyncio_imports_asyncio(graph):
-    assert imports_of_asyncio(graph) == []
+    check(imports_of_asyncio(graph), "use Trio; only callsheet.aio imports asyncio")
 
 
 def test_rooms_of_the_actors_and_the_runtime_are_used_through_their_init(graph):
-    assert imports_past_a_room(graph) == []
+    check(
+        imports_past_a_room(graph),
+        "import these from the folder, and add the name to its __init__.py if it is not there",
+    )
 
 
 def test_there_is_no_circle_between_rooms(graph):
-    assert room_circles(graph) == []
+    check(room_circles(graph), "these folders import each other: move what both need into another")
 
 
 def test_there_is_no_circle_between_files(graph):
-    assert file_circles(graph) == []
+    check(file_circles(graph), "these files import each other: move what both need into another")
 
 
 def test_a_class_name_stands_for_one_thing(graph):
     found = shared_names(graph)
-    assert {name: found[name] for name in found.keys() - SHARED_NAMES} == {}
+    twice = sorted(found.keys() - SHARED_NAMES)
+    check(
+        [f"{name}: {' and '.join(found[name])}" for name in twice],
+        "two modules define the same name: call the newer one otherwise",
+    )
 
 
 # ------------------------------------------------------------------------- that each rule can fail
