@@ -25,6 +25,8 @@ CORE = "callsheet.runtime._core"  # one actor in several files, which know each 
 
 ASYNCIO = "callsheet.aio"  # the only modules that know another event loop than Trio's (R13)
 
+CLOCKS = {"time.time", "time.monotonic", "datetime.now", "date.today"}
+
 SHARED_NAMES = {
     "Json",  # the simulator imports nothing of the actors, so it has its own
 }
@@ -85,6 +87,31 @@ def imported_packages(node):
     if isinstance(node, ast.ImportFrom) and not node.level:
         return {str(node.module).partition(".")[0]}
     return set()
+
+
+def time_and_chance_of_their_own(graph):
+    """Modules of the actors and the runtime that read a clock or share a generator (R13)."""
+    return [
+        f"{module}: {use}"
+        for module, tree in graph.trees.items()
+        if layer(module) != FACE
+        for use in uses_of_time_and_chance(tree)
+    ]
+
+
+def uses_of_time_and_chance(tree):
+    has_clock = False
+    for node in statements(tree):
+        packages = imported_packages(node)
+        has_clock = has_clock or bool(packages & {"time", "datetime"})
+        if isinstance(node, ast.Import) and "random" in packages:
+            yield "import random"
+        elif isinstance(node, ast.ImportFrom) and packages & {"random", "time"}:
+            names = {alias.name for alias in node.names} - {"Random"}
+            yield from (f"from {node.module} import {name}" for name in sorted(names))
+    for node in ast.walk(tree) if has_clock else ():
+        if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in CLOCKS:
+            yield f"{name}()"
 
 
 def imports_past_a_room(graph):
@@ -171,6 +198,13 @@ def test_only_the_door_for_asyncio_imports_asyncio(graph):
     check(imports_of_asyncio(graph), "use Trio; only callsheet.aio imports asyncio")
 
 
+def test_time_and_chance_are_injected(graph):
+    check(
+        time_and_chance_of_their_own(graph),
+        "take trio.current_time(), or an argument such as `clock` or a `Random`, which tests give",
+    )
+
+
 def test_rooms_of_the_actors_and_the_runtime_are_used_through_their_init(graph):
     check(
         imports_past_a_room(graph),
@@ -226,6 +260,7 @@ RULES = {
     imports_past_the_public_names: [],
     imports_of_the_simulator: [],
     imports_of_asyncio: [],
+    time_and_chance_of_their_own: [],
     imports_past_a_room: [],
     room_circles: [],
     file_circles: [],
@@ -282,6 +317,15 @@ def test_a_sound_tree_breaks_no_rule(tmp_path, rule):
             "src/callsheet/bad.py",
             "def late():\n    from asyncio.events import get_running_loop",
             ["callsheet.bad"],
+        ),
+        (
+            time_and_chance_of_their_own,
+            "actors/bad.py",
+            "import time\nfrom random import Random, choice\nNOW, CLOCK = time.time(), time.time",
+            [
+                "callsheet.actors.bad: from random import choice",
+                "callsheet.actors.bad: time.time()",
+            ],
         ),
         (
             imports_past_a_room,
