@@ -6,6 +6,7 @@ each of them finds a fault in a small tree that is made for it.
 """
 
 import ast
+import gc
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 REPO = Path(__file__).resolve().parent.parent
 sys.path.append(str(REPO / "benchmarks"))
 
-from bench_kit.import_graph import ImportGraph, circles, read_files  # noqa: E402
+from bench_kit.import_graph import ImportGraph, circles, read_files, statements  # noqa: E402
 
 ACTORS, RUNTIME, FACE = "callsheet.actors", "callsheet.runtime", "callsheet"
 LAYERS = (RUNTIME, ACTORS, FACE)  # from the lowest up
@@ -23,6 +24,8 @@ SIMULATOR = "callsheet.simulator"
 CORE = "callsheet.runtime._core"  # one actor in several files, which know each other
 
 ASYNCIO = "callsheet.aio"  # the only modules that know another event loop than Trio's (R13)
+
+CLOCKS = {"time.time", "time.monotonic", "datetime.now", "date.today"}
 
 SHARED_NAMES = {
     "Json",  # the simulator imports nothing of the actors, so it has its own
@@ -73,7 +76,7 @@ def imports_of_asyncio(graph):
         module
         for module, tree in graph.trees.items()
         if not is_in(module, ASYNCIO)
-        and any("asyncio" in imported_packages(node) for node in ast.walk(tree))
+        and any("asyncio" in imported_packages(node) for node in statements(tree))
     ]
 
 
@@ -84,6 +87,31 @@ def imported_packages(node):
     if isinstance(node, ast.ImportFrom) and not node.level:
         return {str(node.module).partition(".")[0]}
     return set()
+
+
+def time_and_chance_of_their_own(graph):
+    """Modules of the actors and the runtime that read a clock or share a generator (R13)."""
+    return [
+        f"{module}: {use}"
+        for module, tree in graph.trees.items()
+        if layer(module) != FACE
+        for use in uses_of_time_and_chance(tree)
+    ]
+
+
+def uses_of_time_and_chance(tree):
+    has_clock = False
+    for node in statements(tree):
+        packages = imported_packages(node)
+        has_clock = has_clock or bool(packages & {"time", "datetime"})
+        if isinstance(node, ast.Import) and "random" in packages:
+            yield "import random"
+        elif isinstance(node, ast.ImportFrom) and packages & {"random", "time"}:
+            names = {alias.name for alias in node.names} - {"Random"}
+            yield from (f"from {node.module} import {name}" for name in sorted(names))
+    for node in ast.walk(tree) if has_clock else ():
+        if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in CLOCKS:
+            yield f"{name}()"
 
 
 def imports_past_a_room(graph):
@@ -136,42 +164,69 @@ def is_type_variable(value):
 @pytest.fixture(scope="module")
 def graph():
     found = ImportGraph(read_files(REPO))
+    gc.freeze()  # the collector would look at a million nodes again and again
     assert {ACTORS, RUNTIME, FACE, SIMULATOR} < found.packages
     assert len(found.imports) > len(found.trees)
     return found
 
 
+def check(wrong, remedy):
+    """Fail with the remedy and all that is wrong, one in a line."""
+    lines = (" and ".join(one) if isinstance(one, tuple) else one for one in wrong)
+    assert not wrong, "\n".join([f"{remedy} (docs/architecture.md, what may import what):", *lines])
+
+
 def test_no_import_runs_upward(graph):
-    assert upward_imports(graph) == []
+    check(
+        upward_imports(graph),
+        "a lower layer imports nothing of a higher one: move the code down, or pass it in",
+    )
 
 
 def test_layers_use_each_other_through_their_public_names(graph):
-    assert imports_past_the_public_names(graph) == []
+    check(
+        imports_past_the_public_names(graph),
+        "import these from the package of the layer, whose __init__.py has the public names",
+    )
 
 
 def test_the_simulator_imports_nothing_of_ours(graph):
-    assert imports_of_the_simulator(graph) == []
+    check(imports_of_the_simulator(graph), "the simulator stands alone: it has its own code")
 
 
 def test_only_the_door_for_asyncio_imports_asyncio(graph):
-    assert imports_of_asyncio(graph) == []
+    check(imports_of_asyncio(graph), "use Trio; only callsheet.aio imports asyncio")
+
+
+def test_time_and_chance_are_injected(graph):
+    check(
+        time_and_chance_of_their_own(graph),
+        "take trio.current_time(), or an argument such as `clock` or a `Random`, which tests give",
+    )
 
 
 def test_rooms_of_the_actors_and_the_runtime_are_used_through_their_init(graph):
-    assert imports_past_a_room(graph) == []
+    check(
+        imports_past_a_room(graph),
+        "import these from the folder, and add the name to its __init__.py if it is not there",
+    )
 
 
 def test_there_is_no_circle_between_rooms(graph):
-    assert room_circles(graph) == []
+    check(room_circles(graph), "these folders import each other: move what both need into another")
 
 
 def test_there_is_no_circle_between_files(graph):
-    assert file_circles(graph) == []
+    check(file_circles(graph), "these files import each other: move what both need into another")
 
 
 def test_a_class_name_stands_for_one_thing(graph):
     found = shared_names(graph)
-    assert {name: found[name] for name in found.keys() - SHARED_NAMES} == {}
+    twice = sorted(found.keys() - SHARED_NAMES)
+    check(
+        [f"{name}: {' and '.join(found[name])}" for name in twice],
+        "two modules define the same name: call the newer one otherwise",
+    )
 
 
 # ------------------------------------------------------------------------- that each rule can fail
@@ -205,6 +260,7 @@ RULES = {
     imports_past_the_public_names: [],
     imports_of_the_simulator: [],
     imports_of_asyncio: [],
+    time_and_chance_of_their_own: [],
     imports_past_a_room: [],
     room_circles: [],
     file_circles: [],
@@ -261,6 +317,15 @@ def test_a_sound_tree_breaks_no_rule(tmp_path, rule):
             "src/callsheet/bad.py",
             "def late():\n    from asyncio.events import get_running_loop",
             ["callsheet.bad"],
+        ),
+        (
+            time_and_chance_of_their_own,
+            "actors/bad.py",
+            "import time\nfrom random import Random, choice\nNOW, CLOCK = time.time(), time.time",
+            [
+                "callsheet.actors.bad: from random import choice",
+                "callsheet.actors.bad: time.time()",
+            ],
         ),
         (
             imports_past_a_room,

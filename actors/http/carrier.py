@@ -67,17 +67,22 @@ class HttpResponse:
         """All headers, by name in any case."""
         return httpx.Headers(self.raw_headers)
 
-    @property
-    def limit_headers(self) -> Mapping[str, str]:
-        """The headers that report the provider's limits, by lower-case name, and the date.
+    def limit_headers(self, usual_names: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the headers that report the provider's limits, by lower-case name, and the date.
 
         Headers of the same name are one list.
+
+        Args:
+            usual_names: {name of a header of the provider's own: the usual name of what it says}.
         """
         found: dict[str, str] = {}
         for raw_name, raw_value in self.raw_headers:
             lower = raw_name.lower()
-            if b"limit" in lower and _LIMIT_HEADER.search(lower):
-                name, value = lower.decode("latin-1"), raw_value.decode("latin-1")
+            name = usual_names.get(lower.decode("latin-1"), "") if usual_names else ""
+            if not name and b"limit" in lower and _LIMIT_HEADER.search(lower):
+                name = lower.decode("latin-1")
+            if name:
+                value = raw_value.decode("latin-1")
                 found[name] = f"{found[name]}, {value}" if name in found else value
         if found:
             found["date"] = self.header(b"date")

@@ -225,7 +225,8 @@ class Exchange:
                     raise await self._refused(response, prepared, attempt)
                 watch.head_arrived()
                 if permit is not None and permit.wants_reports():
-                    permit.report_limits(read_reports(response.limit_headers))
+                    headers_of_limits = response.limit_headers(self._endpoint.vendor.limit_headers)
+                    permit.report_limits(read_reports(headers_of_limits))
                 if deliver is None:
                     response.linger(_LINGER_S)
                 body = ResponseReader(response, start)

@@ -146,6 +146,8 @@ class Failures:
         if httpx.codes.is_redirect(status) and "location" in headers:
             instead = f"it redirects to {self._quote(headers['location'])}"
         kind, remedy = classify(status, error, is_json=parsed is not None)
+        limits = response.limit_headers(self._endpoint.vendor.limit_headers)
+        waits = {**headers, **limits}  # a vendor may have another name for "retry-after"
         retried = is_retried(kind, should_retry=should_retry(headers))
         if issubclass(kind, AuthenticationFailed):
             remedy += self._where_the_key_is
@@ -158,8 +160,8 @@ class Failures:
                 request_id=self._endpoint.scrub(response.request_id),
             ),
             is_final=not retried,
-            server_s=retry_after_s(headers, error.message, error.details) if retried else None,
-            throttled=_throttled(kind, error, {**error.headers, **response.limit_headers}),
+            server_s=retry_after_s(waits, error.message, error.details) if retried else None,
+            throttled=_throttled(kind, error, {**error.headers, **limits}),
             refusal=error if issubclass(kind, BadRequest) else None,
         )
 

@@ -30,6 +30,10 @@ class AccessTokens:
     headers: Mapping[str, str] = attrs.field(hash=False)
 
 
+def _in_lower_case(names: Mapping[str, str]) -> Mapping[str, str]:
+    return {name.lower(): usual.lower() for name, usual in names.items()}
+
+
 @attrs.frozen(kw_only=True)
 class Vendor:
     """A vendor of an API, and how its API is called.
@@ -50,6 +54,9 @@ class Vendor:
         key_prefix: the text before the key in that header.
         tokens: access tokens that are sent in another header than a key; None for none.
         headers: further headers of every request.
+        limit_headers: {name of a header of a limit or a wait: the usual name for it}, where a
+            vendor has other names than "x-ratelimit-remaining-requests" or "retry-after". With
+            "-minute" or "-day" at its end, the usual name states the period.
         version_path: the path that is appended to a URL without a path.
         tiers: service tiers that a chat may request, besides the usual one, and their prices as
             factors of the usual ones. They are used where the price of a model is not known.
@@ -78,6 +85,9 @@ class Vendor:
     key_prefix: str = "Bearer "
     tokens: AccessTokens | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], hash=False)
+    limit_headers: Mapping[str, str] = attrs.field(
+        factory=dict[str, str], converter=_in_lower_case, hash=False
+    )
     version_path: str = ""
     tiers: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
     tier_field: str = "service_tier"

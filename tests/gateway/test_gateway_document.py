@@ -22,6 +22,7 @@ from callsheet.cli import main
 from callsheet.gateway import GatewaySettings
 from callsheet.gateway.calls.response_headers import of_response
 from callsheet.gateway.calls.wishes import DEADLINE_HEADER, PATIENCE_HEADER
+from callsheet.gateway.operations import operation_routes
 from callsheet.serving import ServingLimits
 
 PORTS = ("4000", "4443", "8080")
@@ -63,6 +64,14 @@ def test_every_term_of_a_key_is_on_the_page():
     options = [param.opts[0] for param in create.params if param.name not in others]
     assert len(options) > 8
     assert [option for option in options if f"`{option}" not in text] == []
+
+
+def test_every_path_for_those_who_run_a_gateway_is_on_the_page():
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| `GET ")]
+    for route in operation_routes(None):
+        assert any(f"{route.path}`" in row for row in rows), (
+            f"the table of paths of docs/gateway.md should have {route.path}"
+        )
 
 
 def test_the_headers_of_the_page_are_those_of_the_gateway():

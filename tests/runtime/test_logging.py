@@ -76,6 +76,7 @@ async def test_levels_of_logging_count(autojump_clock, caplog):
     assert "actor_spawned" not in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:Remove `format_exc_info`")  # structlog before 26.1
 async def test_an_application_that_has_configured_structlog_gets_the_events(
     autojump_clock, caplog, capsys
 ):

@@ -273,6 +273,7 @@ async def test_a_failed_start_does_not_report_messages_lost_before(autojump_cloc
     ]
 
 
+@pytest.mark.filterwarnings("ignore:Remove `format_exc_info`")  # structlog before 26.1
 async def test_no_log_shows_the_locals_of_a_frame_whatever_renders_it(autojump_clock):
     class Careless(Counter):
         @handles(Add)

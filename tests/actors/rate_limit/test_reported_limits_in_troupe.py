@@ -1,14 +1,24 @@
 """A troupe and a provider with a limit whose headers do not state its period."""
 
 from functools import partial
+from itertools import pairwise
 
+import attrs
 import httpx
 import pytest
 import trio
 from fakes import MODEL, completion_json, outcomes
 from spelled_limits import SPELLINGS, RefillingLimit, SpelledProvider, WindowLimit
 
-from callsheet.actors import Endpoint, Limits, Request, RetryPolicy, TroupeSettings, open_troupe
+from callsheet.actors import (
+    VENDORS,
+    Endpoint,
+    Limits,
+    Request,
+    RetryPolicy,
+    TroupeSettings,
+    open_troupe,
+)
 
 
 class LimitedTransport(httpx.AsyncBaseTransport):
@@ -94,3 +104,35 @@ async def test_a_limit_of_calls_in_flight_that_a_refusal_names(autojump_clock):
     assert not [one for one in found if isinstance(one, Exception)]
     assert scope.max_in_flight == 3
     assert refused <= 40, "the first crowd, and its retries"
+
+
+async def test_the_headers_of_a_vendor_that_has_names_of_its_own(autojump_clock):
+    """Calls go at the rate that the headers report, and a refused one waits as long as it is to."""
+    start, sent = trio.current_time(), []
+
+    async def handle(request):
+        sent.append(trio.current_time() - start)
+        headers = {"Acme-Quota": "2", "Acme-Left": str(2 - min(len(sent), 2)), "Acme-Wait": "90"}
+        if len(sent) == 3:
+            return httpx.Response(429, headers=headers, json={"error": {"message": "Later."}})
+        return httpx.Response(200, headers=headers, json=completion_json())
+
+    vendor = attrs.evolve(
+        VENDORS["compatible"],
+        limit_headers={
+            "Acme-Quota": "X-RateLimit-Limit-Requests-Minute",
+            "acme-left": "x-ratelimit-remaining-requests-minute",
+            "acme-wait": "retry-after",
+        },
+    )
+    settings = TroupeSettings(
+        endpoint=Endpoint("http://provider/v1", vendor=vendor),
+        transport=httpx.MockTransport(handle),
+        streaming=False,
+    )
+    async with open_troupe(settings, seed="seed") as troupe:
+        for _ in range(3):
+            await troupe.complete(Request.of("Hi", model=MODEL), timeout=600)
+    gaps = [later - earlier for earlier, later in pairwise(sent)]
+    assert min(gaps) >= 30, "two a minute"
+    assert gaps[2] >= 90

@@ -43,7 +43,9 @@ NAMES = [
 
 
 def test_these_are_known():
-    assert list(VENDORS) == NAMES
+    assert list(VENDORS) == NAMES, (
+        "a vendor of the catalog has its name in NAMES, in the same order"
+    )
     assert all(vendor.name == name for name, vendor in VENDORS.items())
 
 
@@ -98,7 +100,9 @@ def test_the_limit_has_the_name_that_the_vendor_knows(name, limit):
 def test_usage_is_asked_for_only_where_that_is_known_to_work(name):
     body = VENDORS[name].format_for("chat").encode(Request.of("Hi", model="m"), stream=True)
     unasked = {"together", "anthropic", "gemini", "mistral", "deepseek", "perplexity"}
-    assert ("stream_options" in body) is (name not in unasked)
+    assert ("stream_options" in body) is (name not in unasked), (
+        f"`unasked` names the vendors that are not sent stream_options: is it right about {name}?"
+    )
 
 
 @pytest.mark.parametrize("name", ["groq", "ollama", "openrouter", "anthropic", "lmstudio"])
