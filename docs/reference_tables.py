@@ -5,7 +5,9 @@ A field that a class gets later is in the table of the next build.
 
 import inspect
 import re
+import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from types import NoneType, UnionType
 from typing import ClassVar, Literal, Union, cast, get_args, get_origin, get_type_hints
@@ -13,6 +15,8 @@ from typing import ClassVar, Literal, Union, cast, get_args, get_origin, get_typ
 import attrs
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.errors import PycodeError
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.parsing import nested_parse_to_nodes
 from sphinx.util.typing import ExtensionMetadata
@@ -167,6 +171,39 @@ class NamesTable(_Table):
         yield ""
 
 
+class Aliases(_Table):
+    """The types and constants that a package exports, which autodoc leaves out."""
+
+    required_arguments: ClassVar[int] = 1
+
+    def lines(self) -> Iterable[str]:
+        """Yield the lines of the Markdown."""
+        package = import_module(self.arguments[0])
+        values = {name: getattr(package, name) for name in package.__all__}  # loads their modules
+        notes = dict[str, str]()
+        for module in [name for name in sys.modules if name.startswith(f"{package.__name__}.")]:
+            with suppress(PycodeError):
+                found = ModuleAnalyzer.for_module(module).find_attr_docs()
+                notes |= {
+                    name: " ".join(text) for (owner, name), text in found.items() if not owner
+                }
+        yield "```{eval-rst}"
+        yield f".. py:currentmodule:: {package.__name__}"
+        yield ""
+        for name, value in values.items():
+            if inspect.isclass(value) or inspect.isroutine(value):
+                continue
+            yield f".. py:data:: {name}"
+            if get_origin(value) is Literal:
+                yield f"   :value: {' | '.join(map(repr, get_args(value)))}"
+            elif isinstance(value, (int, tuple)):
+                yield f"   :value: {value!r}"
+            yield ""
+            yield f"   {notes.get(name, '')}"
+            yield ""
+        yield "```"
+
+
 class EventTable(_Table):
     """The fields of the event of a call."""
 
@@ -191,6 +228,53 @@ def lead_inside(_: Sphinx, page: str, source: list[str]) -> None:
         source[0] = source[0].replace(f"](../{up}{outside}", f"]({up}{inside}")
 
 
+def mark_code(
+    _: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]
+) -> None:
+    """Mark the indented block after a paragraph of a docstring as code, for reStructuredText."""
+    marked = list[str]()
+    paragraph = ""  # the last line of the last paragraph that is not indented
+    in_code = False
+    for line in lines:
+        if line.startswith("    ") and marked and not marked[-1] and paragraph and not in_code:
+            marked += ["::", ""]
+            in_code = True
+        elif line and not line.startswith(" "):
+            in_code = False
+        if line:
+            paragraph = (
+                "" if line.startswith((" ", "- ", "* ", "..")) or line.endswith("::") else line
+            )
+        marked.append(line)
+    lines[:] = marked
+
+
+_ATTRS_DEFAULT = re.compile(r"attr_dict\['(\w+)'\]\.default|NOTHING")
+_LONG = 60  # characters of a default
+
+
+def show_defaults(
+    _: Sphinx, _what: str, _name: str, found: object, _options: object, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """Replace what attrs writes for the defaults of a class by the defaults."""
+    if not inspect.isclass(found) or not attrs.has(found) or not signature:
+        return None
+    fields = {field.alias: field.default for field in attrs.fields(found)}
+
+    def shown(match: re.Match[str]) -> str:
+        text = repr(fields.get(match[1].lstrip("_"), ...)) if match[1] else "..."
+        return text if len(text) < _LONG and not text.startswith(("<", "Factory")) else "..."
+
+    return _ATTRS_DEFAULT.sub(shown, signature), returns
+
+
+def set_dashes(_: Sphinx, page: nodes.document) -> None:
+    """Set the dash between a parameter and its description, which Sphinx writes as two hyphens."""
+    for text in list(page.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the directives with Sphinx."""
     directives: Mapping[str, type[_Table]] = {
@@ -198,8 +282,13 @@ def setup(app: Sphinx) -> ExtensionMetadata:
         "event-table": EventTable,
         "metric-table": MetricTable,
         "names-table": NamesTable,
+        "aliases": Aliases,
     }
     for name, directive in directives.items():
         app.add_directive(name, directive)
+    app.setup_extension("sphinx.ext.autodoc")
     app.connect("source-read", lead_inside)
+    app.connect("autodoc-process-docstring", mark_code, priority=400)  # before Napoleon
+    app.connect("autodoc-process-signature", show_defaults)
+    app.connect("doctree-read", set_dashes)
     return {"parallel_read_safe": True}
