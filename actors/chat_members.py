@@ -11,6 +11,7 @@ from .json_value import Json, kind_of
 from .responses import Response, ToolCall
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+"""Who has written a message of a chat."""
 
 _ROLES: Mapping[str, Role] = {role: role for role in get_args(Role)}
 

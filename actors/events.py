@@ -39,6 +39,7 @@ CallStage = Literal[
     "tool_started",  # a tool that the model requests is run
     "tool_ended",  # it has ended, whichever way
 ]
+"""What has happened to a call, a post or a tool; docs/observability.md explains each stage."""
 
 
 @attrs.frozen

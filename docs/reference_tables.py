@@ -6,7 +6,9 @@ A field that a class gets later is in the table of the next build.
 import inspect
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
@@ -15,6 +17,8 @@ from typing import Any, ClassVar, Literal, Union, cast, get_args, get_origin, ge
 import attrs
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.errors import PycodeError
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.parsing import nested_parse_to_nodes
 from sphinx.util.typing import ExtensionMetadata
@@ -197,6 +201,39 @@ class NamesTable(_Table):
         yield ""
 
 
+class Aliases(_Table):
+    """The types and constants that a package exports, which autodoc leaves out."""
+
+    required_arguments: ClassVar[int] = 1
+
+    def lines(self) -> Iterable[str]:
+        """Yield the lines of the Markdown."""
+        package = import_module(self.arguments[0])
+        values = {name: getattr(package, name) for name in package.__all__}  # loads their modules
+        notes = dict[str, str]()
+        for module in [name for name in sys.modules if name.startswith(f"{package.__name__}.")]:
+            with suppress(PycodeError):
+                found = ModuleAnalyzer.for_module(module).find_attr_docs()
+                notes |= {
+                    name: " ".join(text) for (owner, name), text in found.items() if not owner
+                }
+        yield "```{eval-rst}"
+        yield f".. py:currentmodule:: {package.__name__}"
+        yield ""
+        for name, value in values.items():
+            if inspect.isclass(value) or inspect.isroutine(value):
+                continue
+            yield f".. py:data:: {name}"
+            if get_origin(value) is Literal:
+                yield f"   :value: {' | '.join(map(repr, get_args(value)))}"
+            elif isinstance(value, (int, tuple)):
+                yield f"   :value: {value!r}"
+            yield ""
+            yield f"   {notes.get(name, '')}"
+            yield ""
+        yield "```"
+
+
 class EventTable(_Table):
     """The fields of the event of a call."""
 
@@ -312,6 +349,13 @@ def show_defaults(
     return _DEFAULT.sub(shown, given).replace("=NOTHING", "=..."), returns
 
 
+def set_dashes(_: Sphinx, page: nodes.document) -> None:
+    """Set the dash between a parameter and its description, which Sphinx writes as two hyphens."""
+    for text in list(page.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the directives with Sphinx."""
     directives: Mapping[str, type[_Table]] = {
@@ -320,6 +364,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
         "metric-table": MetricTable,
         "names-table": NamesTable,
         "schema-tables": SchemaTables,
+        "aliases": Aliases,
     }
     for name, directive in directives.items():
         app.add_directive(name, directive)
@@ -328,4 +373,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("autodoc-process-signature", show_defaults)
     app.connect("doctree-read", shorten_types)
     app.connect("autodoc-process-docstring", mark_programs, priority=100)  # before napoleon
+    app.connect("doctree-read", set_dashes)
     return {"parallel_read_safe": True}

@@ -155,6 +155,7 @@ def _split_usd(usd: Decimal, shares: int) -> list[Decimal]:
 
 
 NOTHING = Amount()
+"""No USD, no tokens and no calls."""
 
 Account = Literal["available", "reserved", "spent", "unknown", "maybe_billed"]
 ACCOUNTS: tuple[Account, ...] = ("available", "reserved", "spent", "unknown", "maybe_billed")

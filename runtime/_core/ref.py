@@ -412,6 +412,7 @@ class Ref(Generic[M_contra]):
 
 
 AnyRef: TypeAlias = Ref[Never]
+"""A ref to any actor. It can be stopped or watched, but accepts no messages."""
 
 
 def cell_of(ref: AnyRef) -> "Inbox":

@@ -239,6 +239,7 @@ class SupervisorSnapshot:
 
 
 Snapshot = ActorSnapshot | SupervisorSnapshot
+"""An actor or a supervisor at one moment."""
 
 
 @attrs.frozen

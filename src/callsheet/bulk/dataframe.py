@@ -54,7 +54,7 @@ async def bulk_dataframe(
 
     The new columns are those of a table of `bulk`: `text`, or the fields of the schema; then
     `cost_usd`, `input_tokens`, `output_tokens` and `error`. A name that is taken gets the prefix
-    `answer_`. The answers are in OUTPUT as well: the same call continues after any end, and sends
+    ``answer_``. The answers are in OUTPUT as well: the same call continues after any end, and sends
     only rows that have no answer there.
 
     Args:
