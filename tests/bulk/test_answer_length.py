@@ -74,7 +74,7 @@ def test_the_first_estimate_is_near_what_is_billed(tmp_path, quick_provider):
     options = ("--template", "{{ text }}", "--base-url", quick_provider, "--model", "gpt-4o-mini")
     run = (source, output, *options, "--schema", SCHEMA)
     told = run_here(*run, "--dry-run")
-    assert "A response is taken to have 6 tokens, as the longest answer that the schema" in told
+    assert "Assumed length of a response: 6 tokens, the longest answer that the schema" in told
     estimate = json.loads(run_here(*run, "--dry-run", "--json"))["estimate"]
     assert estimate["models"][0]["basis"] == "schema"
     billed = json.loads(run_here(*run, "--json").splitlines()[-1])
@@ -89,4 +89,4 @@ def test_what_was_assumed_is_told(tmp_path, quick_provider):
     source.write_text("text\nTea\n")
     options = ("--template", "{{ text }}", "--base-url", quick_provider, "--dry-run")
     told = run_here(source, output, *options, "--schema", "label: a|b, why: text")
-    assert "A response is taken to have max_tokens, or else 256 tokens. Nothing was sent." in told
+    assert "of a response: max_tokens, or 256 tokens if a row does not set it. Nothing" in told

@@ -75,7 +75,9 @@ def test_a_finished_run_is_told_as_such(run):
     run(*SYSTEM)
     status, words, sent = run(*SYSTEM)
     assert (status, sent) == (0, 0)
-    assert "out.jsonl has 30 responses: 30 match rows of INPUT.\nNo row is to be sent.\n" in words
+    assert (
+        "out.jsonl has 30 responses: 30 match rows of INPUT.\nNo rows need to be sent.\n" in words
+    )
 
 
 def test_a_forgotten_system_message_does_not_pay_for_everything_again(run, output):

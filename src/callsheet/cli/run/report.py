@@ -291,10 +291,10 @@ def _sharing(found: Forecast) -> str:
 
 
 _BASES: dict[OutputBasis, str] = {
-    "responses": "{}, as the latest ones in OUTPUT",
-    "schema": "{}, as the longest answer that the schema allows; reasoning comes on top",
-    "max_tokens": "max_tokens, or else 256 tokens",
-    "default": "max_tokens, or else 256 tokens",
+    "responses": "{}, like the latest ones in OUTPUT",
+    "schema": "{}, the longest answer that the schema allows, without reasoning",
+    "max_tokens": "max_tokens, or 256 tokens if a row does not set it",
+    "default": "max_tokens, or 256 tokens if a row does not set it",
 }
 
 
@@ -306,7 +306,7 @@ def _lengths(found: Forecast) -> str:
         assumed.setdefault(_BASES[model.basis].format(tokens), []).append(printable(name))
     whose = {words: f" of {', '.join(names)}" for words, names in assumed.items()}
     return "".join(
-        f" A response{whose[words] if len(assumed) > 1 else ''} is taken to have {words}."
+        f" Assumed length of a response{whose[words] if len(assumed) > 1 else ''}: {words}."
         for words in assumed
     )
 

@@ -187,7 +187,7 @@ def _told(output: Path, found: Forecast, cost: str, in_batches: int) -> list[str
     """Return the lines about an input that was read to its end."""
     first = comparison_words(output, found)
     if not found.to_send:
-        return [first, "No row is to be sent."]
+        return [first, "No rows need to be sent."]
     known = found.comparison
     counts = ((found.again, "to ask again"), (known.changed, "changed"), (known.new, "new"))
     kinds = ", ".join(f"{count:,} {kind}" for count, kind in counts if count)
