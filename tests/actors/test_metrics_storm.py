@@ -132,6 +132,7 @@ def tokens_of(usage):
     return (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens)
 
 
+@pytest.mark.slow
 @seeds
 def test_where_nothing_is_unknown_the_metrics_are_the_books_and_the_bills(files, seed):
     async def main():

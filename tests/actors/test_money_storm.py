@@ -167,6 +167,7 @@ def hedges(monkeypatch):
     return allowed
 
 
+@pytest.mark.slow
 @seeds
 def test_what_is_unknown_stays_inside_its_bounds(files, hedges, seed):
     """Every fault, crash, cancellation and odd usage: no more is billed than the books allow."""

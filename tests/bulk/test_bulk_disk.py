@@ -82,6 +82,7 @@ async def test_without_any_room_the_run_ends_and_tells_what_is_lost(
     assert len(ids_of(output)) == 600
 
 
+@pytest.mark.slow
 async def test_an_output_that_cannot_be_written_to_loses_nothing(
     autojump_clock, tmp_path, monkeypatch
 ):

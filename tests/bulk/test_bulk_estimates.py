@@ -107,8 +107,10 @@ def reviews():
         partial(Request.of, system=INSTRUCTION, max_tokens=5),
         partial(Request.of, system=INSTRUCTION, max_tokens=500),
         partial(Request.of, system=INSTRUCTION),
-        partial(Request.of, system=BRIEF, max_tokens=5),
-        partial(Request.of, system=HEADLINE, max_tokens=WORDS),
+        pytest.param(partial(Request.of, system=BRIEF, max_tokens=5), marks=pytest.mark.slow),
+        pytest.param(
+            partial(Request.of, system=HEADLINE, max_tokens=WORDS), marks=pytest.mark.slow
+        ),
         partial(Request.of, system=INSTRUCTION, max_tokens=WORDS, returns=Judgement),
     ],
     ids=["labels", "high limit", "no limit", "brief", "headlines", "objects"],

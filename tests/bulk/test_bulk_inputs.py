@@ -264,7 +264,10 @@ def unprivileged():
     return [*command, sys.executable, "-m", "callsheet", "run"]
 
 
-@pytest.mark.parametrize("what", ["output", "store", "folder", "errors"])
+@pytest.mark.parametrize(
+    "what",
+    ["output", *(pytest.param(it, marks=pytest.mark.slow) for it in ("store", "folder", "errors"))],
+)
 def test_what_is_read_only_is_refused_by_name(quick_provider, tmp_path, stats, what):
     source, folder = tmp_path / "in.jsonl", tmp_path / "folder"
     source.write_text(line("a") + "\n{no JSON\n")

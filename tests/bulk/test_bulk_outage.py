@@ -121,6 +121,7 @@ async def test_a_row_that_alone_fails_ends_as_failed(autojump_clock, tmp_path):
     assert world.asked[7] == 15
 
 
+@pytest.mark.slow
 async def test_a_row_that_is_too_fast_is_asked_for_again_and_not_for_ever(autojump_clock, tmp_path):
     world = World(one_fails(7, refuses(429), until=10))
     rows = [row(number) for number in range(1, 2000)]
@@ -189,6 +190,7 @@ async def test_the_last_row_does_not_wait_for_ever(autojump_clock, tmp_path):
     assert trio.current_time() - world.began_at < 60, "others were just answered"
 
 
+@pytest.mark.slow
 async def test_no_row_fails_that_is_under_way_when_an_outage_begins(autojump_clock, tmp_path):
     """Responses to calls that began before the outage still arrive for a while."""
     for in_flight in (4, 10, 100):

@@ -17,6 +17,9 @@ def rows():
     return [row(number) for number in range(1, ROWS + 1)]
 
 
+SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))]
+
+
 def bad_rows():
     """Return rows among which are invalid lines, and rows that the provider rejects."""
     for number in range(1, ROWS + 1):
@@ -28,7 +31,7 @@ def bad_rows():
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_reported_rows_are_not_sent_again_after_a_power_cut(
     autojump_clock, tmp_path, seed, ordered
 ):
@@ -60,7 +63,7 @@ async def test_reported_rows_are_not_sent_again_after_a_power_cut(
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_rows_without_a_response_are_reported_once_after_a_power_cut(
     autojump_clock, tmp_path, seed, ordered
 ):

@@ -29,7 +29,12 @@ def shell(line):
 @needs_full_device
 @pytest.mark.parametrize(
     "arguments",
-    ["--help", "--version", "compose --help", "costs --format csv", "simulate --port 0"],
+    [
+        "--version",
+        "compose --help",
+        "costs --format csv",
+        *(pytest.param(it, marks=pytest.mark.slow) for it in ("--help", "simulate --port 0")),
+    ],
 )
 def test_output_on_a_full_disk_is_an_error_on_one_line(arguments, tmp_path, monkeypatch):
     ledger = tmp_path / "ledger.sqlite3"

@@ -15,6 +15,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("--version",), ("run", "none.jsonl", "out.jsonl")])
 def test_a_fork_prints_and_ends_as_a_new_process_does(arguments):
     command = [sys.executable, "-m", "callsheet", *arguments]

@@ -71,6 +71,7 @@ def test_the_table_and_the_picture(tmp_path):
     assert "<svg" in picture.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.sockets
 async def test_sequential_makes_an_item_s_calls_one_after_another():
     found = await compare(make_workload("post"), time_scale=0.01, modes=["sequential"])
@@ -88,6 +89,7 @@ async def test_a_provider_that_does_not_start_reports_the_reason():
             raise AssertionError("it started")
 
 
+@pytest.mark.slow
 @pytest.mark.sockets
 async def test_the_provider_s_process_has_ended_afterwards():
     async with open_provider(seed=0, time_scale=0.0) as url:

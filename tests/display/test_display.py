@@ -141,7 +141,7 @@ def test_a_call_that_waits_for_a_retry_shows_its_error_in_a_crowd_too():
     assert len(lines) == 24 - 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(
     posts=st.integers(0, 30),
     begun=st.integers(0, 30),

@@ -199,6 +199,7 @@ def test_a_troupe_that_is_dropped_without_its_end_is_closed_with_a_warning():
     wait_until(lambda: not open_threads())
 
 
+@pytest.mark.slow
 def test_a_block_whose_coroutine_is_thrown_away_ends_its_thread():
     async def main():
         opening = aio.open_troupe(settings_for(Provider()))
@@ -285,6 +286,7 @@ def test_the_exit_of_the_interpreter_closes_the_ledger_and_the_cache(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "ledger"}
 
 
+@pytest.mark.slow
 def test_the_exit_of_the_interpreter_does_not_wait_for_calls():
     text = (
         EXIT

@@ -145,6 +145,7 @@ def statistics_of(provider):
     return httpx.get(address, trust_env=False).json()
 
 
+@pytest.mark.slow
 @pytest.mark.sockets
 def test_starlette_under_hypercorn_on_trio(provider, tmp_path):
     command = ("hypercorn", "--worker-class", "trio", "--bind", "127.0.0.1:PORT")
@@ -176,6 +177,7 @@ except asyncio.CancelledError:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.sockets
 @needs("nbclient", "ipykernel", "nbformat")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -193,6 +193,7 @@ def created_batches(url):
     return httpx.get(f"{url}/batches", headers={"authorization": "Bearer x"}).json()["data"]
 
 
+@pytest.mark.slow
 @pytest.mark.sockets
 def test_a_call_after_a_kill_names_the_batch_of_the_call_before(tmp_path):
     with provider_process("--time-scale", "0.02") as url:

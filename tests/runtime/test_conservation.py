@@ -27,7 +27,7 @@ from callsheet.runtime import AskFailed, MailboxFull, RestartPolicy, open_runtim
 PATIENT = RestartPolicy(max_restarts=10_000, base_s=0.2, cap_s=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     capacity=st.integers(1, 4),

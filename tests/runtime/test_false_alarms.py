@@ -253,7 +253,7 @@ def crashes_in_a_restart(strategy, script) -> bool:
     return strategy != "one_for_one" and len(crashes) > 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples, deadline=None)
 @given(
     strategy=strategies,
     tree=trees,
@@ -275,7 +275,7 @@ def test_what_is_found_would_not_have_ended_by_itself(strategy, tree, script, se
         assert found or [one for one in search.all if one.outcome is None] == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(
     strategy=strategies,
     tree=trees,

@@ -101,7 +101,7 @@ async def test_statistics_have_depth_capacity_peak_senders_and_age(autojump_cloc
         assert snapshot.oldest_s == 5, "b came in at 3, and it is 8"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(
     overflow=st.sampled_from(["block", "reject", "drop_newest", "drop_oldest", Coalesce(by_name)]),
     ranked=st.booleans(),

@@ -407,6 +407,7 @@ def test_cancelling_at_every_checkpoint_leaves_no_context_open():
     assert step > 60, "the program has many steps"
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_over_restarts(log):
     async def count_objects() -> list[int]:
         found = []

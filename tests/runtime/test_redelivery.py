@@ -221,7 +221,7 @@ async def test_an_invalid_number_of_redeliveries_is_rejected(redeliver):
             await a_bench(runtime, [], redeliver=redeliver)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(
     redeliver=st.integers(0, 3),
     concurrency=st.integers(1, 3),

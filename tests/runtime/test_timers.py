@@ -225,7 +225,7 @@ async def test_a_period_of_zero_or_less_is_rejected(autojump_clock, seconds):
             await clock.ask(Do(lambda actor: actor.send_every(seconds, Tick())))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(
     period=st.integers(1, 5),
     slow=st.integers(0, 12),

@@ -363,7 +363,11 @@ class Deferring(Actor):
 
 @pytest.mark.parametrize(
     ("factory", "how"),
-    [(Failing, "declared"), (Failing, "expired"), (Deferring, "failed")],
+    [
+        (Failing, "declared"),
+        pytest.param(Failing, "expired", marks=pytest.mark.slow),
+        pytest.param(Deferring, "failed", marks=pytest.mark.slow),
+    ],
 )
 async def test_a_failed_ask_leaves_no_reference_circle(autojump_clock, factory, how):
     """Trial 16: about ten objects for each. So memory is freed without the collector."""
@@ -386,6 +390,7 @@ async def test_a_failed_ask_leaves_no_reference_circle(autojump_clock, factory, 
             gc.enable()
 
 
+@pytest.mark.slow
 async def test_a_refused_ask_leaves_no_reference_circle(autojump_clock):
     async with open_runtime() as runtime:
         desk = await busy_desk(runtime, [], capacity=1, overflow="reject")

@@ -136,6 +136,7 @@ async def test_a_watch_that_is_cancelled_delivers_nothing_and_leaves_nothing(aut
         watch.cancel()
 
 
+@pytest.mark.slow
 async def test_watchers_that_have_stopped_are_not_called_and_not_kept(autojump_clock):
     alive: list[weakref.ref[Watcher]] = []
 

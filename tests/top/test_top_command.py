@@ -178,7 +178,13 @@ def test_the_screen_follows_keys_sizes_and_the_end_of_the_program(program, tmp_p
     assert top.end() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        *(pytest.param(it, marks=pytest.mark.slow) for it in (signal.SIGTERM, signal.SIGHUP)),
+    ],
+)
 def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(program, on_terminal, number):
     top = on_terminal("app.sock")
     top.read_until(b"live")
@@ -210,6 +216,7 @@ def test_no_colour_is_used_where_the_user_wants_none(program, on_terminal):
     assert top.end() == 0
 
 
+@pytest.mark.slow
 def test_a_terminal_without_these_characters_gets_others(program, on_terminal):
     top = on_terminal("app.sock", start=NewProcess, PYTHONIOENCODING="ascii")
     top.resize(20, 6)

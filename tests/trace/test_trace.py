@@ -18,7 +18,9 @@ from callsheet.trace import trace_format, write_trace
 from callsheet.trace.timeline import CallTotals, Timeline
 
 STAGES = get_args(CallStage)
-QUICK = settings(max_examples=50, deadline=None)  # a page takes long on a busy machine
+QUICK = settings(
+    max_examples=settings.default.max_examples, deadline=None
+)  # a page takes long on a busy machine
 PATH = tuple(f"p1/{name}" for name in ("headline", "intro", "outline", "sections[2]"))
 
 

@@ -31,6 +31,7 @@ from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.runtime import Actor, handles, open_runtime
 
 KINDS = ["openai", "together", "anthropic", "gemini", "mistral", "openrouter"]
+SOME_KINDS = [*KINDS[:2], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[2:])]
 PROMPTS = ["a", "b", "b", "c"]  # two requests are the same
 MAX_REQUESTS = 3  # so that there are two batches
 
@@ -161,7 +162,7 @@ async def test_a_death_at_any_step_costs_nothing(kind, autojump_clock, tmp_path)
     assert at > 20
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME_KINDS)
 @settings(max_examples=15, deadline=None)
 @given(deaths=st.lists(st.integers(1, 40), max_size=4))
 def test_deaths_again_and_again_cost_nothing(kind, deaths, tmp_path_factory):

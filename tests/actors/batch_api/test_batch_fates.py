@@ -32,8 +32,10 @@ FETCHES = ["ok", "refuse-404", "refuse-410", "refuse-500", "refuse-503", "drop",
 rows = st.lists(st.tuples(st.sampled_from(FATES), st.integers(0, 40)), min_size=1, max_size=6)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *MORE_KINDS])
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize(
+    "kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE_KINDS)]
+)
+@settings(max_examples=settings.default.max_examples // 2, deadline=None)
 @given(
     rows=rows,
     final=st.sampled_from(["completed", "completed", "expired", "cancelled", "failed"]),

@@ -165,4 +165,6 @@ class Pooling(RuleBasedStateMachine):
 
 
 TestPooling = Pooling.TestCase
-TestPooling.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestPooling.settings = settings(
+    max_examples=settings.default.max_examples, stateful_step_count=60, deadline=None
+)

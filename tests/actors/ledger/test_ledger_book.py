@@ -207,7 +207,9 @@ class Books(RuleBasedStateMachine):
 
 
 TestBooks = Books.TestCase
-TestBooks.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestBooks.settings = settings(
+    max_examples=settings.default.max_examples // 2, stateful_step_count=25, deadline=None
+)
 
 
 # ------------------------------------------------------------------ budgets

@@ -89,7 +89,7 @@ def told(book, by):
 
 
 @given(st.lists(st.lists(steps, max_size=4), max_size=8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 def test_sums_are_what_all_entries_come_to(commits):
     """Two processes write at random, several transactions at a time."""
     everything = []

@@ -56,6 +56,7 @@ async def test_followers_that_have_waited_long_enough_are_sent_without_added_mar
         assert (await at.troupe.prompt_cache_statistics()).late == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begins_at", [40.0, 20.0])
 async def test_a_write_each_fifteen_seconds_is_all_that_a_late_first_token_costs(
     autojump_clock, begins_at

@@ -111,7 +111,7 @@ def test_a_stated_period_is_believed_and_its_kind_is_inferred():
     assert found.kind == "window"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples, deadline=None)
 @given(
     limit=st.integers(5, 100_000),
     period_s=st.floats(1.0, 86_400.0),
@@ -138,7 +138,7 @@ def test_the_period_of_any_bucket_is_found_and_never_overestimated(
         assert found.period_s(may_guess=False) >= 0.4 * period_s
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples, deadline=None)
 @given(
     limit=st.integers(5, 100_000),
     period_s=st.floats(1.0, 86_400.0),
@@ -254,7 +254,7 @@ def test_a_reset_in_the_past_delays_no_call(reset):
     assert limiter.try_admit(PermitRequest("m", Cost()), 0.1) is not None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(
     reports=st.lists(
         st.builds(

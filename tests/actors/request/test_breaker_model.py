@@ -223,5 +223,7 @@ class Outages(RuleBasedStateMachine):
             assert (shown.state, shown.next_at) == ("open", self.until)
 
 
-Outages.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Outages.TestCase.settings = settings(
+    max_examples=settings.default.max_examples, stateful_step_count=40, deadline=None
+)
 TestOutages = Outages.TestCase

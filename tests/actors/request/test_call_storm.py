@@ -144,6 +144,7 @@ async def each_call_ends_in_time(vendor, calls):
     assert ends["asked"] == ends["answered"] + ends["failed"] == calls
 
 
+@pytest.mark.slow
 @storms
 def test_all_calls_together_send_no_more_than_they_may(calls, seed):
     """What a throttle allows in t seconds: a share of the calls, what was saved up, a trickle."""
@@ -177,6 +178,7 @@ async def a_throttle_bounds_all_calls(calls):
     assert hedges.hedges <= 0.05 * hedges.calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 41))]
 )

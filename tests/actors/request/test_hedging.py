@@ -111,7 +111,9 @@ class Hedging(RuleBasedStateMachine):
             assert shown.hedges <= self.share * shown.calls + Fraction(1, 10**9)
 
 
-Hedging.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+Hedging.TestCase.settings = settings(
+    max_examples=settings.default.max_examples, stateful_step_count=40, deadline=None
+)
 TestHedging = Hedging.TestCase
 
 

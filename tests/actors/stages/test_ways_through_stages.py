@@ -59,6 +59,7 @@ def settings_for(script, *stages, **more):
     return TroupeSettings(endpoint=Endpoint(URL), transport=script, stages=stages, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["complete", "stream"])
 async def test_many_calls_wait_in_stages_with_little_room(autojump_clock, way):
     """Full mailboxes hold callers back and close no circle, retries included."""

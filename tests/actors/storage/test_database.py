@@ -211,7 +211,7 @@ def test_what_a_dead_process_left_is_removed_after_an_hour(tmp_path):
     assert other.exists()
 
 
-@settings(max_examples=60)
+@settings(max_examples=settings.default.max_examples)
 @given(seed=st.integers(0, 2**32), flips=st.integers(1, 20))
 def test_a_file_with_flipped_bits_is_refused_or_read_and_sqlite_raises_nothing_itself(
     tmp_path_factory, seed, flips

@@ -84,7 +84,7 @@ said = bodies | leaves | st.lists(bodies, max_size=2)
 
 
 @pytest.mark.parametrize(("form", "request_"), ASKED, ids=[form.name for form, _ in ASKED])
-@settings(max_examples=40)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(body=said)
 def test_an_invalid_body(form, request_, body):
     assert isinstance(form.decode_error(body), ApiError)
@@ -98,7 +98,7 @@ def test_an_invalid_body(form, request_, body):
 @pytest.mark.parametrize(
     ("form", "request_"), ASKED[:-1], ids=[form.name for form, _ in ASKED[:-1]]
 )
-@settings(max_examples=40)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(events=st.lists(said, max_size=4))
 def test_an_invalid_stream(form, request_, events):
     try:

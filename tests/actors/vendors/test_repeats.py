@@ -125,12 +125,13 @@ def read(decoder, events):
     return deltas, decoder.usage, answer, answer.body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "events"),
     [(OpenAIChat(), openai_chunks()), (AnthropicMessages(), anthropic_events())],
     ids=["OpenAI's chats", "Anthropic's messages"],
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples, deadline=None)
 @given(data=st.data())
 def test_repeats_change_nothing(form, events, data):
     drawn = data.draw(st.lists(events, min_size=1, max_size=8))

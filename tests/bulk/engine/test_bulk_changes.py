@@ -62,6 +62,7 @@ async def test_the_errors_of_the_run_before_stay_when_a_run_is_refused(
         assert not Paths(output).errors.exists()
 
 
+@pytest.mark.slow
 async def test_wait_raises_it_too_and_a_longer_input_is_looked_at_by_its_first_rows(
     autojump_clock, output
 ):

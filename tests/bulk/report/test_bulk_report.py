@@ -190,6 +190,7 @@ def test_the_page_has_figures_plots_and_tables(usual_page):
         assert title in parsed.texts, title
 
 
+@pytest.mark.slow
 def test_the_page_shows_how_much_of_the_cost_is_not_known():
     unknown, maybe = Decimal("0.05"), Decimal("0.02")
     text = paged(*run(unpriced=3, unknown_usd=unknown, maybe_usd=maybe, maybe_billed=2))

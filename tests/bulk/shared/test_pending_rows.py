@@ -145,7 +145,9 @@ class HolderAndQueue(RuleBasedStateMachine):
 
 
 TestHolderAndQueue = HolderAndQueue.TestCase
-TestHolderAndQueue.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestHolderAndQueue.settings = settings(
+    max_examples=settings.default.max_examples // 2, stateful_step_count=30, deadline=None
+)
 
 
 @given(st.permutations(KEYS), st.integers(1, 100))

@@ -4,6 +4,7 @@ import json
 from decimal import Decimal
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,6 +81,7 @@ def test_a_gateway_without_troupes_has_a_document():
     assert (document.troupes, document.actors, document.left_out) == ([], (), {})
 
 
+@pytest.mark.slow
 def test_lists_are_bounded_over_all_troupes_and_say_what_they_lack():
     readings = {
         f"endpoint {n}": reading(
