@@ -177,7 +177,10 @@ raise SystemExit(130)
     assert subprocess.run(run, cwd=tmp_path, timeout=60, check=False).returncode == 130
 
 
-@pytest.mark.parametrize("arguments", ["export {} new.csv", "export old.jsonl {}.csv"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["export {} new.csv", pytest.param("export old.jsonl {}.csv", marks=pytest.mark.slow)],
+)
 def test_a_path_that_cannot_be_followed_is_no_internal_error(arguments, tmp_path):
     (tmp_path / "old.jsonl").touch()
     result = shell(f"cd {tmp_path}; callsheet {arguments.format('n' * 300)}")

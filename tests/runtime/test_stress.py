@@ -111,7 +111,10 @@ STORM = Script(
 )
 
 
-@pytest.mark.parametrize("ending", ["end", "error", "cancel"])
+@pytest.mark.parametrize(
+    "ending",
+    ["end", *(pytest.param(it, marks=pytest.mark.slow) for it in ("error", "cancel"))],
+)
 def test_the_storm_may_end_at_each_of_its_checkpoints(ending):
     storm = attrs.evolve(STORM, ending=ending)
     last = run_script(storm)["scheduler steps"]

@@ -107,7 +107,9 @@ async def test_auto_spreads_the_calls_of_a_minute_over_keys_each_with_a_leader(a
 
 
 @pytest.mark.parametrize(
-    ("limits", "most"), [(Limits(in_flight=2), 8), (Limits(rpm=30), 3)], ids=["in_flight", "rpm"]
+    ("limits", "most"),
+    [(Limits(in_flight=2), 8), pytest.param(Limits(rpm=30), 3, marks=pytest.mark.slow)],
+    ids=["in_flight", "rpm"],
 )
 async def test_calls_that_wait_for_the_limiter_get_keys_when_they_are_sent(
     autojump_clock, limits, most

@@ -45,7 +45,7 @@ CRASHES = {
 
 
 @pytest.mark.parametrize("crash", CRASHES)
-@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("ordered", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_a_crash_ends_the_run_with_one_line_and_the_next_run_goes_on(
     autojump_clock, output, monkeypatch, crash, ordered
 ):

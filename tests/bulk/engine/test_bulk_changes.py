@@ -20,7 +20,9 @@ def requests(count, *, system="Be brief.", first=1):
     ]
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet"])
+@pytest.mark.parametrize(
+    "name", ["out.jsonl", "out.csv", pytest.param("out.parquet", marks=pytest.mark.slow)]
+)
 async def test_a_changed_system_message_is_refused_and_nothing_is_touched(
     autojump_clock, tmp_path, name
 ):
