@@ -100,7 +100,7 @@ def _name(request: "Request", field: "attrs.Attribute[str]", value: str) -> None
         _not_empty(request, field, value)
 
 
-def _of_chat(request: "Request", field: "attrs.Attribute[Api | None]", api: Api | None) -> None:
+def _of_chat(request: "Request", field: "attrs.Attribute[Any]", api: Api | None) -> None:
     if api is None:
         return
     _known_api(request, field, api)
@@ -109,7 +109,7 @@ def _of_chat(request: "Request", field: "attrs.Attribute[Api | None]", api: Api 
 
 
 def _dialect_of_chat(
-    request: "Request", field: "attrs.Attribute[BodyDialect | None]", dialect: BodyDialect | None
+    request: "Request", field: "attrs.Attribute[Any]", dialect: BodyDialect | None
 ) -> None:
     if dialect is None:
         return

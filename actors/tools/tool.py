@@ -223,6 +223,10 @@ ToolLike = Tool | Callable[..., object] | Mapping[str, object]
 """A tool, a function (see `Tool.of`), or a tool as the SDKs take it (see `Tool.defined`)."""
 
 
+def _is_list(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, Mapping)
+
+
 def tools_of(tools: Iterable[ToolLike]) -> tuple[Tool, ...]:
     """Return tools, each with a name of its own.
 
@@ -234,7 +238,7 @@ def tools_of(tools: Iterable[ToolLike]) -> tuple[Tool, ...]:
     """
     if tools == ():  # the usual case
         return ()
-    if not isinstance(cast("object", tools), Iterable) or isinstance(tools, Mapping):
+    if not _is_list(tools):
         raise TypeError(f"tools must be a list, such as tools=[function], not {kind_of(tools)}")
     found: dict[str, Tool] = {}
     for at, given in enumerate(tools):

@@ -46,7 +46,8 @@ class FiniteRange(click.FloatRange):
         Raises:
             click.BadParameter: the value is no number, not finite, or out of the range.
         """
-        if isinstance(value, str) and (fault := _fault(value, param)):
+        given: object = value
+        if isinstance(given, str) and (fault := _fault(given, param)):
             self.fail(fault, param, ctx)
         number: float = super().convert(value, param, ctx)
         if not isfinite(number):
