@@ -118,12 +118,20 @@ def test_tokens_that_are_known_at_the_end_only_are_used_up_at_any_size(processes
     check_tokens(limits, processes, 60 if tpm == 600_000 else 20, actual)
 
 
+def check_few_refusals(world):
+    """A call of most of what the store allows at once may find the bucket of a provider lower.
+
+    To let it wait for the whole bucket would leave a tenth of the limit unused.
+    """
+    assert sum(world.refused.values()) <= 0.02 * len(sent_by(world))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2, 4, 8])
-def test_calls_of_more_than_a_second_of_the_limit_are_not_refused(processes):
+def test_calls_of_more_than_a_second_of_the_limit_are_rarely_refused(processes):
     limits = Limits(tpm=60_000, in_flight=MANY)
     world = saturated(limits, processes, 120, cost=tokens(200, 2_000), call_s=0.3)
-    assert not world.refused
+    check_few_refusals(world)
     assert use_of(world, 60_000, 40, 120, lambda call: call.cost.tokens) >= 0.96
 
 
@@ -131,7 +139,7 @@ def check_refunds(processes, seconds, cost, actual):
     """Calls take more than the limit allows at once, and use less than they reserve."""
     limits = Limits(tpm=60_000, in_flight=MANY, token_charge="used")
     world = saturated(limits, processes, seconds, cost=cost, actual=actual, call_s=0.3, depth=30)
-    assert not world.refused
+    check_few_refusals(world)
     assert use_of(world, 60_000, seconds / 3, seconds, lambda call: call.actual) >= 0.95
     assert trips_per_call(world) <= 2.0 + processes
     counts = [len(process.sent) for process in world.processes]
