@@ -303,3 +303,9 @@ def test_an_import_from_the_wrong_package_names_the_right_one(package, name, hom
 @pytest.mark.parametrize("name", ["Nowhere", "log_call", "__wrapped__", "BudgetExceeded"])
 def test_a_name_that_no_package_has_is_an_ordinary_missing_attribute(package, name):
     assert not hasattr(import_module(package), name)
+
+
+def test_code_without_a_module_name_asks_for_a_missing_attribute():
+    space = {"package": import_module("callsheet")}
+    exec("found = hasattr(package, 'BudgetExceeded')", space)
+    assert space["found"] is False

@@ -17,7 +17,7 @@ def no_name(name: str, package: str) -> Exception:
         name: the name that the package lacks.
         package: the package that a program has looked in.
     """
-    asks = inspect.stack(0)[2].frame.f_globals["__name__"]  # what called __getattr__
+    asks = inspect.stack(0)[2].frame.f_globals.get("__name__")  # what called __getattr__
     if name[:1].isupper() and asks == "importlib._bootstrap":  # a class, in an import
         for home in HOMES:
             if home != package and name in import_module(home).__all__:
