@@ -307,7 +307,7 @@ class Ref(Generic[M_contra]):
         check_thread(self._cell)
         sending, receiving = trio.open_memory_channel[T](buffer)
         slot: ReplySlot[None] = ReplySlot()
-        slot.sink = StreamSink(sending, slot)
+        sink = slot.sink = StreamSink(sending, slot)
         slot.on_settled(lambda _: sending.close())
         try:
             due = self._prepare(message, slot, timeout, self._cell.now())  # type: ignore[arg-type]  # as above
@@ -319,6 +319,7 @@ class Ref(Generic[M_contra]):
         finally:
             slot.cancel()
             receiving.close()
+            sink.detach()
 
     async def wait_stopped(self) -> Ended:
         """Wait until the actor is stopped, for good or until it is started again.

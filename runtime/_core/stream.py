@@ -61,6 +61,10 @@ class StreamSink(Generic[T_contra]):
         """When the wait for the consumer ends by itself: never; for the runtime itself."""
         return inf
 
+    def detach(self) -> None:
+        """Forget the slot, as the consumer has left; for the runtime itself."""
+        self._slot = None  # else the two are a reference cycle
+
     async def send(self, item: T_contra) -> None:
         """Send one item; wait while the consumer is behind, which is the backpressure.
 

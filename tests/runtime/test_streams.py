@@ -1,5 +1,6 @@
 """Streams: bounded replies with backpressure, and cancellation from both sides."""
 
+import gc
 from functools import partial
 
 import attrs
@@ -404,3 +405,26 @@ async def test_a_consumer_that_outlives_the_runtime_gets_an_error(autojump_clock
     ((got, error),) = ends
     assert got == [0, 1]
     assert isinstance(error, ActorStopped)
+
+
+@pytest.mark.parametrize("takes", [3, 1])
+async def test_a_stream_leaves_no_reference_circle(takes):
+    """So what it was asked with, such as a long prompt, is freed without the collector."""
+    async with open_runtime() as runtime:
+        counter = await counting(runtime)
+
+        async def consume() -> None:
+            async with counter.stream(Count(3)) as items:
+                for _ in range(takes):
+                    await anext(items)
+
+        await consume()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                await consume()
+                await wait_all_tasks_blocked()
+            assert gc.collect() < 20, "less than one object for each stream"
+        finally:
+            gc.enable()
