@@ -155,7 +155,10 @@ class ServedConnection:
             self._service.report(group, self._peer)
             self.cut()
         finally:
-            await self._close()
+            try:
+                await self._close()
+            finally:
+                vars(self._protocol).clear()  # it names the connection, which would be a cycle
 
     def cut(self) -> None:
         """Close the connection at once; running requests are told that the client is gone."""

@@ -169,8 +169,11 @@ class ServedRequest:
             self._is_over = True
             self._chunks.clear()
             self._changed.unpark_all()
-        await self._connection.flush()
-        await self._pass_on(None)
+        try:
+            await self._connection.flush()
+            await self._pass_on(None)
+        finally:
+            self._send = _send_nothing  # else the request and Hypercorn's stream are a cycle
 
     def _check_head(self) -> tuple[HTTPStatus, str] | None:
         """Return why the request is refused before its body comes, if it is."""
@@ -350,6 +353,10 @@ class ServedRequest:
             await self._pass_on({"type": "http.response.body", "body": body})
         self._is_over = True
         self._is_gone = True  # for the app
+
+
+async def _send_nothing(_: Message | None) -> None:
+    """Take what is sent after the end of a request."""
 
 
 def check_headers(headers: Sequence[tuple[bytes, bytes]]) -> None:
