@@ -135,7 +135,7 @@ def line_writer(file: TextIO) -> WriteLine:
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "event"]),
         ],
-    )
+    ).bind()  # once: each bound logger is a reference cycle with the methods that it has cached
 
     def write(values: dict[str, object]) -> None:
         with suppress(OSError, ValueError):  # a log that cannot be written costs no call (R17)
