@@ -320,6 +320,7 @@ class Ref(Generic[M_contra]):
             slot.cancel()
             receiving.close()
             sink.detach()
+            slot.error = None  # it was raised, and its traceback has the slot
 
     async def wait_stopped(self) -> Ended:
         """Wait until the actor is stopped, for good or until it is started again.

@@ -1,6 +1,7 @@
 """Streams: bounded replies with backpressure, and cancellation from both sides."""
 
 import gc
+from contextlib import suppress
 from functools import partial
 
 import attrs
@@ -407,16 +408,25 @@ async def test_a_consumer_that_outlives_the_runtime_gets_an_error(autojump_clock
     assert isinstance(error, ActorStopped)
 
 
-@pytest.mark.parametrize("takes", [3, 1])
-async def test_a_stream_leaves_no_reference_circle(takes):
+class Breaking(Actor):
+    @streams(Other, raises=(Declared,))
+    async def other(self, _: Other, sink: StreamSink[int]) -> None:
+        await sink.send(0)
+        raise Declared("no more")
+
+
+@pytest.mark.parametrize("message", [Count(3), Count(1), Other()], ids=["left", "whole", "failed"])
+async def test_a_stream_leaves_no_reference_circle(message):
     """So what it was asked with, such as a long prompt, is freed without the collector."""
     async with open_runtime() as runtime:
-        counter = await counting(runtime)
+        is_failing = isinstance(message, Other)
+        ref = await (runtime.spawn("actor", Breaking) if is_failing else counting(runtime))
 
         async def consume() -> None:
-            async with counter.stream(Count(3)) as items:
-                for _ in range(takes):
-                    await anext(items)
+            with suppress(Declared, StopAsyncIteration):
+                async with ref.stream(message) as items:
+                    for _ in range(2):
+                        await anext(items)
 
         await consume()
         gc.collect()
