@@ -111,9 +111,9 @@ class SingleAttempt:
                 breaker.fail(ticket)
             if failure.unreadable is not None:
                 call.unreadable += 1
-                counted = self._counted(model, failure, watch.began_at)
-                ending = counted.error
-                raise counted from None
+                ending = self._counted(model, failure, watch.began_at)
+                is_final = failure.is_final or ending is not failure.error
+                raise attrs.evolve(failure, error=ending, is_final=is_final) from None
             raise
         finally:
             call.report_ended(attempt, ending)
@@ -146,17 +146,17 @@ class SingleAttempt:
         except UnreadableEndpoint as error:
             raise AttemptFailed(error, is_final=True) from None
 
-    def _counted(self, model: str, failure: AttemptFailed, began_at: float) -> AttemptFailed:
-        """Count a response that could not be read; return the failure, which may end all work."""
+    def _counted(self, model: str, failure: AttemptFailed, began_at: float) -> CallFailed:
+        """Count a response that could not be read; return the error, which may end all work."""
         error = failure.error
         why = f"{error}; it begins with: {failure.unreadable}"
         if isinstance(error, MalformedResponse):
             began_at = inf
         stopped = self._streaks.add(model, why, trio.current_time(), began_at=began_at)
         if stopped is None:
-            return failure
+            return error
         stopped.attempts, stopped.billed = error.attempts, error.billed
-        return attrs.evolve(failure, error=stopped, is_final=True)
+        return stopped
 
 
 async def _reserve(account: CallAccount) -> None:

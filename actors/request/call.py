@@ -105,7 +105,10 @@ class CallRunner:
         error.is_transient = may_repeat and error.billed == "no"
         if call.maybe_billed:  # one attempt is enough (L3)
             error.billed = "maybe"
-        raise error from cause  # outside the handler: its context may quote the key (L8)
+        try:
+            raise error from cause  # outside the handler: its context may quote the key (L8)
+        finally:
+            del error, cause  # else they, their tracebacks and this frame are a reference cycle
 
     async def _over_targets(self, call: CallProgress) -> tuple[Exchanged, Target]:
         """Try one target after another; return the response, and which target it is from.

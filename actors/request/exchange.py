@@ -239,8 +239,9 @@ class Exchange:
             finally:
                 await response.aclose()
         except httpx.HTTPStatusError as error:  # raised by a hook of the user's client
-            refused = await self._refused(HttpResponse.of(error.response), prepared, attempt)
-            raise refused from self._failures.as_cause(error)
+            raise await self._refused(
+                HttpResponse.of(error.response), prepared, attempt
+            ) from self._failures.as_cause(error)
         except httpx.RequestError as error:
             raise self._failures.no_response(error, attempt) from self._failures.as_cause(error)
         if decoded.model and decoded.model != prepared.request.model:
@@ -294,7 +295,8 @@ class Exchange:
                     try:
                         piece = await body.read(_MAX_RESPONSE_BYTES)
                     except httpx.RequestError as error:
-                        broken, piece = error, b""
+                        # With its traceback, it and this frame would be a reference cycle.
+                        broken, piece = error.with_traceback(None), b""
                     seen = tail + piece
                     quotes_key = quotes_key or self._endpoint.is_quoted_in(seen)
                     tail = seen[-_OVERLAP_BYTES:]
@@ -315,8 +317,9 @@ class Exchange:
             raise self._failures.failed_within(failed.error, attempt) from None
         except ValueError as error:
             if broken is not None:  # what arrived before it broke is not the whole response
-                lost = self._failures.no_response(broken, attempt, reader.start)
-                raise lost from self._failures.as_cause(broken)
+                raise self._failures.no_response(
+                    broken, attempt, reader.start
+                ) from self._failures.as_cause(broken)
             raise self._unreadable(error, body, reader, attempt) from None
         if isinstance(decoded, ApiError):  # OpenRouter reports generation errors so
             raise self._failures.failed_within(decoded, attempt)

@@ -218,30 +218,33 @@ async def pause(
     Raises:
         AttemptFailed: no attempt may follow; the error is that of `failure`, with the reason.
     """
-    if failure.is_final or not call.may_repeat(failure.error):
-        raise failure
-    # What cannot be read is asked for once more, from the next target if there is one (L11).
-    if (
-        isinstance(failure.error, MalformedResponse)
-        and shared.next_target(target, failure.error, call) is not None
-    ):
-        raise failure
-    now = trio.current_time()
-    decision = call.budget.retry(
-        now,
-        shared.random,
-        server_s=failure.server_s,
-        left_s=call.left_s,
-        reserve=shared.fallback.behind(target),  # one request for each later target
-    )
-    if decision.gives_up is not None:
-        permit = call.message.permit
-        if permit is not None and failure.throttled is not None and decision.pause_s > 0:
-            pause_s = min(decision.pause_s, shared.retry.max_server_s)
-            permit.park(delay=pause_s, throttled=failure.throttled)
-        raise _with_reason(failure, decision)
-    call.report("retrying", failure.error, decision.pause_s)
-    await renew(call, failure, now + decision.pause_s, moves)
+    try:
+        if failure.is_final or not call.may_repeat(failure.error):
+            raise failure
+        # What cannot be read is asked for once more, from the next target if there is one (L11).
+        if (
+            isinstance(failure.error, MalformedResponse)
+            and shared.next_target(target, failure.error, call) is not None
+        ):
+            raise failure
+        now = trio.current_time()
+        decision = call.budget.retry(
+            now,
+            shared.random,
+            server_s=failure.server_s,
+            left_s=call.left_s,
+            reserve=shared.fallback.behind(target),  # one request for each later target
+        )
+        if decision.gives_up is not None:
+            permit = call.message.permit
+            if permit is not None and failure.throttled is not None and decision.pause_s > 0:
+                pause_s = min(decision.pause_s, shared.retry.max_server_s)
+                permit.park(delay=pause_s, throttled=failure.throttled)
+            raise _with_reason(failure, decision)
+        call.report("retrying", failure.error, decision.pause_s)
+        await renew(call, failure, now + decision.pause_s, moves)
+    finally:
+        del failure  # else the failure, its traceback and this frame are a reference cycle
 
 
 async def renew(

@@ -12,7 +12,7 @@ import trio
 from gateway_kit import CHAT, MESSAGES, MODEL, chat, message, open_kit
 
 from callsheet.gateway.request_log import RequestLog, line_writer
-from callsheet.simulator import ProviderSettings
+from callsheet.simulator import Faults, ProviderSettings
 
 FAST = ProviderSettings(latency_s=(0.01, 0.01))
 ROUNDS = 20
@@ -52,3 +52,11 @@ async def garbage_of(kit, path, body):
 async def test_a_call_leaves_no_reference_circle(autojump_clock, path, body):
     async with open_kit(FAST) as kit:
         assert await garbage_of(kit, path, body) < ROUNDS
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("fault", ["401", "429", "reset_body", "malformed"])
+async def test_a_call_that_fails_leaves_no_reference_circle(autojump_clock, fault, streams):
+    failing = ProviderSettings(latency_s=(0.01, 0.01), faults=Faults({fault: 1.0}))
+    async with open_kit(failing) as kit:
+        assert await garbage_of(kit, CHAT, chat(stream=streams)) < ROUNDS

@@ -198,7 +198,10 @@ class _Call:
             except (CallFailed, AskFailed) as error:
                 failure = error  # raised out of the nursery, without a group around it
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # else it, its traceback and this frame are a reference cycle
 
     async def _send_pieces(self, out: EventStream, came: float) -> None:
         request, troupe = self._request(), self.target.served.troupe
