@@ -229,6 +229,7 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close the connection without waiting, even while the task is being cancelled."""
+        self._parser.close()
         await close_now(self._stream)
 
     async def _write_short(self, data: bytes, write: float | None) -> bool:

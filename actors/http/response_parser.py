@@ -61,6 +61,7 @@ class ResponseParser:
     def __init__(self, max_header_bytes: int) -> None:
         self._max = max_header_bytes
         self._parser = self._new_parser()
+        self._is_closed = False
         self._is_used_up = False  # it waits for a body that a response to HEAD does not have
         self._pieces: list[bytes] = []
         self.begin(b"")
@@ -90,6 +91,8 @@ class ResponseParser:
         Raises:
             ProtocolError: they are no response.
         """
+        if self._is_closed:
+            raise ProtocolError("the connection is closed")
         self._unread += len(data)
         try:
             self._parser.feed_data(data)
@@ -116,6 +119,12 @@ class ResponseParser:
         if self.head is None or self.head.is_framed:
             raise ProtocolError("the connection was closed in the middle of a response")
         self.is_complete = True
+
+    def close(self) -> None:
+        """Let go of llhttp, after the last response; nothing more can be fed."""
+        if not self._is_closed:
+            self._is_closed = True
+            del self._parser  # it calls this object, so that the two are a reference cycle
 
     def take(self) -> bytes:
         """Return what has arrived of the body since the last call."""

@@ -1,5 +1,6 @@
 """Bytes are parsed to responses: in any chunks, with the same results as h11, within bounds."""
 
+import gc
 from itertools import pairwise
 
 import h11
@@ -173,3 +174,21 @@ def test_what_is_refused(said, words):
 def test_trailers_without_end_are_refused():
     with pytest.raises(ProtocolError, match="too long"):
         parsed([CHUNKED + b"0\r\n", *[b"X-Filler: x\r\n"] * 1_000])
+
+
+def test_a_parser_that_is_closed_is_freed_without_the_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            parser = ResponseParser(1000)
+            parser.begin(b"POST")
+            parser.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            assert parser.is_complete
+            parser.close()
+            parser.close()
+            with pytest.raises(ProtocolError, match="is closed"):
+                parser.feed(b"HTTP/1.1 200 OK\r\n")
+        assert gc.collect() < 20
+    finally:
+        gc.enable()
