@@ -58,6 +58,7 @@ _TOKENS_PER_ATTACHMENT = 765  # what OpenAI debits for an image of any size
 _FIRST_OUTPUT = 256.0  # tokens of a response without `max_tokens`, until usage was reported
 _GAIN = 0.1  # weight of one observation, after the first ten
 _MAX_COUNTERS = 256  # models with a counter; beyond it all are forgotten
+_MAX_MODELS = 1000  # known; beyond it, the one with the fewest calls is forgotten
 _LEAST_CHARS = 16  # shorter prompts are not used to learn the characters per token
 
 
@@ -197,9 +198,7 @@ class TokenEstimator:
             estimate: what `estimate` has returned for it.
             usage: the tokens that the provider reported.
         """
-        model = self._models.get(request.model)
-        if model is None:
-            model = self._models[request.model] = _Model()
+        model = self._known(request.model)
         choices = request.n * max(1, len(request.inputs))
         estimated = (estimate.input_tokens, estimate.output_tokens // choices)
         reported = (usage.input_tokens, usage.output_tokens // choices)
@@ -212,9 +211,18 @@ class TokenEstimator:
             model: the provider's name of the model.
             tokens: the mean tokens of a response.
         """
-        known = self._models.setdefault(model, _Model())
+        known = self._known(model)
         known.calls += 1
         known.output, known.deviation = tokens, 0.0
+
+    def _known(self, name: str) -> _Model:
+        """Return what is known of a model; clients of a gateway may make names up."""
+        model = self._models.get(name)
+        if model is None:
+            if len(self._models) >= _MAX_MODELS:
+                del self._models[min(self._models, key=lambda name: self._models[name].calls)]
+            model = self._models[name] = _Model()
+        return model
 
     def _counter(self, model: str) -> TokenCounter | None:
         try:

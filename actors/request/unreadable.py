@@ -12,6 +12,7 @@ import attrs
 from ..errors import UnreadableEndpoint
 
 MOST_IN_A_ROW = 3
+_MAX_MODELS = 1000  # beyond it, the oldest streak is forgotten
 PROBE_S = 60.0
 """Seconds after the last response until one call may try again, in a program that runs on."""
 
@@ -96,6 +97,8 @@ class UnreadableStreaks:
             return None
         streak.count += 1
         streak.at, streak.why = now, why
+        if len(self._streaks) > _MAX_MODELS:
+            del self._streaks[next(iter(self._streaks))]
         return self._stopped(model, streak) if streak.count >= MOST_IN_A_ROW else None
 
     def _stopped(self, model: str, streak: _Streak) -> UnreadableEndpoint:

@@ -60,6 +60,15 @@ def test_models_are_known_each_for_itself():
     assert estimator.estimate(asked(model="other")).input_tokens == 107
 
 
+def test_names_that_clients_make_up_are_not_all_known():
+    estimator = TokenEstimator()
+    for model in ("one", "one", *(f"made-up-{number}" for number in range(1100))):
+        request = asked(model=model)
+        estimator.learn(request, estimator.estimate(request), Usage(57, 10))
+    assert len(estimator.statistics()) == 1000
+    assert estimator.statistics()["one"].calls == 2
+
+
 def test_an_answer_is_never_thought_to_be_longer_than_it_may_be():
     estimator = TokenEstimator()
     request = asked()

@@ -134,3 +134,11 @@ async def test_members_of_a_list_are_bought_twice_at_most(autojump_clock):
         found = await outcomes(*(partial(batcher.ask, ask) for ask in asks))
     assert [getattr(each, "text", type(each)) for each in found] == ["A", MalformedResponse, "A"]
     assert len(script.sent) == 4, "the list, and each member alone"
+
+
+def test_streaks_of_names_that_clients_make_up_are_not_all_known():
+    streaks = UnreadableStreaks("host")
+    for number in range(1100):
+        streaks.add(f"made-up-{number}", "no JSON", float(number))
+    assert not streaks.has("made-up-99")
+    assert sum(streaks.has(f"made-up-{number}") for number in range(1100)) == 1000
