@@ -10,7 +10,7 @@ from typing_extensions import TypeVar
 from .json_value import Json
 
 ResultT_co = TypeVar("ResultT_co", covariant=True, default=object)
-"""The class of a typed result; None for a request that declares none."""
+"""The class of the structured output; None for a request that declares none."""
 
 
 def sum_of_costs(*costs: Decimal | None) -> Decimal | None:

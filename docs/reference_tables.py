@@ -249,7 +249,7 @@ class EventTable(_Table):
 
 
 class SchemaTables(_Table):
-    """The members of every output that has a JSON schema."""
+    """The members of every output and file that has a JSON schema."""
 
     def lines(self) -> Iterable[str]:
         """Yield the lines of the Markdown."""

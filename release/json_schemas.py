@@ -1,4 +1,4 @@
-"""Write the JSON schemas of what Callsheet writes for programs, and of its settings file.
+"""Write the JSON schemas of what Callsheet writes for programs, and of the files that it reads.
 
     uv run python release/json_schemas.py
 
@@ -9,7 +9,8 @@ written, or read, and of the classes in these.
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from types import NoneType, UnionType
@@ -19,11 +20,15 @@ import attrs
 import msgspec
 
 from callsheet.actors import Limits, Post, Reading, TroupeSettings
+from callsheet.actors.compose import Recipe
 from callsheet.actors.inspection.lines import InspectedProgram, ReadingRefused
+from callsheet.actors.vendors.price_rows import PriceFileMembers
 from callsheet.bulk.files.line_members import ErrorLine, OutputLine
+from callsheet.bulk.reading.input_lines import InputLine
 from callsheet.bulk.watching.events import RunEvent
 from callsheet.cli.compose.job import FailedPost
 from callsheet.cli.run.json_summary import RunSummary
+from callsheet.cli.run.limits_table import LimitsFile
 from callsheet.compare.comparison import ComparisonDocument
 from callsheet.config.endpoints import EndpointTable
 from callsheet.config.settings import SECTIONS
@@ -58,13 +63,24 @@ SCHEMAS: dict[str, tuple[type, ...]] = {
     "run-summary": (RunSummary,),
     "simulator-statistics": (ProviderStats,),
 }
-"""{name of the schema: the classes, one of which each value is}."""
+"""{name of the schema: the classes, one of which each value that is written is}."""
+
+FILES: dict[str, tuple[type, ...]] = {
+    "input-line": get_args(InputLine),
+    "limits-file": (LimitsFile,),
+    "price-file": (PriceFileMembers,),
+    "recipe": (Recipe,),
+}
+"""{name of the schema: the classes, one of which each value that is read is}."""
 
 SETTINGS = "settings"
 """The name of the schema of the settings file."""
 
 _OMITTED = {Post: {"results", "titles"}}
 """{class: what it has, but no JSON of it}; the docstring says what JSON has instead."""
+
+_OPEN_FILES = {"input-line"}
+"""Names of files whose objects may have other members, which go to the provider."""
 
 _MAY_LACK = {BilledTokens: {"cached_tokens", "written_tokens", "saved_tokens"}}
 """{class: members that its JSON may lack}; so are those whose default is `msgspec.UNSET`."""
@@ -78,7 +94,7 @@ def path_of(name: str) -> Path:
     """Return the file of a schema.
 
     Args:
-        name: a key of `SCHEMAS`.
+        name: a key of `SCHEMAS` or `FILES`, or `SETTINGS`.
     """
     return FOLDER / f"{name}.schema.json"
 
@@ -87,14 +103,18 @@ def schema_of(name: str) -> str:
     """Return the text of a schema.
 
     Args:
-        name: a key of `SCHEMAS`.
+        name: a key of `SCHEMAS` or `FILES`, or `SETTINGS`.
     """
     if name == SETTINGS:
         return _written(_Settings().schema())
-    kinds = SCHEMAS[name]
+    kinds = FILES[name] if name in FILES else SCHEMAS[name]
     parts, made = msgspec.json.schema_components(kinds, schema_hook=_any_value)
     classes = {kind.__name__: kind for kind in _classes_of(kinds)}
     defs = {title: _described(one, classes[title]) for title, one in made.items()}
+    if name in FILES:
+        is_closed = name not in _OPEN_FILES
+        for title in defs:
+            defs[title] |= _read(classes[title], is_closed=is_closed)
     whole = parts[0] if len(parts) == 1 else {"anyOf": list(parts)}
     return _written(whole | {"$defs": defs})
 
@@ -126,6 +146,15 @@ def _described(schema: dict[str, Any], kind: type) -> dict[str, Any]:
     }
 
 
+def _read(kind: type, *, is_closed: bool) -> dict[str, Any]:
+    """Return what the schema of a class has in a file that is read, and not written."""
+    found: dict[str, Any] = {"additionalProperties": False} if is_closed else {}
+    if attrs.has(kind):
+        needed = [one.name for one in attrs.fields(kind) if one.default is attrs.NOTHING]
+        found["required"] = needed
+    return found
+
+
 def _may_lack(kind: type) -> frozenset[str]:
     """Return the members that JSON of a class may lack."""
     if is_typeddict(kind):
@@ -137,11 +166,31 @@ def _may_lack(kind: type) -> frozenset[str]:
 def _arguments(kind: type) -> dict[str, str]:
     """Return {member: what it is}, with those of the classes that a class extends."""
     found: dict[str, str] = {}
+    if is_typeddict(kind):
+        for one in _extended(kind):
+            found |= _noted(one)
+        return found
     for one in kind.__mro__:
-        doc = inspect.cleandoc(one.__doc__ or "") if _is_described(one) else ""
-        for name, text in _ARGUMENT.findall(doc):
-            found.setdefault(name, _text(text))
+        for name, text in _noted(one).items():
+            found.setdefault(name, text)
     return found
+
+
+def _extended(kind: type) -> Iterable[type]:
+    """Return the classes that a `TypedDict` extends, and the class itself as the last one.
+
+    A `TypedDict` does not know what it extends: it is what has fewer of its members.
+    """
+    beside = vars(sys.modules[kind.__module__]).values()
+    members = kind.__annotations__.items()
+    found = [one for one in beside if is_typeddict(one) and one.__annotations__.items() <= members]
+    return sorted(found, key=lambda one: (one is kind, len(one.__annotations__)))
+
+
+def _noted(kind: type) -> dict[str, str]:
+    """Return {member: what it is} of the docstring of a class."""
+    doc = inspect.cleandoc(kind.__doc__ or "") if _is_described(kind) else ""
+    return {name: _text(text) for name, text in _ARGUMENT.findall(doc)}
 
 
 def _about(kind: type) -> str:
@@ -168,13 +217,16 @@ def _is_described(kind: type) -> bool:
     return attrs.has(kind) or is_typeddict(kind)
 
 
-def _classes_of(kinds: Iterable[object]) -> Iterator[type]:
-    """Yield the attrs classes among types, and those of their members."""
-    for kind in kinds:
-        if isinstance(kind, type) and _is_described(kind):
-            yield kind
-            yield from _classes_of(get_type_hints(kind).values())
-        yield from _classes_of(get_args(kind))
+def _classes_of(kinds: Iterable[object]) -> set[type]:
+    """Return the classes with members among types, and those of their members."""
+    found, left = set[type](), list(kinds)
+    while left:  # a class may contain itself
+        kind = left.pop()
+        if isinstance(kind, type) and _is_described(kind) and kind not in found:
+            found.add(kind)
+            left += get_type_hints(kind).values()
+        left += get_args(kind)
+    return found
 
 
 # ----------------------------------------------------------------------------- the settings file
@@ -274,5 +326,5 @@ def _for_a_file(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for schema in (*SCHEMAS, SETTINGS):
+    for schema in (*SCHEMAS, *FILES, SETTINGS):
         path_of(schema).write_text(schema_of(schema), encoding="utf-8")

@@ -124,6 +124,12 @@ def test_requests_are_documented_by_programs():
     assert sum(block.where.startswith("README.md") for block in WITH_PROVIDER + PROGRAMS) > 1
 
 
+def test_the_readme_is_short_enough_for_two_screens():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 110
+    assert len(text) <= 4_700
+
+
 def code(*names):
     return ", ".join(f"`{name}`" for name in names) or "-"
 

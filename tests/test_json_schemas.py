@@ -1,10 +1,10 @@
-"""The JSON schemas in docs/schemas/: they are current, and what Callsheet writes matches them."""
+"""The JSON schemas in docs/schemas/: they are current, and what is written and read matches."""
 
 import json
 import re
 import runpy
 import tomllib
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,18 +19,26 @@ from callsheet.actors import (
     CallFailed,
     Choice,
     Endpoint,
+    Limits,
+    PriceBook,
+    PriceError,
     RateLimited,
+    RecipeError,
     Request,
     Response,
     TroupeSettings,
     Usage,
+    load_recipe,
 )
 from callsheet.actors.inspection.lines import ReadingRefused, this_program, to_line
 from callsheet.actors.typed.matching import matches_schema
+from callsheet.actors.vendors.price_file import read_row
 from callsheet.bulk.files.lines import answer_line, failure_line
-from callsheet.bulk.row import ANTHROPIC_URL, Row, gemini_url
+from callsheet.bulk.reading import ReadSettings, open_rows
+from callsheet.bulk.row import ANTHROPIC_URL, BadRow, Row, gemini_url
 from callsheet.cli import compare as compare_command
 from callsheet.cli import main
+from callsheet.cli.run.limits_table import read_limits
 from callsheet.compare.comparison import Comparison
 from callsheet.compare.run import ModeResult
 from callsheet.gateway import GatewaySettings, ModelRoute
@@ -44,8 +52,9 @@ from callsheet.simulator.stats import RunningStats
 
 ROOT = Path(__file__).parent.parent
 MADE = runpy.run_path(str(ROOT / "release/json_schemas.py"))
-NAMES = sorted([*MADE["SCHEMAS"], MADE["SETTINGS"]])
+NAMES = sorted([*MADE["SCHEMAS"], *MADE["FILES"], MADE["SETTINGS"]])
 MODEL = "gpt-4o-mini"
+POST = (ROOT / "actors/compose/post.toml").read_text()
 OPEN = {"Post"}  # classes whose JSON has members of the user's
 
 
@@ -251,6 +260,202 @@ def test_the_counts_of_the_simulator_match():
     counts.answer(200)
     found = json.loads(json.dumps(counts.freeze().as_json()))
     assert matches("simulator-statistics", found)
+
+
+# ----------------------------------------------------------------------------- what users write
+
+
+def blocks(name, language):
+    """Return the blocks of a language of a page."""
+    text = (ROOT / "docs" / name).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def allows(name, value):
+    return matches_schema(value, read(name))
+
+
+def other(value, **members):
+    return {**value, **members}
+
+
+def test_the_price_files_of_the_documents_and_the_published_table_match():
+    table = json.loads((ROOT / "actors/data/prices.json").read_text())
+    shown = [
+        json.loads(text) for page in ("costs.md", "recipes.md") for text in blocks(page, "json")
+    ]
+    assert len(shown) == 2
+    assert len(table["models"]) > 100
+    assert all(allows("price-file", one) for one in (table, *shown))
+
+
+PRICE = {"input": 1, "output": 2}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        PRICE,
+        other(
+            PRICE, cached=0, cache_write=1.5, cache_write_1h=2, note="new", shut_down="2027-01-01"
+        ),
+        other(PRICE, batch_input=1, batch_output=2, names=["its-name-*"]),
+        other(PRICE, above={"1000": PRICE}, tiers={"batch": 0.5, "flex": other(PRICE, above={})}),
+        {"from": {"2027-01-01": other(PRICE, tiers={"batch": 0.5})}, **PRICE},
+        other(PRICE, peak=other(PRICE, hours=["01:00-04:00"], weekdays_only=True)),
+    ],
+)
+def test_prices_that_are_read_match(row, tmp_path):
+    document = {"models": {"my-model": row}}
+    (tmp_path / "prices.json").write_text(json.dumps(document))
+    assert PriceBook.load(tmp_path / "prices.json").price("my-model") is not None
+    assert allows("price-file", document)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        [],
+        {"models": {}, "day": "2026-11-01"},
+        {"models": {"my-model": {"input": 1}}},
+        {"models": {"my-model": {"input": 1, "output": "2"}}},
+        {"models": {"my-model": {"input": 1, "output": -2}}},
+        {"models": {"my-model": other(PRICE, price=1)}},
+        {"models": {"my-model": other(PRICE, above={"1000": {"input": 1}})}},
+        {"models": {"my-model": other(PRICE, tiers={"batch": "half"})}},
+        {"models": {"my-model": other(PRICE, peak=PRICE)}},
+    ],
+)
+def test_prices_that_are_refused_do_not_match(document, tmp_path):
+    (tmp_path / "prices.json").write_text(json.dumps(document))
+    with pytest.raises(PriceError):
+        PriceBook.load(tmp_path / "prices.json")
+    assert not allows("price-file", document)
+
+
+def test_a_price_file_has_the_members_that_its_errors_list():
+    kinds = read("price-file")["$defs"]
+    with pytest.raises(PriceError) as error:
+        read_row(other(PRICE, colour=1), "place")
+    assert set(kinds["ModelPrices"]["properties"]) == set(listed(error))
+    with pytest.raises(PriceError) as error:
+        read_row(other(PRICE, above={"1000": other(PRICE, colour=1)}), "place")
+    assert set(kinds["TokenPrices"]["properties"]) == set(listed(error))
+
+
+def listed(error):
+    return str(error.value).partition("the fields are ")[2].split(", ")
+
+
+@pytest.mark.parametrize("text", [*blocks("recipes.md", "toml"), POST])
+def test_the_recipes_of_the_documents_and_the_built_in_one_match(text):
+    assert allows("recipe", tomllib.loads(text))
+
+
+STEP = {"name": "a", "prompt": "{{ topic }}"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "is_read"),
+    [
+        ({"name": "one", "steps": [STEP]}, True),
+        ({"name": "one", "steps": [other(STEP, shape="list", model=None)], "system": None}, True),
+        ({"name": "one"}, False),
+        ({"steps": [STEP]}, False),
+        ({"name": "one", "steps": [{"name": "a"}]}, False),
+        ({"name": "one", "steps": [other(STEP, shape="table")]}, False),
+        ({"name": "one", "steps": [other(STEP, needs="b")]}, False),
+        ({"name": "one", "steps": [STEP], "colour": "red"}, False),
+    ],
+)
+def test_a_recipe_that_is_read_matches(recipe, is_read, tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(recipe))
+    with nullcontext() if is_read else pytest.raises(RecipeError):
+        load_recipe(path)
+    assert allows("recipe", recipe) is is_read
+
+
+@pytest.mark.parametrize(
+    ("text", "is_read"),
+    [
+        ("", True),
+        ("rpm = 500\ntpm = 1e6\nmax_concurrency = 20\nburst_s = 0.5", True),
+        ('[models."gpt-5.4*"]\nrpm = 5', True),
+        ("rpn = 5", False),
+        ('rpm = "many"', False),
+        ("max_concurrency = 1.5", False),
+        ("models = 5", False),
+        ("[models.one]\nmodels = {}", False),
+    ],
+)
+def test_a_limits_file_that_is_read_matches(text, is_read, tmp_path):
+    (tmp_path / "limits.toml").write_text(text)
+    with nullcontext() if is_read else pytest.raises(ValueError, match=r"limits\.toml"):
+        read_limits(tmp_path / "limits.toml", Limits())
+    assert allows("limits-file", tomllib.loads(text)) is is_read
+
+
+def rows_of_lines(lines, folder):
+    path = folder / "in.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    with open_rows(path, ReadSettings(model=MODEL)) as rows:
+        return list(rows)
+
+
+CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
+GEMINI = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
+LINES = [
+    {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": CHAT},
+    {"body": {"input": "Hi"}, "url": "/embeddings"},
+    {"custom_id": "b", "params": {**CHAT, "max_tokens": 5}},
+    {"key": "c", "request": GEMINI},
+    {"request": GEMINI, "metadata": {"key": "d"}},
+    other(CHAT, id=5, temperature=0.5, user="me", max_tokens=None),
+    other(CHAT, system="Be brief.", stop=["."], n=1),
+    {
+        "messages": [
+            {"role": "assistant", "tool_calls": [], "content": [{"type": "text", "text": ""}]}
+        ]
+    },
+    {"prompt": "Hi", "topic": "greetings"},
+    {"prompt": 7},
+    {"prompt": ["one", "two"], "model": MODEL},
+    {"input": ["one", "two"], "dimensions": 8},
+]
+WRONG = [
+    {},
+    {"text": "Hi"},
+    {"body": "Hi"},
+    {"body": CHAT, "method": "GET"},
+    {"body": CHAT, "url": "/v1/audio"},
+    {"custom_id": ["a"], "body": CHAT},
+    other(CHAT, temperature="high"),
+    other(CHAT, max_tokens=0.5),
+    {"messages": "Hi"},
+    {"messages": [{"content": "Hi"}]},
+    {"prompt": None},
+    {"input": 5},
+]
+
+
+def test_lines_of_input_that_are_read_match(tmp_path):
+    assert [row.reason for row in rows_of_lines(LINES, tmp_path) if isinstance(row, BadRow)] == []
+    assert [line for line in LINES if not allows("input-line", line)] == []
+
+
+def test_lines_of_input_that_are_bad_rows_do_not_match(tmp_path):
+    for line in WRONG:
+        rows = rows_of_lines([LINES[0], line], tmp_path)
+        assert isinstance(rows[-1], BadRow), line
+    assert [line for line in WRONG if allows("input-line", line)] == []
+
+
+def test_the_lines_of_the_tutorial_match():
+    text = (ROOT / "docs/tutorial.md").read_text()
+    (lines,) = re.findall(r"`facts.jsonl`:\n\n```json\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert all(allows("input-line", line) for line in lines_of(lines))
 
 
 # ----------------------------------------------------------------------------- the settings file

@@ -55,6 +55,13 @@ def test_each_python_that_is_promised_is_checked():
     assert JOBS["ci.yml: checks"]["strategy"]["matrix"]["python"] == promised
 
 
+def test_the_checks_run_the_tests_by_the_command_of_the_readme():
+    command = "uv run pytest"
+    (block,) = re.findall(rf"^    .*{command}$", (REPO / "README.md").read_text(), re.MULTILINE)
+    assert block.strip() == f"pip install uv && {command}"
+    assert re.search(rf"^{command}$", (REPO / ".ci" / "run").read_text(), re.MULTILINE)
+
+
 def test_the_programs_that_are_run_are_there():
     found = {name for text in TEXTS.values() for name in re.findall(r"run: (\.ci/\w+)", text)}
     assert found == {".ci/run", ".ci/lowest", ".ci/package"}

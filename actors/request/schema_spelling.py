@@ -1,4 +1,4 @@
-"""How a typed result is asked for where a server does not enforce JSON schemas. Pure (R14).
+"""How structured output is requested where a server does not enforce JSON schemas. Pure (R14).
 
 Only for `Request.returns`, whose text is validated here: what a program has written itself as
 `json_schema` or in `extra_body` is sent as it is (L15).
@@ -41,7 +41,7 @@ _DISLIKED = re.compile(
 
 
 def refuses_schemas(error: ApiError, sent: Mapping[str, Json], written: Container[str]) -> bool:
-    """Return whether a refusal is for the form in which a typed result was asked for.
+    """Return whether a refusal is for the form in which structured output was requested.
 
     Args:
         error: the provider's words.

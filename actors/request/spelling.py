@@ -52,7 +52,7 @@ class Spelling:
         left_out: members that are left out.
         is_whole: whether responses are requested whole, because streams are refused.
         whole_with: members of a body beside which streams are refused.
-        schema: how a typed result is asked for.
+        schema: how structured output is requested.
     """
 
     renamed: Mapping[str, str] = attrs.field(factory=dict[str, str])
@@ -99,7 +99,7 @@ class Spelling:
             status: the HTTP status of the refusal; None for an error within a 200.
             sent: the body that was sent, in this spelling.
             written: the members of it that the user wrote; they are never left out.
-            is_typed: whether the request has a typed result, whose text is validated.
+            is_typed: whether the request has structured output, whose text is validated.
         """
         if status not in _REFUSING:
             return None

@@ -74,7 +74,7 @@ def test_the_first_estimate_is_near_what_is_billed(tmp_path, quick_provider):
     options = ("--template", "{{ text }}", "--base-url", quick_provider, "--model", "gpt-4o-mini")
     run = (source, output, *options, "--schema", SCHEMA)
     told = run_here(*run, "--dry-run")
-    assert "Assumed length of a response: 6 tokens, the longest answer that the schema" in told
+    assert "Assumed length of a response: 6 tokens, the longest response that the schema" in told
     estimate = json.loads(run_here(*run, "--dry-run", "--json"))["estimate"]
     assert estimate["models"][0]["basis"] == "schema"
     billed = json.loads(run_here(*run, "--json").splitlines()[-1])

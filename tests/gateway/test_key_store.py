@@ -1,4 +1,4 @@
-"""The store of keys: secrets, names, rotation, expiry, several processes, and damage (L8, L14)."""
+"""The key store: secrets, names, rotation, expiry, several processes, and damage (L8, L14)."""
 
 import re
 import sqlite3

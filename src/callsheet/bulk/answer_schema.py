@@ -219,11 +219,11 @@ class _Parser:
         return ValueError(f"{where}: {reason}")
 
 
-# -------------------------------------------------------------------------- the length of an answer
+# ------------------------------------------------------------------------- the length of a response
 
 
 def answer_tokens(schema: Mapping[str, Json]) -> int | None:
-    """Return the tokens of the longest answer that matches a schema, as a model usually writes it.
+    """Return the tokens of the longest response that a schema allows, as models usually write it.
 
     A model may write more, such as spaces or its reasoning, so this is an estimate and no bound.
 

@@ -62,7 +62,7 @@ async def bulk_dataframe(
         output: the path of the output file, as for `bulk`.
         template: a Jinja2 template of the prompt, over the columns.
         system: a Jinja2 template of the system message.
-        schema: the fields of each answer, in the short form, or a JSON schema.
+        schema: the fields of each response, in the short form, or a JSON schema.
         returns: the class of each answer, as in `Request`; its members are the new columns.
         model: the model; by default the provider's usual one.
         troupe: the endpoint, the limits and the policies; by default the provider of the

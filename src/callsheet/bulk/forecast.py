@@ -37,8 +37,8 @@ PricedRoute = Literal["live", "batch", "flex", "pack"]
 """A route whose cost is estimated."""
 
 OutputBasis = Literal["responses", "schema", "max_tokens", "default"]
-"""What the length of responses is estimated by: the latest ones in OUTPUT, the longest answer that
-matches the schema, `max_tokens` of the rows, or 256 tokens."""
+"""What the length of responses is estimated by: the latest ones in OUTPUT, the longest one that
+the schema allows, `max_tokens` of the rows, or 256 tokens."""
 
 
 @attrs.define

@@ -389,8 +389,8 @@ class _Watch:
             if worker.is_away != was_away:
                 was_away = worker.is_away
                 _say(
-                    f"{self._order.url} does not answer. Calls in flight go on, and are handed in "
-                    "later."
+                    f"{self._order.url} does not answer. Calls in flight go on; their responses "
+                    "are delivered later."
                     if was_away
                     else f"{self._order.url} answers again."
                 )

@@ -36,7 +36,7 @@ async def serve(
     """Serve until cancelled; then close all connections at once.
 
     Args:
-        provider: the simulated provider, which answers the requests.
+        provider: the built-in provider, which answers the requests.
         host: the address to listen on.
         port: the port; 0 for any free one.
         task_status: receives the base URL, such as "http://127.0.0.1:43211/v1".

@@ -1,4 +1,4 @@
-"""A server without JSON schemas is asked for a typed result in words (L15)."""
+"""A server without JSON schemas is asked for structured output in words (L15)."""
 
 import json
 from typing import Literal

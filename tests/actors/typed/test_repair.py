@@ -1,4 +1,4 @@
-"""Typed results of whole calls, and the second request for a valid one (issue 18, point 7)."""
+"""Structured output of whole calls, and the second request for a valid one (issue 18, point 7)."""
 
 import json
 from math import inf

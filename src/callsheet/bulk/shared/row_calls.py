@@ -151,7 +151,7 @@ class RowCalls:
             self._watch.unreadable(str(error))
             return
         try:
-            # The holder reads typed results, and asks once more if need be.
+            # The holder reads structured output, and asks once more if need be.
             slot = troupe.submit_nowait(request, context=context)
         except MailboxFull:
             self._backlog.appendleft(taken)

@@ -55,7 +55,7 @@ class ModelEstimate:
         input_tokens: the tokens of their prompts.
         output_tokens: the tokens of their responses.
         basis: what the length of a response is estimated by: responses, the latest ones in OUTPUT;
-            schema, the longest answer that it allows; max_tokens; or default, 256 tokens.
+            schema, the longest response that it allows; max_tokens; or default, 256 tokens.
         live_usd: the cost in USD of one call per row; null if the price is not known.
         batch_usd: the cost in USD by the Batch API.
         flex_usd: the cost in USD at the flex tier.

@@ -3,11 +3,38 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import attrs
 
 from ...actors import Limits, why_not_read
+
+
+class LimitsOfFile(TypedDict, total=False):
+    """Rate limits in a limits file.
+
+    Args:
+        rpm: requests per minute.
+        tpm: tokens per minute.
+        max_concurrency: the most calls in flight.
+        burst_s: seconds of unused limit that may be used at once.
+    """
+
+    rpm: float
+    tpm: float
+    max_concurrency: int
+    burst_s: float
+
+
+class LimitsFile(LimitsOfFile, total=False):
+    """A limits file of `callsheet run --limits`. An absent limit is that of the command.
+
+    Args:
+        models: the limits of single models, by name; a "*" stands for any end of the name.
+    """
+
+    models: Mapping[str, LimitsOfFile]
+
 
 _NAMES = {  # {name in the file: name in `Limits`}
     "rpm": "rpm",

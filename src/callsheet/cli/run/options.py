@@ -208,9 +208,9 @@ _OPTIONS = (
         "--schema",
         metavar="FIELDS",
         callback=_schema,
-        help="The fields of each answer, such as 'label: positive|negative|neutral, score: 0..1'; "
-        "or a JSON schema, as text or as FILE.json. If an answer does not match, the request is "
-        "sent once more.",
+        help="The fields of each response, such as 'label: positive|negative|neutral, score: "
+        "0..1'; or a JSON schema, as text or as FILE.json. If a response does not match, the "
+        "request is sent once more.",
     ),
     _in(
         "--cacheable",

@@ -292,7 +292,7 @@ def _sharing(found: Forecast) -> str:
 
 _BASES: dict[OutputBasis, str] = {
     "responses": "{}, like the latest ones in OUTPUT",
-    "schema": "{}, the longest answer that the schema allows, without reasoning",
+    "schema": "{}, the longest response that the schema allows, without reasoning",
     "max_tokens": "max_tokens, or 256 tokens if a row does not set it",
     "default": "max_tokens, or 256 tokens if a row does not set it",
 }

@@ -22,7 +22,7 @@ _NOT_VALID = Refusal(
 _NOT_KNOWN = Refusal(
     status=503,
     kind="unavailable",
-    message="the API key cannot be checked now, because the store of keys is away; try again",
+    message="the API key cannot be checked now, because the key store is away; try again",
     code="keys_unavailable",
     retry_after_s=5.0,
     should_retry=True,
@@ -128,7 +128,7 @@ class Callers:
 
         Raises:
             Refused: it sent no key, or not one that is valid; or whether it is valid is not known,
-                because the store of keys is away; or a page of another site sent it, where no key
+                because the key store is away; or a page of another site sent it, where no key
                 is needed.
         """
         keys = self.keys

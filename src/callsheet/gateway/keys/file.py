@@ -1,4 +1,4 @@
-"""The store of keys: an SQLite file that the command line writes and running gateways read.
+"""The key store: an SQLite file that the command line writes and running gateways read.
 
 The valid keys are in memory, so that finding one does not wait for the disk. A gateway polls the
 file for changes, because SQLite does not report those of other processes.

@@ -1,4 +1,4 @@
-"""The store of keys, as a protocol: the command line writes it, and running gateways read it."""
+"""The key store, as a protocol: the command line writes it, and running gateways read it."""
 
 import time
 from collections.abc import Callable
