@@ -3,11 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
-from datetime import date, time
-from decimal import Decimal
 from difflib import SequenceMatcher
-from math import isnan
 from typing import cast
 
 from jinja2 import Environment, UndefinedError, nodes
@@ -18,14 +14,13 @@ from ...actors import (
     Json,
     Request,
     TemplateError,
-    kind_of,
-    loads,
     names_used,
     render,
 )
-from ...bodies import CHAT, InvalidBody, read_messages, take_limit_name, take_schema
-from .advice import advice_for, columns_said, is_conversation, likely_text, with_marks
+from ...bodies import CHAT, take_limit_name, take_schema
+from .advice import advice_for, columns_said, likely_text, with_marks
 from .bodies import RequestBuilder, ignore_remark, stated
+from .cells import chat_of, field_of, text_of
 from .errors import BadRecord, InputError
 from .identity import USUAL_IDS
 from .settings import ReadSettings, place_of, whole_option
@@ -50,8 +45,6 @@ _NOT_SENT_BESIDE_PROMPT = {
 }  # fmt: skip
 _MARKUP = re.compile(r"\{[{%#]")  # of Jinja
 _ROW = "row"  # the whole row in templates, for columns whose name is not a Jinja identifier
-_SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
-"""{author in a chat of ShareGPT: role}"""
 
 
 class ColumnReader:
@@ -246,7 +239,7 @@ class ColumnReader:
                 fields["extra_body"] = extra
         for field, value in taken.items():
             if value is not None and value != "" and value == value:  # noqa: PLR0124  # not NaN
-                fields[field] = _read(field, self._fields[field], value)
+                fields[field] = field_of(field, self._fields[field], value)
         return self._builder.request("chat", fields)
 
     def _messages(
@@ -255,21 +248,21 @@ class ColumnReader:
         """Return the chat of a row; its columns are removed from `taken`."""
         values = {_ROW: columns, **columns}
         if "messages" in taken:
-            messages = _chat(self._fields["messages"], cast("Json", taken.pop("messages")))
+            messages = chat_of(self._fields["messages"], cast("Json", taken.pop("messages")))
         else:
             if self._template is not None:
                 prompt = _rendered("template", self._template, values)
             else:
-                prompt = _text(self._fields["prompt"], taken.pop("prompt"))
+                prompt = text_of(self._fields["prompt"], taken.pop("prompt"))
             if not prompt.strip():
                 raise BadRecord("the prompt is empty")
             messages = (ChatMessage("user", prompt),)
         if self._system is not None:
             system = self._system_of(self._system, values)
         elif "system" in taken:
-            system = _text(self._fields["system"], taken.pop("system"))
+            system = text_of(self._fields["system"], taken.pop("system"))
         else:
-            system = _text("system", own.get("system"))
+            system = text_of("system", own.get("system"))
         return (ChatMessage("system", system), *messages) if system.strip() else messages
 
     def _why_constant(self, columns: Iterable[str]) -> str:
@@ -379,86 +372,3 @@ def _is_near(wanted: str, column: str) -> bool:
     words, others = (re.split(r"[\W_]+", name.casefold()) for name in (column, wanted))
     one, other = " ".join(words).strip(), " ".join(others).strip()
     return other in (one, *words) or SequenceMatcher(None, one, other).ratio() >= _LIKENESS
-
-
-def _text(name: str, value: object) -> str:
-    """Return the text of a value; a number, a date or a truth value is its text."""
-    text: str | None = None
-    if isinstance(value, str):
-        text = value
-    elif value is None or (isinstance(value, float) and isnan(value)):
-        text = ""
-    elif isinstance(value, bool):
-        text = str(value).lower()
-    elif isinstance(value, int | float | Decimal):
-        text = str(value)
-    elif isinstance(value, date | time):
-        text = value.isoformat()
-    elif isinstance(value, bytes):
-        with suppress(UnicodeDecodeError):
-            text = value.decode()
-    if text is None:
-        advice = _chat_advice(name, value)
-        reason = f'"{name}" must be a text, not {kind_of(value)}{advice}'
-        raise BadRecord(reason, is_misfit=True)
-    return text
-
-
-def _chat_advice(name: str, value: object) -> str:
-    is_chat = isinstance(value, list) and is_conversation(cast("Json", value))
-    return f"; for a list of messages, give --map messages={name}" if is_chat else ""
-
-
-def _chat(name: str, value: Json) -> tuple[ChatMessage, ...]:
-    """Read a whole chat: a list of messages, an object with one, or either as JSON text."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            value = loads(value.encode())
-        except ValueError as error:
-            raise BadRecord(f'"{name}" is not JSON: {error}', is_misfit=True) from None
-    if isinstance(value, dict):
-        value = value.get("messages")
-    if not isinstance(value, list) or not value:
-        reason = f'"{name}" must be a list of messages, not {kind_of(value)}'
-        raise BadRecord(reason, is_misfit=True)
-    try:
-        return read_messages(name, [_message(without_nulls(item)) for item in value])
-    except InvalidBody as error:
-        raise BadRecord(error.reason) from None
-
-
-def _message(item: Json) -> Json:
-    """Return a message of ShareGPT, with `from` and `value`, as one with role and content."""
-    if not isinstance(item, dict) or "from" not in item or "role" in item:
-        return item
-    speaker = item["from"]
-    role = _SPEAKERS.get(speaker, speaker) if isinstance(speaker, str) else speaker
-    return {"role": role, "content": item.get("value")}
-
-
-def without_nulls(value: Json) -> Json:
-    """Return a nested value without null members, which columns have where other rows have more."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [without_nulls(item) for item in value]
-    return value
-
-
-def _read(field: str, name: str, value: object) -> object:
-    """Read a mapped column; in CSV, numbers are text."""
-    if field == "model":
-        return _text(name, value)
-    if isinstance(value, float) and value.is_integer() and field == "max_tokens":
-        return int(value)  # pandas has no whole numbers in a column with an empty cell
-    number: type[int | float] = int if field == "max_tokens" else float
-    try:
-        if isinstance(value, str):
-            return number(value)
-    except ValueError:
-        pass
-    else:
-        if type(value) is int or type(value) is number:
-            return value
-    wanted = "a whole number" if number is int else "a number"
-    raise BadRecord(f'"{name}" must be {wanted}, not {kind_of(value)}', is_misfit=True)
