@@ -10,8 +10,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from callsheet.cli import key_options, main
 from callsheet.cli import keys as command
-from callsheet.cli import main
 from callsheet.gateway.keys import KeyFile
 
 NOW = 1_795_694_400.0  # 2026-11-26 12:00 UTC
@@ -19,7 +19,8 @@ NOW = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "_now", lambda: NOW)
+    for module in (command, key_options):
+        monkeypatch.setattr(module, "wall_clock", lambda: NOW)
     monkeypatch.setattr(command, "default_key_store", lambda: tmp_path / "data" / "keys.sqlite3")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("CALLSHEET_CONFIG", raising=False)

@@ -1,23 +1,19 @@
 """`callsheet keys`: create, list and revoke the keys of a gateway."""
 
 import json
-import re
 import sys
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import attrs
 import click
 import trio
-from click.types import StringParamType
 from rich.console import Console
 
 from ..actors import StorageError
-from ..config import CONFIG_VARIABLE, SHARED_URL_VARIABLE, ConfigError
+from ..config import ConfigError
 from ..gateway.file import read_key_settings
 from ..gateway.keys import (
     ALLOWABLE,
@@ -34,105 +30,13 @@ from ..gateway.keys import (
 )
 from ..gateway.keys.report import CreatedKey, KeyList, ListedKey, keys_table, moment
 from ..wording import printable
+from .key_options import CommaTexts, TimeAhead, store_options, wall_clock
 from .parameters import ABOVE_ZERO
 from .sections import HelpfulGroup, SectionedCommand, option
 
 _REFUSED = 2
-_SPAN = re.compile(r"([0-9]{1,6})\s*([smhdw])|0")
-_SPANS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _NOTHING = "none"
 _ANOTHER = "give another --store"
-_now: Callable[[], float] = time.time  # by which keys expire
-
-
-class CommaTexts(StringParamType):
-    """Texts with commas between them."""
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401  # click's
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Any:  # noqa: ANN401  # texts, where click expects one
-        """Split a value at its commas."""
-        texts = super().convert(value, param, ctx).split(",")
-        return tuple(text.strip() for text in texts if text.strip())
-
-
-class KeyPlaceOption(StringParamType):
-    """The path of a key store, or "shared" for the keys on the server that replicas share."""
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401  # click's
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Any:  # noqa: ANN401  # a path or "shared", where click expects a text
-        """Return the place. A file whose name is "shared" is written "./shared"."""
-        text = super().convert(value, param, ctx)
-        return text if text == SHARED_KEYS else Path(text)
-
-
-class TimeAhead(StringParamType):
-    """A time in the future, or now: a span from now, or a day."""
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401  # click's
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Any:  # noqa: ANN401  # a number, where click expects a text
-        """Return Unix time in seconds.
-
-        Raises:
-            click.BadParameter: the value is no time, or it has passed.
-        """
-        text, now = super().convert(value, param, ctx).strip(), _now()
-        try:
-            if span := _SPAN.fullmatch(text.lower()):
-                at = now + int(span[1] or 0) * _SPANS_S[span[2] or "s"]
-            else:
-                day = datetime.fromisoformat(text)
-                at = (day if day.tzinfo is not None else day.replace(tzinfo=UTC)).timestamp()
-            moment(at)
-        except (ValueError, OverflowError):
-            self.fail(f"{text!r:.40} is no span such as 12h or 30d, and no day.", param, ctx)
-        if at < now:
-            self.fail(f"{moment(at)} has passed.", param, ctx)
-        return at
-
-
-def store_options(command: Callable[..., object]) -> Callable[..., object]:
-    """Add `--store`, `--shared` and `--config` to a command."""
-    for one in (
-        option(
-            "--config",
-            section="Store",
-            metavar="FILE",
-            type=click.Path(dir_okay=False, readable=False),
-            help="The settings file of the gateway, whose [keys] store is the key store. Default: "
-            f"${CONFIG_VARIABLE}, or none.",
-        ),
-        option(
-            "--shared",
-            section="Store",
-            metavar="URL",
-            help="The keys on this Valkey or Redis server, which the replicas of a gateway share, "
-            f"such as valkey://host:6379. ${SHARED_URL_VARIABLE} with --store shared hides "
-            "a password from other users.",
-        ),
-        option(
-            "--store",
-            section="Store",
-            metavar="FILE",
-            type=KeyPlaceOption(),
-            help="The key store: a file, or shared for the keys on the server of the settings "
-            "file. Default: that of the settings file, or "
-            f"{default_key_store().name} in your data folder.",
-        ),
-    ):
-        command = one(command)
-    return command
 
 
 json_option: Callable[[Callable[..., object]], Callable[..., object]] = option(
@@ -280,7 +184,7 @@ def create(
     if allow:
         words = tuple(word for names in allow for word in names)
         given["allow"] = () if words == (_NOTHING,) else words
-    if expires_at is not None and expires_at <= _now():
+    if expires_at is not None and expires_at <= wall_clock():
         raise click.UsageError("--expires: the key would have expired before its first call")
     keys_of_gateway = _store_at(store, shared, config, create=not replace)
     with _refusing():
@@ -297,7 +201,7 @@ def create(
                 terms,
                 expires_at=expires_at,
                 replace=replace,
-                grace_s=max(0.0, grace_until - _now()),
+                grace_s=max(0.0, grace_until - wall_clock()),
             )
             try:
                 click.echo(_created_json(issued, keys_of_gateway) if as_json else issued.secret)
@@ -339,7 +243,7 @@ def list_keys(
     as_json: bool,
 ) -> None:
     """List the keys that are valid."""
-    keys_of_gateway, now = _store_at(store, shared, config), _now()
+    keys_of_gateway, now = _store_at(store, shared, config), wall_clock()
 
     async def work() -> tuple[ApiKey, ...]:
         async with keys_of_gateway.open():
@@ -408,7 +312,7 @@ def _store_at(
     if isinstance(store, Path):
         if shared is not None:
             raise click.UsageError("give --store FILE or --shared URL, not both")
-        return key_store(store, None, create=create, clock=_now)
+        return key_store(store, None, create=create, clock=wall_clock)
     try:
         found = read_key_settings(config, shared=shared)
     except ConfigError as error:
@@ -420,7 +324,7 @@ def _store_at(
         _refuse(f"--config: {config}: it names no key store; add [keys] store, or give --store")
     if place == SHARED_KEYS and found.shared is None:
         _refuse(NO_SERVER)
-    return key_store(place or default_key_store(), found.shared, create=create, clock=_now)
+    return key_store(place or default_key_store(), found.shared, create=create, clock=wall_clock)
 
 
 @contextmanager
@@ -451,13 +355,13 @@ def _words(issued: IssuedKey, store: KeyStore) -> Iterator[str]:
 
 
 def _created_json(issued: IssuedKey, store: KeyStore) -> str:
-    now = _now()
+    now = wall_clock()
     former = [ListedKey.of(key, now) for key in issued.replaced]
     created = CreatedKey(store.name, issued.secret, ListedKey.of(issued.key, now), former)
     return json.dumps(attrs.asdict(created), indent=2)
 
 
 def _print_json(store: KeyStore, found: Sequence[ApiKey]) -> None:
-    now = _now()
+    now = wall_clock()
     keys = KeyList(store.name, [ListedKey.of(key, now) for key in found])
     click.echo(json.dumps(attrs.asdict(keys), indent=2))

@@ -31,7 +31,7 @@ from ..runtime import open_collapsing_nursery
 from ..serving import CannotServe
 from ..wording import duration, printable
 from .configuration import check_shared_url
-from .keys import KeyPlaceOption
+from .key_options import KeyPlaceOption
 from .options import chosen_endpoint, provider_options, set_up_logging, verbose_option
 from .sections import SectionedCommand, option
 from .service_manager import notify_ready, notify_reloading, notify_stopping
