@@ -73,6 +73,7 @@ async def bulk(
         OutputState(settings, JSON_LINES if table is None else table),
         ledger=troupe.ledger,
         in_thread=in_thread,
+        wall_clock=wall_clock,
     )
     given = rows_of(rows, attrs.evolve(reading, carries_columns=table is not None))
     if table is not None:

@@ -4,7 +4,7 @@ Everything that ends while a transaction is written is written by the next one, 
 the disk. The reply to a `Keep` says that its rows are on disk.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -146,6 +146,7 @@ class StorePlace:
         written: the state of the writer.
         ledger: the settings of the ledger, which learns where its costs are kept.
         in_thread: runs blocking disk access.
+        wall_clock: returns the Unix time in seconds.
         unwritten: what the ledger could not write; the last one has all earlier ones.
         is_open: True if the store was opened in this run.
     """
@@ -156,6 +157,7 @@ class StorePlace:
     written: OutputState
     ledger: LedgerPolicy | None
     in_thread: InThread
+    wall_clock: Callable[[], float]
     unwritten: list[UnwrittenCosts] = attrs.field(factory=list["UnwrittenCosts"])
     is_open: bool = False
 
@@ -211,6 +213,7 @@ class StoreActor(Actor[AdmitRows | Keep | GetRunInfo | NoteBatches | FinishRun |
             place.settings,
             place.provider,
             place.written.form,
+            wall_clock=place.wall_clock,
             is_reopened=is_reopened,
         )
         archive = await self._in_thread(open_it)

@@ -42,6 +42,7 @@ class Archive:
         form: the format of OUTPUT.
         is_reopened: True if this run has opened the store before; then what is in flight is not
             lost.
+        wall_clock: returns the Unix time in seconds.
 
     Raises:
         BulkRefused: a file cannot or should not be used; no file was changed.
@@ -62,11 +63,13 @@ class Archive:
         form: RowFormat = JSON_LINES,
         *,
         is_reopened: bool = False,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._form = form
         self.paths = paths = Paths(output)
         self._settings = settings
         self._provider = provider
+        self._wall_clock = wall_clock
         self._reserve = Reserve(paths.reserve, _RESERVE_BYTES)
         self.has_unwritten = False
         try:
@@ -257,7 +260,7 @@ class Archive:
                 self.has_unwritten = True
                 continue
             try:
-                take_unwritten(ledger, content, time.time())
+                take_unwritten(ledger, content, self._wall_clock())
             except ValueError as error:
                 reason = f"the file is damaged (costs of {ledger}: {error})"
                 raise DamagedFile(f"the run store {self.paths.store}", reason) from None
