@@ -262,6 +262,17 @@ with lazy_imports(__name__):
     from .typed import class_of_schema as class_of_schema
     from .typed import result_columns as result_columns
     from .typed import result_members as result_members
+    from .validation import as_path as as_path
+    from .validation import deep_iterable as deep_iterable
+    from .validation import deep_mapping as deep_mapping
+    from .validation import ge as ge
+    from .validation import gt as gt
+    from .validation import in_ as in_
+    from .validation import instance_of as instance_of
+    from .validation import le as le
+    from .validation import listed as listed
+    from .validation import lt as lt
+    from .validation import not_empty as not_empty
     from .valkey import SCHEMES as SCHEMES
     from .valkey import Hints as Hints
     from .valkey import ServerAway as ServerAway

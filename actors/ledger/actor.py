@@ -18,7 +18,7 @@ from ..vendors import PriceBook, default_prices
 from .accounts import Accounts
 from .book import CallOutcome, CostStatistics
 from .bound import CostBound, asked_tier
-from .budgets import Budget
+from .budgets import Budget, budgets_of
 from .entries import NOTHING, Amount, Payer, cost_labels
 
 _MAX_COUNTERS = 256  # models whose counter is cached
@@ -41,7 +41,7 @@ class ChangeBudgets(Message[None]):
         budgets: the budgets from now on.
     """
 
-    budgets: tuple[Budget, ...] = attrs.field(converter=tuple[Budget, ...])
+    budgets: tuple[Budget, ...] = attrs.field(converter=budgets_of)
 
 
 @attrs.frozen
