@@ -11,6 +11,7 @@ with lazy_imports(__name__):
     from .batch_api import JournalOwner as JournalOwner
     from .batch_api import claim_journal as claim_journal
     from .batch_api import lines_in as lines_in
+    from .batch_api import remove_empty_journal as remove_empty_journal
     from .batching import AgreementStatistics as AgreementStatistics
     from .batching import BatcherActor as BatcherActor
     from .batching import Batching as Batching

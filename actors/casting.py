@@ -119,7 +119,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         max_in_flight=casting.max_in_flight,
     )
     if inspected is not None:
-        await inspected.serve(troupe.reading)
+        inspected.serve(troupe.reading)
     if published is not None:
         await published.start(partial(troupe.reader.read, 1))
     if metrics is not None and measured is not None:

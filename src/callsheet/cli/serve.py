@@ -28,7 +28,7 @@ from ..gateway.keys import KeyPlace
 from ..gateway.request_log import line_writer
 from ..interrupts import INTERRUPTED
 from ..runtime import open_collapsing_nursery
-from ..serving import CannotServe
+from ..serving import CannotServe, check_address
 from ..wording import duration, printable
 from .configuration import check_shared_url
 from .keys import KeyPlaceOption
@@ -233,6 +233,8 @@ async def _serve(file: ServedFile) -> int:
             endpoint = await _endpoint(file, stack)
             settings = file.read(endpoint)
             await _refuse_errors(settings)
+            for address in settings.listen:  # the server starts last, when files are made
+                await check_address(address)
             log = line_writer(sys.stderr)
             gateway = await stack.enter_async_context(open_gateway(settings, log=log))
             _say_how_to_use(file, gateway, settings)

@@ -12,6 +12,7 @@ from ...actors import (
     StorageError,
     StorageFull,
     UnwrittenCosts,
+    remove_empty_journal,
     take_unwritten,
 )
 from ..errors import ANOTHER_OUTPUT, ArchiveFailed, BulkRefused
@@ -72,6 +73,7 @@ class Archive:
         try:
             _check_place(output)
             self.is_new = not paths.store.exists()
+            self._had_journal = paths.batches.exists()
             grows = (output, form.growing(paths))
             made = (it for it in grows if not it.exists())
             self._made = set(map(Path.resolve, made))  # not links to them
@@ -223,6 +225,9 @@ class Archive:
         self.close(remove=self.is_new)
         for path in self._made if self.is_new else ():
             path.unlink(missing_ok=True)
+        if not self._had_journal:
+            with contextlib.suppress(StorageError):  # then it is not one that this run has made
+                remove_empty_journal(self.paths.batches)
 
     # ----------------------------------------------------------------
 
