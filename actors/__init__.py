@@ -118,6 +118,7 @@ with lazy_imports(__name__):
     from .inspection import SpendReading as SpendReading
     from .inspection import UnreadableLine as UnreadableLine
     from .inspection import WorkerReading as WorkerReading
+    from .inspection import check_inspection as check_inspection
     from .inspection import combined_reading as combined_reading
     from .inspection import read_program as read_program
     from .inspection import read_reading as read_reading
@@ -140,6 +141,7 @@ with lazy_imports(__name__):
     from .ledger import LedgerPolicy as LedgerPolicy
     from .ledger import SetAside as SetAside
     from .ledger import UnwrittenCosts as UnwrittenCosts
+    from .ledger import check_ledger as check_ledger
     from .ledger import read_sums as read_sums
     from .ledger import take_unwritten as take_unwritten
     from .messages import Request as Request

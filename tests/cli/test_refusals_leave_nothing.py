@@ -1,5 +1,7 @@
 """A command that is refused leaves no file that was not there before."""
 
+import sys
+
 import pytest
 from click.testing import CliRunner
 
@@ -65,13 +67,85 @@ def refused(folder, *arguments):
     return result.stderr
 
 
+def reason_in(stderr):
+    """Return the last line: the run names its provider before."""
+    return stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("why", RUNS)
 @pytest.mark.parametrize("output", ["out.jsonl", "out.csv"])
-def test_a_run(folder, why, output):
+def test_a_run_and_its_dry_run(folder, why, output):
     files_to_write = ("--events", "events.jsonl", "--report", "report.html")
     if "--ledger" not in RUNS[why]:
         files_to_write += ("--ledger", "ledger.db")
-    refused(folder, "run", "in.jsonl", output, *NOWHERE, *files_to_write, *RUNS[why])
+    command = ("run", "in.jsonl", output, *NOWHERE, *files_to_write, *RUNS[why])
+    reason = reason_in(refused(folder, *command))
+    assert reason.startswith("Error: ")
+    assert reason_in(refused(folder, *command, "--dry-run")) == reason
+
+
+def without_pyarrow(monkeypatch, folder):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    return "out.parquet", ()
+
+
+def with_a_foreign_output(monkeypatch, folder):
+    (folder / "out.jsonl").write_text("mine\n")
+    return "out.jsonl", ()
+
+
+def with_foreign_errors(monkeypatch, folder):
+    (folder / "out.jsonl.errors.jsonl").write_text("mine\n")
+    return "out.jsonl", ()
+
+
+def with_a_damaged_store(monkeypatch, folder):
+    (folder / "out.jsonl.callsheet").write_text("mine\n")
+    return "out.jsonl", ()
+
+
+def with_a_damaged_journal(monkeypatch, folder):
+    (folder / "out.jsonl.batches").write_text("mine\n")
+    return "out.jsonl", ("--provider", "openai", "--route", "batch")
+
+
+def without_a_server(monkeypatch, folder):
+    monkeypatch.setenv("PATH", str(folder))
+    return "out.jsonl", ("--workers", 2)
+
+
+def without_the_client_of_the_server(monkeypatch, folder):
+    monkeypatch.setitem(sys.modules, "coredis.connection", None)
+    return "out.jsonl", ("--shared", "valkey://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        without_pyarrow,
+        with_a_foreign_output,
+        with_foreign_errors,
+        with_a_damaged_store,
+        with_a_damaged_journal,
+        without_a_server,
+        without_the_client_of_the_server,
+    ],
+)
+def test_what_is_missing_or_in_the_way(folder, monkeypatch, prepare):
+    output, options = prepare(monkeypatch, folder)
+    command = ("run", "in.jsonl", output, *NOWHERE, *options)
+    reason = reason_in(refused(folder, *command))
+    assert reason.startswith("Error: ")
+    assert reason_in(refused(folder, *command, "--dry-run")) == reason
+
+
+def test_a_run_with_another_provider_than_its_output(folder):
+    arguments = ["run", "in.jsonl", "out.jsonl", "--max-cost", "0.0000001"]
+    CliRunner().invoke(main, [*arguments, *NOWHERE])
+    other = (*arguments, "--base-url", "http://127.0.0.1:2/v1")
+    reason = reason_in(CliRunner().invoke(main, list(other)).stderr)
+    assert "give another OUTPUT" in reason
+    assert reason_in(refused(folder, *other, "--dry-run")) == reason
 
 
 def test_a_run_that_has_an_earlier_store_and_no_journal(folder):

@@ -40,10 +40,12 @@ class RunJournal:
     Args:
         path: the file, beside OUTPUT.
         owner: the run, as its store knows it.
+        is_dry: True to create no file.
     """
 
     path: Path
     owner: JournalOwner
+    is_dry: bool = False
 
 
 Prepare = Callable[[Request, float | None], Request]
@@ -167,7 +169,7 @@ def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: Run
     try:
         if own is not None:
             count = 0 if has_route else lines_in(own)
-        elif has_route or journal.path.exists():
+        elif (has_route or journal.path.exists()) and not journal.is_dry:
             count = claim_journal(journal.path, owner)
         else:
             count = lines_in(journal.path, owner)  # it may have a log, and lines there
