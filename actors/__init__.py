@@ -244,6 +244,7 @@ with lazy_imports(__name__):
     from .storage import StorageError as StorageError
     from .storage import StorageFull as StorageFull
     from .storage import StorageUnavailable as StorageUnavailable
+    from .storage import exists as exists
     from .storage import in_worker_thread as in_worker_thread
     from .storage import open_database as open_database
     from .storage import read_remedy as read_remedy

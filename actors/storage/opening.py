@@ -61,7 +61,7 @@ def open_database(
     """
     if path is not None:
         try:
-            if not path.exists():
+            if not exists(path):
                 _check_log(path, form)
                 if not create or read_only:
                     raise StorageUnavailable(form.name(path), "the file does not exist")
@@ -92,6 +92,22 @@ def open_database(
         read_only=read_only,
         check_bytes=check_bytes,
     )
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is a file, or something else, at a path.
+
+    Args:
+        path: the path, which may lead through links.
+
+    Raises:
+        OSError: the path cannot be followed, for which `Path.exists` returns False.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def check_writable(path: Path, form: DatabaseFormat) -> None:

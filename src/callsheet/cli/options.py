@@ -207,9 +207,12 @@ def chosen_prices(file: str | None, choice: EndpointChoice) -> PriceBook:
     """
     try:
         published = current_prices()
-        prices = published if file is None else PriceBook.load(file, published)
     except PriceError as error:
         raise click.UsageError(str(error)) from None
+    try:
+        prices = published if file is None else PriceBook.load(file, published)
+    except PriceError as error:
+        raise click.UsageError(f"--prices: {error}") from None
     if choice.endpoint is None:
         return prices
     for remark in (remark_on_no_table(), remark_on_age(published)):
