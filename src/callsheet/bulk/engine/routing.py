@@ -238,12 +238,12 @@ def _with_budget(
         names = ", ".join(account.unpriced.models)
         raise BulkRefused(
             f"no price is known for {names}, which earlier runs have used, so the limit of "
-            f"${settings.max_cost} cannot be kept",
+            f"{all_digits(settings.max_cost)} cannot be kept",
             "give the price (--prices), or leave out --max-cost",
         )
     left = settings.max_cost - account.at_most_usd
     if left <= 0:
-        spent = f"{all_digits(account.cost_usd)} of ${settings.max_cost} are spent"
+        spent = f"{all_digits(account.cost_usd)} of {all_digits(settings.max_cost)} are spent"
         if account.open_usd:
             open_usd = all_digits(account.open_usd)
             spent += f", and up to {open_usd} may have been billed for what told no cost"
