@@ -10,7 +10,7 @@ from typing import final
 import attrs
 import trio
 
-from ...runtime import Actor, RestartPolicy, Runtime
+from ...runtime import Actor, RestartPolicy, Runtime, Supervisor
 from .lines import ReadingRefused, this_program, to_line
 from .readings import Reading
 from .records import CallRecords
@@ -42,14 +42,14 @@ class Inspection:
 
     @classmethod
     async def begin(
-        cls, runtime: Runtime, prefix: str, path: Path, *, has_ledger: bool
+        cls, place: Runtime | Supervisor, prefix: str, path: Path, *, has_ledger: bool
     ) -> "Inspection":
         """Open the socket before the stages start, which may create files.
 
         It is closed after them, so that a drain can be watched.
 
         Args:
-            runtime: the runtime of the troupe.
+            place: the runtime of the troupe, or its supervisor there.
             prefix: a prefix of the actors' names.
             path: the path of the socket.
             has_ledger: whether a ledger records the costs of calls.
@@ -57,7 +57,7 @@ class Inspection:
         Raises:
             InspectionUnavailable: the socket cannot be opened; the message says why.
         """
-        supervisor = await runtime.supervise(
+        supervisor = await place.supervise(
             f"{prefix}inspection", restarts=_RESTARTS, restart="temporary"
         )
         source = _Source()
