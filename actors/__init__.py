@@ -11,6 +11,7 @@ with lazy_imports(__name__):
     from .batch_api import JournalOwner as JournalOwner
     from .batch_api import claim_journal as claim_journal
     from .batch_api import lines_in as lines_in
+    from .batch_api import remove_empty_journal as remove_empty_journal
     from .batching import AgreementStatistics as AgreementStatistics
     from .batching import BatcherActor as BatcherActor
     from .batching import Batching as Batching
@@ -117,6 +118,7 @@ with lazy_imports(__name__):
     from .inspection import SpendReading as SpendReading
     from .inspection import UnreadableLine as UnreadableLine
     from .inspection import WorkerReading as WorkerReading
+    from .inspection import check_inspection as check_inspection
     from .inspection import combined_reading as combined_reading
     from .inspection import read_program as read_program
     from .inspection import read_reading as read_reading
@@ -139,6 +141,7 @@ with lazy_imports(__name__):
     from .ledger import LedgerPolicy as LedgerPolicy
     from .ledger import SetAside as SetAside
     from .ledger import UnwrittenCosts as UnwrittenCosts
+    from .ledger import check_ledger as check_ledger
     from .ledger import read_sums as read_sums
     from .ledger import take_unwritten as take_unwritten
     from .messages import Request as Request
@@ -241,6 +244,7 @@ with lazy_imports(__name__):
     from .storage import StorageError as StorageError
     from .storage import StorageFull as StorageFull
     from .storage import StorageUnavailable as StorageUnavailable
+    from .storage import exists as exists
     from .storage import in_worker_thread as in_worker_thread
     from .storage import open_database as open_database
     from .storage import read_remedy as read_remedy
@@ -262,6 +266,17 @@ with lazy_imports(__name__):
     from .typed import class_of_schema as class_of_schema
     from .typed import result_columns as result_columns
     from .typed import result_members as result_members
+    from .validation import as_path as as_path
+    from .validation import deep_iterable as deep_iterable
+    from .validation import deep_mapping as deep_mapping
+    from .validation import ge as ge
+    from .validation import gt as gt
+    from .validation import in_ as in_
+    from .validation import instance_of as instance_of
+    from .validation import le as le
+    from .validation import listed as listed
+    from .validation import lt as lt
+    from .validation import not_empty as not_empty
     from .valkey import SCHEMES as SCHEMES
     from .valkey import Hints as Hints
     from .valkey import ServerAway as ServerAway

@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack, overload
 
 import attrs
 
-from ..runtime import Actor, Ref, RestartPolicy, Runtime, open_runtime
+from ..runtime import Actor, Ref, RestartPolicy, Runtime, Supervisor, open_runtime
 
 # A stage is loaded when it is spawned, and an optional one only if the settings ask for it.
 from . import (
@@ -42,13 +42,22 @@ from .trio_only import trio_block
 from .troupe import Troupe
 
 
-async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str = "") -> Troupe:
+async def cast_troupe(
+    runtime: Runtime,
+    settings: TroupeSettings,
+    *,
+    prefix: str = "",
+    supervisor: Supervisor | None = None,
+) -> Troupe:
     """Spawn the actors of a troupe in an open runtime, the last stage first.
 
     Args:
         runtime: the runtime that the actors run in.
         settings: the settings of the troupe.
-        prefix: a prefix of the actors' names, which must differ if one runtime has several troupes.
+        prefix: a prefix of the actors' names, which must differ if one supervisor has several
+            troupes.
+        supervisor: restarts the actors of the troupe and stops them: one of the runtime, made by
+            `Runtime.supervise` with a strategy and a policy of its own; None for the root.
 
     Raises:
         ValueError: the environment names a proxy or certificate authorities that cannot be used;
@@ -63,27 +72,28 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         for used in (settings.endpoint, *(target.endpoint for target in settings.fallbacks)):
             for endpoint in used.each:
                 http.check_environment(endpoint)
+    place = runtime if supervisor is None else supervisor
     inspected = records = None
     if settings.inspect is not None:
         inspected = await inspection.Inspection.begin(
-            runtime, prefix, settings.inspect, has_ledger=settings.ledger is not None
+            place, prefix, settings.inspect, has_ledger=settings.ledger is not None
         )
         records = inspected.records
     measured, metrics = None, settings.metrics
     if metrics is not None:
-        measured = await runtime.supervise(f"{prefix}metrics", restart="temporary")
+        measured = await place.supervise(f"{prefix}metrics", restart="temporary")
         settings = attrs.evolve(settings, observer=(settings.observer, metrics))
     published = None
     if settings.shared is not None:
         ledger = None if settings.ledger is None else settings.ledger.path
         published = await inspection.Publication.begin(
-            runtime, prefix, settings.shared, ledger="" if ledger is None else str(ledger)
+            place, prefix, settings.shared, ledger="" if ledger is None else str(ledger)
         )
         if published is not None and records is None:  # reports have costs and errors, too
             records = inspection.CallRecords(has_ledger=settings.ledger is not None)
     if records is not None:
         settings = attrs.evolve(settings, observer=(settings.observer, records))
-    casting = _Casting(runtime, settings, prefix)
+    casting = _Casting(place, settings, prefix)
     requester = await casting.spawn_requester()
     limiter = await casting.spawn_limiter(await casting.way_to("requester", requester))
     live = await casting.way_to("limiter", limiter)
@@ -119,7 +129,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         max_in_flight=casting.max_in_flight,
     )
     if inspected is not None:
-        await inspected.serve(troupe.reading)
+        inspected.serve(troupe.reading)
     if published is not None:
         await published.start(partial(troupe.reader.read, 1))
     if metrics is not None and measured is not None:
@@ -165,7 +175,7 @@ class _Casting:
     """Spawns the actors of one troupe.
 
     Args:
-        runtime: the runtime that the actors run in.
+        place: the runtime, or the supervisor of the actors.
         settings: the settings of the troupe.
         prefix: a prefix of the actors' names.
         chain: the stages, with those of the program.
@@ -174,7 +184,7 @@ class _Casting:
         health: which members are left out, if the endpoint is a pool. It outlives the actors.
     """
 
-    runtime: Runtime
+    place: Runtime | Supervisor
     settings: TroupeSettings
     prefix: str
     chain: StageChain = attrs.field(
@@ -228,7 +238,7 @@ class _Casting:
     async def _spawn_own(self, one: Insertion, to: tuple[Ref, ...]) -> Ref:
         """Spawn a stage of the program before another one, if there is one."""
         concurrency = 1 if to else self.max_in_flight
-        return await self.runtime.spawn(
+        return await self.place.spawn(
             f"{self.prefix}{one.name}",
             partial(one.made, *to),
             capacity=self.capacity if to else self.max_in_flight,
@@ -245,7 +255,7 @@ class _Casting:
         """Spawn a built-in stage, or the one of the program that stands instead of it."""
         own = self.chain.replacing(name)
         if own is None:
-            return await self.runtime.spawn(f"{self.prefix}{name}", factory, **settings)
+            return await self.place.spawn(f"{self.prefix}{name}", factory, **settings)
         ref = await self._spawn_own(own, to)
         if (behind := self.chain.following(name)) is not None:
             self.inserted[behind] = (ref, *self.inserted[behind])
@@ -339,7 +349,7 @@ class _Casting:
         settings = self.settings
         if settings.batches is None:
             return None
-        return await self.runtime.spawn(
+        return await self.place.spawn(
             f"{self.prefix}batches",
             partial(
                 batch_api.BatchApiActor,
@@ -452,7 +462,7 @@ class _Casting:
     async def spawn_composer(self, first_stage: Ref) -> Ref:
         """Spawn the composer, which makes calls to the first stage."""
         settings = self.settings
-        return await self.runtime.spawn(
+        return await self.place.spawn(
             f"{self.prefix}composer",
             partial(
                 compose.PostComposerActor,

@@ -7,7 +7,7 @@ import attrs
 from attrs.validators import optional
 
 from .chat_members import Role, calls_in, is_texts, members_of_response, read_message
-from .json_value import Json, is_json_object
+from .json_value import Json, is_json_object, kind_of
 from .responses import Response, ToolCall
 from .validation import instance_of
 
@@ -140,6 +140,8 @@ def chat_messages(
     if isinstance(given, str | Mapping):
         kind = "a string" if isinstance(given, str) else "an object"
         raise TypeError(f"messages must be a list, not {kind}")
+    if not isinstance(cast("object", given), Iterable):
+        raise TypeError(f"messages must be a list, not {kind_of(given)}")
     found = list(given)
     for at, one in enumerate(found):
         if not isinstance(one, ChatMessage):

@@ -188,6 +188,7 @@ class BudgetExceeded(CallFailed):
         resets_s: seconds until the budget of a day or a month is available again; None for others.
         is_shared: whether calls of other tenants use the budget as well, so that `left_usd` and the
             message tell what these have spent.
+        shorter_helps: whether what is left is enough for the same call with a lower `max_tokens`.
         attempts: HTTP requests that were sent.
         status: the HTTP status of the last response; None if there was none.
         billed: "maybe" when the provider may have charged for a response that was lost (L3).
@@ -202,12 +203,14 @@ class BudgetExceeded(CallFailed):
         needs_usd: Decimal | None = None,
         resets_s: float | None = None,
         is_shared: bool = False,
+        shorter_helps: bool = False,
         attempts: int = 0,
         status: int | None = None,
         billed: Billed = "no",
     ) -> None:
         super().__init__(message, attempts=attempts, status=status, billed=billed)
         self.is_shared = is_shared
+        self.shorter_helps = shorter_helps
         self.budget = budget
         self.left_usd = left_usd
         self.needs_usd = needs_usd

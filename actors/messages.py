@@ -1,11 +1,12 @@
 """Requests to a model, whatever the wire format of the provider."""
 
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar, cast, get_args, overload
 
 import attrs
-from attrs.validators import and_, deep_iterable, matches_re, min_len, optional
+from attrs.validators import and_, optional
 
 from .chat_message import ChatMessage, chat_messages
 from .extra_headers import check_extra_headers, header_names
@@ -13,7 +14,7 @@ from .json_value import Json, is_json_object, kind_of
 from .responses import ResultT_co
 from .tools import Tool, ToolLike, tools_of
 from .typed import OutputSchema
-from .validation import ge, gt, in_, instance_of, le
+from .validation import deep_iterable, ge, gt, in_, instance_of, le, listed, not_empty
 
 Task = Literal["chat", "completion", "embedding", "moderation"]
 """Continue a chat, continue prompts, compute the vectors of texts, or classify texts as harmful."""
@@ -54,8 +55,12 @@ def _names_a_tool(request: "Request", _: object, choice: str) -> None:
         raise ValueError(f"tool_choice is {choice!r:.80}, but the tools are {known}")
 
 
-def _texts(value: str | Iterable[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
+def _inputs(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else listed(value, "inputs")
+
+
+def _stop(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else listed(value, "stop")
 
 
 _T = TypeVar("_T")
@@ -83,11 +88,11 @@ _MOST = 10**9  # tokens, choices and dimensions; more is a mistake
 # Each call makes a request, and these validators of attrs take a tenth of the time of that. So they
 # run only where a quick look finds something unusual, which they then accept or explain.
 _above_0 = and_(instance_of(int), gt(0), le(_MOST))
-_not_empty = and_(instance_of(str), min_len(1))
+_some_text = and_(instance_of(str), not_empty)
 _known_api = in_(_APIS)
 _known_dialect = in_(_DIALECTS)
 _number: Any = instance_of((int, float))
-_visible_ascii = matches_re(r"[!-~]{0,255}")
+_VISIBLE_ASCII = re.compile(r"[!-~]{0,255}")
 
 
 def _at_least_one(request: "Request", field: "attrs.Attribute[int]", value: int) -> None:
@@ -97,7 +102,7 @@ def _at_least_one(request: "Request", field: "attrs.Attribute[int]", value: int)
 
 def _name(request: "Request", field: "attrs.Attribute[str]", value: str) -> None:
     if type(value) is not str or not value:
-        _not_empty(request, field, value)
+        _some_text(request, field, value)
 
 
 def _of_chat(request: "Request", field: "attrs.Attribute[Any]", api: Api | None) -> None:
@@ -120,7 +125,11 @@ def _dialect_of_chat(
 
 def _key(request: "Request", field: "attrs.Attribute[str]", value: str) -> None:
     if value != "":
-        _visible_ascii(request, field, value)
+        instance_of(str)(request, field, value)
+        if not _VISIBLE_ASCII.fullmatch(value):
+            raise ValueError(
+                f"{field.name} must be at most 255 visible ASCII characters, not {kind_of(value)}"
+            )
 
 
 @attrs.frozen(kw_only=True)
@@ -182,7 +191,7 @@ class Request(Generic[ResultT_co]):
     model: str = attrs.field(validator=_name)
     messages: tuple[ChatMessage, ...] = attrs.field(default=(), converter=chat_messages)
     task: Task = attrs.field(default="chat", validator=in_(get_args(Task)))
-    inputs: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_fits_task)
+    inputs: tuple[str, ...] = attrs.field(default=(), converter=_inputs, validator=_fits_task)
     max_tokens: int | None = attrs.field(default=None, validator=optional(_at_least_one))
     max_tokens_name: Literal["max_tokens", "max_completion_tokens"] | None = attrs.field(
         default=None, validator=in_((None, "max_tokens", "max_completion_tokens"))
@@ -193,7 +202,7 @@ class Request(Generic[ResultT_co]):
     )
     top_p: float | None = attrs.field(default=None, validator=optional(and_(_number, gt(0), le(1))))
     stop: tuple[str, ...] = attrs.field(
-        default=(), converter=_texts, validator=deep_iterable(_not_empty)
+        default=(), converter=_stop, validator=deep_iterable(_some_text)
     )
     seed: int | None = attrs.field(default=None, validator=optional(instance_of(int)))
     json_schema: Mapping[str, Json] | None = attrs.field(
@@ -356,7 +365,7 @@ class Request(Generic[ResultT_co]):
         return Request(
             model=model,
             task="embedding",
-            inputs=_texts(texts),
+            inputs=_inputs(texts),
             cacheable=cacheable,
             deadline=deadline,
         )

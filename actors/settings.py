@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 import httpx
-from attrs.validators import deep_iterable, optional
+from attrs.validators import optional
 
 from .batching import Batching, BatchStrategy, Packing
 from .events import Observer, all_of, ignore
@@ -16,7 +16,7 @@ from .rate_limit import Limits
 from .request import BreakerPolicy, RetryPolicy, Target
 from .routing import Route, Routing
 from .stages import STAGE_NAMES, Insertion, StageChain, StageName
-from .validation import ge, in_, instance_of
+from .validation import as_path, deep_iterable, ge, in_, instance_of, listed
 from .vendors import Endpoint, PriceBook, Timeouts, default_prices
 
 if TYPE_CHECKING:  # what the default settings do not use is loaded by the program that makes it
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # what the default settings do not use is loaded by the progr
 
 
 def _path(value: str | PathLike[str] | None) -> Path | None:
-    return None if value is None else Path(value)
+    return as_path(value, "inspect")
 
 
 def _an_endpoint(_: object, __: object, value: Endpoint) -> None:
@@ -53,10 +53,22 @@ def _stores(value: "SharedStores | str | None") -> "SharedStores | None":
     return stores_at(value)
 
 
+def _strategies(value: Iterable[BatchStrategy]) -> tuple[BatchStrategy, ...]:
+    return listed(value, "strategies")
+
+
+def _routes(value: Iterable[Route]) -> tuple[Route, ...]:
+    return listed(value, "routes")
+
+
+def _fallbacks(value: Iterable[Target]) -> tuple[Target, ...]:
+    return listed(value, "fallbacks")
+
+
 def _insertions(value: Iterable[Insertion]) -> tuple[Insertion, ...]:
     if isinstance(cast("object", value), Insertion | str):
         raise TypeError("stages must be a list, such as [insert(Redactor, after='batcher')]")
-    found = tuple(value)
+    found = listed(value, "stages")
     for one in found:
         if not isinstance(cast("object", one), Insertion):
             raise TypeError(f"stages must be made by `insert`, not {one!r:.60}")
@@ -131,9 +143,7 @@ class TroupeSettings:
     member_limits: Mapping[str, Limits] = attrs.field(factory=dict[str, Limits])
     batching: Batching = attrs.field(factory=Batching)
     packing: Packing | None = attrs.field(factory=Packing)
-    strategies: tuple[BatchStrategy, ...] = attrs.field(
-        default=(), converter=tuple[BatchStrategy, ...]
-    )
+    strategies: tuple[BatchStrategy, ...] = attrs.field(default=(), converter=_strategies)
     cache: "CachePolicy | None" = None
     ledger: "LedgerPolicy | None" = None
     batches: "BatchApiPolicy | None" = None
@@ -141,7 +151,7 @@ class TroupeSettings:
     prompt_caching: "PromptCaching" = attrs.field(
         default="order", validator=in_(("off", "order", "auto"))
     )
-    routes: tuple[Route, ...] = attrs.field(default=(), converter=tuple[Route, ...])
+    routes: tuple[Route, ...] = attrs.field(default=(), converter=_routes)
     stages: tuple[Insertion, ...] = attrs.field(
         default=(),
         converter=_insertions,
@@ -149,7 +159,7 @@ class TroupeSettings:
     )
     fallbacks: tuple[Target, ...] = attrs.field(
         default=(),
-        converter=tuple[Target, ...],
+        converter=_fallbacks,
         validator=deep_iterable(instance_of(Target)),
     )
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)

@@ -1,12 +1,14 @@
 """Validators for attrs whose errors are written for the caller.
 
-A `TypeError` of those of attrs has a tuple as its text, and they compare a number with a text
-without a word about the field.
+Errors of those of attrs have a tuple as their text, do not say which item of a list is wrong, and
+say nothing about the field where they compare a number with a text.
 """
 
 import operator
-from collections.abc import Callable, Collection
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Collection, Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar, cast, overload
 
 import attrs
 
@@ -111,6 +113,108 @@ def _compared(sign: str, holds: Callable[[Any, Any], bool], bound: ValueT) -> Va
         except TypeError:
             raise TypeError(f"{field.alias} must be a number, not {kind_of(value)}") from None
         if not is_valid:
-            raise ValueError(f"'{field.name}' must be {sign} {bound}: {value}")
+            raise ValueError(f"'{field.alias}' must be {sign} {bound}: {value}")
 
     return check
+
+
+def not_empty(
+    owner: object,  # noqa: ARG001  # attrs passes it
+    field: "attrs.Attribute[Any]",
+    value: object,
+) -> None:
+    """Refuse a value without items or characters.
+
+    Args:
+        owner: the object that has the field.
+        field: the field that has the value.
+        value: a text, or a collection.
+    """
+    try:
+        is_empty = not len(cast("Collection[object]", value))
+    except TypeError:
+        raise TypeError(f"{field.alias} must have a length, not {kind_of(value)}") from None
+    if is_empty:
+        raise ValueError(f"{field.alias} must not be empty")
+
+
+def deep_iterable(member: Validator[Any]) -> Validator[Any]:
+    """Return a validator of the items of a collection; its error says which item is wrong.
+
+    Args:
+        member: the validator of each item.
+    """
+
+    def check(owner: object, field: "attrs.Attribute[Any]", value: Iterable[object]) -> None:
+        items = value if isinstance(value, tuple) else listed(value, str(field.alias))
+        for at, one in enumerate(items):
+            place = "" if isinstance(value, frozenset) else f"[{at}]"
+            _check_at(place, member, owner, field, one)
+
+    return check
+
+
+def deep_mapping(key: Validator[Any], member: Validator[Any]) -> Validator[Any]:
+    """Return a validator of the keys and values of a mapping; its error says where one is wrong.
+
+    Args:
+        key: the validator of each key.
+        member: the validator of each value.
+    """
+
+    def check(owner: object, field: "attrs.Attribute[Any]", value: object) -> None:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{field.alias} must be a mapping, not {kind_of(value)}")
+        for name, one in cast("Mapping[object, object]", value).items():
+            key(owner, field.evolve(alias=f"a key of {field.alias}"), name)
+            _check_at(f"[{name!r:.60}]", member, owner, field, one)
+
+    return check
+
+
+def _check_at(
+    place: str,
+    member: Validator[Any],
+    owner: object,
+    field: "attrs.Attribute[Any]",
+    value: object,
+) -> None:
+    """Check an item; only the error needs a field whose name has the place."""
+    try:
+        member(owner, field, value)
+    except (TypeError, ValueError):
+        member(owner, field.evolve(alias=f"{field.alias}{place}"), value)
+        raise
+
+
+def listed(value: Iterable[ValueT], name: str) -> tuple[ValueT, ...]:
+    """Return the items of a list. A text is refused: its characters are never what was meant.
+
+    Args:
+        value: any iterable but a text, bytes or a mapping.
+        name: the name of the field, for the error.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if isinstance(value, str | bytes | Mapping) or not isinstance(cast("object", value), Iterable):
+        raise TypeError(f"{name} must be a list, not {kind_of(cast('object', value))}")
+    return tuple(value)
+
+
+def as_path(value: str | PathLike[str] | None, name: str) -> Path | None:
+    """Return a path, or None for None.
+
+    Args:
+        value: a text or a path.
+        name: the name of the field, for the error.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if value is None or isinstance(value, Path):
+        return value
+    try:
+        return Path(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a path, not {kind_of(value)}") from None

@@ -10,6 +10,7 @@ with lazy_imports(__name__):
     from .journal_file import JournalOwner as JournalOwner
     from .journal_file import claim_journal as claim_journal
     from .journal_file import lines_in as lines_in
+    from .journal_file import remove_empty_journal as remove_empty_journal
     from .messages import AcknowledgeResponses as AcknowledgeResponses
     from .messages import BatchApiStatistics as BatchApiStatistics
     from .messages import GetBatchApiStatistics as GetBatchApiStatistics

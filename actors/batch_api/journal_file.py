@@ -20,6 +20,7 @@ from ..storage import (
     DatabaseFormat,
     ForeignFile,
     StorageUnavailable,
+    beside,
     log_of,
     open_database,
 )
@@ -335,6 +336,21 @@ def lines_in(path: Path, owner: JournalOwner | None = None) -> int:
         if owner is not None:
             _check_owner(database, owner, lines)
         return lines
+
+
+def remove_empty_journal(path: Path) -> None:
+    """Remove a journal without lines, which a program has made and not used.
+
+    Args:
+        path: the journal; a missing file is no error.
+
+    Raises:
+        StorageError: the file is no journal, or cannot be used; `FileInUse`, if another process has
+            it open.
+    """
+    if path.exists() and not lines_in(path):
+        for one in beside(path):
+            one.unlink(missing_ok=True)
 
 
 def claim_journal(path: Path, owner: JournalOwner) -> int:

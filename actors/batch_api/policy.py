@@ -5,9 +5,9 @@ from math import inf
 from pathlib import Path
 
 import attrs
-from attrs.validators import and_, deep_mapping, optional
+from attrs.validators import and_, optional
 
-from ..validation import ge, gt, instance_of, lt
+from ..validation import as_path, deep_mapping, ge, gt, instance_of, lt
 from ..vendors import BatchDialect, dialect_named
 
 
@@ -16,7 +16,7 @@ def _dialect(value: str | BatchDialect | None) -> BatchDialect | None:
 
 
 def _path(value: str | Path | None) -> Path | None:
-    return None if value is None else Path(value)
+    return as_path(value, "journal")
 
 
 def _tokens(value: int | Mapping[str, int] | None) -> Mapping[str, int]:

@@ -7,14 +7,14 @@ import attrs
 import platformdirs
 from attrs.validators import optional
 
-from ..validation import ge, gt, instance_of
+from ..validation import as_path, ge, gt, instance_of
 
 _MONTH_S: float | None = 30 * 86_400.0
 _MIB = 2**20
 
 
 def _path(path: str | PathLike[str] | None) -> Path | None:
-    return None if path is None else Path(path)
+    return as_path(path, "path")
 
 
 def _default_path() -> Path:

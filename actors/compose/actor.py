@@ -5,7 +5,6 @@ from math import inf
 
 import attrs
 import trio
-from attrs.validators import min_len
 
 from ...runtime import Actor, AskFailed, Message, Ref, handles, open_collapsing_nursery
 from ..asking import ask_for
@@ -13,6 +12,7 @@ from ..calls import CallContext
 from ..errors import CallFailed
 from ..events import CallEvent, CallStage, Destination, Observer, ignore, stages_of
 from ..responses import Response, Usage, sum_of_costs
+from ..validation import not_empty
 from .graph import PostGraph, StepCall
 from .post import Post, PostStats
 from .recipe import Recipe, default_recipe
@@ -40,7 +40,7 @@ class Compose(Message[Post]):
         TypeError: it is no text.
     """
 
-    topic: str = attrs.field(converter=_strip, validator=min_len(1))
+    topic: str = attrs.field(converter=_strip, validator=not_empty)
     post: str = ""
     lane: str = ""
     caller: Context | None = attrs.field(default=None, eq=False, repr=False)

@@ -43,3 +43,4 @@ with lazy_imports(__name__):
     from .records import CallRecords as CallRecords
     from .records import shown as shown
     from .socket_file import InspectionUnavailable as InspectionUnavailable
+    from .socket_file import check_inspection as check_inspection

@@ -5,6 +5,7 @@ from contextlib import suppress
 from functools import partial
 from math import inf
 from pathlib import Path
+from typing import final
 
 import attrs
 import trio
@@ -33,42 +34,64 @@ class Inspection:
     If its actor crashes again and again, it is given up, and nothing else.
 
     Args:
-        supervisor: restarts the actor.
-        path: the path of the socket.
         records: what is recorded of calls for the readings.
     """
 
-    supervisor: Supervisor
-    path: Path
     records: CallRecords
+    _source: "_Source"
 
     @classmethod
     async def begin(
-        cls, runtime: Runtime, prefix: str, path: Path, *, has_ledger: bool
+        cls, place: Runtime | Supervisor, prefix: str, path: Path, *, has_ledger: bool
     ) -> "Inspection":
-        """Add the supervisor, before the stages: it is stopped last, so a drain can be watched.
+        """Open the socket before the stages start, which may create files.
+
+        It is closed after them, so that a drain can be watched.
 
         Args:
-            runtime: the runtime of the troupe.
+            place: the runtime of the troupe, or its supervisor there.
             prefix: a prefix of the actors' names.
             path: the path of the socket.
             has_ledger: whether a ledger records the costs of calls.
-        """
-        supervisor = await runtime.supervise(
-            f"{prefix}inspection", restarts=_RESTARTS, restart="temporary"
-        )
-        return cls(supervisor, path, CallRecords(has_ledger=has_ledger))
-
-    async def serve(self, read: Callable[[], Awaitable[Reading]]) -> None:
-        """Open the socket.
-
-        Args:
-            read: returns a reading.
 
         Raises:
             InspectionUnavailable: the socket cannot be opened; the message says why.
         """
-        await self.supervisor.spawn("socket", partial(InspectorActor, self.path, read))
+        supervisor = await place.supervise(
+            f"{prefix}inspection", restarts=_RESTARTS, restart="temporary"
+        )
+        source = _Source()
+        await supervisor.spawn("socket", partial(InspectorActor, path, source.read))
+        return cls(CallRecords(has_ledger=has_ledger), source)
+
+    def serve(self, read: Callable[[], Awaitable[Reading]]) -> None:
+        """Answer those who have connected, and those who will.
+
+        Args:
+            read: returns a reading.
+        """
+        self._source.begin(read)
+
+
+@final
+class _Source:
+    """Where readings are from; a reader that comes before the troupe has started waits for it."""
+
+    def __init__(self) -> None:
+        self._begun = trio.Event()
+        self._read: Callable[[], Awaitable[Reading]] | None = None
+
+    def begin(self, read: Callable[[], Awaitable[Reading]]) -> None:
+        """Take readings from a troupe from now on."""
+        self._read = read
+        self._begun.set()
+
+    async def read(self) -> Reading:
+        """Return a reading."""
+        await self._begun.wait()
+        if self._read is None:
+            raise RuntimeError("the event is set with the function")
+        return await self._read()
 
 
 class InspectorActor(Actor):

@@ -128,12 +128,12 @@ class Publication:
 
     @classmethod
     async def begin(
-        cls, runtime: Runtime, prefix: str, shared: "SharedStores", ledger: str
+        cls, place: Runtime | Supervisor, prefix: str, shared: "SharedStores", ledger: str
     ) -> "Publication | None":
         """Add the supervisor, before the stages, so that it is stopped last.
 
         Args:
-            runtime: the runtime of the troupe.
+            place: the runtime of the troupe, or its supervisor there.
             prefix: a prefix of the actors' names.
             shared: what the troupe shares; it may have no board.
             ledger: the file of its ledger; "" without one.
@@ -141,7 +141,7 @@ class Publication:
         board = shared.reports()
         if board is None:
             return None
-        supervisor = await runtime.supervise(
+        supervisor = await place.supervise(
             f"{prefix}reports", restarts=_RESTARTS, restart="temporary"
         )
         program, host = this_program(), shown(socket.gethostname())

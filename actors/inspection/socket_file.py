@@ -108,6 +108,18 @@ class SocketFile:
         self.socket.close()
 
 
+def check_inspection(path: Path) -> None:
+    """Check that an inspection socket can be opened, by opening it for a moment.
+
+    Args:
+        path: the path of the socket.
+
+    Raises:
+        InspectionUnavailable: it cannot; the message says why.
+    """
+    SocketFile(path).close()
+
+
 def _check_length(path: Path, temporary: Path) -> None:
     longest = max(len(os.fsencode(path)), len(os.fsencode(temporary)))
     if longest > _MAX_BYTES:

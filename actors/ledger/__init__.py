@@ -17,6 +17,7 @@ with lazy_imports(__name__):
     from .cost_sums import CostTotals as CostTotals
     from .entries import NOTHING as NOTHING
     from .entries import Amount as Amount
+    from .file import check_ledger as check_ledger
     from .file import read_sums as read_sums
     from .file import take_unwritten as take_unwritten
     from .judge import MOST_USD as MOST_USD

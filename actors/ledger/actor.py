@@ -11,15 +11,16 @@ import trio
 
 from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, handles
 from ..calls import CallAccount, Complete, Stream
-from ..errors import CallFailed
+from ..errors import BudgetExceeded, CallFailed
 from ..rate_limit import TokenCounter, offline_counter
 from ..responses import Response
 from ..vendors import PriceBook, default_prices
 from .accounts import Accounts
 from .book import CallOutcome, CostStatistics
 from .bound import CostBound, asked_tier
-from .budgets import Budget
+from .budgets import Budget, budgets_of
 from .entries import NOTHING, Amount, Payer, cost_labels
+from .refusals import with_shorter
 
 _MAX_COUNTERS = 256  # models whose counter is cached
 # Seconds for which the end of a call waits for the next reservation. Two transactions became one,
@@ -41,7 +42,7 @@ class ChangeBudgets(Message[None]):
         budgets: the budgets from now on.
     """
 
-    budgets: tuple[Budget, ...] = attrs.field(converter=tuple[Budget, ...])
+    budgets: tuple[Budget, ...] = attrs.field(converter=budgets_of)
 
 
 @attrs.frozen
@@ -222,7 +223,7 @@ class LedgerActor(Actor):
                     call.slot.on_settled(partial(self._ended, call))
                     reserved.append(call)
                 else:
-                    call.slot.fail(refusal)
+                    call.slot.fail(self._advised(call, refusal))
             link = accounts.link
             if link is None or not link.is_needed:
                 self._ready += reserved
@@ -239,8 +240,19 @@ class LedgerActor(Actor):
             if refusal is None:
                 self._ready.append(call)
             else:
-                call.slot.fail(refusal)  # which ends its reservation
+                call.slot.fail(self._advised(call, refusal))  # which ends its reservation
         self._wake()
+
+    def _advised(self, call: _OpenCall, error: CallFailed) -> CallFailed:
+        """Say that a lower `max_tokens` helps, if what is left pays for more than the prompt."""
+        if not isinstance(error, BudgetExceeded) or error.needs_usd is None:
+            return error
+        request, left = call.message.request, error.left_usd or Decimal(0)
+        usage, _ = self._bound.of(request, self._counter(request.model))
+        least = attrs.evolve(usage, output_tokens=min(1, usage.output_tokens))
+        usd = self._bound.usd_of(request, least)
+        is_long = usage.output_tokens > least.output_tokens
+        return with_shorter(error) if is_long and usd is not None and usd <= left else error
 
     async def _forward_ready(self) -> None:
         """Forward the calls that the next stage has room for, without waiting for room."""

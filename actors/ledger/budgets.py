@@ -1,7 +1,7 @@
 """Budgets: how much may be spent, of what, and until when. Pure (R14)."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 import attrs
-from attrs.validators import deep_iterable
 
 from ..money import AMOUNT, is_amount
-from ..validation import gt, in_, instance_of
+from ..validation import as_path, deep_iterable, gt, in_, instance_of, listed
 from .aside import SetAside
 from .entries import CostLabel, dollars
 from .unwritten import UnwrittenCosts
@@ -34,8 +33,9 @@ def _dollars(value: Decimal | int | str) -> Decimal:
         raise TypeError(f"usd must be exact: Decimal({str(value)!r}) rather than {value!r}")
     try:
         return Decimal(value)
-    except ArithmeticError:
-        raise ValueError(f"usd must be US dollars, such as '2.50', not {value!r:.40}") from None
+    except (ArithmeticError, TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"usd must be US dollars, such as '2.50', not {value!r:.40}") from None
 
 
 def _is_money(_: object, field: "attrs.Attribute[Decimal]", value: Decimal) -> None:
@@ -212,7 +212,19 @@ class BudgetUse:
 
 
 def _path(value: str | PathLike[str] | None) -> Path | None:
-    return None if value is None else Path(value)
+    return as_path(value, "path")
+
+
+def budgets_of(value: Iterable[Budget]) -> tuple[Budget, ...]:
+    """Return budgets as a tuple.
+
+    Args:
+        value: budgets in any order.
+
+    Raises:
+        TypeError: it is no list.
+    """
+    return listed(value, "budgets")
 
 
 @attrs.frozen(kw_only=True)
@@ -235,7 +247,7 @@ class LedgerPolicy:
     """
 
     budgets: tuple[Budget, ...] = attrs.field(
-        default=(), converter=tuple[Budget, ...], validator=deep_iterable(instance_of(Budget))
+        default=(), converter=budgets_of, validator=deep_iterable(instance_of(Budget))
     )
     path: Path | None = attrs.field(default=None, converter=_path)
     max_output_tokens: int = attrs.field(default=4096, validator=[instance_of(int), gt(0)])

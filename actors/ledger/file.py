@@ -20,6 +20,7 @@ from ..storage import (
     FileTurn,
     ProcessLock,
     StorageError,
+    check_writable,
     open_database,
 )
 from .entries import Account, Amount, CostDimension, LedgerEntry, Transaction
@@ -326,6 +327,20 @@ def read_sums(
             _recover(database, path, now)
         with database.decoding():
             return list(sums(database, by, since, until, simulated=simulated))
+
+
+def check_ledger(path: Path) -> None:
+    """Check that a ledger can be used, or created, without changing anything.
+
+    Args:
+        path: the ledger file, which need not exist.
+
+    Raises:
+        StorageError: it cannot.
+    """
+    if path.exists():
+        open_ledger(path, read_only=True).close()
+    check_writable(path, LEDGER_FORMAT)
 
 
 def take_unwritten(path: Path, content: bytes, now: float) -> None:

@@ -11,6 +11,25 @@ from .budget_counters import Excess
 from .budgets import BudgetNeed, BudgetState
 from .entries import dollars, subtract_usd
 
+_RAISE = "; raise the budget"
+
+
+def with_shorter(error: BudgetExceeded) -> BudgetExceeded:
+    """Return the error of a call for which a lower `max_tokens` is enough.
+
+    Args:
+        error: the error, whose text does not say so.
+    """
+    return BudgetExceeded(
+        str(error).replace(_RAISE, f"{_RAISE}, or lower max_tokens", 1),
+        budget=error.budget,
+        left_usd=error.left_usd,
+        needs_usd=error.needs_usd,
+        resets_s=error.resets_s,
+        is_shared=error.is_shared,
+        shorter_helps=True,
+    )
+
 
 def exceeded(excess: Excess, at: float, shared_used: Decimal | None = None) -> BudgetExceeded:
     """Return the error of a call that a budget has no room for.
@@ -36,8 +55,7 @@ def exceeded(excess: Excess, at: float, shared_used: Decimal | None = None) -> B
     else:
         left = dollars(max(state.left, Decimal(0)))
         text = (
-            f"held back: {budget} has {left} left, and the call may cost {dollars(needs)}; raise "
-            "the budget, or lower max_tokens"
+            f"held back: {budget} has {left} left, and the call may cost {dollars(needs)}{_RAISE}"
         )
         if resets_at is not None:
             when = datetime.fromtimestamp(resets_at, UTC)

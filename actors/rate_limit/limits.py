@@ -1,17 +1,17 @@
 """The limits of calls: rates of requests, tokens and USD, calls in flight, lanes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from math import inf
 from typing import Literal, NamedTuple, final
 
 import attrs
-from attrs.validators import deep_iterable, deep_mapping, optional
+from attrs.validators import optional
 
 from ..messages import Request
 from ..permit import DIMENSIONS, Dimension
 from ..responses import Usage
-from ..validation import ge, gt, in_, instance_of
+from ..validation import deep_iterable, deep_mapping, ge, gt, in_, instance_of, listed
 from .estimator import Estimate, tokens_besides, tokens_of_tools
 from .lane_queue import Lane, Waiting
 
@@ -145,6 +145,10 @@ def _requests(rpm: float) -> Rate:
     return Rate("requests", 1.0, _MINUTE_S / rpm, burst_s=0.0)
 
 
+def _rates(value: Iterable[Rate]) -> tuple[Rate, ...]:
+    return listed(value, "rates")
+
+
 def _only_rates(_: object, __: object, limits: object) -> None:
     if not isinstance(limits, Limits):
         raise TypeError(f"models must map names to Limits, not to {limits!r:.60}")
@@ -186,7 +190,7 @@ class Limits:
     tpm: float | None = attrs.field(default=None, validator=optional(gt(0)))
     in_flight: int = attrs.field(default=100, validator=[instance_of(int), ge(1)])
     rates: tuple[Rate, ...] = attrs.field(
-        default=(), converter=tuple[Rate, ...], validator=deep_iterable(instance_of(Rate))
+        default=(), converter=_rates, validator=deep_iterable(instance_of(Rate))
     )
     models: Mapping[str, "Limits"] = attrs.field(
         factory=dict[str, "Limits"], validator=deep_mapping(instance_of(str), _only_rates)

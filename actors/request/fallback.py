@@ -5,7 +5,7 @@ from math import inf
 from typing import Generic, Literal, TypeVar
 
 import attrs
-from attrs.validators import and_, min_len, optional
+from attrs.validators import and_, optional
 
 from ..errors import (
     AuthenticationFailed,
@@ -17,7 +17,7 @@ from ..errors import (
     RateLimited,
     UnreadableEndpoint,
 )
-from ..validation import instance_of
+from ..validation import instance_of, not_empty
 from ..vendors import Endpoint
 
 TargetOutcome = type[CallFailed] | Literal["breaker_open"]
@@ -125,5 +125,5 @@ class Target:
 
     endpoint: Endpoint = attrs.field(validator=instance_of(Endpoint))
     model: str | None = attrs.field(
-        default=None, validator=optional(and_(instance_of(str), min_len(1)))
+        default=None, validator=optional(and_(instance_of(str), not_empty))
     )

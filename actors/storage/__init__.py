@@ -19,6 +19,8 @@ with lazy_imports(__name__):
     from .file_turns import FileTurn as FileTurn
     from .format import DatabaseFormat as DatabaseFormat
     from .format import FormatUpgrade as FormatUpgrade
+    from .opening import check_writable as check_writable
+    from .opening import exists as exists
     from .opening import open_database as open_database
     from .process_lock import ProcessLock as ProcessLock
     from .remedies import read_remedy as read_remedy

@@ -47,6 +47,13 @@ _ERRORS: dict[str, type[StorageError]] = {  # {SQLite's primary error name: clas
     "SQLITE_IOERR": DiskError,
 }
 
+_REASONS = {  # {SQLite's primary error name: what it means}; others are in SQLite's words
+    "SQLITE_BUSY": "another process has locked it",
+    "SQLITE_LOCKED": "another process has locked it",
+    "SQLITE_FULL": "the disk or a quota is full",
+    "SQLITE_IOERR": "the disk failed, or the system refused to read or write it (disk I/O error)",
+}
+
 
 def _check_schema(database: "Database", form: DatabaseFormat, schema: tuple[str, ...]) -> None:
     """Check that a file has the tables of its version, which costs some 0.1 ms.
@@ -300,7 +307,7 @@ class Database:
         kind = _ERRORS.get(code)
         if kind is None:
             return unavailable(self.name, error)
-        reason = "another process has locked it" if kind is FileInUse else str(error)
+        reason = _REASONS.get(code, str(error))
         if kind is DamagedFile:
             is_schema = reason.startswith("malformed database schema")  # it quotes what is there
             reason = "its tables cannot be read" if is_schema else reason

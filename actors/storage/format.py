@@ -1,7 +1,6 @@
 """The formats of database files: how a file is recognized, and how it is opened for that."""
 
 import contextlib
-import errno
 import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -22,6 +21,12 @@ if TYPE_CHECKING:  # sqlite3 is imported when a file is opened: most programs op
 _HEADER_BYTES = 100  # SQLite takes a shorter file for an empty database
 _MAX_VERSION = 9999  # of a format; a larger one, or one below 1, is damage
 NO_DATABASE = "the file is not a database: it is damaged, or another program wrote it"
+_REASONS = {  # {SQLite's primary error name: what it means}
+    "SQLITE_CANTOPEN": "the system does not let it be opened",
+    "SQLITE_READONLY": "it is read-only",
+    "SQLITE_PERM": "the system does not permit to read or write it",
+    "SQLITE_AUTH": "the system does not permit to read or write it",
+}
 DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
 
@@ -60,9 +65,10 @@ def unavailable(name: str, error: "sqlite3.Error") -> StorageUnavailable:
         name: what the store is and where it is.
         error: what SQLite reports.
     """
-    system = open_files_error() if error_name(error) == "SQLITE_CANTOPEN" else None
+    code = error_name(error)
+    system = open_files_error() if code == "SQLITE_CANTOPEN" else None
     if system is None:
-        return StorageUnavailable(name, " ".join(str(error).split()))
+        return StorageUnavailable(name, _REASONS.get(code, " ".join(str(error).split())))
     return StorageUnavailable(name, os.strerror(system.errno or 0), write_remedy(system))
 
 
@@ -154,7 +160,7 @@ class DatabaseFormat:
         status = path.stat()
         if path.is_dir():
             remedy = "move the folder away, or give another path"
-            raise StorageUnavailable(name, os.strerror(errno.EISDIR), remedy)
+            raise StorageUnavailable(name, "it is a folder", remedy)
         if not S_ISREG(status.st_mode):
             raise StorageUnavailable(name, "it is not a regular file", "give the path of a file")
         if not (size := status.st_size):

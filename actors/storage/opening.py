@@ -61,7 +61,7 @@ def open_database(
     """
     if path is not None:
         try:
-            if not path.exists():
+            if not exists(path):
                 _check_log(path, form)
                 if not create or read_only:
                     raise StorageUnavailable(form.name(path), "the file does not exist")
@@ -71,11 +71,8 @@ def open_database(
         except OSError as error:
             kind = StorageFull if error.errno in _FULL else StorageUnavailable
             raise kind(form.name(path), error.strerror or str(error), write_remedy(error)) from None
-        for place, noun in () if read_only else ((path, "the file"), (path.parent, "its folder")):
-            if not os.access(place, os.W_OK):
-                remedy = write_remedy(OSError(errno.EROFS, "")) if _is_read_only(place) else None
-                raise StorageUnavailable(form.name(path), f"{noun} is not writable", remedy)
         if not read_only:
+            check_writable(path, form)
             _keep_private(path)
             if _has_log(path):
                 try:
@@ -95,6 +92,44 @@ def open_database(
         read_only=read_only,
         check_bytes=check_bytes,
     )
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is a file, or something else, at a path.
+
+    Args:
+        path: the path, which may lead through links.
+
+    Raises:
+        OSError: the path cannot be followed, for which `Path.exists` returns False.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def check_writable(path: Path, form: DatabaseFormat) -> None:
+    """Check that a file and its folder may be written, or that the file can be created.
+
+    Args:
+        path: the path of the file.
+        form: the format of the file, whose name the error has.
+
+    Raises:
+        StorageUnavailable: it may not.
+    """
+    places: tuple[tuple[Path, str], ...] = ((path, "the file"), (path.parent, "its folder"))
+    if not path.exists():
+        folder = next((one for one in path.absolute().parents if one.exists()), path)
+        if not folder.is_dir():
+            raise StorageUnavailable(form.name(path), f"{folder} is not a folder")
+        places = ((folder, f"the folder {folder}"),)
+    for place, noun in places:
+        if not os.access(place, os.W_OK):
+            remedy = write_remedy(OSError(errno.EROFS, "")) if _is_read_only(place) else None
+            raise StorageUnavailable(form.name(path), f"{noun} is not writable", remedy)
 
 
 def _is_read_only(place: Path) -> bool:

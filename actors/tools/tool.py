@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
-from attrs.validators import is_callable, optional
+from attrs.validators import optional
 
 from ..json_value import Json, check_json, kind_of
 from ..validation import instance_of
@@ -25,6 +25,11 @@ def _valid_name(tool: "Tool", _: object, name: str) -> None:
         raise ValueError(
             f"name of a tool must be 1 to 64 letters, digits, '_' or '-', not {name!r:.80}"
         )
+
+
+def _is_callable(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    if not callable(value):
+        raise TypeError(f"{field.alias} must be a function, not {kind_of(value)}")
 
 
 def _json_value(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
@@ -56,7 +61,7 @@ class Tool:
         factory=dict[str, Json], hash=False, validator=_json_value
     )
     function: Callable[..., object] | None = attrs.field(
-        default=None, validator=optional(is_callable()), eq=False
+        default=None, validator=optional(_is_callable), eq=False
     )
     definition: Mapping[str, Json] | None = attrs.field(
         default=None, hash=False, validator=_json_value

@@ -11,11 +11,12 @@ from typing import cast
 
 import attrs
 import httpx
-from attrs.validators import and_, min_len, optional
+from attrs.validators import and_, optional
 
+from ..json_value import kind_of
 from ..messages import Api, Request
 from ..redaction import keys_in, looks_like_key, shown_url
-from ..validation import gt, in_, instance_of, lt
+from ..validation import gt, in_, instance_of, listed, lt, not_empty
 from .catalog import vendor_at, vendor_named
 from .endpoint_identity import identity_of
 from .endpoint_values import (
@@ -38,15 +39,29 @@ _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|credential")  
 
 
 def _strip_slash(value: str) -> str:
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+        raise TypeError(f"base_url must be a string, not {kind_of(value)}")
     return value.strip().rstrip("/")
 
 
 def _lower(values: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
-    return {name.lower(): value for name, value in dict(values).items()}
+    try:
+        return {name.lower(): value for name, value in dict(values).items()}
+    except (TypeError, ValueError, AttributeError):
+        # The values may be secrets (L8).
+        raise TypeError("headers must be a mapping of names to values, which are strings") from None
 
 
 def _lower_names(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(name.lower() for name in names)
+    found = listed(names, "secret_names")
+    for name in found:
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise TypeError(f"secret_names must be strings, not {kind_of(name)}")
+    return frozenset(name.lower() for name in found)
+
+
+def _members(value: "Iterable[Endpoint]") -> "tuple[Endpoint, ...]":
+    return listed(value, "members")
 
 
 def _vendor(value: str | Vendor) -> Vendor:
@@ -124,13 +139,11 @@ class Endpoint:
         default=frozenset[str](), converter=_lower_names, kw_only=True
     )
     deployment: str | None = attrs.field(
-        default=None, validator=optional(and_(instance_of(str), min_len(1))), kw_only=True
+        default=None, validator=optional(and_(instance_of(str), not_empty)), kw_only=True
     )
     key_name: str = attrs.field(default="", validator=instance_of(str), kw_only=True)
     weight: float = attrs.field(default=1.0, validator=[gt(0.0), lt(inf)], kw_only=True)
-    members: "tuple[Endpoint, ...]" = attrs.field(
-        default=(), converter=tuple["Endpoint", ...], kw_only=True
-    )
+    members: "tuple[Endpoint, ...]" = attrs.field(default=(), converter=_members, kw_only=True)
     key_variable: str = attrs.field(
         default="", validator=instance_of(str), repr=False, eq=False, kw_only=True
     )

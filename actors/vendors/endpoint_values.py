@@ -8,6 +8,7 @@ import attrs
 import httpx
 
 from ..redaction import shown_url
+from ..validation import instance_of
 
 Key = str | Callable[[], str]
 """An API key, or a function that returns the current one."""
@@ -50,6 +51,7 @@ def _check_port(name: str, url: httpx.URL) -> None:
 
 def check_proxy_url(_: object, field: "attrs.Attribute[str]", value: str) -> None:
     """Validate the URL of a proxy; "" is none."""
+    instance_of(str)(None, field, value)
     if not value:
         return
     url = _url(field.name, value)
@@ -103,6 +105,8 @@ def check_headers(
 ) -> None:
     """Validate the names and values of headers."""
     for name, value in values.items():
+        if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise TypeError(f"{field.name}[{name!r:.60}] must be a string")
         if not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"{field.name} has an invalid header name: {name!r:.60}")
         _check_header_text(f"{field.name}[{name!r}]", value)

@@ -6,11 +6,11 @@ from decimal import Context, Decimal, Inexact
 from types import MappingProxyType
 
 import attrs
-from attrs.validators import deep_mapping, optional
+from attrs.validators import optional
 
 from ..money import AMOUNT, is_amount
 from ..responses import Usage
-from ..validation import instance_of
+from ..validation import deep_mapping, instance_of
 
 
 def _usd(_: object, field: "attrs.Attribute[Decimal]", value: Decimal) -> None:

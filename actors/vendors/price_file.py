@@ -60,7 +60,7 @@ def read_file(path: str | PathLike[str]) -> PriceFile:
     except json.JSONDecodeError as error:
         raise PriceError(f"{path}: is not JSON: {error.msg} (line {error.lineno})") from None
     except UnicodeDecodeError as error:
-        raise PriceError(f"{path}: is not UTF-8 (byte {error.start})") from None
+        raise PriceError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
         raise PriceError(f"{path}: cannot be read: {why_not_read(error)}") from None
     except RecursionError:

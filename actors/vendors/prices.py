@@ -15,10 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 import attrs
-from attrs.validators import deep_mapping
 
 from ..responses import Usage
-from ..validation import instance_of
+from ..validation import deep_mapping, instance_of
 from .price import Price, utc
 from .price_file import read_file, read_published
 

@@ -5,7 +5,7 @@ No module outside this package imports its submodules.
 
 from .actor import Actor
 from .cell import Cell
-from .checks import check_seconds, check_size, check_thread, check_trio
+from .checks import check_seconds, check_size, check_thread, check_trio, is_count
 from .child_group import ChildGroup
 from .handlers import Handler, defers, handles, streams
 from .inbox import Inbox, Spec
@@ -135,6 +135,7 @@ __all__ = [
     "get_logger",
     "handles",
     "is_cancellation",
+    "is_count",
     "on_behalf_of",
     "open_collapsing_nursery",
     "streams",

@@ -6,9 +6,9 @@ from typing import Any, Never, cast, final
 
 import attrs
 import trio
-from attrs.validators import ge, optional
+from attrs.validators import optional
 
-from .._core import Actor, Handler
+from .._core import Actor, Handler, is_count
 
 
 class InjectedFault(Exception):
@@ -44,10 +44,10 @@ class Faulty:
 
     factory: Callable[[], Actor[Never]]
     crash_on_message: int | None = attrs.field(
-        default=None, kw_only=True, validator=optional(ge(1))
+        default=None, kw_only=True, validator=optional(is_count(1))
     )
     crash_at_checkpoint: int | None = attrs.field(
-        default=None, kw_only=True, validator=optional(ge(1))
+        default=None, kw_only=True, validator=optional(is_count(1))
     )
     error: Callable[[], Exception] = attrs.field(default=InjectedFault, kw_only=True)
     each_incarnation: bool = attrs.field(default=False, kw_only=True)

@@ -7,6 +7,7 @@ import httpx
 import pytest
 import trio
 from fakes import URL, Journal, Reply, Script, Stage, broken, call, outcomes, refusal
+from test_troupe_crashes import Poison
 from troupe_calls import completing, settings_for, text_of
 
 from callsheet.actors import (
@@ -33,7 +34,7 @@ from callsheet.actors import (
     cast_troupe,
     open_troupe,
 )
-from callsheet.runtime import AskTimedOut, open_runtime
+from callsheet.runtime import ActorCrashed, AskFailed, AskTimedOut, RestartPolicy, open_runtime
 from callsheet.simulator.app import Provider
 from callsheet.simulator.faults import Faults
 from callsheet.simulator.inprocess import ProviderTransport
@@ -89,6 +90,32 @@ async def test_two_troupes_live_beside_an_actor_of_the_users_own(autojump_clock)
         ]
         assert all(actor.is_conserved for actor in runtime.snapshot().actors)
     assert (len(one.sent), len(other.sent)) == (2, 1)
+
+
+async def test_a_troupe_may_have_a_supervisor_of_its_own(autojump_clock):
+    """Crashes of its actors use up the restarts there, and not those of the program's actors."""
+    script = Script()
+    async with open_runtime("mine") as runtime:
+        neighbour = await runtime.spawn("neighbour", partial(Stage, Journal()))
+        few = RestartPolicy(max_restarts=0)
+        calls = await runtime.supervise("calls", restarts=few, restart="temporary")
+        poison = settings_for(script, observer=Poison("sent"))
+        troupe = await cast_troupe(runtime, poison, supervisor=calls)
+        assert [text_of(one) for one in await outcomes(*completing(troupe, "a"))] == ["Hello"]
+        assert {actor.path for actor in runtime.snapshot().actors} == {
+            "mine/neighbour",
+            *(
+                f"mine/calls/{name}"
+                for name in ("requester", "limiter", "router", "batcher", "composer")
+            ),
+        }
+        (crashed,) = await outcomes(*completing(troupe, "poison"))
+        assert isinstance(crashed, ActorCrashed)
+        await trio.testing.wait_all_tasks_blocked()
+        (ended,) = await outcomes(*completing(troupe, "b"))
+        assert isinstance(ended, AskFailed)
+        assert text_of(await neighbour.ask(call("d"))) == "about d"
+        assert {actor.path for actor in runtime.snapshot().actors} == {"mine/neighbour"}
 
 
 async def test_each_stage_can_be_asked_by_its_ref(autojump_clock):

@@ -16,8 +16,8 @@ MESSAGES = [{"role": "user", "content": "Hi"}]
         (lambda: Limits(rpm="600"), "rpm must be a number, not '600'"),
         (lambda: Limits(in_flight="3"), "in_flight must be an integer, not '3'"),
         (lambda: Limits(learn=1), "learn must be true or false, not 1"),
-        (lambda: Limits(rates=[600]), "rates must be a Rate, not 600"),
-        (lambda: Limits(lanes={"web": 2}), "lanes must be a Lane, not 2"),
+        (lambda: Limits(rates=[600]), "rates[0] must be a Rate, not 600"),
+        (lambda: Limits(lanes={"web": 2}), "lanes['web'] must be a Lane, not 2"),
         (
             lambda: Limits(token_charge="all"),
             "token_charge must be one of 'max', 'sum', 'used', not",

@@ -64,7 +64,8 @@ def test_a_dry_run_estimates_the_run_and_sends_nothing(quick_provider, source, o
 
 
 def dry(source, output, *options):
-    result = run(source, output, "--base-url", "http://127.0.0.1:9/v1", "--dry-run", *options)
+    nowhere = ("--base-url", "http://127.0.0.1:9/v1", "--other-provider")
+    result = run(source, output, *nowhere, "--dry-run", *options)
     assert result.exit_code == 0, result.stderr
     return " ".join(result.stdout.split())
 

@@ -257,7 +257,10 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path, line, monkeypatch):
     (tmp_path / "bad.env").write_text("none", encoding="utf-8")
     said = "--config: bad.toml: limits.rpm: must be above 0, got -1"
     assert refused(*line, "--config", "bad.toml") == said
-    assert refused(*line, "--config", "no.toml") == "--config: no.toml: the file does not exist"
+    assert (
+        refused(*line, "--config", "no.toml")
+        == "--config: no.toml: the file does not exist; check the path"
+    )
     said = "--env-file: bad.env: line 1: must be NAME=value"
     assert refused(*line, "--env-file", "bad.env") == said
     (tmp_path / "typo.env").write_text("CALLSHEET_LIMITS_RPN=5\n", encoding="utf-8")
@@ -265,7 +268,7 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path, line, monkeypatch):
     assert refused(*line, "--env-file", "typo.env") == f"--env-file: typo.env: {said}"
     monkeypatch.delenv("CALLSHEET_LIMITS_RPN")
     (tmp_path / "named.env").write_text("CALLSHEET_CONFIG=no.toml\n", encoding="utf-8")
-    said = "CALLSHEET_CONFIG: no.toml: the file does not exist"
+    said = "CALLSHEET_CONFIG: no.toml: the file does not exist; check the path"
     assert refused(*line, "--env-file", "named.env") == f"--env-file: named.env: {said}"
     monkeypatch.delenv("CALLSHEET_CONFIG")
     monkeypatch.setenv("CALLSHEET_LIMITS_RPM", "x")
@@ -274,7 +277,10 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path, line, monkeypatch):
 
 def test_the_refusal_of_a_run_is_also_in_its_summary(tmp_path):
     result = CliRunner().invoke(main, ["run", "a", "b", "--config", "no.toml", "--json"])
-    assert json.loads(result.stdout)["message"] == "--config: no.toml: the file does not exist"
+    assert (
+        json.loads(result.stdout)["message"]
+        == "--config: no.toml: the file does not exist; check the path"
+    )
 
 
 def test_help_is_shown_whatever_the_file_has(monkeypatch):

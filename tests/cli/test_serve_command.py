@@ -1,5 +1,6 @@
 """`callsheet serve`: what it checks and refuses, and its life from the first line to the drain."""
 
+import logging
 import os
 import re
 import signal
@@ -77,6 +78,32 @@ def test_a_gateway_logs_its_warnings_without_verbose(monkeypatch):
     structlog.reset_defaults()
     begin = r"timestamp='\d{4}-\d\d-\d\dT[\d:.]+Z' event='key_store_unreadable' "
     assert re.search(f"^{begin}", result.stderr, re.MULTILINE), "as the lines of requests begin"
+
+
+def test_a_library_logs_in_the_form_of_all_lines_of_a_server(monkeypatch):
+    """Its record has the time, and neither a traceback of several lines nor a secret."""
+
+    def warn(*_):
+        try:
+            int("sk-abcdefghijklmnopqrstuvwxyz0123456789abcd")
+        except ValueError:
+            logging.getLogger("callsheet.serving").exception("the app failed at %s", "/v1")
+        return 0
+
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers.clear()  # those of the tests
+    monkeypatch.setattr(trio, "run", warn)
+    try:
+        result = CliRunner().invoke(main, ["serve", "--provider", "builtin"])
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+        structlog.reset_defaults()
+    [line] = result.stderr.splitlines()
+    begin = r"timestamp='\d{4}-\d\d-\d\dT[\d:.]+Z' event='the app failed at /v1' "
+    assert re.match(f"{begin}level='error' logger='callsheet.serving' error=", line)
+    assert "sk-abcdef" not in line
 
 
 # -------------------------------------------------------------------------------------- check
@@ -185,7 +212,9 @@ def test_a_gateway_serves_reloads_and_drains(tmp_path, provider):
             base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=60
         ) as client,
     ):
-        assert f"OPENAI_BASE_URL={url}/v1" in line_with(process, "OPENAI_BASE_URL")
+        line = line_with(process, "OPENAI_BASE_URL")
+        assert re.match(r"timestamp='[\d:.TZ-]+' event='serving' message='To use it, set ", line)
+        assert f"OPENAI_BASE_URL={url}/v1" in line
         assert client.get("/readyz").json()["ready"] is True
         assert client.post("/v1/chat/completions", json=body).status_code == 200
         line = line_with(process, "event='request'")
@@ -195,17 +224,19 @@ def test_a_gateway_serves_reloads_and_drains(tmp_path, provider):
 
         file.write_text(SERVED.format(provider=provider).replace("6000", "60"))
         process.send_signal(signal.SIGHUP)
-        assert line_with(process, "read again").endswith("new limits of main.")
+        assert line_with(process, "read again").endswith("new limits of main.'")
         file.write_text(SERVED.format(provider=provider).replace("6000", "-1"))
         process.send_signal(signal.SIGHUP)
         line = line_with(process, "stay as they are")
-        assert line.endswith("endpoints.main.limits.rpm: must be above 0, got -1")
+        assert line.endswith("endpoints.main.limits.rpm: must be above 0, got -1'")
 
         body |= {"stream": True, "max_tokens": 200}
         with client.stream("POST", "/v1/chat/completions", json=body) as response:
             pieces = response.iter_text()
             next(pieces)
             process.terminate()
+            line = line_with(process, "Accepting no more requests")
+            assert re.match(r"timestamp='[\d:.TZ-]+' event='draining' message=", line)
             assert "".join(pieces).endswith("data: [DONE]\n\n")  # it ends whole
         assert process.wait(60) == 0
 

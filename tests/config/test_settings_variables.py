@@ -88,7 +88,7 @@ def test_a_variable_that_is_empty_counts_as_unset():
         ("LIMITS_RPN", "5", "is unknown; did you mean CALLSHEET_LIMITS_RPM?"),
         ("CONFG", "x", "is unknown; did you mean CALLSHEET_CONFIG?"),
         ("ENDPOINT", "b", "there is no table [endpoints.NAME]"),
-        ("CONFIG", "no.toml", "no.toml: the file does not exist"),
+        ("CONFIG", "no.toml", "no.toml: the file does not exist; check the path"),
         ("MAX_WAITING_CALLS", "0", "must be at least 1, got 0"),
         ("RPM", "5", "is unknown; did you mean CALLSHEET_LIMITS_RPM?"),
         ("LEDGER_PATH", "x", "is unknown; did you mean CALLSHEET_LEDGER?"),

@@ -147,6 +147,11 @@ class Progress:
     is_draining: bool = False
 
     @property
+    def is_read(self) -> bool:
+        """Whether every row of the input was read. A run that ends early has not read all."""
+        return self.total is not None and self.read >= self.total
+
+    @property
     def ended(self) -> int:
         """The number of rows that have ended, with a response or an error."""
         return self.answered + self.failed + self.bad

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 import attrs
-from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, lt, optional
+from attrs.validators import and_, optional
 
+from ..actors import deep_iterable, ge, gt, in_, instance_of, listed, lt
 from .shared.sharing import SharedRun
 
 Fsync = Literal["full", "normal", "off"]
@@ -27,13 +28,17 @@ RETRIED_REASONS: tuple[RetriedReason, ...] = ("length", "content_filter")
 def _dollars(value: Decimal | int | str | None) -> Decimal | None:
     if isinstance(value, float):
         raise TypeError(f"max_cost must be exact: Decimal({str(value)!r}) rather than {value!r}")
-    return None if value is None else Decimal(value)
+    try:
+        return None if value is None else Decimal(value)
+    except (ArithmeticError, TypeError, ValueError):
+        problem = f"max_cost must be US dollars, such as '2.50', not {value!r:.40}"
+        raise ValueError(problem) from None
 
 
 def _reasons(value: Sequence[RetriedReason]) -> tuple[RetriedReason, ...]:
     if isinstance(value, str):
         raise TypeError(f"retry_on must be a list of reasons, such as ({value!r},)")
-    return tuple(value)
+    return listed(value, "retry_on")
 
 
 def _shared(value: SharedRun | str | None) -> SharedRun | None:

@@ -318,9 +318,10 @@ class Spending:
         if most is None or error.left_usd is None:  # a budget other than the run's own
             return RunEnding("unpaid", str(error), RUN_AGAIN)
         if error.needs_usd is None:
-            reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
+            limit = all_digits(most)
+            reason = f"the price of {model} is not known, so the limit of {limit} cannot be kept"
             return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
-        left = f"{all_digits(error.left_usd)} of ${most} is left"
+        left = f"{all_digits(error.left_usd)} of {all_digits(most)} is left"
         open_usd = self.unknown_usd + self.all_maybe_usd
         if open_usd := min(open_usd, max(Decimal(0), most - error.left_usd - self.cost_usd)):
             left += f" (up to {all_digits(open_usd)} may have been billed for what told no cost)"

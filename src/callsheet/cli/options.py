@@ -207,9 +207,12 @@ def chosen_prices(file: str | None, choice: EndpointChoice) -> PriceBook:
     """
     try:
         published = current_prices()
-        prices = published if file is None else PriceBook.load(file, published)
     except PriceError as error:
         raise click.UsageError(str(error)) from None
+    try:
+        prices = published if file is None else PriceBook.load(file, published)
+    except PriceError as error:
+        raise click.UsageError(f"--prices: {error}") from None
     if choice.endpoint is None:
         return prices
     for remark in (remark_on_no_table(), remark_on_age(published)):
@@ -262,10 +265,42 @@ def set_up_logging(
             ),
         ],
     )
+    if is_stamped or is_verbose:
+        handler = logging.StreamHandler(file)
+        if is_stamped:  # a line of a library has the form of all others
+            handler.setFormatter(_StampedFormatter(is_verbose=is_verbose))
+        logging.basicConfig(handlers=[handler], level=level, format="%(message)s")
     if is_verbose:
-        logging.basicConfig(stream=file, level=logging.INFO, format="%(message)s")
         for chatty in ("httpx", "httpcore"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+class _StampedFormatter(logging.Formatter):
+    """Writes a record of the standard library as structlog's lines: time, event, level.
+
+    Args:
+        is_verbose: whether a line has the traceback of its error, too.
+    """
+
+    _render = structlog.processors.KeyValueRenderer(key_order=["timestamp", "event"])
+    _stamp = structlog.processors.TimeStamper(fmt="iso")
+
+    def __init__(self, *, is_verbose: bool) -> None:
+        super().__init__()
+        self._is_verbose = is_verbose
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record, without what looks like a secret (L8)."""
+        values: MutableMapping[str, object] = {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            values["error"] = f"{type(error).__name__}: {error}"
+            if self._is_verbose:
+                values["exception"] = self.formatException(record.exc_info)
+        return str(self._render(None, "", self._stamp(None, "", redact_secrets(None, "", values))))
 
 
 def _without_traceback(

@@ -28,7 +28,7 @@ from ..gateway.keys import KeyPlace
 from ..gateway.request_log import line_writer
 from ..interrupts import INTERRUPTED
 from ..runtime import open_collapsing_nursery
-from ..serving import CannotServe
+from ..serving import CannotServe, check_address
 from ..wording import duration, printable
 from .configuration import check_shared_url
 from .key_options import KeyPlaceOption
@@ -233,6 +233,8 @@ async def _serve(file: ServedFile) -> int:
             endpoint = await _endpoint(file, stack)
             settings = file.read(endpoint)
             await _refuse_errors(settings)
+            for address in settings.listen:  # the server starts last, when files are made
+                await check_address(address)
             log = line_writer(sys.stderr)
             gateway = await stack.enter_async_context(open_gateway(settings, log=log))
             _say_how_to_use(file, gateway, settings)
@@ -262,7 +264,7 @@ async def _run(
 
         def stop() -> None:
             if stopping.is_set():
-                _say("Ending at once.")
+                _say("ending", "Ending at once.")
                 whole.cancel()
             stopping.set()
 
@@ -278,8 +280,9 @@ async def _run(
             await stopping.wait()
             notify_stopping("Running requests may end")
             _say(
+                "draining",
                 "Accepting no more requests. Those that run have "
-                f"{duration(gateway.settings.drain_s)}; press Ctrl-C again to end at once."
+                f"{duration(gateway.settings.drain_s)}; press Ctrl-C again to end at once.",
             )
             await gateway.drain()
             nursery.cancel_scope.cancel()
@@ -293,13 +296,13 @@ async def _reload(file: ServedFile, gateway: Gateway, endpoint: Endpoint | None)
         await _refuse_errors(settings)
         change = await gateway.reload(settings)
     except Exception as error:  # noqa: BLE001  # whatever it is, calls go on
-        _say(f"The settings stay as they are: {printable(str(error))}")
+        _say("settings_kept", f"The settings stay as they are: {printable(str(error))}")
         return
     finally:
         notify_ready(_status(gateway))
     text = printable(change.text) or "nothing has changed"
     certificate = "" if settings.tls is None else ", and so was the certificate"
-    _say(f"The settings were read again{certificate}: {text}.")
+    _say("settings_read", f"The settings were read again{certificate}: {text}.")
 
 
 def _say_how_to_use(file: ServedFile, gateway: Gateway, settings: GatewaySettings) -> None:
@@ -312,26 +315,32 @@ def _say_how_to_use(file: ServedFile, gateway: Gateway, settings: GatewaySetting
         if file.is_builtin:
             ends = "the built-in provider, which costs nothing"
         models = [route.name for route in settings.routes if route.troupe == name]
-        _say(f"{printable(name)}: {printable(', '.join(models))} at {ends}")
+        _greet(f"{printable(name)}: {printable(', '.join(models))} at {ends}")
     key = "any" if settings.keys is None else "cs-..."
     url = gateway.urls[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     if not url.startswith("unix:"):
-        _say(
-            f"To use it, set OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n"
-            f"or ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY={key}"
-        )
-        _say(f"To look at it, open {url}/ui, or run callsheet top {url}")
+        _greet(f"To use it, set OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}")
+        _greet(f"or ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY={key}")
+        _greet(f"To look at it, open {url}/ui, or run callsheet top {url}")
     if not file.is_builtin and (remark := remark_on_no_table()):
-        _say(printable(remark))
-    _say("Press Ctrl-C to stop.")
+        _greet(printable(remark))
+    _greet("Press Ctrl-C to stop.")
 
 
 def _status(gateway: Gateway) -> str:
     return f"Serving at {', '.join(gateway.urls)}"
 
 
-def _say(text: str) -> None:
-    """Print a line on stderr, which may be a terminal that is gone."""
+def _say(event: str, text: str) -> None:
+    """Write a line of the log to stderr, in the form of all its lines."""
+    line_writer(sys.stderr, event)({"message": text})
+
+
+def _greet(text: str) -> None:
+    """Print on a terminal what a person needs to begin; in a log it is a line of the log."""
+    if not sys.stderr.isatty():
+        _say("serving", text)
+        return
     with suppress(OSError):
         click.echo(text, err=True)
 

@@ -6,9 +6,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import attrs
 import httpx
 import trio
-from attrs.validators import gt
 
-from ..actors import LeanTransport, Request
+from ..actors import LeanTransport, Request, gt
 from .execution import Item, ItemOutcome, PlainReply, path_of, read_reply, write_body
 from .workloads import Workload
 

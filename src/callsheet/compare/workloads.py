@@ -4,9 +4,8 @@ import random
 from typing import Literal, get_args
 
 import attrs
-from attrs.validators import ge, instance_of, min_len
 
-from ..actors import Recipe, Request, default_recipe
+from ..actors import Recipe, Request, default_recipe, ge, instance_of, not_empty
 from .execution import Item
 from .samples import HEADLINE_TOPICS, INSTRUCTION, TOPICS, write_passages, write_reviews
 
@@ -34,7 +33,7 @@ class Workload:
     """
 
     name: WorkloadName
-    items: tuple[Item, ...] = attrs.field(validator=min_len(1), repr=lambda them: f"<{len(them)}>")
+    items: tuple[Item, ...] = attrs.field(validator=not_empty, repr=lambda them: f"<{len(them)}>")
     recipe: Recipe = attrs.field(factory=default_recipe, repr=False)
     threads: int = attrs.field(default=50, validator=[instance_of(int), ge(1)])
     in_flight: int = attrs.field(default=100, validator=[instance_of(int), ge(1)])

@@ -65,7 +65,7 @@ def read_document(path: str | PathLike[str]) -> Document:
         file = Path(path).expanduser()
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError("the file does not exist", source=source) from None
+        raise ConfigError("the file does not exist; check the path", source=source) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"is not UTF-8 (byte {error.start}); save it as UTF-8", source=source

@@ -24,7 +24,9 @@ _MOST_DIGITS = 15  # of a number; more is a mistake
 _SHOWN = 60  # characters of a value in an error
 _RELATIONS = {">": "above", ">=": "at least", "<": "below", "<=": "at most"}
 _OF_ATTRS = re.compile(r"must be (>=|<=|>|<) (\S+): (.*)", re.DOTALL)
-_FIELD = re.compile(r"'?(?P<field>[a-z_0-9]+)'?:? (?P<problem>(?!and |or ).*)", re.DOTALL)
+_FIELD = re.compile(
+    r"'?(?P<field>[a-z_0-9]+)(?P<place>\[.*?\])?'?:? (?P<problem>(?!and |or ).*)", re.DOTALL
+)
 
 
 def read_table(
@@ -325,4 +327,4 @@ def explained(error: Exception, field: str, values: Mapping[str, object]) -> Con
     problem = found["problem"]
     if relation := _OF_ATTRS.match(problem):
         problem = f"must be {_RELATIONS[relation[1]]} {relation[2]}, got {relation[3]}"
-    return ConfigError(problem, field=join(field, found["field"]))
+    return ConfigError(problem, field=join(field, found["field"]) + (found["place"] or ""))

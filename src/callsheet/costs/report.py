@@ -13,7 +13,15 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ..actors import NOTHING, Amount, CostTotals, StorageError, read_sums
+from ..actors import (
+    NOTHING,
+    Amount,
+    CostTotals,
+    StorageError,
+    exists,
+    read_sums,
+    why_not_read,
+)
 from ..config import truth_of
 from ..wording import dollars, printable
 
@@ -106,7 +114,11 @@ def read_costs(
     Raises:
         NoLedger: the file does not exist or cannot be read.
     """
-    if not ledger.exists():
+    try:
+        is_there = exists(ledger)
+    except OSError as error:
+        raise NoLedger(f"the ledger {ledger} cannot be read: {why_not_read(error)}") from None
+    if not is_there:
         raise NoLedger(
             f"there is no ledger at {ledger}; it is created with the first call that is counted"
         )

@@ -18,8 +18,7 @@ from ..actors import (
     how_to_install,
     read_sums,
 )
-from ..serving import CannotServe, Listen, Tls
-from ..serving.address import bind
+from ..serving import CannotServe, Listen, Tls, check_address
 from ..wording import amount
 from .keys import SHARED_KEYS, ApiKey, key_store
 from .settings import GatewaySettings, ModelRoute
@@ -87,7 +86,7 @@ async def _address(settings: GatewaySettings, listen: Listen) -> CheckedPart:
     if settings.tls is None and not listen.is_loopback:
         state, text = "note", f"{text}, without TLS: keys and prompts are not encrypted on the way"
     try:
-        (await bind(listen)).close()
+        await check_address(listen)
     except CannotServe as error:
         return CheckedPart("listen", str(listen), "note", str(error))
     return CheckedPart("listen", str(listen), state, text)

@@ -234,11 +234,14 @@ def _of_shared(error: BudgetExceeded) -> str:
         return str(error)
     text = (
         f"held back: {error.budget}, which callers of this gateway share, has less left than the "
-        f"{dollars(error.needs_usd)} that the call may cost; lower max_tokens"
+        f"{dollars(error.needs_usd)} that the call may cost"
     )
+    remedies = ["lower max_tokens"] if error.shorter_helps else []
     if error.resets_s is not None:
-        text += f", or wait for {duration(error.resets_s)}, until it is available again"
-    return text
+        remedies.append(f"wait for {duration(error.resets_s)}, until it is available again")
+    if not remedies:
+        remedies.append("ask those who run the gateway to raise it")
+    return f"{text}; {', or '.join(remedies)}"
 
 
 def _unavailable(error: CallFailed) -> Refusal:

@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast, final
 
 import attrs
-from attrs.validators import min_len
+from attrs.validators import optional
 
-from ..actors import VENDORS, Endpoint, LedgerPolicy, PriceBook, TroupeSettings, default_prices
+from ..actors import (
+    VENDORS,
+    Endpoint,
+    LedgerPolicy,
+    PriceBook,
+    TroupeSettings,
+    default_prices,
+    not_empty,
+)
 from ..config import (
     ADMIN_KEY_VARIABLE,
     SHARED,
@@ -97,7 +105,7 @@ class ModelTable:
     """
 
     endpoint: object
-    model: str | None = attrs.field(default=None, validator=attrs.validators.optional(min_len(1)))
+    model: str | None = attrs.field(default=None, validator=optional(not_empty))
     fallback: str | None = None
 
 

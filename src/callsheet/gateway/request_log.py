@@ -122,11 +122,12 @@ def _shown(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def line_writer(file: TextIO) -> WriteLine:
+def line_writer(file: TextIO, event: str = "request") -> WriteLine:
     """Return what writes lines to a file, each with the time.
 
     Args:
         file: where the lines go, such as stderr.
+        event: what the lines say, as their `event`.
     """
     logger = structlog.wrap_logger(
         structlog.PrintLogger(file),
@@ -139,6 +140,6 @@ def line_writer(file: TextIO) -> WriteLine:
 
     def write(values: dict[str, object]) -> None:
         with suppress(OSError, ValueError):  # a log that cannot be written costs no call (R17)
-            logger.msg("request", **values)
+            logger.msg(event, **values)
 
     return write

@@ -4,14 +4,22 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, final
+from typing import TYPE_CHECKING, Literal, cast, final
 
 import attrs
-from attrs.validators import deep_iterable, instance_of, min_len, optional
+from attrs.validators import optional
 
-from ..actors import TroupeSettings
+from ..actors import (
+    TroupeSettings,
+    as_path,
+    deep_iterable,
+    in_,
+    instance_of,
+    listed,
+    not_empty,
+)
 from ..serving import Listen, ServingLimits, TrustedProxies
-from .keys import NO_SERVER, SHARED_KEYS, KeyPlace
+from .keys import ALLOWABLE, NO_SERVER, SHARED_KEYS, KeyPlace
 
 if TYPE_CHECKING:
     from ..actors import SharedStores
@@ -37,7 +45,8 @@ def _listens(values: Iterable[str | Listen]) -> tuple[Listen, ...]:
     if isinstance(values, str):
         raise TypeError("listen must be a list of addresses, not a text")
     try:
-        return tuple(one if isinstance(one, Listen) else Listen.parse(one) for one in values)
+        found = listed(values, "it")
+        return tuple(one if isinstance(one, Listen) else Listen.parse(one) for one in found)
     except (ValueError, TypeError) as error:
         raise ValueError(f"listen: {error}") from None
 
@@ -78,21 +87,23 @@ class ModelRoute:
 
 
 def _are_usable(_: object, __: object, values: Mapping[str, TroupeSettings]) -> None:
+    if not isinstance(cast("object", values), Mapping):
+        raise TypeError(f"troupes must be a mapping, not {type(values).__name__}")
     if not values:
         raise ValueError("troupes must have at least one endpoint")
     for name, value in values.items():
-        if not name or "/" in name:
+        if not isinstance(cast("object", name), str) or not name or "/" in name:
             raise ValueError(f"troupes must have names without '/', got {name!r:.60}")
         if not isinstance(value, TroupeSettings):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
             raise TypeError(f"troupes must be TroupeSettings, not {type(value).__name__}")
 
 
 def _key_place(value: KeyPlace | str | None) -> KeyPlace | None:
-    return value if value is None or value == SHARED_KEYS else Path(value)
+    return value if value is None or value == SHARED_KEYS else as_path(value, "keys")
 
 
 def _allowed(values: Iterable[Allowed]) -> frozenset[Allowed]:
-    return frozenset(values)
+    return frozenset(listed(values, "allow"))
 
 
 def _by_name(routes: Iterable[ModelRoute]) -> Mapping[str, ModelRoute]:
@@ -100,7 +111,11 @@ def _by_name(routes: Iterable[ModelRoute]) -> Mapping[str, ModelRoute]:
 
 
 def _exact_first(routes: Iterable[ModelRoute]) -> tuple[ModelRoute, ...]:
-    return tuple(sorted(routes, key=lambda route: route.is_pattern))
+    found = listed(routes, "routes")
+    for at, route in enumerate(found):
+        if not isinstance(cast("object", route), ModelRoute):
+            raise TypeError(f"routes[{at}] must be a ModelRoute, not {route!r:.60}")
+    return tuple(sorted(found, key=lambda route: route.is_pattern))
 
 
 @final
@@ -135,11 +150,9 @@ class GatewaySettings:
     """
 
     troupes: Mapping[str, TroupeSettings] = attrs.field(validator=_are_usable)
-    routes: tuple[ModelRoute, ...] = attrs.field(
-        converter=_exact_first, validator=deep_iterable(instance_of(ModelRoute))
-    )
+    routes: tuple[ModelRoute, ...] = attrs.field(converter=_exact_first)
     listen: tuple[Listen, ...] = attrs.field(
-        default=(Listen(port=DEFAULT_PORT),), converter=_listens, validator=min_len(1)
+        default=(Listen(port=DEFAULT_PORT),), converter=_listens, validator=not_empty
     )
     clients: ServingLimits = attrs.field(
         factory=ServingLimits, validator=instance_of(ServingLimits)
@@ -147,7 +160,11 @@ class GatewaySettings:
     tls: TlsFiles | None = None
     keys: KeyPlace | None = attrs.field(default=None, converter=_key_place)
     shared: "SharedStores | None" = None
-    allow: frozenset[Allowed] = attrs.field(default=frozenset({"prompt_cache"}), converter=_allowed)
+    allow: frozenset[Allowed] = attrs.field(
+        default=frozenset({"prompt_cache"}),
+        converter=_allowed,
+        validator=deep_iterable(in_(ALLOWABLE)),
+    )
     admin_key: str | None = attrs.field(
         default=None, repr=False, validator=optional(instance_of(str))
     )
@@ -158,7 +175,7 @@ class GatewaySettings:
     )
     public_metrics: bool = attrs.field(default=False, validator=instance_of(bool))
     shows_text: bool = attrs.field(default=False, validator=instance_of(bool))
-    log: RequestLogging = "requests"
+    log: RequestLogging = attrs.field(default="requests", validator=in_(("requests", "errors")))
     _exact: Mapping[str, ModelRoute] = attrs.field(
         default=attrs.Factory(lambda self: _by_name(self.routes), takes_self=True),
         init=False,

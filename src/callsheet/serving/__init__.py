@@ -5,7 +5,7 @@
 client has gone (R4).
 """
 
-from .address import CannotServe, Listen
+from .address import CannotServe, Listen, check_address
 from .gone import Gone, call_until_gone
 from .limits import ServingLimits
 from .proxies import TrustedProxies
@@ -22,5 +22,6 @@ __all__ = [
     "Tls",
     "TrustedProxies",
     "call_until_gone",
+    "check_address",
     "serve",
 ]

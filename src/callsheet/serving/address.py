@@ -155,6 +155,18 @@ async def bind(listen: Listen) -> Bound:
     return Bound(attrs.evolve(listen, port=_port(listeners[0])), listeners)
 
 
+async def check_address(listen: Listen) -> None:
+    """Listen at an address for a moment.
+
+    Args:
+        listen: where to listen.
+
+    Raises:
+        CannotServe: nothing can listen there.
+    """
+    (await bind(listen)).close()
+
+
 async def _bind_host(listen: Listen) -> list[trio.SocketListener]:
     """Listen at each address of a host that this machine has, at the same port."""
     found = await trio.socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)

@@ -6,7 +6,8 @@ from contextlib import suppress
 from typing import Final, final
 
 import attrs
-from attrs import validators
+
+from ..actors import ge, gt
 
 LOG = logging.getLogger("callsheet.serving")
 FILES_BESIDE_CLIENTS: Final = 256
@@ -34,15 +35,15 @@ class ServingLimits:
             sends, so that the client can read the end of its response.
     """
 
-    max_connections: int = attrs.field(default=10_000, validator=validators.ge(1))
-    max_header_bytes: int = attrs.field(default=64 * 1024, validator=validators.ge(1024))
-    max_body_bytes: int = attrs.field(default=32 * 1024 * 1024, validator=validators.ge(1))
-    header_timeout_s: float = attrs.field(default=20.0, validator=validators.gt(0.0))
-    body_timeout_s: float = attrs.field(default=300.0, validator=validators.gt(0.0))
-    min_body_rate: float = attrs.field(default=1000.0, validator=validators.gt(0.0))
-    write_timeout_s: float = attrs.field(default=30.0, validator=validators.gt(0.0))
-    keep_alive_s: float = attrs.field(default=75.0, validator=validators.gt(0.0))
-    linger_s: float = attrs.field(default=2.0, validator=validators.ge(0.0))
+    max_connections: int = attrs.field(default=10_000, validator=ge(1))
+    max_header_bytes: int = attrs.field(default=64 * 1024, validator=ge(1024))
+    max_body_bytes: int = attrs.field(default=32 * 1024 * 1024, validator=ge(1))
+    header_timeout_s: float = attrs.field(default=20.0, validator=gt(0.0))
+    body_timeout_s: float = attrs.field(default=300.0, validator=gt(0.0))
+    min_body_rate: float = attrs.field(default=1000.0, validator=gt(0.0))
+    write_timeout_s: float = attrs.field(default=30.0, validator=gt(0.0))
+    keep_alive_s: float = attrs.field(default=75.0, validator=gt(0.0))
+    linger_s: float = attrs.field(default=2.0, validator=ge(0.0))
 
 
 def allowed_connections(wanted: int) -> int:

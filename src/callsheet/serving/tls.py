@@ -1,14 +1,31 @@
 """The certificate of a server, and encrypted connections."""
 
 import ssl
+from os import PathLike
 from pathlib import Path
 from typing import Final, final
 
 import attrs
 
+from ..actors import as_path
 from .address import CannotServe
 
 PROTOCOLS: Final = ("h2", "http/1.1")
+
+
+def _certificate(value: str | PathLike[str]) -> Path:
+    return _file(value, "certificate")
+
+
+def _key(value: str | PathLike[str]) -> Path:
+    return _file(value, "key")
+
+
+def _file(value: str | PathLike[str], name: str) -> Path:
+    found = as_path(value, name)
+    if found is None:
+        raise TypeError(f"{name} must be a path, not None")
+    return found
 
 
 @final
@@ -23,8 +40,8 @@ class Tls:
         key: the file of the private key (PEM), without a password.
     """
 
-    certificate: Path = attrs.field(converter=Path, on_setattr=attrs.setters.frozen)
-    key: Path = attrs.field(converter=Path, on_setattr=attrs.setters.frozen)
+    certificate: Path = attrs.field(converter=_certificate, on_setattr=attrs.setters.frozen)
+    key: Path = attrs.field(converter=_key, on_setattr=attrs.setters.frozen)
     _context: ssl.SSLContext | None = attrs.field(default=None, init=False)
 
     @property

@@ -3,9 +3,12 @@
 import math
 import random
 from collections.abc import Mapping
+from typing import cast
 
 import attrs
-from attrs.validators import ge, gt, in_, optional
+from attrs.validators import optional
+
+from .validation import number, one_of
 
 FAULT_KINDS = {
     "401": "the key is invalid",
@@ -32,7 +35,7 @@ REFUSALS = frozenset({"401", "429", "quota", "500", "503", "529"})
 
 
 def _known(kind: str) -> str:
-    if kind not in FAULT_KINDS:
+    if not isinstance(kind, str) or kind not in FAULT_KINDS:  # pyright: ignore[reportUnnecessaryIsInstance] - callers
         raise ValueError(f"unknown fault {kind!r}; known are {', '.join(FAULT_KINDS)}")
     return kind
 
@@ -51,8 +54,8 @@ class Fault:
     """
 
     kind: str = attrs.field(converter=_known)
-    retry_after: int | None = attrs.field(default=None, validator=optional(ge(0)))
-    body: str = attrs.field(default="html", validator=in_(("html", "json")))
+    retry_after: int | None = attrs.field(default=None, validator=optional(number(least=0)))
+    body: str = attrs.field(default="html", validator=one_of(("html", "json")))
     after: bool = False
 
     @classmethod
@@ -89,8 +92,12 @@ class Fault:
 
 
 def _rates(rates: Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(cast("object", rates), Mapping):
+        raise TypeError(f"rates must be a mapping, not {rates!r:.60}")
     for kind, rate in rates.items():
         _known(kind)
+        if not isinstance(cast("object", rate), int | float):
+            raise TypeError(f"rate of fault {kind!r} must be a number, not {rate!r:.60}")
         if not 0 <= rate <= 1:
             raise ValueError(f"rate of fault {kind!r} must be between 0 and 1, got {rate}")
     if math.fsum(rates.values()) > 1:
@@ -112,8 +119,8 @@ class Faults:
     """
 
     rates: Mapping[str, float] = attrs.field(factory=dict[str, float], converter=_rates)
-    stall_s: float = attrs.field(default=math.inf, validator=gt(0))
-    slow_gap_s: float = attrs.field(default=0.5, validator=gt(0))
+    stall_s: float = attrs.field(default=math.inf, validator=number(above=0))
+    slow_gap_s: float = attrs.field(default=0.5, validator=number(above=0))
 
     @classmethod
     def parse(cls, text: str) -> "Faults":

@@ -4,25 +4,12 @@ from collections.abc import Iterable
 from typing import Literal
 
 import attrs
-from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, lt, min_len, optional
+from attrs.validators import optional
 
 from .faults import Faults
+from .validation import instance_of, is_range, is_share, number, one_of, some_text, texts
 
 Range = tuple[float, float]
-
-
-def is_range(_: object, field: "attrs.Attribute[Range]", value: Range) -> None:
-    """Raise `ValueError` unless 0 <= low <= high."""
-    low, high = value
-    if not 0 <= low <= high:
-        raise ValueError(f"{field.name} must be 0 <= low <= high, got {low} to {high}")
-
-
-def is_share(_: object, field: "attrs.Attribute[float]", value: float) -> None:
-    """Raise `ValueError` unless the value is between 0 and 1."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{field.name} must be between 0 and 1, got {value}")
-
 
 MEBIBYTE = 1024 * 1024
 
@@ -60,21 +47,21 @@ class BatchSettings:
     """
 
     time_s: Range = attrs.field(default=(60.0, 600.0), validator=is_range)
-    expires_s: float = attrs.field(default=86_400.0, validator=gt(0))
+    expires_s: float = attrs.field(default=86_400.0, validator=number(above=0))
     expiring: float = attrs.field(default=0.0, validator=is_share)
-    done_at_expiry: float = attrs.field(default=0.5, validator=and_(ge(0), lt(1)))
+    done_at_expiry: float = attrs.field(default=0.5, validator=number(least=0, below=1))
     failing: float = attrs.field(default=0.0, validator=is_share)
     unanswered: float = attrs.field(default=0.0, validator=is_share)
-    max_lines: int = attrs.field(default=50_000, validator=gt(0))
-    max_bytes: int = attrs.field(default=200 * MEBIBYTE, validator=gt(0))
-    max_requests: int = attrs.field(default=100_000, validator=gt(0))
-    max_request_bytes: int = attrs.field(default=256 * MEBIBYTE, validator=gt(0))
-    enqueued_tokens: int | None = attrs.field(default=None, validator=optional(gt(0)))
+    max_lines: int = attrs.field(default=50_000, validator=number(above=0))
+    max_bytes: int = attrs.field(default=200 * MEBIBYTE, validator=number(above=0))
+    max_requests: int = attrs.field(default=100_000, validator=number(above=0))
+    max_request_bytes: int = attrs.field(default=256 * MEBIBYTE, validator=number(above=0))
+    enqueued_tokens: int | None = attrs.field(default=None, validator=optional(number(above=0)))
     overflow: Literal["validation", "create"] = attrs.field(
-        default="validation", validator=in_(("validation", "create"))
+        default="validation", validator=one_of(("validation", "create"))
     )
     dialect: Literal["openai", "together"] = attrs.field(
-        default="openai", validator=in_(("openai", "together"))
+        default="openai", validator=one_of(("openai", "together"))
     )
 
     def __attrs_post_init__(self) -> None:
@@ -87,7 +74,11 @@ HEADERS_ON_429 = ("limits", "retry-after", "retry-after-ms", "x-should-retry")
 
 
 def _names(value: Iterable[str]) -> frozenset[str]:
-    return frozenset(value)
+    return frozenset(texts(value, "headers_on_429"))
+
+
+def _models(value: Iterable[str]) -> tuple[str, ...]:
+    return texts(value, "models")
 
 
 def _are_known(_: object, field: "attrs.Attribute[frozenset[str]]", value: frozenset[str]) -> None:
@@ -118,10 +109,10 @@ class CacheSettings:
     """
 
     readable: Literal["begun", "ended"] = attrs.field(
-        default="begun", validator=in_(("begun", "ended"))
+        default="begun", validator=one_of(("begun", "ended"))
     )
-    machine_rpm: int | None = attrs.field(default=MACHINE_RPM, validator=optional(ge(1)))
-    minimum: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    machine_rpm: int | None = attrs.field(default=MACHINE_RPM, validator=optional(number(least=1)))
+    minimum: int | None = attrs.field(default=None, validator=optional(number(least=1)))
     gemini: bool = True
 
 
@@ -176,32 +167,32 @@ class ProviderSettings:
 
     seed: int = 0
     latency_s: Range = attrs.field(default=(1.0, 3.0), validator=is_range)
-    time_scale: float = attrs.field(default=1.0, validator=ge(0))
+    time_scale: float = attrs.field(default=1.0, validator=number(least=0))
     first_piece: float = attrs.field(default=1 / 3, validator=is_share)
-    stream_pieces: int = attrs.field(default=12, validator=gt(0))
-    rpm: int | None = attrs.field(default=None, validator=optional(gt(0)))
-    tpm: int | None = attrs.field(default=None, validator=optional(gt(0)))
-    itpm: int | None = attrs.field(default=None, validator=optional(gt(0)))
-    otpm: int | None = attrs.field(default=None, validator=optional(gt(0)))
-    burst_s: float = attrs.field(default=60.0, validator=gt(0))
-    token_charge: Literal["max", "sum"] = attrs.field(default="max", validator=in_(("max", "sum")))
-    default_output_tokens: int = attrs.field(default=0, validator=ge(0))
+    stream_pieces: int = attrs.field(default=12, validator=number(above=0))
+    rpm: int | None = attrs.field(default=None, validator=optional(number(above=0)))
+    tpm: int | None = attrs.field(default=None, validator=optional(number(above=0)))
+    itpm: int | None = attrs.field(default=None, validator=optional(number(above=0)))
+    otpm: int | None = attrs.field(default=None, validator=optional(number(above=0)))
+    burst_s: float = attrs.field(default=60.0, validator=number(above=0))
+    token_charge: Literal["max", "sum"] = attrs.field(
+        default="max", validator=one_of(("max", "sum"))
+    )
+    default_output_tokens: int = attrs.field(default=0, validator=number(least=0))
     corrects_charge: bool = False
     headers_on_429: frozenset[str] = attrs.field(
         default=frozenset({"limits", "retry-after"}), converter=_names, validator=_are_known
     )
     choice_order: Literal["prompt", "choice"] = attrs.field(
-        default="prompt", validator=in_(("prompt", "choice"))
+        default="prompt", validator=one_of(("prompt", "choice"))
     )
     refuses_unknown: bool = True
     refuses_max_tokens: bool = False
-    reasoning_field: str | None = attrs.field(default=None, validator=optional(min_len(1)))
+    reasoning_field: str | None = attrs.field(default=None, validator=optional(some_text))
     flex_refused: float = attrs.field(default=0.0, validator=is_share)
-    api_key: str | None = attrs.field(default=None, validator=optional(min_len(1)), repr=False)
-    models: tuple[str, ...] = attrs.field(
-        default=(), converter=tuple[str, ...], validator=deep_iterable(instance_of(str))
-    )
-    context_tokens: int = attrs.field(default=128_000, validator=gt(0))
+    api_key: str | None = attrs.field(default=None, validator=optional(some_text), repr=False)
+    models: tuple[str, ...] = attrs.field(default=(), converter=_models)
+    context_tokens: int = attrs.field(default=128_000, validator=number(above=0))
     faults: Faults = attrs.field(factory=Faults, validator=instance_of(Faults))
     batches: BatchSettings = attrs.field(
         factory=BatchSettings, validator=instance_of(BatchSettings)

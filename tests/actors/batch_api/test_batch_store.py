@@ -171,7 +171,7 @@ def test_a_journal_of_another_kind_or_version_is_not_changed(tmp_path, version):
 
 
 def test_a_journal_that_is_a_folder_is_named(tmp_path):
-    with pytest.raises(StorageError, match=f"the batch journal {tmp_path} cannot be used: Is a"):
+    with pytest.raises(StorageError, match=f"the batch journal {tmp_path} cannot be used: it is a"):
         store(tmp_path)
 
 

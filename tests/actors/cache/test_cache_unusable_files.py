@@ -77,8 +77,8 @@ BAD = {
     something_else: ("not a response cache of Callsheet", "give another path"),
     a_ledger: ("not a response cache of Callsheet", "give another path"),
     an_empty_file: ("the file is empty", "move the file away"),
-    a_directory: ("Is a directory", "give another path"),
-    below_a_file: ("exists", "give another path"),
+    a_directory: ("it is a folder", "give another path"),
+    below_a_file: ("Not a directory", "check the path"),
 }
 
 

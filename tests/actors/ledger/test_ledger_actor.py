@@ -253,10 +253,32 @@ async def test_no_more_calls_run_at_once_than_the_budget_can_pay(autojump_clock)
         assert (refused[0].left_usd, refused[0].needs_usd) == (0, BOUND)
         assert refused[0].attempts == 0
         assert "$0 left, and the call may cost $0.001033" in str(refused[0])
-        assert "raise the budget, or lower max_tokens" in str(refused[0])
+        assert str(refused[0]).endswith("; raise the budget"), "nothing is left for any call"
         assert usd(await totals(accounts)) == (3 * PAID, 0, 0)
         found = await outcomes(*(partial(ref.ask, asked()) for _ in range(20)))
         assert sum(not isinstance(error, BudgetExceeded) for error in found) == 2
+
+
+def embedded(text):
+    """Return the call of an embedding, which has no `max_tokens`."""
+    return Complete(Request(model=MODEL, task="embedding", inputs=[text]), CallContext("e"))
+
+
+@pytest.mark.parametrize(
+    ("most", "message_of", "helps"),
+    [
+        (BOUND * 9 / 10, asked, True),
+        (Decimal("0.000001"), asked, False),  # less than the prompt alone may cost
+        (Decimal("0.000001"), lambda: embedded("x" * 4000), False),
+    ],
+)
+async def test_a_lower_limit_of_tokens_is_named_where_it_helps(most, message_of, helps):
+    async with ledger(Script(), Budget(str(most))) as (ref, _, _):
+        with pytest.raises(BudgetExceeded) as refused:
+            await ref.ask(message_of())
+    assert refused.value.shorter_helps is helps
+    assert ("lower max_tokens" in str(refused.value)) is helps
+    assert "; raise the budget" in str(refused.value)
 
 
 async def test_an_attempt_more_is_refused_if_the_last_one_may_have_used_up_the_budget(

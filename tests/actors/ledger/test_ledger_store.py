@@ -301,8 +301,8 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path):
     connection.close()
     assert "is a database, but not a ledger of Callsheet" in unusable(other)
     assert "cannot be used" in unusable(tmp_path)
-    assert "Is a directory; move the folder away" in unusable(tmp_path)
-    assert "make the file and its folder writable" in unusable(text / "below")
+    assert "it is a folder; move the folder away" in unusable(tmp_path)
+    assert "a part of it is a file and not a folder" in unusable(text / "below")
     with pytest.raises(StorageError):
         open_ledger(tmp_path / "none")
     assert not (tmp_path / "none").exists()

@@ -162,11 +162,12 @@ def test_a_header_with_an_unknown_format_is_damaged(path):
 @pytest.mark.parametrize(
     ("name", "kind", "text"),
     [
-        ("SQLITE_IOERR_READ", DiskError, "disk I/O error; check the disk"),
-        ("SQLITE_IOERR_LOCK", DiskError, "disk I/O error; check the disk"),
-        ("SQLITE_IOERR_FSYNC", DiskError, "disk I/O error; check the disk"),
+        ("SQLITE_IOERR_READ", DiskError, "(disk I/O error); check the disk"),
+        ("SQLITE_IOERR_LOCK", DiskError, "(disk I/O error); check the disk"),
+        ("SQLITE_IOERR_FSYNC", DiskError, "(disk I/O error); check the disk"),
         ("SQLITE_IOERR_WRITE", StorageFull, "may be full; make room on the disk, or check the"),
-        ("SQLITE_FULL", StorageFull, "disk I/O error; make room on the disk"),
+        ("SQLITE_CANTOPEN", StorageUnavailable, "does not let it be opened; make the file and"),
+        ("SQLITE_FULL", StorageFull, "the disk or a quota is full; make room on the disk"),
     ],
 )
 def test_an_error_of_the_disk_is_not_a_full_disk(name, kind, text):

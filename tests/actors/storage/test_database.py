@@ -240,9 +240,11 @@ def test_damage_inside_is_found_before_anything_is_read_or_changed(tmp_path):
 
 def test_a_place_that_cannot_be_used_is_reported_with_a_remedy(tmp_path):
     (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
     remedies = {
-        tmp_path: "Is a directory; move the folder away, or give another path",
-        tmp_path / "file" / "below": "make the file and its folder writable",
+        tmp_path: "it is a folder; move the folder away, or give another path",
+        tmp_path / "file" / "below": "check the path: a part of it is a file and not a folder",
+        tmp_path / "loop": "its links lead in a circle; give the path of the file itself",
     }
     for place, remedy in remedies.items():
         with pytest.raises(StorageUnavailable, match=remedy):

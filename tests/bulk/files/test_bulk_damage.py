@@ -118,7 +118,7 @@ def test_a_cost_that_is_no_number_refuses_the_run(tmp_path):
 def test_a_store_that_is_a_folder_is_named(tmp_path):
     output = tmp_path / "out.jsonl"
     Paths(output).store.mkdir()
-    with pytest.raises(BulkRefused, match=r"the run store .*callsheet cannot be used: Is a dir"):
+    with pytest.raises(BulkRefused, match=r"the run store .*callsheet cannot be used: it is a fo"):
         Archive(output, BulkSettings(), "me")
 
 

@@ -5,6 +5,7 @@ import re
 from decimal import Decimal
 from html.parser import HTMLParser
 
+import attrs
 import pytest
 from rich.console import Console
 
@@ -151,9 +152,21 @@ def test_the_summary_of_nothing_is_short():
 
 def test_what_is_left_is_left_for_the_next_run():
     series, _ = run()
-    left = Progress(started_at=0.0, now=1.0, total=1000, answered=200, in_flight=3)
-    assert "left      800 for the next run" in said(series, left)
+    left = Progress(started_at=0.0, now=1.0, total=1000, read=203, answered=200, in_flight=3)
+    assert "left      800 for the next run, 797 of them not read" in said(series, left)
     assert "rows      180 responses, 3 cancelled" in said(series, left)
+
+
+def test_reused_rows_of_an_input_that_was_not_read_whole_are_those_that_were_read():
+    """The rows that were not read may have responses of earlier runs, too."""
+    series = Series(0.0)
+    early = Progress(started_at=0.0, now=1.0, total=1600, read=1486, answered=1486, reused=1486)
+    words = "1,486 from earlier runs in the 1,486 rows read"
+    assert f"rows      0 responses, {words}" in said(series, early)
+    whole = attrs.evolve(early, read=1600, answered=1499, reused=1499)
+    assert "rows      0 responses, 1,499 from earlier runs" in said(series, whole)
+    whole_page = paged(series, early)
+    assert f"and {words}" in whole_page
 
 
 def test_the_summary_fits_and_contains_no_control_sequences():

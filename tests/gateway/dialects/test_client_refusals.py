@@ -236,7 +236,13 @@ def test_a_shared_budget_does_not_tell_what_others_have_spent():
     shared = refusal_of(BudgetExceeded(text, **given, is_shared=True)).message
     assert "7.31" not in shared
     assert "the budget of $20 per day, which callers" in shared
-    assert "lower max_tokens, or wait for 2 h" in shared
+    assert "; wait for 2 h" in shared
+    given["shorter_helps"] = True
+    shared = refusal_of(BudgetExceeded(text, **given, is_shared=True)).message
+    assert "; lower max_tokens, or wait for 2 h" in shared
+    given |= {"shorter_helps": False, "resets_s": None}
+    shared = refusal_of(BudgetExceeded(text, **given, is_shared=True)).message
+    assert "; ask those who run the gateway to raise it" in shared
     assert refusal_of(BudgetExceeded(text, **given)).message == text
 
 

@@ -40,10 +40,12 @@ class RunJournal:
     Args:
         path: the file, beside OUTPUT.
         owner: the run, as its store knows it.
+        is_dry: True to create no file.
     """
 
     path: Path
     owner: JournalOwner
+    is_dry: bool = False
 
 
 Prepare = Callable[[Request, float | None], Request]
@@ -167,7 +169,7 @@ def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: Run
     try:
         if own is not None:
             count = 0 if has_route else lines_in(own)
-        elif has_route or journal.path.exists():
+        elif (has_route or journal.path.exists()) and not journal.is_dry:
             count = claim_journal(journal.path, owner)
         else:
             count = lines_in(journal.path, owner)  # it may have a log, and lines there
@@ -236,12 +238,12 @@ def _with_budget(
         names = ", ".join(account.unpriced.models)
         raise BulkRefused(
             f"no price is known for {names}, which earlier runs have used, so the limit of "
-            f"${settings.max_cost} cannot be kept",
+            f"{all_digits(settings.max_cost)} cannot be kept",
             "give the price (--prices), or leave out --max-cost",
         )
     left = settings.max_cost - account.at_most_usd
     if left <= 0:
-        spent = f"{all_digits(account.cost_usd)} of ${settings.max_cost} are spent"
+        spent = f"{all_digits(account.cost_usd)} of {all_digits(settings.max_cost)} are spent"
         if account.open_usd:
             open_usd = all_digits(account.open_usd)
             spent += f", and up to {open_usd} may have been billed for what told no cost"

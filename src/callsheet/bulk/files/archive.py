@@ -1,17 +1,17 @@
 """The run store while a run uses it: checked when it is opened, with disk space in reserve."""
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, final
+from typing import final
 
 from ...actors import (
     DamagedFile,
     StorageError,
     StorageFull,
     UnwrittenCosts,
+    remove_empty_journal,
     take_unwritten,
 )
 from ..errors import ANOTHER_OUTPUT, ArchiveFailed, BulkRefused
@@ -19,14 +19,11 @@ from ..row import Row
 from ..settings import BulkSettings, Paths
 from ..spending import RunSpend
 from .known import InputComparison, KnownKeys, RowComparer
-from .lines import is_error_line, with_id
+from .lines import with_id
 from .output import JSON_LINES, RowFormat, in_use, not_writable
+from .place import check_beside, check_has_all, check_new, check_place, check_provider
 from .reserve import Reserve
 from .store import RUN_STORE, STORE_REMEDY, RunStore
-
-_RESERVE_BYTES = 4 * 1024**2
-_NOT_WRITTEN = (".gz", ".zst", ".xz", ".bz2", ".zip", ".xls", ".ods")  # ends of names of OUTPUT
-_LONGEST_LINE = 1024**2  # bytes of a line that show whose it is
 
 
 @final
@@ -70,24 +67,15 @@ class Archive:
         self._settings = settings
         self._provider = provider
         self._wall_clock = wall_clock
-        self._reserve = Reserve(paths.reserve, _RESERVE_BYTES)
+        self._reserve = Reserve(paths.reserve)
         self.has_unwritten = False
         try:
-            _check_place(output)
+            check_place(output)
             self.is_new = not paths.store.exists()
-            grows = (output, form.growing(paths))
-            made = (it for it in grows if not it.exists())
+            self._had_journal = paths.batches.exists()
+            made = (it for it in (output, form.growing(paths)) if not it.exists())
             self._made = set(map(Path.resolve, made))  # not links to them
-        except OSError as error:
-            raise not_writable(output, error) from None
-        for path in dict.fromkeys(grows):
-            if self.is_new and path.exists() and path.stat().st_size:
-                raise BulkRefused(
-                    f"{path} exists, but {paths.store.name} does not: Callsheet did not write that "
-                    "file",
-                    "give another OUTPUT, or move the file away",
-                )
-        try:
+            check_new(paths, form)
             self._store = RunStore(paths.store, settings.fsync, is_reopened=is_reopened)
             self._check(is_reopened=is_reopened)
         except BlockingIOError:
@@ -107,11 +95,11 @@ class Archive:
 
     def _check(self, *, is_reopened: bool) -> None:
         try:
-            self._check_provider()
+            self._take_provider()
             if not is_reopened:
                 if not self.is_new:
-                    self._check_has_all()
-                self._check_ours()
+                    check_has_all(self.paths, self._form, self._store, self._settings.fsync)
+                check_beside(self.paths, self._form)
                 self._take_unwritten()
                 self._reserve.take()
                 self._mark()
@@ -226,6 +214,9 @@ class Archive:
         self.close(remove=self.is_new)
         for path in self._made if self.is_new else ():
             path.unlink(missing_ok=True)
+        if not self._had_journal:
+            with contextlib.suppress(StorageError):  # then it is not one that this run has made
+                remove_empty_journal(self.paths.batches)
 
     # ----------------------------------------------------------------
 
@@ -242,12 +233,11 @@ class Archive:
             )
             raise ArchiveFailed(reason, STORE_REMEDY, is_damaged=True) from None
 
-    def _check_ours(self) -> None:
-        """Check that the files beside OUTPUT that a run overwrites are of an earlier run."""
-        _check_file(self.paths.errors, _has_errors)
-        _check_file(self.paths.reserve, self._reserve.is_like)
-        if self._form.growing(self.paths) == self.paths.rows:
-            _check_file(self.paths.rows, _has_lists)
+    def _take_provider(self) -> None:
+        theirs = self._store.provider
+        check_provider(self.paths.output, theirs, self._provider, self._settings)
+        if theirs != self._provider:
+            self._store.provider = self._provider
 
     def _take_unwritten(self) -> None:
         """Write into ledgers what an earlier run could not write there.
@@ -266,50 +256,11 @@ class Archive:
                 raise DamagedFile(f"the run store {self.paths.store}", reason) from None
             self._store.keep_unwritten(ledger, b"")
 
-    def _check_has_all(self) -> None:
-        """Check that the store has each response that is in OUTPUT; OUTPUT is written after it.
-
-        A store that has lost its log, an earlier copy, and that of another run have not.
-        """
-        output, fsync = self.paths.output, self._settings.fsync
-        if fsync != "full":  # a power cut may lose some
-            return
-        name, last = self._store.progress
-        theirs, _, lasted = self._reserve.read_mark().rpartition(" ")
-        if theirs and (theirs != name or last < int(lasted)):
-            raise BulkRefused(
-                f"the run store {self.paths.store} cannot be used: it lacks responses that a run "
-                "had stored before it was killed; its log is lost, or it is an earlier copy, or of "
-                "another run",
-                f"restore it; or, to pay for these rows again, remove {self.paths.reserve.name}",
-            )
-        if not self._form.growing(self.paths).exists():
-            return
-        missing = self._form.count_missing(self.paths, self._store)
-        if missing:
-            raise BulkRefused(
-                f"the run store {self.paths.store} cannot be used: {missing:,} responses of "
-                f"{output.name} are not in it; it is damaged, an earlier copy, or of another run",
-                "restore it; or, to pay for these rows again, move it and OUTPUT away, or continue "
-                "without these responses (--fsync normal)",
-            )
-
     def _mark(self) -> None:
         """Note in the reserve what the store has."""
         if self._settings.fsync == "full":
             name, last = self._store.progress
             self._reserve.mark(f"{name} {last}")
-
-    def _check_provider(self) -> None:
-        theirs = self._store.provider
-        if theirs and theirs != self._provider and not self._settings.other_provider:
-            raise BulkRefused(
-                f"the responses in {self.paths.output} are from {theirs}, and {self._provider} "
-                "would be used for the rest",
-                "give another OUTPUT, or allow another provider (--other-provider)",
-            )
-        if theirs != self._provider:
-            self._store.provider = self._provider
 
 
 def _failed(error: StorageError) -> ArchiveFailed:
@@ -319,69 +270,3 @@ def _failed(error: StorageError) -> ArchiveFailed:
     remedy = STORE_REMEDY if is_damaged else error.remedy_by(ANOTHER_OUTPUT)
     reason = f"{error.name} cannot be used: {error.reason}"
     return ArchiveFailed(reason, remedy, is_damaged=is_damaged)
-
-
-def why_not_named(output: Path) -> tuple[str, str] | None:
-    """Return why a file of this name is not written, and the remedy; None if it is.
-
-    Args:
-        output: the path of OUTPUT.
-    """
-    if output.suffix.lower() not in _NOT_WRITTEN:
-        return None
-    reason = f"a file named {output.suffix} is not written"
-    return reason, "name it .jsonl, .csv, .tsv, .parquet or .xlsx"
-
-
-def _check_place(output: Path) -> None:
-    """Check that OUTPUT can be written.
-
-    Raises:
-        BulkRefused: it is not a file, has no folder, or has the name of another kind of file.
-        OSError: the path cannot be followed, or the file may not be written.
-    """
-    if refused := why_not_named(output):
-        raise BulkRefused(f"OUTPUT: {refused[0]}", refused[1])
-    with contextlib.suppress(FileNotFoundError):
-        output.stat()  # raises where links lead in a circle, which `resolve` has no `OSError` for
-    if output.is_dir():
-        raise BulkRefused(f"{output} is a folder", "give the path of a file")
-    if output.exists() and not output.is_file():
-        raise BulkRefused(f"{output} is not a regular file", "give the path of a regular file")
-    if not output.resolve().parent.is_dir():
-        raise BulkRefused(
-            f"there is no folder {output.parent}", "create it, or give another OUTPUT"
-        )
-    if output.exists():
-        os.close(os.open(output, os.O_WRONLY))
-
-
-def _has_errors(file: BinaryIO) -> bool:
-    return is_error_line(file.readline(_LONGEST_LINE))
-
-
-def _has_lists(file: BinaryIO) -> bool:
-    return file.read(1) == b"["
-
-
-def _check_file(path: Path, is_ours: Callable[[BinaryIO], bool]) -> None:
-    """Check that a file may be overwritten.
-
-    Args:
-        path: the file, which need not exist.
-        is_ours: returns whether an open file is one that Callsheet writes.
-
-    Raises:
-        BulkRefused: Callsheet did not write it.
-    """
-    if not path.exists() or path.is_dir():  # removing a folder raises the error
-        return
-    if not path.is_file():
-        raise BulkRefused(f"{path} is not a regular file", "move it away, or give another OUTPUT")
-    with path.open("rb") as file:
-        if not path.stat().st_size or is_ours(file):
-            return
-    raise BulkRefused(
-        f"{path} exists, but Callsheet did not write that file",
-        "move the file away, or give another OUTPUT",
-    )

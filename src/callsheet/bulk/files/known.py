@@ -9,7 +9,7 @@ import json
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import fmean
@@ -24,7 +24,7 @@ from ..reading.identity import WHOLE_BYTES, changed_parts
 from ..row import Row, ended_by
 from ..spending import RunSpend
 from .lines import id_of, read_answer
-from .store import STORE_REMEDY, open_store, read_spend
+from .store import STORE_REMEDY, count_missing, open_store, read_progress, read_spend
 
 _ALL = "SELECT id, key, line, verified(crc, key, line) FROM responses ORDER BY id DESC"
 _LATEST = "SELECT line FROM responses ORDER BY id DESC LIMIT 200"
@@ -66,6 +66,21 @@ class KnownKeys:
         if self._database is None:
             return 0
         return self._database.number("SELECT count(*) FROM responses")
+
+    @property
+    def progress(self) -> tuple[str, int]:
+        """The name of the store, and the number of its last response."""
+        return ("", 0) if self._database is None else read_progress(self._database)
+
+    def count_missing(self, starts: Iterable[bytes]) -> int:
+        """Count the keys that have no response.
+
+        Args:
+            starts: the first bytes of keys.
+        """
+        if self._database is None:
+            return sum(1 for _ in starts)
+        return count_missing(self._database, starts)
 
     @property
     def last(self) -> int:

@@ -14,7 +14,7 @@ from ..errors import MAKE_ROOM, ArchiveFailed, BulkRefused
 from ..settings import BulkSettings, Paths
 from .lines import RowOutcome, key_start
 from .lines_file import ChangedByOthers, LinesFile, new_beside
-from .store import RunStore
+from .store import StoredResponses
 
 _OLD = """CREATE TABLE old (
     line BLOB PRIMARY KEY, count INTEGER NOT NULL, wanted INTEGER NOT NULL
@@ -51,7 +51,7 @@ class RowFormat(Protocol):
         """Return the file that the lines are written to."""
         ...
 
-    def count_missing(self, paths: Paths, store: RunStore) -> int:
+    def count_missing(self, paths: Paths, store: StoredResponses) -> int:
         """Count the responses in OUTPUT that are not in the store.
 
         Raises:
@@ -90,7 +90,7 @@ class JsonLines:
         """See `RowFormat`."""
         return paths.output
 
-    def count_missing(self, paths: Paths, store: RunStore) -> int:
+    def count_missing(self, paths: Paths, store: StoredResponses) -> int:
         """See `RowFormat`."""
         with paths.output.open("rb") as lines:
             return store.count_missing(filter(None, map(key_start, lines)))

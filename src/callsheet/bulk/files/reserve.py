@@ -13,6 +13,7 @@ from typing import BinaryIO, final
 from ...actors import StorageFull, write_remedy
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+RESERVE_BYTES = 4 * 1024**2
 _MARK_BYTES, _BLOCK_BYTES = 64, 1024
 
 
@@ -25,7 +26,7 @@ class Reserve:
         size: its size in bytes.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path, size: int = RESERVE_BYTES) -> None:
         self._path = path
         self._size = size
 

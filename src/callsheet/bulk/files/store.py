@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Protocol, final
 
 from ...actors import (
     DamagedFile,
@@ -74,6 +74,24 @@ _SEAL = f"UPDATE spend SET crc = checksum({_SPENT})"  # noqa: S608
 _BEGIN = f"UPDATE spend SET opened = opened + 1 {_UNSPOILT}"  # noqa: S608
 _READ = f"SELECT {', '.join(_COLUMNS)} FROM spend {_UNSPOILT}"  # noqa: S608
 _SPEND = f"UPDATE spend SET {', '.join(f'{name} = ?' for name in _COLUMNS)} {_UNSPOILT}"  # noqa: S608
+
+
+class StoredResponses(Protocol):
+    """The responses in a store."""
+
+    @property
+    def progress(self) -> tuple[str, int]:
+        """The name of the store, and a number that grows with each new response."""
+        ...
+
+    @property
+    def responses(self) -> int:
+        """The number of responses."""
+        ...
+
+    def count_missing(self, starts: Iterable[bytes]) -> int:
+        """Count the keys that have no response."""
+        ...
 
 
 @final
@@ -154,7 +172,7 @@ class RunStore:
     @property
     def progress(self) -> tuple[str, int]:
         """The name of the store, and a number that grows with each new response."""
-        return self._text("name"), self._db.number("SELECT max(id) FROM responses")
+        return read_progress(self._db)
 
     @property
     def responses(self) -> int:
@@ -218,9 +236,7 @@ class RunStore:
         Raises:
             StorageError: the file cannot be read.
         """
-        has = "SELECT 1 FROM responses WHERE key BETWEEN ? AND ?"
-        ends = ((start, start + b"\xff" * _MAX_KEY_BYTES) for start in starts)
-        return sum(self._db.row(has, both) is None for both in ends)
+        return count_missing(self._db, starts)
 
     def keep(self, responses: Iterable[tuple[bytes, bytes]], spend: RunSpend) -> None:
         """Store responses, and what was sent and spent: all of it, or nothing.
@@ -276,6 +292,32 @@ class RunStore:
     def _text(self, column: str) -> str:
         row = self._db.row(f"SELECT {column} FROM spend")  # noqa: S608  # a constant
         return "" if row is None else str(row[0])
+
+
+def read_progress(database: Database) -> tuple[str, int]:
+    """Return the name of a store, and the number of its last response.
+
+    Args:
+        database: the open store.
+    """
+    row = database.row("SELECT name FROM spend")
+    name = "" if row is None else str(row[0])
+    return name, database.number("SELECT max(id) FROM responses")
+
+
+def count_missing(database: Database, starts: Iterable[bytes]) -> int:
+    """Count the keys that have no response in a store.
+
+    Args:
+        database: the open store.
+        starts: the first bytes of keys.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    has = "SELECT 1 FROM responses WHERE key BETWEEN ? AND ?"
+    ends = ((start, start + b"\xff" * _MAX_KEY_BYTES) for start in starts)
+    return sum(database.row(has, both) is None for both in ends)
 
 
 def read_spend(database: Database) -> RunSpend:

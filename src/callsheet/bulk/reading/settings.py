@@ -5,12 +5,21 @@ import keyword
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, cast
 
 import attrs
-from attrs.validators import and_, ge, gt, in_, instance_of, le, min_len, optional
+from attrs.validators import and_, optional
 
-from ...actors import TemplateError, names_used
+from ...actors import (
+    TemplateError,
+    ge,
+    gt,
+    in_,
+    instance_of,
+    le,
+    names_used,
+    not_empty,
+)
 
 Form = Literal["auto", "jsonl", "csv", "parquet", "xlsx"]
 
@@ -47,9 +56,13 @@ def option_text(name: str, template: str) -> str:
     return f"--{name} {quoted}"
 
 
+_is_text = optional(instance_of(str))
+
+
 def _is_template(_: object, field: "attrs.Attribute[str | None]", value: str | None) -> None:
     if value is None:
         return
+    _is_text(None, field, value)
     try:
         names_used(value)
     except TemplateError as error:
@@ -93,9 +106,10 @@ def whole_option(option: str, template: str) -> str:
     return f": {option_text(option, template)}"
 
 
-def _is_encoding(_: object, __: object, value: str | None) -> None:
+def _is_encoding(_: object, field: "attrs.Attribute[str | None]", value: str | None) -> None:
     if value is None:
         return
+    _is_text(None, field, value)
     try:
         codecs.getincrementaldecoder(value)
         "".encode(value)
@@ -105,6 +119,8 @@ def _is_encoding(_: object, __: object, value: str | None) -> None:
 
 
 def _is_map(settings: "ReadSettings", _: object, fields: Mapping[str, str]) -> None:
+    if not isinstance(cast("object", fields), Mapping):
+        raise TypeError(f"fields must be a mapping, not {fields!r:.60}")
     for name, column in fields.items():
         if name not in MAPPABLE:
             raise ValueError(f"fields: {name!r} must be one of {', '.join(MAPPABLE)}")
@@ -122,7 +138,9 @@ def _is_map(settings: "ReadSettings", _: object, fields: Mapping[str, str]) -> N
 
 
 def _is_delimiter(_: object, __: object, value: str | None) -> None:
-    if value is not None and (len(value) != 1 or value in '"\r\n'):
+    if value is None:
+        return
+    if not isinstance(cast("object", value), str) or len(value) != 1 or value in '"\r\n':
         raise ValueError(f"delimiter must be one character other than a quote, not {value!r}")
 
 
@@ -164,10 +182,10 @@ class ReadSettings:
         default="auto", validator=in_(("auto", "jsonl", "csv", "parquet", "xlsx"))
     )
     model: str | None = attrs.field(
-        default=None, validator=optional(and_(instance_of(str), min_len(1)))
+        default=None, validator=optional(and_(instance_of(str), not_empty))
     )
     chat_model: str | None = attrs.field(
-        default=None, validator=optional(and_(instance_of(str), min_len(1)))
+        default=None, validator=optional(and_(instance_of(str), not_empty))
     )
     max_tokens: int | None = attrs.field(default=None, validator=optional(_whole))
     temperature: float | None = attrs.field(default=None, validator=optional(and_(ge(0), le(2))))

@@ -15,7 +15,7 @@ from ...templates import PageFigure, page_template
 from ...wording import amount, dollars, duration, printable, rate, retries, seconds
 from ..progress import Progress
 from ..watching.outlook import mean_rate
-from ..watching.panel import PERCENTILES, bounds, budget_text, invalid_rows, run_state
+from ..watching.panel import PERCENTILES, bounds, budget_text, invalid_rows, reused_rows, run_state
 from ..watching.series import RELATIVE_ERROR, Series
 from .plots import Plot, draw_plots, has_matplotlib
 
@@ -107,8 +107,8 @@ def _shown(plot: Plot) -> _Shown:
 def _figures(series: Series, progress: Progress) -> Iterator[PageFigure]:
     of = "" if progress.total is None else f"of {progress.total:,}, "
     yield PageFigure("Rows", f"{progress.ended:,}", f"{of}{run_state(progress, is_over=True)}")
-    reused = f"and {progress.reused:,} from earlier runs" if progress.reused else ""
-    yield PageFigure("Responses", f"{series.answered:,}", reused)
+    reused = reused_rows(progress, is_over=True)
+    yield PageFigure("Responses", f"{series.answered:,}", f"and {reused}" if reused else "")
     bad = f"and {invalid_rows(progress)}" if progress.bad else ""
     yield PageFigure("Failed", f"{progress.failed:,}", bad)
     passed = progress.now - progress.started_at

@@ -25,7 +25,7 @@ import orjson
 from ...actors import Json, Response
 from ..files.lines import RowOutcome, read_answer
 from ..files.lines_file import new_beside, records
-from ..files.store import RunStore
+from ..files.store import StoredResponses
 from ..settings import Paths
 from .shape import TableCell, TableLimits, TableShape, plain
 from .whole_files import (
@@ -98,7 +98,7 @@ class TableFormat:
         except (ValueError, IndexError, StopIteration):
             return True
 
-    def count_missing(self, paths: Paths, store: RunStore) -> int:
+    def count_missing(self, paths: Paths, store: StoredResponses) -> int:
         """Return by how many the responses in the table are more than those in the store.
 
         A record of a table has no key.

@@ -174,6 +174,22 @@ def errors_text(progress: Progress) -> str:
     return ", ".join(words)
 
 
+def reused_rows(progress: Progress, *, is_over: bool = False) -> str:
+    """Format the number of reused responses: "1,486 from earlier runs"; "" for none.
+
+    Args:
+        progress: the progress of the run.
+        is_over: True if the run has ended; then the text says whether rows were not read, because
+            they may have responses, too.
+    """
+    if not progress.reused:
+        return ""
+    words = f"{progress.reused:,} from earlier runs"
+    if is_over and not progress.is_read:
+        words += f" in the {progress.read:,} rows read"
+    return words
+
+
 def invalid_rows(progress: Progress) -> str:
     """Format the number of invalid rows: "1 invalid row"."""
     return f"{progress.bad:,} invalid row{'s' if progress.bad != 1 else ''}"
@@ -184,7 +200,7 @@ def _title(progress: Progress, look: Outlook, *, is_over: bool) -> Text:
     passed = duration(progress.now - progress.started_at)
     parts = [(f"{word:<{_HEAD}}", _STYLES.get(word, "bold red")), (rows_text(progress), "bold")]
     if progress.reused:
-        parts.append((f" ({progress.reused:,} from earlier runs)", ""))
+        parts.append((f" ({reused_rows(progress)})", ""))
     parts.append((f"  {'in' if is_over else 'for'} {passed}", ""))
     if not is_over and look.eta_s is not None:
         parts.append((f", {duration(look.eta_s)} left", "cyan"))
@@ -389,13 +405,15 @@ def _summary_lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
     passed = progress.now - progress.started_at
     lines = [(run_state(progress, is_over=True), f"{rows_text(progress)} in {duration(passed)}")]
     parts = [f"{series.answered:,} response{'s' if series.answered != 1 else ''}"]
-    parts += [f"{progress.reused:,} from earlier runs"] if progress.reused else []
+    parts += [reused] if (reused := reused_rows(progress, is_over=True)) else []
     parts += [f"{progress.failed:,} failed"] if progress.failed else []
     parts += [invalid_rows(progress)] if progress.bad else []
     parts += [f"{progress.in_flight:,} cancelled"] if progress.in_flight else []
     lines.append(("rows", ", ".join(parts)))
     if progress.total is not None and progress.ended < progress.total:
-        lines.append(("left", f"{progress.total - progress.ended:,} for the next run"))
+        unread = progress.total - progress.read
+        left = f"{progress.total - progress.ended:,} for the next run"
+        lines.append(("left", f"{left}, {unread:,} of them not read" if unread > 0 else left))
     lines.append(("speed", f"{rate(mean_rate(progress))} rows/s on average"))
     if series.latency.count:
         times = (f"p{p} {seconds(series.latency.percentile(p) or 0.0)}" for p in PERCENTILES)

@@ -28,6 +28,7 @@ from .panel import (
     is_held_by_concurrency,
     overdraft_text,
     panel,
+    reused_rows,
     room_text,
     rows_text,
     run_state,
@@ -163,8 +164,8 @@ def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str
     if progress.total:
         share = f" ({percent(min(1.0, progress.ended / progress.total))})"
     parts = [f"{run_state(progress, is_over=is_over)}: {rows_text(progress)}{share}"]
-    if progress.reused:
-        parts.append(f"{progress.reused:,} from earlier runs")
+    if reused := reused_rows(progress, is_over=is_over):
+        parts.append(reused)
     if is_over:
         parts += [f"{rate(look.mean_rate)} rows/s on average", dollars(progress.cost_usd)]
     else:

@@ -27,13 +27,10 @@ from ...actors import (
     default_recipe,
     vendor_named,
 )
-from ...bulk.engine.routing import check_batches
-from ...bulk.files.known import open_known
-from ...bulk.forecast import forecast
 from ...bulk.reading.opening import RowsAhead, is_file, open_rows
 from ...bulk.reading.settings import Form
 from ...bulk.reading.source import state_of
-from ...bulk.settings import BulkSettings, Fsync, Paths, RetriedReason, RunRoute
+from ...bulk.settings import BulkSettings, Fsync, RetriedReason, RunRoute
 from ...bulk.tables.table_file import is_table
 from ...endpoints import BUILTIN, EndpointChoice
 from ...wording import printable
@@ -63,8 +60,9 @@ from ..options import (
 )
 from ..parameters import ABOVE_ZERO, Name, SuggestingChoice
 from ..sections import option
+from .dry_run import estimate
 from .job import BUILT_IN, BulkJob, run_job
-from .json_summary import JsonCommand, estimate_of, note_comparison, summary_of, write_summary
+from .json_summary import JsonCommand, note_comparison, summary_of, write_summary
 from .options import (
     check_files,
     metrics_of,
@@ -83,8 +81,8 @@ from .preparing import (
     limits_of_run,
     rows_to_come,
 )
-from .report import print_forecast, report, rows_in_batches
-from .resume import ResumeCheck, comparison_words
+from .report import report
+from .resume import ResumeCheck
 from .sharing import run_shared_option, shared_run, workers_option
 
 __all__ = ["run"]
@@ -324,21 +322,7 @@ def run(
     total = None if dry_run else rows_to_come(source, reading, state, resume, remark)
     settings = attrs.evolve(settings, total=total)
     with open_rows(source, reading, remark, state=state) as opened:
-        if dry_run:
-            check_batches(route, vendor)
-            with open_known(Paths(output).store) as known:
-                cached = _cache(choice, prices, prompt_caching)
-                found = forecast(opened, prices, known, cached, retry_on)
-                batched = rows_in_batches(output, None if pay_again else known.owner)
-                if as_json:
-                    summary = estimate_of(found, limits, settings, batched, vendor)
-                    write_summary(attrs.evolve(summary, input=source, output=str(output)))
-                    return
-                if found.comparison.responses:
-                    click.echo(printable(comparison_words(output, found)))
-                print_forecast(found, limits, settings, batched, vendor)
-            return
-        rows = opened if is_file(source) else RowsAhead(opened)
+        rows = opened if dry_run or is_file(source) else RowsAhead(opened)
         if isinstance(rows, RowsAhead):
             resume.check_pipe(rows)
         unwritten: list[UnwrittenCosts] = []
@@ -375,6 +359,9 @@ def run(
             unwritten=unwritten,
             workers=workers,
         )
+        if dry_run:
+            estimate(job, vendor, _cache(choice, prices, prompt_caching), as_json=as_json)
+            return
         trio.run(run_job, job)
         status = report(job)
         if as_json:

@@ -47,7 +47,7 @@ from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import RestartIntensityExceeded
 from ...wording import dollars, printable
 from ..signals import STOP_SIGNALS, open_signals
-from .options import cannot_serve
+from .options import cannot_serve, check_metrics_address
 from .sharing import open_local_sharing, open_workers
 
 BUILT_IN = "the built-in provider"
@@ -139,6 +139,7 @@ async def run_job(job: BulkJob) -> None:
 
 
 async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
+    await check_metrics_address()
     async with open_endpoint(job.choice) as endpoint:
         click.echo(job.choice.describe(endpoint), err=True)
         job.provider = f"{endpoint.vendor.title} at {endpoint.host}"
@@ -248,13 +249,19 @@ def _event_log(job: BulkJob) -> Generator[EventLog | None]:
     if job.events is None:
         yield None
         return
+    was_there = job.events.exists()
     try:
         log = EventLog(job.events, on_error=partial(_note_problem, job))
     except OSError as error:
         why = f"--events: cannot write {job.events}: {error.strerror}"
         raise BulkRefused(why, write_remedy(error) or "choose another file") from None
-    with log:
-        yield log
+    try:
+        with log:
+            yield log
+    except BaseException:
+        if not was_there and job.run is None and not job.events.stat().st_size:
+            job.events.unlink()  # a run that was refused leaves no file
+        raise
 
 
 def _signals_handled(

@@ -121,6 +121,19 @@ def metrics_of(model: str | None) -> TroupeMeter | None:
     return meter
 
 
+async def check_metrics_address() -> None:
+    """Listen at the address of `--metrics` for a moment, before the run makes any file.
+
+    Raises:
+        CannotServe: nothing can listen there.
+    """
+    address = click.get_current_context().meta.get(_METRICS)
+    if address is not None:
+        from ...serving import Listen, check_address  # noqa: PLC0415  # loads a server
+
+        await check_address(Listen.parse(address))
+
+
 def cannot_serve() -> tuple[type[Exception], ...]:
     """Return the error of an address of `--metrics` at which nothing can listen; () without it."""
     if _METRICS not in click.get_current_context().meta:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ...actors import Limits
-from ...bulk.files.archive import why_not_named
+from ...bulk.files.place import why_not_named
 from ...bulk.reading.opening import count_rows, is_file, open_rows
 from ...bulk.reading.settings import ReadSettings
 from ...bulk.reading.source import FileState

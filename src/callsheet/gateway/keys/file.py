@@ -17,7 +17,14 @@ import attrs
 import platformdirs
 import trio
 
-from ...actors import Database, DatabaseFormat, StorageError, StorageUnavailable, open_database
+from ...actors import (
+    Database,
+    DatabaseFormat,
+    StorageError,
+    StorageUnavailable,
+    exists,
+    open_database,
+)
 from .issuing import GRACE_S, IssuedKey, KeyWish, revoked
 from .key import ApiKey, KeyTerms, hash_of, is_secret
 from .known import KeyChanges, ValidKeys
@@ -326,7 +333,11 @@ class KeyFileStore:
 
 
 def _open(path: Path, *, create: bool = False) -> Database:
-    if not create and not path.exists():
+    try:
+        is_there = exists(path)
+    except OSError:
+        is_there = True  # opening it says what is wrong
+    if not create and not is_there:
         raise StorageUnavailable(
             _FORMAT.name(path),
             "the file does not exist",

@@ -9,15 +9,15 @@ each call.
 import hashlib
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from math import inf
 from typing import Any, Final, cast
 
 import attrs
-from attrs.validators import deep_iterable, gt, instance_of, optional
+from attrs.validators import optional
 
-from ...actors import Budget, Shared
+from ...actors import Budget, Shared, deep_iterable, gt, instance_of, listed
 from .budget_text import budget_of
 
 ALLOWABLE: Final = ("cache", "join", "lists", "prompt_cache")
@@ -82,7 +82,12 @@ def check_name(name: str) -> str:
 
 def _is_name(_: object, field: "attrs.Attribute[str]", value: str) -> None:
     instance_of(str)(None, field, value)
-    check_name(value)
+    try:
+        check_name(value)
+    except InvalidKey as error:
+        if field.name == "name":
+            raise
+        raise InvalidKey(f"{field.name}: {error}") from None
 
 
 def _are_patterns(
@@ -113,6 +118,18 @@ def _is_finite(
 
 
 _ABOVE_ZERO = _is_finite(gt(0))
+
+
+def _models(value: Iterable[str]) -> tuple[str, ...]:
+    return listed(value, "models")
+
+
+def _budgets(value: Iterable[str]) -> tuple[str, ...]:
+    return listed(value, "budgets")
+
+
+def _allow(value: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if value is None else listed(value, "allow")
 
 
 @attrs.frozen(kw_only=True)
@@ -146,14 +163,14 @@ class KeyTerms:
     tpm: float | None = attrs.field(default=None, validator=optional(_ABOVE_ZERO))
     in_flight: int | None = attrs.field(default=None, validator=optional([instance_of(int), gt(0)]))
     models: tuple[str, ...] = attrs.field(
-        default=("*",), converter=tuple[str, ...], validator=_are_patterns
+        default=("*",), converter=_models, validator=_are_patterns
     )
     budgets: tuple[str, ...] = attrs.field(
-        default=(), converter=tuple[str, ...], validator=deep_iterable(instance_of(str))
+        default=(), converter=_budgets, validator=deep_iterable(instance_of(str))
     )
     allow: tuple[str, ...] | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(tuple[str, ...]),
+        converter=_allow,
         validator=_are_allowable,
     )
     is_admin: bool = attrs.field(default=False, validator=instance_of(bool))
