@@ -17,8 +17,7 @@ def no_name(name: str, package: str) -> Exception:
         name: the name that the package lacks.
         package: the package that a program has looked in.
     """
-    asks = inspect.stack(0)[2].frame.f_globals.get("__name__")  # what called __getattr__
-    if name[:1].isupper() and asks == "importlib._bootstrap":  # a class, in an import
+    if name[:1].isupper() and _asks() == "importlib._bootstrap":  # a class, in an import
         for home in HOMES:
             if home != package and name in import_module(home).__all__:
                 return ImportError(
@@ -26,3 +25,11 @@ def no_name(name: str, package: str) -> Exception:
                     name=name,
                 )
     return AttributeError(f"module {package!r} has no attribute {name!r}")
+
+
+def _asks() -> object:
+    """Return the name of the module that has called ``__getattr__`` of a package."""
+    frame = inspect.currentframe()
+    for _ in range(3):  # from here to `no_name`, to `__getattr__`, and to its caller
+        frame = frame and frame.f_back
+    return frame and frame.f_globals.get("__name__")
