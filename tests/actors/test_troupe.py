@@ -200,7 +200,7 @@ async def test_a_provider_full_of_faults_costs_retries_and_loses_nothing(autojum
         )
         async with open_runtime(seed="seed") as runtime:
             troupe = await cast_troupe(runtime, settings)
-            found = await outcomes(*completing(troupe, *map(str, range(100))))
+            found = await outcomes(*completing(troupe, *map(str, range(50))))
             await trio.testing.wait_all_tasks_blocked()
             for actor in runtime.snapshot().actors:
                 assert actor.is_conserved

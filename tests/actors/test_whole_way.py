@@ -31,7 +31,7 @@ from callsheet.simulator.settings import BatchSettings, ProviderSettings
 
 MODEL = "gpt-4o-mini"
 DAY_S = 86_400.0
-REVIEWS = write_reviews(Random(3), count=120, copies=20)
+REVIEWS = write_reviews(Random(3), count=60, copies=10)
 
 
 def labelling(review, **more):

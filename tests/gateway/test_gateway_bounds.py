@@ -4,6 +4,7 @@ import attrs
 import pytest
 from gateway_kit import CHAT, MESSAGES, chat, message, open_kit
 
+from callsheet.gateway.calls import bodies
 from callsheet.serving import ServingLimits
 
 SMALL = ServingLimits(max_body_bytes=1000)
@@ -29,10 +30,9 @@ async def test_a_body_may_be_as_large_as_the_settings_say(autojump_clock):
         {"tools": [[]] * 50_000},
         {"foo": [{}] * 20_000, "bar": {"a": [[[]]] * 20_000}},
         {"stop": ["a"] * 50_000},
-        {"metadata": dict.fromkeys(map(str, range(500_001)))},
         b"[" * 500_001,
     ],
-    ids=["lists", "objects", "texts", "members", "brackets"],
+    ids=["lists", "objects", "texts", "brackets"],
 )
 async def test_a_body_of_too_many_parts_is_refused_before_it_is_read(autojump_clock, members):
     """Reading them took seconds, in which no other client was served."""
@@ -42,6 +42,18 @@ async def test_a_body_of_too_many_parts_is_refused_before_it_is_read(autojump_cl
         )
         assert (refused.status, refused.headers["x-should-retry"]) == (413, "false")
         assert "50,000 objects, lists and texts in lists" in refused.json["error"]["message"]
+        assert kit.stats.requests == 0
+
+
+@pytest.mark.parametrize("most", [60_000, pytest.param(500_000, marks=pytest.mark.slow)])
+async def test_a_body_of_too_many_members_is_refused(autojump_clock, monkeypatch, most):
+    assert bodies._MOST_VALUES == 500_000
+    monkeypatch.setattr(bodies, "_MOST_VALUES", most)
+    async with open_kit() as kit:
+        members = dict.fromkeys(map(str, range(most + 1)))
+        refused = await kit.client.ask(CHAT, chat() | {"metadata": members})
+        assert (refused.status, refused.headers["x-should-retry"]) == (413, "false")
+        assert f"more than {most:,} values" in refused.json["error"]["message"]
         assert kit.stats.requests == 0
 
 

@@ -105,7 +105,7 @@ async def one_call(troupe, telemetry, chance, number):
 
 
 @pytest.mark.parametrize(
-    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 5))]
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
 )
 async def test_every_span_ends_once_below_its_parent(autojump_clock, caplog, seed):
     chance, telemetry, counting = random.Random(seed), Telemetry(content=True), Counting()

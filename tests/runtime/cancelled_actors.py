@@ -56,18 +56,22 @@ class Cut(trio.abc.Instrument):
 Scenario = Callable[[Runtime, Cut], Awaitable[None]]
 
 
-def cut_at_every_step(scenario: Scenario, *, around_runtime: bool = False) -> int:
-    """Run a scenario with a cut at each step until one is too late; return the number of steps.
+def cut_at_steps(scenario: Scenario, *, every: int = 1, around_runtime: bool = False) -> int:
+    """Run a scenario with a cut at its steps until one is too late; return the number of steps.
 
     Args:
         scenario: has a block to cut, and checks what must hold after it, cut or not.
+        every: cut at the first step, at each so many steps after it, and at the last one.
         around_runtime: cut the runtime's whole block instead of that in the scenario.
     """
     at = 1
     run = partial(_run_once, around_runtime=around_runtime)
     while run_virtual(run, scenario, at, seed=at):
-        at += 1
-    return at - 1
+        at += every
+    last = at - 1
+    while last > at - every and not run_virtual(run, scenario, last, seed=last):
+        last -= 1
+    return last
 
 
 async def _run_once(scenario: Scenario, at: int, *, around_runtime: bool) -> bool:

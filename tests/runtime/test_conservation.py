@@ -76,13 +76,13 @@ def test_every_ask_ends_and_every_message_is_counted_once(
             refs = (worker, counter, holder, relay)
             with trio.fail_after(300):
                 async with trio.open_nursery() as nursery:
-                    for number in range(60):
+                    for number in range(40):
                         nursery.start_soon(client, number, refs)
                     for _ in range(10):
                         await trio.sleep(random.uniform(0, 1))
                         for actor in runtime.snapshot().actors:
                             assert actor.is_conserved, actor
-            assert len(ended) == 60
+            assert len(ended) == 40
             cells = [ref._cell for ref in refs]
         now = trio.current_time()
         for cell in cells:

@@ -202,7 +202,7 @@ async def test_streams_close_cycles_like_asks(autojump_clock):
 async def test_a_long_chain_and_a_dense_graph_are_searched_quickly(autojump_clock):
     """Each of those it waits for is looked at once, without recursion."""
     async with open_runtime() as runtime:
-        names = [str(number) for number in range(1500)]
+        names = [str(number) for number in range(1100)]  # more than frames of a stack
         refs = await spawn_actors(runtime, names)
         async with trio.open_nursery() as nursery:
             # From the end, so that each new wait has the whole chain before it.

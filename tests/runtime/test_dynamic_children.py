@@ -142,7 +142,8 @@ async def test_a_child_whose_stop_call_was_cancelled_still_stops(autojump_clock)
 
 @pytest.mark.parametrize("call", ["spawn", "restart_child"])
 @pytest.mark.parametrize("stops", [False, True])
-def test_a_start_that_is_cancelled_at_its_very_end_is_over(call, stops):
+@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 8), marks=pytest.mark.slow)])
+def test_a_start_that_is_cancelled_at_its_very_end_is_over(call, stops, seeds):
     """Trio takes no task over from a caller that is cancelled, even if it has started."""
 
     async def scenario(checkpoints: int) -> None:
@@ -174,12 +175,14 @@ def test_a_start_that_is_cancelled_at_its_very_end_is_over(call, stops):
             await root.stop_child("x")
 
     for checkpoints in range(8):
-        for seed in range(8):
+        for seed in seeds:
             run_virtual(scenario, checkpoints, seed=seed)
 
 
 @pytest.mark.parametrize("call", ["spawn", "restart_child"])
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(
+    "seed", [*range(5), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(5, 10))]
+)
 def test_a_child_that_is_stopped_while_it_starts_and_started_again_runs(seed, call):
     """The caller whose start has failed must not close or remove what runs since then."""
 
@@ -319,7 +322,9 @@ class Waiter(Actor):
             await trio.lowlevel.checkpoint()
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 20))]
+)
 def test_a_stop_closes_no_incarnation_that_was_started_meanwhile(seed):
     """A child is started, and told to stop again, before the first stop continues (R9)."""
 

@@ -253,7 +253,7 @@ def crashes_in_a_restart(strategy, script) -> bool:
     return strategy != "one_for_one" and len(crashes) > 1
 
 
-@settings(max_examples=4 * settings.default.max_examples, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(
     strategy=strategies,
     tree=trees,

@@ -118,7 +118,9 @@ async def test_a_hook_added_to_the_class_later_runs(autojump_clock, monkeypatch)
         assert len(started) == 1
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 20))]
+)
 def test_an_actor_that_is_stopped_before_its_task_has_run_is_made_once(seed):
     made: list[Actor] = []
 

@@ -150,7 +150,7 @@ class LifeMachine(RuleBasedStateMachine):
 
 TestLife = LifeMachine.TestCase
 TestLife.settings = settings(
-    max_examples=3 * settings.default.max_examples, stateful_step_count=40, deadline=None
+    max_examples=2 * settings.default.max_examples, stateful_step_count=30, deadline=None
 )
 
 

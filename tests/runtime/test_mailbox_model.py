@@ -204,7 +204,7 @@ class Pair:
 STEPS = ["send"] * 6 + ["take"] * 2 + ["give_up"] * 2 + ["cancel"]
 
 
-@settings(max_examples=2 * settings.default.max_examples, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(
     capacity=st.integers(1, 4),
     policy=st.sampled_from(["block", "reject", "drop_newest", "drop_oldest", "coalesce"]),

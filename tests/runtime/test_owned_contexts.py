@@ -358,7 +358,8 @@ async def test_nothing_is_entered_after_the_end(autojump_clock):
         await owners[0].enter_async_context(Client("x", []))
 
 
-def test_cancelling_at_every_checkpoint_leaves_no_context_open():
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_cancelling_at_every_checkpoint_leaves_no_context_open(every):
     """The whole runtime is cancelled at the nth step of a program that opens and crashes."""
 
     async def scenario(step: int) -> bool:
@@ -403,7 +404,7 @@ def test_cancelling_at_every_checkpoint_leaves_no_context_open():
 
     step = 1
     while run_virtual(scenario, step, seed=step):
-        step += 1
+        step += every
     assert step > 60, "the program has many steps"
 
 

@@ -58,7 +58,12 @@ class Hand(Actor):
         return message.number
 
 
-@pytest.mark.parametrize("seed", range(12))
+def seeds(usual, slow):
+    """So many seeds in the usual run, and further ones with -m slow."""
+    return [*range(usual), *(pytest.param(it, marks=pytest.mark.slow) for it in range(usual, slow))]
+
+
+@pytest.mark.parametrize("seed", seeds(4, 12))
 async def test_a_storm_loses_no_message_and_keeps_the_order_of_each_key(autojump_clock, seed):
     random = Random(seed)
     log: dict[int, list[int]] = defaultdict(list)
@@ -105,7 +110,7 @@ async def test_a_storm_loses_no_message_and_keeps_the_order_of_each_key(autojump
     assert not in_hand
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(2, 6))
 async def test_messages_of_a_key_keep_their_order_over_crashes_and_resizes(autojump_clock, seed):
     random = Random(seed)
     log: dict[int, list[int]] = defaultdict(list)
@@ -139,7 +144,7 @@ async def test_a_drain_goes_on_while_each_member_crashes_with_what_came_back(aut
     factory = partial(Hand, defaultdict(list), set(), tries)
     async with open_runtime(drain_s=1_000) as runtime:
         pool = await runtime.spawn_pool("pool", factory, size=size, redeliver=3, restarts=PATIENT)
-        for number in range(40):  # many crash at the same instant
+        for number in range(20):  # many crash at the same instant
             await pool.tell(Job(number, None, 0.1 * (1 + number % 2), 3))
-    assert tries == dict.fromkeys(range(40), 4)
+    assert tries == dict.fromkeys(range(20), 4)
     assert runtime.shutdown_report.is_clean

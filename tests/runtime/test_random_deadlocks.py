@@ -81,7 +81,7 @@ ROUTES = st.lists(
 )
 
 
-@settings(max_examples=2 * settings.default.max_examples, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(route=st.lists(st.sampled_from("abcdef"), min_size=1, max_size=7).map(tuple))
 @example(route=("a", "b", "a"))
 def test_a_route_deadlocks_exactly_if_it_returns_to_an_actor(route):
@@ -90,7 +90,7 @@ def test_a_route_deadlocks_exactly_if_it_returns_to_an_actor(route):
     assert isinstance(result, Deadlock) == an_actor_hangs([route])
 
 
-@settings(max_examples=3 * settings.default.max_examples, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(routes=ROUTES)
 @example(routes=[("a", "b"), ("b", "a")])
 @example(routes=[("a", "b"), ("b", "c"), ("c", "a")])

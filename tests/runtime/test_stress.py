@@ -21,7 +21,7 @@ OUTCOMES = (
 )
 """Outcomes that must occur; otherwise the scripts do not exercise enough."""
 RARE = ("AlreadyPresent", "Deadlock", "RestartIntensityExceeded", "StartTimedOut", "pool done")
-"""Those of them that a hundred scripts may lack."""
+"""Those of them that forty scripts may lack."""
 
 
 def run_all(examples: int, *, derandomize: bool) -> Counter[str]:
@@ -44,9 +44,9 @@ def run_all(examples: int, *, derandomize: bool) -> Counter[str]:
 
 
 def test_no_script_makes_a_caller_hang_or_loses_a_message_or_leaves_a_task():
-    done = run_all(100, derandomize=True)
+    done = run_all(40, derandomize=True)
     print(dict(done))
-    assert done["steps"] >= 2_500
+    assert done["steps"] >= 1_000
     assert [outcome for outcome in OUTCOMES if not done[outcome] and outcome not in RARE] == []
 
 
@@ -64,6 +64,8 @@ def test_no_script_of_many_more_does_so():
     print(dict(done))
     assert done["steps"] >= 200_000
 
+
+ENDINGS = ("end", "error", "cancel")
 
 # A small tree with many concurrent events, for the tests below.
 POLICY = RestartPolicy(max_restarts=4, period_s=10, base_s=0.5, cap_s=1)
@@ -112,14 +114,14 @@ STORM = Script(
 
 
 @pytest.mark.parametrize(
-    "ending",
-    ["end", *(pytest.param(it, marks=pytest.mark.slow) for it in ("error", "cancel"))],
+    ("ending", "every"),
+    [("end", 5), *(pytest.param(it, 1, marks=pytest.mark.slow) for it in ENDINGS)],
 )
-def test_the_storm_may_end_at_each_of_its_checkpoints(ending):
+def test_the_storm_may_end_at_each_of_its_checkpoints(ending, every):
     storm = attrs.evolve(STORM, ending=ending)
     last = run_script(storm)["scheduler steps"]
     assert last > 100
-    for cut_at in range(1, last + 1):
+    for cut_at in (*range(1, last, every), last):
         try:
             run_script(attrs.evolve(storm, cut_at=cut_at, seed=cut_at))
         except BaseException as error:
@@ -130,6 +132,6 @@ def test_the_storm_may_end_at_each_of_its_checkpoints(ending):
 def test_a_script_that_is_run_again_has_the_same_outcomes():
     assert run_script(STORM) == run_script(STORM)
     routes = {
-        tuple(sorted(run_script(attrs.evolve(STORM, seed=seed)).items())) for seed in range(20)
+        tuple(sorted(run_script(attrs.evolve(STORM, seed=seed)).items())) for seed in range(4)
     }
     assert len(routes) > 1, "another seed gives another order"

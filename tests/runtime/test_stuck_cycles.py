@@ -27,7 +27,7 @@ def those_that_end(graph):
         ended |= ready
 
 
-@settings(max_examples=7 * settings.default.max_examples, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(graph=GRAPHS)
 def test_a_cycle_is_found_if_and_only_if_the_worker_cannot_continue(graph):
     ended = those_that_end(graph)
@@ -41,7 +41,7 @@ def test_a_cycle_is_found_if_and_only_if_the_worker_cannot_continue(graph):
                 assert other in graph[one][0]
 
 
-@settings(max_examples=4 * settings.default.max_examples, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(graph=GRAPHS)
 def test_a_cycle_starts_with_the_worker_that_is_part_of_one(graph):
     cycle = stuck_cycle(0, graph.__getitem__)

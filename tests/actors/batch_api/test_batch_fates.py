@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import trio
 from batch_provider import BatchProvider, answer_text
-from batch_stage import KINDS, MORE_KINDS, batch_stage
+from batch_stage import MORE_KINDS, batch_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_lines import ODD, ODD_OF, WITHOUT, WITHOUT_OF
@@ -33,7 +33,11 @@ rows = st.lists(st.tuples(st.sampled_from(FATES), st.integers(0, 40)), min_size=
 
 
 @pytest.mark.parametrize(
-    "kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE_KINDS)]
+    "kind",
+    [
+        *("openai", "anthropic"),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("together", *MORE_KINDS)),
+    ],
 )
 @settings(max_examples=settings.default.max_examples // 2, deadline=None)
 @given(

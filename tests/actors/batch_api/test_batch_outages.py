@@ -7,10 +7,19 @@ import trio
 from batch_provider import BatchProvider
 from batch_stage import KINDS, LIVE_S, about, batch_stage, texts
 
+FAULTS = ["refuse-429", "refuse-503", "drop", "lose"]
 
-@pytest.mark.parametrize("kind", KINDS)
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        pytest.param(kind, fault, marks=[] if is_usual else [pytest.mark.slow])
+        for kind in KINDS
+        for fault in FAULTS
+        for is_usual in [kind == KINDS[0] or fault == "lose"]
+    ],
+)
 @pytest.mark.parametrize("what", ["upload", "create", "list", "poll", "fetch"])
-@pytest.mark.parametrize("fault", ["refuse-429", "refuse-503", "drop", "lose"])
 async def test_an_outage_is_waited_for(kind, what, fault, autojump_clock):
     async with batch_stage(BatchProvider(kind)) as here:
         here.provider.faults = {what: [fault] * 3}
@@ -53,9 +62,9 @@ async def test_a_key_that_is_refused_may_be_changed_while_a_batch_runs(autojump_
 
 async def test_requests_with_a_response_are_not_watched_any_more(autojump_clock):
     async with batch_stage(BatchProvider(batch_s=1.0), gather_s=0.1, poll_s=1.0) as here:
-        await here.ask_all(*(f"p{number}" for number in range(1500)))
+        await here.ask_all(*(f"p{number}" for number in range(400)))
         actor = here.ref._cell.current.actor
-        assert len(actor._deadlines._near) == 1500
+        assert len(actor._deadlines._near) == 400
         await here.ask("a")
         assert len(actor._deadlines._near) == 1
         assert not actor._table._lines

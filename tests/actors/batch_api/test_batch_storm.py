@@ -26,9 +26,16 @@ callers = st.lists(
     min_size=1,
     max_size=8,
 )
+USUAL = ("openai", "anthropic", "gemini")  # files, and results inline, of two kinds
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *MORE_KINDS])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[] if kind in USUAL else [pytest.mark.slow])
+        for kind in (*KINDS, *MORE_KINDS)
+    ],
+)
 @settings(max_examples=settings.default.max_examples // 6)  # one is a storm of seconds
 @given(
     callers=callers,

@@ -71,7 +71,7 @@ async def test_a_download_that_is_not_there_yet_is_repeated(kind, faults, autoju
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("short", SHORT)
-@pytest.mark.parametrize("times", [1, 6])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 6])
 async def test_a_download_that_is_short_is_repeated(kind, short, times, autojump_clock):
     """L7: what the provider has is fetched again, before anything is sent live."""
     provider = BatchProvider(kind)
@@ -83,8 +83,17 @@ async def test_a_download_that_is_short_is_repeated(kind, short, times, autojump
     assert len(provider.batches) == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("final", ["completed", "expired"])
+@pytest.mark.parametrize(
+    ("kind", "final"),
+    [
+        ("openai", "completed"),
+        ("openai", "expired"),
+        ("anthropic", "completed"),
+        pytest.param("anthropic", "expired", marks=pytest.mark.slow),
+        pytest.param("together", "completed", marks=pytest.mark.slow),
+        pytest.param("together", "expired", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("short", SHORT)
 async def test_lines_of_a_download_that_stays_short_may_have_been_billed(
     kind, final, short, autojump_clock

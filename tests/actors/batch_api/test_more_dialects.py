@@ -38,7 +38,7 @@ async def test_each_line_has_its_fate(kind, autojump_clock):
 
 @pytest.mark.parametrize("kind", MORE_KINDS)
 @pytest.mark.parametrize("what", ["upload", "create", "list", "poll", "fetch"])
-@pytest.mark.parametrize("fault", ["refuse-503", "lose"])
+@pytest.mark.parametrize("fault", [pytest.param("refuse-503", marks=pytest.mark.slow), "lose"])
 async def test_an_outage_is_waited_for(kind, what, fault, autojump_clock):
     async with batch_stage(BatchProvider(kind)) as here:
         here.provider.faults = {what: [fault] * 3}

@@ -244,7 +244,9 @@ class Slow(Stage):
 INSTANTS = [0.0, 0.0001, 0.0002, 0.0004, 0.001, 0.1, 0.3, 0.3002, 0.7, 1.0, 100.0]
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 12))]
+)
 async def test_a_member_that_leaves_at_any_instant_costs_no_other_its_response(
     autojump_clock, seed
 ):

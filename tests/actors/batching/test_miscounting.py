@@ -90,13 +90,13 @@ async def test_no_item_gets_the_answer_of_another_and_packing_ends(
     autojump_clock, rewrite, is_short
 ):
     """money.md 10: of a pack that was numbered from 0, 48 of the first 50 answers were wrong."""
-    journal, names = Journal(), [f"text {number}" for number in range(150)]
+    journal, names = Journal(), [f"text {number}" for number in range(100)]
     found, statistics = await label(rewrite, journal, names, is_short)
     assert [one.text for one in found] == [f"about {name}" for name in names]
     assert not statistics.agreement["pack"][0].is_trusted
     packs = sum(prompt.startswith("[") for prompt, _ in journal.began)
     assert packs <= 3, "those that were sent before the first one came back"
-    assert len(journal.began) == 150 + packs, "L11: nothing is bought a third time"
+    assert len(journal.began) == 100 + packs, "L11: nothing is bought a third time"
 
 
 class Refusing(Miscounting):

@@ -142,7 +142,7 @@ async def test_a_stream_is_passed_on(autojump_clock):
 # ------------------------------------------------------------------ many at once
 
 
-@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("concurrency", [pytest.param(1, marks=pytest.mark.slow), 8])
 async def test_a_thousand_identical_requests_are_one_lookup_and_one_call(
     autojump_clock, concurrency
 ):

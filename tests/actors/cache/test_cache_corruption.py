@@ -74,7 +74,7 @@ def test_a_bit_that_is_changed_never_makes_another_response(
     whole, tmp_path, monkeypatch, *, checks_all
 ):
     more = {"checks_all": checks_all, "monkeypatch": monkeypatch}
-    assert check_flips(whole, tmp_path, count=60, **more) > 5
+    assert check_flips(whole, tmp_path, count=30, **more) > 2
 
 
 @pytest.mark.slow
@@ -94,7 +94,9 @@ CUTS = {
 }
 
 
-@pytest.mark.parametrize("change", [*CUTS, *range(20)])
+@pytest.mark.parametrize(
+    "change", [*CUTS, *range(5), *(pytest.param(it, marks=pytest.mark.slow) for it in range(5, 20))]
+)
 def test_the_log_that_a_killed_process_leaves_never_makes_another_response(tmp_path, change):
     """A cache may lose what a damaged log had, which costs only its hits."""
     origin, path = tmp_path / "origin", tmp_path / "copy"

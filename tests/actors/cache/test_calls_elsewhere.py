@@ -370,13 +370,13 @@ async def storm(seed, *, trouble):
     return Counter(paid(journal))
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 async def test_in_a_storm_without_trouble_each_prompt_is_paid_for_once(autojump_clock, seed):
     calls = await storm(seed, trouble=0.0)
     assert calls == Counter({f"{number}": 1 for number in range(12)} | {"last": 1})
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 async def test_in_a_storm_every_request_comes_to_its_end(autojump_clock, seed):
     calls = await storm(seed, trouble=0.15)
     assert len(calls) == 13

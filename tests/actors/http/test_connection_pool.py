@@ -166,5 +166,5 @@ class Pooling(RuleBasedStateMachine):
 
 TestPooling = Pooling.TestCase
 TestPooling.settings = settings(
-    max_examples=settings.default.max_examples, stateful_step_count=60, deadline=None
+    max_examples=settings.default.max_examples, stateful_step_count=40, deadline=None
 )

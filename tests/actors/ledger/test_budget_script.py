@@ -36,7 +36,7 @@ async def compare(server, steps):
                 epoch = answer.epoch
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=steps)
 def test_the_script_answers_as_the_core(server, steps):
     trio.run(compare, server, steps)

@@ -76,7 +76,9 @@ async def test_a_crash_of_the_ledger_loses_no_reservation(autojump_clock, tmp_pa
 
 
 @pytest.mark.parametrize("path", [None, "ledger.sqlite3"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))]
+)
 async def test_whatever_happens_to_calls_no_reservation_is_left(
     autojump_clock, tmp_path, path, seed
 ):

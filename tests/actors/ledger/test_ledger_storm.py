@@ -177,7 +177,7 @@ def test_every_token_the_provider_bills_is_in_the_books(seed):
 
 
 @seeds
-@pytest.mark.parametrize("crashes", [None, 250])
+@pytest.mark.parametrize("crashes", [pytest.param(None, marks=pytest.mark.slow), 250])
 def test_what_the_provider_bills_more_is_shown_as_perhaps_billed(seed, crashes):
     """Every fault, short deadlines, hedges, and a crash with fifty calls in flight."""
 

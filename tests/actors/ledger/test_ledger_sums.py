@@ -88,8 +88,8 @@ def told(book, by):
     return {name: sum_ for name, sum_ in book.statistics().by[by].items() if sum_ != CostTotals()}
 
 
-@given(st.lists(st.lists(steps, max_size=4), max_size=8))
-@settings(max_examples=settings.default.max_examples, deadline=None)
+@given(st.lists(st.lists(steps, max_size=4), max_size=5))
+@settings(max_examples=settings.default.max_examples // 2, deadline=None)
 def test_sums_are_what_all_entries_come_to(commits):
     """Two processes write at random, several transactions at a time."""
     everything = []

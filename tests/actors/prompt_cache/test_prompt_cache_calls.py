@@ -98,25 +98,29 @@ async def test_auto_spreads_the_calls_of_a_minute_over_keys_each_with_a_leader(a
     missed = {}
     for caching in ("order", "auto"):
         async with house(vendor="openai", prompt_caching=caching) as at:
-            found = await all_of(at, many(60, model=OLDER))
+            found = await all_of(at, many(45, model=OLDER))
             missed[caching] = len(found) - sum(reads(found))
             keys = {json.loads(sent.body).get("prompt_cache_key") for sent in at.sent}
-            assert len(keys) == {"order": 1, "auto": 4}[caching]
-    assert missed["auto"] == 4
-    assert missed["order"] > 40
+            assert len(keys) == {"order": 1, "auto": 3}[caching]
+    assert missed["auto"] == 3
+    assert missed["order"] > 25
 
 
 @pytest.mark.parametrize(
-    ("limits", "most"),
-    [(Limits(in_flight=2), 8), pytest.param(Limits(rpm=30), 3, marks=pytest.mark.slow)],
-    ids=["in_flight", "rpm"],
+    ("limits", "count", "most"),
+    [
+        (Limits(in_flight=2), 100, 5),
+        pytest.param(Limits(in_flight=2), 300, 8, marks=pytest.mark.slow),
+        pytest.param(Limits(rpm=30), 300, 3, marks=pytest.mark.slow),
+    ],
+    ids=["in_flight", "in_flight, many", "rpm"],
 )
 async def test_calls_that_wait_for_the_limiter_get_keys_when_they_are_sent(
-    autojump_clock, limits, most
+    autojump_clock, limits, count, most
 ):
     """Each key is another cache, which a call must write."""
     async with house(vendor="openai", prompt_caching="auto", limits=limits) as at:
-        found = await all_of(at, many(300, model=OLDER))
+        found = await all_of(at, many(count, model=OLDER))
         keys = {json.loads(sent.body)["prompt_cache_key"] for sent in at.sent}
         assert len(keys) <= most
         assert len(found) - sum(reads(found)) <= most
@@ -235,7 +239,7 @@ async def test_the_default_adds_no_byte_to_any_body(autojump_clock, model, marke
     sent = {}
     for caching in ("off", "order"):
         async with house(vendor=vendor, prompt_caching=caching) as at:
-            await all_of(at, many(6, model=model, marked=marked and model == CLAUDE))
+            await all_of(at, many(3, model=model, marked=marked and model == CLAUDE))
             sent[caching] = sorted(one.body for one in at.sent)
     assert sent["order"] == sent["off"]
 
@@ -401,7 +405,7 @@ async def keep(found, at, request):
 async def test_no_call_hangs_whatever_the_provider_does(autojump_clock):
     for fault in ("lost", "truncate", "malformed", "cut", "401", "quota", "500", "error_event"):
         async with house(*[fault] * 4, vendor="anthropic") as at:
-            found = await all_of(at, many(8, marked=True), timeout=100)
+            found = await all_of(at, many(4, marked=True), timeout=100)
             assert all(isinstance(one, Response | CallFailed | AskTimedOut) for one in found)
             await counts(at)
             await at.at_rest()

@@ -122,11 +122,11 @@ SCENES = {
 @pytest.mark.parametrize("scene", SCENES)
 def test_equal_lanes_have_equal_shares_and_use_all_of_the_limit(scene):
     street = Street(Limits(rpm=RPM, in_flight=10_000), SCENES[scene])
-    street.run(200.0)
+    street.run(100.0)
     shares = street.shares(since=20.0)
     assert len(shares) == 20
     assert jain(shares.values()) >= 0.99
-    assert sum(shares.values()) >= 0.98 * RPM / 60 * 180
+    assert sum(shares.values()) >= 0.98 * RPM / 60 * 80
 
 
 def test_calls_of_unequal_size_share_tokens():
@@ -136,10 +136,10 @@ def test_calls_of_unequal_size_share_tokens():
         for n in range(20)
     ]
     street = Street(Limits(tpm=600_000, in_flight=10_000), clients)
-    street.run(120.0)
+    street.run(70.0)
     shares = street.shares(since=20.0, by="tokens")
     assert jain(shares.values()) >= 0.99
-    assert sum(shares.values()) >= 0.98 * 10_000 * 100
+    assert sum(shares.values()) >= 0.98 * 10_000 * 50
 
 
 def test_places_in_flight_are_shared_as_well():
@@ -154,7 +154,7 @@ def test_shares_follow_the_weights():
     clients = [Client(name, open_calls=30, tokens=(50.0, 400.0)) for name in lanes]
     for limits in (Limits(rpm=RPM, in_flight=999), Limits(tpm=120_000, in_flight=999)):
         street = Street(attrs.evolve(limits, lanes=lanes), clients)
-        street.run(600.0)
+        street.run(260.0)
         shares = street.shares(since=60.0, by="tokens" if limits.tpm else "requests")
         for name, lane in lanes.items():
             assert shares[name] / sum(shares.values()) == pytest.approx(lane.weight / 7, rel=0.02)
@@ -236,8 +236,8 @@ def test_thousands_of_lanes_share_equally():
     """More lanes than a queue remembers when they have no calls."""
     clients = [Client(f"tenant {n}", open_calls=1 + n % 3) for n in range(1_200)]
     street = Street(Limits(rpm=24_000, in_flight=10_000), clients)
-    street.run(32.0)
+    street.run(22.0)
     shares = street.shares(since=2.0)
     assert len(shares) == 1_200
     assert jain(shares.values()) >= 0.99
-    assert sum(shares.values()) >= 0.98 * 400 * 30
+    assert sum(shares.values()) >= 0.98 * 400 * 20

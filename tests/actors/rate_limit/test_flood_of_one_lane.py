@@ -41,7 +41,7 @@ def asked(text, **more):
 KINDS = [{}, {"cacheable": True}, {"packable": True}, {"deadline": 3_600.0}]
 
 
-@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [600, pytest.param(10_000, marks=pytest.mark.slow)])
 async def test_a_flood_of_one_lane_delays_no_other_lane_by_more_than_a_turn(autojump_clock, count):
     settings = attrs.evolve(SETTINGS, transport=httpx.MockTransport(respond))
     async with open_troupe(settings) as troupe:

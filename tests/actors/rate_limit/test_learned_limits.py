@@ -114,7 +114,12 @@ def used(world, rpm=600):
     return (len(world.admitted) - 1) / (world.admitted[-1] - world.admitted[0]) * 60 / rpm
 
 
-@pytest.mark.parametrize("seed", range(5))
+seeds = pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 5))]
+)
+
+
+@seeds
 def test_a_reported_limit_is_kept_and_used(seed):
     world = World(seed=seed)
     world.join(Limits(find=True, in_flight=1000), 600)
@@ -124,7 +129,7 @@ def test_a_reported_limit_is_kept_and_used(seed):
     assert used(world) >= 0.97
 
 
-@pytest.mark.parametrize("seed", range(5))
+@seeds
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_share_a_limit_through_reported_values(seed, processes):
     world = World(seed=seed)

@@ -132,7 +132,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples, deadline=None)
 @given(some_limits, steps)
 def test_on_any_day_the_provider_rejects_no_call_and_none_is_forgotten(limits, steps):
     day = Day(limits)

@@ -102,7 +102,9 @@ async def test_a_call_that_fails_or_crashes_further_on_gives_its_place_back(auto
         await settled(runtime)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 5))]
+)
 async def test_whatever_happens_to_calls_every_place_comes_back(autojump_clock, seed):
     random = Random(seed)
     journal = Journal()

@@ -317,7 +317,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=3 * settings.default.max_examples, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(EVENTS, st.integers(1, 20))
 def test_no_member_is_sent_more_than_its_limits_or_while_it_is_out(events, in_flight):
     rpm = {"a": 60, "b": 120, "c": 30}

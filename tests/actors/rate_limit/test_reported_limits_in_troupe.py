@@ -21,8 +21,8 @@ from callsheet.actors import (
 )
 
 SOME_SPELLINGS = [
-    *list(SPELLINGS)[:3],
-    *(pytest.param(one, marks=pytest.mark.slow) for one in list(SPELLINGS)[3:]),
+    *list(SPELLINGS)[:2],
+    *(pytest.param(one, marks=pytest.mark.slow) for one in list(SPELLINGS)[2:]),
 ]
 
 
@@ -67,11 +67,11 @@ async def test_20_requests_in_2_s_are_not_taken_for_20_a_minute(autojump_clock, 
             found = await outcomes(
                 *(
                     partial(troupe.complete, Request.of(f"Say {number}.", model=MODEL))
-                    for number in range(200)
+                    for number in range(100)
                 )
             )
     assert not [one for one in found if isinstance(one, Exception)]
-    assert transport.admitted[-1] - transport.admitted[0] <= 24, "the ideal is 18 s"
+    assert transport.admitted[-1] - transport.admitted[0] <= 12, "the ideal is 8 s"
     assert transport.refused <= 25
 
 

@@ -108,7 +108,7 @@ async def test_troupes_use_one_limit_together(autojump_clock):
     async with house.open(3) as troupes:
         async with trio.open_nursery() as nursery:
             for troupe in troupes:
-                for _ in range(100):
+                for _ in range(60):
                     nursery.start_soon(house.call, troupe)
         state = await state_of(troupes[0])
         assert isinstance(state, SharedState)
@@ -116,7 +116,7 @@ async def test_troupes_use_one_limit_together(autojump_clock):
         assert state.exchanges < 60
     assert house.provider.refused == 0
     burst = 100 * (1.0 - UNUSED_S)  # what may be sent late is kept of the burst
-    assert house.now() == pytest.approx((300 - burst) / 100, abs=0.5)
+    assert house.now() == pytest.approx((180 - burst) / 100, abs=0.5)
 
 
 async def test_troupes_without_shared_stores_report_none(autojump_clock):
@@ -196,7 +196,7 @@ async def away_for(house, troupes, outage_s):
 async def test_while_the_store_is_away_each_troupe_has_a_part_of_the_limit(autojump_clock):
     house = House(rpm=600)
     with capture_logs() as logs:
-        rates = await away_for(house, 2, 12.0)
+        rates = await away_for(house, 2, 8.0)
     assert house.provider.refused == 0
     assert rates == pytest.approx((10.0, 10.0, 10.0), rel=0.08)
     assert Counter(away_events(logs)) == {"shared_limits_unavailable": 2, "shared_limits_back": 2}
@@ -204,7 +204,7 @@ async def test_while_the_store_is_away_each_troupe_has_a_part_of_the_limit(autoj
 
 async def test_troupes_can_wait_while_the_store_is_away(autojump_clock):
     house = House(rpm=600, outage="wait")
-    rates = await away_for(house, 2, 12.0)
+    rates = await away_for(house, 2, 8.0)
     assert house.provider.refused == 0
     assert rates == pytest.approx((10.0, 0.0, 10.0), rel=0.08)
 

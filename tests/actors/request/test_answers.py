@@ -253,7 +253,14 @@ READ = {
 
 
 @either
-@pytest.mark.parametrize("kind", ["application/json", "text/event-stream", "text/plain", "x", ""])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json",
+        "text/event-stream",
+        *(pytest.param(it, marks=pytest.mark.slow) for it in ("text/plain", "x", "")),
+    ],
+)
 @pytest.mark.parametrize("body", READ.values(), ids=READ)
 async def test_what_arrives_is_read_whatever_was_requested(autojump_clock, body, kind, streaming):
     answer = await read(body, streaming=streaming, headers={"content-type": kind})

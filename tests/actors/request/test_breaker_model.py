@@ -224,6 +224,6 @@ class Outages(RuleBasedStateMachine):
 
 
 Outages.TestCase.settings = settings(
-    max_examples=settings.default.max_examples, stateful_step_count=40, deadline=None
+    max_examples=settings.default.max_examples, stateful_step_count=25, deadline=None
 )
 TestOutages = Outages.TestCase

@@ -101,7 +101,7 @@ class Spending(RuleBasedStateMachine):
         assert seen.taken <= most + 1e-6
 
 
-Spending.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+Spending.TestCase.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
 TestSpending = Spending.TestCase
 
 

@@ -100,9 +100,9 @@ async def undisturbed(vendor="openai"):
 storms = pytest.mark.parametrize(
     ("calls", "seed"),
     [
-        (300, 1),
+        (100, 1),
         pytest.param(2000, 1, marks=pytest.mark.slow),
-        *(pytest.param(300, seed, marks=pytest.mark.slow) for seed in range(2, 41)),
+        *(pytest.param(300, seed, marks=pytest.mark.slow) for seed in range(1, 41)),
     ],
 )
 
@@ -206,7 +206,7 @@ async def short_deadlines_are_kept():
 
 @pytest.mark.sockets
 async def test_the_same_over_sockets():
-    """In real time: a fifth of 200 calls fails, and each gets a response or an error."""
+    """In real time: a fifth of 80 calls fails, and each gets a response or an error."""
     provider = Provider(
         attrs.evolve(PROVIDER, time_scale=0.02, faults=Faults(ALL, stall_s=0.1, slow_gap_s=0.005))
     )
@@ -221,15 +221,15 @@ async def test_the_same_over_sockets():
             )
             troupe = await cast_troupe(runtime, settings)
             with trio.fail_after(60):
-                await storm.run(troupe, 200, gap=0.002, deadline_s=30)
+                await storm.run(troupe, 80, gap=0.002, deadline_s=30)
             await wait_all_tasks_blocked(0.01)
             check_conservation(runtime.snapshot())
             assert all(actor.incarnation == 1 for actor in runtime.snapshot().actors)
             ((_, pool),) = (await troupe.request_statistics()).connections
             assert (pool.open - pool.idle, pool.waiting) == (0, 0)
-            assert pool.reused > 50
+            assert pool.reused > 20
         nursery.cancel_scope.cancel()
     assert storm.wrong == storm.late == []
-    assert storm.answered + storm.failed.total() == 200
-    assert storm.answered > 160
+    assert storm.answered + storm.failed.total() == 80
+    assert storm.answered > 64
     assert storm.requests == provider.stats.requests

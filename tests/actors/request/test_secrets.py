@@ -109,8 +109,19 @@ QUOTES = {
 }
 
 
-@pytest.mark.parametrize("with_client", [False, True], ids=["straight", "client"])
-@pytest.mark.parametrize("line", QUOTES.values(), ids=QUOTES)
+@pytest.mark.parametrize(
+    ("line", "with_client"),
+    [
+        pytest.param(
+            line,
+            with_client,
+            id=f"{name}, {'client' if with_client else 'straight'}",
+            marks=[pytest.mark.slow] if with_client and number % 4 else [],
+        )
+        for number, (name, line) in enumerate(QUOTES.items())
+        for with_client in (False, True)
+    ],
+)
 async def test_on_the_wire_the_key_is_sent_to_no_other_server(
     autojump_clock, log, line, with_client
 ):

@@ -147,7 +147,7 @@ def results(callers, stages, *, in_flight):
     return run_virtual(main)
 
 
-@given(st.lists(callers, min_size=1, max_size=6), places, st.sampled_from([2, 100]))
+@given(st.lists(callers, min_size=1, max_size=4), places, st.sampled_from([2, 100]))
 def test_no_result_is_changed(callers, stages, in_flight):
     usual = results(callers, [], in_flight=in_flight)
     assert results(callers, stages, in_flight=in_flight) == usual

@@ -183,7 +183,9 @@ def test_another_version_is_refused(tmp_path, version):
     refused(path, OtherVersion, f"format version {version}, and this release reads version 3")
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize(
+    "seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 30))]
+)
 def test_a_file_that_is_cut_off_anywhere_is_refused(tmp_path, seed):
     path = tmp_path / "notes"
     whole = written(path)

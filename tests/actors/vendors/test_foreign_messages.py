@@ -36,7 +36,7 @@ messages = st.builds(ChatMessage, roles, st.sampled_from(["", "Hi"]), extra=extr
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
-@settings(max_examples=5 * settings.default.max_examples, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(said=st.lists(messages, max_size=4))
 def test_messages_in_any_shape_are_sent_or_refused_in_words(form, said):
     with suppress(UnsupportedField):

@@ -131,7 +131,7 @@ def read(decoder, events):
     [(OpenAIChat(), openai_chunks()), (AnthropicMessages(), anthropic_events())],
     ids=["OpenAI's chats", "Anthropic's messages"],
 )
-@settings(max_examples=4 * settings.default.max_examples, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(data=st.data())
 def test_repeats_change_nothing(form, events, data):
     drawn = data.draw(st.lists(events, min_size=1, max_size=8))

@@ -5,7 +5,7 @@ import json
 import attrs
 import pytest
 from bodies import chat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import DecodedResponse, Request
@@ -338,7 +338,6 @@ def read(form, request, pieces):
 
 
 @pytest.mark.parametrize(("form", "answers"), FORMATS.values(), ids=FORMATS)
-@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(data=st.data())
 def test_an_answer_is_the_same_whole_and_cut_into_a_stream(form, answers, data):
     request, body, stream = data.draw(answers)

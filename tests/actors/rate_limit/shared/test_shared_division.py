@@ -54,10 +54,10 @@ def served(weights, rate, depth, for_s, round_trip_s=0.001):
 @pytest.mark.parametrize(
     ("rate", "lanes", "for_s"),
     [
-        (100.0, [{"a": 1.0}, {"b": 1.0}, {"c": 1.0}, {"d": 1.0}], 8.0),
-        (100.0, [{"a": 1.0}, {"b": 2.0}, {"c": 4.0}], 8.0),
-        (10.0, [{"a": 1.0}, {"b": 3.0}], 80.0),
-        (10.0, [{"a": 1.0, "b": 1.0}, {"a": 1.0}, {"c": 1.0}], 80.0),
+        (100.0, [{"a": 1.0}, {"b": 1.0}, {"c": 1.0}, {"d": 1.0}], 5.0),
+        (100.0, [{"a": 1.0}, {"b": 2.0}, {"c": 4.0}], 5.0),
+        (10.0, [{"a": 1.0}, {"b": 3.0}], 50.0),
+        (10.0, [{"a": 1.0, "b": 1.0}, {"a": 1.0}, {"c": 1.0}], 50.0),
     ],
 )
 def test_all_is_used_and_processes_have_parts_by_the_weights_of_their_lanes(rate, lanes, for_s):
@@ -157,7 +157,7 @@ def test_places_go_round_and_none_is_idle(count, most, takes_s):
     """The processes want more places than there are."""
     core, running = SharedLimits(), [[] for _ in range(count)]
     served, number = [0] * count, itertools.count(1)
-    for tick in range(600):
+    for tick in range(300):
         now = tick * 0.1
         for at in range(count):
             running[at] = [end for end in running[at] if end > now + 1e-9]
@@ -165,7 +165,7 @@ def test_places_go_round_and_none_is_idle(count, most, takes_s):
             while len(running[at]) < given_now:
                 running[at].append(now + takes_s)
                 served[at] += 1
-    assert sum(served) >= 0.85 * most * 60.0 / takes_s
+    assert sum(served) >= 0.85 * most * 30.0 / takes_s
     assert min(served) >= 0.75 * sum(served) / count
 
 
