@@ -34,18 +34,6 @@ class RetryPolicy:
     cap_s: float = attrs.field(default=8.0, validator=[ge(0), lt(inf)])
     max_server_s: float = attrs.field(default=120.0, validator=ge(0))
 
-    def pause(self, attempts: int, server_s: float | None, random: Random) -> float | None:
-        """Return how long to wait before the next attempt, in seconds; None to give up.
-
-        Args:
-            attempts: HTTP requests sent so far, at least 1; the last one failed.
-            server_s: the pause that the provider asks for, in seconds; None if it asks for none.
-            random: the source of the jitter (R13).
-        """
-        if attempts >= self.max_attempts or self.is_too_long(server_s):
-            return None
-        return self.backoff(attempts, server_s, random)
-
     def backoff(self, failures: int, server_s: float | None, random: Random) -> float:
         """Return the pause after some failures in a row, in seconds.
 

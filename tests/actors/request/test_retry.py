@@ -23,55 +23,44 @@ policies = st.builds(
 
 
 @given(policies, st.integers(1, 60), st.integers())
-def test_a_pause_of_ones_own_accord_is_anything_up_to_the_doubled_base_and_the_cap(
-    policy, attempts, seed
+def test_a_pause_that_no_provider_requests_is_up_to_the_doubled_base_and_the_cap(
+    policy, failures, seed
 ):
-    pause = policy.pause(attempts, None, Random(seed))
-    if attempts >= policy.max_attempts:
-        assert pause is None, "the budget is used up"
-    else:
-        assert 0 <= pause <= min(policy.cap_s, policy.base_s * 2 ** (attempts - 1))
+    pause = policy.backoff(failures, None, Random(seed))
+    assert 0 <= pause <= min(policy.cap_s, policy.base_s * 2 ** (failures - 1))
+    assert not policy.is_too_long(None)
 
 
 def test_the_jitter_is_full():
     """The pause is uniform between zero and its bound."""
     random = Random(1)
     policy = RetryPolicy(base_s=1.0, cap_s=4.0)
-    pauses = [policy.pause(2, None, random) for _ in range(2000)]
+    pauses = [policy.backoff(2, None, random) for _ in range(2000)]
     assert min(pauses) < 0.02
     assert max(pauses) > 1.98
     assert sum(pauses) / len(pauses) == pytest.approx(1.0, abs=0.05)
 
 
 @given(policies, st.integers(1, 60), st.floats(0, 2000), st.integers())
-def test_the_requested_pause_is_a_minimum_and_a_long_one_ends_the_call(
-    policy, attempts, server_s, seed
+def test_the_requested_pause_is_a_minimum_and_a_long_one_is_refused(
+    policy, failures, server_s, seed
 ):
-    pause = policy.pause(attempts, server_s, Random(seed))
-    if attempts >= policy.max_attempts or server_s > policy.max_server_s:
-        assert pause is None
-    elif server_s == 0:
-        assert pause == policy.pause(attempts, None, Random(seed)), "as without a requested pause"
+    pause = policy.backoff(failures, server_s, Random(seed))
+    assert policy.is_too_long(server_s) == (server_s > policy.max_server_s)
+    if server_s == 0:
+        assert pause == policy.backoff(failures, None, Random(seed)), "as without a request"
     else:
         assert server_s <= pause <= server_s + policy.base_s
 
 
 def test_calls_that_were_rejected_together_are_not_retried_together():
-    pauses = {RetryPolicy().pause(1, 2.0, Random(seed)) for seed in range(50)}
+    pauses = {RetryPolicy().backoff(1, 2.0, Random(seed)) for seed in range(50)}
     assert len(pauses) == 50
 
 
-def test_the_last_attempt_is_followed_by_none():
-    policy = RetryPolicy(max_attempts=3)
-    found = [policy.pause(attempts, None, Random(0)) for attempts in (1, 2, 3)]
-    assert found[2] is None
-    assert None not in found[:2]
-    assert RetryPolicy(max_attempts=1).pause(1, 0.0, Random(0)) is None
-
-
-def test_a_patience_of_thousands_of_attempts_is_a_policy_like_any_other():
+def test_the_pause_after_thousands_of_failures_is_within_the_cap():
     """2.0 ** 1024 is more than a float can hold."""
-    assert 0 <= RetryPolicy(max_attempts=5000).pause(2000, None, Random(0)) <= 8.0
+    assert 0 <= RetryPolicy().backoff(2000, None, Random(0)) <= 8.0
 
 
 @pytest.mark.parametrize(
@@ -230,10 +219,9 @@ def test_headers_may_state_whether_to_retry(value, said):
     assert should_retry({}) is None
 
 
-@given(policies, st.integers(1, 60), st.integers())
-def test_an_endless_wait_is_too_long_for_any_patience(policy, attempts, seed):
-    patient = attrs.evolve(policy, max_server_s=inf)
-    assert patient.pause(attempts, inf, Random(seed)) is None
+@given(policies)
+def test_an_endless_wait_is_too_long_for_any_patience(policy):
+    assert attrs.evolve(policy, max_server_s=inf).is_too_long(inf)
 
 
 @given(st.text() | st.from_regex(r"[0-9.hms ,:+-]{0,40}"), st.text() | st.just(DATE), st.text())
