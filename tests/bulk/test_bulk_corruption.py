@@ -20,7 +20,7 @@ from callsheet.bulk.settings import Paths
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 
-ROWS, TOLD = 40, 25
+ROWS, TOLD = 16, 10
 DAY_S = 86_400.0
 ROUTES = {
     "live": {"route": "live"},
@@ -36,6 +36,8 @@ NAMES = {
     "log of the journal": lambda paths: log_of(paths.batches),
 }
 CUTS = ("empty", "a byte", "half", "all but a byte")
+USUAL = ("live", "auto, by batches")  # without a journal, and with one
+ALL_ROUTES = [pytest.param(it, marks=[] if it in USUAL else [pytest.mark.slow]) for it in ROUTES]
 
 
 def rows():
@@ -157,13 +159,7 @@ CASES = [(state, name) for state, names in STATES.items() for name in names]
 
 
 @pytest.mark.parametrize(("state", "name"), CASES)
-@pytest.mark.parametrize(
-    "route",
-    [
-        pytest.param(it, marks=[pytest.mark.slow] if it in ("auto", "batch") else [])
-        for it in ROUTES
-    ],
-)
+@pytest.mark.parametrize("route", ALL_ROUTES)
 async def test_a_file_that_is_cut_or_swapped_stops_the_run(
     autojump_clock, tmp_path, state, name, route
 ):
@@ -191,7 +187,7 @@ async def test_a_file_that_is_cut_or_swapped_stops_the_run(
 
 
 @pytest.mark.parametrize("state", ["half", "done"])
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("route", ALL_ROUTES)
 async def test_the_store_of_another_run_or_of_earlier_is_refused(
     autojump_clock, tmp_path, state, route
 ):
