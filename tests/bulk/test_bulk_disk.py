@@ -52,16 +52,16 @@ async def test_what_was_sent_is_kept_in_the_reserve(autojump_clock, tmp_path, st
     monkeypatch.setattr(Reserve, "give_back", make_room)
     async with stage() as it:
         with pytest.raises(BulkStopped, match="full; free space on the disk") as caught:
-            async with it.open(rows(600), output) as run:
+            async with it.open(rows(300), output) as run:
                 async for result in run:
-                    if result.number == 100:
+                    if result.number == 40:
                         fill(stores[0])
         assert caught.value.ending.kind == "disk"
-        assert len(ids_of(output)) == it.requests < 600
+        assert len(ids_of(output)) == it.requests < 300
         assert not Paths(output).reserve.exists()
-        await it.run(rows(600), output)
-        assert it.requests == 600
-    assert len(ids_of(output)) == 600
+        await it.run(rows(300), output)
+        assert it.requests == 300
+    assert len(ids_of(output)) == 300
 
 
 async def test_without_any_room_the_run_ends_and_tells_what_is_lost(
@@ -70,16 +70,16 @@ async def test_without_any_room_the_run_ends_and_tells_what_is_lost(
     output = tmp_path / "out.jsonl"
     async with stage() as it:
         with pytest.raises(BulkStopped) as caught:
-            async with it.open(rows(600), output) as run:
+            async with it.open(rows(300), output) as run:
                 async for result in run:
-                    if result.number == 100:
+                    if result.number == 40:
                         fill(stores[0])
         assert caught.value.ending.kind == "disk"
         kept = len(ids_of(output))
-        async with it.open(rows(600), output) as again:
+        async with it.open(rows(300), output) as again:
             assert it.requests - kept <= again.lost_before <= it.requests - kept + 200
             await again.wait()
-    assert len(ids_of(output)) == 600
+    assert len(ids_of(output)) == 300
 
 
 @pytest.mark.slow
