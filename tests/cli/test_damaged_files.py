@@ -15,6 +15,10 @@ BODY = '{"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}]}'
 ROW = f'{{"custom_id": "a", "body": {BODY}, "url": "/v1/chat/completions"}}\n'
 NOWHERE = ("--base-url", "http://127.0.0.1:1/v1", "--provider", "openai")
 ROUTES = ("live", "pack", "auto", "batch")
+USUAL = [  # the files are looked at before the route matters
+    pytest.param(route, marks=[pytest.mark.slow] if route in ("pack", "auto") else [])
+    for route in ROUTES
+]
 
 
 def make_ledger(path):
@@ -99,7 +103,7 @@ def check_unchanged(path, before):
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-@pytest.mark.parametrize("command", ["compose", "costs", *ROUTES])
+@pytest.mark.parametrize("command", ["compose", "costs", *USUAL])
 def test_a_ledger_that_cannot_be_used_stops_every_command(place, damage, command):
     ledger, output = place / "ledger.sqlite3", place / "out.jsonl"
     make_ledger(ledger)
@@ -115,7 +119,7 @@ def test_a_ledger_that_cannot_be_used_stops_every_command(place, damage, command
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("make", [make_journal, make_store], ids=["journal", "store"])
-@pytest.mark.parametrize("route", [*ROUTES, "dry run"])
+@pytest.mark.parametrize("route", [*USUAL, "dry run"])
 def test_a_file_of_a_run_that_cannot_be_used_stops_it(place, damage, make, route):
     output = place / "out.jsonl"
     path = Paths(output).batches if make is make_journal else Paths(output).store
