@@ -17,7 +17,7 @@ from callsheet.bulk.settings import BulkSettings
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 
-ROWS, WINDOW = 60, 20
+ROWS, WINDOW = 15, 5
 
 
 def rows():
@@ -74,7 +74,7 @@ async def test_whenever_a_process_dies_no_answer_of_a_batch_is_asked_for_again(
         async with open_run(it, folder, disk) as run:
             await run.wait()
         assert it.provider.stats.batch_lines == ROWS
-        assert set(disk.sent) == {0, 20, 40, 60}
+        assert set(disk.sent) == {0, 5, 10, 15}
         lost = {}
         for number, sent in enumerate(disk.sent):
             before = it.provider.stats.batch_lines
