@@ -13,6 +13,7 @@ import ast
 import difflib
 import inspect
 import logging
+import os
 import re
 import runpy
 import subprocess
@@ -368,8 +369,18 @@ def test_a_block_of_tests_passes(block, tmp_path):
     block.write(tmp_path / "test_block.py")
     (tmp_path / "pytest.ini").write_text("[pytest]\ntrio_mode = true\n")
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "pytest_trio.plugin",
+        ],
         cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # others take long to import
         capture_output=True,
         text=True,
         timeout=REAL_LIMIT_S,
