@@ -27,7 +27,8 @@ for package in (callsheet.actors, callsheet.runtime):
 WITH, WITHOUT = "with symlinks", "without symlinks"
 
 
-@pytest.fixture(scope="module", params=[WITH, WITHOUT])
+# The tests themselves run in a clone with links.
+@pytest.fixture(scope="module", params=[pytest.param(WITH, marks=pytest.mark.slow), WITHOUT])
 def clone(request, tmp_path_factory):
     """The folder of a clone of this repository."""
     has_links = request.param == WITH
