@@ -272,7 +272,7 @@ async def flipped(there, name, route, *, count):
 @pytest.mark.parametrize(("state", "name"), CASES)
 async def test_a_bit_that_is_changed_is_reported_or_harmless(autojump_clock, tmp_path, state, name):
     async with stage() as it:
-        reported = await flipped(await scene(it, tmp_path, state), name, "live", count=12)
+        reported = await flipped(await scene(it, tmp_path, state), name, "live", count=8)
     assert reported or (name == "store" and state != "done")  # its log has all of it
 
 
