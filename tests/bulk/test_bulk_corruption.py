@@ -12,8 +12,10 @@ import pytest
 import trio
 from bulk_rows import ids_of, row, stage
 from power_cut import log_of
+from trio.testing import MockClock
 
 from callsheet.actors import StorageError
+from callsheet.actors.batch_api import journal
 from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.bulk.errors import BulkRefused, BulkStopped
 from callsheet.bulk.settings import Paths
@@ -158,18 +160,28 @@ STATES = {
 CASES = [(state, name) for state, names in STATES.items() for name in names]
 
 
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory):
+    """The folder of another run, which is in batches."""
+
+    async def make():
+        async with stage() as it:
+            return (await scene(it, tmp_path_factory.mktemp("strange"), "in batches")).folder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "in_worker_thread", journal.in_place)
+        return trio.run(make, clock=MockClock(autojump_threshold=0))
+
+
 @pytest.mark.parametrize(("state", "name"), CASES)
 @pytest.mark.parametrize("route", ALL_ROUTES)
 async def test_a_file_that_is_cut_or_swapped_stops_the_run(
-    autojump_clock, tmp_path, state, name, route
+    autojump_clock, tmp_path, strange, *, state, name, route
 ):
-    async with stage() as it, stage() as elsewhere:
+    paths = Paths(strange / "out.jsonl")
+    async with stage() as it:
         there = await scene(it, tmp_path, state)
         whole, _ = await there.go_on(route=route)
-        other = tmp_path / "other"
-        other.mkdir()
-        strange = await scene(elsewhere, other, "in batches")
-        paths = Paths(strange.folder / "out.jsonl")
         swaps = {  # files of another kind
             "store": [paths.batches, paths.output],
             "log of the store": [paths.output],
