@@ -15,13 +15,13 @@ from callsheet.simulator.settings import BatchSettings
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 
-ROWS, WINDOW = 40, 16  # and so three batches, one after another
+ROWS, WINDOW = 24, 10  # and so three batches, one after another
 LATE_S = 50.0  # too soon for a batch: all rows go live
 
 
 def rows():
     """Return rows, some of which have the same request."""
-    return [row(number, f"Say {number % 30}.") for number in range(1, ROWS + 1)]
+    return [row(number, f"Say {number % 20}.") for number in range(1, ROWS + 1)]
 
 
 def by_batches(output, *, is_durable=True, **more):
