@@ -173,8 +173,20 @@ def strange(tmp_path_factory):
         return trio.run(make, clock=MockClock(autojump_threshold=0))
 
 
-@pytest.mark.parametrize(("state", "name"), CASES)
-@pytest.mark.parametrize("route", ALL_ROUTES)
+def is_usual(state, name, route):
+    """Return whether the usual tests have a case: a store is looked at before the route matters."""
+    by_batches = state == "in batches" and (name != "store" or route == "live")
+    return route in USUAL and (by_batches or (state != "in batches" and route == "live"))
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "route"),
+    [
+        pytest.param(*case, route, marks=[] if is_usual(*case, route) else pytest.mark.slow)
+        for case in CASES
+        for route in ROUTES
+    ],
+)
 async def test_a_file_that_is_cut_or_swapped_stops_the_run(
     autojump_clock, tmp_path, strange, *, state, name, route
 ):
