@@ -15,7 +15,7 @@ from callsheet.runtime import RestartIntensityExceeded
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 
-ROWS = 60
+ROWS = 40
 FEW = {"limits": Limits(in_flight=10)}
 
 
@@ -49,7 +49,7 @@ CRASHES = {
 async def test_a_crash_ends_the_run_with_one_line_and_the_next_run_goes_on(
     autojump_clock, output, monkeypatch, crash, ordered
 ):
-    monkeypatch.setattr("callsheet.bulk.engine.dispatcher.READ_AT_ONCE", 20)
+    monkeypatch.setattr("callsheet.bulk.engine.dispatcher.READ_AT_ONCE", 15)
     async with stage() as it:
         with monkeypatch.context() as patch:
             crash_at(patch, *CRASHES[crash])
@@ -126,7 +126,7 @@ async def test_an_observer_that_fails_ends_the_run_and_costs_no_row(autojump_clo
     told = []
 
     def fail(ended):
-        if ended.number == 40:
+        if ended.number == 12:
             raise KeyError("the observer's own bug")
 
     async with stage() as it:
