@@ -114,8 +114,18 @@ async def test_a_run_that_is_stopped_resumes_its_batches(autojump_clock, output,
     assert set(routes(output)) == {"batch"}
 
 
-@pytest.mark.parametrize("way", [leave, drain, cancel])
-@pytest.mark.parametrize("seconds", [1.5, 170.0])
+@pytest.mark.parametrize(
+    ("way", "seconds"),
+    [
+        (leave, 1.5),
+        (drain, 170.0),
+        (cancel, 1.5),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((leave, 170.0), (drain, 1.5), (cancel, 170.0))
+        ),
+    ],
+)
 async def test_rows_left_in_batches_count_once_against_the_budget(
     autojump_clock, output, way, seconds
 ):

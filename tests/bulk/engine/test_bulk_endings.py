@@ -96,7 +96,7 @@ LOSING = Faults({"lost": 0.05, "500": 0.1, "truncate": 0.05, "no_usage": 0.05})
 
 
 @pytest.mark.parametrize("route", ["live", "pack"])
-@pytest.mark.parametrize(("faults", "runs"), [(Faults(), 3), (LOSING, 1)], ids=["calm", "faults"])
+@pytest.mark.parametrize(("faults", "runs"), [(Faults(), 2), (LOSING, 1)], ids=["calm", "faults"])
 async def test_no_more_is_billed_than_the_budget(autojump_clock, output, route, faults, runs):
     """As the provider counts it: for all runs, and for one run with calls that may be billed."""
     most = Decimal("0.001")
@@ -152,7 +152,7 @@ async def test_resumes_of_packs_stay_within_the_budget(autojump_clock, output, f
         for row, request in zip(rows(len(requests)), requests, strict=True)
     ]
     async with stage(faults=Faults.parse(faults)) as it:
-        for _ in range(3):
+        for _ in range(2):
             with pytest.raises(BulkStopped, match="the next call may cost"):
                 await it.run(packed, output, max_cost=most, route="pack")
             assert 0 < it.requests < 50
@@ -249,7 +249,7 @@ async def test_the_reported_number_of_lost_calls_is_never_too_low(autojump_clock
     """Rows that were not retried, for lack of money or time, count as well (L3)."""
     async with stage(faults=Faults.parse("lost=0.5")) as it:
         with pytest.raises(BulkStopped):
-            async with it.open(rows(400), output, **settings) as run:
+            async with it.open(rows(250), output, **settings) as run:
                 await run.wait()
         lost = it.requests - it.provider.stats.answered
         assert 10 < lost <= run.progress().maybe_billed <= lost + 100

@@ -231,9 +231,9 @@ def test_the_same_run_is_the_same_page(usual_page):
 
 
 def test_what_others_wrote_is_text():
-    series, progress = run(kinds=(EVIL, *(f"{EVIL}{n}" for n in range(9))))
+    series, progress = run(100, kinds=(EVIL, *(f"{EVIL}{n}" for n in range(9))))
     series.observe(
-        RowEnded(at=20.0, number=201, custom_id=EVIL, route=EVIL, seconds=99.0, message=EVIL)
+        RowEnded(at=10.0, number=101, custom_id=EVIL, route=EVIL, seconds=99.0, message=EVIL)
     )
     text = report_page(series, progress, ReportMeta(title=EVIL, settings={EVIL: EVIL}))
     parsed = Page(text)
