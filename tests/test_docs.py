@@ -18,7 +18,7 @@ import re
 import runpy
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 
@@ -219,6 +219,12 @@ def sources():
         yield from sorted((ROOT / folder).rglob("*.py"))
 
 
+@cache
+def text_of(path):
+    """Return the text of a file, which several tests look at."""
+    return path.read_text()
+
+
 RULES = [*(f"R{number}" for number in range(1, 19)), *(f"L{number}" for number in range(1, 16))]
 
 
@@ -283,7 +289,7 @@ def test_every_path_in_a_document_exists():
 
 def test_every_rule_that_is_cited_is_documented():
     for path in [*sources(), *documents()]:
-        cited = set(re.findall(r"\b[RL]\d{1,2}\b", path.read_text()))
+        cited = set(re.findall(r"\b[RL]\d{1,2}\b", text_of(path)))
         wrong = sorted(cited - set(RULES))
         assert not wrong, f"{path} cites rules that are not in docs/architecture.md: {wrong}"
 
@@ -293,7 +299,7 @@ def test_every_section_about_providers_that_is_cited_exists():
     text = (ROOT / "docs" / "providers.md").read_text()
     headings = re.findall(r"^### (\w+: .+)$", text, re.MULTILINE)
     for path in sources():
-        words = " ".join(path.read_text().replace("# ", " ").split())
+        words = " ".join(text_of(path).replace("# ", " ").split())
         for cited in re.findall(r"docs/providers\.md, (\w+: [a-z]+)", words):
             known = any(heading.startswith(cited) for heading in headings)
             assert known, f"{path} cites docs/providers.md, {cited}: there is no such heading"
@@ -301,7 +307,7 @@ def test_every_section_about_providers_that_is_cited_exists():
 
 def test_every_document_that_is_cited_exists():
     for path in sources():
-        for cited in re.findall(r"\bdocs/[\w-]+\.md\b", path.read_text()):
+        for cited in re.findall(r"\bdocs/[\w-]+\.md\b", text_of(path)):
             assert (ROOT / cited).exists(), f"{path} cites {cited}, which does not exist"
 
 
