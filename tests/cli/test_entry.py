@@ -53,7 +53,9 @@ def make_ledger(path):
     LedgerFile(path, 0.0).close(0.0)
 
 
-@pytest.mark.parametrize("arguments", ["--version", "simulate --port 0"])
+@pytest.mark.parametrize(
+    "arguments", ["--version", pytest.param("simulate --port 0", marks=pytest.mark.slow)]
+)
 def test_a_closed_stdout_is_an_error_for_a_command_that_writes_to_it(arguments):
     result = shell(f"callsheet {arguments} >&-")
     assert result.returncode == 1
