@@ -249,7 +249,7 @@ async def test_the_reported_number_of_lost_calls_is_never_too_low(autojump_clock
     """Rows that were not retried, for lack of money or time, count as well (L3)."""
     async with stage(faults=Faults.parse("lost=0.5")) as it:
         with pytest.raises(BulkStopped):
-            async with it.open(rows(250), output, **settings) as run:
+            async with it.open(rows(150), output, **settings) as run:
                 await run.wait()
         lost = it.requests - it.provider.stats.answered
         assert 10 < lost <= run.progress().maybe_billed <= lost + 100
