@@ -22,11 +22,12 @@ import callsheet.runtime, callsheet.actors, callsheet.cli, callsheet.simulator
 for package in (callsheet.actors, callsheet.runtime):
     print(package.__name__, package.__file__)
 """
-
+RUN = 'runpy.run_module("callsheet", run_name="__main__")'
 
 WITH, WITHOUT = "with symlinks", "without symlinks"
 
 
+# The tests themselves run in a clone with links.
 @pytest.fixture(scope="module", params=[WITH, WITHOUT])
 def clone(request, tmp_path_factory):
     """The folder of a clone of this repository."""
@@ -67,9 +68,7 @@ def run(*command, cwd, **environ):
     return done.stdout
 
 
-def test_every_package_is_imported_from_the_clone(clone):
-    source = str(clone / "src")
-    printed = run(sys.executable, "-c", IMPORTS, cwd=outside(clone), PYTHONPATH=source)
+def check_imported_from(clone, printed):
     files = dict(line.split(" ", 1) for line in printed.splitlines())
     assert set(files) == {"callsheet.actors", "callsheet.runtime"}
     for name, file in files.items():
@@ -77,14 +76,24 @@ def test_every_package_is_imported_from_the_clone(clone):
         assert Path(file).parent.samefile(folder)
 
 
+@pytest.mark.parametrize("clone", [pytest.param(WITH, marks=pytest.mark.slow)], indirect=True)
+def test_every_package_is_imported_from_the_clone(clone):
+    source = str(clone / "src")
+    printed = run(sys.executable, "-c", IMPORTS, cwd=outside(clone), PYTHONPATH=source)
+    check_imported_from(clone, printed)
+
+
 @pytest.mark.sockets
 @pytest.mark.parametrize("clone", [WITHOUT], indirect=True)
 def test_a_post_is_composed_from_the_source_tree(clone):
-    command = (sys.executable, "-m", "callsheet", "compose", "Tea", "--json")
     with provider_process("--time-scale", "0.02") as base_url:
-        at = ("--base-url", base_url)
-        printed = run(*command, *at, cwd=outside(clone), PYTHONPATH=str(clone / "src"))
-    assert json.loads(printed)["topic"] == "Tea"
+        arguments = ["callsheet", "compose", "Tea", "--json", "--base-url", base_url]
+        program = f"{IMPORTS}\nimport runpy, sys\nsys.argv = {arguments}\n{RUN}"
+        source = str(clone / "src")
+        printed = run(sys.executable, "-c", program, cwd=outside(clone), PYTHONPATH=source)
+    first, second, post = printed.splitlines()
+    check_imported_from(clone, f"{first}\n{second}")
+    assert json.loads(post)["topic"] == "Tea"
 
 
 @pytest.mark.slow  # asks the package index, and builds environments

@@ -13,11 +13,12 @@ import ast
 import difflib
 import inspect
 import logging
+import os
 import re
 import runpy
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 
@@ -224,6 +225,12 @@ def sources():
         yield from sorted((ROOT / folder).rglob("*.py"))
 
 
+@cache
+def text_of(path):
+    """Return the text of a file, which several tests look at."""
+    return path.read_text()
+
+
 RULES = [*(f"R{number}" for number in range(1, 19)), *(f"L{number}" for number in range(1, 16))]
 
 
@@ -288,7 +295,7 @@ def test_every_path_in_a_document_exists():
 
 def test_every_rule_that_is_cited_is_documented():
     for path in [*sources(), *documents()]:
-        cited = set(re.findall(r"\b[RL]\d{1,2}\b", path.read_text()))
+        cited = set(re.findall(r"\b[RL]\d{1,2}\b", text_of(path)))
         wrong = sorted(cited - set(RULES))
         assert not wrong, f"{path} cites rules that are not in docs/architecture.md: {wrong}"
 
@@ -298,7 +305,7 @@ def test_every_section_about_providers_that_is_cited_exists():
     text = (ROOT / "docs" / "providers.md").read_text()
     headings = re.findall(r"^### (\w+: .+)$", text, re.MULTILINE)
     for path in sources():
-        words = " ".join(path.read_text().replace("# ", " ").split())
+        words = " ".join(text_of(path).replace("# ", " ").split())
         for cited in re.findall(r"docs/providers\.md, (\w+: [a-z]+)", words):
             known = any(heading.startswith(cited) for heading in headings)
             assert known, f"{path} cites docs/providers.md, {cited}: there is no such heading"
@@ -306,7 +313,7 @@ def test_every_section_about_providers_that_is_cited_exists():
 
 def test_every_document_that_is_cited_exists():
     for path in sources():
-        for cited in re.findall(r"\bdocs/[\w-]+\.md\b", path.read_text()):
+        for cited in re.findall(r"\bdocs/[\w-]+\.md\b", text_of(path)):
             assert (ROOT / cited).exists(), f"{path} cites {cited}, which does not exist"
 
 
@@ -374,8 +381,18 @@ def test_a_block_of_tests_passes(block, tmp_path):
     block.write(tmp_path / "test_block.py")
     (tmp_path / "pytest.ini").write_text("[pytest]\ntrio_mode = true\n")
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "pytest_trio.plugin",
+        ],
         cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # others take long to import
         capture_output=True,
         text=True,
         timeout=REAL_LIMIT_S,

@@ -128,6 +128,9 @@ def test_a_public_name_has_a_docstring(things):
 # ------------------------------------------------------------------------------- every module
 
 FOLDERS = ("actors", "runtime", "src/callsheet")
+SECTION = re.compile(
+    r"^(?P<indent> *)(?:Args|Attributes):\n(?:(?P=indent) +.*\n|\n)+", re.MULTILINE
+)
 
 
 def definitions(path):
@@ -135,6 +138,15 @@ def definitions(path):
     tree = ast.parse(path.read_text())
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     return [(it, ast.get_docstring(it) or "") for it in statements(tree) if isinstance(it, kinds)]
+
+
+def notes_in(text):
+    """Return the notes of a module with those of other indented texts, without parsing it."""
+    found = []
+    for section in SECTION.finditer(text):
+        lines = re.sub(rf"^{section['indent']}", "", section[0], flags=re.MULTILINE)
+        found += notes(f"A docstring.\n\n{lines}").values()
+    return found
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -145,6 +157,7 @@ def test_no_note_of_a_module_is_empty(folder):
     empty = [
         f"{path.relative_to(REPO)}:{it.lineno} {it.name}: {argument}: {note}"
         for path in paths
+        if any(len(note.split()) < 3 for note in notes_in(path.read_text()))  # to parse takes long
         for it, docstring in definitions(path)
         for argument, note in notes(docstring).items()
         if len(note.split()) < 3 and not re.search(r"\d|seconds|bytes", note)

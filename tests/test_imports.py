@@ -1,4 +1,4 @@
-"""Which modules an import loads. Each program runs in a fresh process.
+"""Which modules an import loads. Each program runs in a fresh process, or in a fork of one.
 
 httpx imports click, rich and pygments where they are installed, and structlog imports rich. So the
 programs run as if the optional packages were not installed: their import fails.
@@ -50,12 +50,73 @@ def modules_after(program, *, blocked=()):
     return frozenset(modules.split()[1:])
 
 
+@cache
+def modules_after_each(first, programs):
+    """Run a program in a fresh process, and each of the others in a fork of what it leaves.
+
+    Returns:
+        The modules that are loaded then, by the program.
+    """
+    each = "".join(
+        f"""
+if (pid := os.fork()) == 0:
+    exec({program!r}, globals())
+    print('MODULES', *sys.modules, flush=True)
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+        for program in programs
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", f"import os, sys\n{first}\n{each}"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    lines = [line.split()[1:] for line in run.stdout.splitlines() if line.startswith("MODULES")]
+    return dict(zip(programs, map(frozenset, lines), strict=True))
+
+
 def loaded_of(modules, package):
     """Return the modules inside a package; the package itself has only its table of names."""
     return {name for name in modules if name.startswith(f"{package}.")}
 
 
 # --------------------------------------------------------------------------------------- a troupe
+
+STORES = """
+from callsheet.actors import shared
+shared.stores_at('redis://localhost'), shared.MemoryStores()
+"""
+CLIENTS = ("coredis", "beartype")
+JSON_SCHEMA = "Request.of('Hi', model='m', json_schema={}).output_schema"
+TYPED = "Request.of('Hi', model='m', returns=int)"
+OPEN = """
+import trio
+from callsheet.actors import BatchApiPolicy, CachePolicy, LedgerPolicy
+
+async def main():
+    settings = TroupeSettings(endpoint=Endpoint("http://127.0.0.1:1/v1"), SETTINGS)
+    async with open_troupe(settings):
+        pass
+
+trio.run(main)
+"""
+OPENED = {
+    OPEN.replace("SETTINGS", setting): room
+    for setting, room in (
+        ("", None),
+        ("cache=CachePolicy(path=None)", "cache"),
+        ("ledger=LedgerPolicy()", "ledger"),
+        ("batches=BatchApiPolicy()", "batch_api"),
+    )
+}
+WITHOUT_CLIENTS = BLOCK.format(blocked=CLIENTS) + STORES
+
+
+def modules_after_troupe(program="pass"):
+    """Return the modules that are loaded after the import of a troupe and a program."""
+    programs = ("pass", WITHOUT_CLIENTS, JSON_SCHEMA, TYPED, *OPENED)
+    return modules_after_each(TROUPE, programs)[program]
 
 
 def test_a_troupe_is_imported_without_the_optional_packages():
@@ -71,71 +132,45 @@ def test_a_blocked_package_cannot_be_imported():
 
 @pytest.mark.parametrize("room", STAGES)
 def test_importing_a_troupe_loads_no_optional_stage(room):
-    assert not loaded_of(modules_after(TROUPE), f"callsheet.actors.{room}")
+    assert not loaded_of(modules_after_troupe(), f"callsheet.actors.{room}")
 
 
 def test_importing_a_troupe_or_a_url_loads_no_client_of_a_shared_server():
-    clients = {"coredis", "beartype"}
-    assert not modules_after(TROUPE) & clients
-    stores = f"{TROUPE}\nfrom callsheet.actors import shared"
-    made = f"{stores}\nshared.stores_at('redis://localhost'), shared.MemoryStores()"
-    assert not modules_after(made, blocked=tuple(clients)) & clients
+    assert not modules_after_troupe() & set(CLIENTS)
+    assert not modules_after_troupe(WITHOUT_CLIENTS) & set(CLIENTS)
 
 
 def test_importing_a_troupe_loads_no_batch_api():
-    loaded = loaded_of(modules_after(TROUPE), "callsheet.actors.vendors")
+    loaded = loaded_of(modules_after_troupe(), "callsheet.actors.vendors")
     assert not {name for name in loaded if ".batch_" in name}
 
 
 def test_schemas_are_loaded_with_the_first_class_of_a_result():
-    program = f"{TROUPE}\nRequest.of('Hi', model='m', json_schema={{}}).output_schema"
-    assert not modules_after(program) & {"msgspec", "pydantic"}
-    modules = modules_after(f"{TROUPE}\nRequest.of('Hi', model='m', returns=int)")
+    assert not modules_after_troupe(JSON_SCHEMA) & {"msgspec", "pydantic"}
+    modules = modules_after_troupe(TYPED)
     assert "msgspec" in modules
     assert "pydantic" not in modules
 
 
-OPEN = f"""
-import trio
-{TROUPE}
-
-async def main():
-    settings = TroupeSettings(endpoint=Endpoint("http://127.0.0.1:1/v1"), SETTINGS)
-    async with open_troupe(settings):
-        pass
-
-trio.run(main)
-"""
-
-
-@pytest.mark.parametrize(
-    ("setting", "room"),
-    [
-        ("", None),
-        ("cache=CachePolicy(path=None)", "cache"),
-        ("ledger=LedgerPolicy()", "ledger"),
-        ("batches=BatchApiPolicy()", "batch_api"),
-    ],
-)
-def test_opening_a_troupe_loads_the_stages_that_its_settings_ask_for(setting, room):
-    policies = "from callsheet.actors import BatchApiPolicy, CachePolicy, LedgerPolicy\n"
-    modules = modules_after(policies + OPEN.replace("SETTINGS", setting))
+@pytest.mark.parametrize(("program", "room"), OPENED.items(), ids=map(str, OPENED.values()))
+def test_opening_a_troupe_loads_the_stages_that_its_settings_ask_for(program, room):
+    modules = modules_after_troupe(program)
     loaded = {it for it in STAGES if f"callsheet.actors.{it}.actor" in modules}
     assert loaded - {"compose"} == {room} - {None}
     assert "jinja2" not in modules  # loaded with the first post
     assert room is not None or "sqlite3" not in modules
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        "from callsheet.actors import VENDORS, PriceBook, redact_secrets",
-        "from callsheet.actors import CallEvent, Usage, log_call",
-        "from callsheet.actors import BatchApiPolicy, CachePolicy, LedgerPolicy, Limits, Routing",
-    ],
+NAMES = (
+    "from callsheet.actors import VENDORS, PriceBook, redact_secrets",
+    "from callsheet.actors import CallEvent, Usage, log_call",
+    "from callsheet.actors import BatchApiPolicy, CachePolicy, LedgerPolicy, Limits, Routing",
 )
+
+
+@pytest.mark.parametrize("program", NAMES)
 def test_a_name_of_the_actors_loads_no_actor(program):
-    modules = modules_after(program)
+    modules = modules_after_each("import callsheet.actors", NAMES)[program]
     assert not {it for it in loaded_of(modules, "callsheet.actors") if it.endswith(".actor")}
     assert not modules & {"callsheet.actors.casting", "jinja2", "sqlite3"}
 

@@ -8,6 +8,7 @@ from callsheet_process import CallsheetProcess
 from provider_process import provider_process
 
 from callsheet.actors.batch_api import journal
+from callsheet.bulk.report import page
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +34,12 @@ def output(tmp_path):
 def journal_on_the_spot(monkeypatch):
     """Run the journal without threads, which virtual time does not wait for."""
     monkeypatch.setattr(journal, "in_worker_thread", journal.in_place)
+
+
+@pytest.fixture
+def without_plots(monkeypatch):
+    """Write a page of `--report` as without Matplotlib: its plots take most of a second."""
+    monkeypatch.setattr(page, "has_matplotlib", lambda: False)
 
 
 @pytest.fixture

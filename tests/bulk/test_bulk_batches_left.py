@@ -15,13 +15,13 @@ from callsheet.simulator.settings import BatchSettings
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 
-ROWS, WINDOW = 100, 40  # and so three batches, one after another
+ROWS, WINDOW = 24, 10  # and so three batches, one after another
 LATE_S = 50.0  # too soon for a batch: all rows go live
 
 
 def rows():
     """Return rows, some of which have the same request."""
-    return [row(number, f"Say {number % 75}.") for number in range(1, ROWS + 1)]
+    return [row(number, f"Say {number % 20}.") for number in range(1, ROWS + 1)]
 
 
 def by_batches(output, *, is_durable=True, **more):
@@ -70,8 +70,17 @@ async def cancel(it, output, settings, seconds):
     return found[0]
 
 
+USUAL = {  # before a batch is created, while it is, and in each of the three
+    (leave, 0.5), (leave, 1.5), (leave, 170.0), (drain, 1.0), (drain, 30.0), (drain, 300.0),
+    (cancel, 0.5), (cancel, 1.0), (cancel, 1.5), (cancel, 170.0), (cancel, 300.0),
+}  # fmt: skip
 LEAVINGS = [
-    pytest.param(way, seconds, id=f"{way.__name__}-{seconds}")
+    pytest.param(
+        way,
+        seconds,
+        id=f"{way.__name__}-{seconds}",
+        marks=[] if (way, seconds) in USUAL else [pytest.mark.slow],
+    )
     for way in (leave, drain, cancel)
     for seconds in (0.5, 1.0, 1.5, 30.0, 170.0, 300.0)
 ]
@@ -105,8 +114,18 @@ async def test_a_run_that_is_stopped_resumes_its_batches(autojump_clock, output,
     assert set(routes(output)) == {"batch"}
 
 
-@pytest.mark.parametrize("way", [leave, drain, cancel])
-@pytest.mark.parametrize("seconds", [1.5, 170.0])
+@pytest.mark.parametrize(
+    ("way", "seconds"),
+    [
+        (leave, 1.5),
+        (drain, 170.0),
+        (cancel, 1.5),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((leave, 170.0), (drain, 1.5), (cancel, 170.0))
+        ),
+    ],
+)
 async def test_rows_left_in_batches_count_once_against_the_budget(
     autojump_clock, output, way, seconds
 ):
@@ -162,7 +181,10 @@ async def test_results_of_removed_rows_are_kept_for_a_later_run(autojump_clock, 
     check_all_are_answered(output)
 
 
-@pytest.mark.parametrize("seconds", [30.0, 170.0, 200.0, 300.0, 400.0])
+@pytest.mark.parametrize(
+    "seconds",
+    [30.0, 170.0, 400.0, *(pytest.param(it, marks=pytest.mark.slow) for it in (200.0, 300.0))],
+)
 async def test_lines_that_fail_are_sent_live_whenever_the_run_is_left(
     autojump_clock, output, seconds
 ):

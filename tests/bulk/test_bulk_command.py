@@ -178,6 +178,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is_asked(
     assert stats(quick_provider)["requests"] == before
 
 
+@pytest.mark.usefixtures("without_plots")
 @pytest.mark.parametrize("option", ["--events", "--report", "--ledger"])
 def test_a_file_that_is_needed_otherwise_is_not_written_over(
     quick_provider, source, output, tmp_path, option
@@ -261,10 +262,10 @@ def wait_for(condition):
 
 @pytest.fixture
 def running(start, quick_provider, source, output, stats):
-    """A run of 30 rows that takes half a minute and has started."""
-    write_input(source, 300)
+    """A run of 100 rows that takes half a minute and has started."""
+    write_input(source, 100)
     before = stats(quick_provider)["requests"]
-    process = start(source, output, "--base-url", quick_provider, "--rpm", "300")
+    process = start(source, output, "--base-url", quick_provider, "--rpm", "150")
     wait_for(lambda: stats(quick_provider)["requests"] > before + 2)
     return process
 
@@ -276,10 +277,10 @@ def test_an_interruption_waits_for_what_was_sent(running, output, source, quick_
     assert running.returncode == 130, told
     assert "Interrupted. Run the same command again to continue." in told
     assert "may have been billed" not in told
-    assert 0 < len(ids_of(output)) < 300
+    assert 0 < len(ids_of(output)) < 100
     result = run(source, output, "--base-url", quick_provider)
     assert result.exit_code == 0
-    assert ids_of(output) == [f"r-{number}" for number in range(1, 301)]
+    assert ids_of(output) == [f"r-{number}" for number in range(1, 101)]
 
 
 def test_a_second_interruption_stops_at_once_and_frees_the_server(

@@ -12,15 +12,17 @@ import pytest
 import trio
 from bulk_rows import ids_of, row, stage
 from power_cut import log_of
+from trio.testing import MockClock
 
 from callsheet.actors import StorageError
+from callsheet.actors.batch_api import journal
 from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.bulk.errors import BulkRefused, BulkStopped
 from callsheet.bulk.settings import Paths
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 
-ROWS, TOLD = 40, 25
+ROWS, TOLD = 16, 10
 DAY_S = 86_400.0
 ROUTES = {
     "live": {"route": "live"},
@@ -36,6 +38,8 @@ NAMES = {
     "log of the journal": lambda paths: log_of(paths.batches),
 }
 CUTS = ("empty", "a byte", "half", "all but a byte")
+USUAL = ("live", "auto, by batches")  # without a journal, and with one
+ALL_ROUTES = [pytest.param(it, marks=[] if it in USUAL else [pytest.mark.slow]) for it in ROUTES]
 
 
 def rows():
@@ -156,24 +160,40 @@ STATES = {
 CASES = [(state, name) for state, names in STATES.items() for name in names]
 
 
-@pytest.mark.parametrize(("state", "name"), CASES)
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory):
+    """The folder of another run, which is in batches."""
+
+    async def make():
+        async with stage() as it:
+            return (await scene(it, tmp_path_factory.mktemp("strange"), "in batches")).folder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "in_worker_thread", journal.in_place)
+        return trio.run(make, clock=MockClock(autojump_threshold=0))
+
+
+def is_usual(state, name, route):
+    """Return whether the usual tests have a case: a store is looked at before the route matters."""
+    by_batches = state == "in batches" and (name != "store" or route == "live")
+    return route in USUAL and (by_batches or (state != "in batches" and route == "live"))
+
+
 @pytest.mark.parametrize(
-    "route",
+    ("state", "name", "route"),
     [
-        pytest.param(it, marks=[pytest.mark.slow] if it in ("auto", "batch") else [])
-        for it in ROUTES
+        pytest.param(*case, route, marks=[] if is_usual(*case, route) else pytest.mark.slow)
+        for case in CASES
+        for route in ROUTES
     ],
 )
 async def test_a_file_that_is_cut_or_swapped_stops_the_run(
-    autojump_clock, tmp_path, state, name, route
+    autojump_clock, tmp_path, strange, *, state, name, route
 ):
-    async with stage() as it, stage() as elsewhere:
+    paths = Paths(strange / "out.jsonl")
+    async with stage() as it:
         there = await scene(it, tmp_path, state)
         whole, _ = await there.go_on(route=route)
-        other = tmp_path / "other"
-        other.mkdir()
-        strange = await scene(elsewhere, other, "in batches")
-        paths = Paths(strange.folder / "out.jsonl")
         swaps = {  # files of another kind
             "store": [paths.batches, paths.output],
             "log of the store": [paths.output],
@@ -191,7 +211,7 @@ async def test_a_file_that_is_cut_or_swapped_stops_the_run(
 
 
 @pytest.mark.parametrize("state", ["half", "done"])
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("route", ALL_ROUTES)
 async def test_the_store_of_another_run_or_of_earlier_is_refused(
     autojump_clock, tmp_path, state, route
 ):
@@ -276,7 +296,7 @@ async def flipped(there, name, route, *, count):
 @pytest.mark.parametrize(("state", "name"), CASES)
 async def test_a_bit_that_is_changed_is_reported_or_harmless(autojump_clock, tmp_path, state, name):
     async with stage() as it:
-        reported = await flipped(await scene(it, tmp_path, state), name, "live", count=12)
+        reported = await flipped(await scene(it, tmp_path, state), name, "live", count=8)
     assert reported or (name == "store" and state != "done")  # its log has all of it
 
 

@@ -52,16 +52,16 @@ async def test_what_was_sent_is_kept_in_the_reserve(autojump_clock, tmp_path, st
     monkeypatch.setattr(Reserve, "give_back", make_room)
     async with stage() as it:
         with pytest.raises(BulkStopped, match="full; free space on the disk") as caught:
-            async with it.open(rows(600), output) as run:
+            async with it.open(rows(220), output) as run:
                 async for result in run:
-                    if result.number == 100:
+                    if result.number == 20:
                         fill(stores[0])
         assert caught.value.ending.kind == "disk"
-        assert len(ids_of(output)) == it.requests < 600
+        assert len(ids_of(output)) == it.requests < 220
         assert not Paths(output).reserve.exists()
-        await it.run(rows(600), output)
-        assert it.requests == 600
-    assert len(ids_of(output)) == 600
+        await it.run(rows(220), output)
+        assert it.requests == 220
+    assert len(ids_of(output)) == 220
 
 
 async def test_without_any_room_the_run_ends_and_tells_what_is_lost(
@@ -70,16 +70,16 @@ async def test_without_any_room_the_run_ends_and_tells_what_is_lost(
     output = tmp_path / "out.jsonl"
     async with stage() as it:
         with pytest.raises(BulkStopped) as caught:
-            async with it.open(rows(600), output) as run:
+            async with it.open(rows(220), output) as run:
                 async for result in run:
-                    if result.number == 100:
+                    if result.number == 20:
                         fill(stores[0])
         assert caught.value.ending.kind == "disk"
         kept = len(ids_of(output))
-        async with it.open(rows(600), output) as again:
+        async with it.open(rows(220), output) as again:
             assert it.requests - kept <= again.lost_before <= it.requests - kept + 200
             await again.wait()
-    assert len(ids_of(output)) == 600
+    assert len(ids_of(output)) == 220
 
 
 @pytest.mark.slow
@@ -96,13 +96,13 @@ async def test_an_output_that_cannot_be_written_to_loses_nothing(
     monkeypatch.setattr(LinesFile, "append", full)
     async with stage() as it:
         with pytest.raises(BulkStopped, match=r"out\.jsonl cannot be written: No space left"):
-            await it.run(rows(300), output)
+            await it.run(rows(220), output)
         sent = it.requests
-        assert sent < 300
+        assert sent < 220
         monkeypatch.setattr(LinesFile, "append", append)
-        await it.run(rows(300), output)
-        assert it.requests == 300
-    assert ids_of(output) == [one.custom_id for one in rows(300)]
+        await it.run(rows(220), output)
+        assert it.requests == 220
+    assert ids_of(output) == [one.custom_id for one in rows(220)]
 
 
 async def test_an_output_that_lacks_its_last_row_is_not_complete(

@@ -69,8 +69,15 @@ def edits(text):
     }
 
 
-@pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("what", edits(b""))
+UNORDERED = ("a line less", "a line twice")
+EDITS = [
+    pytest.param(what, ordered, marks=[] if ordered or what in UNORDERED else [pytest.mark.slow])
+    for what in edits(b"")
+    for ordered in (True, False)
+]
+
+
+@pytest.mark.parametrize(("what", "ordered"), EDITS)
 async def test_an_output_edited_by_hand_is_put_right_without_asking(
     autojump_clock, output, what, ordered
 ):

@@ -37,6 +37,14 @@ class Judgement:
 
 
 WORDS = 60
+REQUESTS = {
+    "labels": partial(Request.of, system=INSTRUCTION, max_tokens=5),
+    "high limit": partial(Request.of, system=INSTRUCTION, max_tokens=500),
+    "no limit": partial(Request.of, system=INSTRUCTION),
+    "brief": partial(Request.of, system=BRIEF, max_tokens=5),
+    "headlines": partial(Request.of, system=HEADLINE, max_tokens=WORDS),
+    "objects": partial(Request.of, system=INSTRUCTION, max_tokens=WORDS, returns=Judgement),
+}
 
 
 def known_of(mean):
@@ -95,26 +103,30 @@ def row_of(number, request):
     )
 
 
+USUAL = {
+    "labels": list(LONG_S),
+    "high limit": ["live"],
+    "no limit": ["live", "batch"],
+    "objects": ["live", "pack"],
+}
+CASES = [
+    pytest.param(
+        make,
+        route,
+        id=f"{name}-{route}",
+        marks=[] if route in USUAL.get(name, ()) else [pytest.mark.slow],
+    )
+    for name, make in REQUESTS.items()
+    for route in LONG_S
+]
+
+
 @pytest.fixture(scope="module")
 def reviews():
-    return write_reviews(Random(5), count=150, copies=0)
+    return write_reviews(Random(5), count=90, copies=0)
 
 
-@pytest.mark.parametrize("route", list(LONG_S))
-@pytest.mark.parametrize(
-    "make",
-    [
-        partial(Request.of, system=INSTRUCTION, max_tokens=5),
-        partial(Request.of, system=INSTRUCTION, max_tokens=500),
-        partial(Request.of, system=INSTRUCTION),
-        pytest.param(partial(Request.of, system=BRIEF, max_tokens=5), marks=pytest.mark.slow),
-        pytest.param(
-            partial(Request.of, system=HEADLINE, max_tokens=WORDS), marks=pytest.mark.slow
-        ),
-        partial(Request.of, system=INSTRUCTION, max_tokens=WORDS, returns=Judgement),
-    ],
-    ids=["labels", "high limit", "no limit", "brief", "headlines", "objects"],
-)
+@pytest.mark.parametrize(("make", "route"), CASES)
 async def test_an_estimate_is_within_15_percent_once_some_rows_have_a_response(
     autojump_clock, reviews, make, route
 ):

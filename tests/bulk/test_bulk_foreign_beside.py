@@ -33,8 +33,8 @@ def contents(folder):
     ("name", "suffix"),
     [
         ("out.jsonl", "-reserve"),
-        ("out.csv", "-reserve"),
-        ("out.xlsx", "-reserve"),
+        pytest.param("out.csv", "-reserve", marks=pytest.mark.slow),
+        pytest.param("out.xlsx", "-reserve", marks=pytest.mark.slow),
         ("out.xlsx", "-rows"),
     ],
 )

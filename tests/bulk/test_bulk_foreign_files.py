@@ -114,6 +114,7 @@ def test_a_file_that_looks_like_a_temporary_one_is_left_alone(run, source, tmp_p
         assert new.read_text() == TEXT
 
 
+@pytest.mark.usefixtures("without_plots")
 @pytest.mark.parametrize(("option", "name"), [("--events", "log"), ("--report", "page.html")])
 def test_events_and_report_are_not_written_into_a_file_of_others(
     run, tmp_path, output, option, name
@@ -195,6 +196,7 @@ def test_links_that_lead_to_one_file_are_refused(run, tmp_path, option):
     assert "is already OUTPUT; choose another file" in words
 
 
+@pytest.mark.usefixtures("without_plots")
 @pytest.mark.parametrize("ignores", [True, False])
 def test_names_are_compared_as_the_file_system_does(run, tmp_path, monkeypatch, ignores):
     monkeypatch.setattr(files, "_ignores_case", lambda _: ignores)

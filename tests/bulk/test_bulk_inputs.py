@@ -83,13 +83,13 @@ def test_strict_stops_at_the_first_flaw_with_what_was_answered_kept(run, tmp_pat
     assert ids_of(output) == ["a", "b"]
 
 
-def test_a_line_of_50_mb_is_reported_without_being_held_in_memory(run, tmp_path, output, errors):
+def test_a_line_of_20_mb_is_reported_without_being_held_in_memory(run, tmp_path, output, errors):
     source = tmp_path / "in.jsonl"
     with source.open("w") as file:
         file.write(line("a") + "\n")
-        file.write(line("long", "x" * 50_000_000) + "\n")
+        file.write(line("long", "x" * 20_000_000) + "\n")
         file.write(line("b") + "\n")
-    size = len(line("long")) + 50_000_000 - len("Hi.") + 1
+    size = len(line("long")) + 20_000_000 - len("Hi.") + 1
     result = run(source)
     assert result.exit_code == 1
     assert ids_of(output) == ["a", "b"]

@@ -174,6 +174,7 @@ def test_a_damaged_store_is_a_refusal(run, quick_provider, output):
     assert (found.result, found.reason) == ("refused", "refused")
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_what_else_fails_is_a_problem(run, quick_provider):
     found = run("--base-url", quick_provider, "--events", "/dev/full", "--report", "/dev/full")
     assert (found.result, found.exit_status, found.answered) == ("done", 1, 30)

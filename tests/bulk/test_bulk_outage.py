@@ -77,7 +77,7 @@ class World:
         return ended, seen
 
 
-ROWS = [row(number) for number in range(1, 301)]
+ROWS = [row(number) for number in range(1, 151)]
 
 
 @pytest.mark.parametrize(
@@ -88,19 +88,19 @@ ROWS = [row(number) for number in range(1, 301)]
 async def test_rows_wait_for_the_end_of_an_outage_however_long_it_is(
     autojump_clock, tmp_path, how, said
 ):
-    world = World(outage(1.5, 3600, how))
+    world = World(outage(0.5, 3600, how))
     ended, seen = await world.run(ROWS, tmp_path / "out.jsonl", looks=[600, 3890])
-    assert [told.error for told in ended] == [None] * 300
+    assert [told.error for told in ended] == [None] * 150
     assert world.began_at + 3600 < trio.current_time() < world.began_at + 3900
     assert said in seen[0]
     assert seen[1:] == [""]
-    assert sum(world.asked.values()) < 300 + 200, "no row is sent again and again (L4)"
+    assert sum(world.asked.values()) < 150 + 200, "no row is sent again and again (L4)"
 
 
 async def test_a_refused_first_connection_is_reported_at_once(autojump_clock, tmp_path):
     world = World(outage(0, 5, unreachable))
     ended, seen = await world.run(ROWS, tmp_path / "out.jsonl", looks=[0.5, 2, 60])
-    assert [told.error for told in ended] == [None] * 300
+    assert [told.error for told in ended] == [None] * 150
     assert "cannot connect" in seen[0]
     assert "cannot connect" in seen[1]
     assert seen[2] == ""
@@ -109,7 +109,7 @@ async def test_a_refused_first_connection_is_reported_at_once(autojump_clock, tm
 async def test_a_run_that_begins_in_an_outage_waits_too(autojump_clock, tmp_path):
     world = World(outage(0, 900, refuses(503)))
     ended, _ = await world.run(ROWS, tmp_path / "out.jsonl")
-    assert [told.error for told in ended] == [None] * 300
+    assert [told.error for told in ended] == [None] * 150
     attempts = [line["callsheet"]["attempts"] for line in lines_of(tmp_path / "out.jsonl")]
     assert sum(attempts) == sum(world.asked.values()), "attempts of earlier rounds count as well"
 
@@ -138,7 +138,7 @@ async def test_an_address_without_a_server_ends_the_run_instead_of_failing_every
 ):
     world = World(outage(0, math.inf, unreachable))
     with pytest.raises(BulkStopped, match="is the address right") as stopped:
-        await world.run([row(number) for number in range(1, 1001)], tmp_path / "out.jsonl")
+        await world.run([row(number) for number in range(1, 401)], tmp_path / "out.jsonl")
     assert stopped.value.ending.kind == "unanswered"
     assert trio.current_time() - world.began_at < 60
     assert sum(world.asked.values()) <= 5 * 100
@@ -167,11 +167,11 @@ async def test_a_fallback_that_takes_long_is_waited_for(autojump_clock, tmp_path
 async def test_an_unknown_path_ends_the_run_instead_of_failing_every_row(autojump_clock, tmp_path):
     world = World(outage(0, math.inf, refuses(404)))
     with pytest.raises(BulkStopped, match="check the base URL and the model"):
-        await world.run([row(number) for number in range(1, 1001)], tmp_path / "out.jsonl")
+        await world.run([row(number) for number in range(1, 401)], tmp_path / "out.jsonl")
     assert sum(world.asked.values()) <= 110
     world = World(outage(5, math.inf, refuses(404)))
-    ended, _ = await world.run([row(number) for number in range(1, 1001)], tmp_path / "some.jsonl")
-    assert len(ended) == 1000, "others were answered"
+    ended, _ = await world.run([row(number) for number in range(1, 401)], tmp_path / "some.jsonl")
+    assert len(ended) == 400, "others were answered"
 
 
 async def test_the_last_row_does_not_wait_for_ever(autojump_clock, tmp_path):
@@ -183,7 +183,7 @@ async def test_the_last_row_does_not_wait_for_ever(autojump_clock, tmp_path):
     assert [told.error for told in ended] == ["ProviderUnavailable"]
     assert (ended[0].attempts, world.asked[1]) == (55, 55)
     assert trio.current_time() - world.began_at > 1800, "it may be an outage"
-    world = World(one_fails(300, refuses(503)))
+    world = World(one_fails(150, refuses(503)))
     often = RetryPolicy(base_s=0.2)  # all attempts are made within 30 s of the last response
     ended, _ = await world.run(ROWS, tmp_path / "last.jsonl", retry=often)
     assert [told.error for told in ended if told.error] == ["ProviderUnavailable"]

@@ -10,7 +10,7 @@ from callsheet.bulk.files.store import RunStore
 from callsheet.bulk.row import BadRow
 from callsheet.bulk.settings import Paths
 
-ROWS = 60
+ROWS = 30
 
 
 def rows():
@@ -69,7 +69,7 @@ async def test_rows_without_a_response_are_reported_once_after_a_power_cut(
 ):
     """The file of errors is written again, whatever is left of it."""
     random, output, folder = Random(seed), tmp_path / "out.jsonl", tmp_path / "after"
-    failed, count, cut_at = set(), 0, random.randrange(20, ROWS)
+    failed, count, cut_at = set(), 0, random.randrange(10, ROWS)
 
     def look(row):
         nonlocal count

@@ -87,8 +87,8 @@ def refusing(*numbers):
 @pytest.mark.parametrize("order", [(), ("--unordered",)], ids=["ordered", "unordered"])
 def test_only_rows_that_have_failed_are_asked_again(source, output, quick_provider, order):
     """The file of errors has the rows that failed this time, and OUTPUT has each other row once."""
-    write_input(source, 60)
-    all_ids = [f"r-{number}" for number in range(1, 61)]
+    write_input(source, 30)
+    all_ids = [f"r-{number}" for number in range(1, 31)]
 
     def run(failing, *, status):
         """Run while the provider rejects these rows; return the rows that were sent."""
@@ -111,9 +111,9 @@ def test_only_rows_that_have_failed_are_asked_again(source, output, quick_provid
         return asked
 
     with holding_proxy(quick_provider) as proxy:
-        assert run(range(5, 61, 5), status=1) == 60
-        assert run(range(10, 61, 10), status=1) == 12
-        assert run([10, 60], status=1) == 6
+        assert run(range(5, 31, 5), status=1) == 30
+        assert run(range(10, 31, 10), status=1) == 6
+        assert run([10, 30], status=1) == 3
         assert run([], status=0) == 2
         assert run([], status=0) == 0
         undisturbed = output.with_name("undisturbed.jsonl")

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -65,14 +66,32 @@ def run(provider, source, output, stats):
     return call
 
 
+@pytest.fixture(scope="module")
+def first_run(provider, tmp_path_factory):
+    """The folder of a first run, which many tests continue."""
+    folder = tmp_path_factory.mktemp("first")
+    write(folder / "in.csv", range(30))
+    arguments = ["run", folder / "in.csv", folder / "out.jsonl", "--base-url", provider]
+    arguments += ["--template", "{{ text }}", "--model", "gpt-5.4-nano", "--max-tokens", 5, *SYSTEM]
+    assert CliRunner().invoke(main, [str(it) for it in arguments]).exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def has_run(first_run, output):
+    """The files of the first run, copied."""
+    for path in first_run.glob("out*"):
+        shutil.copy(path, output.parent)
+
+
 def test_a_first_run_asks_nothing(run):
     status, words, sent = run(*SYSTEM)
     assert (status, sent) == (0, 30)
     assert "match" not in words
 
 
+@pytest.mark.usefixtures("has_run")
 def test_a_finished_run_is_told_as_such(run):
-    run(*SYSTEM)
     status, words, sent = run(*SYSTEM)
     assert (status, sent) == (0, 0)
     assert (
@@ -80,9 +99,9 @@ def test_a_finished_run_is_told_as_such(run):
     )
 
 
+@pytest.mark.usefixtures("has_run")
 def test_a_forgotten_system_message_does_not_pay_for_everything_again(run, output):
     """files.md 7: a resume without --system paid for each row again."""
-    run(*SYSTEM)
     before = output.read_bytes()
     status, words, sent = run()
     assert (status, sent) == (2, 0)
@@ -102,6 +121,7 @@ def test_a_forgotten_system_message_does_not_pay_for_everything_again(run, outpu
     assert (status, sent) == (0, 0)
 
 
+@pytest.mark.usefixtures("has_run")
 @pytest.mark.parametrize(
     ("options", "why"),
     [
@@ -116,7 +136,6 @@ def test_a_forgotten_system_message_does_not_pay_for_everything_again(run, outpu
     ],
 )
 def test_the_reason_why_rows_have_changed_is_told(run, options, why):
-    run(*SYSTEM)
     status, words, sent = run(*options)
     assert (status, sent) == (2, 0)
     assert f"0 match rows of INPUT; 30 have changed since {why}." in words
@@ -129,8 +148,8 @@ def test_the_reason_why_rows_have_changed_is_told(run, options, why):
     )
 
 
+@pytest.mark.usefixtures("has_run")
 def test_new_and_removed_rows_are_no_changes(run, source):
-    run(*SYSTEM)
     write(source, [*range(100, 150), *range(20)])
     status, words, sent = run(*SYSTEM)
     assert (status, sent) == (0, 50)
@@ -161,14 +180,14 @@ def test_a_few_changed_rows_need_no_answer(run, source):
     assert ": 1 changed, 1 new.\n" in words
 
 
+@pytest.mark.usefixtures("has_run")
 def test_a_cost_that_is_not_known_is_told(run):
-    run(*SYSTEM)
     _, words, _ = run(*SYSTEM, "--model", "of-my-own")
     assert "To send: 30 rows at an unknown cost (no price of of-my-own is known): 30 ch" in words
 
 
+@pytest.mark.usefixtures("has_run")
 def test_responses_of_another_provider_are_refused_before_that(run, output, stats):
-    run(*SYSTEM)
     with provider_process("--time-scale", "0") as other:
         status, words, sent = run(provider=other)
         assert (status, sent) == (2, 0)
@@ -179,8 +198,8 @@ def test_responses_of_another_provider_are_refused_before_that(run, output, stat
         assert "30 have changed since (system message)" in words
 
 
+@pytest.mark.usefixtures("has_run")
 def test_the_first_rows_of_a_pipe_are_compared(run, source, stats):
-    run(*SYSTEM)
     status, words, sent = run(*SYSTEM, source="-", stdin=source.read_bytes())
     assert (status, sent) == (0, 0)
     assert "INPUT can be read only once, so only its first 30 rows were compared" in words
@@ -191,15 +210,15 @@ def test_the_first_rows_of_a_pipe_are_compared(run, source, stats):
     assert run("--yes", source="-", stdin=source.read_bytes())[::2] == (0, 30)
 
 
+@pytest.mark.usefixtures("has_run")
 def test_an_input_that_is_gone_is_told_as_for_a_first_run(run, source):
-    run(*SYSTEM)
     status, words, sent = run(*SYSTEM, source=source.with_name("other.csv"))
     assert (status, sent) == (2, 0)
     assert words.endswith("other.csv: No such file or directory; check the path\n")
 
 
+@pytest.mark.usefixtures("has_run")
 def test_a_slow_pipe_is_not_waited_for(run, start, output, provider, source):
-    run(*SYSTEM)
     options = ("--template", "{{ text }}", "--model", "gpt-5.4-nano", "--max-tokens", 5)
     started = start("-", output, "--base-url", provider, *options, *SYSTEM, stdin=subprocess.PIPE)
     lines = source.read_text().splitlines(keepends=True)
@@ -219,9 +238,8 @@ def test_a_slow_pipe_is_not_waited_for(run, start, output, provider, source):
 
 
 @pytest.fixture
-def asked(run, source, output, provider):
+def asked(has_run, source, output, provider):
     """Runs the command on a terminal up to the question; returns the process and its ends."""
-    run(*SYSTEM)
     controller, terminal = pty.openpty()
     arguments = [source, output, "--base-url", provider, "--template", "{{ text }}"]
     process = CallsheetProcess(

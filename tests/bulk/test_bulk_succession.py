@@ -94,7 +94,7 @@ def check_succession(start, stats, source, output, base_url, *, rows, rounds, se
 def test_a_run_continues_or_is_refused_while_another_one_is_killed(
     start, stats, source, output, base_url
 ):
-    check_succession(start, stats, source, output, base_url, rows=300, rounds=3, seed=1, most_s=0.9)
+    check_succession(start, stats, source, output, base_url, rows=200, rounds=3, seed=1, most_s=0.9)
 
 
 @pytest.mark.slow

@@ -116,9 +116,9 @@ def test_parquet_with_chats_and_ids_of_pandas(run, tmp_path, output):
 @pytest.mark.parametrize(
     ("values", "prompts"),
     [
-        ([0, 7], ["0", "7"]),
         ([0.5, 1.0], ["0.5", "1.0"]),
         ([True, False], ["true", "false"]),
+        pytest.param([0, 7], ["0", "7"], marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "xlsx"])

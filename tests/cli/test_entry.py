@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from callsheet_process import run_callsheet
 
 from callsheet import cli, interrupts
 from callsheet.cli import entry
@@ -40,7 +41,8 @@ def test_output_on_a_full_disk_is_an_error_on_one_line(arguments, tmp_path, monk
     ledger = tmp_path / "ledger.sqlite3"
     monkeypatch.setenv("CALLSHEET_LEDGER", str(ledger))
     make_ledger(ledger)
-    result = shell(f"callsheet {arguments} >{FULL}")
+    with Path(FULL).open("w") as full:
+        result = run_callsheet(*arguments.split(), stdout=full)
     assert result.returncode == 1
     assert result.stderr == "Error: cannot write the output: No space left on device\n"
 
@@ -51,7 +53,9 @@ def make_ledger(path):
     LedgerFile(path, 0.0).close(0.0)
 
 
-@pytest.mark.parametrize("arguments", ["--version", "simulate --port 0"])
+@pytest.mark.parametrize(
+    "arguments", ["--version", pytest.param("simulate --port 0", marks=pytest.mark.slow)]
+)
 def test_a_closed_stdout_is_an_error_for_a_command_that_writes_to_it(arguments):
     result = shell(f"callsheet {arguments} >&-")
     assert result.returncode == 1
@@ -183,7 +187,7 @@ raise SystemExit(130)
 )
 def test_a_path_that_cannot_be_followed_is_no_internal_error(arguments, tmp_path):
     (tmp_path / "old.jsonl").touch()
-    result = shell(f"cd {tmp_path}; callsheet {arguments.format('n' * 300)}")
+    result = run_callsheet(*arguments.format("n" * 300).split(), cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr.startswith("Error: nnn")
     assert result.stderr.endswith(": File name too long; give a shorter name\n")

@@ -83,7 +83,8 @@ def test_every_option_has_a_help_text_in_a_section(path):
 
 
 @pytest.mark.parametrize("path", PATHS, ids=name_of)
-def test_the_examples_are_command_lines_that_are_accepted(path):
+def test_the_examples_are_command_lines_that_are_accepted(path, monkeypatch):
+    monkeypatch.setattr("callsheet.cli.compare.load_matplotlib", lambda: None)  # it takes a second
     command = command_of(*path)
     assert command.examples
     text = help_of(*path)

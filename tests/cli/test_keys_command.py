@@ -3,11 +3,10 @@
 import json
 import os
 import shlex
-import subprocess
-import sys
 
 import click
 import pytest
+from callsheet_process import run_callsheet
 from click.testing import CliRunner
 
 from callsheet.cli import key_options, main
@@ -251,11 +250,10 @@ def test_every_option_has_a_help_text_in_a_section(name):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has it")  # noqa: PTH110
 def test_a_key_that_could_not_be_printed_is_revoked(tmp_path):
     store = tmp_path / "keys.sqlite3"
-    line = [sys.executable, "-m", "callsheet", "keys", "create", "a", "--store", str(store)]
     with open("/dev/full", "w") as full:  # noqa: PTH123
-        found = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, check=False)
+        found = run_callsheet("keys", "create", "a", "--store", store, stdout=full)
     assert found.returncode == 1
-    assert b"cannot write the output: No space left on device" in found.stderr
+    assert "cannot write the output: No space left on device" in found.stderr
     with KeyFile(store) as opened:
         assert opened.known.valid() == ()
         assert len(opened.all()) == 1

@@ -5,11 +5,14 @@ import sys
 
 import pytest
 import trio
+from callsheet_process import CallsheetProcess
 from click.testing import CliRunner
+from local_provider import URL, lower_bound_of, running_provider
 
 from callsheet.cli.compare import compare as command
-from callsheet.compare.comparison import ProviderNotStarted, compare, open_provider
+from callsheet.compare.comparison import Comparison, ProviderNotStarted, compare, open_provider
 from callsheet.compare.modes import MODES
+from callsheet.compare.run import run_mode
 from callsheet.compare.workloads import make_workload
 
 
@@ -45,8 +48,10 @@ def test_a_plot_without_matplotlib_is_refused_with_the_remedy(monkeypatch):
 
 
 @pytest.mark.sockets
-def test_stdout_has_only_the_json():
-    found = CliRunner().invoke(command, ["--time-scale", "0.01", "--json"])
+def test_stdout_has_only_the_json_and_the_picture_is_drawn(tmp_path):
+    picture = tmp_path / "figures.svg"
+    arguments = ["--time-scale", "0.01", "--json", "--plot", str(picture)]
+    found = CliRunner().invoke(command, arguments)
     assert found.exit_code == 0
     figures = json.loads(found.stdout)
     assert found.stdout.count("\n") == 1
@@ -58,17 +63,30 @@ def test_stdout_has_only_the_json():
         assert mode["rejected"] == 0
         assert mode["wall_s"] >= mode["p99_s"] == mode["p50_s"] >= figures["critical_path_s"]
     assert found.stderr == "".join(f"Running {mode}\n" for mode in MODES)
-
-
-@pytest.mark.sockets
-def test_the_table_and_the_picture(tmp_path):
-    picture = tmp_path / "figures.svg"
-    arguments = ["--time-scale", "0.01", "--modes", "callsheet", "--plot", str(picture)]
-    found = CliRunner().invoke(command, arguments)
-    assert found.exit_code == 0
-    assert "callsheet" in found.stdout
-    assert "critical path is 4 of 11 calls" in found.stdout.replace("\n", " ")
     assert "<svg" in picture.read_text(encoding="utf-8")
+
+
+def test_the_table_has_the_modes_that_were_asked_for(monkeypatch):
+    async def measured(workload, *, seed, time_scale, modes, watch):
+        """Run without a provider in a process of its own, which takes long to start."""
+        lower_bound = await lower_bound_of(workload, seed=seed, time_scale=time_scale)
+        async with running_provider(seed=seed, time_scale=time_scale) as (_, transport):
+            results = {
+                mode: await run_mode(
+                    mode, workload, URL, time_scale=time_scale, transport=transport
+                )
+                for mode in modes
+            }
+        return Comparison(
+            workload=workload, time_scale=time_scale, lower_bound=lower_bound, modes=results
+        )
+
+    monkeypatch.setattr("callsheet.cli.compare.run_ways", measured)
+    found = CliRunner().invoke(command, ["--time-scale", "0.01", "--modes", "staged,callsheet"])
+    assert found.exit_code == 0
+    firsts = [line.strip().partition(" ")[0] for line in found.stdout.splitlines()]
+    assert [first for first in firsts if first in MODES] == ["staged", "callsheet"]
+    assert "critical path is 4 of 11 calls" in found.stdout.replace("\n", " ")
 
 
 @pytest.mark.slow
@@ -100,17 +118,11 @@ async def test_the_provider_s_process_has_ended_afterwards():
 
 
 @pytest.mark.sockets
-async def test_ctrl_c_ends_it_at_once_with_status_130():
-    command_line = [sys.executable, "-m", "callsheet", "compare", "--time-scale", "10"]
-    process = await trio.lowlevel.open_process(
-        [*command_line, "--modes", "sequential,callsheet"], stderr=subprocess.PIPE
-    )
-    assert await process.stderr.receive_some() == b"Running sequential\n"
-    process.send_signal(signal.SIGINT)
-    with trio.fail_after(5):
-        words = b""
-        while piece := await process.stderr.receive_some():
-            words += piece
-        assert await process.wait() == 130
-    await process.stderr.aclose()
+def test_ctrl_c_ends_it_at_once_with_status_130():
+    arguments = ("compare", "--time-scale", "10", "--modes", "sequential,callsheet")
+    with CallsheetProcess(*arguments, stderr=subprocess.PIPE) as process:
+        assert process.stderr.readline() == b"Running sequential\n"
+        process.send_signal(signal.SIGINT)
+        _, words = process.communicate(timeout=5)
+    assert process.returncode == 130
     assert words == b"\nInterrupted.\n"

@@ -39,16 +39,16 @@ def waves_s(item):
 
 
 async def test_callsheet_takes_the_critical_path(autojump_clock):
-    lower_bound = await lower_bound_of(posts(8))
-    result, _ = await run("callsheet", posts(8))
+    lower_bound = await lower_bound_of(posts(3))
+    result, _ = await run("callsheet", posts(3))
     expected = [item.critical_path[0] for item in lower_bound.items]
     assert result.seconds == pytest.approx(expected, abs=0.001)
     assert result.wall_s == pytest.approx(max(expected), abs=0.001)
 
 
 async def test_staged_takes_the_slowest_call_of_each_wave(autojump_clock):
-    lower_bound = await lower_bound_of(posts(8))
-    result, _ = await run("staged", posts(8))
+    lower_bound = await lower_bound_of(posts(3))
+    result, _ = await run("staged", posts(3))
     expected = [waves_s(item) for item in lower_bound.items]
     assert result.seconds == pytest.approx(expected, abs=0.001)
     assert result.wall_s > lower_bound.slowest.critical_path[0]
@@ -117,9 +117,9 @@ async def test_only_callsheet_packs_short_items_under_one_instruction(autojump_c
 
 
 async def test_only_callsheet_embeds_many_texts_in_one_call(autojump_clock):
-    workload = passages(50)
+    workload = passages(15)
     lower_bound = await lower_bound_of(workload)
-    for mode, requests in (("staged", 50), ("fixed_window", 50), ("callsheet", 1)):
+    for mode, requests in (("staged", 15), ("fixed_window", 15), ("callsheet", 1)):
         result, _ = await run(mode, workload)
         assert result.http_requests == requests
         check_answers(mode, result, lower_bound)

@@ -27,12 +27,8 @@ from callsheet.runtime import (
 )
 
 HERE = Path(__file__).parent
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 EXIT = """
-    import sys, time, trio
-    from callsheet import sync
-    sys.path.insert(0, HERE)
-    from door_fakes import Provider, request, settings_for
-
     class Slow(Provider):
         async def aclose(self):
             with trio.CancelScope(shield=True):
@@ -43,16 +39,76 @@ EXIT = """
     troupe = opening.__enter__()
     print(troupe.complete(request()).text)
 """
+EXIT_WITH_FILES = """
+    import tempfile
+    from pathlib import Path
+    from callsheet.actors import CachePolicy, LedgerPolicy
+
+    folder = Path(tempfile.mkdtemp(dir=FOLDER))
+    stages = dict(
+        ledger=LedgerPolicy(path=folder / "ledger"), cache=CachePolicy(path=folder / "cache")
+    )
+    opening = sync.open_troupe(settings_for(Provider(), **stages))
+    print(opening.__enter__().complete(request(max_tokens=5)).text)
+    print(len([*folder.iterdir()]) > 2)
+    print(folder)
+"""
+INTERRUPT = """
+    import asyncio, os, signal
+    from callsheet import aio
+
+    class Closing(Provider):
+        async def aclose(self):
+            print("closed")
+
+    async def main():
+        provider = Closing()
+        async with aio.open_troupe(settings_for(provider)) as troupe:
+            call = asyncio.ensure_future(troupe.complete(request("hold")))
+            while not provider.in_flight:
+                await asyncio.sleep(0.01)
+            asyncio.get_running_loop().call_later(0.1, signal.raise_signal, signal.SIGINT)
+            await call
+
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+PROGRAMS = (EXIT, EXIT_WITH_FILES, INTERRUPT)
+IMPORTS = f"""
+import os, sys, time, trio
+from callsheet import aio, sync
+sys.path.insert(0, {str(HERE)!r})
+from door_fakes import Provider, request, settings_for
+"""
+# Its own exit is that of the interpreter, with all that runs then.
+FORK = """
+if os.fork() == 0:
+    exec(PROGRAM)
+    sys.exit()
+_, status = os.wait()
+print(f"--- {status}", flush=True)
+assert status == 0
+"""
 
 
-def run_program(text):
-    """Run a program in a fresh process, and return what it prints."""
+def run_programs(folder, *texts):
+    """Run each program in a fork of one fresh process, and return the lines that it prints."""
+    programs = [FORK.replace("PROGRAM", repr(textwrap.dedent(text))) for text in texts]
     run = subprocess.run(
-        [sys.executable, "-c", f"HERE = {str(HERE)!r}\n{textwrap.dedent(text)}"],
+        [sys.executable, "-c", "".join([IMPORTS, f"FOLDER = {str(folder)!r}\n", *programs])],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    return run.stdout.splitlines()
+    return [printed.splitlines() for printed in run.stdout.split("--- 0\n")[:-1]]
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """What the programs print: to import Callsheet takes longer than all the rest of each."""
+    folder = tmp_path_factory.mktemp("programs")
+    return dict(zip(PROGRAMS, run_programs(folder, *PROGRAMS), strict=True))
 
 
 # ------------------------------------------------------------------------------ the Trio thread
@@ -214,7 +270,7 @@ def test_a_block_whose_coroutine_is_thrown_away_ends_its_thread():
 # ---------------------------------------------------------------------------------- the process
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_fork_is_refused_with_a_sentence():
     def in_the_child(queue):
@@ -234,7 +290,7 @@ def test_a_fork_is_refused_with_a_sentence():
         assert troupe.complete(request()).text == "Hello"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_fork_leaves_the_block_and_its_streams_without_a_wait():
     """As a child that returns from the function in which it was forked."""
@@ -260,34 +316,22 @@ def test_a_fork_leaves_the_block_and_its_streams_without_a_wait():
         assert troupe.complete(request()).text == "Hello"
 
 
-def test_the_exit_of_the_interpreter_closes_what_is_open():
-    assert run_program(EXIT) == ["Hello", "closed"]
+@needs_fork
+def test_the_exit_of_the_interpreter_closes_what_is_open(printed):
+    assert printed[EXIT] == ["Hello", "closed"]
 
 
-def test_the_exit_of_the_interpreter_closes_the_ledger_and_the_cache(tmp_path):
+@needs_fork
+def test_the_exit_of_the_interpreter_closes_the_ledger_and_the_cache(printed):
     """In Python 3.12, no thread can be started then."""
-    text = f"""
-    import sys
-    from pathlib import Path
-    from callsheet import sync
-    from callsheet.actors import CachePolicy, LedgerPolicy
-    sys.path.insert(0, HERE)
-    from door_fakes import Provider, request, settings_for
-
-    folder = Path({str(tmp_path)!r})
-    stages = dict(
-        ledger=LedgerPolicy(path=folder / "ledger"), cache=CachePolicy(path=folder / "cache")
-    )
-    opening = sync.open_troupe(settings_for(Provider(), **stages))
-    print(opening.__enter__().complete(request(max_tokens=5)).text)
-    print(len([*folder.iterdir()]) > 2)
-    """
-    assert run_program(text) == ["Hello", "True"]
-    assert {path.name for path in tmp_path.iterdir()} == {"cache", "ledger"}
+    text, were_open, folder = printed[EXIT_WITH_FILES]
+    assert (text, were_open) == ("Hello", "True")
+    assert {path.name for path in Path(folder).iterdir()} == {"cache", "ledger"}
 
 
 @pytest.mark.slow
-def test_the_exit_of_the_interpreter_does_not_wait_for_calls():
+@needs_fork
+def test_the_exit_of_the_interpreter_does_not_wait_for_calls(tmp_path):
     text = (
         EXIT
         + """
@@ -298,36 +342,12 @@ def test_the_exit_of_the_interpreter_does_not_wait_for_calls():
     print("over")
     """
     )
-    assert run_program(text) == ["Hello", "over", "closed"]
+    assert run_programs(tmp_path, text) == [["Hello", "over", "closed"]]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
-def test_an_interrupt_of_an_asyncio_program_closes_the_troupe():
-    text = """
-    import asyncio, os, signal, sys
-    from callsheet.aio import open_troupe
-    sys.path.insert(0, HERE)
-    from door_fakes import Provider, request, settings_for
-
-    class Closing(Provider):
-        async def aclose(self):
-            print("closed")
-
-    async def main():
-        provider = Closing()
-        async with open_troupe(settings_for(provider)) as troupe:
-            call = asyncio.ensure_future(troupe.complete(request("hold")))
-            while not provider.in_flight:
-                await asyncio.sleep(0.01)
-            asyncio.get_running_loop().call_later(0.1, signal.raise_signal, signal.SIGINT)
-            await call
-
-    try:
-        asyncio.run(main())
-    except KeyboardInterrupt:
-        print("interrupted")
-    """
-    assert run_program(text) == ["closed", "interrupted"]
+@needs_fork
+def test_an_interrupt_of_an_asyncio_program_closes_the_troupe(printed):
+    assert printed[INTERRUPT] == ["closed", "interrupted"]
 
 
 def test_a_scope_of_anyio_that_is_cancelled_closes_the_troupe():

@@ -121,6 +121,7 @@ def test_fastapi_under_uvicorn(provider, tmp_path):
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
+@pytest.mark.slow  # test_while_connected.py shows it without a server
 @pytest.mark.sockets
 @needs("fastapi", "uvicorn")
 def test_a_client_that_goes_away_ends_the_call_of_an_endpoint(tmp_path):

@@ -197,7 +197,7 @@ def check(books, calls, *, dies):
 @pytest.mark.parametrize("dies", [False, True])
 def test_a_small_storm(monkeypatch, dies):
     books = Books(monkeypatch)
-    calls = storm(330, 1, books, dies=dies, left_s=5.0)
+    calls = storm(165, 1, books, dies=dies, left_s=5.0)
     check(books, calls, dies=dies)
 
 

@@ -56,11 +56,13 @@ class Program:
         self.process.stdout.close()
 
 
-@pytest.fixture
-def program(tmp_path):
-    found = Program(tmp_path)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in which a program with the inspection socket `app.sock` runs."""
+    found = tmp_path_factory.mktemp("program")
+    program = Program(found)
     yield found
-    found.end()
+    program.end()
 
 
 class Terminal:
@@ -118,11 +120,11 @@ def clean_environment():
 
 
 @pytest.fixture
-def on_terminal(tmp_path):
+def on_terminal():
     opened = []
 
-    def run(*arguments, **more):
-        opened.append(Terminal(tmp_path, *arguments, **more))
+    def run(folder, *arguments, **more):
+        opened.append(Terminal(folder, *arguments, **more))
         return opened[-1]
 
     yield run
@@ -136,8 +138,8 @@ def run(folder, *arguments):
     )
 
 
-def test_one_reading_is_printed_as_json(program, tmp_path):
-    result = run(tmp_path, "app.sock", "--json")
+def test_one_reading_is_printed_as_json(folder):
+    result = run(folder, "app.sock", "--json")
     assert (result.returncode, result.stderr) == (0, "")
     schema = json.loads((ROOT / "docs/schemas/reading.schema.json").read_text())
     assert matches_schema(json.loads(result.stdout), schema)
@@ -154,8 +156,9 @@ def test_without_a_program_or_a_terminal_there_is_a_sentence(tmp_path, arguments
     assert result.stderr.count("\n") == 1
 
 
-def test_the_screen_follows_keys_sizes_and_the_end_of_the_program(program, tmp_path, on_terminal):
-    top = on_terminal("app.sock")
+def test_the_screen_follows_keys_sizes_and_the_end_of_the_program(tmp_path, on_terminal):
+    program = Program(tmp_path)
+    top = on_terminal(tmp_path, "app.sock")
     top.read_until(b"no call is in flight or waits")
     top.send(b"4")
     top.read_until(b"RateLimiterActor")
@@ -185,16 +188,18 @@ def test_the_screen_follows_keys_sizes_and_the_end_of_the_program(program, tmp_p
         *(pytest.param(it, marks=pytest.mark.slow) for it in (signal.SIGTERM, signal.SIGHUP)),
     ],
 )
-def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(program, on_terminal, number):
-    top = on_terminal("app.sock")
+def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(folder, on_terminal, number):
+    top = on_terminal(folder, "app.sock")
     top.read_until(b"live")
     top.process.send_signal(number)
     assert top.end() == 0
     assert b"Traceback" not in top.seen
 
 
-def test_a_user_may_stop_it_and_continue(program, on_terminal):
-    top = on_terminal("app.sock", start=NewProcess)  # only a parent can see that it is stopped
+def test_a_user_may_stop_it_and_continue(folder, on_terminal):
+    top = on_terminal(
+        folder, "app.sock", start=NewProcess
+    )  # only a parent can see that it is stopped
     top.read_until(b"live")
     top.process.send_signal(signal.SIGTSTP)
     top.read_until(LEAVES)
@@ -208,8 +213,8 @@ def test_a_user_may_stop_it_and_continue(program, on_terminal):
     assert top.end() == 0
 
 
-def test_no_colour_is_used_where_the_user_wants_none(program, on_terminal):
-    top = on_terminal("app.sock", NO_COLOR="1")
+def test_no_colour_is_used_where_the_user_wants_none(folder, on_terminal):
+    top = on_terminal(folder, "app.sock", NO_COLOR="1")
     seen = top.read_until(b"live") + top.read_until(b"help")
     assert b"\x1b[3" not in seen.replace(b"\x1b[39m", b"")
     top.send(b"q")
@@ -217,8 +222,8 @@ def test_no_colour_is_used_where_the_user_wants_none(program, on_terminal):
 
 
 @pytest.mark.slow
-def test_a_terminal_without_these_characters_gets_others(program, on_terminal):
-    top = on_terminal("app.sock", start=NewProcess, PYTHONIOENCODING="ascii")
+def test_a_terminal_without_these_characters_gets_others(folder, on_terminal):
+    top = on_terminal(folder, "app.sock", start=NewProcess, PYTHONIOENCODING="ascii")
     top.resize(20, 6)
     top.process.send_signal(signal.SIGWINCH)
     top.read_until(b"live")
@@ -226,7 +231,7 @@ def test_a_terminal_without_these_characters_gets_others(program, on_terminal):
     assert top.end() == 0
 
 
-def test_a_dumb_terminal_is_told_what_to_use(program, on_terminal):
-    top = on_terminal("app.sock", TERM="dumb")
+def test_a_dumb_terminal_is_told_what_to_use(folder, on_terminal):
+    top = on_terminal(folder, "app.sock", TERM="dumb")
     top.read_until(b"--json prints one reading")
     assert top.process.wait(timeout=30) == 2

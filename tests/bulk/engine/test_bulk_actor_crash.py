@@ -15,8 +15,8 @@ from callsheet.runtime import RestartIntensityExceeded
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 
-ROWS = 120
-FEW = {"limits": Limits(in_flight=20)}
+ROWS = 40
+FEW = {"limits": Limits(in_flight=10)}
 
 
 def crash_at(monkeypatch, owner, name, call, *, for_good=False):
@@ -35,9 +35,9 @@ def crash_at(monkeypatch, owner, name, call, *, for_good=False):
 
 CRASHES = {
     "reader": (reader, "take", 2),
-    "dispatcher": (Dispatch, "next", 30),
+    "dispatcher": (Dispatch, "next", 15),
     "dispatcher adds rows": (Dispatch, "add", 2),
-    "dispatcher sends a row": (Troupe, "submit_nowait", 30),
+    "dispatcher sends a row": (Troupe, "submit_nowait", 15),
     "store looks rows up": (Archive, "find", 2),
     "store writes": (Archive, "keep", 5),
     "writer": (RunOutput, "write", 3),
@@ -49,7 +49,7 @@ CRASHES = {
 async def test_a_crash_ends_the_run_with_one_line_and_the_next_run_goes_on(
     autojump_clock, output, monkeypatch, crash, ordered
 ):
-    monkeypatch.setattr("callsheet.bulk.engine.dispatcher.READ_AT_ONCE", 40)
+    monkeypatch.setattr("callsheet.bulk.engine.dispatcher.READ_AT_ONCE", 15)
     async with stage() as it:
         with monkeypatch.context() as patch:
             crash_at(patch, *CRASHES[crash])
@@ -126,7 +126,7 @@ async def test_an_observer_that_fails_ends_the_run_and_costs_no_row(autojump_clo
     told = []
 
     def fail(ended):
-        if ended.number == 40:
+        if ended.number == 12:
             raise KeyError("the observer's own bug")
 
     async with stage() as it:

@@ -45,8 +45,22 @@ async def test_a_changed_system_message_is_refused_and_nothing_is_touched(
         assert it.requests == 60
 
 
-@pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet"])
+@pytest.mark.parametrize(
+    ("name", "ordered"),
+    [
+        ("out.jsonl", True),
+        ("out.csv", False),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("out.jsonl", False),
+                ("out.csv", True),
+                ("out.parquet", True),
+                ("out.parquet", False),
+            )
+        ),
+    ],
+)
 async def test_the_errors_of_the_run_before_stay_when_a_run_is_refused(
     autojump_clock, tmp_path, name, ordered
 ):

@@ -39,7 +39,7 @@ async def test_no_more_is_read_than_the_window_has(autojump_clock, output):
         await trio.sleep(550 if b"Say 1." in request.content else 1)
         return httpx.Response(200, json=response_body())
 
-    source = (row(next(read)) for _ in range(500))
+    source = (row(next(read)) for _ in range(200))
     troupe = TroupeSettings(
         endpoint=Endpoint(URL, None, "openai"),
         transport=httpx.MockTransport(slow_first),
@@ -51,17 +51,17 @@ async def test_no_more_is_read_than_the_window_has(autojump_clock, output):
         assert (progress.read, progress.unwritten, progress.window) == (40, 39, 40)
         assert output.read_bytes() == b""
         await run.wait()
-    assert ids_of(output) == ids(*range(1, 501))
+    assert ids_of(output) == ids(*range(1, 201))
 
 
 async def test_results_that_are_not_taken_stop_the_reading(autojump_clock, output):
-    async with stage() as it, it.open(rows(300), output, window_rows=50) as run:
+    async with stage() as it, it.open(rows(150), output, window_rows=50) as run:
         await trio.sleep(1000)
         assert run.progress().read <= 100
         count = 0
         async for _ in run:
             count += 1
-    assert count == 300
+    assert count == 150
 
 
 async def test_nothing_is_sent_in_a_pause(autojump_clock, output):
@@ -101,7 +101,7 @@ async def test_changed_limits_change_the_number_of_calls_in_flight(
 ):
     async with stage() as it:
         troupe = {"limits": Limits(in_flight=5), "max_in_flight": most}
-        async with it.open(rows(200), output, troupe=troupe) as run:
+        async with it.open(rows(120), output, troupe=troupe) as run:
             await trio.sleep(5)
             await run.change_limits(Limits(in_flight=40))
             await run.wait()

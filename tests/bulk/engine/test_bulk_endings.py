@@ -70,17 +70,17 @@ async def test_a_cancelled_run_reports_what_may_be_billed(autojump_clock, output
 async def test_the_budget_is_never_exceeded(autojump_clock, output):
     async with stage() as it:
         with pytest.raises(BulkStopped, match="the next call may cost") as caught:
-            await it.run(rows(200), output, max_cost="0.001")
+            await it.run(rows(120), output, max_cost="0.0005")
         assert caught.value.ending.kind == "unpaid"
         spent = sum(line["callsheet"]["cost_usd"] for line in lines_of(output))
-        assert 0.0009 < spent <= 0.001
+        assert 0.00045 < spent <= 0.0005
         first = it.requests
         with pytest.raises(BulkStopped):
-            await it.run(rows(200), output, max_cost="0.001")
+            await it.run(rows(120), output, max_cost="0.0005")
         assert it.requests <= first + 1
-        await it.run(rows(200), output)
-        assert it.requests == 200
-    assert ids_of(output) == ids(*range(1, 201))
+        await it.run(rows(120), output)
+        assert it.requests == 120
+    assert ids_of(output) == ids(*range(1, 121))
 
 
 def billed_usd(it):
@@ -96,24 +96,24 @@ LOSING = Faults({"lost": 0.05, "500": 0.1, "truncate": 0.05, "no_usage": 0.05})
 
 
 @pytest.mark.parametrize("route", ["live", "pack"])
-@pytest.mark.parametrize(("faults", "runs"), [(Faults(), 3), (LOSING, 1)], ids=["calm", "faults"])
+@pytest.mark.parametrize(("faults", "runs"), [(Faults(), 2), (LOSING, 1)], ids=["calm", "faults"])
 async def test_no_more_is_billed_than_the_budget(autojump_clock, output, route, faults, runs):
     """As the provider counts it: for all runs, and for one run with calls that may be billed."""
-    most = Decimal("0.002")
+    most = Decimal("0.001")
     async with stage(faults=faults, seed=3) as it:
         for _ in range(runs):
             with pytest.raises(BulkStopped, match="the next call may cost"):
-                await it.run(rows(1000), output, max_cost=most, route=route)
+                await it.run(rows(400), output, max_cost=most, route=route)
             assert most * 8 / 10 < billed_usd(it) <= most
 
 
 async def test_resumes_without_a_usage_stay_within_the_budget(autojump_clock, output):
     """What is not known counts at its bound in every later run, too (L13)."""
-    most = Decimal("0.003")
+    most = Decimal("0.001")
     async with stage(faults=Faults({"no_usage": 1.0})) as it:
         for expected in ("the next call may cost", "may have been billed", "may have been billed"):
             with pytest.raises((BulkStopped, BulkRefused), match=expected):
-                await it.run(rows(1000), output, max_cost=most)
+                await it.run(rows(400), output, max_cost=most)
             assert 0 < billed_usd(it) <= most
     store = RunStore(Paths(output).store)
     spend = store.spend
@@ -127,16 +127,16 @@ async def test_what_had_no_price_counts_when_a_later_run_knows_one(autojump_cloc
     """The store has the tokens, and the prices of the later run make dollars of them (L13)."""
     none = {"prices": PriceBook({})}
     async with stage(faults=Faults.parse(faults)) as it:
-        await it.run(rows(100), output, troupe=none, keep=True)
+        await it.run(rows(50), output, troupe=none, keep=True)
         with pytest.raises(BulkRefused, match=f"no price is known for {MODEL}, which earlier runs"):
-            await it.run(rows(200), output, max_cost="0.01", troupe=none)
-        assert billed_usd(it) > Decimal("0.001")
+            await it.run(rows(100), output, max_cost="0.005", troupe=none)
+        assert billed_usd(it) > Decimal("0.0005")
         with pytest.raises(BulkRefused, match="may have been billed for what told no cost"):
-            await it.run(rows(200), output, max_cost="0.001")
-        async with it.open(rows(200), output, max_cost="0.01", keep=True) as run:
-            assert billed_usd(it) <= run.progress().unknown_usd < Decimal("0.005")
+            await it.run(rows(100), output, max_cost="0.0005")
+        async with it.open(rows(100), output, max_cost="0.005", keep=True) as run:
+            assert billed_usd(it) <= run.progress().unknown_usd < Decimal("0.0025")
             await run.wait()
-        assert billed_usd(it) <= Decimal("0.01")
+        assert billed_usd(it) <= Decimal("0.005")
 
 
 @pytest.mark.parametrize("faults", ["no_usage=1.0", "lost=0.5"])
@@ -145,14 +145,14 @@ async def test_resumes_of_packs_stay_within_the_budget(autojump_clock, output, f
     most, instruction = Decimal("0.002"), "Label each review as good or bad, with great care. " * 15
     requests = [
         Request.of(f"Review {at}: it was good.", system=instruction, model=MODEL, max_tokens=5)
-        for at in range(500)
+        for at in range(200)
     ]
     packed = [
         attrs.evolve(row, request=request)
         for row, request in zip(rows(len(requests)), requests, strict=True)
     ]
     async with stage(faults=Faults.parse(faults)) as it:
-        for _ in range(3):
+        for _ in range(2):
             with pytest.raises(BulkStopped, match="the next call may cost"):
                 await it.run(packed, output, max_cost=most, route="pack")
             assert 0 < it.requests < 50
@@ -225,7 +225,7 @@ async def test_a_deadline_ends_a_run_in_time(autojump_clock, output):
 async def test_a_key_that_is_refused_ends_the_run_rather_than_every_row(autojump_clock, output):
     async with stage(api_key="the right one") as it:
         with pytest.raises(BulkStopped) as caught:
-            await it.run(rows(5000), output)
+            await it.run(rows(1000), output)
     assert caught.value.ending.kind == "unanswered"
     assert it.requests <= 200
     assert ids_of(output) == []
@@ -249,7 +249,7 @@ async def test_the_reported_number_of_lost_calls_is_never_too_low(autojump_clock
     """Rows that were not retried, for lack of money or time, count as well (L3)."""
     async with stage(faults=Faults.parse("lost=0.5")) as it:
         with pytest.raises(BulkStopped):
-            async with it.open(rows(1000), output, **settings) as run:
+            async with it.open(rows(150), output, **settings) as run:
                 await run.wait()
         lost = it.requests - it.provider.stats.answered
         assert 10 < lost <= run.progress().maybe_billed <= lost + 100

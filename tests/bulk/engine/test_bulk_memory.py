@@ -28,7 +28,7 @@ class Counted:
 @pytest.mark.parametrize("route", ["live", "batch"])
 async def test_no_more_is_read_than_may_be_held(autojump_clock, tmp_path, monkeypatch, route):
     monkeypatch.setattr("callsheet.bulk.engine.reader._MOST_CHARS", 2_000)
-    rows, ended, most = Counted(100), 0, 0
+    rows, ended, most = Counted(50), 0, 0
 
     def look(told):
         nonlocal ended, most
@@ -38,7 +38,7 @@ async def test_no_more_is_read_than_may_be_held(autojump_clock, tmp_path, monkey
     async with stage() as it:
         settings = {"window_bytes": 20_000, "route": route, "observers": [look]}
         await it.run(rows, tmp_path / "out.jsonl", **settings)
-    assert ended == 100
+    assert ended == 50
     assert 10 < most <= 24
 
 
@@ -47,12 +47,12 @@ async def test_results_without_a_reader_are_held_up_to_their_size(
 ):
     monkeypatch.setattr("callsheet.bulk.engine.dispatcher.READ_AT_ONCE", 20)
     async with stage() as it:
-        rows = (row(number) for number in range(1, 301))
+        rows = (row(number) for number in range(1, 241))
         async with it.open(rows, tmp_path / "out.jsonl", window_bytes=20_000) as run:
             await trio.sleep(600)
             asked = it.requests
             assert 30 < asked < 200
-            assert len([result async for result in run]) == 300
+            assert len([result async for result in run]) == 240
 
 
 def test_a_piece_of_the_input_is_no_larger_than_it_should_be(monkeypatch):

@@ -200,14 +200,14 @@ async def test_a_foreign_file_is_left_alone(autojump_clock, output):
 @pytest.mark.parametrize("route", ["auto", "live", "pack"])
 async def test_rows_in_a_batch_are_not_sent_by_another_route(autojump_clock, output, route):
     async with stage() as it:
-        async with it.open(rows(50), output, route="batch") as run:
+        async with it.open(rows(20), output, route="batch") as run:
             await trio.sleep(20)
             assert it.provider.stats.batches == 1
-        with pytest.raises(BulkRefused, match=r"50 rows are in batches .*--route batch"):
-            await it.run(rows(50), output, route=route)
+        with pytest.raises(BulkRefused, match=r"20 rows are in batches .*--route batch"):
+            await it.run(rows(20), output, route=route)
         assert it.requests == 0
-        await it.run(rows(50), output, route="batch")
-        assert it.provider.stats.batch_lines == 50
-        await it.run(rows(60), output, route=route)
+        await it.run(rows(20), output, route="batch")
+        assert it.provider.stats.batch_lines == 20
+        await it.run(rows(25), output, route=route)
     assert run.progress().answered == 0
-    assert ids_of(output) == ids(*range(1, 61))
+    assert ids_of(output) == ids(*range(1, 26))

@@ -13,13 +13,13 @@ from callsheet.bulk.reading.opening import open_rows
 from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import BadRow, Row
 
-ROWS = 300
+ROWS = 120
 
 
 def write(path, first=1):
     """Write more bytes than one read returns."""
     write_input(path, ROWS, first=first)
-    lines = [{**line, "note": "-" * 2_500} for line in lines_of(path)]
+    lines = [{**line, "note": "-" * 6_500} for line in lines_of(path)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
