@@ -22,7 +22,7 @@ from callsheet.bulk.settings import Paths
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 
-ROWS, TOLD = 16, 10
+ROWS, MANY = 16, 40
 DAY_S = 86_400.0
 ROUTES = {
     "live": {"route": "live"},
@@ -42,8 +42,8 @@ USUAL = ("live", "auto, by batches")  # without a journal, and with one
 ALL_ROUTES = [pytest.param(it, marks=[] if it in USUAL else [pytest.mark.slow]) for it in ROUTES]
 
 
-def rows():
-    return [row(number) for number in range(1, ROWS + 1)]
+def rows(count=ROWS):
+    return [row(number) for number in range(1, count + 1)]
 
 
 @attrs.frozen
@@ -54,11 +54,13 @@ class Scene:
         stage: the provider.
         folder: the files, as a process that is killed leaves them.
         told: the ids of the rows in OUTPUT.
+        rows: the rows of the run.
     """
 
     stage: object
     folder: object
     told: frozenset
+    rows: list
 
     @property
     def sent(self):
@@ -76,12 +78,12 @@ class Scene:
         sent_before = self.sent
         refused = None
         try:
-            await self.stage.run(rows(), output, keep=True, **settings(output, route))
+            await self.stage.run(self.rows, output, keep=True, **settings(output, route))
         except* (BulkRefused, BulkStopped, StorageError) as errors:
             refused = str(errors.exceptions[0])
         sent = self.sent - sent_before
         if refused is None:
-            assert sorted(ids_of(output)) == sorted(one.custom_id for one in rows())
+            assert sorted(ids_of(output)) == sorted(one.custom_id for one in self.rows)
         else:
             assert sent == 0, refused
             assert "\n" not in refused
@@ -95,7 +97,7 @@ def settings(output, route):
     return ROUTES[route] | ({"troupe": troupe} if "batch" in route else {})
 
 
-async def scene(it, folder, state):
+async def scene(it, folder, state, *, count=ROWS):
     """Make the files of a run that is killed in a state."""
     output, cut, told = folder / "out.jsonl", folder / "cut", set()
 
@@ -107,20 +109,20 @@ async def scene(it, folder, state):
 
     def look(ended):
         told.add(ended.custom_id)
-        if len(told) == TOLD and not cut.exists() and state == "half":
+        if len(told) == count * 5 // 8 and not cut.exists() and state == "half":
             copy()
 
     if state == "in batches":
-        async with it.open(rows(), output, keep=True, **settings(output, "batch")) as run:
+        async with it.open(rows(count), output, keep=True, **settings(output, "batch")) as run:
             await trio.sleep(5.0)  # in which the batch is created
             assert it.provider.stats.batches
             copy()
             run.drain()
     else:
-        await it.run(rows(), output, observers=[look], keep=True)
+        await it.run(rows(count), output, observers=[look], keep=True)
         if state == "done":
             copy()
-    return Scene(it, cut, frozenset(ids_of(cut / "out.jsonl")))
+    return Scene(it, cut, frozenset(ids_of(cut / "out.jsonl")), rows(count))
 
 
 def flips(path, count, seed):
@@ -307,6 +309,7 @@ async def test_many_bits_that_are_changed_are_reported_or_harmless(
     autojump_clock, tmp_path, state, name, route
 ):
     async with stage() as it:
-        reported = await flipped(await scene(it, tmp_path, state), name, route, count=150)
+        there = await scene(it, tmp_path, state, count=MANY)
+        reported = await flipped(there, name, route, count=150)
     # The log of the store has all of its file, and the file of the journal all of its log.
     assert reported > 30 or name == "log of the journal" or (name == "store" and state != "done")
