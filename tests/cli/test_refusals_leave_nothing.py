@@ -85,7 +85,8 @@ def test_a_run_and_its_dry_run(folder, why, output):
 
 
 def without_pyarrow(monkeypatch, folder):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for name in ("pyarrow", "pyarrow.parquet"):  # each may have been imported
+        monkeypatch.setitem(sys.modules, name, None)
     return "out.parquet", ()
 
 

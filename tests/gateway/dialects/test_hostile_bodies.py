@@ -62,7 +62,7 @@ FAULTS = [
     ("/chat/completions", {"max_completion_tokens": 1, "max_tokens": 2}, "max_tokens"),
     ("/chat/completions", {"n": 0}, "n"),
     ("/chat/completions", {"stop": [1]}, "stop"),
-    ("/chat/completions", {"stop": [""]}, "stop"),
+    ("/chat/completions", {"stop": [""]}, "stop[0]"),
     ("/chat/completions", {"stream": "yes"}, "stream"),
     ("/chat/completions", {"stream": 1}, "stream"),
     ("/chat/completions", {"stream_options": []}, "stream_options"),
