@@ -86,9 +86,12 @@ def keep_bytecode(config):
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """Run two more workers than there are cores: some tests wait for processes and sockets."""
+    """Run one more worker than there are cores: some tests wait for processes and sockets.
+
+    A further one costs more than it gains, because each of them collects all tests.
+    """
     workers = yield
-    return workers if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers + 2
+    return workers if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers + 1
 
 
 @pytest.hookimpl(tryfirst=True)
