@@ -72,6 +72,6 @@ def test_a_skip_is_an_error_in_ci_and_a_skip_elsewhere(tmp_path):
     done = run(*PYTEST, *alone, tmp_path, cwd=tmp_path, env=environ)
     assert done.returncode == 1, done.stdout
     assert "1 failed, 1 skipped" in done.stdout
-    assert done.stdout.count("CI=true allows no skip: no server here") == 1
+    assert "CI=true allows no skip: no server here" in done.stdout
     assert "FAILED" in done.stdout
     assert "test_skips.py::test_needs_a_server[true]" in done.stdout
