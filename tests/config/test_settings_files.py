@@ -257,6 +257,7 @@ def test_an_endpoint_without_a_provider_has_that_of_its_address(load):
         ("prices = 'none.json'", "prices: "),
         ("recipe = 'none.toml'", "recipe: /"),
         ("endpoint = 'main'", "endpoint: there is no table [endpoints.NAME]"),
+        ("[endpoint.main]", "endpoint: must be the name of an endpoint; the table of one is [end"),
         ("endpoints = 3", "endpoints: must be a table, got 3"),
         ("endpoints.a = {}", "endpoints.a: needs a provider or a base_url"),
         ("endpoints.a.provider = 'opnai'", "endpoints.a.provider: must be one of openai, "),
