@@ -170,11 +170,7 @@ class Forecast:
     cache_reads: int = 0
 
     def note_bad(self, row: BadRow) -> None:
-        """Count an invalid row.
-
-        Args:
-            row: the row.
-        """
+        """Count an invalid row by the kind of its reason."""
         self.bad += 1
         self.first_bad = self.first_bad or row
         kind = _SPECIFIC.sub("", row.reason)
