@@ -469,7 +469,7 @@ def _error_table(series: Series) -> Table:
     table.add_column(
         "rows", justify="right", no_wrap=True, min_width=max(4, len(f"{shown[0][1]:,}"))
     )
-    table.add_column("example", overflow="ellipsis", no_wrap=True, ratio=1)  # may shrink
+    table.add_column("example", overflow="fold", ratio=1)  # its end may be the remedy
     for kind, count in shown:
         example = Text(printable(series.examples.get(kind, "")))
         table.add_row(Text(printable(kind)), f"{count:,}", example)
