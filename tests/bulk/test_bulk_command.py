@@ -142,7 +142,7 @@ def test_money_that_cannot_be_counted_is_not_spent(quick_provider, source, outpu
     before = stats(quick_provider)["requests"]
     source.write_text(source.read_text().replace("gpt-4o-mini", "somebodys-own"))
     words = dry(source, output, "--max-cost", "5")
-    assert "no price is known for somebodys-own (add one with --prices)" in words
+    assert "no price is known for somebodys-own (callsheet prices lists" in words
     assert "With --max-cost 5, no call of unknown price would be sent." in words
     result = run(source, output, "--base-url", quick_provider, "--max-cost", "5")
     assert result.exit_code == 2

@@ -350,7 +350,8 @@ def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[s
     usd, most = found.usd(route), settings.max_cost
     if found.unpriced:
         names = ", ".join(map(printable, found.unpriced))
-        lines = [f"Cost: unknown, because no price is known for {names} (add one with --prices)."]
+        how = "callsheet prices lists the models; --prices adds one"
+        lines = [f"Cost: unknown, because no price is known for {names} ({how})."]
         refused = f"With --max-cost {most}, no call of unknown price would be sent."
         return lines if most is None else [*lines, refused]
     spent = found.spent
