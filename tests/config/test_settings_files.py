@@ -253,6 +253,13 @@ def test_an_endpoint_without_a_provider_has_that_of_its_address(load):
         ),
         ("batches.dialect = 'latin'", "batches"),
         ("rpm =", "is not TOML: "),
+        (
+            "limits.models.gpt-* = {}",
+            (
+                "is not TOML: Expected '=' after a key in a key/value pair (at line 1, column 19); "
+                "names of other characters than letters, digits, _ and - need quotes"
+            ),
+        ),
         ("rpm = 1" + "0" * 5000, "has a number of too many digits"),
         ("prices = 'none.json'", "prices: "),
         ("recipe = 'none.toml'", "recipe: /"),
