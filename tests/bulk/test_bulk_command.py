@@ -70,6 +70,22 @@ def dry(source, output, *options):
     return " ".join(result.stdout.split())
 
 
+def test_a_dry_run_shows_a_row_for_each_reason_why_rows_cannot_be_read(tmp_path, output):
+    source = tmp_path / "reviews.csv"
+    source.write_text("id,text\n1,a\n1,b\n2,\n2,c\n1,d\n3,\n4,e\n")
+    words = dry(
+        source,
+        output.with_name("labels.csv"),
+        "--template",
+        "{{ text }}",
+        "--model",
+        "gpt-5.4-nano",
+    )
+    assert "The first row that cannot be read is row 2: row 1 has the id '1' already" in words
+    assert "2 of the others are like row 3: the prompt is empty" in words
+    assert words.count("row 1 has the id") == 1
+
+
 def test_a_dry_run_prints_the_brackets_of_a_model(source, output):
     source.write_text('{"prompt": "Say it.", "model": "mine[/pro]"}\n')
     words = dry(source, output)
@@ -126,7 +142,7 @@ def test_money_that_cannot_be_counted_is_not_spent(quick_provider, source, outpu
     before = stats(quick_provider)["requests"]
     source.write_text(source.read_text().replace("gpt-4o-mini", "somebodys-own"))
     words = dry(source, output, "--max-cost", "5")
-    assert "no price is known for somebodys-own (add one with --prices)" in words
+    assert "no price is known for somebodys-own (callsheet prices lists" in words
     assert "With --max-cost 5, no call of unknown price would be sent." in words
     result = run(source, output, "--base-url", quick_provider, "--max-cost", "5")
     assert result.exit_code == 2

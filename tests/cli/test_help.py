@@ -158,6 +158,10 @@ def on_terminal(arguments, variables):
         (["keys", "creat", "a"], "No such command 'creat'. Did you mean 'create'?"),
         (["keys", "add", "a"], "No such command 'add'. Choose one of create, list, revoke."),
         (["compose", "--provder", "x"], "No such option '--provder'. Did you mean '--provider'?"),
+        (
+            ["run", "a", "b", "--prompt", "x"],
+            "No such option '--prompt'. Did you mean '--template'?",
+        ),
         (["--vers"], "No such option '--vers'. Did you mean '--version'?"),
     ],
 )

@@ -253,10 +253,18 @@ def test_an_endpoint_without_a_provider_has_that_of_its_address(load):
         ),
         ("batches.dialect = 'latin'", "batches"),
         ("rpm =", "is not TOML: "),
+        (
+            "limits.models.gpt-* = {}",
+            (
+                "is not TOML: Expected '=' after a key in a key/value pair (at line 1, column 19); "
+                "names of other characters than letters, digits, _ and - need quotes"
+            ),
+        ),
         ("rpm = 1" + "0" * 5000, "has a number of too many digits"),
         ("prices = 'none.json'", "prices: "),
         ("recipe = 'none.toml'", "recipe: /"),
         ("endpoint = 'main'", "endpoint: there is no table [endpoints.NAME]"),
+        ("[endpoint.main]", "endpoint: must be the name of an endpoint; the table of one is [end"),
         ("endpoints = 3", "endpoints: must be a table, got 3"),
         ("endpoints.a = {}", "endpoints.a: needs a provider or a base_url"),
         ("endpoints.a.provider = 'opnai'", "endpoints.a.provider: must be one of openai, "),

@@ -145,8 +145,12 @@ async def test_keys_are_counted_and_checked_with_the_models_and_the_ledger(read,
         )
         store.create(KeyTerms(name="team-a", budgets=("25/day",)))
         store.create(KeyTerms(name="team-b", models=("gemini-*",)))
+        store.create(KeyTerms(name="team-c", models=("gpt5", "fas")))
+    with_pattern = await found(read(FILE, keys=path))
+    assert ("key", "team-b") not in with_pattern
+    assert "it may use gpt5, fas, and no such model is served" in with_pattern["key", "team-c"][1]
     parts = await found(settings)
-    assert parts["keys", str(path)] == ("ok", "2 valid keys")
+    assert parts["keys", str(path)] == ("ok", "3 valid keys")
     assert ("key", "team-a") not in parts
     assert "no such model is served" in parts["key", "team-b"][1]
     free = {name: attrs.evolve(one, ledger=None) for name, one in settings.troupes.items()}

@@ -127,6 +127,8 @@ class _Parser:
             hint = (
                 "; fields are separated by commas" if ";" in self._tokens[self._at - 1][2] else ""
             )
+            if self._tokens[self._at][1] == "|":
+                hint = '; before choices come a name and a colon: "label: positive|negative"'
             raise self._wrong(self._place(), f"a comma is missing before this{hint}")
         return {
             "type": "object",

@@ -1,5 +1,6 @@
 """Estimate rows, tokens, cost and time of a run without sending anything."""
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
@@ -32,6 +33,8 @@ from .settings import RetriedReason
 from .spending import RunSpend
 
 _MINUTE_S = 60.0
+_MOST_KINDS = 20  # of reasons why rows are invalid
+_SPECIFIC = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")  # what differs in reasons of the same kind
 
 PricedRoute = Literal["live", "batch", "flex", "pack"]
 """A route whose cost is estimated."""
@@ -145,6 +148,8 @@ class Forecast:
         misfits: why rows cannot be in a pack, with the number of them.
         spent: what earlier runs have spent.
         first_bad: the first of the invalid rows.
+        bad_kinds: the first row with each kind of reason, and the number of rows with it; of at
+            most 20 kinds.
         models: the estimates, by model.
         cache_saves_usd: what the provider's prompt cache saves of the cost of live calls, in USD.
         cache_reads: the rows whose prompts it reads in part.
@@ -159,9 +164,19 @@ class Forecast:
     misfits: Counter[str] = attrs.field(factory=Counter[str])
     spent: RunSpend = attrs.field(factory=RunSpend)
     first_bad: BadRow | None = None
+    bad_kinds: dict[str, tuple[BadRow, int]] = attrs.field(factory=dict[str, tuple[BadRow, int]])
     models: dict[str, ModelForecast] = attrs.field(factory=dict[str, ModelForecast])
     cache_saves_usd: Decimal = Decimal(0)
     cache_reads: int = 0
+
+    def note_bad(self, row: BadRow) -> None:
+        """Count an invalid row by the kind of its reason."""
+        self.bad += 1
+        self.first_bad = self.first_bad or row
+        kind = _SPECIFIC.sub("", row.reason)
+        first, count = self.bad_kinds.get(kind, (row, 0))
+        if count or len(self.bad_kinds) < _MOST_KINDS:
+            self.bad_kinds[kind] = first, count + 1
 
     @property
     def answered(self) -> int:
@@ -320,8 +335,7 @@ def forecast(
         for row in rows:
             found.read += 1
             if isinstance(row, BadRow):
-                found.bad += 1
-                found.first_bad = found.first_bad or row
+                found.note_bad(row)
                 continue
             is_known = comparer.is_known(row)
             is_again = is_known and bool(retry_on) and known.ended_by(row.key) in retry_on

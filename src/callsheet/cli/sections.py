@@ -9,6 +9,15 @@ import click
 from ..interrupts import raise_on_interrupt
 
 _LAST = "Other"  # the title of the last section
+_ELSEWHERE = {  # {an option of other programs: the name that it has here}
+    "--prompt": "--template",
+    "--budget": "--max-cost",
+    "--concurrency": "--max-concurrency",
+    "--parallel": "--max-concurrency",
+    "--threads": "--max-concurrency",
+    "--force": "--overwrite",
+    "--settings": "--config",
+}
 _ALIKE = 0.7  # how much a name must resemble one that is known to be taken for a mistake
 
 
@@ -58,7 +67,8 @@ class HelpfulCommand(click.Command):
                 if isinstance(each, click.Option) and not each.hidden
                 for name in (*each.opts, *each.secondary_opts)
             ]
-            alike = _alike(error.option_name, shown, 2)
+            known = _ELSEWHERE.get(error.option_name)
+            alike = [known] if known in shown else _alike(error.option_name, shown, 2)
             hint = f" Did you mean {' or '.join(map(repr, alike))}?" if alike else ""
             raise click.UsageError(
                 f"No such option '{error.option_name}'.{hint}", error.ctx

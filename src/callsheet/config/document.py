@@ -77,7 +77,9 @@ def read_document(path: str | PathLike[str]) -> Document:
         members: dict[str, object] = tomllib.loads(text, parse_float=Decimal)
         found = next(_keys(members, ""), None)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"is not TOML: {error}", source=source) from None
+        hint = "; names of other characters than letters, digits, _ and - need quotes"
+        needs = hint if "after a key" in str(error) else ""
+        raise ConfigError(f"is not TOML: {error}{needs}", source=source) from None
     except RecursionError:
         raise ConfigError("is nested too deeply", source=source) from None
     except ValueError:  # Python's limit of 4,300 digits

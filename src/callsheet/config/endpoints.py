@@ -118,6 +118,9 @@ class EndpointTables:
             ConfigError: something that must be a table is none.
         """
         members = document.members
+        if isinstance(members.get("endpoint"), Mapping):
+            text = "must be the name of an endpoint; the table of one is [endpoints.NAME]"
+            raise ConfigError(text, field="endpoint")
         return cls(
             source=document.source,
             folder=document.folder,

@@ -182,12 +182,12 @@ class _Column:
     Args:
         name: its heading, with a line break where the table breaks it.
         cell: returns its text in a row.
-        account: the account that it shows, which is left out if it is empty; None for no account.
+        is_usual: False to leave the column out if every row has "-" in it.
     """
 
     name: str
     cell: Callable[[CostRow], str]
-    account: Literal["reserved"] | None = None
+    is_usual: bool = True
 
 
 _COLUMNS = (
@@ -195,11 +195,11 @@ _COLUMNS = (
     _Column("tokens\nin", lambda row: _count(row.totals.spent.input_tokens)),
     _Column("\nout", lambda row: _count(row.totals.spent.output_tokens)),
     _Column("spent", lambda row: _money(row.totals.spent)),
-    _Column("saved", lambda row: _saved(row.totals.spent.saved_usd)),
-    _Column("unknown", lambda row: _money(row.totals.unknown)),
-    _Column("maybe\nbilled", lambda row: _money(row.totals.maybe_billed)),
-    _Column("in\nflight", lambda row: _money(row.totals.reserved), "reserved"),
-    _Column("price\nunknown", lambda row: _unpriced(row.whole.unpriced_calls)),
+    _Column("saved", lambda row: _saved(row.totals.spent.saved_usd), is_usual=False),
+    _Column("unknown", lambda row: _money(row.totals.unknown), is_usual=False),
+    _Column("maybe\nbilled", lambda row: _money(row.totals.maybe_billed), is_usual=False),
+    _Column("in\nflight", lambda row: _money(row.totals.reserved), is_usual=False),
+    _Column("price\nunknown", lambda row: _unpriced(row.whole.unpriced_calls), is_usual=False),
 )
 
 
@@ -211,11 +211,11 @@ def costs_table(report: CostReport) -> Table:
     """
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
     table.add_column(report.by, overflow="fold", vertical="bottom")
-    whole = report.total.totals + report.simulated_total.totals
+    shown = [*report.rows, report.total, *report.simulated, report.simulated_total]
     columns = [
         column
         for column in _COLUMNS
-        if column.account is None or getattr(whole, column.account) != NOTHING
+        if column.is_usual or any(column.cell(row) != "-" for row in shown)
     ]
     for column in columns:
         table.add_column(column.name, justify="right", no_wrap=True, vertical="bottom")

@@ -30,6 +30,7 @@ CheckState = Literal["ok", "note", "error"]
 """Whether a part can be used, can be used with a remark, or keeps the gateway from starting."""
 
 _EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  # compared, not listened at
+_PATTERN = frozenset("*?[")  # signs of `fnmatch`
 _SHORT_KEY = 16  # characters; a shorter admin key can be guessed
 
 
@@ -222,7 +223,8 @@ async def _keys(
     else:
         text = f"{count}, so no call is accepted: callsheet keys create NAME {option}"
         checked = CheckedPart("keys", store.name, "note", text)
-    return keys, [checked, *(part for key in keys for part in _key(settings, key))]
+    found = (part for key in keys for part in _key(settings, key))
+    return keys, [checked, *dict.fromkeys(found)]  # keys of one name have the same terms
 
 
 def _key(settings: GatewaySettings, key: ApiKey) -> Iterator[CheckedPart]:
@@ -230,8 +232,10 @@ def _key(settings: GatewaySettings, key: ApiKey) -> Iterator[CheckedPart]:
     if key.budgets and any(troupe.ledger is None for troupe in settings.troupes.values()):
         text = f"the key {key.name} has a budget, which needs the ledger; remove ledger = false"
         yield CheckedPart("key", key.name, "error", text)
+    named = [name for name in key.models if not _PATTERN & set(name)]
+    may_match = len(named) < len(key.models) and any(route.is_pattern for route in settings.routes)
     served = [name for name in settings.models if key.may_use(name)]
-    if not served and not any(route.is_pattern for route in settings.routes):
+    if not served and not may_match and all(settings.route(name) is None for name in named):
         text = f"it may use {', '.join(key.models)}, and no such model is served"
         yield CheckedPart("key", key.name, "note", text)
 

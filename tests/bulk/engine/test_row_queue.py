@@ -131,21 +131,54 @@ def test_a_row_that_was_put_back_is_the_next_one():
     assert not queue.is_in_flight(first.row.custom_id)
 
 
-def test_a_row_over_budget_waits_until_no_other_row_has_money_reserved():
-    queue = queue_of(4)
-    a, b, *_ = begin_all(queue)
-    queue.put_back_over_budget(b)
+def test_a_row_over_budget_starts_when_another_one_has_ended():
+    queue = queue_of(6, ahead=6)
+    a, b, c, d, *_ = begin_all(queue)
+    for placed in (*_, d):  # the budget has room for three rows
+        queue.put_back_over_budget(placed)
     write(queue)
     assert queue.next() is None
-    assert not queue.is_spent
     queue.end(a)
-    for placed in list(queue._unsent.values()):
-        queue.end(placed)
     write(queue)
-    assert queue.next() is b
-    assert queue.next() is None, "no other row is sent beside it"
-    queue.end(b)
+    assert queue.next() is d
+    assert queue.next() is None
     assert not queue.is_spent
+    for placed in (b, c):  # after three ends, the queue tries whether there is room for four
+        queue.end(placed)
+        write(queue)
+    assert len(begin_all(queue)) == 2
+    assert queue.dispatched == 3, "no row is left"
+
+
+def test_after_as_many_ends_as_rows_in_flight_one_more_row_is_tried():
+    queue = queue_of(20, ahead=6)
+    begun = begin_all(queue)
+    for placed in begun[3:]:
+        queue.put_back_over_budget(placed)
+    begun = begun[:3]
+    in_flight = []
+    for _ in range(7):
+        queue.end(begun.pop(0))
+        write(queue)
+        begun += begin_all(queue)
+        in_flight.append(queue.dispatched)
+    assert in_flight == [3, 3, 4, 4, 4, 4, 5]
+
+
+def test_a_row_alone_that_the_budget_had_room_for_is_followed_by_more_and_more():
+    queue = queue_of(20, ahead=6)
+    begun = begin_all(queue)
+    for placed in reversed(begun):
+        queue.put_back_over_budget(placed)
+    in_flight = []
+    for _ in range(6):
+        write(queue)
+        begun = begin_all(queue)
+        in_flight.append(len(begun))
+        for placed in begun:
+            queue.end(placed)
+    assert in_flight[:3] == [1, 2, 4]
+    assert in_flight[3] == 6, "as many as may be in flight"
 
 
 def test_the_budget_is_spent_if_one_row_alone_is_over_it():

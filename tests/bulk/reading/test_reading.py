@@ -194,7 +194,10 @@ def test_a_repeated_id_in_a_table_comes_with_a_remedy(tmp_path):
     path.write_text("id,prompt,review\n1,Hi,a\n1,Ho,b\n")
     first, bad = read(path, model="m")
     assert (first.custom_id, bad.custom_id) == ("1", "1")
-    assert bad.reason.endswith("unique: rename the column, or name another one (--map id=COLUMN)")
+    remedy = ": name another column (--map id=COLUMN), or let rows be numbered (--map id=)"
+    assert bad.reason.endswith(f"unique{remedy}")
+    numbered = read(path, model="m", fields={"id": ""})
+    assert [one.custom_id for one in numbered] == ["row-1", "row-2"]
     assert [one.custom_id for one in read(path, model="m", fields={"id": "review"})] == ["a", "b"]
 
 
@@ -272,7 +275,7 @@ def test_the_format_is_detected_by_first_bytes_then_name_then_content(put):
         ("template", "{% include 'a' %}"),
         ("system", "{{ a | nonsense }}"),
         ("fields", {"topic": "a"}),
-        ("fields", {"id": ""}),
+        ("fields", {"prompt": ""}),
         ("deadline", 0),
         ("delimiter", ""),
         ("delimiter", '"'),

@@ -145,6 +145,15 @@ def test_the_summary_shows_the_results_of_the_run():
     ]
 
 
+def test_the_summary_shows_the_whole_reason_of_an_error():
+    series = Series(0.0)
+    reason = f"{'a reason ' * 12}with a remedy at its end"
+    series.observe(RowEnded(at=0.1, number=1, custom_id="r", error="BadRow", message=reason))
+    lines = said(series, Progress(started_at=0.0, now=1.0, total=1, read=1, bad=1))
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines).split()).endswith(reason)
+
+
 def test_the_summary_of_nothing_is_short():
     lines = said(Series(0.0), Progress(started_at=0.0, now=0.0, total=0))
     assert lines[0] == "done      0 of 0 rows in 0 s"

@@ -56,6 +56,7 @@ def test_the_short_form_is_a_json_schema(text, properties):
         ("label: positve", 'at "positve" (character 8): no such kind; there are text, number'),
         ("a: text,, b: text", 'at ", b: text" (character 9): the name of a field is missing'),
         ("label good|bad", 'at "|bad" (character 11): a comma is missing before this'),
+        ("good|bad", 'before choices come a name and a colon: "label: positive|negative"'),
         ("a: text, a: int", 'at "a: int" (character 10): the field "a" is there twice'),
         ("a: x|x", 'at "x|x" (character 4): a choice is there twice'),
         ("a: 1..0", "a range goes from the lower to the higher number"),

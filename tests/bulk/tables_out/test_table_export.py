@@ -46,6 +46,22 @@ async def test_every_table_of_a_run_is_written_as_another_one(tmp_path, autojump
     assert (last["error"], last["n"]) == ("BadRow: the prompt is empty", None)
 
 
+def test_columns_of_numbers_in_csv_are_numbers_also_small_ones_and_prices(tmp_path):
+    output, new = tmp_path / "out.csv", tmp_path / "new.parquet"
+    names = ["small", "price", "power", "code", "long", "mixed"]
+    rows = [
+        ["0.00000885", "12.50", "-1e-7", "007", "12345678901234567890.5", "1"],
+        ["0", "3.00", "", "12", "1.5", "one"],
+    ]
+    with output.open("w", newline="") as file:
+        csv.writer(file).writerows([[*names, *MEASURED], *([*it, "", "", "", ""] for it in rows)])
+    assert export(output, new) == 2
+    first, second = read(new)
+    assert [first[it] for it in names[:3]] == [0.00000885, 12.5, -1e-7]
+    assert [second[it] for it in names[:3]] == [0, 3, None]
+    assert [first[it] for it in names[3:]] == rows[0][3:]
+
+
 async def test_json_lines_are_a_table_of_ids_texts_and_errors(tmp_path, autojump_clock):
     output, new = tmp_path / "out.jsonl", tmp_path / "new.csv"
     async with stage() as provider:

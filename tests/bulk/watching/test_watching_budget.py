@@ -110,8 +110,9 @@ def test_concurrency_holds_a_run_whose_rows_wait_for_nothing_else():
     usual = {"read": 400, "in_flight": 98, "limits": attrs.evolve(full, in_flight=98)}
     words = "98 in flight, the limit of --max-concurrency, "
     assert words in log(stands(**usual))
-    (speed,) = [line for line in drawn(stands(**usual), width=101) if line.startswith("speed")]
-    assert speed.endswith("98 of 100 calls in flight, by --max-concurrency")
+    _, _, speed, concurrency, *_ = drawn(stands(**usual), width=80)
+    assert speed.endswith("98 of 100 calls in flight")
+    assert concurrency.strip() == "more calls need a higher --max-concurrency"
     for other in (
         {"read": 198},  # no row waits
         {"in_flight": 50},

@@ -61,9 +61,11 @@ class RowQueue:
     calls may have been billed without a response. Several bounds may be on their way to the disk;
     no row starts beyond any of them.
 
-    If the budget is too small for one row, the calls in flight may still release enough of what
-    they reserved. The queue therefore waits until no row is dispatched, and then dispatches one row
-    alone. If that row is over the budget too, the budget is spent.
+    If the budget is too small for one more row, each call that ends may release enough of what it
+    reserved. So no more rows are dispatched at a time than when the row was refused. After as many
+    ends as there may be rows, one more is tried. A row that is refused again lowers the number,
+    down to one. If a row that is dispatched alone is over the budget too, the budget is spent; if
+    it ends, the number grows by one with each end until the next refusal.
 
     Args:
         ahead: the number of rows that may be dispatched at a time.
@@ -89,7 +91,10 @@ class RowQueue:
         self._unsent: dict[str, Placed] = {}  # {custom id: its row}
         self._sent: set[str] = set()  # custom ids
         self._retrying: set[str] = set()  # of them
-        self._is_over_budget = self._is_alone = False
+        self._most: int | None = None  # the rows that the budget has room for; None: not known
+        self._is_alone = False
+        self._ends = 0  # of rows since `_most` has changed
+        self._ends_per_row = 1  # after which it grows
         self._bounds: deque[int] = deque()  # those on their way to the disk, in order
 
     def __repr__(self) -> str:
@@ -164,9 +169,9 @@ class RowQueue:
             or self.started >= self.written_bound
         ):
             return None
-        if self._is_over_budget and self.dispatched:
+        if self._most is not None and self.dispatched >= self._most:
             return None
-        self._is_alone = self._is_over_budget
+        self._is_alone = self._most == 1
         if self._returned:
             _, placed = heapq.heappop(self._returned)
         else:
@@ -222,12 +227,24 @@ class RowQueue:
         heapq.heappush(self._returned, (placed.place, placed))
         self._leave(placed)
         self.is_spent = self._is_alone
-        self._is_over_budget, self._is_alone = True, False
+        self._is_alone = False
+        self._most = max(1, self.dispatched)
+        self._ends, self._ends_per_row = 0, self._most
 
     def _note_budget(self) -> None:
-        """Record that a row has a response; one that was alone has shown that the budget lasts."""
-        self._is_over_budget = self._is_over_budget and not self._is_alone
-        self._is_alone = False
+        """Record that a row has ended; so the budget may have room for more rows at a time."""
+        if self._most is None:
+            return
+        if self._is_alone:
+            self._is_alone, self._ends_per_row = False, 1
+        self._ends += 1
+        if self._ends >= self._ends_per_row:
+            self._ends = 0
+            self._most += 1
+            if self._ends_per_row > 1:
+                self._ends_per_row = self._most
+            if self._most >= self.ahead:
+                self._most = None
 
     def take_answered(self) -> list[Placed]:
         """Remove and return the waiting rows that have a response, when no row may start."""

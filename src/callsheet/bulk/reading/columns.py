@@ -96,7 +96,7 @@ class ColumnReader:
         """Return the columns to read besides the usual ids; None for all of them."""
         if self._carries_columns:
             return None
-        named = {self.id_name} if self.id_name is not None else set[str]()
+        named = {self.id_name} if self.id_name else set[str]()
         for text in (self._template, self._system):
             used = _Used(text or "")
             if used.is_whole:
@@ -125,8 +125,9 @@ class ColumnReader:
             del self._fields["prompt"]
             self._fields["messages"] = "messages"
         usual_id = next((it for it in USUAL_IDS if it in columns), None)
-        for field, column in {"id": self.id_name or usual_id, **self._fields}.items():
-            if column is not None:
+        id_name = usual_id if self.id_name is None else self.id_name
+        for field, column in {"id": id_name, **self._fields}.items():
+            if column:
                 self._check_one(column, field, columns, name, first)
         for field, template in (("template", self._template), ("system", self._system)):
             for column in sorted(_Used(template or "").required):

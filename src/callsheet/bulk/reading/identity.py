@@ -54,11 +54,13 @@ def given_id(columns: Mapping[str, object], name: str | None) -> str | None:
 
     Args:
         columns: the values of the record by column.
-        name: the column of the id; None for the usual names.
+        name: the column of the id; None for the usual names, "" if no column has ids.
 
     Raises:
         BadRecord: the id is neither text nor an integer, or the record has no such column.
     """
+    if name == "":
+        return None
     if name is None:
         for usual in USUAL_IDS:
             if usual in columns:

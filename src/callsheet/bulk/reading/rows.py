@@ -89,7 +89,7 @@ class RowReader:
         return BadRow(number=number, reason=reason, custom_id=custom_id, text=text, columns=carried)
 
 
-_ANOTHER_ID = ": rename the column, or name another one (--map id=COLUMN)"
+_ANOTHER_ID = ": name another column (--map id=COLUMN), or let rows be numbered (--map id=)"
 
 
 def table_rows(
@@ -224,7 +224,7 @@ def _asked(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
         )
     if shape == "completion" and "model" not in record:  # a prompt among columns
         return url_of("chat"), reader.columns.request_of_line(record)
-    around = USUAL_IDS if reader.columns.id_name is None else (reader.columns.id_name,)
+    around = (reader.columns.id_name,) if reader.columns.id_name else USUAL_IDS
     body = {name: value for name, value in record.items() if name not in around}
     return url_of(shape), reader.bodies.request(shape, body)
 

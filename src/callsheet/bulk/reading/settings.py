@@ -124,7 +124,7 @@ def _is_map(settings: "ReadSettings", _: object, fields: Mapping[str, str]) -> N
     for name, column in fields.items():
         if name not in MAPPABLE:
             raise ValueError(f"fields: {name!r} must be one of {', '.join(MAPPABLE)}")
-        if not column:
+        if not column and name != "id":
             raise ValueError(f"fields: {name!r} needs the name of a column")
     template, system = settings.template, settings.system
     for name, other, rival in (
@@ -162,7 +162,8 @@ class ReadSettings:
         template: a Jinja2 template over the columns of a row; it makes the prompt.
         system: a Jinja2 template over the columns of a row; it makes the system message.
         fields: {field: column} for the fields "id", "prompt", "messages", "system", "model",
-            "max_tokens" and "temperature".
+            "max_tokens" and "temperature"; {"id": ""} numbers the rows although a column is
+            called "id".
         returns: the class of the results of chats; None for text.
         cacheable: as in `Request`, for every row.
         packable: as in `Request`, for every row.

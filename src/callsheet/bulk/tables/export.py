@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 
 from ...actors import Json, loads, write_remedy
@@ -157,13 +158,14 @@ def _truth(text: str) -> TableCell:
     return _TRUTHS[text]
 
 
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 _READERS: tuple[_Reader, ...] = (int, float, _truth, _text)
 
 
 def _readers(width: int, rows: Iterator[Sequence[str]]) -> list[_Reader]:
-    """Return what reads each column: as numbers, if each of its texts is one that Python writes.
+    """Return what reads each column: as numbers, if each of its texts is one.
 
-    So an id such as 007 stays a text.
+    An id such as 007, or with more digits than a number holds, stays a text.
     """
     found = [0] * width  # indices of `_READERS`
     for row in rows:
@@ -178,8 +180,13 @@ def _is_read(read: _Reader, text: str) -> bool:
         return True
     with suppress(ValueError, KeyError, OverflowError):
         value = read(text)
-        return str(value).lower() == text or (read is float and str(int(text)) == text)
+        return str(value).lower() == text or (read is float and _is_decimal(text))
     return False
+
+
+def _is_decimal(text: str) -> bool:
+    """Return whether a float holds all digits of a text: 0.0000119 and 12.50, but not 007."""
+    return bool(_DECIMAL.fullmatch(text)) and Decimal(repr(float(text))) == Decimal(text)
 
 
 # -------------------------------------------------------------------- JSON Lines

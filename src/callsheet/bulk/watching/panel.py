@@ -58,6 +58,7 @@ def panel(
         (0, _title(progress, look, is_over=is_over)),
         (1, _bar(progress, width, is_over=is_over)),
         (2, _line("speed", _speed_text(progress, look, is_over=is_over))),
+        *_concurrency(progress, look, is_over=is_over),
         *_workers(progress, is_over=is_over),
         *_batches(progress, is_over=is_over),
         *_limits(progress, look.limits, width, is_over=is_over),
@@ -233,8 +234,13 @@ def _speed_text(progress: Progress, look: Outlook, *, is_over: bool) -> str:
     limits = progress.limits
     if limits is None:
         return f"{words}; {progress.in_flight:,} rows dispatched"
-    words = f"{words}; {limits.in_flight:,} of {limits.max_in_flight:,} calls in flight"
-    return f"{words}, by --max-concurrency" if is_held_by_concurrency(progress, look) else words
+    return f"{words}; {limits.in_flight:,} of {limits.max_in_flight:,} calls in flight"
+
+
+def _concurrency(progress: Progress, look: Outlook, *, is_over: bool) -> Iterator[_Line]:
+    """Yield a line of its own: at the end of another one, 80 columns would cut it off."""
+    if not is_over and is_held_by_concurrency(progress, look):
+        yield 4, _line("", "more calls need a higher --max-concurrency", "yellow")
 
 
 def workers_text(progress: Progress) -> str:
@@ -463,7 +469,7 @@ def _error_table(series: Series) -> Table:
     table.add_column(
         "rows", justify="right", no_wrap=True, min_width=max(4, len(f"{shown[0][1]:,}"))
     )
-    table.add_column("example", overflow="ellipsis", no_wrap=True, ratio=1)  # may shrink
+    table.add_column("example", overflow="fold", ratio=1)  # its end may be the remedy
     for kind, count in shown:
         example = Text(printable(series.examples.get(kind, "")))
         table.add_row(Text(printable(kind)), f"{count:,}", example)

@@ -37,7 +37,7 @@ def _mapping(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
     found: dict[str, str] = {}
     for value in values:
         name, equals, column = value.partition("=")
-        if not equals or not column:
+        if not equals or not (column or name == "id"):
             raise click.BadParameter(f"{value!r} must be NAME=COLUMN, such as id=order_number")
         if name in found:
             raise click.BadParameter(f"{name!r} is given twice")
@@ -191,7 +191,8 @@ _OPTIONS = (
         multiple=True,
         callback=_mapping,
         help="The column that has the id, prompt, messages, system, model, max_tokens or "
-        "temperature of a row. Can be repeated.",
+        "temperature of a row. Can be repeated. id= numbers the rows although a column "
+        "is called id.",
     ),
     _in(
         "--delimiter",

@@ -1,6 +1,6 @@
 """Report how `callsheet run` ended, or print the estimate of `callsheet run --dry-run`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from math import inf
 from pathlib import Path
@@ -36,6 +36,7 @@ from ..options import unwritten_remark
 from .job import BulkJob
 
 _REFUSED = 2
+_MOST_REASONS = 3  # of rows that cannot be read, after the first
 _SYSTEM = "system message"
 
 
@@ -228,8 +229,8 @@ def print_forecast(
     """
     console = Console(highlight=False)
     routes = _routes(vendor)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("model")
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("model", overflow="fold")
     for name in ("rows", "in", "out", *routes):
         table.add_column(name, justify="right")
     for name, model in sorted(found.models.items()):
@@ -269,6 +270,7 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
     if found.first_bad is not None:
         reason = printable(found.first_bad.reason)
         lines.append(f"The first row that cannot be read is row {found.first_bad.number}: {reason}")
+        lines += _other_bad(found)
     least_s = found.least_s(limits)
     lines.append(
         "Time: unknown, because no limit is set; as fast as the provider responds."
@@ -284,6 +286,14 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings, vendor: Vend
         lines.append(_misfits(found.misfits))
     lines.append(f"Tokens and cost are estimates.{_lengths(found)} Nothing was sent.")
     return lines
+
+
+def _other_bad(found: Forecast) -> Iterator[str]:
+    """Yield a sentence for each further reason why rows cannot be read."""
+    others = [kind for kind in found.bad_kinds.values() if kind[0] is not found.first_bad]
+    for row, count in sorted(others, key=lambda kind: -kind[1])[:_MOST_REASONS]:
+        are = "1 of the others is" if count == 1 else f"{count:,} of the others are like"
+        yield f"{are} row {row.number}: {printable(row.reason)}"
 
 
 def _sharing(found: Forecast) -> str:
@@ -340,7 +350,8 @@ def _cost(found: Forecast, settings: BulkSettings, route: PricedRoute) -> list[s
     usd, most = found.usd(route), settings.max_cost
     if found.unpriced:
         names = ", ".join(map(printable, found.unpriced))
-        lines = [f"Cost: unknown, because no price is known for {names} (add one with --prices)."]
+        how = "callsheet prices lists the models; --prices adds one"
+        lines = [f"Cost: unknown, because no price is known for {names} ({how})."]
         refused = f"With --max-cost {most}, no call of unknown price would be sent."
         return lines if most is None else [*lines, refused]
     spent = found.spent
