@@ -74,6 +74,8 @@ def _has_a_schema(request: "Request", _: object, returns: type[_T] | None) -> No
 
     if request.json_schema is not None:
         raise ValueError("returns and json_schema exclude each other: the class has a schema")
+    if isinstance(cast("object", returns), Mapping):
+        raise TypeError("returns must be a class; a schema of your own is json_schema={...}")
     try:
         result_type(cast("object", returns))
     except TypeError as error:
