@@ -146,9 +146,7 @@ def _chosen(
     if provider is not None:
         if provider not in VENDORS:
             names = ", ".join((BUILTIN, *VENDORS))
-            raise ValueError(
-                f"{wording.place}: {provider!r:.60} is unknown; choose one of {names}"
-            )
+            raise ValueError(f"{wording.place}: {provider!r:.60} is unknown; choose one of {names}")
         reason = wording.named.format(provider)
         return _choice(VENDORS[provider], base_url, environ, reason, wording)
     if base_url is not None:

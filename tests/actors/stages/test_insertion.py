@@ -220,7 +220,7 @@ def test_no_stage_stands_where_calls_part(side):
 
 
 def test_what_was_not_inserted_is_refused():
-    with pytest.raises(TypeError, match="stages must be made by `insert`, such as insert.*, not <class"):
+    with pytest.raises(TypeError, match=r"stages must be made by `insert`, .*, not <class"):
         settings_with(Idle)
     with pytest.raises(TypeError, match="stages must be a list, such as"):
         TroupeSettings(endpoint=Endpoint(URL), stages="batcher")
