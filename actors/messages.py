@@ -74,6 +74,8 @@ def _has_a_schema(request: "Request", _: object, returns: type[_T] | None) -> No
 
     if request.json_schema is not None:
         raise ValueError("returns and json_schema exclude each other: the class has a schema")
+    if isinstance(cast("object", returns), Mapping):
+        raise TypeError("returns must be a class; a schema of your own is json_schema={...}")
     try:
         result_type(cast("object", returns))
     except TypeError as error:
@@ -245,6 +247,7 @@ class Request(Generic[ResultT_co]):
         max_tokens: int | None = None,
         temperature: float | None = None,
         tools: Iterable[ToolLike] = (),
+        tool_choice: str | None = None,
         returns: None = None,
         json_schema: Mapping[str, Json] | None = None,
         stop: str | Iterable[str] = (),
@@ -268,6 +271,7 @@ class Request(Generic[ResultT_co]):
         max_tokens: int | None = None,
         temperature: float | None = None,
         tools: Iterable[ToolLike] = (),
+        tool_choice: str | None = None,
         returns: type[_T],
         stop: str | Iterable[str] = (),
         seed: int | None = None,
@@ -289,6 +293,7 @@ class Request(Generic[ResultT_co]):
         max_tokens: int | None = None,
         temperature: float | None = None,
         tools: Iterable[ToolLike] = (),
+        tool_choice: str | None = None,
         returns: type[object] | None = None,
         json_schema: Mapping[str, Json] | None = None,
         stop: str | Iterable[str] = (),
@@ -309,6 +314,7 @@ class Request(Generic[ResultT_co]):
             max_tokens: as for `Request`, like the arguments that follow.
             temperature: 0 to 2.
             tools: the tools that the model may call.
+            tool_choice: whether it must call one, and which.
             returns: the class of the result.
             json_schema: a JSON schema that the generated text must match.
             stop: texts that end the generation.
@@ -333,6 +339,7 @@ class Request(Generic[ResultT_co]):
             max_tokens=max_tokens,
             temperature=temperature,
             tools=tools,
+            tool_choice=tool_choice,
             returns=returns,
             json_schema=json_schema,
             stop=stop,

@@ -71,7 +71,10 @@ def _insertions(value: Iterable[Insertion]) -> tuple[Insertion, ...]:
     found = listed(value, "stages")
     for one in found:
         if not isinstance(cast("object", one), Insertion):
-            raise TypeError(f"stages must be made by `insert`, not {one!r:.60}")
+            raise TypeError(
+                f"stages must be made by `insert`, such as insert(Redactor, before='batcher'), "
+                f"not {one!r:.60}"
+            )
     return found
 
 

@@ -45,14 +45,14 @@ class AskFailed(Exception):
     """
 
     def __init__(self, actor: str, verdict: Verdict, reason: str) -> None:
-        super().__init__(f"{actor} {reason} (the work {_PHRASE[verdict]})")
+        super().__init__(f"{actor} {reason}{_ENDING[verdict]}")
         self.actor = actor
         self.verdict = verdict
 
 
-_PHRASE = {
-    Verdict.NOT_STARTED: "was not started, so it is safe to ask again",
-    Verdict.MAY_HAVE_RUN: "may have run",
+_ENDING = {
+    Verdict.NOT_STARTED: " (the work was not started, so it is safe to ask again)",
+    Verdict.MAY_HAVE_RUN: " (the work may have run)",
 }
 
 
@@ -66,7 +66,11 @@ class ActorCrashed(AskFailed):
     """
 
     def __init__(self, actor: str, verdict: Verdict, error: BaseException) -> None:
-        super().__init__(actor, verdict, f"crashed with {described(error)}")
+        crash = described(error)
+        if isinstance(error, AskFailed):
+            # The verdict of an inner ask is about other work than that of the caller.
+            crash = crash.removesuffix(_ENDING[error.verdict])
+        super().__init__(actor, verdict, f"crashed with {crash}")
         self.__cause__ = error
 
 

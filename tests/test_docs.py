@@ -131,6 +131,13 @@ def test_the_readme_is_short_enough_for_two_screens():
     assert len(text) <= 4_700
 
 
+def test_no_command_has_a_comment_behind_it():
+    """An interactive zsh, the shell of macOS, passes "#" and the words after it to the command."""
+    for path in documents():
+        for block in re.findall(r"^```sh\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL):
+            assert not re.search(r"(^|\s)#", block), f"{path}: {block}"
+
+
 def code(*names):
     return ", ".join(f"`{name}`" for name in names) or "-"
 

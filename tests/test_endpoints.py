@@ -1,5 +1,7 @@
 """The options and the environment decide which provider a run uses."""
 
+import re
+
 import pytest
 from click.testing import CliRunner
 
@@ -49,8 +51,23 @@ async def test_an_endpoint_is_opened_by_the_name_of_its_provider(monkeypatch):
     async with open_endpoint("builtin") as builtin:
         assert builtin.host.startswith("127.0.0.1:")
         assert builtin.api_key is None
-    with pytest.raises(ValueError, match="'nonsense' is unknown; choose one of builtin, openai,"):
-        async with open_endpoint("nonsense"):
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nonsense", "open_endpoint: 'nonsense' is unknown; choose one of builtin, openai,"),
+        ("groq", "open_endpoint('groq'): Groq needs an API key; set GROQ_API_KEY"),
+        ("compatible", "use Endpoint(url, vendor='compatible') or set OPENAI_BASE_URL"),
+    ],
+)
+async def test_what_a_program_must_change_is_said_without_options_of_commands(
+    name, said, monkeypatch
+):
+    for variable in ("GROQ_API_KEY", "GROQ_BASE_URL", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        async with open_endpoint(name):
             pass
 
 

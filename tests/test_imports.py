@@ -326,6 +326,9 @@ def test_the_packages_are_attributes_of_callsheet():
         ("callsheet.aio", "Request", "callsheet"),
         ("callsheet.aio", "LedgerPolicy", "callsheet.actors"),
         ("callsheet.sync", "TroupeSettings", "callsheet"),
+        ("callsheet", "run_virtual", "callsheet.runtime.testing"),
+        ("callsheet", "Provider", "callsheet.simulator"),
+        ("callsheet.aio", "insert", "callsheet"),
     ],
 )
 def test_an_import_from_the_wrong_package_names_the_right_one(package, name, home):

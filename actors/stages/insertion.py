@@ -157,6 +157,12 @@ def insert(
         ValueError: there is no such stage, or nothing can stand there; the message names them. Or
             `name` has a "/", or `concurrency` is below 1.
     """
+    if isinstance(cast("object", make), Actor):
+        kind = type(make).__name__
+        raise TypeError(
+            f"insert needs what makes the stage at each start, not an object of {kind}: "
+            f"give {kind}, or functools.partial({kind}, ...) with its arguments"
+        )
     if not callable(cast("object", make)):
         raise TypeError(f"insert needs the class of an actor, or a factory of it, not {make!r:.60}")
     title = _title(make)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from functools import partial
-from inspect import iscoroutinefunction, unwrap
+from inspect import getattr_static, iscoroutinefunction, signature, unwrap
 from typing import ClassVar, Never, TypeVar, cast
 
 import attrs
@@ -37,6 +37,26 @@ class _Returned(Message[None]):
     context: CallContext
     response: Response
     slot: ReplySlot[Response]
+
+
+_VALUES = {"outgoing": "request", "incoming": "response", "incoming_pieces": "pieces"}
+
+
+def _check_arguments(cls: type, name: str, value: str) -> None:
+    """Check that a method of a stage can be called; here, rather than by the first call."""
+    try:
+        takes = signature(getattr(cls, name), follow_wrapped=False)
+    except (TypeError, ValueError):
+        return  # not written in Python
+    arguments: tuple[object, ...] = (None, None, None)
+    if isinstance(getattr_static(cls, name), staticmethod | classmethod):
+        arguments = arguments[1:]
+    try:
+        takes.bind(*arguments)
+    except TypeError:
+        raise TypeError(
+            f"{cls.__name__}.{name} must take self, the {value} and the context, not {takes}"
+        ) from None
 
 
 class Stage(Actor[Complete | Stream]):
@@ -84,6 +104,8 @@ class Stage(Actor[Complete | Stream]):
                 )
         if iscoroutinefunction(unwrap(cls.incoming_pieces)):
             raise TypeError(f"{cls.__name__}.incoming_pieces must `yield`, or return the pieces")
+        for name, value in _VALUES.items():
+            _check_arguments(cls, name, value)
 
     def __init__(self, to: Ref[Complete | Stream]) -> None:
         self.to = to

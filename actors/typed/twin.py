@@ -101,13 +101,16 @@ class Twins:
             return _schema_of(self.type)
         except (TypeError, NotImplementedError) as error:
             reason: Exception = error
+            refused = self.type
             for where, part in self._fields:  # the innermost first
                 try:
                     _schema_of(part)
                 except (TypeError, NotImplementedError) as cause:
-                    name, reason = where, cause
+                    name, reason, refused = where, cause, part
                     break
             words = str(reason).splitlines()[-1]
+            if isinstance(refused, type) and refused.__module__ != "builtins":
+                words += "; make it an attrs class, a dataclass or a pydantic model"
             raise TypeError(f"{name} has no JSON schema: {words}") from reason
 
     def build(self, value: object, path: str = "$") -> object:

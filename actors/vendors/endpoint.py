@@ -191,8 +191,9 @@ class Endpoint:
         url = vendor.base_url or next(filter(None, map(os.environ.get, names)), None)
         if url is None:
             raise ValueError(
-                f"{vendor.title} has a different address for each customer; set base_url"
-                + (f" or {names[0]}" if names else "")
+                f"{vendor.title} has a different address for each customer; "
+                f"use Endpoint(url, vendor={vendor.name!r})"
+                + (f" or set {names[0]}" if names else "")
             )
         return cls(
             vendor.whole_url(url),

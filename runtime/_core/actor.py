@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar, Unpack
 import trio
 
 from .checks import check_seconds, check_thread
-from .handlers import Handler, HandlerTable, check_declared, check_hooks, check_names, handlers_of
+from .handlers import (
+    Handler,
+    HandlerTable,
+    check_declared,
+    check_hooks,
+    check_kept,
+    check_names,
+    handlers_of,
+)
 from .ref import cell_of
 from .reply import Message, current_slot
 
@@ -73,6 +81,7 @@ class Actor(Generic[M_contra]):
             raise TypeError(f"{cls.__name__}.handlers: actors use this name for their handlers")
         check_hooks(cls, ("started", "draining", "stopped"))
         check_names(cls, cls._overridable)
+        check_kept(cls, Actor, cls._overridable)
         cls.handlers = handlers_of(cls)
         check_declared(cls, Actor, cls.handlers)
 

@@ -314,6 +314,22 @@ def check_names(cls: type, names: Sequence[str]) -> None:
                 raise TypeError(f"{cls.__name__}.{name}: did you mean {near[0]}?")
 
 
+def check_kept(cls: type, base: type, names: Sequence[str]) -> None:
+    """Check that a class replaces nothing of the base class but what may be overridden.
+
+    A method `stop`, for example, would be no hook, and the actor could not stop itself any more.
+
+    Raises:
+        TypeError: it replaces a method or a property; the message names it.
+    """
+    for name in vars(cls):
+        if name in vars(base) and name not in (*names, "handlers") and not name.startswith("_"):
+            raise TypeError(
+                f"{cls.__name__}.{name} replaces Actor.{name}, which actors use; take another "
+                f"name, or override {', '.join(names)}"
+            )
+
+
 def _check_annotations(where: str, call: Callable[..., object], handler: Handler) -> None:
     names = [
         parameter.name

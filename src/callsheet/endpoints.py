@@ -106,7 +106,7 @@ def choose_endpoint(
             proxy or a certificate authority of the environment is malformed. The message names the
             option or the variable.
     """
-    choice = _chosen(base_url, os.environ if environ is None else environ, provider)
+    choice = _chosen(base_url, os.environ if environ is None else environ, provider, _COMMAND)
     headers = headers or ExtraHeaders()
     if choice.endpoint is None:
         return attrs.evolve(choice, headers=headers)
@@ -114,8 +114,27 @@ def choose_endpoint(
     return attrs.evolve(choice, endpoint=headers.of(choice.endpoint))
 
 
+@attrs.frozen
+class _Wording:
+    """How a command or a program names a provider, for the errors.
+
+    Args:
+        place: what takes the name.
+        named: how a provider is named; `{}` stands for the name.
+        address: how a provider gets an address; `{}` stands for the name.
+    """
+
+    place: str
+    named: str
+    address: str
+
+
+_COMMAND = _Wording("--provider", "--provider {}", "give --base-url")
+_PROGRAM = _Wording("open_endpoint", "open_endpoint('{}')", "use Endpoint(url, vendor='{}')")
+
+
 def _chosen(
-    base_url: str | None, environ: Mapping[str, str], provider: str | None
+    base_url: str | None, environ: Mapping[str, str], provider: str | None, wording: _Wording
 ) -> EndpointChoice:
     if provider == BUILTIN:
         if base_url is not None:
@@ -123,26 +142,31 @@ def _chosen(
                 f"--base-url: --provider {BUILTIN} runs in this process and has no other address; "
                 "remove one of the two options"
             )
-        return EndpointChoice(None, f"--provider {BUILTIN}")
+        return EndpointChoice(None, wording.named.format(BUILTIN))
     if provider is not None:
         if provider not in VENDORS:
             names = ", ".join((BUILTIN, *VENDORS))
-            raise ValueError(f"--provider: {provider!r:.60} is unknown; choose one of {names}")
-        return _choice(VENDORS[provider], base_url, environ, f"--provider {provider}")
+            raise ValueError(f"{wording.place}: {provider!r:.60} is unknown; choose one of {names}")
+        reason = wording.named.format(provider)
+        return _choice(VENDORS[provider], base_url, environ, reason, wording)
     if base_url is not None:
-        return _choice(vendor_at(base_url.strip().rstrip("/")), base_url, environ, "")
+        return _choice(vendor_at(base_url.strip().rstrip("/")), base_url, environ, "", wording)
     if url := _value("OPENAI_BASE_URL", environ):
         # A user who sets both variables states that the key belongs to that address.
         vendor = vendor_at(url.rstrip("/"))
         variables = ("OPENAI_API_KEY", *vendor.key_variables)
         return _opened(vendor, url, "OPENAI_BASE_URL", variables, environ)
     if _value("OPENAI_API_KEY", environ):
-        return _choice(VENDORS["openai"], None, environ, "OPENAI_API_KEY is set")
+        return _choice(VENDORS["openai"], None, environ, "OPENAI_API_KEY is set", wording)
     return EndpointChoice(None, "no provider is configured", _hint(environ))
 
 
 def _choice(
-    vendor: Vendor, base_url: str | None, environ: Mapping[str, str], reason: str
+    vendor: Vendor,
+    base_url: str | None,
+    environ: Mapping[str, str],
+    reason: str,
+    wording: _Wording,
 ) -> EndpointChoice:
     """Choose a vendor at `base_url`, at the URL in its own variable, or at its public URL."""
     url, source = base_url, "--base-url"
@@ -152,7 +176,8 @@ def _choice(
         url, source = vendor.base_url, reason
     if url is None:
         variables = "".join(f" or set {name}" for name in vendor.url_variables)
-        raise ValueError(f"{vendor.title} has no default URL; give --base-url{variables}")
+        address = wording.address.format(vendor.name)
+        raise ValueError(f"{vendor.title} has no default URL; {address}{variables}")
     # A URL that cannot be parsed stays as it is: `Endpoint` raises the error, with the reason.
     with suppress(ValueError):
         url = vendor.whole_url(url)
@@ -243,7 +268,9 @@ async def open_endpoint(provider: EndpointChoice | str | None = None) -> AsyncGe
                 remedy="set one of them, or name the provider: open_endpoint('openai')",
             )
     elif isinstance(provider, str):
-        provider = choose_endpoint(provider=provider)
+        provider = _chosen(None, os.environ, provider, _PROGRAM)
+        if provider.endpoint is not None:
+            check_environment(provider.endpoint, None)
     if provider.endpoint is not None:
         yield provider.endpoint
     else:

@@ -2,22 +2,29 @@
 
 import inspect
 from importlib import import_module
+from importlib.util import find_spec
 
-HOMES = ("callsheet", "callsheet.actors", "callsheet.runtime")
+HOMES = (
+    "callsheet",
+    "callsheet.actors",
+    "callsheet.runtime",
+    "callsheet.runtime.testing",
+    "callsheet.simulator",
+)
 
 
 def no_name(name: str, package: str) -> Exception:
     """Return the error of a package that lacks a name.
 
     Python replaces the text of an `AttributeError` in `from package import name`. So in an import,
-    a public class that another package has is an `ImportError`, whose text arrives. Anything else,
-    such as `hasattr`, gets the `AttributeError` that it expects.
+    a public name that another package has is an `ImportError`, whose text arrives. Anything else,
+    such as `hasattr` or the import of a submodule, gets the `AttributeError` that it expects.
 
     Args:
         name: the name that the package lacks.
         package: the package that a program has looked in.
     """
-    if name[:1].isupper() and _asks() == "importlib._bootstrap":  # a class, in an import
+    if _asks() == "importlib._bootstrap" and not find_spec(f"{package}.{name}"):
         for home in HOMES:
             if home != package and name in import_module(home).__all__:
                 return ImportError(

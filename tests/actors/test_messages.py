@@ -43,6 +43,17 @@ def test_a_request_out_of_range_is_refused_by_the_fields_name(field, value):
         Request(**(known | {field: value}))
 
 
+def test_the_choice_of_a_tool_is_given_with_the_tools():
+    def look_up(term: str) -> str:
+        """Look up a term."""
+        return term
+
+    request = Request.of("Why?", model="m", tools=[look_up], tool_choice="look_up")
+    assert request.tool_choice == "look_up"
+    with pytest.raises(ValueError, match="tool_choice is 'look', but the tools are look_up"):
+        Request.of("Why?", model="m", tools=[look_up], tool_choice="look")
+
+
 NO_JSON = {
     "a date": (
         {"a": [1, {"b": date(2026, 1, 2)}]},

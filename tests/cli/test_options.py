@@ -84,7 +84,8 @@ def test_a_url_that_cannot_be_used_is_refused_before_anything_is_sent(command, u
 
 
 def test_the_error_of_an_unknown_option_suggests_no_hidden_option():
-    assert refused("compare", "--mode", "x") == "Error: No such option '--mode'."
+    said = "Error: No such option '--until-stdin-end'."
+    assert refused("work", "--until-stdin-end") == said
 
 
 def test_the_error_of_an_unknown_option_suggests_an_option_that_help_lists():

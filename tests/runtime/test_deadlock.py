@@ -62,6 +62,9 @@ async def test_an_actor_that_does_not_declare_a_deadlock_crashes(autojump_clock)
         with trio.fail_after(LIMIT_S), pytest.raises(ActorCrashed) as caught:
             await refs["a"].ask(AskAlongUndeclared(("a",)))
         assert isinstance(caught.value.__cause__, Deadlock)
+        said = str(caught.value)
+        assert said.count("(the work") == 1, "only the verdict on the caller's own ask"
+        assert said.endswith("(the work may have run)")
         assert await refs["a"].ask(Sleep()) == "slept"
 
 

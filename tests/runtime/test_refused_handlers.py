@@ -229,6 +229,17 @@ def test_more_that_cannot_work_fails_when_the_class_is_made():
         class Typo(Actor):
             async def stoped(self) -> None: ...
 
+    with pytest.raises(TypeError, match=r"Hook\.stop replaces Actor\.stop, .*, draining, stopped$"):
+
+        class Hook(Actor):
+            async def stop(self) -> None: ...
+
+    with pytest.raises(TypeError, match=r"Named\.watch replaces Actor\.watch, which actors use"):
+
+        class Named(Actor):
+            @handles(Get)
+            async def watch(self, message: Get) -> str: ...
+
     for raises in (("KeyError",), (BaseException,), KeyError):
         with pytest.raises(TypeError, match=r"Junk\.add, the handler of Get, (declares|needs)"):
 

@@ -89,6 +89,15 @@ def _parse_modes(_: click.Context, __: click.Parameter, value: str) -> tuple[Mod
     help="The factor for all latencies and waiting times. Below 0.05, the time that this machine "
     "needs itself distorts the figures.",
 )
+@option(
+    "--modes",
+    section="Workload",
+    metavar="NAMES",
+    callback=_parse_modes,
+    default=",".join(MODES),
+    show_default=True,
+    help="The ways to run, separated by commas; fixed_window takes most of the time.",
+)
 @option("--json", "as_json", section="Output", is_flag=True, help="Write JSON instead of a table.")
 @option(
     "--plot",
@@ -97,13 +106,6 @@ def _parse_modes(_: click.Context, __: click.Parameter, value: str) -> tuple[Mod
     type=click.Path(dir_okay=False, path_type=Path),
     callback=_check_plot,
     help="Also draw the figures, as .png, .svg or .pdf. Needs Matplotlib.",
-)
-@option(
-    "--modes",
-    callback=_parse_modes,
-    default=",".join(MODES),
-    hidden=True,
-    help="The ways to run, separated by commas.",
 )
 def compare(
     *,

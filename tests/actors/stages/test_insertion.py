@@ -220,14 +220,16 @@ def test_no_stage_stands_where_calls_part(side):
 
 
 def test_what_was_not_inserted_is_refused():
-    with pytest.raises(TypeError, match="stages must be made by `insert`, not <class"):
+    with pytest.raises(TypeError, match=r"stages must be made by `insert`, .*, not <class"):
         settings_with(Idle)
     with pytest.raises(TypeError, match="stages must be a list, such as"):
         TroupeSettings(endpoint=Endpoint(URL), stages="batcher")
     with pytest.raises(TypeError, match="stages must be a list, such as"):
         TroupeSettings(endpoint=Endpoint(URL), stages=insert(Idle, after="batcher"))
-    with pytest.raises(TypeError, match="needs the class of an actor, or a factory of it, not"):
+    with pytest.raises(TypeError, match=r"not an object of Idle: give Idle, or functools\.partial"):
         insert(Idle(None), after="batcher")
+    with pytest.raises(TypeError, match="needs the class of an actor, or a factory of it, not 'x"):
+        insert("x", after="batcher")
 
 
 def test_methods_of_a_stage_that_cannot_work_are_refused_where_it_is_defined():
@@ -243,6 +245,13 @@ def test_methods_of_a_stage_that_cannot_work_are_refused_where_it_is_defined():
         type("Mute", (Stage,), {"incoming_pieces": pieces})
     with pytest.raises(TypeError, match=r"Typo\.outgoin: did you mean outgoing\?"):
         type("Typo", (Stage,), {"outgoin": pieces})
+
+    async def one(self, request):
+        return request
+
+    said = r"One\.outgoing must take self, the request and the context, not \(self, request\)"
+    with pytest.raises(TypeError, match=said):
+        type("One", (Stage,), {"outgoing": one})
 
 
 def test_every_stage_has_a_name():

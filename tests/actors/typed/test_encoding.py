@@ -106,5 +106,10 @@ def test_a_class_without_a_schema_is_refused_by_class_and_field():
         asking_for(Wave)
 
 
+def test_a_schema_is_no_class_of_results():
+    with pytest.raises(TypeError, match=r"returns must be a class; .* is json_schema=\{"):
+        asking_for(SCHEMA)
+
+
 def test_a_request_without_results_has_no_schema():
     assert Request.of("Good.", model="m").output_schema is None

@@ -382,6 +382,10 @@ class Untyped:
     name = attrs.field()
 
 
+class Plain:
+    name: str
+
+
 @attrs.frozen
 class Unknown:
     name: "Nowhere"  # noqa: F821
@@ -395,6 +399,7 @@ class Unknown:
         (Unknown, "Unknown has a field with an unknown type: name 'Nowhere' is not defined"),
         (list[int] | tuple[str], "may not contain more than one array-like"),
         ("Label", "has no JSON schema"),
+        (Plain, "Plain has no JSON schema: .*; make it an attrs class, a dataclass or a pydantic"),
     ],
 )
 def test_a_type_without_a_schema_is_refused_by_class_and_field(kind, reason):
