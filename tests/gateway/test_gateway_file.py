@@ -277,7 +277,7 @@ def test_the_file_of_a_gateway_serves_other_programs_as_well(tmp_path):
         ),
         (
             f"{MAIN}[gateway]\npatience_s = -1\n",
-            "gateway.patience_s: must be a number of seconds of at least 0, got -1",
+            "gateway.patience_s: must be at least 0, got -1",
         ),
         (
             f"{MAIN}[gateway]\ntrusted_proxies = ['10.0.0.1/8']\n",
