@@ -118,7 +118,7 @@ def complaint(field, error):
         return "is not one sentence"
     if " object at 0x" not in text and "<class" in text:
         return "has a class"
-    if field.alias not in text and "unknown" not in text:
+    if field.alias not in text and not text.startswith(("unknown fault", "unknown provider")):
         return "does not name the setting"
     return None
 
