@@ -94,8 +94,7 @@ def _grown(source: Path) -> Path:
         remedy = "give the OUTPUT of a run; running its command again writes it from the store"
         raise BulkRefused(f"there is no file {found}", remedy) from None
     except OSError as error:
-        reason, remedy = error.strerror or str(error), read_remedy(error)
-        raise _unreadable(found, reason, remedy) from None
+        raise _unreadable(found, error.strerror or str(error), read_remedy(error)) from None
     if not stat.S_ISREG(mode):
         raise _unreadable(found, "it is a folder" if stat.S_ISDIR(mode) else "it is no file")
     if found == output and suffix_of(output) in (".parquet", ".pq", ".xlsx"):
