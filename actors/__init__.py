@@ -271,6 +271,7 @@ with lazy_imports(__name__):
     from .validation import deep_mapping as deep_mapping
     from .validation import ge as ge
     from .validation import gt as gt
+    from .validation import has as has
     from .validation import in_ as in_
     from .validation import instance_of as instance_of
     from .validation import le as le

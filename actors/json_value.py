@@ -22,6 +22,8 @@ def kind_of(value: object) -> str:
     """
     if value is None:
         return "null"
+    if isinstance(value, int) and abs(value) >= 10**_SHOWN:  # Python may refuse to write it
+        return f"an integer of more than {_SHOWN} digits"
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     if isinstance(value, str):

@@ -222,8 +222,8 @@ class Request(Generic[ResultT_co]):
     extra_headers: Mapping[str, str] = attrs.field(
         factory=dict[str, str], converter=header_names, validator=check_extra_headers, repr=False
     )
-    cacheable: bool = False
-    packable: bool = False
+    cacheable: bool = attrs.field(default=False, validator=instance_of(bool))
+    packable: bool = attrs.field(default=False, validator=instance_of(bool))
     deadline: float | None = attrs.field(default=None, validator=optional(gt(0)))
     idempotency_key: str = attrs.field(default="", validator=_key)
 

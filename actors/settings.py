@@ -1,9 +1,10 @@
 """The settings of a troupe."""
 
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import httpx
@@ -16,7 +17,17 @@ from .rate_limit import Limits
 from .request import BreakerPolicy, RetryPolicy, Target
 from .routing import Route, Routing
 from .stages import STAGE_NAMES, Insertion, StageChain, StageName
-from .validation import as_path, deep_iterable, ge, in_, instance_of, listed
+from .validation import (
+    Validator,
+    as_path,
+    deep_iterable,
+    deep_mapping,
+    ge,
+    has,
+    in_,
+    instance_of,
+    listed,
+)
 from .vendors import Endpoint, PriceBook, Timeouts, default_prices
 
 if TYPE_CHECKING:  # what the default settings do not use is loaded by the program that makes it
@@ -38,6 +49,17 @@ def _an_endpoint(_: object, __: object, value: Endpoint) -> None:
     if not isinstance(cast("object", value), Endpoint):
         kind = type(value).__name__
         raise TypeError(f"endpoint must be an Endpoint, such as Endpoint(url, key), not a {kind}")
+
+
+def _none_or(room: str, name: str) -> Validator[Any]:
+    """Return a validator of an optional value, whose class is loaded with the first value."""
+
+    def check(owner: object, field: "attrs.Attribute[object]", value: object) -> None:
+        if value is not None:
+            kind = getattr(import_module(f".{room}", __package__), name)
+            instance_of(kind)(owner, field, value)
+
+    return check
 
 
 def _is_meter(_: object, __: object, value: TroupeMeter) -> None:
@@ -142,19 +164,35 @@ class TroupeSettings:
     """
 
     endpoint: Endpoint = attrs.field(validator=_an_endpoint)
-    limits: Limits = attrs.field(factory=Limits)
-    member_limits: Mapping[str, Limits] = attrs.field(factory=dict[str, Limits])
-    batching: Batching = attrs.field(factory=Batching)
-    packing: Packing | None = attrs.field(factory=Packing)
-    strategies: tuple[BatchStrategy, ...] = attrs.field(default=(), converter=_strategies)
-    cache: "CachePolicy | None" = None
-    ledger: "LedgerPolicy | None" = None
-    batches: "BatchApiPolicy | None" = None
-    routing: Routing = attrs.field(factory=Routing)
+    limits: Limits = attrs.field(factory=Limits, validator=instance_of(Limits))
+    member_limits: Mapping[str, Limits] = attrs.field(
+        factory=dict[str, Limits], validator=deep_mapping(instance_of(str), instance_of(Limits))
+    )
+    batching: Batching = attrs.field(factory=Batching, validator=instance_of(Batching))
+    packing: Packing | None = attrs.field(factory=Packing, validator=optional(instance_of(Packing)))
+    strategies: tuple[BatchStrategy, ...] = attrs.field(
+        default=(),
+        converter=_strategies,
+        validator=deep_iterable(has("key", "pieces", wanted="a BatchStrategy")),
+    )
+    cache: "CachePolicy | None" = attrs.field(
+        default=None, validator=_none_or("cache", "CachePolicy")
+    )
+    ledger: "LedgerPolicy | None" = attrs.field(
+        default=None, validator=_none_or("ledger", "LedgerPolicy")
+    )
+    batches: "BatchApiPolicy | None" = attrs.field(
+        default=None, validator=_none_or("batch_api", "BatchApiPolicy")
+    )
+    routing: Routing = attrs.field(factory=Routing, validator=instance_of(Routing))
     prompt_caching: "PromptCaching" = attrs.field(
         default="order", validator=in_(("off", "order", "auto"))
     )
-    routes: tuple[Route, ...] = attrs.field(default=(), converter=_routes)
+    routes: tuple[Route, ...] = attrs.field(
+        default=(),
+        converter=_routes,
+        validator=deep_iterable(has("quote", "adapt", wanted="a Route")),
+    )
     stages: tuple[Insertion, ...] = attrs.field(
         default=(),
         converter=_insertions,
@@ -165,26 +203,41 @@ class TroupeSettings:
         converter=_fallbacks,
         validator=deep_iterable(instance_of(Target)),
     )
-    retry: RetryPolicy = attrs.field(factory=RetryPolicy)
-    throttle: "ThrottlePolicy | None" = None
-    breaker: BreakerPolicy | None = attrs.field(factory=BreakerPolicy)
-    hedging: "HedgePolicy | None" = None
-    timeouts: Timeouts = attrs.field(factory=Timeouts)
-    recipe: "Recipe | None" = None
-    prices: PriceBook = attrs.field(factory=default_prices)
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=instance_of(RetryPolicy))
+    throttle: "ThrottlePolicy | None" = attrs.field(
+        default=None, validator=_none_or("request", "ThrottlePolicy")
+    )
+    breaker: BreakerPolicy | None = attrs.field(
+        factory=BreakerPolicy, validator=optional(instance_of(BreakerPolicy))
+    )
+    hedging: "HedgePolicy | None" = attrs.field(
+        default=None, validator=_none_or("request", "HedgePolicy")
+    )
+    timeouts: Timeouts = attrs.field(factory=Timeouts, validator=instance_of(Timeouts))
+    recipe: "Recipe | None" = attrs.field(default=None, validator=_none_or("compose", "Recipe"))
+    prices: PriceBook = attrs.field(factory=default_prices, validator=instance_of(PriceBook))
     max_concurrent_posts: int = attrs.field(default=100, validator=[instance_of(int), ge(1)])
     max_waiting_calls: int = attrs.field(default=1000, validator=[instance_of(int), ge(1)])
     max_in_flight: int | None = attrs.field(
         default=None, validator=optional([instance_of(int), ge(1)])
     )
     max_waiting_batches: int = attrs.field(default=200_000, validator=[instance_of(int), ge(1)])
-    shared: "SharedStores | None" = attrs.field(default=None, converter=_stores)
+    shared: "SharedStores | None" = attrs.field(
+        default=None,
+        converter=_stores,
+        validator=optional(has("outage", "limits", wanted="a URL or a SharedStores")),
+    )
     observer: Observer = attrs.field(default=ignore, converter=all_of)
     inspect: Path | None = attrs.field(default=None, converter=_path)
     metrics: TroupeMeter | None = attrs.field(default=None, validator=optional(_is_meter))
-    streaming: bool = True
-    transport: httpx.AsyncBaseTransport | None = None
-    client: "Configure | None" = None
+    streaming: bool = attrs.field(default=True, validator=instance_of(bool))
+    transport: httpx.AsyncBaseTransport | None = attrs.field(
+        default=None,
+        validator=optional(has("handle_async_request", wanted="an httpx transport")),
+    )
+    client: "Configure | None" = attrs.field(
+        default=None, validator=optional(has("__call__", wanted="a function"))
+    )
 
     def __attrs_post_init__(self) -> None:
         unknown = self.member_limits.keys() - {one.key_name for one in self.endpoint.members}

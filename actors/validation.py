@@ -33,15 +33,18 @@ def instance_of(types: tuple[type, ...]) -> Validator[Any]: ...
 def instance_of(types: type[Any] | tuple[type, ...]) -> Validator[Any]:
     """Return a validator that accepts the instances of a class, or of one of several.
 
+    True and False are no numbers, although `bool` extends `int`.
+
     Args:
         types: the class or the classes to accept.
     """
     several = types if isinstance(types, tuple) else (types,)
     named = [one for one in several if one is not int or float not in several]
     wanted = " or ".join(_WORDS.get(one) or _with_article(one.__name__) for one in named)
+    is_number = bool not in several and (int in several or float in several)
 
     def check(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
-        if not isinstance(value, several):
+        if not isinstance(value, several) or (is_number and isinstance(value, bool)):
             raise TypeError(f"{field.alias} must be {wanted}, not {kind_of(value)}")
 
     return check
@@ -49,6 +52,21 @@ def instance_of(types: type[Any] | tuple[type, ...]) -> Validator[Any]:
 
 def _with_article(name: str) -> str:
     return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
+
+
+def has(*members: str, wanted: str) -> Validator[Any]:
+    """Return a validator that accepts the objects which have members, whatever their class.
+
+    Args:
+        members: the names of the members.
+        wanted: what such an object is, for the error.
+    """
+
+    def check(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
+        if isinstance(value, type) or not all(hasattr(value, name) for name in members):
+            raise TypeError(f"{field.alias} must be {wanted}, not {kind_of(value)}")
+
+    return check
 
 
 def in_(options: Collection[ValueT]) -> Validator[ValueT]:
@@ -109,11 +127,14 @@ def le(bound: ValueT) -> Validator[ValueT]:
 def _compared(sign: str, holds: Callable[[Any, Any], bool], bound: ValueT) -> Validator[ValueT]:
     def check(_: object, field: "attrs.Attribute[ValueT]", value: ValueT) -> None:
         try:
-            is_valid = holds(value, bound)
-        except TypeError:
+            is_valid = not isinstance(value, bool) and holds(value, bound)
+        except (TypeError, ArithmeticError):  # a Decimal may be a NaN that cannot be compared
             raise TypeError(f"{field.alias} must be a number, not {kind_of(value)}") from None
+        if isinstance(value, bool):
+            raise TypeError(f"{field.alias} must be a number, not {kind_of(value)}")
         if not is_valid:
-            raise ValueError(f"'{field.alias}' must be {sign} {bound}: {value}")
+            found = kind_of(value) if isinstance(value, int) else value
+            raise ValueError(f"'{field.alias}' must be {sign} {bound}: {found}")
 
     return check
 

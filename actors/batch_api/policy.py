@@ -12,7 +12,12 @@ from ..vendors import BatchDialect, dialect_named
 
 
 def _dialect(value: str | BatchDialect | None) -> BatchDialect | None:
-    return dialect_named(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return dialect_named(value)
+    except ValueError as error:
+        raise ValueError(f"dialect: {error}") from None
 
 
 def _path(value: str | Path | None) -> Path | None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 import attrs
+from attrs.validators import optional
 
 from ..money import AMOUNT, is_amount
-from ..validation import as_path, deep_iterable, gt, in_, instance_of, listed
+from ..validation import as_path, deep_iterable, gt, has, in_, instance_of, listed
 from .aside import SetAside
 from .entries import CostLabel, dollars
 from .unwritten import UnwrittenCosts
@@ -66,7 +67,7 @@ class Budget:
     per: Per = attrs.field(default="total", validator=in_((*NAMED, "call", "day", "total")))
     match: str = attrs.field(default="*", validator=instance_of(str))
     period: Period = attrs.field(default="ever", validator=in_(("ever", "month", "day")))
-    allow_unknown: bool = False
+    allow_unknown: bool = attrs.field(default=False, validator=instance_of(bool))
     aside: SetAside | None = attrs.field(default=None, eq=False, repr=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
@@ -251,5 +252,7 @@ class LedgerPolicy:
     )
     path: Path | None = attrs.field(default=None, converter=_path)
     max_output_tokens: int = attrs.field(default=4096, validator=[instance_of(int), gt(0)])
-    on_unwritten: Callable[[UnwrittenCosts], None] | None = attrs.field(default=None, eq=False)
+    on_unwritten: Callable[[UnwrittenCosts], None] | None = attrs.field(
+        default=None, eq=False, validator=optional(has("__call__", wanted="a function"))
+    )
     shared_name: str = attrs.field(default="", validator=instance_of(str))

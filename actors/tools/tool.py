@@ -67,7 +67,7 @@ class Tool:
         default=None, hash=False, validator=_json_value
     )
     signature: "ToolSignature | None" = attrs.field(default=None, eq=False, repr=False)
-    abandon_on_cancel: bool = attrs.field(default=False, eq=False)
+    abandon_on_cancel: bool = attrs.field(default=False, eq=False, validator=instance_of(bool))
 
     @property
     def dialect(self) -> ToolDialect | None:

@@ -16,7 +16,7 @@ from attrs.validators import and_, optional
 from ..json_value import kind_of
 from ..messages import Api, Request
 from ..redaction import keys_in, looks_like_key, shown_url
-from ..validation import gt, in_, instance_of, listed, lt, not_empty
+from ..validation import deep_mapping, gt, in_, instance_of, listed, lt, not_empty
 from .catalog import vendor_at, vendor_named
 from .endpoint_identity import identity_of
 from .endpoint_values import (
@@ -122,7 +122,11 @@ class Endpoint:
         kw_only=True,
     )
     query: Mapping[str, str] = attrs.field(
-        factory=dict[str, str], repr=names_only, hash=False, kw_only=True
+        factory=dict[str, str],
+        validator=deep_mapping(instance_of(str), instance_of(str)),
+        repr=names_only,
+        hash=False,
+        kw_only=True,
     )
     ssl_context: ssl.SSLContext | None = attrs.field(
         default=None, validator=optional(instance_of(ssl.SSLContext)), repr=False, kw_only=True
@@ -130,7 +134,7 @@ class Endpoint:
     proxy: str | None = attrs.field(
         default=None, validator=optional(check_proxy_url), repr=redacted_url, kw_only=True
     )
-    uds: str | None = attrs.field(default=None, kw_only=True)
+    uds: str | None = attrs.field(default=None, kw_only=True, validator=optional(instance_of(str)))
     http2: bool = attrs.field(default=False, validator=instance_of(bool), kw_only=True)
     api: Api | None = attrs.field(
         default=None, validator=in_((None, "chat", "responses")), kw_only=True

@@ -1,5 +1,6 @@
 """A command that is refused leaves no file that was not there before."""
 
+import os
 import sys
 
 import pytest
@@ -82,6 +83,17 @@ def test_a_run_and_its_dry_run(folder, why, output):
     reason = reason_in(refused(folder, *command))
     assert reason.startswith("Error: ")
     assert reason_in(refused(folder, *command, "--dry-run")) == reason
+
+
+def test_a_dry_run_in_a_folder_that_may_not_be_written(folder, monkeypatch):
+    """The words are those of the run. Root has every permission, so the check is replaced."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    reason = reason_in(refused(folder, "run", "in.jsonl", "out.jsonl", *NOWHERE, "--dry-run"))
+    assert reason == (
+        "Error: out.jsonl cannot be written: the run store out.jsonl.callsheet cannot be used: "
+        "Permission denied; give yourself the permission to write there, or give a path in "
+        "another folder"
+    )
 
 
 def without_pyarrow(monkeypatch, folder):

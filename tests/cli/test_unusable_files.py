@@ -20,6 +20,8 @@ READ = {
     "template": (*RUN, "--template", "@{}"),
     "recipe": ("compose", "Trio", "--provider", "builtin", "--recipe"),
     "gateway": ("serve", "{}", "--check"),
+    "run to export": ("export", "{}", "new.csv"),
+    "socket": ("top", "{}", "--json"),
 }
 DATABASES = {
     "keys to list": ("keys", "list", "--store"),
@@ -68,11 +70,17 @@ def told(command, name):
 )
 def test_a_file_that_is_read(what, name, remedy):
     text = told(READ[what], name)
-    assert "; " in text
+    assert "; " in text or what == "socket"
     assert remedy in text
 
 
-@pytest.mark.parametrize("what", sorted(READ.keys() - {"input"}))
+def test_a_folder_that_is_exported():
+    assert "folder cannot be read: it is a folder; give the OUTPUT" in told(
+        READ["run to export"], "folder"
+    )
+
+
+@pytest.mark.parametrize("what", sorted(READ.keys() - {"input", "run to export", "socket"}))
 def test_a_text_that_is_none(what):
     assert "UTF-8" in (text := told(READ[what], "binary"))
     assert "save it as UTF-8" in text

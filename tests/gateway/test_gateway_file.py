@@ -229,7 +229,7 @@ def test_the_file_of_a_gateway_serves_other_programs_as_well(tmp_path):
         ),
         (
             f"{MAIN}[models]\na = {{ endpoint = 'main', fallback = 'sapre' }}\n{SPARE}",
-            "models.a: must name one of main, spare, got 'sapre'; did you mean spare?",
+            "models.a.fallback: must name one of main, spare, got 'sapre'; did you mean spare?",
         ),
         (
             f"{MAIN}[models]\na = []\n",
@@ -277,7 +277,7 @@ def test_the_file_of_a_gateway_serves_other_programs_as_well(tmp_path):
         ),
         (
             f"{MAIN}[gateway]\npatience_s = -1\n",
-            "gateway.patience_s: must be a number of seconds of at least 0, got -1",
+            "gateway.patience_s: must be at least 0, got -1",
         ),
         (
             f"{MAIN}[gateway]\ntrusted_proxies = ['10.0.0.1/8']\n",
@@ -294,6 +294,10 @@ def test_the_file_of_a_gateway_serves_other_programs_as_well(tmp_path):
         (
             f"{MAIN}[keys]\nallow = ['all']\n",
             "keys.allow[1]: must be one of cache, join, lists, prompt_cache, got 'all'",
+        ),
+        (
+            f"{MAIN}[batches]\ndialect = 'x'\n",
+            "batches.dialect: unknown Batch API 'x'; known are openai, ",
         ),
         (
             f"{MAIN}[kyes]\nstore = 'keys'\n",

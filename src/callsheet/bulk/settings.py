@@ -103,7 +103,7 @@ class BulkSettings:
     retry_on: Sequence[RetriedReason] = attrs.field(
         default=(), converter=_reasons, validator=deep_iterable(in_(RETRIED_REASONS))
     )
-    total: int | None = attrs.field(default=None, validator=optional(ge(0)))
+    total: int | None = attrs.field(default=None, validator=optional(and_(instance_of(int), ge(0))))
     shared: SharedRun | None = attrs.field(default=None, converter=_shared)
 
 

@@ -1,5 +1,6 @@
 """Check what a run checks before it sends anything, for a dry run: no file is made or changed."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ..actors import (
     TroupeSettings,
     check_environment,
     cost_bound,
+    write_remedy,
 )
 from .engine.routing import RunJournal, plan_run
 from .errors import ANOTHER_OUTPUT, BulkRefused
@@ -73,7 +75,12 @@ def _check_folder(output: Path) -> None:
     """
     folder = output.resolve().parent
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise BulkRefused(f"no file can be made in the folder {folder}", ANOTHER_OUTPUT)
+        error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        place = f"the run store {Paths(output).store} cannot be used"  # a run makes it first
+        raise BulkRefused(
+            f"{output} cannot be written: {place}: {error.strerror}",
+            write_remedy(error) or ANOTHER_OUTPUT,
+        )
 
 
 async def check_shared(stores: SharedStores) -> None:

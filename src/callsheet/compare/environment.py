@@ -6,8 +6,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import attrs
 import httpx
 import trio
+from attrs.validators import optional
 
-from ..actors import LeanTransport, Request, gt
+from ..actors import LeanTransport, Request, gt, has, instance_of
 from .execution import Item, ItemOutcome, PlainReply, path_of, read_reply, write_body
 from .workloads import Workload
 
@@ -31,9 +32,12 @@ class Environment:
         transport: replaces the network, in tests.
     """
 
-    base_url: str
+    base_url: str = attrs.field(validator=instance_of(str))
     time_scale: float = attrs.field(default=1.0, validator=gt(0))
-    transport: httpx.AsyncBaseTransport | None = None
+    transport: httpx.AsyncBaseTransport | None = attrs.field(
+        default=None,
+        validator=optional(has("handle_async_request", wanted="an httpx transport")),
+    )
 
 
 OpenMode = Callable[[Environment, Workload], AbstractAsyncContextManager[RunItem]]

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import attrs
 
-from ..actors import Recipe, Request, default_recipe, ge, instance_of, not_empty
+from ..actors import Recipe, Request, default_recipe, ge, in_, instance_of, not_empty
 from .execution import Item
 from .samples import HEADLINE_TOPICS, INSTRUCTION, TOPICS, write_passages, write_reviews
 
@@ -32,12 +32,12 @@ class Workload:
             separate calls are no lower bound.
     """
 
-    name: WorkloadName
+    name: WorkloadName = attrs.field(validator=in_(WORKLOADS))
     items: tuple[Item, ...] = attrs.field(validator=not_empty, repr=lambda them: f"<{len(them)}>")
-    recipe: Recipe = attrs.field(factory=default_recipe, repr=False)
+    recipe: Recipe = attrs.field(factory=default_recipe, repr=False, validator=instance_of(Recipe))
     threads: int = attrs.field(default=50, validator=[instance_of(int), ge(1)])
     in_flight: int = attrs.field(default=100, validator=[instance_of(int), ge(1)])
-    shares_calls: bool = False
+    shares_calls: bool = attrs.field(default=False, validator=instance_of(bool))
 
 
 def make_workload(name: WorkloadName, seed: int = 0) -> Workload:

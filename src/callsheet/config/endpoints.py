@@ -219,7 +219,7 @@ class EndpointTables:
         """Return the targets behind an endpoint, or behind the members of a pool."""
         found: list[Target] = []
         passed = set(names)
-        fallback = given
+        fallback, field = given, join(field, "fallback")
         if fallback is None:
             fallback, field = self._fallback_of(names)
         while fallback is not None:

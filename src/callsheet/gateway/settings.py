@@ -2,20 +2,23 @@
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from math import isfinite
+from math import inf
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, final
 
 import attrs
-from attrs.validators import optional
+from attrs.validators import and_, optional
 
 from ..actors import (
     TroupeSettings,
     as_path,
-    deep_iterable,
+    ge,
+    has,
     in_,
     instance_of,
     listed,
+    lt,
     not_empty,
 )
 from ..serving import Listen, ServingLimits, TrustedProxies
@@ -35,10 +38,7 @@ RequestLogging = Literal["requests", "errors"]
 _PATTERN = frozenset("*?[")
 
 
-def _is_duration(_: object, field: "attrs.Attribute[float]", value: object) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and isfinite(value) and value >= 0):  # type: ignore[operator, arg-type]  # a number
-        raise ValueError(f"{field.name} must be a number of seconds of at least 0, got {value!r}")
+_is_duration = and_(instance_of((int, float)), ge(0), lt(inf))
 
 
 def _listens(values: Iterable[str | Listen]) -> tuple[Listen, ...]:
@@ -51,6 +51,21 @@ def _listens(values: Iterable[str | Listen]) -> tuple[Listen, ...]:
         raise ValueError(f"listen: {error}") from None
 
 
+def _certificate(value: str | PathLike[str]) -> Path:
+    return _file(value, "certificate")
+
+
+def _key(value: str | PathLike[str]) -> Path:
+    return _file(value, "key")
+
+
+def _file(value: str | PathLike[str], name: str) -> Path:
+    path = as_path(value, name)
+    if path is None:
+        raise TypeError(f"{name} must be a path, not null")
+    return path
+
+
 @final
 @attrs.frozen
 class TlsFiles:
@@ -61,8 +76,8 @@ class TlsFiles:
         key: its private key, in PEM.
     """
 
-    certificate: Path
-    key: Path
+    certificate: Path = attrs.field(converter=_certificate)
+    key: Path = attrs.field(converter=_key)
 
 
 @final
@@ -103,7 +118,12 @@ def _key_place(value: KeyPlace | str | None) -> KeyPlace | None:
 
 
 def _allowed(values: Iterable[Allowed]) -> frozenset[Allowed]:
-    return frozenset(listed(values, "allow"))
+    found = listed(values, "allow")
+    for at, one in enumerate(found):
+        if one not in ALLOWABLE:  # before a set is made, which takes only what has a hash
+            known = ", ".join(map(repr, ALLOWABLE))
+            raise ValueError(f"allow[{at}] must be one of {known}, not {one!r:.60}")
+    return frozenset(found)
 
 
 def _by_name(routes: Iterable[ModelRoute]) -> Mapping[str, ModelRoute]:
@@ -157,14 +177,12 @@ class GatewaySettings:
     clients: ServingLimits = attrs.field(
         factory=ServingLimits, validator=instance_of(ServingLimits)
     )
-    tls: TlsFiles | None = None
+    tls: TlsFiles | None = attrs.field(default=None, validator=optional(instance_of(TlsFiles)))
     keys: KeyPlace | None = attrs.field(default=None, converter=_key_place)
-    shared: "SharedStores | None" = None
-    allow: frozenset[Allowed] = attrs.field(
-        default=frozenset({"prompt_cache"}),
-        converter=_allowed,
-        validator=deep_iterable(in_(ALLOWABLE)),
+    shared: "SharedStores | None" = attrs.field(
+        default=None, validator=optional(has("outage", "limits", wanted="a SharedStores"))
     )
+    allow: frozenset[Allowed] = attrs.field(default=frozenset({"prompt_cache"}), converter=_allowed)
     admin_key: str | None = attrs.field(
         default=None, repr=False, validator=optional(instance_of(str))
     )

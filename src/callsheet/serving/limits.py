@@ -7,7 +7,7 @@ from typing import Final, final
 
 import attrs
 
-from ..actors import ge, gt
+from ..actors import ge, gt, instance_of
 
 LOG = logging.getLogger("callsheet.serving")
 FILES_BESIDE_CLIENTS: Final = 256
@@ -35,9 +35,9 @@ class ServingLimits:
             sends, so that the client can read the end of its response.
     """
 
-    max_connections: int = attrs.field(default=10_000, validator=ge(1))
-    max_header_bytes: int = attrs.field(default=64 * 1024, validator=ge(1024))
-    max_body_bytes: int = attrs.field(default=32 * 1024 * 1024, validator=ge(1))
+    max_connections: int = attrs.field(default=10_000, validator=[instance_of(int), ge(1)])
+    max_header_bytes: int = attrs.field(default=64 * 1024, validator=[instance_of(int), ge(1024)])
+    max_body_bytes: int = attrs.field(default=32 * 1024 * 1024, validator=[instance_of(int), ge(1)])
     header_timeout_s: float = attrs.field(default=20.0, validator=gt(0.0))
     body_timeout_s: float = attrs.field(default=300.0, validator=gt(0.0))
     min_body_rate: float = attrs.field(default=1000.0, validator=gt(0.0))

@@ -8,7 +8,7 @@ from typing import cast
 import attrs
 from attrs.validators import optional
 
-from .validation import number, one_of
+from .validation import instance_of, number, one_of
 
 FAULT_KINDS = {
     "401": "the key is invalid",
@@ -54,9 +54,11 @@ class Fault:
     """
 
     kind: str = attrs.field(converter=_known)
-    retry_after: int | None = attrs.field(default=None, validator=optional(number(least=0)))
+    retry_after: int | None = attrs.field(
+        default=None, validator=optional(number(whole=True, least=0))
+    )
     body: str = attrs.field(default="html", validator=one_of(("html", "json")))
-    after: bool = False
+    after: bool = attrs.field(default=False, validator=instance_of(bool))
 
     @classmethod
     def parse(cls, text: str) -> "Fault | None":

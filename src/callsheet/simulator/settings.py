@@ -52,11 +52,15 @@ class BatchSettings:
     done_at_expiry: float = attrs.field(default=0.5, validator=number(least=0, below=1))
     failing: float = attrs.field(default=0.0, validator=is_share)
     unanswered: float = attrs.field(default=0.0, validator=is_share)
-    max_lines: int = attrs.field(default=50_000, validator=number(above=0))
-    max_bytes: int = attrs.field(default=200 * MEBIBYTE, validator=number(above=0))
-    max_requests: int = attrs.field(default=100_000, validator=number(above=0))
-    max_request_bytes: int = attrs.field(default=256 * MEBIBYTE, validator=number(above=0))
-    enqueued_tokens: int | None = attrs.field(default=None, validator=optional(number(above=0)))
+    max_lines: int = attrs.field(default=50_000, validator=number(whole=True, above=0))
+    max_bytes: int = attrs.field(default=200 * MEBIBYTE, validator=number(whole=True, above=0))
+    max_requests: int = attrs.field(default=100_000, validator=number(whole=True, above=0))
+    max_request_bytes: int = attrs.field(
+        default=256 * MEBIBYTE, validator=number(whole=True, above=0)
+    )
+    enqueued_tokens: int | None = attrs.field(
+        default=None, validator=optional(number(whole=True, above=0))
+    )
     overflow: Literal["validation", "create"] = attrs.field(
         default="validation", validator=one_of(("validation", "create"))
     )
@@ -111,9 +115,11 @@ class CacheSettings:
     readable: Literal["begun", "ended"] = attrs.field(
         default="begun", validator=one_of(("begun", "ended"))
     )
-    machine_rpm: int | None = attrs.field(default=MACHINE_RPM, validator=optional(number(least=1)))
-    minimum: int | None = attrs.field(default=None, validator=optional(number(least=1)))
-    gemini: bool = True
+    machine_rpm: int | None = attrs.field(
+        default=MACHINE_RPM, validator=optional(number(whole=True, least=1))
+    )
+    minimum: int | None = attrs.field(default=None, validator=optional(number(whole=True, least=1)))
+    gemini: bool = attrs.field(default=True, validator=instance_of(bool))
 
 
 @attrs.frozen(kw_only=True)
@@ -165,34 +171,34 @@ class ProviderSettings:
         ValueError: a value is out of range; the text names the field.
     """
 
-    seed: int = 0
+    seed: int = attrs.field(default=0, validator=number(whole=True))
     latency_s: Range = attrs.field(default=(1.0, 3.0), validator=is_range)
     time_scale: float = attrs.field(default=1.0, validator=number(least=0))
     first_piece: float = attrs.field(default=1 / 3, validator=is_share)
-    stream_pieces: int = attrs.field(default=12, validator=number(above=0))
-    rpm: int | None = attrs.field(default=None, validator=optional(number(above=0)))
-    tpm: int | None = attrs.field(default=None, validator=optional(number(above=0)))
-    itpm: int | None = attrs.field(default=None, validator=optional(number(above=0)))
-    otpm: int | None = attrs.field(default=None, validator=optional(number(above=0)))
+    stream_pieces: int = attrs.field(default=12, validator=number(whole=True, above=0))
+    rpm: int | None = attrs.field(default=None, validator=optional(number(whole=True, above=0)))
+    tpm: int | None = attrs.field(default=None, validator=optional(number(whole=True, above=0)))
+    itpm: int | None = attrs.field(default=None, validator=optional(number(whole=True, above=0)))
+    otpm: int | None = attrs.field(default=None, validator=optional(number(whole=True, above=0)))
     burst_s: float = attrs.field(default=60.0, validator=number(above=0))
     token_charge: Literal["max", "sum"] = attrs.field(
         default="max", validator=one_of(("max", "sum"))
     )
-    default_output_tokens: int = attrs.field(default=0, validator=number(least=0))
-    corrects_charge: bool = False
+    default_output_tokens: int = attrs.field(default=0, validator=number(whole=True, least=0))
+    corrects_charge: bool = attrs.field(default=False, validator=instance_of(bool))
     headers_on_429: frozenset[str] = attrs.field(
         default=frozenset({"limits", "retry-after"}), converter=_names, validator=_are_known
     )
     choice_order: Literal["prompt", "choice"] = attrs.field(
         default="prompt", validator=one_of(("prompt", "choice"))
     )
-    refuses_unknown: bool = True
-    refuses_max_tokens: bool = False
+    refuses_unknown: bool = attrs.field(default=True, validator=instance_of(bool))
+    refuses_max_tokens: bool = attrs.field(default=False, validator=instance_of(bool))
     reasoning_field: str | None = attrs.field(default=None, validator=optional(some_text))
     flex_refused: float = attrs.field(default=0.0, validator=is_share)
     api_key: str | None = attrs.field(default=None, validator=optional(some_text), repr=False)
     models: tuple[str, ...] = attrs.field(default=(), converter=_models)
-    context_tokens: int = attrs.field(default=128_000, validator=number(above=0))
+    context_tokens: int = attrs.field(default=128_000, validator=number(whole=True, above=0))
     faults: Faults = attrs.field(factory=Faults, validator=instance_of(Faults))
     batches: BatchSettings = attrs.field(
         factory=BatchSettings, validator=instance_of(BatchSettings)

@@ -8,7 +8,11 @@ import attrs
 
 FieldCheck = Callable[[object, "attrs.Attribute[Any]", Any], None]
 
-_WORDS: dict[type[object], str] = {str: "a string", int: "a whole number"}
+_WORDS: dict[type[object], str] = {
+    str: "a string",
+    int: "a whole number",
+    bool: "true or false",
+}
 
 
 def number(
@@ -17,6 +21,7 @@ def number(
     least: float | None = None,
     most: float | None = None,
     below: float | None = None,
+    whole: bool = False,
 ) -> FieldCheck:
     """Return a validator of a number within bounds, each of which may be None for no bound.
 
@@ -25,7 +30,9 @@ def number(
         least: the smallest number that it may be.
         most: the largest number that it may be.
         below: the number that it must be below.
+        whole: whether it must be a whole number.
     """
+    kinds, wanted = (int, "a whole number") if whole else (int | float, "a number")
     bounds = [
         (sign, holds, bound)
         for sign, holds, bound in (
@@ -38,8 +45,8 @@ def number(
     ]
 
     def check(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{field.alias} must be a number, not {value!r:.60}")
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise TypeError(f"{field.alias} must be {wanted}, not {value!r:.60}")
         for sign, holds, bound in bounds:
             if not holds(value, bound):
                 raise ValueError(f"'{field.alias}' must be {sign} {bound}: {value}")

@@ -1,7 +1,6 @@
 """Where readings come from: the inspection socket of a program, a gateway, or a shared server."""
 
 import errno
-import os
 import re
 import stat
 from collections.abc import AsyncGenerator
@@ -22,6 +21,7 @@ from ..actors import (
     UnreadableLine,
     read_program,
     read_reading,
+    why_not_read,
 )
 from ..config import ADMIN_KEY_VARIABLE
 from .reading_source import NoReading, ReadingSource
@@ -275,5 +275,5 @@ def _why_not_connected(where: str, error: Exception) -> str:
         return f"only the user who runs the program may look at it: {where}: permission denied"
     if number == errno.EAGAIN:
         return f"the program at {where} accepts no connection; try again later"
-    reason = str(error) if number is None else os.strerror(number)
+    reason = why_not_read(error) if isinstance(error, OSError) else str(error)
     return f"cannot connect to {where}: {reason}"

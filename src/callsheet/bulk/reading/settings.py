@@ -194,11 +194,11 @@ class ReadSettings:
     system: str | None = attrs.field(default=None, validator=_is_template)
     fields: Mapping[str, str] = attrs.field(factory=dict[str, str], validator=_is_map)
     returns: type[object] | None = attrs.field(default=None, validator=optional(instance_of(type)))
-    cacheable: bool = False
-    packable: bool = False
+    cacheable: bool = attrs.field(default=False, validator=instance_of(bool))
+    packable: bool = attrs.field(default=False, validator=instance_of(bool))
     deadline: float | None = attrs.field(default=None, validator=optional(gt(0)))
     delimiter: str | None = attrs.field(default=None, validator=_is_delimiter)
-    carries_columns: bool = False
+    carries_columns: bool = attrs.field(default=False, validator=instance_of(bool))
     encoding: str | None = attrs.field(default=None, validator=_is_encoding)
     sheet: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     max_line_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_whole)

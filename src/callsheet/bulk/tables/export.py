@@ -6,12 +6,13 @@ is written. Nothing is locked, and no file of the run is changed.
 
 import itertools
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
-from ...actors import Json, loads, write_remedy
+from ...actors import Json, loads, read_remedy, write_remedy
 from ..errors import BulkRefused
 from ..files.lines import read_answer
 from ..files.lines_file import records
@@ -73,8 +74,12 @@ def export(source: Path, target: Path, *, overwrite: bool = False) -> int:
         remedy = write_remedy(error) or "choose another name"
         raise BulkRefused(f"{target} cannot be written: {reason}", remedy) from None
     except ValueError as error:
-        raise BulkRefused(f"{found} cannot be read: {error}", "give the OUTPUT of a run") from None
+        raise _unreadable(found, str(error)) from None
     return count
+
+
+def _unreadable(path: Path, reason: str, remedy: str | None = None) -> BulkRefused:
+    return BulkRefused(f"{path} cannot be read: {reason}", remedy or "give the OUTPUT of a run")
 
 
 def _grown(source: Path) -> Path:
@@ -84,9 +89,15 @@ def _grown(source: Path) -> Path:
         output = source.with_name(source.name.removesuffix(_STORE))
     rows = source if source.name.endswith(_ROWS) else Paths(output).rows
     found = rows if rows.exists() else output
-    if not found.is_file():
+    try:
+        mode = found.stat().st_mode
+    except FileNotFoundError:
         remedy = "give the OUTPUT of a run; running its command again writes it from the store"
-        raise BulkRefused(f"there is no file {found}", remedy)
+        raise BulkRefused(f"there is no file {found}", remedy) from None
+    except OSError as error:
+        raise _unreadable(found, error.strerror or str(error), read_remedy(error)) from None
+    if not stat.S_ISREG(mode):
+        raise _unreadable(found, "it is a folder" if stat.S_ISDIR(mode) else "it is no file")
     if found == output and suffix_of(output) in (".parquet", ".pq", ".xlsx"):
         raise BulkRefused(
             f"{output} is without its {rows.name}", "run its command again, or read it as it is"
