@@ -32,7 +32,8 @@ def number(
         below: the number that it must be below.
         whole: whether it must be a whole number.
     """
-    kinds, wanted = (int, "a whole number") if whole else (int | float, "a number")
+    kinds: tuple[type[int | float], ...] = (int,) if whole else (int, float)
+    wanted = "a whole number" if whole else "a number"
     bounds = [
         (sign, holds, bound)
         for sign, holds, bound in (
