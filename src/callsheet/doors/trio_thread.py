@@ -321,13 +321,14 @@ class TrioThread(Generic[ResourceT]):
             call.settle(None, None)
 
     async def _flush_rounds(self) -> None:
-        try:
-            while True:
-                self._flush()
-                self._flusher = current_task()
-                await _park()
-        finally:
-            self._flusher = None
+        while True:
+            self._flush()
+            self._flusher = current_task()
+            await wait_task_rescheduled(self._forget_flusher)
+
+    def _forget_flusher(self, _: object) -> Abort:
+        self._flusher = None  # at once: it is rescheduled by its cancellation
+        return Abort.SUCCEEDED
 
     def _flush(self) -> None:
         flushes, self._flushes = self._flushes, []
@@ -336,17 +337,18 @@ class TrioThread(Generic[ResourceT]):
 
     async def _watch_orphans(self) -> None:
         """Cancel the calls of event loops that were closed, which asyncio does not report."""
-        try:
-            while True:
-                if not self._calls:
-                    self._watcher = current_task()
-                    await _park()
-                await trio.sleep(_ORPHANS_S)
-                for call in self._calls:
-                    if call.is_orphaned and self._calls.take(call):
-                        call.scope.cancel()
-        finally:
-            self._watcher = None
+        while True:
+            if not self._calls:
+                self._watcher = current_task()
+                await wait_task_rescheduled(self._forget_watcher)
+            await trio.sleep(_ORPHANS_S)
+            for call in self._calls:
+                if call.is_orphaned and self._calls.take(call):
+                    call.scope.cancel()
+
+    def _forget_watcher(self, _: object) -> Abort:
+        self._watcher = None  # as the flusher
+        return Abort.SUCCEEDED
 
 
 _threads: "WeakSet[TrioThread[Any]]" = WeakSet()
@@ -359,10 +361,6 @@ def _end_in_fork() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_end_in_fork)
-
-
-async def _park() -> None:
-    await wait_task_rescheduled(lambda _: Abort.SUCCEEDED)
 
 
 def copy_of(error: ErrorT) -> ErrorT:
