@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from math import inf
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, final
 
@@ -21,7 +20,7 @@ from ..actors import (
     lt,
     not_empty,
 )
-from ..serving import Listen, ServingLimits, TrustedProxies
+from ..serving import Listen, ServingLimits, TrustedProxies, certificate_path, key_path
 from .keys import ALLOWABLE, NO_SERVER, SHARED_KEYS, KeyPlace
 
 if TYPE_CHECKING:
@@ -51,21 +50,6 @@ def _listens(values: Iterable[str | Listen]) -> tuple[Listen, ...]:
         raise ValueError(f"listen: {error}") from None
 
 
-def _certificate(value: str | PathLike[str]) -> Path:
-    return _file(value, "certificate")
-
-
-def _key(value: str | PathLike[str]) -> Path:
-    return _file(value, "key")
-
-
-def _file(value: str | PathLike[str], name: str) -> Path:
-    path = as_path(value, name)
-    if path is None:
-        raise TypeError(f"{name} must be a path, not null")
-    return path
-
-
 @final
 @attrs.frozen
 class TlsFiles:
@@ -76,8 +60,8 @@ class TlsFiles:
         key: its private key, in PEM.
     """
 
-    certificate: Path = attrs.field(converter=_certificate)
-    key: Path = attrs.field(converter=_key)
+    certificate: Path = attrs.field(converter=certificate_path)
+    key: Path = attrs.field(converter=key_path)
 
 
 @final

@@ -10,7 +10,7 @@ from .gone import Gone, call_until_gone
 from .limits import ServingLimits
 from .proxies import TrustedProxies
 from .server import Serving, ServingStatistics, serve
-from .tls import Tls
+from .tls import Tls, certificate_path, key_path
 
 __all__ = [
     "CannotServe",
@@ -22,6 +22,8 @@ __all__ = [
     "Tls",
     "TrustedProxies",
     "call_until_gone",
+    "certificate_path",
     "check_address",
+    "key_path",
     "serve",
 ]

@@ -13,11 +13,27 @@ from .address import CannotServe
 PROTOCOLS: Final = ("h2", "http/1.1")
 
 
-def _certificate(value: str | PathLike[str]) -> Path:
+def certificate_path(value: str | PathLike[str]) -> Path:
+    """Return the path of a certificate.
+
+    Args:
+        value: a text or a path.
+
+    Raises:
+        TypeError: it is something else.
+    """
     return _file(value, "certificate")
 
 
-def _key(value: str | PathLike[str]) -> Path:
+def key_path(value: str | PathLike[str]) -> Path:
+    """Return the path of a private key.
+
+    Args:
+        value: a text or a path.
+
+    Raises:
+        TypeError: it is something else.
+    """
     return _file(value, "key")
 
 
@@ -40,8 +56,8 @@ class Tls:
         key: the file of the private key (PEM), without a password.
     """
 
-    certificate: Path = attrs.field(converter=_certificate, on_setattr=attrs.setters.frozen)
-    key: Path = attrs.field(converter=_key, on_setattr=attrs.setters.frozen)
+    certificate: Path = attrs.field(converter=certificate_path, on_setattr=attrs.setters.frozen)
+    key: Path = attrs.field(converter=key_path, on_setattr=attrs.setters.frozen)
     _context: ssl.SSLContext | None = attrs.field(default=None, init=False)
 
     @property
