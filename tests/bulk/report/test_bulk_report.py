@@ -15,7 +15,7 @@ from callsheet.bulk.progress import Progress, RowEnded
 from callsheet.bulk.report import page
 from callsheet.bulk.report.page import ReportMeta, report_page, write_report
 from callsheet.bulk.report.plots import draw_plots
-from callsheet.bulk.watching.panel import summary
+from callsheet.bulk.watching.run_summary import summary
 from callsheet.bulk.watching.series import Series
 
 EVIL = "</td></svg><script>alert('$x$')</script>&amp;\x1b[31m\"'日本\ud800"

@@ -10,7 +10,8 @@ from callsheet.actors import LimiterSnapshot
 from callsheet.bulk.progress import Progress
 from callsheet.bulk.spending import BudgetRoom
 from callsheet.bulk.watching.outlook import History, outlook
-from callsheet.bulk.watching.panel import panel, summary
+from callsheet.bulk.watching.panel import panel
+from callsheet.bulk.watching.run_summary import summary
 from callsheet.bulk.watching.series import Series
 from callsheet.bulk.watching.watch import log_line
 

@@ -15,7 +15,8 @@ from ...templates import PageFigure, page_template
 from ...wording import amount, dollars, duration, printable, rate, retries, seconds
 from ..progress import Progress
 from ..watching.outlook import mean_rate
-from ..watching.panel import PERCENTILES, bounds, budget_text, invalid_rows, reused_rows, run_state
+from ..watching.panel import bounds, budget_text, invalid_rows, reused_rows, run_state
+from ..watching.run_summary import PERCENTILES
 from ..watching.series import RELATIVE_ERROR, Series
 from .plots import Plot, draw_plots, has_matplotlib
 

@@ -29,7 +29,7 @@ from ...bulk.forecast import Forecast, OutputBasis, PricedRoute
 from ...bulk.progress import Progress
 from ...bulk.report.page import ReportMeta, write_report
 from ...bulk.settings import RETRIED_REASONS, BulkSettings, Paths
-from ...bulk.watching.panel import summary
+from ...bulk.watching.run_summary import summary
 from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
 from ..options import unwritten_remark
